@@ -1,0 +1,60 @@
+"""Clicks, and the conventions that every part of the project shares.
+
+Order
+    Points are ``(x, y)``, boxes ``(x1, y1, x2, y2)``. Sizes of pictures and feature maps are
+    ``(height, width)``, as tensors have them; an argument of that order is called ``*_size``.
+Pixels
+    Coordinates are continuous, in pixels of the full picture, with the origin at the top left
+    *corner* of the top left pixel. Pixel ``i`` covers ``[i, i + 1)`` and its centre is at
+    ``i + 0.5``. Cell ``j`` of a feature map of stride ``s`` covers ``[j * s, (j + 1) * s)``. A box
+    covers ``[x1, x2) x [y1, y2)``; its width is ``x2 - x1``, with no "+ 1".
+Padding
+    Pictures are padded at the right and at the bottom only, so that padding moves no coordinate.
+Labels
+    Classes are numbered from 0 in the order of the weights' list of classes. mmdet's background
+    label is ``num_classes``.
+Angles
+    Degrees, clockwise as seen on the screen (y points down), about the centre of the box.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Click:
+    """One click of the annotator: there is, or there is no, object of a class at a point.
+
+    Attributes:
+        x: Pixels from the left edge of the picture.
+        y: Pixels from its top edge.
+        label: 0-based class.
+        positive: ``True`` for "this is an object of the class ``label``", ``False`` for "there is
+            no object here".
+
+    Raises:
+        ValueError: A coordinate is not a finite number, or the label is negative.
+    """
+
+    x: float
+    y: float
+    label: int
+    positive: bool = True
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.x) and math.isfinite(self.y)):
+            raise ValueError(f"a click needs finite coordinates, not x={self.x}, y={self.y}")
+        if self.label < 0:
+            raise ValueError(f"the label of a click must not be negative, it is {self.label}")
+
+
+def check_labels(clicks: Sequence[Click], num_classes: int) -> None:
+    """Raise ``ValueError`` where a click names a class that is not one of ``num_classes``."""
+    for index, click in enumerate(clicks):
+        if click.label >= num_classes:
+            raise ValueError(
+                f"click {index} has label {click.label}, but there are {num_classes} classes"
+            )

@@ -1,0 +1,152 @@
+"""How clicks enter the detector: the late-fusion branch and the 1x1 convolution that joins it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from c3det.clicks import Click
+from c3det.correlation import Sampling, Scale, class_correlations
+from c3det.heatmaps import Size, click_heatmaps
+
+
+@dataclass(frozen=True, slots=True)
+class ClickBatch:
+    """The clicks of a batch and the frame in which their coordinates lie.
+
+    Attributes:
+        clicks: For each picture its clicks.
+        image_sizes: For each picture its ``(height, width)`` in pixels, without padding.
+        input_size: ``(height, width)`` of the padded batch in pixels.
+    """
+
+    clicks: Sequence[Sequence[Click]]
+    image_sizes: Sequence[Size]
+    input_size: Size
+
+    def heatmaps(self, num_classes: int, sigma: float, like: Tensor) -> Tensor:
+        """Maps at full size, ``(B, num_classes, *input_size)``, on the device of ``like``."""
+        return click_heatmaps(
+            self.clicks,
+            num_classes,
+            self.input_size,
+            sigma=sigma,
+            image_size=self.image_sizes,
+            device=like.device,
+            dtype=like.dtype,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation:
+    """The settings of C3, see `c3det.correlation.class_correlations`."""
+
+    sampling: Sampling = "bilinear"
+    sigma: float = 3.0
+    scale: Scale = "none"
+
+
+class ClickBranch(nn.Module):
+    """Late fusion (C3Det, section 4.1.2): heatmaps through a small backbone and FPN of their own.
+
+    Args:
+        backbone: ``(B, num_classes, H, W) -> levels``.
+        neck: Levels -> one tensor for each level of the picture's features, of the same sizes.
+        num_classes: Channels of the heatmaps.
+        sigma: Of the drawn clicks, in pixels. The paper's is 1.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, neck: nn.Module, num_classes: int, sigma: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+        self.num_classes = num_classes
+        self.sigma = sigma
+
+    def forward(self, batch: ClickBatch, like: Tensor) -> tuple[Tensor, ...]:
+        """Feature levels of the clicks of a batch, on the device and of the type of ``like``."""
+        heatmaps = batch.heatmaps(self.num_classes, self.sigma, like)
+        return tuple(self.neck(self.backbone(heatmaps)))
+
+
+class ClickFusion(nn.Module):
+    """One 1x1 convolution, shared by all levels, over picture, correlation and click features.
+
+    ``concat(F_I, F_C3, F_LF) -> channels``. It starts as the identity on the picture's features
+    plus small weights for the rest, so that a detector does not first have to find its picture
+    again.
+
+    Args:
+        channels: Of the picture's features, and of the result.
+        num_classes: K, the channels of the correlation.
+        branch: Late fusion, or ``None`` to leave it out.
+        branch_channels: Channels of the branch's features.
+        correlation: C3, or ``None`` to leave it out.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        branch: ClickBranch | None = None,
+        branch_channels: int = 0,
+        correlation: Correlation | None = None,
+    ) -> None:
+        super().__init__()
+        if branch is None and correlation is None:
+            raise ValueError("a click fusion needs a late-fusion branch, a correlation, or both")
+        self.num_classes = num_classes
+        self.branch = branch
+        self.correlation = correlation
+        joined = channels
+        joined += num_classes if correlation is not None else 0
+        joined += branch_channels if branch is not None else 0
+        self.join = nn.Conv2d(joined, channels, 1)
+        nn.init.normal_(self.join.weight, std=0.01)
+        nn.init.zeros_(self.join.bias)
+        with torch.no_grad():
+            self.join.weight[:, :channels] = torch.eye(channels)[:, :, None, None]
+
+    def forward(self, levels: Sequence[Tensor], batch: ClickBatch) -> tuple[Tensor, ...]:
+        """Join the clicks of a batch to its levels; shapes stay as they are."""
+        parts: list[Sequence[Tensor]] = [levels]
+        if self.correlation is not None:
+            parts.append(
+                class_correlations(
+                    levels,
+                    batch.clicks,
+                    self.num_classes,
+                    batch.image_sizes,
+                    self.correlation.sampling,
+                    sigma=self.correlation.sigma,
+                    scale=self.correlation.scale,
+                    input_size=batch.input_size,
+                )
+            )
+        if self.branch is not None:
+            parts.append(self.branch(batch, levels[0]))
+        return tuple(self.join(torch.cat(level, 1)) for level in zip(*parts, strict=True))
+
+
+def widen_first_convolution(module: nn.Module, extra: int) -> None:
+    """Let the first convolution of a backbone take ``extra`` further input channels (early fusion).
+
+    The new weights are 0, and weights saved before the widening still load, with 0 for the rest.
+    """
+    first = next(m for m in module.modules() if isinstance(m, nn.Conv2d))
+    plain = first.in_channels
+    new = torch.zeros(first.out_channels, extra, *first.kernel_size)
+    first.weight = nn.Parameter(torch.cat([first.weight.detach(), new], 1))
+    first.in_channels = plain + extra
+
+    def pad(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+        key = prefix + "weight"
+        if key in state and state[key].shape[1] == plain:
+            state[key] = torch.cat([state[key], new.to(state[key])], 1)
+
+    first.register_load_state_dict_pre_hook(pad)

@@ -1,0 +1,360 @@
+"""The thin layer that puts the plain modules of `c3det` into mmdet's detectors.
+
+`ClickRetinaNet` (one-stage) and `ClickFasterRCNN` (two-stage) take two further arguments: ``clicks``
+says how clicks enter, and ``uel`` of their head whether the loss enforces them. Without either they
+are mmdet's own detectors. Clicks travel as ``data_sample.metainfo["clicks"]``, a sequence of `Click`
+in pixels of the picture as the detector gets it.
+
+``clicks`` is a dict with any of
+    ``early``: ``dict(sigma)``, heatmaps as further input channels of the backbone;
+    ``late``: ``dict(backbone, neck, sigma)``, a `ClickBranch` of mmdet modules;
+    ``correlation``: the fields of `Correlation`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from mmdet.models.backbones import MobileNetV2
+from mmdet.models.dense_heads import RetinaHead
+from mmdet.models.detectors import FasterRCNN, RetinaNet
+from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.utils import images_to_levels, multi_apply
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmdet.utils import register_all_modules
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from c3det.fusion import ClickBatch, ClickBranch, ClickFusion, Correlation, widen_first_convolution
+from c3det.losses import UserInputEnforcing, clicked_boxes, enforcing_loss
+
+
+@dataclass(frozen=True, slots=True)
+class ClickedFeatures:
+    """What mmdet's ``extract_feat`` is given in place of the pictures.
+
+    Attributes:
+        features: What `encode` returned: all that does not depend on the clicks.
+        clicks: The clicks of the batch.
+    """
+
+    features: tuple[Tensor, ...]
+    clicks: ClickBatch
+
+
+class ClickDetector:
+    """Mixed into an mmdet detector: fuses the clicks of the data samples into its features."""
+
+    backbone: nn.Module
+    neck: nn.Module
+
+    def __init__(
+        self, *args: Any, clicks: Mapping[str, Any] | None = None, num_classes: int, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        settings = dict(clicks or {})
+        early, late = settings.pop("early", None), settings.pop("late", None)
+        correlation = settings.pop("correlation", None)
+        if settings:
+            raise ValueError(f"unknown settings of clicks: {sorted(settings)}")
+        self.num_classes = num_classes
+        self.early_sigma: float | None = None
+        if early is not None:
+            self.early_sigma = early["sigma"]
+            widen_first_convolution(self.backbone, num_classes)
+        self.click_fusion: ClickFusion | None = None
+        if late is not None or correlation is not None:
+            branch = None
+            if late is not None:
+                branch = ClickBranch(
+                    MODELS.build(late["backbone"]),
+                    MODELS.build(late["neck"]),
+                    num_classes,
+                    late["sigma"],
+                )
+            self.click_fusion = ClickFusion(
+                self.neck.out_channels,
+                num_classes,
+                branch,
+                late["neck"]["out_channels"] if late is not None else 0,
+                Correlation(**correlation) if correlation is not None else None,
+            )
+
+    def init_weights(self) -> None:
+        """Initialise as mmdet does, the late-fusion branch included."""
+        super().init_weights()  # type: ignore[misc]
+        if self.click_fusion is not None and self.click_fusion.branch is not None:
+            self.click_fusion.branch.backbone.init_weights()
+            self.click_fusion.branch.neck.init_weights()
+
+    def encode(self, images: Tensor) -> tuple[Tensor, ...]:
+        """All that does not depend on the clicks.
+
+        Args:
+            images: ``(B, 3, H, W)``, normalised and padded.
+
+        Returns:
+            The levels of the neck; with early fusion, where nothing is independent of the clicks,
+            the pictures themselves.
+        """
+        if self.early_sigma is not None:
+            return (images,)
+        return tuple(self.neck(self.backbone(images)))
+
+    def extract_feat(self, batch_inputs: ClickedFeatures) -> tuple[Tensor, ...]:
+        """Fuse the clicks: the levels that the heads read."""
+        features, clicks = batch_inputs.features, batch_inputs.clicks
+        if self.early_sigma is not None:
+            heatmaps = clicks.heatmaps(self.num_classes, self.early_sigma, features[0])
+            return tuple(self.neck(self.backbone(torch.cat([features[0], heatmaps], 1))))
+        if self.click_fusion is not None:
+            return self.click_fusion(features, clicks)
+        return features
+
+    def _clicked(self, images: Tensor, samples: Sequence[DetDataSample]) -> ClickedFeatures:
+        clicks = ClickBatch(
+            [sample.metainfo.get("clicks", ()) for sample in samples],
+            [tuple(sample.img_shape[:2]) for sample in samples],
+            tuple(images.shape[-2:]),
+        )
+        return ClickedFeatures(self.encode(images), clicks)
+
+    def loss(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> Any:
+        """As mmdet's, with the clicks of the data samples."""
+        clicked = self._clicked(batch_inputs, batch_data_samples)
+        return super().loss(clicked, batch_data_samples)  # type: ignore[misc]
+
+    def predict(
+        self,
+        batch_inputs: Tensor,
+        batch_data_samples: Sequence[DetDataSample],
+        rescale: bool = True,
+    ) -> Any:
+        """As mmdet's, with the clicks of the data samples."""
+        clicked = self._clicked(batch_inputs, batch_data_samples)
+        return super().predict(clicked, batch_data_samples, rescale=rescale)  # type: ignore[misc]
+
+    def _forward(self, batch_inputs: Tensor, batch_data_samples: Sequence[DetDataSample]) -> Any:
+        clicked = self._clicked(batch_inputs, batch_data_samples)
+        return super()._forward(clicked, batch_data_samples)  # type: ignore[misc]
+
+    def detect(self, clicked: ClickedFeatures) -> list[InstanceData]:
+        """Boxes in pixels of the input, their scores and labels, one `InstanceData` a picture.
+
+        Calls with the same detector may run side by side in several threads: nothing is kept.
+        """
+        samples = [
+            DetDataSample(
+                metainfo=dict(
+                    img_shape=size,
+                    batch_input_shape=clicked.clicks.input_size,
+                    pad_shape=clicked.clicks.input_size,
+                    scale_factor=(1.0, 1.0),
+                )
+            )
+            for size in clicked.clicks.image_sizes
+        ]
+        found = super().predict(clicked, samples, rescale=False)  # type: ignore[misc]
+        return [sample.pred_instances for sample in found]
+
+
+@MODELS.register_module()
+class ClickRetinaNet(ClickDetector, RetinaNet):
+    """RetinaNet (arXiv 1708.02002) that takes clicks. Its head is a `ClickRetinaHead`."""
+
+
+@MODELS.register_module()
+class ClickFasterRCNN(ClickDetector, FasterRCNN):
+    """Faster R-CNN (arXiv 1506.01497) that takes clicks. Its RoI head is a `ClickRoIHead`."""
+
+
+@MODELS.register_module()
+class ClickRetinaHead(RetinaHead):
+    """RetinaNet's head with the user-input enforcing loss.
+
+    Args:
+        uel: The fields of `UserInputEnforcing`, or ``None`` to leave the loss out.
+    """
+
+    def __init__(self, *args: Any, uel: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.uel = UserInputEnforcing(**uel) if uel is not None else None
+
+    def loss_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict[str, Any]],
+        batch_gt_instances_ignore: list[InstanceData] | None = None,
+    ) -> dict[str, Any]:
+        """mmdet's losses and ``loss_uel``, from targets that are assigned once."""
+        sizes = [level.shape[-2:] for level in cls_scores]
+        anchors, valid = self.get_anchors(sizes, batch_img_metas, device=cls_scores[0].device)
+        labels, label_weights, box_targets, box_weights, average = self.get_targets(
+            anchors,
+            valid,
+            batch_gt_instances,
+            batch_img_metas,
+            batch_gt_instances_ignore=batch_gt_instances_ignore,
+        )
+        counts = [len(level) for level in anchors[0]]
+        per_picture = [torch.cat(levels) for levels in anchors]
+        losses_cls, losses_bbox = multi_apply(
+            self.loss_by_feat_single,
+            cls_scores,
+            bbox_preds,
+            images_to_levels(per_picture, counts),
+            labels,
+            label_weights,
+            box_targets,
+            box_weights,
+            avg_factor=average,
+        )
+        losses = dict(loss_cls=losses_cls, loss_bbox=losses_bbox)
+        if self.uel is not None:
+            losses["loss_uel"] = self._enforcing_loss(
+                cls_scores, bbox_preds, per_picture, torch.cat(labels, 1), batch_img_metas
+            )
+        return losses
+
+    def _enforcing_loss(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        anchors: list[Tensor],
+        labels: Tensor,
+        batch_img_metas: list[dict[str, Any]],
+    ) -> Tensor:
+        logits = _flat(cls_scores, self.cls_out_channels)
+        deltas = _flat(bbox_preds, self.bbox_coder.encode_size)
+        chosen, targets = [], []
+        for index, meta in enumerate(batch_img_metas):
+            positive = (labels[index] < self.num_classes).nonzero()[:, 0]
+            boxes = self.bbox_coder.decode(anchors[index][positive], deltas[index][positive])
+            meets, wanted = clicked_boxes(
+                boxes, labels[index][positive], meta.get("clicks", ()), self.uel
+            )
+            chosen.append(logits[index][positive[meets]])
+            targets.append(wanted[meets])
+        return enforcing_loss(
+            torch.cat(chosen),
+            torch.cat(targets),
+            sigmoid=self.use_sigmoid_cls,
+            weight=self.uel.weight,
+        )
+
+
+def _flat(levels: list[Tensor], channels: int) -> Tensor:
+    """``(B, A * channels, h, w)`` a level -> ``(B, anchors of all levels, channels)``."""
+    rows = [
+        level.permute(0, 2, 3, 1).reshape(level.shape[0], -1, channels) for level in levels
+    ]
+    return torch.cat(rows, 1)
+
+
+@MODELS.register_module()
+class ClickRoIHead(StandardRoIHead):
+    """Faster R-CNN's RoI head with the user-input enforcing loss.
+
+    Args:
+        uel: The fields of `UserInputEnforcing`, or ``None`` to leave the loss out.
+    """
+
+    def __init__(self, *args: Any, uel: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.uel = UserInputEnforcing(**uel) if uel is not None else None
+
+    def loss(
+        self,
+        x: tuple[Tensor, ...],
+        rpn_results_list: list[InstanceData],
+        batch_data_samples: list[DetDataSample],
+    ) -> dict[str, Any]:
+        """mmdet's losses and ``loss_uel``."""
+        sampled = []
+        for index, (proposals, sample) in enumerate(
+            zip(rpn_results_list, batch_data_samples, strict=True)
+        ):
+            proposals.priors = proposals.pop("bboxes")
+            assigned = self.bbox_assigner.assign(
+                proposals, sample.gt_instances, sample.get("ignored_instances")
+            )
+            sampled.append(
+                self.bbox_sampler.sample(
+                    assigned,
+                    proposals,
+                    sample.gt_instances,
+                    feats=[level[index][None] for level in x],
+                )
+            )
+        results = self.bbox_loss(x, sampled)
+        losses = dict(results["loss_bbox"])
+        if self.uel is not None:
+            losses["loss_uel"] = self._enforcing_loss(results, sampled, batch_data_samples)
+        return losses
+
+    def _enforcing_loss(
+        self,
+        results: dict[str, Tensor],
+        sampled: list[Any],
+        batch_data_samples: list[DetDataSample],
+    ) -> Tensor:
+        counts = [len(result.priors) for result in sampled]
+        head = self.bbox_head
+        chosen, targets = [], []
+        for logits, deltas, result, sample in zip(
+            results["cls_score"].split(counts),
+            results["bbox_pred"].split(counts),
+            sampled,
+            batch_data_samples,
+            strict=True,
+        ):
+            # mmdet puts the positive samples of a picture first.
+            labels = result.pos_gt_labels
+            count = len(labels)
+            deltas = deltas[:count].view(count, -1, head.bbox_coder.encode_size)
+            column = torch.zeros_like(labels) if head.reg_class_agnostic else labels
+            deltas = deltas[torch.arange(count, device=labels.device), column]
+            boxes = head.bbox_coder.decode(result.pos_priors, deltas)
+            meets, wanted = clicked_boxes(
+                boxes, labels, sample.metainfo.get("clicks", ()), self.uel
+            )
+            chosen.append(logits[:count][meets])
+            targets.append(wanted[meets])
+        return enforcing_loss(
+            torch.cat(chosen), torch.cat(targets), sigmoid=False, weight=self.uel.weight
+        )
+
+
+@MODELS.register_module()
+class TruncatedMobileNetV2(MobileNetV2):
+    """mmdet's MobileNetV2 (arXiv 1801.04381) without the stages after the last one that is used."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        unused = self.layers[max(self.out_indices) + 1 :]
+        del self.layers[max(self.out_indices) + 1 :]
+        for name in unused:
+            delattr(self, name)
+
+
+def build_detector(architecture: Mapping[str, Any], normalization: Mapping[str, Any]) -> nn.Module:
+    """Build a detector from its config.
+
+    Args:
+        architecture: An mmdet config dict without ``data_preprocessor``, see `c3det.configs`.
+        normalization: ``mean`` and ``std`` a channel of RGB in 0..255, and ``pad_size_divisor`` in
+            pixels, the multiple of which both sides are padded to.
+    """
+    register_all_modules(init_default_scope=False)
+    config = ConfigDict(copy.deepcopy(dict(architecture)))
+    config["data_preprocessor"] = dict(type="DetDataPreprocessor", **normalization)
+    with MODELS.switch_scope_and_registry("mmdet"):
+        return MODELS.build(config)
