@@ -27,9 +27,7 @@ _EPSILON = 1e-8
 
 def covering_stride(level_size: Size, image_sizes: Sequence[Size]) -> int:
     """The smallest power of two with which a level covers every picture of its batch."""
-    need = max(
-        max(height / level_size[0], width / level_size[1]) for height, width in image_sizes
-    )
+    need = max(max(height / level_size[0], width / level_size[1]) for height, width in image_sizes)
     return 2 ** max(0, math.ceil(math.log2(need)))
 
 

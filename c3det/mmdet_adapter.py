@@ -1,9 +1,9 @@
 """The thin layer that puts the plain modules of `c3det` into mmdet's detectors.
 
-`ClickRetinaNet` (one-stage) and `ClickFasterRCNN` (two-stage) take two further arguments: ``clicks``
-says how clicks enter, and ``uel`` of their head whether the loss enforces them. Without either they
-are mmdet's own detectors. Clicks travel as ``data_sample.metainfo["clicks"]``, a sequence of `Click`
-in pixels of the picture as the detector gets it.
+`ClickRetinaNet` (one-stage) and `ClickFasterRCNN` (two-stage) take a further argument ``clicks``,
+which says how clicks enter, and their heads ``uel``, which says whether the loss enforces them.
+Without either they are mmdet's own detectors. Clicks travel as ``data_sample.metainfo["clicks"]``,
+a sequence of `Click` in pixels of the picture as the detector gets it.
 
 ``clicks`` is a dict with any of
     ``early``: ``dict(sigma)``, heatmaps as further input channels of the backbone;
@@ -253,9 +253,7 @@ class ClickRetinaHead(RetinaHead):
 
 def _flat(levels: list[Tensor], channels: int) -> Tensor:
     """``(B, A * channels, h, w)`` a level -> ``(B, anchors of all levels, channels)``."""
-    rows = [
-        level.permute(0, 2, 3, 1).reshape(level.shape[0], -1, channels) for level in levels
-    ]
+    rows = [level.permute(0, 2, 3, 1).reshape(level.shape[0], -1, channels) for level in levels]
     return torch.cat(rows, 1)
 
 

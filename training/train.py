@@ -58,7 +58,8 @@ def train(
     """Train, or go on with what a killed run left in ``out``.
 
     Args:
-        out: Folder of checkpoints and logs; ``architecture.json`` in it says what is trained.
+        out: Folder of checkpoints and logs; ``architecture.json`` and ``training.json`` in it say
+            what is trained, and how.
         detector: An architecture of `c3det.configs`.
         iterations: Steps in all.
         batch: Pictures a step.
@@ -67,7 +68,17 @@ def train(
         composite_probability: Part of the crops that are composite.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / "architecture.json").write_text(json.dumps(detector, indent=1) + "\n")
+    settings = dict(
+        data="composite set and deepforest's tree crowns, training halves",
+        iterations=iterations,
+        batch=batch,
+        seed=seed,
+        learning_rate=learning_rate,
+        composite_probability=composite_probability,
+        torch=torch.__version__,
+    )
+    for name, content in (("architecture", detector), ("training", settings)):
+        (out / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     torch.manual_seed(seed)
     model = build_detector(detector, normalization("starter"))
     model.init_weights()
@@ -103,9 +114,7 @@ def train(
         ],
         default_hooks=dict(
             logger=dict(type="LoggerHook", interval=50),
-            checkpoint=dict(
-                type="CheckpointHook", interval=200, by_epoch=False, max_keep_ckpts=2
-            ),
+            checkpoint=dict(type="CheckpointHook", interval=200, by_epoch=False, max_keep_ckpts=2),
         ),
         log_processor=dict(by_epoch=False),
         randomness=dict(seed=seed),

@@ -1,0 +1,159 @@
+"""Encode a picture once, detect after every click."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from c3det import answering
+from c3det.answering import Detections
+from c3det.clicks import Click, check_labels
+from c3det.fusion import ClickBatch
+from c3det.heatmaps import Size
+from c3det.mmdet_adapter import ClickDetector, ClickedFeatures, build_detector
+from c3det.weights import Card, WeightsError, load_tensors, read_card
+
+__all__ = ["Detections", "ImageFeatures", "Predictor", "load"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFeatures:
+    """All of a picture that does not depend on clicks. Not to be written to.
+
+    Attributes:
+        levels: ``(1, C, h, w)`` tensors on the model's device.
+        image_size: ``(height, width)`` of the picture in pixels.
+        input_size: The same with padding.
+    """
+
+    levels: tuple[Tensor, ...]
+    image_size: Size
+    input_size: Size
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the levels take."""
+        return sum(level.nbytes for level in self.levels)
+
+
+class Predictor:
+    """A loaded detector. It keeps nothing between calls and serves several threads.
+
+    Args:
+        detector: In evaluation mode, on ``device``.
+        card: Of its weights.
+        device: Where it runs.
+    """
+
+    def __init__(self, detector: ClickDetector, card: Card, device: torch.device) -> None:
+        self._detector = detector
+        self.card = card
+        self.device = device
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the labels."""
+        return self.card.classes
+
+    @torch.inference_mode()
+    def encode(self, image: NDArray[np.uint8]) -> ImageFeatures:
+        """Compute everything that does not depend on clicks.
+
+        Args:
+            image: uint8 ``(H, W, 3)``, RGB.
+
+        Raises:
+            ValueError: Another type or shape, or an empty picture.
+        """
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            raise ValueError(
+                "image must be a uint8 array of shape (H, W, 3) that is not empty, "
+                f"not {image.dtype} {image.shape}"
+            )
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        batch = self._detector.data_preprocessor({"inputs": [pixels]})["inputs"]
+        return ImageFeatures(self._detector.encode(batch), image.shape[:2], tuple(batch.shape[-2:]))
+
+    @torch.inference_mode()
+    def detect(
+        self,
+        features: ImageFeatures,
+        clicks: Sequence[Click],
+        score_threshold: float | None = None,
+        answer_clicks: bool = True,
+    ) -> Detections:
+        """Find all objects of all classes, given some clicks.
+
+        Args:
+            features: Of the picture.
+            clicks: Any number, in pixels of the picture, in any order.
+            score_threshold: Lowest score of a box that answers no click; ``None``: the card's. The
+                detector itself proposes nothing below its ``test_cfg``'s, 0.02 as shipped.
+            answer_clicks: Whether to reconcile the boxes with the clicks, see
+                `c3det.answering.answer_clicks`. Without it this is the output of the model alone.
+
+        Raises:
+            ValueError: A click lies outside the picture or has an unknown label, or the threshold
+                is not between 0 and 1.
+        """
+        threshold = self.card.score_threshold if score_threshold is None else score_threshold
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"score_threshold must be between 0 and 1, it is {threshold}")
+        height, width = features.image_size
+        check_labels(clicks, len(self.classes))
+        for index, click in enumerate(clicks):
+            if not (0 <= click.x <= width and 0 <= click.y <= height):
+                raise ValueError(
+                    f"click {index} is at ({click.x}, {click.y}), outside the picture of "
+                    f"{width} x {height} pixels"
+                )
+        batch = ClickBatch([clicks], [features.image_size], features.input_size)
+        (found,) = self._detector.detect(ClickedFeatures(features.levels, batch))
+        candidates = Detections(
+            found.bboxes.float().cpu().numpy(),
+            found.scores.float().cpu().numpy(),
+            found.labels.cpu().numpy(),
+            np.full(len(found), -1, np.int64),
+        )
+        candidates = candidates.take(np.argsort(-candidates.scores, kind="stable"))
+        if not answer_clicks:
+            return candidates.take(candidates.scores >= threshold)
+        return answering.answer_clicks(
+            candidates,
+            clicks,
+            score_threshold=threshold,
+            typical_sizes=self.card.typical_sizes,
+            image_size=features.image_size,
+        )
+
+
+def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
+    """Load weights and their card.
+
+    Args:
+        weights: The ``.safetensors`` file; its card lies beside it.
+        device: A torch device, such as ``"cpu"`` or ``"cuda:0"``.
+
+    Raises:
+        WeightsError: They cannot be used; one sentence that says what to do.
+    """
+    path = Path(weights)
+    card = read_card(path)
+    tensors = load_tensors(path, card)
+    detector = build_detector(card.architecture, card.normalization)
+    try:
+        detector.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"the tensors of {path} do not fit the architecture in their card: export the weights "
+            "again with python -m training.export"
+        ) from error
+    detector.to(device)
+    detector.eval()
+    return Predictor(detector, card, torch.device(device))

