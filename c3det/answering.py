@@ -90,7 +90,7 @@ def answer_clicks(
        under it. One box answers one click.
     3. An answer's score is 1. Other boxes of the same object give way to it.
 
-    A box of typical size reaches no further than half-way to a negative click. Only where a
+    A box of typical size that would hold a negative click ends half-way to it. Only where a
     negative click lies on the very point of a positive one does a box with it inside remain.
 
     Args:

@@ -29,7 +29,7 @@ def architecture(
     preset: Preset,
     num_classes: int,
     *,
-    stages: Stages = "one-stage",
+    stages: Stages = "two-stage",
     fusion: Fusion = "c3det",
     uel: bool | None = None,
     correlation: dict[str, Any] | None = None,
@@ -64,10 +64,12 @@ def architecture(
     clicks: dict[str, Any] = {}
     if fusion == "early":
         clicks["early"] = dict(sigma=branch["sigma"])
+        # The widened stem starts blind to the clicks, so it has to be trained.
+        backbone["frozen_stages"] = -1
     if fusion in ("late", "c3det") and late is not False:
         clicks["late"] = branch
     if fusion == "c3det":
-        clicks["correlation"] = correlation or _CORRELATION[preset]
+        clicks["correlation"] = dict(correlation or _CORRELATION[preset])
     enforced = fusion == "c3det" if uel is None else uel
     heads = _one_stage if stages == "one-stage" else _two_stage
     return dict(
@@ -75,14 +77,21 @@ def architecture(
         neck=neck,
         num_classes=num_classes,
         clicks=clicks or None,
-        **heads(preset, num_classes, dict(weight=1.0, target="assigned") if enforced else None),
+        **heads(
+            preset,
+            num_classes,
+            dict(weight=_UEL_WEIGHT[preset], target="assigned") if enforced else None,
+        ),
     )
 
 
 _CORRELATION: dict[str, dict[str, Any]] = {
     "paper": dict(sampling="gaussian-nearest", sigma=3.0, scale="none"),
-    "starter": dict(sampling="bilinear", scale="cosine"),
+    "starter": dict(sampling="bilinear", scale="centred-cosine"),
 }
+
+
+_UEL_WEIGHT: dict[str, float] = {"paper": 1.0, "starter": 0.25}
 
 
 def _paper_parts(num_classes: int, stages: Stages) -> tuple[dict, dict, dict]:
@@ -113,7 +122,9 @@ def _paper_parts(num_classes: int, stages: Stages) -> tuple[dict, dict, dict]:
 
 
 def _starter_parts(num_classes: int, stages: Stages) -> tuple[dict, dict, dict]:
-    backbone = dict(type="TruncatedMobileNetV2", out_indices=[1, 2, 4], norm_eval=True)
+    backbone = dict(
+        type="TruncatedMobileNetV2", out_indices=[1, 2, 4], frozen_stages=1, norm_eval=True
+    )
     neck = dict(type="FPN", in_channels=[24, 32, 96], out_channels=64, num_outs=3)
     click_backbone = dict(
         type="ResNet",
@@ -129,7 +140,7 @@ def _starter_parts(num_classes: int, stages: Stages) -> tuple[dict, dict, dict]:
         norm_eval=True,
     )
     click_neck = dict(type="FPN", in_channels=[16, 32, 64], out_channels=32, num_outs=3)
-    return backbone, neck, dict(backbone=click_backbone, neck=click_neck, sigma=2.0)
+    return backbone, neck, dict(backbone=click_backbone, neck=click_neck, sigma=4.0)
 
 
 _PARTS = {"paper": _paper_parts, "starter": _starter_parts}
@@ -182,7 +193,10 @@ def _two_stage(preset: Preset, num_classes: int, uel: dict[str, Any] | None) -> 
     strides = [4, 8, 16, 32, 64] if paper else [4, 8, 16]
     scales = [8.0] if paper else [2.0, 2.83]
     proposals = dict(
-        nms_pre=2000, max_per_img=2000 if paper else 1000, nms=_nms(0.7), min_bbox_size=0
+        nms_pre=2000 if paper else 500,
+        max_per_img=2000 if paper else 500,
+        nms=_nms(0.7),
+        min_bbox_size=0,
     )
     return dict(
         type="ClickFasterRCNN",
@@ -239,7 +253,9 @@ def _two_stage(preset: Preset, num_classes: int, uel: dict[str, Any] | None) -> 
             ),
         ),
         test_cfg=dict(
-            rpn=dict(proposals, max_per_img=2000 if paper else 600),
+            rpn=dict(
+                proposals, nms_pre=2000 if paper else 1000, max_per_img=2000 if paper else 600
+            ),
             rcnn=dict(score_thr=0.02, nms=_nms(0.5), max_per_img=2000 if paper else 1000),
         ),
     )

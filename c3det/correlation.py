@@ -19,7 +19,7 @@ from c3det.clicks import Click, check_labels
 from c3det.heatmaps import Size, click_xy, gaussian, positive_by_label, sizes_per_picture
 
 Sampling = Literal["gaussian-nearest", "bilinear"]
-Scale = Literal["none", "channels", "cosine"]
+Scale = Literal["none", "channels", "cosine", "centred-cosine"]
 
 _CLICKS_AT_ONCE = 64
 _EPSILON = 1e-8
@@ -29,6 +29,24 @@ def covering_stride(level_size: Size, image_sizes: Sequence[Size]) -> int:
     """The smallest power of two with which a level covers every picture of its batch."""
     need = max(max(height / level_size[0], width / level_size[1]) for height, width in image_sizes)
     return 2 ** max(0, math.ceil(math.log2(need)))
+
+
+def picture_cells(level_size: Size, covered_size: Size, image_size: Size) -> Size:
+    """How many rows and columns of a level hold some of the picture, not padding alone."""
+    rows, columns = (
+        min(cells, math.ceil(valid * cells / covered))
+        for cells, covered, valid in zip(level_size, covered_size, image_size, strict=True)
+    )
+    return rows, columns
+
+
+def _picture_means(level: Tensor, image_sizes: Sequence[Size], covered_size: Size) -> Tensor:
+    """``(B, C, 1, 1)``: each picture's mean feature, its padding left out."""
+    means = []
+    for feature, size in zip(level, image_sizes, strict=True):
+        rows, columns = picture_cells((level.shape[2], level.shape[3]), covered_size, size)
+        means.append(feature[:, :rows, :columns].mean((1, 2), keepdim=True))
+    return torch.stack(means)
 
 
 def _nearest_weights(
@@ -60,7 +78,8 @@ def click_templates(
             stride 32, 76 % at 64) the template vanishes. ``"bilinear"``: the feature at the click,
             interpolated between the centres of the cells.
         covered_size: ``(height, width)`` in pixels that the level covers, padding included.
-        image_size: ``(height, width)`` of the picture in pixels, without padding.
+        image_size: ``(height, width)`` of the picture in pixels, without padding, which no template
+            reads.
         sigma: Of ``"gaussian-nearest"``, in pixels.
 
     Returns:
@@ -78,10 +97,20 @@ def click_templates(
         along_y = along_y / total[:, None]
         rows = feature @ along_x.to(feature.dtype).T
         return torch.einsum("chn,nh->nc", rows, along_y.to(feature.dtype))
-    extent = xy.new_tensor([covered_size[1], covered_size[0]])
-    grid = (xy / extent * 2 - 1).to(feature.dtype)[None, None]
-    sampled = F.grid_sample(feature[None], grid, padding_mode="border", align_corners=False)
-    return sampled[0, :, 0].T
+    stride = xy.new_tensor([covered_size[1] / width, covered_size[0] / height])
+    cells = xy.new_tensor(picture_cells((height, width), covered_size, image_size)[::-1])
+    # No template mixes in a cell of the padding alone.
+    position = (xy / stride).minimum(cells - 0.5)
+    grid = position / xy.new_tensor([width, height]) * 2 - 1
+    # A grid in bfloat16 would be off by pixels.
+    precise = torch.promote_types(feature.dtype, torch.float32)
+    sampled = F.grid_sample(
+        feature[None].to(precise),
+        grid[None, None].to(precise),
+        padding_mode="border",
+        align_corners=False,
+    )
+    return sampled[0, :, 0].T.to(feature.dtype)
 
 
 def class_correlations(
@@ -108,7 +137,9 @@ def class_correlations(
         sampling: How a template is read, see `click_templates`.
         sigma: Of the sampling ``"gaussian-nearest"``, in pixels.
         scale: ``"none"``: the raw dot product of the paper; ``"channels"``: divided by C;
-            ``"cosine"``: of features normalised to length 1, values in [-1, 1].
+            ``"cosine"``: of features normalised to length 1, values in [-1, 1];
+            ``"centred-cosine"``: the same after the mean feature of the picture's level is taken
+            off, so that what all cells share does not count as likeness.
         input_size: ``(height, width)`` in pixels that the levels cover, padding included. ``None``:
             the one pair of ``image_size``, or, with a pair for each picture, the smallest power of
             two a cell that covers them all.
@@ -140,7 +171,9 @@ def class_correlations(
         if covered is None:
             stride = covering_stride((height, width), sizes)
             covered = (height * stride, width * stride)
-        if scale == "cosine":
+        if scale == "centred-cosine":
+            level = level - _picture_means(level, sizes, covered)
+        if scale in ("cosine", "centred-cosine"):
             level = F.normalize(level, dim=1)
         collated = level.new_zeros(batch, num_classes, height, width)
         for index, of_picture in enumerate(clicks):
@@ -156,7 +189,7 @@ def class_correlations(
                 )
                 if scale == "channels":
                     templates = templates / level.shape[1]
-                elif scale == "cosine":
+                elif scale != "none":
                     templates = F.normalize(templates, dim=1)
                 parts = [
                     (part @ level[index].flatten(1)).amax(0)

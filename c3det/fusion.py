@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -107,8 +108,8 @@ class ClickFusion(nn.Module):
         joined += num_classes if correlation is not None else 0
         joined += branch_channels if branch is not None else 0
         self.join = nn.Conv2d(joined, channels, 1)
-        nn.init.normal_(self.join.weight, std=0.01)
-        nn.init.zeros_(self.join.bias)
+        nn.init.normal_(self.join.weight, std=0.05)
+        nn.init.zeros_(cast(Tensor, self.join.bias))
         with torch.no_grad():
             self.join.weight[:, :channels] = torch.eye(channels)[:, :, None, None]
 

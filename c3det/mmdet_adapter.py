@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmdet.models.backbones import MobileNetV2
@@ -28,6 +28,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmdet.utils import register_all_modules
 from mmengine.config import ConfigDict
+from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -48,11 +49,12 @@ class ClickedFeatures:
     clicks: ClickBatch
 
 
-class ClickDetector:
+class ClickDetector(nn.Module):
     """Mixed into an mmdet detector: fuses the clicks of the data samples into its features."""
 
     backbone: nn.Module
     neck: nn.Module
+    data_preprocessor: nn.Module
 
     def __init__(
         self, *args: Any, clicks: Mapping[str, Any] | None = None, num_classes: int, **kwargs: Any
@@ -79,7 +81,7 @@ class ClickDetector:
                     late["sigma"],
                 )
             self.click_fusion = ClickFusion(
-                self.neck.out_channels,
+                cast(int, self.neck.out_channels),
                 num_classes,
                 branch,
                 late["neck"]["out_channels"] if late is not None else 0,
@@ -90,8 +92,8 @@ class ClickDetector:
         """Initialise as mmdet does, the late-fusion branch included."""
         super().init_weights()  # type: ignore[misc]
         if self.click_fusion is not None and self.click_fusion.branch is not None:
-            self.click_fusion.branch.backbone.init_weights()
-            self.click_fusion.branch.neck.init_weights()
+            for part in self.click_fusion.branch.children():
+                cast(BaseModule, part).init_weights()
 
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
         """All that does not depend on the clicks.
@@ -121,7 +123,7 @@ class ClickDetector:
         clicks = ClickBatch(
             [sample.metainfo.get("clicks", ()) for sample in samples],
             [tuple(sample.img_shape[:2]) for sample in samples],
-            tuple(images.shape[-2:]),
+            (images.shape[-2], images.shape[-1]),
         )
         return ClickedFeatures(self.encode(images), clicks)
 
@@ -220,12 +222,13 @@ class ClickRetinaHead(RetinaHead):
         losses = dict(loss_cls=losses_cls, loss_bbox=losses_bbox)
         if self.uel is not None:
             losses["loss_uel"] = self._enforcing_loss(
-                cls_scores, bbox_preds, per_picture, torch.cat(labels, 1), batch_img_metas
+                self.uel, cls_scores, bbox_preds, per_picture, torch.cat(labels, 1), batch_img_metas
             )
         return losses
 
     def _enforcing_loss(
         self,
+        uel: UserInputEnforcing,
         cls_scores: list[Tensor],
         bbox_preds: list[Tensor],
         anchors: list[Tensor],
@@ -239,7 +242,7 @@ class ClickRetinaHead(RetinaHead):
             positive = (labels[index] < self.num_classes).nonzero()[:, 0]
             boxes = self.bbox_coder.decode(anchors[index][positive], deltas[index][positive])
             meets, wanted = clicked_boxes(
-                boxes, labels[index][positive], meta.get("clicks", ()), self.uel
+                boxes, labels[index][positive], meta.get("clicks", ()), uel
             )
             chosen.append(logits[index][positive[meets]])
             targets.append(wanted[meets])
@@ -247,7 +250,7 @@ class ClickRetinaHead(RetinaHead):
             torch.cat(chosen),
             torch.cat(targets),
             sigmoid=self.use_sigmoid_cls,
-            weight=self.uel.weight,
+            weight=uel.weight,
         )
 
 
@@ -295,11 +298,14 @@ class ClickRoIHead(StandardRoIHead):
         results = self.bbox_loss(x, sampled)
         losses = dict(results["loss_bbox"])
         if self.uel is not None:
-            losses["loss_uel"] = self._enforcing_loss(results, sampled, batch_data_samples)
+            losses["loss_uel"] = self._enforcing_loss(
+                self.uel, results, sampled, batch_data_samples
+            )
         return losses
 
     def _enforcing_loss(
         self,
+        uel: UserInputEnforcing,
         results: dict[str, Tensor],
         sampled: list[Any],
         batch_data_samples: list[DetDataSample],
@@ -321,13 +327,11 @@ class ClickRoIHead(StandardRoIHead):
             column = torch.zeros_like(labels) if head.reg_class_agnostic else labels
             deltas = deltas[torch.arange(count, device=labels.device), column]
             boxes = head.bbox_coder.decode(result.pos_priors, deltas)
-            meets, wanted = clicked_boxes(
-                boxes, labels, sample.metainfo.get("clicks", ()), self.uel
-            )
+            meets, wanted = clicked_boxes(boxes, labels, sample.metainfo.get("clicks", ()), uel)
             chosen.append(logits[:count][meets])
             targets.append(wanted[meets])
         return enforcing_loss(
-            torch.cat(chosen), torch.cat(targets), sigmoid=False, weight=self.uel.weight
+            torch.cat(chosen), torch.cat(targets), sigmoid=False, weight=uel.weight
         )
 
 
@@ -343,7 +347,9 @@ class TruncatedMobileNetV2(MobileNetV2):
             delattr(self, name)
 
 
-def build_detector(architecture: Mapping[str, Any], normalization: Mapping[str, Any]) -> nn.Module:
+def build_detector(
+    architecture: Mapping[str, Any], normalization: Mapping[str, Any]
+) -> ClickDetector:
     """Build a detector from its config.
 
     Args:

@@ -78,7 +78,11 @@ class Predictor:
             )
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         batch = self._detector.data_preprocessor({"inputs": [pixels]})["inputs"]
-        return ImageFeatures(self._detector.encode(batch), image.shape[:2], tuple(batch.shape[-2:]))
+        return ImageFeatures(
+            self._detector.encode(batch),
+            (image.shape[0], image.shape[1]),
+            (batch.shape[-2], batch.shape[-1]),
+        )
 
     @torch.inference_mode()
     def detect(

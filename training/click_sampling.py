@@ -151,7 +151,7 @@ def click_sequence(
     Returns:
         Distinct objects in uniformly random order.
     """
-    candidates = np.arange(len(annotated.labels))
+    candidates: NDArray[np.int64] = np.arange(len(annotated.labels))
     if labels is not None:
         candidates = candidates[np.isin(annotated.labels, list(labels))]
     order = candidates[order_objects(annotated.labels[candidates], "uniform", rng)][:max_clicks]

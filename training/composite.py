@@ -103,15 +103,15 @@ class Composer:
     pool_size: int = 3
     classes: tuple[int, int] = (2, 6)
     density: Range = (0.17, 0.37)
-    heights: Range = (9.0, 22.0)
+    heights: Range = (11.0, 24.0)
     scales: Range = (0.5, 1.0)
     rotation: float = 20.0
     shear: float = 0.25
     aspect: Range = (0.75, 1.15)
-    contrast: Range = (60.0, 110.0)
+    contrast: Range = (70.0, 120.0)
     opacity: Range = (0.8, 1.0)
     blur: Range = (0.4, 0.9)
-    min_contrast: float = 40.0
+    min_contrast: float = 50.0
     max_overlap: float = 0.1
 
     def compose(self, name: str, size: int, rng: np.random.Generator) -> Annotated:
@@ -202,7 +202,7 @@ class Composer:
         sums[1:, 1:] = luma.cumsum(0, dtype=np.float64).cumsum(1)
         ink_luma = float(ink.colour @ LUMA)
         alpha = np.zeros((size, size), np.uint8)
-        boxes = np.zeros((0, 4), np.float32)
+        boxes: NDArray[np.float32] = np.zeros((0, 4), np.float32)
         labels: list[int] = []
         for digit in drawn.tolist():
             glyph = self.glyphs.images[rng.choice(pools[digit])]

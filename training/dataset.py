@@ -83,6 +83,4 @@ class StarterDataset(Dataset):
         sample.gt_instances = InstanceData(
             bboxes=torch.from_numpy(picture.boxes), labels=torch.from_numpy(picture.labels)
         )
-        return dict(
-            inputs=torch.from_numpy(picture.image).permute(2, 0, 1), data_samples=sample
-        )
+        return dict(inputs=torch.from_numpy(picture.image).permute(2, 0, 1), data_samples=sample)

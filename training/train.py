@@ -129,7 +129,7 @@ def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--stages", choices=get_args(Stages), default="one-stage")
+    parser.add_argument("--stages", choices=get_args(Stages), default="two-stage")
     parser.add_argument("--fusion", choices=get_args(Fusion), default="c3det")
     parser.add_argument("--correlation", type=json.loads, help="JSON, in place of the preset's")
     parser.add_argument("--uel", action=argparse.BooleanOptionalAction)

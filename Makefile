@@ -1,0 +1,49 @@
+# `make demo` and `make test` set everything up by themselves; run `make` for the list of targets.
+
+SHELL := /bin/bash
+PY := .venv/bin/python
+READY := .venv/.ready
+
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types unit evaluate readme-picture format clean
+
+help: ## This list.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: $(READY) ## The environment in .venv (PYTHON=... chooses the interpreter of a new one).
+
+$(READY): pyproject.toml constraints.txt deploy/setup.sh
+	@bash deploy/setup.sh
+	@touch $@
+
+demo: $(READY) ## The sample pictures and the local runtime with its page (PORT=... chooses the port).
+	-@$(PY) -m training.samples
+	@$(PY) -m serverless.local $(if $(PORT),--port $(PORT))
+
+test: lint types unit ## Everything that must pass: lint, types, tests.
+
+lint: $(READY) ## Ruff: rules and format.
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+
+types: $(READY) ## Mypy on c3det, serverless and training.
+	@$(PY) -m mypy
+
+unit: $(READY) ## Pytest (ARGS=... goes to pytest).
+	@$(PY) -m pytest $(ARGS)
+
+evaluate: $(READY) ## The shipped weights on both test sets, as in the README (some minutes).
+	@$(PY) -m training.evaluate --weights serverless/weights/starter.safetensors --out runs/evaluation.json
+
+readme-picture: $(READY) ## The picture at the top of the README, by headless Chromium.
+	@$(PY) -m training.samples
+	@$(PY) -m tests.serverless.readme_picture
+
+format: $(READY) ## Rewrites the code in ruff's format, with sorted imports.
+	@$(PY) -m ruff check --select I --fix .
+	@$(PY) -m ruff format .
+
+clean: ## Removes .venv and the tools' caches.
+	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,1 @@
+"""The function that CVAT calls through Nuclio; ``serverless.main`` holds the way of a request."""

@@ -1,0 +1,190 @@
+"""Detections and errors become the bodies that CVAT, its panel and the plugin read.
+
+The plugin form is ``{"c3det": 1, "boxes": [...], "error": null or {...}, "model", "timings_ms"}``.
+It has neither ``mask`` nor ``shapes``, so that every version of CVAT passes it on untouched, and
+its errors travel with status 200, because CVAT keeps no other body.
+
+The built-in form carries ``mask``, ``bounds`` and ``points`` of one object for CVAT 2.15 to 2025,
+and ``shapes`` of all objects for CVAT 2026, so that one answer serves every version.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from c3det.answering import Detections, contains
+from serverless.requests import PROTOCOL_VERSION, BuiltInRequest, Form, RequestError
+
+STATUS = {"too_large": 413, "internal": 500, "out_of_memory": 503}
+"""HTTP status of an error in the built-in form by its code; 400 for the others."""
+
+Bounds = tuple[int, int, int, int]
+"""Inclusive ``(left, top, right, bottom)``, in whole pixels."""
+
+
+def plugin_boxes(detections: Detections, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the boxes of a plugin answer, in the order of the detections.
+
+    ``points`` is ``[x1, y1, x2, y2]`` in pixels of the picture, to a hundredth; ``click`` is the
+    index in ``pos_points`` of the click that the box answers, or ``None``.
+    """
+    return [
+        {
+            "class": int(label),
+            "label": classes[label],
+            "points": [round(float(value), 2) for value in box],
+            "rotation": 0.0,
+            "score": round(float(score), 4),
+            "click": int(click) if click >= 0 else None,
+        }
+        for box, score, label, click in zip(
+            detections.boxes, detections.scores, detections.labels, detections.clicks, strict=True
+        )
+    ]
+
+
+def plugin_answer(
+    boxes: list[dict[str, Any]],
+    model: str,
+    timings_ms: Mapping[str, float],
+    error: RequestError | None = None,
+) -> dict[str, Any]:
+    """Return the body of a plugin answer.
+
+    Args:
+        boxes: From ``plugin_boxes``; empty if there is an error.
+        model: Name of the weights.
+        timings_ms: Milliseconds by stage.
+        error: Why there are no boxes.
+    """
+    return {
+        "c3det": PROTOCOL_VERSION,
+        "boxes": boxes,
+        "error": None if error is None else _error(error),
+        "model": model,
+        "timings_ms": dict(timings_ms),
+    }
+
+
+def error_answer(
+    form: Form, error: RequestError, model: str, timings_ms: Mapping[str, float]
+) -> tuple[int, dict[str, Any]]:
+    """Return the status and the body that tell an error in the form of the request."""
+    if form is Form.PLUGIN:
+        return 200, plugin_answer([], model, timings_ms, error)
+    return STATUS.get(error.code, 400), {"error": _error(error)}
+
+
+def built_in_answer(
+    detections: Detections,
+    request: BuiltInRequest,
+    label: int,
+    image_size: tuple[int, int],
+    full_mask_max_pixels: int,
+) -> dict[str, Any]:
+    """Return the body of an answer to CVAT's own panel.
+
+    ``mask``, ``bounds`` and ``points`` describe the object under the last positive click. Up to
+    ``full_mask_max_pixels`` the mask covers the whole picture, and ``bounds`` with it: that is
+    right for the versions that read ``bounds`` as the place of a crop and for those that ignore
+    it. Above, the mask is cut to the object. ``shapes`` holds each object of the class, the
+    highest score first.
+
+    Args:
+        detections: Answer of the model to ``request.clicks(label)``.
+        request: The request.
+        label: The class of its clicks.
+        image_size: ``(height, width)`` of the picture.
+        full_mask_max_pixels: Largest picture, in pixels, with a mask of the whole picture.
+
+    Raises:
+        RequestError: No object is left under any positive click.
+    """
+    height, width = image_size
+    box = detections.boxes[_clicked(detections, request, label)]
+    left, top, right, bottom = bounds = pixel_bounds(box, image_size)
+    if height * width <= full_mask_max_pixels:
+        row = [0] * left + [1] * (right - left + 1) + [0] * (width - 1 - right)
+        empty = [0] * width
+        mask = [row if top <= y <= bottom else empty for y in range(height)]
+        bounds = (0, 0, width - 1, height - 1)
+    else:
+        mask = [[1] * (right - left + 1)] * (bottom - top + 1)
+    x1, y1, x2, y2 = (round(float(value), 2) for value in box)
+    return {
+        "mask": mask,
+        "bounds": list(bounds),
+        "points": [[x1, y1], [x2, y1], [x2, y2], [x1, y2]],
+        "shapes": [
+            {
+                "type": "mask",
+                "points": box_rle(pixel_bounds(other, image_size)),
+                "attributes": [{"spec_id": 0, "value": f"{score:.4f}"}],
+                "group": 0,
+                "rotation": 0,
+            }
+            for other, score, other_label in zip(
+                detections.boxes, detections.scores, detections.labels, strict=True
+            )
+            if other_label == label
+        ],
+    }
+
+
+def pixel_bounds(box: np.ndarray, image_size: tuple[int, int]) -> Bounds:
+    """Return the pixels whose centres lie in a box, at least one and none outside the picture.
+
+    Args:
+        box: ``(x1, y1, x2, y2)`` in pixels.
+        image_size: ``(height, width)`` of the picture.
+    """
+    height, width = image_size
+
+    def span(low: float, high: float, size: int) -> tuple[int, int]:
+        first = min(max(math.ceil(low - 0.5), 0), size - 1)
+        last = min(max(math.ceil(high - 0.5) - 1, first), size - 1)
+        return first, last
+
+    x1, y1, x2, y2 = (float(value) for value in box)
+    left, right = span(x1, x2, width)
+    top, bottom = span(y1, y2, height)
+    return left, top, right, bottom
+
+
+def box_rle(bounds: Bounds) -> list[int]:
+    """Return a box-shaped mask as CVAT stores masks.
+
+    Run lengths of the crop row by row, of which the first counts zeros, then the bounds. A crop
+    that is all object has no zeros, then one run of ones: ``(2, 3, 4, 3)``, three pixels wide and
+    one high, is ``[0, 3, 2, 3, 4, 3]``.
+    """
+    left, top, right, bottom = bounds
+    return [0, (right - left + 1) * (bottom - top + 1), *bounds]
+
+
+def _clicked(detections: Detections, request: BuiltInRequest, label: int) -> int:
+    """Return the row of the object under the last positive click that has one.
+
+    Of several clicks on one object the box names only one, so a box that contains the click also
+    counts.
+    """
+    of_class = detections.labels == label
+    for index, (x, y) in reversed(list(enumerate(request.positive))):
+        answers = of_class & (detections.clicks == index)
+        holds = of_class & contains(detections.boxes, x, y)
+        for candidates in (answers, holds):
+            if candidates.any():
+                return int(np.argmax(candidates))
+    raise RequestError(
+        "nothing_left",
+        "the clicks in neg_points removed every object under the clicks in pos_points",
+        "neg_points",
+    )
+
+
+def _error(error: RequestError) -> dict[str, str | None]:
+    return {"code": error.code, "message": error.message, "field": error.field}

@@ -1,0 +1,259 @@
+"""Serve the function and a page to try it on, without Nuclio, CVAT or docker.
+
+``python -m serverless.local`` reads ``function.yaml``, loads the handler that it names and answers:
+
+========================  =====================================================================
+``POST`` any path         the handler, by Nuclio's rules (see ``serverless.nuclio_worker``)
+``GET /``                 the page, from ``serverless/page``
+``GET /model``            the model's name, classes and default threshold, and the body limit
+``GET /samples``          a list of the sample pictures, ``[{"name": ...}, ...]``
+``GET /samples/<name>``   one of them
+========================  =====================================================================
+
+Nuclio itself passes requests of every method to the handler; here, ``GET`` belongs to the page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import mimetypes
+import os
+import sys
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import nuclio_sdk
+from nuclio_sdk.logger import HumanReadableFormatter
+
+from serverless.nuclio_worker import (
+    Answer,
+    FunctionError,
+    FunctionSettings,
+    NuclioWorker,
+    Request,
+)
+
+PAGE = Path(__file__).parent / "page"
+FUNCTION = Path(__file__).parent.parent / "function.yaml"
+PAGE_SUFFIXES = {".html", ".css", ".js", ".svg"}
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+# The page needs nothing from elsewhere, and the browser holds it to that.
+CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' blob: data:"
+
+
+def samples_directory() -> Path:
+    """Return the folder that ``python -m training.samples`` fills, which need not exist."""
+    cache = os.environ.get("C3DET_CACHE")
+    return (Path(cache) if cache else Path.home() / ".cache" / "c3det") / "samples"
+
+
+class LocalServer(ThreadingHTTPServer):
+    """The runtime's HTTP server; it listens from construction on.
+
+    Args:
+        address: Host and port to listen on; port 0 takes a free one.
+        worker: Answers the POST requests.
+        pictures: Folder of the sample pictures, which need not exist.
+
+    Raises:
+        FunctionError: The address cannot be listened on.
+    """
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], worker: NuclioWorker, pictures: Path) -> None:
+        self.worker = worker
+        self.pictures = pictures
+        self.model: dict[str, Any] = {}
+        try:
+            super().__init__(address, _Connection)
+        except (OSError, OverflowError) as error:
+            where = f"{address[0]}:{address[1]}"
+            if getattr(error, "errno", None) == errno.EADDRINUSE:
+                raise FunctionError(
+                    f"{where} is in use by another program: stop it, or choose another --port"
+                ) from error
+            raise FunctionError(f"cannot listen on {where}: {error}") from error
+
+    @property
+    def url(self) -> str:
+        """Address of the page."""
+        host, port = self.server_address[:2]
+        return f"http://{host!s}:{port}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report what went wrong with a connection, except that the client hung up."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+    def get(self, path: str) -> Answer:
+        """Answer a GET request.
+
+        Files are looked up by name among those that a folder lists, so no path leads out of it.
+        """
+        if path == "/model":
+            return _json(self.model)
+        if path == "/samples":
+            return _json([{"name": name} for name in _files(self.pictures, PICTURE_SUFFIXES)])
+        if path.startswith("/samples/"):
+            file = _files(self.pictures, PICTURE_SUFFIXES).get(path.removeprefix("/samples/"))
+        else:
+            name = "index.html" if path == "/" else path.removeprefix("/")
+            file = _files(PAGE, PAGE_SUFFIXES).get(name)
+        if file is None:
+            return Answer(404, f"there is nothing at {path}\n".encode())
+        content_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        return Answer(200, file.read_bytes(), content_type)
+
+
+class _Connection(BaseHTTPRequestHandler):
+    """Reads the requests of one connection and writes the answers."""
+
+    server: LocalServer
+    protocol_version = "HTTP/1.1"
+    timeout = 60
+
+    def do_GET(self) -> None:
+        self._write(self.server.get(unquote(urlsplit(self.path).path)))
+
+    do_HEAD = do_GET
+
+    def do_POST(self) -> None:
+        worker = self.server.worker
+        if "Transfer-Encoding" in self.headers:
+            self.close_connection = True
+            self._write(Answer(411, b"send the body with a Content-Length"))
+            return
+        length = self.headers.get("Content-Length", "0")
+        if not length.isdecimal() or int(length) > worker.settings.max_body_bytes:
+            self.close_connection = True
+            if length.isdecimal():
+                self._discard(int(length))
+            self._write(Answer(400, b"Error when parsing request"))
+            return
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            self.close_connection = True
+            return
+        url = urlsplit(self.path)
+        request = Request(
+            method=self.command,
+            path=url.path,
+            body=body,
+            headers=dict(self.headers.items()),
+            fields=dict(parse_qsl(url.query)),
+        )
+        self._write(worker.handle(request))
+
+    do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_POST
+
+    def _discard(self, length: int) -> None:
+        """Read what the client is still sending; else it sees a reset instead of the answer."""
+        while length > 0 and (chunk := self.rfile.read(min(length, 1 << 16))):
+            length -= len(chunk)
+
+    def _write(self, answer: Answer) -> None:
+        headers = {
+            "Content-Type": answer.content_type,
+            "Content-Length": str(len(answer.body)),
+            "Cache-Control": "no-cache",
+            "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+            "X-Content-Type-Options": "nosniff",
+            **answer.headers,
+        }
+        if self.close_connection:
+            headers["Connection"] = "close"
+        self.send_response(answer.status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Note the requests that were refused; the handler tells of the others."""
+        if self.command != "GET" and int(code) >= 400:
+            self.server.worker.context.logger.warn(f"{self.requestline}: {int(code)}")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        self.server.worker.context.logger.debug(format % args)
+
+
+def _files(folder: Path, suffixes: set[str]) -> dict[str, Path]:
+    """Return the files of a folder that have one of the suffixes, sorted by name."""
+    if not folder.is_dir():
+        return {}
+    files = (p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file())
+    return {path.name: path for path in sorted(files)}
+
+
+def _json(value: Any) -> Answer:
+    return Answer(200, json.dumps(value).encode(), "application/json")
+
+
+def describe_model(worker: NuclioWorker) -> dict[str, Any]:
+    """Return what the page needs to know of the model that ``init_context`` loaded.
+
+    Returns:
+        ``name``, ``classes`` (names in the order of their labels), ``threshold`` (0 to 1) and
+        ``max_body_bytes``.
+    """
+    card = worker.context.user_data.predictor.card
+    return {
+        "name": card.name,
+        "classes": list(card.classes),
+        "threshold": card.score_threshold,
+        "max_body_bytes": worker.settings.max_body_bytes,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the local runtime until it is interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serverless.local",
+        description="Serve the function and a page to try it on, without Nuclio, CVAT or docker.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=8080, help="port (%(default)s); 0: a free one")
+    parser.add_argument("--weights", help="a .safetensors file instead of the shipped one")
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        default=samples_directory(),
+        help="folder of the sample pictures (%(default)s)",
+    )
+    options = parser.parse_args(arguments)
+    if options.weights is not None:
+        os.environ["C3DET_WEIGHTS"] = options.weights
+    logger = nuclio_sdk.Logger("INFO", name="serverless.local")
+    logger.set_handler("default", sys.stderr, HumanReadableFormatter())
+    try:
+        _serve(options.host, options.port, options.pictures, logger)
+    except FunctionError as error:
+        sys.exit(f"serverless.local: {error}")
+    except KeyboardInterrupt:
+        print()
+
+
+def _serve(host: str, port: int, pictures: Path, logger: nuclio_sdk.Logger) -> None:
+    worker = NuclioWorker.load(FunctionSettings.read(FUNCTION), logger)
+    with LocalServer((host, port), worker, pictures) as server:
+        print("Loading the model ...", flush=True)
+        from c3det.weights import WeightsError
+
+        try:
+            worker.start()
+        except (WeightsError, ValueError) as error:
+            raise FunctionError(str(error)) from error
+        server.model = describe_model(worker)
+        print(f"Open {server.url} in a browser. Ctrl+C stops the runtime.", flush=True)
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,393 @@
+// The page: a picture, its clicks, and the function's answer to them.
+
+import { assignKeys, classColor } from "./classes.js";
+import { ClickHistory, startsWith } from "./clicks.js";
+import { AnswerError, decodeAnswer, encodeRequest } from "./protocol.js";
+import { boxText, View } from "./view.js";
+
+// The function is asked for all boxes down to this score, once a click; the slider chooses here.
+const LOWEST_SCORE = 0.05;
+const DRAG_PIXELS = 4;
+// The second half of a double click is no click of its own.
+const SAME_POINT_PIXELS = 2;
+const FILTER_FROM_CLASSES = 17;
+const RESERVED_KEYS = ["f", "h"];
+// What a request holds besides the picture, in bytes, generously.
+const REQUEST_OVERHEAD = 4096;
+
+const $ = (id) => document.getElementById(id);
+const view = new View($("canvas"), () => {
+  $("zoom").value = `${Math.round(view.scale * 100)} %`;
+});
+
+let model = null;
+let keys = [];
+let chosenClass = 0;
+let picture = null; // {name, base64, width, height}
+let history = new ClickHistory();
+let answer = null; // {boxes, clicks: those that the function was asked with}
+let asking = false;
+let askAgain = false;
+let loads = 0;
+
+async function start() {
+  try {
+    model = await getJson("model");
+    const samples = await getJson("samples");
+    $("model").textContent = `${model.name} · ${model.classes.length} classes`;
+    $("model").title = $("model").textContent;
+    keys = assignKeys(model.classes, RESERVED_KEYS);
+    const threshold = $("threshold");
+    threshold.min = LOWEST_SCORE;
+    threshold.value = model.threshold;
+    listClasses();
+    listSamples(samples);
+    listen();
+    update();
+    if (samples.length) await openSample(samples[0].name);
+  } catch (error) {
+    showError(error.message);
+  }
+}
+
+async function getJson(path) {
+  const response = await fetch(path);
+  if (!response.ok) throw new Error(`The runtime answered ${response.status} for ${path}.`);
+  return response.json();
+}
+
+// Pictures
+
+function listSamples(samples) {
+  if (!samples.length) {
+    $("samples").textContent = "No sample pictures here: open or drop your own.";
+    return;
+  }
+  $("samples").replaceChildren(...samples.map(({ name }) => {
+    const button = element("button", { type: "button", title: name });
+    button.dataset.sample = name;
+    const title = name.replace(/^\d+[-_]/, "").replace(/\.[^.]*$/, "").replaceAll(/[-_]/g, " ");
+    const image = element("img", { src: samplePath(name), alt: "" });
+    button.append(image, element("span", { textContent: title }));
+    button.addEventListener("click", () => openSample(name));
+    return button;
+  }));
+}
+
+function samplePath(name) {
+  return `samples/${encodeURIComponent(name)}`;
+}
+
+async function openSample(name) {
+  const token = (loads += 1);
+  const response = await fetch(samplePath(name));
+  if (!response.ok) return showError(`The sample picture ${name} cannot be read.`);
+  const blob = await response.blob();
+  if (token === loads) await openPicture(blob, name);
+}
+
+async function openPicture(blob, name) {
+  const token = (loads += 1);
+  const url = URL.createObjectURL(blob);
+  try {
+    const image = new Image();
+    image.src = url;
+    const [base64] = await Promise.all([readBase64(blob), image.decode()]);
+    if (token !== loads) return;
+    picture = { name, base64, width: image.naturalWidth, height: image.naturalHeight };
+    history = new ClickHistory();
+    answer = null;
+    for (const button of $("samples").querySelectorAll("button")) {
+      button.setAttribute("aria-pressed", button.dataset.sample === name);
+    }
+    hideError();
+    $("hint").hidden = true;
+    $("round-trip").textContent = $("stages").textContent = "–";
+    $("canvas").dataset.picture = `${picture.width}x${picture.height}`;
+    view.setPicture(image);
+    update();
+    ask();
+  } catch {
+    if (token === loads) showError(`The browser cannot show ${name}: it wants a JPEG, PNG or WebP.`);
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+}
+
+/** The very bytes of the file, as CVAT sends them. */
+function readBase64(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
+}
+
+// Asking the function
+
+/** Ask for the boxes of the latest clicks. One request is under way at a time. */
+async function ask() {
+  if (asking) {
+    askAgain = true;
+    return;
+  }
+  asking = true;
+  do {
+    askAgain = false;
+    $("stage").setAttribute("aria-busy", "true");
+    await askOnce(picture, history.clicks);
+  } while (askAgain);
+  asking = false;
+  $("stage").setAttribute("aria-busy", "false");
+}
+
+async function askOnce(askedPicture, clicks) {
+  // An answer still counts after more clicks on the same picture, not after an undo.
+  const current = () => picture === askedPicture && startsWith(history.clicks, clicks);
+  const started = performance.now();
+  try {
+    const body = encodeRequest(askedPicture.base64, clicks, LOWEST_SCORE);
+    if (body.length + REQUEST_OVERHEAD > model.max_body_bytes) {
+      throw new AnswerError(
+        `${askedPicture.name} is too large: a request may have ${megabytes(model.max_body_bytes)}, ` +
+        `this one has ${megabytes(body.length)} (maxRequestBodySize in function.yaml).`,
+      );
+    }
+    const headers = { "Content-Type": "application/json" };
+    const response = await fetch(".", { method: "POST", headers, body });
+    const { boxes, timings_ms: timings } = decodeAnswer(response.status, await response.text());
+    if (!current()) return;
+    answer = { boxes, clicks };
+    hideError();
+    $("round-trip").textContent = `${Math.round(performance.now() - started)} ms`;
+    $("stages").textContent = Object.entries(timings ?? {})
+      .map(([stage, ms]) => `${stage.replaceAll("_", "\u00a0")}\u00a0${Math.round(ms)}`)
+      .join(" · ") || "–";
+    update();
+  } catch (error) {
+    if (!current()) return;
+    const unreachable = "The function cannot be reached: is the runtime still running?";
+    showError(error instanceof AnswerError ? error.message : unreachable);
+  }
+}
+
+function megabytes(bytes) {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+}
+
+// What is shown
+
+function update() {
+  const clicks = history.clicks;
+  const boxes = shownBoxes();
+  view.setScene({ boxes, clicks, answered: answer?.clicks.length ?? 0 });
+  $("undo").disabled = !history.canUndo;
+  $("redo").disabled = !history.canRedo;
+  $("clear").disabled = !clicks.length;
+  $("click-count").value = clicks.length;
+  $("threshold-value").value = Number($("threshold").value).toFixed(2);
+  $("box-count").value = boxes.length;
+  $("canvas").ariaLabel = picture ? `${picture.name} with ${boxes.length} boxes` : "No picture";
+  const counts = new Map();
+  for (const box of boxes) counts.set(box.class, (counts.get(box.class) ?? 0) + 1);
+  for (const button of $("classes").children) {
+    const label = Number(button.dataset.class);
+    button.setAttribute("aria-checked", label === chosenClass);
+    button.querySelector(".count").textContent = counts.get(label) ?? "";
+  }
+  hover(null);
+}
+
+/** The boxes over the threshold, and all that answer a click. */
+function shownBoxes() {
+  const threshold = Number($("threshold").value);
+  return answer?.boxes.filter((box) => box.score >= threshold || box.click !== null) ?? [];
+}
+
+function listClasses() {
+  $("classes").replaceChildren(...model.classes.map((name, label) => {
+    const button = element("button", { type: "button", title: name });
+    button.setAttribute("role", "radio");
+    button.dataset.class = label;
+    const swatch = element("span", { className: "swatch" });
+    swatch.style.background = classColor(label);
+    button.append(
+      swatch,
+      element("span", { className: "name", textContent: name }),
+      element("span", { className: "count" }),
+      ...(keys[label] ? [element("kbd", { textContent: keys[label].toUpperCase() })] : []),
+    );
+    button.addEventListener("click", () => choose(label));
+    return button;
+  }));
+  $("class-filter").hidden = model.classes.length < FILTER_FROM_CLASSES;
+}
+
+function choose(label) {
+  chosenClass = label;
+  update();
+  $("classes").children[label].scrollIntoView({ block: "nearest" });
+}
+
+function element(tag, properties) {
+  return Object.assign(document.createElement(tag), properties);
+}
+
+function showError(message) {
+  $("error-text").textContent = message;
+  $("error").hidden = false;
+}
+
+function hideError() {
+  $("error").hidden = true;
+}
+
+/** Say what the box under a point of the screen is; null takes the words away. */
+function hover(point) {
+  let found = null;
+  if (point) {
+    const [x, y] = view.toPicture(...point);
+    const area = ({ points: [x1, y1, x2, y2] }) => (x2 - x1) * (y2 - y1);
+    for (const box of shownBoxes()) {
+      const [x1, y1, x2, y2] = box.points;
+      const inside = x >= x1 && x < x2 && y >= y1 && y < y2;
+      if (inside && (!found || area(box) < area(found))) found = box;
+    }
+    const on = picture && x >= 0 && y >= 0 && x < picture.width && y < picture.height;
+    $("position").textContent = on ? `x ${x.toFixed(1)}  y ${y.toFixed(1)}` : "";
+  }
+  view.setScene({ hover: found });
+  const tip = $("tip");
+  tip.hidden = !found;
+  if (!found) return;
+  const [x1, y1, x2, y2] = found.points;
+  tip.textContent = `${boxText(found)} · ${Math.round(x2 - x1)} × ${Math.round(y2 - y1)} px`;
+  const [left, bottom] = view.toScreen(x1, y2);
+  tip.style.left = `${Math.max(0, Math.min(left, $("canvas").clientWidth - tip.offsetWidth))}px`;
+  tip.style.top = `${Math.min(bottom + 5, $("canvas").clientHeight - 20)}px`;
+}
+
+// What the person does
+
+function click(point, positive) {
+  if (!picture) return;
+  const [x, y] = view.toPicture(...point);
+  if (x < 0 || y < 0 || x >= picture.width || y >= picture.height) return;
+  const near = (other) => Math.hypot(other.x - x, other.y - y) * view.scale < SAME_POINT_PIXELS;
+  const last = history.clicks.at(-1);
+  if (last && near(last) && last.label === chosenClass && last.positive === positive) return;
+  history.add({ x, y, label: chosenClass, positive });
+  update();
+  ask();
+}
+
+function change(action) {
+  const before = history.clicks;
+  action();
+  if (history.clicks === before) return;
+  update();
+  ask();
+}
+
+const undo = () => change(() => history.undo());
+const redo = () => change(() => history.redo());
+
+function listen() {
+  const canvas = $("canvas");
+  let pressed = null; // {x, y, button, moved}
+
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    pressed = { x: event.offsetX, y: event.offsetY, button: event.button, moved: false };
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const [x, y] = [event.offsetX, event.offsetY];
+    if (!pressed) return hover([x, y]);
+    if (pressed.button === 2) return;
+    const distance = Math.hypot(x - pressed.x, y - pressed.y);
+    if (!pressed.moved && distance <= DRAG_PIXELS) return;
+    canvas.classList.add("moving");
+    view.move(x - pressed.x, y - pressed.y);
+    Object.assign(pressed, { x, y, moved: true });
+  });
+  canvas.addEventListener("pointerup", (event) => {
+    const { button, moved } = pressed ?? { moved: true };
+    pressed = null;
+    canvas.classList.remove("moving");
+    if (moved || button === 1) return;
+    click([event.offsetX, event.offsetY], button === 0 && !event.ctrlKey);
+  });
+  canvas.addEventListener("pointercancel", () => {
+    pressed = null;
+    canvas.classList.remove("moving");
+  });
+  canvas.addEventListener("pointerleave", () => {
+    $("position").textContent = "";
+    hover(null);
+  });
+  canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+  canvas.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    const step = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 33 : 1;
+    view.zoom(Math.exp(-event.deltaY * step * 0.002), event.offsetX, event.offsetY);
+    hover([event.offsetX, event.offsetY]);
+  }, { passive: false });
+
+  $("fit").addEventListener("click", () => view.fit());
+  $("undo").addEventListener("click", undo);
+  $("redo").addEventListener("click", redo);
+  $("clear").addEventListener("click", () => change(() => history.clear()));
+  $("threshold").addEventListener("input", update);
+  $("error-close").addEventListener("click", hideError);
+  $("class-filter").addEventListener("input", (event) => {
+    const wanted = event.target.value.toLowerCase();
+    for (const button of $("classes").children) {
+      button.hidden = !button.title.toLowerCase().includes(wanted);
+    }
+  });
+
+  $("open").addEventListener("click", () => $("file").click());
+  $("file").addEventListener("change", (event) => {
+    const [file] = event.target.files;
+    if (file) openPicture(file, file.name);
+    event.target.value = "";
+  });
+  window.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    $("drop").hidden = false;
+  });
+  window.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) $("drop").hidden = true;
+  });
+  window.addEventListener("drop", (event) => {
+    event.preventDefault();
+    $("drop").hidden = true;
+    const [file] = event.dataTransfer.files;
+    if (file) openPicture(file, file.name);
+  });
+
+  window.addEventListener("keydown", onKey);
+  window.addEventListener("keyup", (event) => {
+    if (event.key.toLowerCase() === "h") view.setScene({ hidden: false });
+  });
+  window.addEventListener("blur", () => view.setScene({ hidden: false }));
+}
+
+function onKey(event) {
+  if (event.target.matches("input[type=search]")) return;
+  const key = event.key.toLowerCase();
+  if (event.ctrlKey || event.metaKey) {
+    if (key !== "z" && key !== "y") return;
+    event.preventDefault();
+    if (key === "y" || event.shiftKey) redo();
+    else undo();
+    return;
+  }
+  if (event.altKey) return;
+  if (key === "f") view.fit();
+  else if (key === "h") view.setScene({ hidden: true });
+  else if (keys.includes(key)) choose(keys.indexOf(key));
+}
+
+start();

@@ -1,0 +1,87 @@
+"""The shipped configurations, shrunk until a test can afford them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.logging import MMLogger
+from mmengine.structures import InstanceData
+from torch import nn
+
+from c3det.clicks import Click
+from c3det.configs import Fusion, Preset, Stages, architecture, normalization
+from c3det.mmdet_adapter import build_detector
+
+CHANNELS = 8
+NUM_CLASSES = 3
+SIDE = 128
+
+
+def shrunk(
+    preset: Preset, stages: Stages = "one-stage", fusion: Fusion = "c3det", **options: Any
+) -> dict[str, Any]:
+    """A shipped config with few channels, shallow backbones, and boxes of every score."""
+    config = architecture(preset, NUM_CLASSES, stages=stages, fusion=fusion, **options)
+    config = copy.deepcopy(config)
+    parts = [config, *([config["clicks"]["late"]] if (config["clicks"] or {}).get("late") else [])]
+    for part in parts:
+        backbone, neck = part["backbone"], part["neck"]
+        if backbone["type"] == "ResNet":
+            backbone.update(depth=18, stem_channels=4, base_channels=4)
+            neck["in_channels"] = [4 * 2**stage for stage in range(backbone["num_stages"])]
+        else:
+            backbone["widen_factor"] = 0.25
+            neck["in_channels"] = [8, 8, 24]
+        neck["out_channels"] = CHANNELS
+    heads = [config[name] for name in ("bbox_head", "rpn_head") if name in config]
+    if "roi_head" in config:
+        heads.append(config["roi_head"]["bbox_head"])
+        config["roi_head"]["bbox_head"]["fc_out_channels"] = 16
+        config["roi_head"]["bbox_roi_extractor"]["out_channels"] = CHANNELS
+        config["train_cfg"]["rpn_proposal"].update(nms_pre=50, max_per_img=50)
+        config["test_cfg"]["rpn"].update(nms_pre=50, max_per_img=50)
+        config["test_cfg"]["rcnn"].update(score_thr=0.0, max_per_img=30)
+    else:
+        config["test_cfg"].update(score_thr=0.0, nms_pre=50, max_per_img=30)
+    for head in heads:
+        head["in_channels"] = CHANNELS
+        if "feat_channels" in head:
+            head["feat_channels"] = CHANNELS
+    return config
+
+
+def build(preset: Preset, config: dict[str, Any], seed: int = 0) -> nn.Module:
+    """A detector whose random weights see the clicks."""
+    MMLogger.get_current_instance().setLevel("WARNING")  # not every initialised tensor
+    torch.manual_seed(seed)
+    detector = build_detector(config, normalization(preset))
+    detector.init_weights()
+    with torch.no_grad():
+        for parameter in detector.parameters():
+            parameter += torch.randn_like(parameter) * 0.05
+    return detector.eval()
+
+
+def training_batch(clicks: list[list[Click]]) -> tuple[torch.Tensor, list[DetDataSample]]:
+    """Two padded pictures of 128 x 128 and 100 x 120 px with two objects each."""
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randn(2, 3, SIDE, SIDE, generator=draw)
+    samples = []
+    for size, of_picture in zip([(SIDE, SIDE), (100, 120)], clicks, strict=True):
+        sample = DetDataSample(
+            metainfo=dict(
+                img_shape=size,
+                batch_input_shape=(SIDE, SIDE),
+                pad_shape=(SIDE, SIDE),
+                scale_factor=(1.0, 1.0),
+                clicks=of_picture,
+            )
+        )
+        sample.gt_instances = InstanceData(
+            bboxes=torch.tensor([[10.0, 10, 26, 26], [50, 40, 90, 88]]), labels=torch.tensor([0, 2])
+        )
+        samples.append(sample)
+    return images, samples

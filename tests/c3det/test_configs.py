@@ -1,0 +1,95 @@
+"""The shipped configurations as data."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from typing import get_args
+
+import pytest
+
+from c3det.configs import Fusion, Preset, Stages, architecture, normalization
+
+PRESETS, STAGES, FUSIONS = get_args(Preset), get_args(Stages), get_args(Fusion)
+
+
+@pytest.mark.parametrize(("preset", "stages", "fusion"), list(product(PRESETS, STAGES, FUSIONS)))
+def test_survives_json(preset: Preset, stages: Stages, fusion: Fusion) -> None:
+    config = architecture(preset, 11, stages=stages, fusion=fusion)
+    assert json.loads(json.dumps(config)) == config
+    assert json.loads(json.dumps(normalization(preset))) == normalization(preset)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "parts"),
+    [
+        ("plain", None),
+        ("early", {"early"}),
+        ("late", {"late"}),
+        ("c3det", {"late", "correlation"}),
+    ],
+)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_variants_differ_in_their_clicks(
+    preset: Preset, fusion: Fusion, parts: set[str] | None
+) -> None:
+    clicks = architecture(preset, 3, fusion=fusion)["clicks"]
+    assert clicks is None if parts is None else set(clicks) == parts
+
+
+def head_uel(config: dict) -> dict | None:
+    return config["roi_head" if "roi_head" in config else "bbox_head"]["uel"]
+
+
+@pytest.mark.parametrize("stages", STAGES)
+def test_c3det_alone_enforces_the_clicks_unless_told(stages: Stages) -> None:
+    for fusion in FUSIONS:
+        enforced = head_uel(architecture("starter", 3, stages=stages, fusion=fusion)) is not None
+        assert enforced == (fusion == "c3det")
+    assert head_uel(architecture("starter", 3, stages=stages, uel=False)) is None
+    late = architecture("starter", 3, stages=stages, fusion="late", uel=True)
+    assert head_uel(late) == {"weight": 0.25, "target": "assigned"}
+    paper = architecture("paper", 3, stages=stages)
+    assert head_uel(paper) == {"weight": 1.0, "target": "assigned"}
+
+
+def test_published_settings() -> None:
+    config = architecture("paper", 8, stages="two-stage")
+    assert config["backbone"]["depth"] == 50
+    assert config["backbone"]["frozen_stages"] == 1
+    assert config["neck"]["out_channels"] == 256
+    assert config["rpn_head"]["anchor_generator"]["strides"] == [4, 8, 16, 32, 64]
+    assert config["rpn_head"]["anchor_generator"]["scales"] == [8.0]
+    assert config["rpn_head"]["anchor_generator"]["ratios"] == [0.5, 1.0, 2.0]
+    assert config["clicks"]["late"]["backbone"]["depth"] == 18
+    assert config["clicks"]["late"]["backbone"]["in_channels"] == 8
+    assert config["clicks"]["late"]["sigma"] == 1.0
+    assert config["clicks"]["correlation"] == {
+        "sampling": "gaussian-nearest",
+        "sigma": 3.0,
+        "scale": "none",
+    }
+
+
+def test_early_fusion_trains_the_stem_that_reads_the_clicks() -> None:
+    assert architecture("paper", 8, fusion="early")["backbone"]["frozen_stages"] == -1
+
+
+def test_correlation_and_late_fusion_can_be_chosen() -> None:
+    chosen = {"sampling": "bilinear", "scale": "channels"}
+    clicks = architecture("paper", 3, correlation=chosen, late=False)["clicks"]
+    assert clicks == {"correlation": chosen}
+
+
+def test_a_config_is_nobody_elses() -> None:
+    shipped = architecture("starter", 3)["clicks"]["correlation"]["scale"]
+    changed = architecture("starter", 3)
+    changed["clicks"]["correlation"]["scale"] = "none"
+    assert architecture("starter", 3)["clicks"]["correlation"]["scale"] == shipped != "none"
+
+
+@pytest.mark.parametrize("name", ["preset", "stages", "fusion"])
+def test_unknown_variant_is_named(name: str) -> None:
+    arguments = {"preset": "starter", "num_classes": 3, name: "huge"}
+    with pytest.raises(ValueError, match=rf"{name} must be one of .* not 'huge'"):
+        architecture(**arguments)  # type: ignore[arg-type]

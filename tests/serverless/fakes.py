@@ -1,0 +1,139 @@
+"""A predictor with boxes that a person can count, and pictures to send."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from nuclio_sdk import Context, Event
+from PIL import Image
+
+from c3det.clicks import Click
+from serverless.cache import FeatureCache
+from serverless.main import Service
+from serverless.settings import Settings
+
+CLASSES = ("tree", "0", "1")
+
+
+@dataclass(frozen=True)
+class FakeFeatures:
+    image_size: tuple[int, int]
+    nbytes: int = 100
+
+
+@dataclass(frozen=True)
+class FakeDetections:
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    clicks: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+def detections(*rows: tuple[Sequence[float], float, int, int]) -> FakeDetections:
+    """Detections from rows of (box, score, label, click)."""
+    boxes, scores, labels, clicks = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return FakeDetections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(scores, np.float32),
+        np.array(labels, np.int64),
+        np.array(clicks, np.int64),
+    )
+
+
+@dataclass
+class FakePredictor:
+    """Sees two "0" and a "tree" in every picture, and a box of 4 x 4 around a positive click."""
+
+    classes: tuple[str, ...] = CLASSES
+    card: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="fake"))
+    encoded: list[tuple[int, ...]] = field(default_factory=list)
+    detected: list[tuple[list[Click], float | None]] = field(default_factory=list)
+    fault: Exception | None = None
+
+    def encode(self, image: np.ndarray) -> FakeFeatures:
+        assert image.dtype == np.uint8
+        assert image.ndim == 3
+        assert image.flags.c_contiguous
+        assert image.flags.writeable
+        self.encoded.append(image.shape)
+        return FakeFeatures(image.shape[:2])
+
+    def detect(
+        self,
+        features: FakeFeatures,
+        clicks: Sequence[Click],
+        score_threshold: float | None = None,
+        answer_clicks: bool = True,
+    ) -> FakeDetections:
+        if self.fault is not None:
+            raise self.fault
+        self.detected.append((list(clicks), score_threshold))
+        seen = [
+            ((10.0, 10.0, 14.0, 16.0), 0.9, 1, -1),
+            ((30.0, 20.0, 36.0, 24.0), 0.5, 1, -1),
+            ((0.0, 0.0, 60.0, 40.0), 0.4, 0, -1),
+        ]
+        for index, click in enumerate(clicks):
+            inside = [
+                row
+                for row in seen
+                if row[0][0] <= click.x <= row[0][2] and row[0][1] <= click.y <= row[0][3]
+            ]
+            if not click.positive:
+                seen = [row for row in seen if row not in inside]
+            elif not any(row[2] == click.label and row[3] >= 0 for row in inside):
+                x, y = click.x, click.y
+                seen.append(((x - 2, y - 2, x + 2, y + 2), 1.0, click.label, index))
+        return detections(*sorted(seen, key=lambda row: -row[1]))
+
+
+class Log:
+    """The part of Nuclio's logger that the function uses."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, dict[str, Any]]] = []
+
+    def info_with(self, message: str, **fields: Any) -> None:
+        self.lines.append(("info", message, fields))
+
+    def warn_with(self, message: str, **fields: Any) -> None:
+        self.lines.append(("warn", message, fields))
+
+    def error_with(self, message: str, **fields: Any) -> None:
+        self.lines.append(("error", message, fields))
+
+
+def make_context(**limits: int) -> Context:
+    """A context whose worker has started, with a ``FakePredictor``."""
+    environment = {f"C3DET_{name.upper()}": str(value) for name, value in limits.items()}
+    settings = Settings.from_environment(environment)
+    context = Context(logger=Log())
+    context.user_data = Service(FakePredictor(), settings, FeatureCache(settings.cache_bytes))
+    return context
+
+
+def event(payload: object) -> Event:
+    """The event of a JSON request, as Nuclio parses it; round trip included."""
+    return Event(body=json.loads(json.dumps(payload)), content_type="application/json")
+
+
+def encoded_picture(
+    width: int = 60, height: int = 40, value: int = 0, file_format: str = "PNG"
+) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (width, height), (value, value, value)).save(stream, file_format)
+    return stream.getvalue()
+
+
+def base64_picture(width: int = 60, height: int = 40, value: int = 0) -> str:
+    return base64.b64encode(encoded_picture(width, height, value)).decode()

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from serverless.answers import (
+    box_rle,
+    built_in_answer,
+    error_answer,
+    pixel_bounds,
+    plugin_answer,
+    plugin_boxes,
+)
+from serverless.believed import believed_class
+from serverless.requests import BuiltInRequest, Form, RequestError
+from tests.serverless.fakes import CLASSES, detections
+
+SIZE = (6, 10)
+
+
+def request(*positive: tuple[float, float]) -> BuiltInRequest:
+    return BuiltInRequest(b"", positive, (), None)
+
+
+def decode_rle(points: list[int]) -> tuple[np.ndarray, list[int]]:
+    """The obvious twin: a list of runs, zeros first, into an array of the crop."""
+    *runs, left, top, right, bottom = points
+    values = [index % 2 for index, length in enumerate(runs) for _ in range(length)]
+    return np.array(values).reshape(bottom - top + 1, right - left + 1), [left, top, right, bottom]
+
+
+@pytest.mark.parametrize(
+    ("box", "bounds"),
+    [
+        ((2, 1, 5, 3), (2, 1, 4, 2)),
+        ((2.4, 1.4, 5.4, 3.4), (2, 1, 4, 2)),
+        ((2.6, 1.6, 5.6, 3.6), (3, 2, 5, 3)),
+        ((2.6, 1.6, 2.9, 1.9), (3, 2, 3, 2)),
+        ((-3, -3, 99, 99), (0, 0, 9, 5)),
+        ((9.8, 5.8, 10, 6), (9, 5, 9, 5)),
+        ((-5, -5, -4, -4), (0, 0, 0, 0)),
+    ],
+)
+def test_pixel_bounds(box: tuple[float, ...], bounds: tuple[int, ...]) -> None:
+    assert pixel_bounds(np.array(box, np.float32), SIZE) == bounds
+
+
+def test_box_rle() -> None:
+    assert box_rle((2, 3, 4, 3)) == [0, 3, 2, 3, 4, 3]
+    mask, bounds = decode_rle(box_rle((2, 1, 4, 2)))
+    assert bounds == [2, 1, 4, 2]
+    np.testing.assert_array_equal(mask, [[1, 1, 1], [1, 1, 1]])
+
+
+def test_plugin_answer() -> None:
+    found = detections(((1.234, 2, 3, 4.567), 1.0, 2, 0), ((5, 5, 6, 6), 0.123456, 0, -1))
+    boxes = plugin_boxes(found, CLASSES)
+    assert plugin_answer(boxes, "starter", {"detect": 1.5}) == {
+        "c3det": 1,
+        "boxes": [
+            {
+                "class": 2,
+                "label": "1",
+                "points": [1.23, 2.0, 3.0, 4.57],
+                "rotation": 0.0,
+                "score": 1.0,
+                "click": 0,
+            },
+            {
+                "class": 0,
+                "label": "tree",
+                "points": [5.0, 5.0, 6.0, 6.0],
+                "rotation": 0.0,
+                "score": 0.1235,
+                "click": None,
+            },
+        ],
+        "error": None,
+        "model": "starter",
+        "timings_ms": {"detect": 1.5},
+    }
+
+
+def test_plugin_answer_without_boxes() -> None:
+    assert plugin_boxes(detections(), CLASSES) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("malformed", 400),
+        ("invalid", 400),
+        ("nothing_left", 400),
+        ("too_large", 413),
+        ("internal", 500),
+        ("out_of_memory", 503),
+    ],
+)
+def test_error_answers(code: str, status: int) -> None:
+    error = RequestError(code, "Because.", "image")
+    told = {"code": code, "message": "Because.", "field": "image"}
+    assert error_answer(Form.BUILT_IN, error, "m", {}) == (status, {"error": told})
+    assert error_answer(Form.PLUGIN, error, "m", {}) == (
+        200,
+        {"c3det": 1, "boxes": [], "error": told, "model": "m", "timings_ms": {}},
+    )
+
+
+FOUND = detections(
+    ((2, 1, 5, 3), 1.0, 1, 0),
+    ((6, 2, 9, 5), 0.5, 1, -1),
+    ((0, 0, 10, 6), 0.4, 0, -1),
+)
+
+
+def test_full_mask_of_the_clicked_object() -> None:
+    answer = built_in_answer(FOUND, request((3, 2)), 1, SIZE, 60)
+    assert answer["mask"] == [
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 1, 1, 1, 0, 0, 0, 0, 0],
+        [0, 0, 1, 1, 1, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    ]
+    assert answer["bounds"] == [0, 0, 9, 5]
+    assert answer["points"] == [[2, 1], [5, 1], [5, 3], [2, 3]]
+
+
+def test_cut_mask_of_a_large_picture() -> None:
+    answer = built_in_answer(FOUND, request((3, 2)), 1, SIZE, 59)
+    assert answer["mask"] == [[1, 1, 1], [1, 1, 1]]
+    assert answer["bounds"] == [2, 1, 4, 2]
+    assert answer["points"] == [[2, 1], [5, 1], [5, 3], [2, 3]]
+
+
+@pytest.mark.parametrize("limit", [0, 60])
+def test_mask_and_bounds_describe_the_same_pixels(limit: int) -> None:
+    answer = built_in_answer(FOUND, request((3, 2)), 1, SIZE, limit)
+    left, top, right, bottom = answer["bounds"]
+    assert np.array(answer["mask"]).shape == (bottom - top + 1, right - left + 1)
+    painted = np.zeros(SIZE, int)
+    painted[top : bottom + 1, left : right + 1] = answer["mask"]
+    crop, (left, top, right, bottom) = decode_rle(answer["shapes"][0]["points"])
+    from_rle = np.zeros(SIZE, int)
+    from_rle[top : bottom + 1, left : right + 1] = crop
+    np.testing.assert_array_equal(painted, from_rle)
+
+
+def test_shapes_hold_each_object_of_the_class() -> None:
+    answer = built_in_answer(FOUND, request((3, 2)), 1, SIZE, 60)
+    assert answer["shapes"] == [
+        {
+            "type": "mask",
+            "points": points,
+            "attributes": [{"spec_id": 0, "value": score}],
+            "group": 0,
+            "rotation": 0,
+        }
+        for points, score in (([0, 6, 2, 1, 4, 2], "1.0000"), ([0, 9, 6, 2, 8, 4], "0.5000"))
+    ]
+
+
+def test_the_object_of_the_last_click_counts() -> None:
+    found = detections(((6, 2, 9, 5), 1.0, 1, 1), ((2, 1, 5, 3), 1.0, 1, 0))
+    answer = built_in_answer(found, request((3, 2), (7, 3)), 1, SIZE, 0)
+    assert answer["bounds"] == [6, 2, 8, 4]
+    answer = built_in_answer(found, request((7, 3), (3, 2)), 1, SIZE, 0)
+    assert answer["bounds"] == [6, 2, 8, 4], "the box says which click it answers"
+
+
+def test_a_further_click_on_one_object_finds_it_again() -> None:
+    answer = built_in_answer(FOUND, request((3, 2), (4, 2)), 1, SIZE, 0)
+    assert answer["bounds"] == [2, 1, 4, 2]
+
+
+def test_without_an_object_under_the_last_click_an_earlier_one_counts() -> None:
+    answer = built_in_answer(FOUND, request((3, 2), (0, 0)), 1, SIZE, 0)
+    assert answer["bounds"] == [2, 1, 4, 2]
+
+
+@pytest.mark.parametrize("found", [detections(), detections(((0, 0, 10, 6), 0.4, 0, -1))])
+def test_no_object_left(found: object) -> None:
+    with pytest.raises(RequestError) as caught:
+        built_in_answer(found, request((3, 2)), 1, SIZE, 60)
+    assert (caught.value.code, caught.value.field) == ("nothing_left", "neg_points")
+
+
+def test_shapes_come_with_the_highest_score_first() -> None:
+    answer = built_in_answer(FOUND, request((3, 2)), 1, SIZE, 60)
+    scores = [float(shape["attributes"][0]["value"]) for shape in answer["shapes"]]
+    assert all(one >= other for one, other in pairwise(scores))
+
+
+@pytest.mark.parametrize(
+    ("points", "label"),
+    [
+        ([(3, 2)], 1),
+        ([(1, 5)], 0),
+        ([(1, 5), (3, 2)], 1),
+        ([(1, 5), (0, 0), (0, 6), (3, 2)], 0),  # three times 0.4 against once 1.0
+    ],
+)
+def test_believed_class_is_the_vote_of_the_best_boxes(
+    points: list[tuple[float, float]], label: int
+) -> None:
+    assert believed_class(FOUND, points, 3) == label
+
+
+def test_believed_class_outside_all_boxes_is_that_of_the_nearest() -> None:
+    found = detections(((0, 0, 2, 2), 0.9, 1, -1), ((8, 4, 10, 6), 0.1, 2, -1))
+    assert believed_class(found, [(1, 3), (7, 5)], 3) == 2
+
+
+def test_believed_class_of_an_empty_picture_is_the_first() -> None:
+    assert believed_class(detections(), [(1, 1)], 3) == 0

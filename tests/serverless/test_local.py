@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nuclio_sdk
+import pytest
+from nuclio_sdk import Context, Event
+
+from serverless.local import PAGE, LocalServer, samples_directory
+from serverless.nuclio_worker import FunctionError, FunctionSettings, NuclioWorker
+
+ROOT = Path(__file__).resolve().parents[2]
+JSON = {"Content-Type": "application/json"}
+Handler = Callable[[Context, Event], Any]
+
+
+@contextmanager
+def running(
+    handler: Handler, pictures: Path = Path("absent"), **limits: Any
+) -> Iterator[LocalServer]:
+    settings = FunctionSettings("fake:handler", **limits)
+    worker = NuclioWorker(handler, None, settings, nuclio_sdk.Logger("ERROR", name="test_local"))
+    with LocalServer(("127.0.0.1", 0), worker, pictures) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def call(
+    server: LocalServer,
+    method: str = "POST",
+    path: str = "/",
+    body: bytes = b"",
+    headers: dict[str, str] | None = None,
+) -> tuple[int, str, bytes]:
+    """Return status, content type and body; the path goes out as it is, dots and all."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_address[1], timeout=20)
+    try:
+        connection.request(method, path, body or None, headers or {})
+        response = connection.getresponse()
+        return response.status, response.headers["Content-Type"], response.read()
+    finally:
+        connection.close()
+
+
+def describe_body(context: Context, event: Event) -> Any:
+    return context.Response(body=f"{type(event.body).__name__} {event.body}", status_code=201)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "expected"),
+    [
+        ("application/json", b'{"a": 1}', "dict {'a': 1}"),
+        ("application/json", b"[1, 2]", "list [1, 2]"),
+        ("application/json", b"{broken", "bytes b'{broken'"),
+        ("application/json; charset=utf-8", b'{"a": 1}', "bytes b'{\"a\": 1}'"),
+        ("text/plain", b'{"a": 1}', "bytes b'{\"a\": 1}'"),
+        (None, b"{}", "bytes b'{}'"),
+    ],
+)
+def test_content_type_decides_type_of_body(
+    content_type: str | None, body: bytes, expected: str
+) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    with running(describe_body) as server:
+        assert call(server, body=body, headers=headers)[::2] == (201, expected.encode())
+
+
+def test_event_has_path_method_fields_and_headers() -> None:
+    def handler(context: Context, event: Event) -> Any:
+        return {
+            "seen": [event.path, event.method, event.fields, event.get_header("x-a"), event.size],
+            "kind": event.trigger.kind,
+        }
+
+    with running(handler) as server:
+        status, content_type, body = call(server, "PUT", "/p/q?a=1&b=x%20y", b"abc", {"X-A": "5"})
+    assert (status, content_type) == (200, "application/json")
+    assert json.loads(body) == {
+        "seen": ["/p/q", "PUT", {"a": "1", "b": "x y"}, "5", 3],
+        "kind": "http",
+    }
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), SystemExit("leaving")])
+def test_exception_is_500_with_traceback(error: BaseException) -> None:
+    def handler(context: Context, event: Event) -> Any:
+        raise error
+
+    with running(handler) as server:
+        status, content_type, body = call(server)
+        assert (status, content_type) == (500, "text/plain; charset=utf-8")
+        assert body.startswith(f'Exception caught in handler - "{error}": Traceback'.encode())
+        assert call(server)[0] == 500, "the runtime outlives it"
+
+
+def test_body_limit() -> None:
+    with running(lambda context, event: str(len(event.body)), max_body_bytes=1000) as server:
+        assert call(server, body=b"x" * 1000)[::2] == (200, b"1000")
+        assert call(server, body=b"x" * 1001)[::2] == (400, b"Error when parsing request")
+        # Longer than what the buffers of the two sockets hold.
+        assert call(server, body=b"x" * 20_000_000)[0] == 400
+        assert call(server, headers={"Content-Length": "-1"})[0] == 400
+
+
+def test_body_of_unknown_length_is_refused() -> None:
+    with running(describe_body) as server:
+        assert call(server, headers={"Transfer-Encoding": "chunked"})[0] == 411
+
+
+def test_one_event_at_a_time() -> None:
+    inside, most = 0, 0
+
+    def handler(context: Context, event: Event) -> Any:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        time.sleep(0.1)
+        inside -= 1
+        return "done"
+
+    with running(handler) as server:
+        answers: list[tuple[int, str, bytes]] = []
+        threads = [threading.Thread(target=lambda: answers.append(call(server))) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [answer[::2] for answer in answers] == [(200, b"done")] * 3
+    assert most == 1
+
+
+def test_call_that_waits_too_long_is_503_with_empty_body() -> None:
+    first_is_in, second_is_answered = threading.Event(), threading.Event()
+
+    def handler(context: Context, event: Event) -> Any:
+        first_is_in.set()
+        second_is_answered.wait(20)
+        return "done"
+
+    with running(handler, wait_s=0.05) as server:
+        first: list[tuple[int, str, bytes]] = []
+        thread = threading.Thread(target=lambda: first.append(call(server)))
+        thread.start()
+        assert first_is_in.wait(20)
+        assert call(server)[::2] == (503, b"")
+        second_is_answered.set()
+        thread.join()
+    assert first[0][::2] == (200, b"done")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    (folder / "b c.png").write_bytes(b"picture b")
+    (folder / "a.jpg").write_bytes(b"picture a")
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "folder.png").mkdir()
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    return folder
+
+
+def test_samples_are_the_pictures_of_the_folder(pictures: Path) -> None:
+    with running(describe_body, pictures) as server:
+        assert json.loads(call(server, "GET", "/samples")[2]) == [
+            {"name": "a.jpg"},
+            {"name": "b c.png"},
+        ]
+        assert call(server, "GET", "/samples/a.jpg") == (200, "image/jpeg", b"picture a")
+        assert call(server, "GET", "/samples/b%20c.png") == (200, "image/png", b"picture b")
+        assert call(server, "GET", "/samples/notes.txt")[0] == 404
+
+
+def test_no_folder_means_no_samples() -> None:
+    with running(describe_body) as server:
+        assert call(server, "GET", "/samples")[::2] == (200, b"[]")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/samples/../secret.png",
+        "/samples/%2e%2e/secret.png",
+        "/samples/..%2fsecret.png",
+        "/samples//etc/passwd",
+        "/../local.py",
+        "/..%2flocal.py",
+        "/%2e%2e/main.py",
+        "//etc/passwd",
+        "/samples/",
+        "/samples/%00",
+        "/nothing.html",
+    ],
+)
+def test_no_path_leads_out(pictures: Path, path: str) -> None:
+    with running(describe_body, pictures) as server:
+        assert call(server, "GET", path)[0] == 404
+
+
+def test_page_loads_nothing_from_elsewhere() -> None:
+    with running(describe_body) as server:
+        status, content_type, body = call(server, "GET", "/")
+        assert (status, content_type) == (200, "text/html")
+        assert body == (PAGE / "index.html").read_bytes()
+        assert call(server, "GET", "/app.js")[0] == 200
+    for file in (*PAGE.glob("*.html"), *PAGE.glob("*.css"), *PAGE.glob("*.js")):
+        assert "://" not in file.read_text(encoding="utf-8"), file.name
+
+
+def test_head_has_no_body() -> None:
+    with running(describe_body) as server:
+        assert call(server, "HEAD", "/")[::2] == (200, b"")
+
+
+def test_busy_port_is_told_in_one_sentence() -> None:
+    with running(describe_body) as server, pytest.raises(FunctionError, match="in use") as caught:
+        LocalServer(server.server_address[:2], server.worker, Path("absent"))
+    assert "--port" in str(caught.value)
+
+
+def test_settings_come_from_function_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "function.yaml"
+    file.write_text(
+        "spec:\n  handler: a.b:c\n  triggers:\n    x:\n      kind: http\n"
+        "      workerAvailabilityTimeoutMilliseconds: 2500\n"
+        "      attributes:\n        maxRequestBodySize: 99\n"
+    )
+    assert FunctionSettings.read(file) == FunctionSettings("a.b:c", 99, 2.5)
+    file.write_text("spec:\n  handler: a.b:c\n  triggers:\n    x:\n      kind: http\n")
+    assert FunctionSettings.read(file) == FunctionSettings("a.b:c", 4 * 1024 * 1024, 10)
+    file.write_text("spec:\n  handler: a.b:c\n  triggers: {}\n")
+    with pytest.raises(FunctionError, match="one trigger of kind http"):
+        FunctionSettings.read(file)
+    with pytest.raises(FunctionError, match="missing"):
+        FunctionSettings.read(tmp_path / "absent.yaml")
+
+
+def test_shipped_function_can_be_served() -> None:
+    settings = FunctionSettings.read(ROOT / "function.yaml")
+    worker = NuclioWorker.load(settings, nuclio_sdk.Logger("ERROR", name="test_local"))
+    assert worker.settings.max_body_bytes >= 32 * 1024 * 1024
+
+
+def test_samples_lie_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("C3DET_CACHE", "/somewhere")
+    assert samples_directory() == Path("/somewhere/samples")
+
+
+def run_local(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "serverless.local", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def test_command_with_missing_weights_fails_with_one_sentence(tmp_path: Path) -> None:
+    result = run_local("--port", "0", "--weights", str(tmp_path / "absent.safetensors"))
+    assert result.returncode == 1
+    assert result.stderr.startswith("serverless.local: ")
+    assert "absent.safetensors" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_command_on_a_busy_port_fails_with_one_sentence() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        result = run_local("--port", str(taken.getsockname()[1]))
+    assert result.returncode == 1
+    assert "is in use by another program" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,488 @@
+"""The page, driven in headless Chromium by real mouse clicks and keys, over the real handler."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import nuclio_sdk
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from c3det.clicks import Click
+from serverless import main
+from serverless.cache import FeatureCache
+from serverless.local import LocalServer, describe_model
+from serverless.nuclio_worker import FunctionSettings, NuclioWorker
+from serverless.settings import STARTER_WEIGHTS, Settings
+from tests.serverless.page_driver import LAPTOP, Page, chromium, missing_programs, serving
+
+pytestmark = pytest.mark.skipif(
+    missing_programs() is not None, reason=f"the page is not tested: {missing_programs()}"
+)
+
+CLASSES = ("tree", *"0123456789")
+SIZE = (400, 300)
+DISCS = ((60, 60), (200, 150), (330, 240))
+DISC_SCORES = (0.9, 0.6, 0.2)
+RADIUS = 12
+TREE_COLOR = (0xFF, 0xD6, 0x0A)
+
+
+@dataclass
+class FakePredictor:
+    """Finds the three discs with the scores above, and answers each click with a box of 20 px.
+
+    ``open`` can be cleared to hold calls back; ``waiting`` tells that one has come.
+    """
+
+    classes: tuple[str, ...] = CLASSES
+    calls: list[tuple[Click, ...]] = field(default_factory=list)
+    fault: Exception | None = None
+    open: threading.Event = field(default_factory=threading.Event)
+    waiting: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.open.set()
+        self.card = SimpleNamespace(name="fake", classes=self.classes, score_threshold=0.5)
+
+    def encode(self, image: np.ndarray) -> Any:
+        return SimpleNamespace(image_size=image.shape[:2], levels=(), nbytes=1)
+
+    def detect(self, features: Any, clicks: Sequence[Click], score_threshold: float) -> Any:
+        self.calls.append(tuple(clicks))
+        self.waiting.set()
+        self.open.wait(20)
+        if self.fault:
+            raise self.fault
+        boxes, scores, labels, answered = [], [], [], []
+        for index, click in enumerate(clicks):
+            if click.positive:
+                boxes.append([click.x - 10, click.y - 10, click.x + 10, click.y + 10])
+                scores.append(1.0)
+                labels.append(click.label)
+                answered.append(index)
+        for (x, y), score in zip(DISCS, DISC_SCORES, strict=True):
+            if score >= score_threshold and not any(
+                abs(click.x - x) < RADIUS and abs(click.y - y) < RADIUS for click in clicks
+            ):
+                boxes.append([x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS])
+                scores.append(score)
+                labels.append(0)
+                answered.append(-1)
+        return SimpleNamespace(
+            boxes=np.array(boxes, np.float32).reshape(-1, 4),
+            scores=np.array(scores, np.float32),
+            labels=np.array(labels, np.int64),
+            clicks=np.array(answered, np.int64),
+        )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chrome]:
+    with chromium() as driver:
+        yield driver
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    image = Image.new("RGB", SIZE, "#3d4a30")
+    draw = ImageDraw.Draw(image)
+    for x, y in DISCS:
+        draw.ellipse((x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS), fill="#88aa66")
+    image.save(folder / "discs.png")
+    image.rotate(180).save(folder / "turned_discs.png")
+    return folder
+
+
+@contextmanager
+def opened(
+    browser: Chrome,
+    pictures: Path,
+    predictor: FakePredictor,
+    limits: FunctionSettings | None = None,
+    **settings: int,
+) -> Iterator[Page]:
+    """Serve the real handler over a fake predictor and open the page on the first sample."""
+
+    def init_context(context: nuclio_sdk.Context) -> None:
+        chosen = replace(Settings.from_environment({}), **settings)
+        context.user_data = main.Service(predictor, chosen, FeatureCache(1000))  # type: ignore[arg-type]
+
+    limits = limits or FunctionSettings("serverless.main:handler")
+    logger = nuclio_sdk.Logger("CRITICAL", name="test_page")
+    worker = NuclioWorker(main.handler, init_context, limits, logger)
+    worker.start()
+    server = LocalServer(("127.0.0.1", 0), worker, pictures)
+    server.model = describe_model(worker)
+    with serving(server) as url:
+        page = Page(browser, url)
+        page.problems()
+        try:
+            if pictures.is_dir():
+                page.settle()
+            yield page
+        finally:
+            predictor.open.set()
+
+
+def positions(clicks: Sequence[Click]) -> np.ndarray:
+    return np.array([(click.x, click.y) for click in clicks])
+
+
+def pixel(browser: Chrome, folder: Path, point: tuple[int, int]) -> np.ndarray:
+    """Save a screenshot and return the colour of one of its pixels."""
+    file = folder / "page.png"
+    browser.save_screenshot(str(file))
+    with Image.open(file) as image:
+        assert image.size == LAPTOP
+        return np.array(image.convert("RGB"))[point[1], point[0]].astype(int)
+
+
+def test_boxes_come_before_the_first_click(browser: Chrome, pictures: Path, tmp_path: Path) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        assert predictor.calls == [()]
+        assert page.text("#box-count") == "2"
+        assert page.class_count("tree") == 2
+        assert page.text("#click-count") == "0"
+        assert "ms" in page.text("#round-trip")
+        assert "encode" in page.text("#stages")
+        # The upper edge of the box of the first disc, away from its corners.
+        edge = page.screen_point(DISCS[0][0], DISCS[0][1] - RADIUS)
+        assert np.abs(pixel(browser, tmp_path, edge) - TREE_COLOR).max() < 60
+        assert page.problems() == []
+
+
+def test_click_sends_the_point_and_the_chosen_class(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        page.click(*DISCS[2])
+        page.settle()
+        page.keys("3")
+        page.click(100.5, 200.5)
+        page.settle()
+        page.press("#classes [title='9']")
+        page.click(20.5, 20.5, positive=False)
+        page.settle()
+        clicks = predictor.calls[-1]
+        assert [(click.label, click.positive) for click in clicks] == [
+            (0, True),
+            (4, True),
+            (10, False),
+        ]
+        # A whole pixel of the screen is less than a pixel of this picture.
+        assert np.abs(positions(clicks) - [DISCS[2], (100.5, 200.5), (20.5, 20.5)]).max() < 0.5
+        assert page.text("#click-count") == "3"
+        assert page.class_count("tree") == 3
+        assert page.class_count("3") == 1
+        assert page.class_count("9") == 0
+
+
+def test_right_click_removes_a_box(browser: Chrome, pictures: Path) -> None:
+    with opened(browser, pictures, FakePredictor()) as page:
+        page.click(*DISCS[0], positive=False)
+        page.settle()
+        assert page.text("#box-count") == "1"
+
+
+def test_undo_redo_clear(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        assert not page.find("#undo").is_enabled()
+        page.click(100, 200)
+        page.click(120, 250)
+        page.settle()
+        assert page.text("#box-count") == "4"
+        page.press("#undo")
+        page.settle()
+        assert page.text("#box-count") == "3"
+        page.undo_by_key()
+        page.settle()
+        assert (page.text("#box-count"), page.text("#click-count")) == ("2", "0")
+        page.press("#redo")
+        page.keys(Keys.CONTROL, "y")
+        page.settle()
+        assert page.text("#box-count") == "4"
+        page.press("#clear")
+        page.settle()
+        assert page.text("#box-count") == "2"
+        page.undo_by_key()
+        page.settle()
+        assert page.text("#box-count") == "4"
+        assert [len(calls) for calls in (predictor.calls[0], predictor.calls[-1])] == [0, 2]
+
+
+def test_threshold_filters_without_asking_again(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        assert page.text("#threshold-value") == "0.50"
+        slider = browser.find_element(By.ID, "threshold")
+        slider.send_keys(Keys.END)
+        assert (page.text("#threshold-value"), page.text("#box-count")) == ("0.95", "0")
+        slider.send_keys(Keys.HOME)
+        assert (page.text("#threshold-value"), page.text("#box-count")) == ("0.05", "3")
+        assert len(predictor.calls) == 1
+
+
+def test_pointing_at_a_box_tells_label_and_score(browser: Chrome, pictures: Path) -> None:
+    with opened(browser, pictures, FakePredictor()) as page:
+        page.point_at(*DISCS[1])
+        page.wait_for("#tip", "tree 0.60 · 24 \N{MULTIPLICATION SIGN} 24 px")
+        page.point_at(5, 290)
+        assert not page.find("#tip").is_displayed()
+        x = float(page.text("#position").split()[1])
+        assert abs(x - 5) < 0.5
+
+
+def test_zoom_and_movement_keep_the_click_exact(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        before = page.text("#zoom")
+        page.wheel(200, 150, -500)
+        assert page.text("#zoom") != before
+        # Wheel: exp(500 * 0.002) = e times as large, with the point under the mouse held still.
+        page.click(200, 150)
+        page.settle()
+        fitted = float(before.removesuffix(" %")) / 100
+        page.drag(300, 100, 54, -81)
+        page.click(200, 150)
+        page.settle()
+        assert len(predictor.calls[-1]) == 2, "the drag is no click"
+        first, second = positions(predictor.calls[-1])
+        assert np.abs(first - (200, 150)).max() < 0.5
+        moved = np.array([54, -81]) / (fitted * np.e)
+        assert np.abs(first - second - moved).max() < 0.1
+        page.press("#fit")
+        assert page.text("#zoom") == before
+
+
+def test_click_beside_the_picture_is_none(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        page.wheel(200, 150, 600)
+        page.click(2, 2)
+        assert page.text("#click-count") == "0"
+
+
+def test_double_click_is_one_click(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        page.click(100, 250)
+        page.click(100, 250)
+        assert page.text("#click-count") == "1"
+        page.click(100, 250, positive=False)
+        assert page.text("#click-count") == "2"
+
+
+def test_one_request_at_a_time_and_the_latest_clicks_win(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        predictor.open.clear()
+        for x in (100, 120, 140, 160):
+            page.click(x, 250)
+        assert page.text("#click-count") == "4"
+        predictor.open.set()
+        page.settle()
+        assert [len(clicks) for clicks in predictor.calls] == [0, 1, 4]
+        assert page.text("#box-count") == "6"
+
+
+def test_answer_to_a_click_that_was_undone_is_dropped(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        predictor.waiting.clear()
+        predictor.open.clear()
+        page.click(100, 250)
+        assert predictor.waiting.wait(20)
+        page.undo_by_key()
+        browser.execute_script(
+            "window.seen = [];"
+            "new MutationObserver(() => seen.push(document.getElementById('box-count').value))"
+            ".observe(document.getElementById('box-count'), {childList: true})"
+        )
+        predictor.open.set()
+        page.settle()
+        assert [len(clicks) for clicks in predictor.calls] == [0, 1, 0]
+        assert set(browser.execute_script("return seen")) <= {"2"}
+        assert page.text("#box-count") == "2"
+
+
+def test_other_sample_starts_without_clicks(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        page.click(100, 250)
+        page.settle()
+        page.press("[data-sample='turned_discs.png']")
+        page.wait_for("#click-count", "0")
+        page.settle()
+        assert predictor.calls[-1] == ()
+        chosen = browser.find_elements(By.CSS_SELECTOR, "#samples [aria-pressed='true']")
+        assert [button.text for button in chosen] == ["turned discs"]
+
+
+def test_own_picture_is_sent_byte_for_byte(
+    browser: Chrome, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bytes] = []
+    decode = main.decode
+    monkeypatch.setattr(
+        main, "decode", lambda data, *rest: seen.append(data) or decode(data, *rest)
+    )
+    own = tmp_path / "own.jpg"
+    Image.new("RGB", (30, 20), "gray").save(own, exif=b"")
+    with opened(browser, pictures, FakePredictor()) as page:
+        page.choose_file(own)
+        page.wait_for("#canvas[aria-label^='own.jpg']", "")
+        page.settle()
+    assert seen[-1] == own.read_bytes()
+
+
+def test_picture_can_be_dropped(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        browser.execute_async_script(
+            "const done = arguments[0];"
+            "fetch('samples/turned_discs.png').then((r) => r.blob()).then((blob) => {"
+            "  const dataTransfer = new DataTransfer();"
+            "  dataTransfer.items.add(new File([blob], 'dropped.png', {type: 'image/png'}));"
+            "  window.dispatchEvent(new DragEvent('drop', {dataTransfer, cancelable: true}));"
+            "  done();"
+            "});"
+        )
+        page.wait_for("#canvas[aria-label^='dropped.png']", "")
+        page.settle()
+        assert len(predictor.calls) == 2
+
+
+def test_file_that_is_no_picture_is_told(browser: Chrome, pictures: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    with opened(browser, pictures, FakePredictor()) as page:
+        page.choose_file(broken)
+        page.wait_for("#error-text", "The browser cannot show broken.png")
+        page.press("#error-close")
+        assert not page.find("#error").is_displayed()
+
+
+def test_error_names_the_field(browser: Chrome, pictures: Path) -> None:
+    with opened(browser, pictures, FakePredictor(), max_pixels=1000) as page:
+        page.wait_for("#error-text", "Field “image”:")
+        assert page.text("#box-count") == "0"
+
+
+def test_error_goes_with_the_next_good_answer(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        predictor.fault = ValueError("broken inside")
+        page.click(100, 250)
+        page.wait_for("#error-text", "the function failed")
+        predictor.fault = None
+        page.click(120, 250)
+        page.settle()
+        assert not page.find("#error").is_displayed()
+
+
+def test_picture_over_the_body_limit_is_told(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor()
+    limits = FunctionSettings("serverless.main:handler", max_body_bytes=5000)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (99, 99, 3), np.uint8)).save(pictures / "a_noise.png")
+    with opened(browser, pictures, predictor, limits) as page:
+        page.wait_for("#error-text", "a_noise.png is too large")
+        assert predictor.calls == []
+
+
+def test_without_samples_the_page_says_what_to_do(browser: Chrome, tmp_path: Path) -> None:
+    with opened(browser, tmp_path / "absent", FakePredictor()) as page:
+        assert "open or drop your own" in page.text("#samples")
+        assert page.find("#hint").is_displayed()
+        page.press("#canvas")
+        assert page.text("#click-count") == "0"
+
+
+def test_many_classes_stay_usable(browser: Chrome, pictures: Path) -> None:
+    names = tuple(f"kind of thing number {index}" for index in range(80))
+    predictor = FakePredictor(classes=names)
+    with opened(browser, pictures, predictor) as page:
+        browser.find_element(By.ID, "class-filter").send_keys("number 77")
+        buttons = browser.find_elements(By.CSS_SELECTOR, "#classes button")
+        assert [button.get_attribute("title") for button in buttons if button.is_displayed()] == [
+            names[77]
+        ]
+        page.press(f"#classes [title='{names[77]}']")
+        page.click(100, 250)
+        page.settle()
+        assert predictor.calls[-1][0].label == 77
+
+
+@pytest.mark.parametrize("names", [CLASSES, tuple(f"class {index}" for index in range(200))])
+def test_page_fits_a_laptop(browser: Chrome, pictures: Path, names: tuple[str, ...]) -> None:
+    with opened(browser, pictures, FakePredictor(classes=names)):
+        size = "const e = document.documentElement; return [e.scrollWidth, e.scrollHeight]"
+        assert tuple(browser.execute_script(size)) == LAPTOP
+        panel = "const a = document.querySelector('aside'); return a.scrollHeight - a.clientHeight"
+        assert browser.execute_script(panel) == 0
+
+
+def test_classes_get_keys_that_people_expect(browser: Chrome, pictures: Path) -> None:
+    with opened(browser, pictures, FakePredictor()):
+        script = (
+            "const [names, done] = arguments;"
+            "import('/classes.js').then((module) => done(module.assignKeys(names, ['f', 'h'])))"
+        )
+        cases = {
+            ("plane", "ship"): ["1", "2"],
+            CLASSES: ["t", *"0123456789"],
+            ("1", "fish"): ["1", "2"],
+            (*"1234567890", "fhat", "at", "tt"): [*"1234567890", "a", "t", None],
+        }
+        for names, expected in cases.items():
+            assert browser.execute_async_script(script, list(names)) == expected
+
+
+def test_three_clicks_with_the_shipped_weights(
+    browser: Chrome, pictures: Path, tmp_path: Path
+) -> None:
+    if not STARTER_WEIGHTS.is_file():
+        pytest.skip(f"there are no weights at {STARTER_WEIGHTS}")
+    answers: list[Any] = []
+
+    def recording(context: Any, event: Any) -> Any:
+        response = main.handler(context, event)
+        answers.append(json.loads(response.body))
+        return response
+
+    limits = FunctionSettings("serverless.main:handler")
+    logger = nuclio_sdk.Logger("CRITICAL", name="test_page")
+    worker = NuclioWorker(recording, main.init_context, limits, logger)
+    worker.start()
+    server = LocalServer(("127.0.0.1", 0), worker, pictures)
+    server.model = describe_model(worker)
+    with serving(server) as url:
+        page = Page(browser, url)
+        page.settle()
+        for x, y in DISCS:
+            page.click(x, y)
+            page.settle()
+        browser.save_screenshot(str(tmp_path / "shipped_weights.png"))
+        assert page.class_count("tree") >= 3
+    answered = {box["click"]: box for box in answers[-1]["boxes"] if box["click"] is not None}
+    assert sorted(answered) == [0, 1, 2]
+    for index, (x, y) in enumerate(DISCS):
+        x1, y1, x2, y2 = answered[index]["points"]
+        assert x1 <= x <= x2
+        assert y1 <= y <= y2
+        assert answered[index]["label"] == "tree"

@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from c3det.clicks import Click
+from serverless.requests import (
+    BuiltInRequest,
+    Form,
+    PluginRequest,
+    RequestError,
+    check_inside,
+    form_of,
+    parse_body,
+    read_built_in_request,
+    read_plugin_request,
+)
+
+CLASSES = ("tree", "0", "1")
+IMAGE = base64.b64encode(b"bytes").decode()
+
+
+def plugin(**changes: Any) -> dict[str, Any]:
+    payload = {
+        "image": IMAGE,
+        "pos_points": [[1, 2], [3.5, 4]],
+        "neg_points": [[-1, 1], [2, 1], [0, 0]],
+        "obj_bbox": None,
+    }
+    return {**payload, **changes}
+
+
+def built_in(**changes: Any) -> dict[str, Any]:
+    payload = {"image": IMAGE, "pos_points": [[1, 2]], "neg_points": [[3, 4]], "obj_bbox": None}
+    return {**payload, **changes}
+
+
+@pytest.mark.parametrize("body", [{"a": 1}, b'{"a": 1}', '{"a": 1}', bytearray(b'{"a": 1}')])
+def test_body_is_parsed_whatever_its_type(body: object) -> None:
+    assert parse_body(body) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", "", None, b"\xff\xfe\xfa", "{", "[1]", "3", [1], 3, "[" * 100_000, b'"text"', b"null"],
+)
+def test_other_bodies_are_refused(body: object) -> None:
+    with pytest.raises(RequestError) as caught:
+        parse_body(body)
+    assert (caught.value.code, caught.value.field) == ("malformed", "body")
+
+
+@pytest.mark.parametrize(
+    ("neg_points", "form"),
+    [
+        ([[-1, 1]], Form.PLUGIN),
+        ([[-1.0, 1.0], [0, 1]], Form.PLUGIN),
+        ([[-1, 2]], Form.PLUGIN),
+        ([[-1]], Form.PLUGIN),
+        ([[-1, "x"]], Form.PLUGIN),
+        ([], Form.BUILT_IN),
+        (None, Form.BUILT_IN),
+        ("text", Form.BUILT_IN),
+        ([-1, 1], Form.BUILT_IN),
+        ([[]], Form.BUILT_IN),
+        ([[1, 1], [-1, 1]], Form.BUILT_IN),
+        ([["-1", 1]], Form.BUILT_IN),
+    ],
+)
+def test_the_header_decides_the_form(neg_points: object, form: Form) -> None:
+    assert form_of({"neg_points": neg_points}) is form
+
+
+def test_form_without_neg_points_is_built_in() -> None:
+    assert form_of({}) is Form.BUILT_IN
+
+
+def test_plugin_clicks_are_in_the_order_of_pos_points() -> None:
+    assert read_plugin_request(plugin(threshold=0.25), CLASSES, 10) == PluginRequest(
+        b"bytes", (Click(1, 2, 2), Click(3.5, 4, 0, positive=False)), 0.25
+    )
+
+
+def test_plugin_header_and_pairs_may_be_floats() -> None:
+    payload = plugin(pos_points=[[1, 2]], neg_points=[[-1.0, 1.0], [2.0, 1.0]])
+    (click,) = read_plugin_request(payload, CLASSES, 10).clicks
+    assert click == Click(1, 2, 2)
+    assert type(click.label) is int
+
+
+def test_plugin_without_clicks() -> None:
+    request = read_plugin_request(plugin(pos_points=[], neg_points=[[-1, 1]]), CLASSES, 10)
+    assert request == PluginRequest(b"bytes", (), None)
+
+
+def test_built_in_request() -> None:
+    request = read_built_in_request(built_in(), 10)
+    assert request == BuiltInRequest(b"bytes", ((1.0, 2.0),), ((3.0, 4.0),), None)
+    assert request.clicks(2) == [Click(1, 2, 2), Click(3, 4, 2, positive=False)]
+
+
+@pytest.mark.parametrize("changes", [{"neg_points": None}, {"neg_points": []}])
+def test_built_in_request_needs_no_negative_clicks(changes: dict[str, Any]) -> None:
+    assert read_built_in_request(built_in(**changes), 10).negative == ()
+
+
+BAD_IN_BOTH = [
+    ({"image": None}, "missing", "image"),
+    ({"image": ""}, "missing", "image"),
+    ({"image": 5}, "invalid", "image"),
+    ({"image": "not base64!"}, "invalid", "image"),
+    ({"image": "YWJj\n"}, "invalid", "image"),
+    ({"image": "é"}, "invalid", "image"),
+    ({"image": "data:image/png;base64," + IMAGE}, "invalid", "image"),
+    ({"pos_points": None}, "missing", "pos_points"),
+    ({"pos_points": "1, 2"}, "invalid", "pos_points"),
+    ({"pos_points": {"0": [1, 2]}}, "invalid", "pos_points"),
+    ({"pos_points": [[1, 2]] * 11}, "too_large", "pos_points"),
+    ({"threshold": "0.5"}, "invalid", "threshold"),
+    ({"threshold": True}, "invalid", "threshold"),
+    ({"threshold": 1.5}, "invalid", "threshold"),
+    ({"threshold": -0.1}, "invalid", "threshold"),
+    ({"threshold": float("nan")}, "invalid", "threshold"),
+    ({"threshold": [0.5]}, "invalid", "threshold"),
+]
+BAD_POINTS = [
+    None,
+    1,
+    "12",
+    [],
+    [1],
+    [1, 2, 3],
+    ["1", 2],
+    [None, 2],
+    [True, 2],
+    [float("nan"), 2],
+    [1, float("inf")],
+    [1, 10**400],
+    [[1], 2],
+]
+
+
+@pytest.mark.parametrize(("changes", "code", "field"), BAD_IN_BOTH)
+def test_bad_values_name_their_field_in_both_forms(
+    changes: dict[str, Any], code: str, field: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_plugin_request(plugin(**changes), CLASSES, 10)
+    if "pos_points" not in changes or field == "pos_points":
+        assert (caught.value.code, caught.value.field) == (code, field)
+    with pytest.raises(RequestError) as caught:
+        read_built_in_request(built_in(**changes), 10)
+    assert (caught.value.code, caught.value.field) == (code, field)
+
+
+@pytest.mark.parametrize("point", BAD_POINTS, ids=repr)
+def test_a_point_is_a_pair_of_finite_numbers(point: object) -> None:
+    for payload, read in (
+        (plugin(pos_points=[[1, 2], point]), lambda p: read_plugin_request(p, CLASSES, 10)),
+        (built_in(pos_points=[[1, 2], point]), lambda p: read_built_in_request(p, 10)),
+    ):
+        with pytest.raises(RequestError) as caught:
+            read(payload)
+        assert (caught.value.code, caught.value.field) == ("invalid", "pos_points[1]")
+
+
+@pytest.mark.parametrize(
+    ("neg_points", "code", "field"),
+    [
+        ([[-1, 2], [2, 1], [0, 0]], "unsupported", "neg_points"),
+        ([[-1], [2, 1], [0, 0]], "unsupported", "neg_points"),
+        ([[-1, 1, 1], [2, 1], [0, 0]], "unsupported", "neg_points"),
+        ([[-1, 1], [2, 1]], "invalid", "neg_points"),
+        ([[-1, 1], [2, 1], [0, 0], [0, 0]], "invalid", "neg_points"),
+        ([[-1, 1], [3, 1], [0, 0]], "invalid", "neg_points[1]"),
+        ([[-1, 1], [2, 1], [-1, 0]], "invalid", "neg_points[2]"),
+        ([[-1, 1], [0.5, 1], [0, 0]], "invalid", "neg_points[1]"),
+        ([[-1, 1], [10**400, 1], [0, 0]], "invalid", "neg_points[1]"),
+        ([[-1, 1], ["2", 1], [0, 0]], "invalid", "neg_points[1]"),
+        ([[-1, 1], [True, 1], [0, 0]], "invalid", "neg_points[1]"),
+        ([[-1, 1], [2, 2], [0, 0]], "invalid", "neg_points[1]"),
+        ([[-1, 1], [2, -1], [0, 0]], "invalid", "neg_points[1]"),
+        ([[-1, 1], [2, 0.5], [0, 0]], "invalid", "neg_points[1]"),
+        ([[-1, 1], [2, None], [0, 0]], "invalid", "neg_points[1]"),
+        ([[-1, 1], None, [0, 0]], "invalid", "neg_points[1]"),
+        ([[-1, 1], [2, 1, 0], [0, 0]], "invalid", "neg_points[1]"),
+    ],
+)
+def test_bad_pairs_name_their_place(neg_points: list[Any], code: str, field: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_plugin_request(plugin(neg_points=neg_points), CLASSES, 10)
+    assert (caught.value.code, caught.value.field) == (code, field)
+
+
+def test_an_unsupported_version_is_told_the_supported_one() -> None:
+    with pytest.raises(RequestError, match="speaks version 1 of the protocol"):
+        read_plugin_request(plugin(neg_points=[[-1, 7]]), CLASSES, 10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "field"),
+    [
+        ({"pos_points": []}, "missing", "pos_points"),
+        ({"neg_points": [[1, 2], [1]]}, "invalid", "neg_points[1]"),
+        ({"neg_points": 5}, "invalid", "neg_points"),
+        ({"neg_points": [[1, 2]] * 10}, "too_large", "neg_points"),
+    ],
+)
+def test_bad_built_in_points(changes: dict[str, Any], code: str, field: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        read_built_in_request(built_in(**changes), 10)
+    assert (caught.value.code, caught.value.field) == (code, field)
+
+
+@pytest.mark.parametrize(
+    ("point", "inside"),
+    [
+        ((0, 0), True),
+        ((60, 40), True),
+        ((60.01, 40), False),
+        ((60, 40.01), False),
+        ((-0.01, 0), False),
+        ((0, -0.01), False),
+        ((40, 60), False),
+    ],
+)
+def test_the_edges_belong_to_the_picture(point: tuple[float, float], inside: bool) -> None:
+    request = BuiltInRequest(b"", ((1.0, 1.0), point), (), None)
+    if inside:
+        check_inside(request, (40, 60))
+        return
+    with pytest.raises(RequestError) as caught:
+        check_inside(request, (40, 60))
+    assert (caught.value.code, caught.value.field) == ("outside", "pos_points[1]")
+    assert "60 x 40" in caught.value.message
+
+
+def test_negative_clicks_outside_are_named_by_the_field_they_came_in() -> None:
+    with pytest.raises(RequestError) as caught:
+        check_inside(BuiltInRequest(b"", ((1.0, 1.0),), ((99.0, 1.0),), None), (40, 60))
+    assert caught.value.field == "neg_points[0]"
+    clicks = (Click(1, 1, 0), Click(99, 1, 0, positive=False))
+    with pytest.raises(RequestError) as caught:
+        check_inside(PluginRequest(b"", clicks, None), (40, 60))
+    assert caught.value.field == "pos_points[1]"
+
+
+def test_messages_do_not_repeat_the_payload() -> None:
+    secret = "s3cret" * 100
+    for changes in ({"image": secret + "!"}, {"threshold": secret}, {"pos_points": [[secret, 1]]}):
+        with pytest.raises(RequestError) as caught:
+            read_built_in_request(built_in(**changes), 10)
+        assert "s3cret" not in caught.value.message
+        assert json.dumps(caught.value.message)
