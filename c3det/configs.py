@@ -87,11 +87,11 @@ def architecture(
 
 _CORRELATION: dict[str, dict[str, Any]] = {
     "paper": dict(sampling="gaussian-nearest", sigma=3.0, scale="none"),
-    "starter": dict(sampling="bilinear", scale="centred-cosine"),
+    "starter": dict(sampling="bilinear", scale="cosine", gain=10.0, stop_gradient=True),
 }
 
 
-_UEL_WEIGHT: dict[str, float] = {"paper": 1.0, "starter": 0.25}
+_UEL_WEIGHT: dict[str, float] = {"paper": 1.0, "starter": 0.1}
 
 
 def _paper_parts(num_classes: int, stages: Stages) -> tuple[dict, dict, dict]:

@@ -19,7 +19,7 @@ from c3det.clicks import Click, check_labels
 from c3det.heatmaps import Size, click_xy, gaussian, positive_by_label, sizes_per_picture
 
 Sampling = Literal["gaussian-nearest", "bilinear"]
-Scale = Literal["none", "channels", "cosine", "centred-cosine"]
+Scale = Literal["none", "channels", "cosine"]
 
 _CLICKS_AT_ONCE = 64
 _EPSILON = 1e-8
@@ -29,24 +29,6 @@ def covering_stride(level_size: Size, image_sizes: Sequence[Size]) -> int:
     """The smallest power of two with which a level covers every picture of its batch."""
     need = max(max(height / level_size[0], width / level_size[1]) for height, width in image_sizes)
     return 2 ** max(0, math.ceil(math.log2(need)))
-
-
-def picture_cells(level_size: Size, covered_size: Size, image_size: Size) -> Size:
-    """How many rows and columns of a level hold some of the picture, not padding alone."""
-    rows, columns = (
-        min(cells, math.ceil(valid * cells / covered))
-        for cells, covered, valid in zip(level_size, covered_size, image_size, strict=True)
-    )
-    return rows, columns
-
-
-def _picture_means(level: Tensor, image_sizes: Sequence[Size], covered_size: Size) -> Tensor:
-    """``(B, C, 1, 1)``: each picture's mean feature, its padding left out."""
-    means = []
-    for feature, size in zip(level, image_sizes, strict=True):
-        rows, columns = picture_cells((level.shape[2], level.shape[3]), covered_size, size)
-        means.append(feature[:, :rows, :columns].mean((1, 2), keepdim=True))
-    return torch.stack(means)
 
 
 def _nearest_weights(
@@ -98,7 +80,7 @@ def click_templates(
         rows = feature @ along_x.to(feature.dtype).T
         return torch.einsum("chn,nh->nc", rows, along_y.to(feature.dtype))
     stride = xy.new_tensor([covered_size[1] / width, covered_size[0] / height])
-    cells = xy.new_tensor(picture_cells((height, width), covered_size, image_size)[::-1])
+    cells = (xy.new_tensor([image_size[1], image_size[0]]) / stride).ceil()
     # No template mixes in a cell of the padding alone.
     position = (xy / stride).minimum(cells - 0.5)
     grid = position / xy.new_tensor([width, height]) * 2 - 1
@@ -137,9 +119,7 @@ def class_correlations(
         sampling: How a template is read, see `click_templates`.
         sigma: Of the sampling ``"gaussian-nearest"``, in pixels.
         scale: ``"none"``: the raw dot product of the paper; ``"channels"``: divided by C;
-            ``"cosine"``: of features normalised to length 1, values in [-1, 1];
-            ``"centred-cosine"``: the same after the mean feature of the picture's level is taken
-            off, so that what all cells share does not count as likeness.
+            ``"cosine"``: of features normalised to length 1, values in [-1, 1].
         input_size: ``(height, width)`` in pixels that the levels cover, padding included. ``None``:
             the one pair of ``image_size``, or, with a pair for each picture, the smallest power of
             two a cell that covers them all.
@@ -171,9 +151,7 @@ def class_correlations(
         if covered is None:
             stride = covering_stride((height, width), sizes)
             covered = (height * stride, width * stride)
-        if scale == "centred-cosine":
-            level = level - _picture_means(level, sizes, covered)
-        if scale in ("cosine", "centred-cosine"):
+        if scale == "cosine":
             level = F.normalize(level, dim=1)
         collated = level.new_zeros(batch, num_classes, height, width)
         for index, of_picture in enumerate(clicks):
@@ -189,7 +167,7 @@ def class_correlations(
                 )
                 if scale == "channels":
                     templates = templates / level.shape[1]
-                elif scale != "none":
+                elif scale == "cosine":
                     templates = F.normalize(templates, dim=1)
                 parts = [
                     (part @ level[index].flatten(1)).amax(0)

@@ -43,11 +43,24 @@ class ClickBatch:
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """The settings of C3, see `c3det.correlation.class_correlations`."""
+    """The settings of C3, see `c3det.correlation.class_correlations`.
+
+    Attributes:
+        sampling: How a template is read.
+        sigma: Of the sampling ``"gaussian-nearest"``, in pixels.
+        scale: Of the correlation.
+        gain: Factor on the correlation. Cosines of objects of one class and of another differ by
+            little beside the picture's features, so that they need one.
+        stop_gradient: Whether the correlation leaves the picture's features as they are: in
+            training, each clicked cell is otherwise pulled by every cell of its level. The paper
+            lets the gradient pass.
+    """
 
     sampling: Sampling = "bilinear"
     sigma: float = 3.0
     scale: Scale = "none"
+    gain: float = 1.0
+    stop_gradient: bool = False
 
 
 class ClickBranch(nn.Module):
@@ -117,18 +130,18 @@ class ClickFusion(nn.Module):
         """Join the clicks of a batch to its levels; shapes stay as they are."""
         parts: list[Sequence[Tensor]] = [levels]
         if self.correlation is not None:
-            parts.append(
-                class_correlations(
-                    levels,
-                    batch.clicks,
-                    self.num_classes,
-                    batch.image_sizes,
-                    self.correlation.sampling,
-                    sigma=self.correlation.sigma,
-                    scale=self.correlation.scale,
-                    input_size=batch.input_size,
-                )
+            settings = self.correlation
+            maps = class_correlations(
+                [level.detach() for level in levels] if settings.stop_gradient else levels,
+                batch.clicks,
+                self.num_classes,
+                batch.image_sizes,
+                settings.sampling,
+                sigma=settings.sigma,
+                scale=settings.scale,
+                input_size=batch.input_size,
             )
+            parts.append([level * settings.gain for level in maps])
         if self.branch is not None:
             parts.append(self.branch(batch, levels[0]))
         return tuple(self.join(torch.cat(level, 1)) for level in zip(*parts, strict=True))

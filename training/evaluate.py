@@ -21,7 +21,7 @@ import platform
 import time
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from c3det.answering import Detections
 from c3det.predictor import Predictor, load
-from c3det.weights import WeightsError
+from c3det.weights import WeightsError, read_card, save_card
 from training import composite, trees
 from training.click_sampling import ClickSequence, click_sequence, load_sequences, save_sequences
 from training.index import CLASSES, DIGIT_LABELS, TREE_LABEL, Annotated
@@ -441,6 +441,23 @@ def summary(results: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def card_results(results: Mapping[str, Any]) -> dict[str, Any]:
+    """What a card tells of results: how they were measured, on what, and the summary."""
+    return {
+        "command": "python -m training.evaluate",
+        "machine": results["machine"],
+        "click seeds": len(results["seeds"]),
+        "sets": results["sets"],
+        "AP at IoU 0.5, percent, by clicks per picture": summary(results),
+        "differences in AP, with 95 % intervals by a bootstrap over the pictures": [
+            one for one in results["differences"] if one["mode"] == "served"
+        ],
+        "at the served threshold": {
+            name: model["at_threshold"] for name, model in results["models"].items()
+        },
+    }
+
+
 def validation_pictures(pictures: int = 12, size: int = 384) -> list[Annotated]:
     """Composite pictures of the training split, none of which training has seen.
 
@@ -580,6 +597,9 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, help="of precision and recall; else the cards'")
     parser.add_argument("--replay", type=Path, help="clicks of an earlier run, *.clicks.json")
     parser.add_argument("--plot", type=Path, help="picture of the curves, *.png")
+    parser.add_argument(
+        "--card", action="store_true", help="write the summary into the first weights' card"
+    )
     arguments = parser.parse_args()
     names = [path.stem for path in arguments.weights]
     if len(set(names)) < len(names):
@@ -610,6 +630,9 @@ def main() -> None:
     print(table(results))
     if arguments.plot:
         plot(results, arguments.plot)
+    if arguments.card:
+        weights = arguments.weights[0]
+        save_card(weights, replace(read_card(weights), results=card_results(results)))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import torch
 
 from c3det.configs import normalization
 from c3det.mmdet_adapter import build_detector
-from c3det.weights import Card, save
+from c3det.predictor import load
+from c3det.weights import Card, save, save_card
 from training.dataset import StarterDataset
+from training.evaluate import best_threshold, validation_pictures
 from training.index import CLASSES
 
 LICENCE = {
@@ -37,14 +40,15 @@ def typical_sizes(dataset: StarterDataset, count: int = 200) -> tuple[tuple[floa
     return tuple((round(float(width), 1), round(float(height), 1)) for width, height in medians)
 
 
-def export(run: Path, out: Path, *, name: str, score_threshold: float) -> Card:
+def export(run: Path, out: Path, *, name: str, score_threshold: float | None = None) -> Card:
     """Write the last checkpoint of a run as weights and card.
 
     Args:
         run: Folder that `training.train` filled.
         out: Path of the ``.safetensors`` file.
         name: Of the weights.
-        score_threshold: Of the card.
+        score_threshold: Of the card; ``None`` chooses the one with the best F1, see
+            `training.evaluate.best_threshold`.
 
     Raises:
         ValueError: The run has no checkpoint yet.
@@ -63,7 +67,7 @@ def export(run: Path, out: Path, *, name: str, score_threshold: float) -> Card:
     detector = build_detector(architecture, normalization("starter"))
     detector.load_state_dict(checkpoint["state_dict"])
     dataset = StarterDataset(0, training["seed"])
-    return save(
+    card = save(
         out,
         detector.state_dict(),
         Card(
@@ -71,13 +75,17 @@ def export(run: Path, out: Path, *, name: str, score_threshold: float) -> Card:
             classes=CLASSES,
             architecture=architecture,
             normalization=normalization("starter"),
-            score_threshold=score_threshold,
+            score_threshold=score_threshold or 0.0,
             typical_sizes=typical_sizes(dataset),
             training=training,
             results={},
             licence=LICENCE,
         ),
     )
+    if score_threshold is None:
+        best = best_threshold(load(out), validation_pictures())
+        card = save_card(out, replace(card, score_threshold=best))
+    return card
 
 
 def main() -> None:
@@ -86,7 +94,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument("--name", help="of the weights; by default the file's")
-    parser.add_argument("--score-threshold", type=float, default=0.3)
+    parser.add_argument("--score-threshold", type=float, help="by default the one of the best F1")
     arguments = parser.parse_args()
     card = export(
         arguments.run,
@@ -94,7 +102,7 @@ def main() -> None:
         name=arguments.name or arguments.out.stem,
         score_threshold=arguments.score_threshold,
     )
-    print(f"{arguments.out}: sha256 {card.sha256}")
+    print(f"{arguments.out}: threshold {card.score_threshold}, sha256 {card.sha256}")
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ def train(
     seed: int,
     learning_rate: float,
     composite_probability: float,
+    checkpoint_every: int = 200,
 ) -> None:
     """Train, or go on with what a killed run left in ``out``.
 
@@ -66,6 +67,7 @@ def train(
         seed: Of the initial weights, the pictures and the clicks.
         learning_rate: Of AdamW, after the warm-up, falling as a cosine.
         composite_probability: Part of the crops that are composite.
+        checkpoint_every: Steps between two checkpoints; a killed run loses no more.
     """
     out.mkdir(parents=True, exist_ok=True)
     settings = dict(
@@ -84,7 +86,7 @@ def train(
     model.init_weights()
     imagenet_mobilenet(model.backbone)
     dataset = StarterDataset(iterations * batch, seed, composite_probability=composite_probability)
-    warm_up = min(100, iterations // 10)
+    warm_up = max(1, min(100, iterations // 10))
     runner = Runner(
         model=model,
         work_dir=str(out),
@@ -114,7 +116,9 @@ def train(
         ],
         default_hooks=dict(
             logger=dict(type="LoggerHook", interval=50),
-            checkpoint=dict(type="CheckpointHook", interval=200, by_epoch=False, max_keep_ckpts=2),
+            checkpoint=dict(
+                type="CheckpointHook", interval=checkpoint_every, by_epoch=False, max_keep_ckpts=2
+            ),
         ),
         log_processor=dict(by_epoch=False),
         randomness=dict(seed=seed),

@@ -48,7 +48,7 @@ def test_c3det_alone_enforces_the_clicks_unless_told(stages: Stages) -> None:
         assert enforced == (fusion == "c3det")
     assert head_uel(architecture("starter", 3, stages=stages, uel=False)) is None
     late = architecture("starter", 3, stages=stages, fusion="late", uel=True)
-    assert head_uel(late) == {"weight": 0.25, "target": "assigned"}
+    assert head_uel(late) == {"weight": 0.1, "target": "assigned"}
     paper = architecture("paper", 3, stages=stages)
     assert head_uel(paper) == {"weight": 1.0, "target": "assigned"}
 

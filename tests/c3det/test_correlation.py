@@ -280,48 +280,6 @@ def test_cosine_lies_within_1_and_forgets_lengths(sampling: Sampling) -> None:
     assert level[0, 0, 3, 2].item() == pytest.approx(1, abs=1e-6)
 
 
-def test_centred_cosine_forgets_what_all_cells_share() -> None:
-    size = (32, 32)
-    features = levels_of(size, 16, strides=(4, 8))
-    clicks = [random_clicks(6, 2, size)]
-    centred = class_correlations(features, clicks, 2, size, "bilinear", scale="centred-cosine")
-    shifted = class_correlations(
-        [f + 5 for f in features], clicks, 2, size, "bilinear", scale="centred-cosine"
-    )
-    for ours, other in zip(centred, shifted, strict=True):
-        assert ours.abs().max() <= 1 + 1e-6
-        torch.testing.assert_close(ours, other, rtol=1e-4, atol=1e-4)
-
-
-def test_centred_cosine_of_two_kinds_of_cells() -> None:
-    # Cells of (3, 1) and (1, 1) in equal number: about their mean they are (1, 0) and (-1, 0).
-    level = torch.ones(1, 2, 2, 2)
-    level[0, 0, :, 0] = 3
-    (maps,) = class_correlations(
-        [level], [[Click(4, 4, 0)]], 1, (16, 16), "bilinear", scale="centred-cosine"
-    )
-    torch.testing.assert_close(maps[0, 0], torch.tensor([[1.0, -1.0], [1.0, -1.0]]))
-
-
-def test_centred_cosine_leaves_the_padding_out_of_the_mean() -> None:
-    (level,) = levels_of((32, 32), 8, strides=(4,))
-    (alone,) = class_correlations(
-        [level], [[Click(9, 9, 0)]], 1, (32, 32), "bilinear", scale="centred-cosine"
-    )
-    padded = torch.full((1, 8, 8, 12), 100.0)
-    padded[..., :8] = level
-    (maps,) = class_correlations(
-        [padded],
-        [[Click(9, 9, 0)]],
-        1,
-        [(32, 32)],
-        "bilinear",
-        scale="centred-cosine",
-        input_size=(32, 48),
-    )
-    torch.testing.assert_close(maps[..., :8], alone)
-
-
 def test_more_than_twenty_clicks_and_more_than_five_pictures() -> None:
     size = (64, 64)
     features = levels_of(size, 8, batch=6, strides=(8,))

@@ -165,3 +165,26 @@ def test_widened_convolution_loads_weights_of_either_width() -> None:
     widen_first_convolution(again, 2)
     again.load_state_dict(widened.state_dict())
     assert torch.equal(again.first.weight, widened.first.weight)
+
+
+def test_gain_multiplies_the_correlation() -> None:
+    plain = ClickFusion(6, 3, correlation=Correlation(gain=1.0))
+    louder = ClickFusion(6, 3, correlation=Correlation(gain=4.0))
+    louder.load_state_dict(plain.state_dict())
+    image_part = ClickFusion(6, 3, correlation=Correlation(gain=0.0))
+    image_part.load_state_dict(plain.state_dict())
+    for one, four, none in zip(
+        plain(levels(), CLICKS), louder(levels(), CLICKS), image_part(levels(), CLICKS), strict=True
+    ):
+        torch.testing.assert_close(four - none, 4 * (one - none))
+
+
+@pytest.mark.parametrize("stop_gradient", [False, True])
+def test_the_correlation_pulls_at_the_features_unless_stopped(stop_gradient: bool) -> None:
+    module = ClickFusion(6, 3, correlation=Correlation(stop_gradient=stop_gradient))
+    with torch.no_grad():
+        module.join.weight[:, :6] = 0  # only the way through the correlation is left
+    pictures = [level.requires_grad_() for level in levels()]
+    sum(level.sum() for level in module(pictures, CLICKS)).backward()
+    assert all((level.grad.abs().sum() == 0) == stop_gradient for level in pictures)
+    assert module.join.weight.grad[:, 6:].abs().sum() > 0
