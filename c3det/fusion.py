@@ -126,6 +126,12 @@ class ClickFusion(nn.Module):
         with torch.no_grad():
             self.join.weight[:, :channels] = torch.eye(channels)[:, :, None, None]
 
+    @torch.no_grad()
+    def silence(self) -> None:
+        """Make the module the identity on the picture's features, whatever the clicks."""
+        self.join.weight[:, self.join.out_channels :] = 0
+        nn.init.zeros_(cast(Tensor, self.join.bias))
+
     def forward(self, levels: Sequence[Tensor], batch: ClickBatch) -> tuple[Tensor, ...]:
         """Join the clicks of a batch to its levels; shapes stay as they are."""
         parts: list[Sequence[Tensor]] = [levels]

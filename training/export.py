@@ -6,10 +6,8 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
 from c3det.configs import normalization
 from c3det.mmdet_adapter import build_detector
@@ -18,6 +16,7 @@ from c3det.weights import Card, save, save_card
 from training.dataset import StarterDataset
 from training.evaluate import best_threshold, validation_pictures
 from training.index import CLASSES
+from training.train import last_checkpoint
 
 LICENCE = {
     "weights": "Apache-2.0",
@@ -53,14 +52,7 @@ def export(run: Path, out: Path, *, name: str, score_threshold: float | None = N
     Raises:
         ValueError: The run has no checkpoint yet.
     """
-    last = run / "last_checkpoint"
-    if not last.is_file():
-        raise ValueError(f"{run} has no checkpoint yet: train it first, or let it go on")
-    # mmengine's checkpoints hold its own log buffers and configs, so they are pickles; this one
-    # was written by the run next to it.
-    checkpoint: dict[str, Any] = torch.load(
-        last.read_text().strip(), map_location="cpu", weights_only=False
-    )
+    checkpoint = last_checkpoint(run)
     architecture = json.loads((run / "architecture.json").read_text())
     training = json.loads((run / "training.json").read_text())
     training["iterations done"] = checkpoint["meta"]["iter"]

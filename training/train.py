@@ -16,10 +16,12 @@ from mmengine.runner import Runner
 from torch import nn
 
 from c3det.configs import Fusion, Stages, architecture, normalization
-from c3det.mmdet_adapter import build_detector
+from c3det.mmdet_adapter import ClickDetector, build_detector
 from training.dataset import StarterDataset
 from training.index import CLASSES
 from training.sources import fetch
+
+HEADS = ("bbox_head", "rpn_head", "roi_head")
 
 
 def imagenet_mobilenet(backbone: nn.Module) -> None:
@@ -45,6 +47,45 @@ def imagenet_mobilenet(backbone: nn.Module) -> None:
     backbone.load_state_dict(state, strict=False)
 
 
+def start_from(model: ClickDetector, run: Path) -> None:
+    """Take over a finished run's detector, and train the way of the clicks into it.
+
+    Its backbone and neck are frozen. The clicks start without influence, so that the detector
+    begins as good without clicks as it was.
+
+    Raises:
+        ValueError: The run's detector is another one, by more than the way clicks enter.
+    """
+    state = last_checkpoint(run)["state_dict"]
+    own = model.state_dict()
+    lacking = own.keys() - state.keys()
+    other = state.keys() - own.keys()
+    other |= {name for name in lacking if not name.startswith("click_fusion.")}
+    other |= {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
+    if other:
+        raise ValueError(f"{run} trained another detector: {', '.join(sorted(other)[:3])} differ")
+    model.load_state_dict({**own, **state})
+    for part in (model.backbone, model.neck):
+        part.requires_grad_(False)
+    if model.click_fusion is not None and lacking:
+        model.click_fusion.silence()
+
+
+def last_checkpoint(run: Path) -> dict[str, Any]:
+    """Read what a run saved last.
+
+    mmengine's checkpoints hold its own buffers and configs, so they are pickles: read none but
+    your own.
+
+    Raises:
+        ValueError: The run has no checkpoint yet.
+    """
+    last = run / "last_checkpoint"
+    if not last.is_file():
+        raise ValueError(f"{run} has no checkpoint yet: train it first, or let it go on")
+    return torch.load(last.read_text().strip(), map_location="cpu", weights_only=False)
+
+
 def train(
     out: Path,
     detector: dict[str, Any],
@@ -54,6 +95,7 @@ def train(
     seed: int,
     learning_rate: float,
     composite_probability: float,
+    start: Path | None = None,
     checkpoint_every: int = 200,
 ) -> None:
     """Train, or go on with what a killed run left in ``out``.
@@ -67,6 +109,8 @@ def train(
         seed: Of the initial weights, the pictures and the clicks.
         learning_rate: Of AdamW, after the warm-up, falling as a cosine.
         composite_probability: Part of the crops that are composite.
+        start: Folder of a finished run to start from, see `start_from`; its heads learn at a fifth
+            of the rate. ``None``: ImageNet weights.
         checkpoint_every: Steps between two checkpoints; a killed run loses no more.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -78,13 +122,17 @@ def train(
         learning_rate=learning_rate,
         composite_probability=composite_probability,
         torch=torch.__version__,
+        start=json.loads((start / "training.json").read_text()) if start else "ImageNet",
     )
     for name, content in (("architecture", detector), ("training", settings)):
         (out / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
     torch.manual_seed(seed)
     model = build_detector(detector, normalization("starter"))
     model.init_weights()
-    imagenet_mobilenet(model.backbone)
+    if start is None:
+        imagenet_mobilenet(model.backbone)
+    else:
+        start_from(model, start)
     dataset = StarterDataset(iterations * batch, seed, composite_probability=composite_probability)
     warm_up = max(1, min(100, iterations // 10))
     runner = Runner(
@@ -102,6 +150,9 @@ def train(
             type="OptimWrapper",
             optimizer=dict(type="AdamW", lr=learning_rate, weight_decay=0.01),
             clip_grad=dict(max_norm=10.0),
+            paramwise_cfg=dict(
+                custom_keys={head: dict(lr_mult=0.2 if start else 1.0) for head in HEADS}
+            ),
         ),
         param_scheduler=[
             dict(type="LinearLR", start_factor=0.01, begin=0, end=warm_up, by_epoch=False),
@@ -142,6 +193,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--composite-probability", type=float, default=0.6)
+    parser.add_argument("--start", type=Path, help="folder of a finished run to add clicks to")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -160,6 +212,7 @@ def main() -> None:
         seed=arguments.seed,
         learning_rate=arguments.learning_rate,
         composite_probability=arguments.composite_probability,
+        start=arguments.start,
     )
 
 

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from c3det.configs import architecture
+from c3det.clicks import Click
+from c3det.configs import architecture, normalization
+from c3det.fusion import ClickBatch
+from c3det.mmdet_adapter import ClickedFeatures, build_detector
 from c3det.predictor import load
 from training.dataset import StarterDataset, vary_light
 from training.export import export
 from training.index import CLASSES
-from training.train import train
+from training.train import last_checkpoint, start_from, train
 
 
 class Killed(BaseException):
@@ -90,6 +93,37 @@ def test_export_of_a_run_loads_and_answers(resumed: tuple[Path, list[int]], tmp_
 def test_export_of_an_empty_run_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no checkpoint yet: train it first"):
         export(tmp_path, tmp_path / "w.safetensors", name="none", score_threshold=0.5)
+
+
+def test_clicks_added_to_a_finished_run_start_without_influence(
+    resumed: tuple[Path, list[int]],
+) -> None:
+    normal = normalization("starter")
+    first = build_detector(architecture("starter", len(CLASSES), fusion="plain"), normal)
+    state = last_checkpoint(resumed[0])["state_dict"]
+    first.load_state_dict({k: v for k, v in state.items() if not k.startswith("click_fusion.")})
+    out = resumed[0].parent / f"{resumed[0].name}-plain"
+    out.mkdir()
+    torch.save({"state_dict": first.state_dict()}, out / "first.pth")
+    (out / "last_checkpoint").write_text(str(out / "first.pth"))
+
+    second = build_detector(architecture("starter", len(CLASSES)), normal)
+    start_from(second, out)
+    image = torch.randn(1, 3, 64, 64)
+    clicks = ClickBatch([[Click(30, 30, 2), Click(9, 50, 4)]], [(64, 64)], (64, 64))
+    with torch.no_grad():
+        levels = first.eval().encode(image)
+        fused = second.eval().extract_feat(ClickedFeatures(second.encode(image), clicks))
+    assert all(torch.equal(ours, plain) for ours, plain in zip(fused, levels, strict=True))
+    frozen = {name.split(".")[0] for name, p in second.named_parameters() if not p.requires_grad}
+    assert frozen == {"backbone", "neck"}
+
+
+def test_a_run_of_another_detector_is_refused(resumed: tuple[Path, list[int]]) -> None:
+    config = architecture("starter", len(CLASSES), stages="one-stage")
+    other = build_detector(config, normalization("starter"))
+    with pytest.raises(ValueError, match=r"trained another detector: .* differ"):
+        start_from(other, resumed[0])
 
 
 def test_items_depend_on_seed_and_index_alone() -> None:
