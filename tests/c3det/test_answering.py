@@ -83,6 +83,13 @@ def test_the_more_central_of_two_boxes_is_meant() -> None:
     assert answer(candidates, [Click(15, 15, 0)])[0] == (meant, 1, 0, 0)
 
 
+def test_a_neighbour_of_the_right_class_does_not_answer_near_its_edge() -> None:
+    """The click is in the middle of a box of another class, and near the edge of one of its own."""
+    meant, neighbour = [10, 10, 20, 20], [14.5, 10, 30, 20]
+    candidates = detections([(neighbour, 0.9, 0), (meant, 0.6, 1)])
+    assert answer(candidates, [Click(15, 15, 0)]) == [(meant, 1, 0, 0), (neighbour, 0.9, 0, -1)]
+
+
 def test_one_box_answers_one_click() -> None:
     candidates = detections([(A, 0.9, 0)])
     got = answer(candidates, [Click(12, 12, 0), Click(15, 15, 0)])
