@@ -6,6 +6,7 @@ weights' card carries as JSON and `c3det.mmdet_adapter.build_detector` builds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
 Preset = Literal["paper", "starter"]
@@ -31,9 +32,10 @@ def architecture(
     *,
     stages: Stages = "two-stage",
     fusion: Fusion = "c3det",
-    uel: bool | None = None,
-    correlation: dict[str, Any] | None = None,
+    uel: bool | Mapping[str, Any] | None = None,
+    correlation: Mapping[str, Any] | None = None,
     late: bool | None = None,
+    sigma: float | None = None,
 ) -> dict[str, Any]:
     """A detector's config.
 
@@ -46,9 +48,11 @@ def architecture(
         stages: ``"one-stage"`` (RetinaNet) or ``"two-stage"`` (Faster R-CNN).
         fusion: ``"plain"``: no clicks; ``"early"``: heatmaps as input channels; ``"late"``: late
             fusion alone; ``"c3det"``: late fusion and correlation.
-        uel: Whether the loss enforces the clicks; ``None``: with ``"c3det"`` only.
-        correlation: Fields of `c3det.fusion.Correlation` in place of the preset's.
+        uel: Whether the loss enforces the clicks; ``None``: with ``"c3det"`` only. Or fields of
+            `c3det.losses.UserInputEnforcing`, each in place of the preset's.
+        correlation: Fields of `c3det.fusion.Correlation`, each in place of the preset's.
         late: ``False`` leaves late fusion out of ``"c3det"``.
+        sigma: Of the clicks drawn for early and late fusion, in pixels; ``None``: the preset's.
 
     Raises:
         ValueError: An unknown ``preset``, ``stages`` or ``fusion``.
@@ -61,6 +65,8 @@ def architecture(
         if value not in known:
             raise ValueError(f"{name} must be one of {known}, not {value!r}")
     backbone, neck, branch = _PARTS[preset](num_classes, stages)
+    if sigma is not None:
+        branch["sigma"] = sigma
     clicks: dict[str, Any] = {}
     if fusion == "early":
         clicks["early"] = dict(sigma=branch["sigma"])
@@ -69,8 +75,9 @@ def architecture(
     if fusion in ("late", "c3det") and late is not False:
         clicks["late"] = branch
     if fusion == "c3det":
-        clicks["correlation"] = dict(correlation or _CORRELATION[preset])
-    enforced = fusion == "c3det" if uel is None else uel
+        clicks["correlation"] = {**_CORRELATION[preset], **(correlation or {})}
+    fields = uel if isinstance(uel, Mapping) else {}
+    enforced = fusion == "c3det" if uel is None else uel is not False
     heads = _one_stage if stages == "one-stage" else _two_stage
     return dict(
         backbone=backbone,
@@ -80,14 +87,18 @@ def architecture(
         **heads(
             preset,
             num_classes,
-            dict(weight=_UEL_WEIGHT[preset], target="assigned") if enforced else None,
+            dict(weight=_UEL_WEIGHT[preset], target="assigned") | dict(fields)
+            if enforced
+            else None,
         ),
     )
 
 
 _CORRELATION: dict[str, dict[str, Any]] = {
     "paper": dict(sampling="gaussian-nearest", sigma=3.0, scale="none"),
-    "starter": dict(sampling="bilinear", scale="cosine", gain=10.0, stop_gradient=True),
+    "starter": dict(
+        sampling="bilinear", scale="cosine", gain=10.0, stop_gradient=True, projection=True
+    ),
 }
 
 
@@ -280,7 +291,8 @@ def _assigner(
         neg_iou_thr=negative,
         min_pos_iou=minimum,
         match_low_quality=low_quality,
-        ignore_iof_thr=-1,
+        # What lies by half in an object to be ignored is neither object nor background.
+        ignore_iof_thr=0.5,
     )
 
 

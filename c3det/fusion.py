@@ -54,6 +54,8 @@ class Correlation:
         stop_gradient: Whether the correlation leaves the picture's features as they are: in
             training, each clicked cell is otherwise pulled by every cell of its level. The paper
             lets the gradient pass.
+        projection: Whether the features pass a learned 3x3 convolution before they are compared,
+            which is the identity before training. The paper compares the features as they are.
     """
 
     sampling: Sampling = "bilinear"
@@ -61,6 +63,7 @@ class Correlation:
     scale: Scale = "none"
     gain: float = 1.0
     stop_gradient: bool = False
+    projection: bool = False
 
 
 class ClickBranch(nn.Module):
@@ -117,6 +120,11 @@ class ClickFusion(nn.Module):
         self.num_classes = num_classes
         self.branch = branch
         self.correlation = correlation
+        self.projection: nn.Conv2d | None = None
+        if correlation is not None and correlation.projection:
+            self.projection = nn.Conv2d(channels, channels, 3, padding=1)
+            nn.init.dirac_(self.projection.weight)
+            nn.init.zeros_(cast(Tensor, self.projection.bias))
         joined = channels
         joined += num_classes if correlation is not None else 0
         joined += branch_channels if branch is not None else 0
@@ -137,8 +145,11 @@ class ClickFusion(nn.Module):
         parts: list[Sequence[Tensor]] = [levels]
         if self.correlation is not None:
             settings = self.correlation
+            compared = [level.detach() for level in levels] if settings.stop_gradient else levels
+            if self.projection is not None:
+                compared = [self.projection(level) for level in compared]
             maps = class_correlations(
-                [level.detach() for level in levels] if settings.stop_gradient else levels,
+                compared,
                 batch.clicks,
                 self.num_classes,
                 batch.image_sizes,

@@ -78,7 +78,20 @@ def test_early_fusion_trains_the_stem_that_reads_the_clicks() -> None:
 def test_correlation_and_late_fusion_can_be_chosen() -> None:
     chosen = {"sampling": "bilinear", "scale": "channels"}
     clicks = architecture("paper", 3, correlation=chosen, late=False)["clicks"]
-    assert clicks == {"correlation": chosen}
+    assert clicks == {"correlation": {"sampling": "bilinear", "sigma": 3.0, "scale": "channels"}}
+
+
+@pytest.mark.parametrize("stages", STAGES)
+def test_the_enforcing_loss_can_be_chosen_field_by_field(stages: Stages) -> None:
+    late = architecture("starter", 3, stages=stages, fusion="late", uel={"target": "clicked"})
+    assert head_uel(late) == {"weight": 0.1, "target": "clicked"}
+
+
+@pytest.mark.parametrize(("fusion", "part"), [("early", "early"), ("late", "late")])
+def test_sigma_of_the_drawn_clicks_can_be_chosen(fusion: Fusion, part: str) -> None:
+    preset = architecture("starter", 3, fusion=fusion)["clicks"][part]["sigma"]
+    assert architecture("starter", 3, fusion=fusion, sigma=1.5)["clicks"][part]["sigma"] == 1.5
+    assert preset != 1.5
 
 
 def test_a_config_is_nobody_elses() -> None:

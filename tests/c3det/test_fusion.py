@@ -188,3 +188,29 @@ def test_the_correlation_pulls_at_the_features_unless_stopped(stop_gradient: boo
     sum(level.sum() for level in module(pictures, CLICKS)).backward()
     assert all((level.grad.abs().sum() == 0) == stop_gradient for level in pictures)
     assert module.join.weight.grad[:, 6:].abs().sum() > 0
+
+
+def test_the_projection_starts_as_the_identity_and_learns_where_the_features_may_not() -> None:
+    settings = {"scale": "cosine", "stop_gradient": True}
+    plain = ClickFusion(6, 3, correlation=Correlation(**settings))
+    projected = ClickFusion(6, 3, correlation=Correlation(**settings, projection=True))
+    projected.load_state_dict(plain.state_dict(), strict=False)
+    pictures = [level.requires_grad_() for level in levels()]
+    results = projected(pictures, CLICKS)
+    for own, other in zip(results, plain(levels(), CLICKS), strict=True):
+        torch.testing.assert_close(own, other)
+
+    with torch.no_grad():
+        projected.join.weight[:, :6] = 0
+    sum((level**2).sum() for level in projected(pictures, CLICKS)).backward()
+    assert all(level.grad.abs().sum() == 0 for level in pictures)
+    assert projected.projection.weight.grad.abs().sum() > 0
+
+
+def test_what_is_compared_is_the_projection() -> None:
+    """A projection of 0 leaves nothing to correlate."""
+    module = ClickFusion(6, 3, correlation=Correlation(projection=True))
+    with torch.no_grad():
+        module.projection.weight.zero_()
+    for own, none in zip(module(levels(), CLICKS), module(levels(), NO_CLICKS), strict=True):
+        assert torch.equal(own, none)
