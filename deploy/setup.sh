@@ -104,7 +104,7 @@ if ! mmcv_has_operators 2>/dev/null; then
 fi
 
 step "The project and its other dependencies"
-install --no-build-isolation -e '.[train,dev]'
+install --no-build-isolation -e '.[train,cvat,dev]'
 .venv/bin/python -m pip check --disable-pip-version-check
 
 step "Ready: .venv"
