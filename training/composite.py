@@ -1,9 +1,10 @@
 """The composite set: handwritten digits pasted small on real aerial pictures.
 
-Every picture has one ink (colour, opacity, blur), so that only the shape tells the class, and one
-hand: of each class that occurs in it, a few glyphs are drawn and all its digits of that class are
-varied copies of them. Digits of one picture therefore resemble each other more than they resemble
-those of other pictures, as objects of one place do. Trees of the background keep their boxes.
+Every picture has one ink (colour, opacity, blur), so that only the shape tells the class, one
+direction that is upright, since nothing is up in a picture from above, and one hand: of each class
+that occurs in it, a few glyphs are drawn and all its digits of that class are varied copies of
+them. Digits of one picture therefore resemble each other more than they resemble those of other
+pictures, as objects of one place do. Trees of the background keep their boxes.
 
 Training and test share neither a glyph nor a place.
 """
@@ -19,11 +20,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from training import trees
-from training.index import DIGIT_LABELS, Annotated, clip_boxes, turn
+from training.backgrounds import covered, scaled_window
+from training.index import Annotated, turn
 from training.sources import fetch
 
 Split = Literal["train", "test"]
 Range = tuple[float, float]
+
+CLASSES = (*trees.CLASSES, *"0123456789")
+DIGIT_LABELS = range(1, 11)
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 INK_THRESHOLD = 0.35
@@ -65,11 +70,13 @@ class Ink:
         colour: float32 (3,), RGB, 0 to 255.
         opacity: 0 to 1.
         blur: Standard deviation of a Gaussian, in pixels.
+        upright: Angle of what is upright in this picture, in degrees.
     """
 
     colour: NDArray[np.float32]
     opacity: float
     blur: float
+    upright: float
 
 
 @dataclass(frozen=True)
@@ -84,9 +91,10 @@ class Composer:
         pool_size: Glyphs of each class that one picture copies.
         classes: Fewest and most classes of a picture, both included.
         density: Digits per 1000 square pixels; once a picture.
-        heights: Height of a digit's box in pixels; once a digit.
+        heights: Height of an upright digit in pixels; once a digit.
         scales: Scale of the background; once a picture.
-        rotation: Largest turn of a digit to either side, in degrees.
+        upright: Largest angle, to either side, of what is upright, in degrees; once a picture.
+        rotation: Largest turn of a digit from there to either side, in degrees; once a digit.
         shear: Largest shear of a digit, as horizontal shift per height.
         aspect: Factor on the width of a digit; once a digit.
         contrast: Distance between the luma of the ink and the mean luma of the background, 0 to
@@ -103,15 +111,16 @@ class Composer:
     pool_size: int = 3
     classes: tuple[int, int] = (2, 6)
     density: Range = (0.17, 0.37)
-    heights: Range = (11.0, 24.0)
+    heights: Range = (12.0, 24.0)
     scales: Range = (0.5, 1.0)
+    upright: float = 180.0
     rotation: float = 20.0
     shear: float = 0.25
     aspect: Range = (0.75, 1.15)
-    contrast: Range = (70.0, 120.0)
+    contrast: Range = (80.0, 130.0)
     opacity: Range = (0.8, 1.0)
     blur: Range = (0.4, 0.9)
-    min_contrast: float = 50.0
+    min_contrast: float = 55.0
     max_overlap: float = 0.1
 
     def compose(self, name: str, size: int, rng: np.random.Generator) -> Annotated:
@@ -134,7 +143,10 @@ class Composer:
         opacity = (alpha.astype(np.float32) * (ink.opacity / 255))[:, :, None]
         image = ground.image + opacity * (ink.colour - ground.image)
 
-        visible = _covered(ground.boxes, boxes, size) <= 0.5
+        hidden = np.zeros((size, size), bool)
+        for x1, y1, x2, y2 in boxes.astype(int).tolist():
+            hidden[y1:y2, x1:x2] = True
+        visible = covered(ground.boxes, hidden) <= 0.5
         return Annotated(
             name=name,
             image=np.rint(image).astype(np.uint8),
@@ -144,26 +156,7 @@ class Composer:
 
     def _ground(self, size: int, rng: np.random.Generator) -> Annotated:
         """Cut a random window out of the background, at a random scale, turned at random."""
-        side = size / rng.uniform(*self.scales)
-        x = rng.uniform(0, self.background.width - side)
-        y = rng.uniform(0, self.background.height - side)
-        # Only the window is handed to PIL: the whole picture would be copied every time.
-        left, top = math.floor(x), math.floor(y)
-        right, bottom = math.ceil(x + side), math.ceil(y + side)
-        window = Image.fromarray(self.background.image[top:bottom, left:right])
-        image = window.resize(
-            (size, size),
-            Image.Resampling.BILINEAR,
-            box=(x - left, y - top, x - left + side, y - top + side),
-        )
-        boxes, stays = clip_boxes(self.background.boxes, x, y, side, side)
-        piece = Annotated(
-            name=self.background.name,
-            image=np.asarray(image),
-            # Rounding must not carry a box over the edge.
-            boxes=np.clip(boxes * np.float32(size / side), 0, size),
-            labels=self.background.labels[stays],
-        )
+        piece = scaled_window(self.background, size, rng.uniform(*self.scales), rng)
         return turn(piece, int(rng.integers(4)), bool(rng.integers(2)))
 
     def _ink(self, ground: float, rng: np.random.Generator) -> Ink:
@@ -177,6 +170,7 @@ class Composer:
             colour=np.clip(colour, 0, 255).astype(np.float32),
             opacity=rng.uniform(*self.opacity),
             blur=rng.uniform(*self.blur),
+            upright=rng.uniform(-self.upright, self.upright),
         )
 
     def _write(
@@ -206,7 +200,7 @@ class Composer:
         labels: list[int] = []
         for digit in drawn.tolist():
             glyph = self.glyphs.images[rng.choice(pools[digit])]
-            stamp, (x1, y1, x2, y2) = self._stamp(glyph, ink.blur, rng)
+            stamp, (x1, y1, x2, y2) = self._stamp(glyph, ink, rng)
             height, width = stamp.shape
             for x, y in rng.integers(0, [size - width + 1, size - height + 1], size=(40, 2)):
                 box = np.array([x + x1, y + y1, x + x2, y + y2], np.float32)
@@ -223,7 +217,7 @@ class Composer:
         return alpha, boxes, np.array(labels, np.int64)
 
     def _stamp(
-        self, glyph: NDArray[np.uint8], blur: float, rng: np.random.Generator
+        self, glyph: NDArray[np.uint8], ink: Ink, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], tuple[int, int, int, int]]:
         """Vary a glyph and bring it to its final size.
 
@@ -231,20 +225,18 @@ class Composer:
             Its alpha, uint8 (h, w), with 255 as the maximum, and the box of its visible ink.
         """
         height = rng.uniform(*self.heights)
-        angle = math.radians(rng.uniform(-self.rotation, self.rotation))
+        angle = math.radians(ink.upright + rng.uniform(-self.rotation, self.rotation))
         shear = rng.uniform(-self.shear, self.shear)
         aspect = rng.uniform(*self.aspect)
         turned = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         forward = turned @ np.array([[aspect, -shear], [0.0, 1.0]])
 
         rows, columns = np.nonzero(glyph > INK_THRESHOLD * 255)
+        forward *= height / (rows[-1] - rows[0] + 1)
         points = forward @ np.stack([columns + 0.5, rows + 0.5])
-        # The points are centres of pixels: the ink reaches about half a pixel further.
-        low, high = points.min(axis=1) - 0.5, points.max(axis=1) + 0.5
-        factor = height / (high[1] - low[1])
-        forward, low, high = forward * factor, low * factor, high * factor
+        low, high = points.min(axis=1), points.max(axis=1)
 
-        margin = 2 + math.ceil(2 * blur)
+        margin = 2 + math.ceil(2 * ink.blur)
         width, tall = (math.ceil(extent) + 2 * margin for extent in high - low)
         # Drawn at twice the size and reduced, since PIL's transform does not average areas.
         middle = np.array([width, tall]) / 2
@@ -256,7 +248,7 @@ class Composer:
             (*backward[0], offset[0], *backward[1], offset[1]),
             Image.Resampling.BILINEAR,
         )
-        small = large.reduce(2).filter(ImageFilter.GaussianBlur(blur))
+        small = large.reduce(2).filter(ImageFilter.GaussianBlur(ink.blur))
         alpha = np.asarray(small).astype(np.float32)
         alpha *= 255 / alpha.max()
         stamp = np.rint(alpha).astype(np.uint8)
@@ -273,20 +265,6 @@ def _overlap(box: NDArray[np.float32], boxes: NDArray[np.float32]) -> float:
     shared = np.clip(sides, 0, None).prod(axis=1)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     return float((shared / np.minimum(areas, (box[2:] - box[:2]).prod())).max())
-
-
-def _covered(
-    boxes: NDArray[np.float32], covers: NDArray[np.float32], size: int
-) -> NDArray[np.float64]:
-    """Return the part of each box, to whole pixels, that lies under any of the covers."""
-    mask = np.zeros((size, size), bool)
-    for x1, y1, x2, y2 in covers.astype(int).tolist():
-        mask[y1:y2, x1:x2] = True
-    parts = [
-        mask[math.floor(y1) : math.ceil(y2), math.floor(x1) : math.ceil(x2)].mean()
-        for x1, y1, x2, y2 in boxes.tolist()
-    ]
-    return np.array(parts, np.float64)
 
 
 def composer(split: Split) -> Composer:

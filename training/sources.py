@@ -53,6 +53,10 @@ SOURCES = {
             "deepforest/data/2019_YELL_2_528000_4978000_image_crop2.xml",
             "deepforest/data/2019_YELL_2_541000_4977000_image_crop.png",
             "deepforest/data/2019_YELL_2_541000_4977000_image_crop.xml",
+            "deepforest/data/OSBS_029.tif",
+            "deepforest/data/OSBS_029.xml",
+            "deepforest/data/SOAP_031.png",
+            "deepforest/data/SOAP_061.png",
         ),
     ),
     # BSD-3-Clause; 5000 digits of MNIST.

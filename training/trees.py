@@ -1,7 +1,7 @@
-"""Tree crowns in two airborne pictures: one place to train on, another one to test on.
+"""Tree crowns in airborne pictures of three places: to train on, to validate on, to test on.
 
-Both pictures were taken by the same sensor at 10 cm a pixel. They are used reduced, to 1/2 and
-1/3, which makes the crowns small.
+They were taken by the same sensor at 10 cm a pixel. They are used reduced, to 1/2 and 1/3, which
+makes the crowns small.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training.index import TREE_LABEL, Annotated, crop
+from training.index import Annotated, crop
 from training.sources import fetch
 
+CLASSES = ("tree",)
 TRAIN_PICTURE = "2019_YELL_2_528000_4978000_image_crop2"
 TEST_PICTURE = "2019_YELL_2_541000_4977000_image_crop"
+VALIDATION_PICTURE = "OSBS_029"
 SCALES = (1 / 2, 1 / 3)
 
 
@@ -69,10 +71,11 @@ def read_voc(path: Path, labels: dict[str, int]) -> tuple[np.ndarray, np.ndarray
 
 
 def load(name: str) -> Annotated:
-    """Load ``TRAIN_PICTURE`` or ``TEST_PICTURE`` in full resolution, with every crown."""
+    """Load the train, test or validation picture in full resolution, with every crown."""
     folder = fetch("deepforest") / "deepforest" / "data"
-    boxes, labels = read_voc(folder / f"{name}.xml", {"Tree": TREE_LABEL})
-    with Image.open(folder / f"{name}.png") as file:
+    boxes, labels = read_voc(folder / f"{name}.xml", {"Tree": 0})
+    suffix = "tif" if name == VALIDATION_PICTURE else "png"
+    with Image.open(folder / f"{name}.{suffix}") as file:
         image = np.asarray(file.convert("RGB"))
     return Annotated(name, image, boxes, labels)
 
