@@ -6,6 +6,8 @@ its errors travel with status 200, because CVAT keeps no other body.
 
 The built-in form carries ``mask``, ``bounds`` and ``points`` of one object for CVAT 2.15 to 2025,
 and ``shapes`` of all objects for CVAT 2026, so that one answer serves every version.
+
+The detector form is a list of rectangles with labels.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from c3det.answering import Detections, contains
 from serverless.requests import PROTOCOL_VERSION, BuiltInRequest, Form, RequestError
 
 STATUS = {"too_large": 413, "internal": 500, "out_of_memory": 503}
-"""HTTP status of an error in the built-in form by its code; 400 for the others."""
+"""HTTP status of an error outside the plugin form by its code; 400 for the others."""
 
 Bounds = tuple[int, int, int, int]
 """Inclusive ``(left, top, right, bottom)``, in whole pixels."""
@@ -133,6 +135,25 @@ def built_in_answer(
             if other_label == label
         ],
     }
+
+
+def detector_answer(boxes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the body of a detector's answer, one rectangle a box.
+
+    Args:
+        boxes: From ``plugin_boxes``. CVAT reads ``points`` and ``rotation`` in the same way, as the
+            corners before the rotation and degrees clockwise about the centre.
+    """
+    return [
+        {
+            "label": box["label"],
+            "type": "rectangle",
+            "points": box["points"],
+            "rotation": box["rotation"],
+            "confidence": str(box["score"]),
+        }
+        for box in boxes
+    ]
 
 
 def pixel_bounds(box: np.ndarray, image_size: tuple[int, int]) -> Bounds:

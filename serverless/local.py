@@ -46,10 +46,15 @@ PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' blob: data:"
 
 
+def cache_directory() -> Path:
+    """Return the folder of what is kept between calls (``C3DET_CACHE``), which need not exist."""
+    cache = os.environ.get("C3DET_CACHE")
+    return Path(cache) if cache else Path.home() / ".cache" / "c3det"
+
+
 def samples_directory() -> Path:
     """Return the folder that ``python -m training.samples`` fills, which need not exist."""
-    cache = os.environ.get("C3DET_CACHE")
-    return (Path(cache) if cache else Path.home() / ".cache" / "c3det") / "samples"
+    return cache_directory() / "samples"
 
 
 class LocalServer(ThreadingHTTPServer):
@@ -116,6 +121,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     server: LocalServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body go out at once, though written one by one
     timeout = 60
 
     def do_GET(self) -> None:

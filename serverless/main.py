@@ -1,6 +1,7 @@
 """The function: payload -> clicks -> features -> detections -> answer.
 
-Nuclio calls ``init_context`` once when a worker starts and ``handler`` for each request. A request
+Nuclio calls ``init_context`` once when a worker starts, and for each request ``handler`` where the
+function serves as an interactor, ``detector_handler`` where it serves as a detector. A request
 never raises: an exception would put its traceback into the answer.
 """
 
@@ -10,7 +11,7 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,20 +19,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from nuclio_sdk import Context, Event, Response
 
-from serverless.answers import built_in_answer, error_answer, plugin_answer, plugin_boxes
+from serverless.answers import (
+    built_in_answer,
+    detector_answer,
+    error_answer,
+    plugin_answer,
+    plugin_boxes,
+)
 from serverless.believed import believed_class
 from serverless.cache import FeatureCache, picture_key
 from serverless.pictures import decode
 from serverless.processors import processor_limit
 from serverless.requests import (
-    BuiltInRequest,
+    AnyRequest,
     Form,
-    PluginRequest,
     RequestError,
     check_inside,
     form_of,
     parse_body,
     read_built_in_request,
+    read_detector_request,
     read_plugin_request,
 )
 from serverless.settings import Settings
@@ -91,23 +98,38 @@ def init_context(context: Context) -> None:
 
 
 def handler(context: Context, event: Event) -> Response:
-    """Answer one request, whatever it holds, with JSON and one line in the log."""
+    """Answer one request to the interactor, whatever it holds."""
+    return respond(context, event, Form.BUILT_IN, form_of)
+
+
+def detector_handler(context: Context, event: Event) -> Response:
+    """Answer one request to the detector, whatever it holds."""
+    return respond(context, event, Form.DETECTOR, lambda payload: Form.DETECTOR)
+
+
+def respond(
+    context: Context,
+    event: Event,
+    form: Form,
+    form_of_payload: Callable[[Mapping[str, Any]], Form],
+) -> Response:
+    """Answer one request, whatever it holds, with JSON and one line in the log.
+
+    Args:
+        context: Of the worker.
+        event: The request.
+        form: Form of the answer to a body that cannot be read.
+        form_of_payload: Tells the form of one that can.
+    """
     service: Service = context.user_data
     timings_ms = dict.fromkeys(STAGES, 0.0)
-    form = Form.BUILT_IN
     try:
         payload = parse_body(event.body)
-        form = form_of(payload)
-        if form is Form.PLUGIN:
-            answer = answer_plugin(service, payload, timings_ms)
-        else:
-            answer = answer_built_in(service, payload, timings_ms)
+        form = form_of_payload(payload)
+        objects, answer = ANSWERS[form](service, payload, timings_ms)
         response = json_response(context, 200, answer)
         context.logger.info_with(
-            "answered",
-            form=form.value,
-            objects=len(answer["boxes"] if form is Form.PLUGIN else answer["shapes"]),
-            timings_ms=timings_ms,
+            "answered", form=form.value, objects=objects, timings_ms=timings_ms
         )
         return response
     except RequestError as caught:
@@ -131,8 +153,8 @@ def handler(context: Context, event: Event) -> Response:
 
 def answer_plugin(
     service: Service, payload: Mapping[str, Any], timings_ms: dict[str, float]
-) -> dict[str, Any]:
-    """Clicks with classes in, boxes of all classes out."""
+) -> tuple[int, dict[str, Any]]:
+    """Clicks with classes in, boxes of all classes out; how many, and the answer's body."""
     predictor, settings = service.predictor, service.settings
     request = read_plugin_request(payload, predictor.classes, settings.max_clicks)
     features = encode(service, request, timings_ms)
@@ -140,13 +162,13 @@ def answer_plugin(
         detections = predictor.detect(features, request.clicks, request.threshold)
     with timed(timings_ms, "answer"):
         boxes = plugin_boxes(detections, predictor.classes)
-    return plugin_answer(boxes, predictor.card.name, timings_ms)
+    return len(boxes), plugin_answer(boxes, predictor.card.name, timings_ms)
 
 
 def answer_built_in(
     service: Service, payload: Mapping[str, Any], timings_ms: dict[str, float]
-) -> dict[str, Any]:
-    """Clicks without classes in, masks of the objects of the class under them out."""
+) -> tuple[int, dict[str, Any]]:
+    """Clicks without classes in, masks of all objects of the class under them out."""
     predictor, settings = service.predictor, service.settings
     request = read_built_in_request(payload, settings.max_clicks)
     features = encode(service, request, timings_ms)
@@ -155,14 +177,35 @@ def answer_built_in(
         label = believed_class(unprompted, request.positive, len(predictor.classes))
         detections = predictor.detect(features, request.clicks(label), request.threshold)
     with timed(timings_ms, "answer"):
-        return built_in_answer(
+        answer = built_in_answer(
             detections, request, label, features.image_size, settings.full_mask_max_pixels
         )
+    return len(answer["shapes"]), answer
 
 
-def encode(
-    service: Service, request: PluginRequest | BuiltInRequest, timings_ms: dict[str, float]
-) -> ImageFeatures:
+def answer_detector(
+    service: Service, payload: Mapping[str, Any], timings_ms: dict[str, float]
+) -> tuple[int, list[dict[str, Any]]]:
+    """No clicks in, rectangles of all classes out."""
+    predictor = service.predictor
+    request = read_detector_request(payload)
+    features = encode(service, request, timings_ms)
+    with timed(timings_ms, "detect"):
+        detections = predictor.detect(features, [], request.threshold)
+    with timed(timings_ms, "answer"):
+        boxes = detector_answer(plugin_boxes(detections, predictor.classes))
+    return len(boxes), boxes
+
+
+ANSWERS: dict[Form, Callable[[Service, Mapping[str, Any], dict[str, float]], tuple[int, Any]]] = {
+    Form.PLUGIN: answer_plugin,
+    Form.BUILT_IN: answer_built_in,
+    Form.DETECTOR: answer_detector,
+}
+"""How many objects a request of each form finds, and the body of its answer."""
+
+
+def encode(service: Service, request: AnyRequest, timings_ms: dict[str, float]) -> ImageFeatures:
     """Return the features of the picture, from the cache where it was seen before."""
     key = picture_key(request.picture)
     features = service.cache.get(key)
@@ -194,7 +237,9 @@ def fault_error(fault: Exception) -> RequestError:
     return RequestError("internal", "the function failed, its log tells why", None)
 
 
-def json_response(context: Context, status: int, body: Mapping[str, Any]) -> Response:
+def json_response(
+    context: Context, status: int, body: Mapping[str, Any] | list[dict[str, Any]]
+) -> Response:
     """Return a body as Nuclio sends it on unchanged."""
     return context.Response(
         body=json.dumps(body, allow_nan=False, separators=(",", ":")),

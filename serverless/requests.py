@@ -1,10 +1,11 @@
 """The edge: a request's body is checked here, once, and becomes typed values.
 
-Two forms arrive at the same address. The *plugin* form packs the class of each click into
-``neg_points``, behind the header ``[-1, 1]`` (-1, then the version of the protocol), one pair
+Two forms arrive at the address of the interactor. The *plugin* form packs the class of each click
+into ``neg_points``, behind the header ``[-1, 1]`` (-1, then the version of the protocol), one pair
 ``[class index, sign]`` per point of ``pos_points``; the sign is 1 for an object, 0 for "no object
 here". So the pair of ``pos_points[k]`` is ``neg_points[k + 1]``. Without a header the request is a
-*built-in* one: plain clicks whose class is not told. Keys that neither form knows are ignored.
+*built-in* one: plain clicks whose class is not told. The detector has an address of its own and one
+form, a picture without clicks. Keys that a form does not know are ignored.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Form(Enum):
 
     PLUGIN = "plugin"
     BUILT_IN = "built-in"
+    DETECTOR = "detector"
 
 
 class RequestError(Exception):
@@ -99,6 +101,27 @@ class BuiltInRequest:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class DetectorRequest:
+    """A request of CVAT's automatic annotation.
+
+    Attributes:
+        picture: The encoded picture, the bytes of its file.
+        threshold: Lowest score of a box in the answer, ``None`` for the default of the weights.
+    """
+
+    picture: bytes
+    threshold: float | None
+
+    @property
+    def points(self) -> Mapping[str, Sequence[Point]]:
+        """No points."""
+        return {}
+
+
+AnyRequest = PluginRequest | BuiltInRequest | DetectorRequest
+
+
 def parse_body(body: object) -> dict[str, Any]:
     """Return the JSON object in the body of an event.
 
@@ -120,7 +143,10 @@ def parse_body(body: object) -> dict[str, Any]:
 
 
 def form_of(payload: Mapping[str, Any]) -> Form:
-    """Return the form of a request: the header in ``neg_points`` decides, of any version."""
+    """Return the form of an interactor's request: the header in ``neg_points`` decides.
+
+    A header of any version makes it the plugin's.
+    """
     pairs = payload.get("neg_points")
     if isinstance(pairs, list) and pairs:
         first = pairs[0]
@@ -188,7 +214,16 @@ def read_built_in_request(payload: Mapping[str, Any], max_clicks: int) -> BuiltI
     return BuiltInRequest(_picture(payload), positive, negative, _threshold(payload))
 
 
-def check_inside(request: PluginRequest | BuiltInRequest, image_size: tuple[int, int]) -> None:
+def read_detector_request(payload: Mapping[str, Any]) -> DetectorRequest:
+    """Check a request of the detector form.
+
+    Raises:
+        RequestError: Something is missing, of the wrong type or out of range.
+    """
+    return DetectorRequest(_picture(payload), _threshold(payload))
+
+
+def check_inside(request: AnyRequest, image_size: tuple[int, int]) -> None:
     """Refuse points outside the picture; its edges belong to it.
 
     Args:

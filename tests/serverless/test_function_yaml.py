@@ -1,10 +1,12 @@
-"""function.yaml against Nuclio's fields, since Nuclio drops unknown keys without a word."""
+"""Each function.yaml against Nuclio's fields, since Nuclio drops unknown keys without a word."""
 
 from __future__ import annotations
 
 import importlib
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+INTERACTOR = ROOT / "function.yaml"
+DETECTOR = ROOT / "serverless" / "detector" / "function.yaml"
 CARD = ROOT / "serverless" / "weights" / "starter.json"
 CVAT_TIMEOUT_S = 120
 
@@ -100,22 +104,29 @@ HTTP_ATTRIBUTES: Fields = {
 PLATFORM: Fields = {"attributes": mapping}
 PLATFORM_ATTRIBUTES: Fields = {"restartPolicy": mapping, "network": text}
 RESTART_POLICY: Fields = {"name": text, "maximumRetryCount": whole}
-# What CVAT reads of an interactor's annotations.
+# What CVAT reads of the annotations of a function of each type.
 ANNOTATIONS = {
-    "name",
-    "type",
-    "version",
-    "spec",
-    "min_pos_points",
-    "min_neg_points",
-    "help_message",
-    "animated_gif",
+    "interactor": {
+        "name",
+        "type",
+        "version",
+        "spec",
+        "min_pos_points",
+        "min_neg_points",
+        "help_message",
+        "animated_gif",
+    },
+    "detector": {"name", "type", "spec"},
 }
 
 
-@pytest.fixture(scope="module")
-def config() -> dict[str, Any]:
-    return yaml.safe_load((ROOT / "function.yaml").read_text(encoding="utf-8"))
+def read(path: Path) -> dict[str, Any]:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module", params=[INTERACTOR, DETECTOR], ids=["interactor", "detector"])
+def config(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return read(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +161,8 @@ def test_every_key_is_nuclios(config: dict[str, Any], trigger: dict[str, Any]) -
     assert wrong(config["metadata"], METADATA) == []
     assert wrong(spec, SPEC) == []
     assert wrong(spec["build"], BUILD) == []
-    assert set(spec["build"]["directives"]) <= {"preCopy", "postCopy"}
-    for directives in spec["build"]["directives"].values():
+    assert set(spec["build"].get("directives", {})) <= {"preCopy", "postCopy"}
+    for directives in spec["build"].get("directives", {}).values():
         assert [wrong(directive, DIRECTIVE) for directive in directives] == [[]] * len(directives)
     assert [wrong(variable, VARIABLE) for variable in spec["env"]] == [[]] * len(spec["env"])
     assert wrong(trigger, TRIGGER) == []
@@ -168,8 +179,12 @@ def test_handler_can_be_imported(spec: dict[str, Any]) -> None:
 
 
 def test_runtime_is_the_python_of_the_base_image(spec: dict[str, Any]) -> None:
+    interactor = read(INTERACTOR)["spec"]
+    base = spec["build"]["baseImage"]
+    if base == interactor["build"]["image"]:
+        base = interactor["build"]["baseImage"]
     assert spec["runtime"] in ("python:3.10", "python:3.11")
-    assert re.fullmatch(re.escape(spec["runtime"]) + r"(-[a-z]+)?", spec["build"]["baseImage"])
+    assert re.fullmatch(re.escape(spec["runtime"]) + r"(-[a-z]+)?", base)
 
 
 def test_one_worker_that_takes_large_pictures(trigger: dict[str, Any]) -> None:
@@ -196,14 +211,50 @@ def test_environment_has_no_single_quotes_and_known_names(spec: dict[str, Any]) 
         assert f'"{variable["name"]}"' in settings
 
 
-def test_annotations_are_those_of_an_interactor(annotations: dict[str, Any]) -> None:
-    assert set(annotations) <= ANNOTATIONS
+def test_annotations_are_those_that_cvat_reads(annotations: dict[str, Any]) -> None:
     assert annotations["name"]
+    assert set(annotations) <= ANNOTATIONS[annotations["type"]]
+
+
+def test_the_interactor_takes_left_and_right_clicks() -> None:
+    annotations = read(INTERACTOR)["metadata"]["annotations"]
     assert annotations["type"] == "interactor"
     assert annotations["version"] == "2"
     assert annotations["min_pos_points"] == "1"
     assert annotations["min_neg_points"] == "0"
     assert annotations["help_message"]
+
+
+def test_the_functions_have_names_of_their_own() -> None:
+    interactor, detector = read(INTERACTOR), read(DETECTOR)
+    assert detector["metadata"]["annotations"]["type"] == "detector"
+    assert interactor["metadata"]["name"] != detector["metadata"]["name"]
+    assert interactor["spec"]["build"]["image"] != detector["spec"]["build"]["image"]
+
+
+def test_the_detector_is_built_from_the_image_of_the_interactor() -> None:
+    interactor, detector = read(INTERACTOR), read(DETECTOR)
+    assert detector["spec"]["build"]["baseImage"] == interactor["spec"]["build"]["image"]
+    assert [path.name for path in DETECTOR.parent.iterdir()] == ["function.yaml"]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is missing")
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8", "en_US.UTF-8"])
+def test_cvats_script_takes_the_interactor_first(tmp_path: Path, locale: str) -> None:
+    """As the loop of CVAT's deploy_cpu.sh does, over the tracked function files."""
+    for path in (DETECTOR, INTERACTOR):
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.touch()
+    loop = 'shopt -s globstar; for f in "$1"/**/function.yaml; do echo "$f"; done'
+    listed = subprocess.run(
+        ["bash", "-c", loop, "bash", str(tmp_path)],
+        env={"LC_ALL": locale},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert listed == [str(tmp_path / path.relative_to(ROOT)) for path in (INTERACTOR, DETECTOR)]
 
 
 def test_description_is_there(spec: dict[str, Any]) -> None:
@@ -225,7 +276,8 @@ def test_labels_are_the_classes_of_the_weights(annotations: dict[str, Any]) -> N
     assert [label["name"] for label in json.loads(annotations["spec"])] == card["classes"]
 
 
-def test_copied_files_exist(spec: dict[str, Any]) -> None:
+def test_copied_files_exist() -> None:
+    spec = read(INTERACTOR)["spec"]
     copies = [
         directive["value"].split()
         for directive in spec["build"]["directives"]["preCopy"]
@@ -237,7 +289,8 @@ def test_copied_files_exist(spec: dict[str, Any]) -> None:
         assert (ROOT / source.removeprefix("handler/")).is_file()
 
 
-def test_mmcv_is_built_against_the_torch_that_is_there(spec: dict[str, Any]) -> None:
+def test_mmcv_is_built_against_the_torch_that_is_there() -> None:
+    spec = read(INTERACTOR)["spec"]
     installs = [
         directive["value"]
         for directive in spec["build"]["directives"]["preCopy"]
@@ -248,7 +301,8 @@ def test_mmcv_is_built_against_the_torch_that_is_there(spec: dict[str, Any]) -> 
     assert any(" torch " in install for install in installs[:mmcv])
 
 
-def test_the_image_has_what_serving_needs(spec: dict[str, Any]) -> None:
+def test_the_image_has_what_serving_needs() -> None:
+    spec = read(INTERACTOR)["spec"]
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     listed = project.partition("\ndependencies = [")[2].partition("]")[0]
     needed = set(re.findall(r'"([\w-]+)', listed)) - {"nuclio-sdk"}  # Nuclio brings its own

@@ -1,0 +1,395 @@
+"""A job or a task on a CVAT server: its labels, frames, annotations and pictures.
+
+cvat-sdk makes the connection. Its models are not used: those of version 2.80 refuse answers of a
+2.15 server, in which fields are missing that came later, and JSON is the same for all versions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import urllib3
+from cvat_sdk.api_client.exceptions import ApiException
+from cvat_sdk.core.client import Client, Config
+from cvat_sdk.core.exceptions import CvatSdkException
+
+from serverless.annotate.errors import AnnotateError, Retry, TransientError
+
+TIMEOUT_S = 180
+"""Longest wait for an answer; CVAT itself waits 120 s for a function."""
+
+Kind = Literal["job", "task"]
+
+
+class RefusedError(Exception):
+    """The server answered with a status from 400 to 499.
+
+    Attributes:
+        status: The status.
+        text: The body, at most a line of it.
+    """
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"{status}: {text}")
+        self.status = status
+        self.text = text
+
+
+@dataclass(frozen=True)
+class ScoreAttribute:
+    """A label's attribute that takes the score.
+
+    Attributes:
+        id: Of the attribute.
+        limits: Lowest and highest value and step, of an attribute of numbers; ``None`` for text.
+    """
+
+    id: int
+    limits: tuple[float, float, float] | None
+
+    @classmethod
+    def find(cls, attributes: Sequence[Mapping[str, Any]]) -> ScoreAttribute | None:
+        """Return the first attribute called score or confidence that takes numbers or text."""
+        for attribute in attributes:
+            if attribute["name"].lower() not in ("score", "confidence"):
+                continue
+            if attribute["input_type"] == "text":
+                return cls(attribute["id"], None)
+            if attribute["input_type"] == "number":
+                low, high, step = (float(value) for value in attribute["values"])
+                return cls(attribute["id"], (low, high, step))
+        return None
+
+    def value(self, score: float) -> str:
+        """Return a score (0 to 1) as the attribute takes it, in percent where it goes beyond 1."""
+        if self.limits is None:
+            return f"{score:.2f}"
+        low, high, step = self.limits
+        value = score * 100 if high > 1 else score
+        if step > 0:
+            value = low + round((value - low) / step) * step
+        return f"{min(max(value, low), high):.6g}"
+
+
+@dataclass(frozen=True)
+class Label:
+    """A label of a task.
+
+    Attributes:
+        id: Of the label.
+        name: Of the label.
+        color: Such as ``#33ddff``.
+        score: The attribute for the score, if it has one.
+        takes_rectangles: Whether CVAT lets rectangles have it.
+    """
+
+    id: int
+    name: str
+    color: str
+    score: ScoreAttribute | None
+    takes_rectangles: bool
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape on a frame, as CVAT keeps it.
+
+    Attributes:
+        id: Of the shape; 0 for one that is not on the server yet.
+        frame: Number of the frame in its task.
+        type: Such as ``points`` or ``rectangle``.
+        label_id: Of its label.
+        points: x, y, x, y, ... in pixels; of a rectangle the two corners before its rotation.
+        rotation: Degrees, clockwise about the centre.
+        source: ``manual`` for what people made.
+        group: 0 for none.
+    """
+
+    id: int
+    frame: int
+    type: str
+    label_id: int
+    points: tuple[float, ...]
+    rotation: float
+    source: str
+    group: int
+
+    @classmethod
+    def read(cls, shape: Mapping[str, Any]) -> Shape:
+        """Read a shape of an answer."""
+        return cls(
+            id=shape["id"],
+            frame=shape["frame"],
+            type=shape["type"],
+            label_id=shape["label_id"],
+            points=tuple(shape["points"]),
+            rotation=shape.get("rotation") or 0.0,
+            source=shape.get("source") or "manual",
+            group=shape.get("group") or 0,
+        )
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """The annotations of a job or a task.
+
+    Attributes:
+        shapes: Shapes that are not part of a track.
+        last_group: The highest number of a group.
+        tracks: Number of tracks.
+    """
+
+    shapes: tuple[Shape, ...]
+    last_group: int
+    tracks: int
+
+
+class Server:
+    """A connection to a CVAT server.
+
+    Args:
+        host: Address, with ``http://`` or ``https://``.
+        retry: For requests that may be sent again.
+        verify: Whether the server's certificate is checked.
+    """
+
+    def __init__(self, host: str, retry: Retry, verify: bool = True) -> None:
+        self.host = host.rstrip("/")
+        self.retry = retry
+        config = Config(verify_ssl=verify)
+        try:
+            self._client = Client(self.host, config=config, check_server_version=False)
+        except CvatSdkException as error:
+            raise AnnotateError(str(error)) from error
+
+    def log_in(self, name: str, password: str) -> None:
+        """Log in with a password.
+
+        Raises:
+            AnnotateError: The server cannot be reached, or refuses.
+        """
+        try:
+            self._client.login((name, password))
+        except ApiException as error:
+            if error.status == 400:
+                raise AnnotateError(
+                    f"{self.host} does not let {name} in: name or password is wrong"
+                ) from error
+            raise AnnotateError(
+                f"the login at {self.host} failed: {error.status} {error.reason}"
+            ) from error
+        except urllib3.exceptions.HTTPError as error:
+            raise AnnotateError(f"{self.host} cannot be reached: {_reason(error)}") from error
+
+    def use_token(self, token: str) -> None:
+        """Send a personal access token with each request."""
+        self._client.api_client.set_default_header("Authorization", f"Bearer {token}")
+
+    def use_organization(self, slug: str) -> None:
+        """Work in an organization."""
+        self._client.organization_slug = slug
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        """Send one request and return the body of the answer.
+
+        Raises:
+            TransientError: No answer, or a status from 500 on.
+            RefusedError: A status from 400 on, save those that end the run.
+            AnnotateError: The server does not know the user, or the user may not do this.
+        """
+        try:
+            _, response = self._client.api_client.call_api(
+                path,
+                method,
+                query_params=list((query or {}).items()),
+                body=body,
+                _parse_response=False,
+                _request_timeout=TIMEOUT_S,
+            )
+            return response.data
+        except ApiException as error:
+            text = _first_line(error.body)
+            if error.status >= 500 or error.status == 429:
+                raise TransientError(f"{error.status} {text}") from error
+            if error.status == 401:
+                raise AnnotateError(
+                    f"{self.host} asks who you are: give --user, or a token in CVAT_ACCESS_TOKEN"
+                ) from error
+            if error.status == 403:
+                raise AnnotateError(
+                    f"{self.host} does not allow {method} {path}: {text}"
+                ) from error
+            raise RefusedError(error.status, text) from error
+        except urllib3.exceptions.HTTPError as error:
+            raise TransientError(_reason(error)) from error
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> bytes:
+        """Send a GET request, several times if need be.
+
+        Raises:
+            AnnotateError: It got no good answer.
+        """
+        try:
+            return self.retry.call(lambda: self.send("GET", path, query))
+        except TransientError as error:
+            raise AnnotateError(f"{self.host} does not answer GET {path}: {error}") from error
+        except RefusedError as error:
+            raise AnnotateError(f"{self.host} refuses GET {path}: {error}") from error
+
+    def get_json(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
+        """Send a GET request and parse the answer."""
+        text = self.get(path, query)
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise AnnotateError(
+                f"{self.host}{path} does not answer with JSON: is it a CVAT server?"
+            ) from error
+
+    def get_list(self, path: str, query: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Fetch all pages of a list."""
+        items: list[dict[str, Any]] = []
+        page = 0
+        while True:
+            page += 1
+            answer = self.get_json(path, {**query, "page": page, "page_size": 100})
+            items += answer["results"]
+            if not answer["next"]:
+                return items
+
+
+class Place:
+    """A job or a task of a server.
+
+    Args:
+        server: Where it is.
+        kind: Which of the two.
+        number: Its id.
+
+    Attributes:
+        name: Of the task.
+        labels: Of the task.
+        frames: Numbers of its frames, without deleted ones.
+        frame_names: File names by frame; empty for a video.
+        overlap: Frames that neighbouring jobs of a task share; 0 for a job.
+
+    Raises:
+        AnnotateError: It is not there.
+    """
+
+    def __init__(self, server: Server, kind: Kind, number: int) -> None:
+        self.server = server
+        self.kind = kind
+        self.id = number
+        self._path = f"/api/{kind}s/{number}"
+        try:
+            about = json.loads(server.retry.call(lambda: server.send("GET", self._path)))
+        except RefusedError as error:
+            raise AnnotateError(f"there is no {kind} {number} on {server.host}") from error
+        except TransientError as error:
+            raise AnnotateError(f"{server.host} cannot be reached: {error}") from error
+        except ValueError as error:
+            raise AnnotateError(f"{server.host} does not answer as a CVAT server does") from error
+        task = about if kind == "task" else server.get_json(f"/api/tasks/{about['task_id']}")
+        self.name: str = task["name"]
+        self.overlap: int = (task["overlap"] or 0) if kind == "task" else 0
+        self.labels = tuple(
+            Label(
+                id=label["id"],
+                name=label["name"],
+                color=label.get("color") or "#ffffff",
+                score=ScoreAttribute.find(label["attributes"]),
+                takes_rectangles=label.get("type", "any") in ("any", "rectangle"),
+            )
+            for label in server.get_list("/api/labels", {f"{kind}_id": number})
+            if not label.get("parent_id")
+        )
+        meta = server.get_json(f"{self._path}/data/meta")
+        start = about["start_frame"] if kind == "job" else 0
+        stop = about["stop_frame"] if kind == "job" else about["size"] - 1
+        included = set(meta.get("included_frames") or range(start, stop + 1))
+        deleted = set(meta.get("deleted_frames") or ())
+        self.frames = tuple(n for n in range(start, stop + 1) if n in included and n not in deleted)
+        named = meta.get("frames") or ()
+        self.frame_names: dict[int, str] = {}
+        if len(named) == stop - start + 1:
+            self.frame_names = {start + i: frame["name"] for i, frame in enumerate(named)}
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.id} ({self.name}) on {self.server.host}"
+
+    def annotations(self) -> Annotations:
+        """Fetch the annotations as they are now."""
+        found = self.server.get_json(f"{self._path}/annotations")
+        grouped = (*found["shapes"], *found["tracks"], *found["tags"])
+        return Annotations(
+            tuple(Shape.read(shape) for shape in found["shapes"]),
+            max((item.get("group") or 0 for item in grouped), default=0),
+            len(found["tracks"]),
+        )
+
+    def picture(self, frame: int) -> bytes:
+        """Fetch the stored file of a frame."""
+        query = {"type": "frame", "number": frame, "quality": "original"}
+        return self.server.get(f"{self._path}/data", query)
+
+    def create(self, shapes: Sequence[Mapping[str, Any]]) -> None:
+        """Add shapes, all of them or none.
+
+        This sends one request: whether a request that got no answer was carried out, only a look
+        at the annotations tells.
+
+        Raises:
+            TransientError: It may or may not have been carried out.
+            AnnotateError: The server refuses it.
+        """
+        self._change("create", shapes)
+
+    def remove(self, shapes: Sequence[Shape]) -> None:
+        """Remove shapes; those that are gone already do not matter.
+
+        Raises:
+            AnnotateError: The server refuses it, or does not answer.
+        """
+        rows = [
+            {
+                "id": shape.id,
+                "frame": shape.frame,
+                "label_id": shape.label_id,
+                "type": shape.type,
+                "points": shape.points,
+            }
+            for shape in shapes
+        ]
+        try:
+            self.server.retry.call(lambda: self._change("delete", rows))
+        except TransientError as error:
+            raise AnnotateError(f"{self.server.host} does not remove shapes: {error}") from error
+
+    def _change(self, action: str, shapes: Sequence[Mapping[str, Any]]) -> None:
+        if not shapes:
+            return
+        body = {"shapes": list(shapes), "tags": [], "tracks": []}
+        try:
+            self.server.send("PATCH", f"{self._path}/annotations", {"action": action}, body)
+        except RefusedError as error:
+            raise AnnotateError(f"{self} refuses to {action} shapes: {error}") from error
+
+
+def _first_line(text: str | None) -> str:
+    line = (text or "").strip().partition("\n")[0].strip('"')
+    return line if len(line) <= 200 else f"{line[:200]} ..."
+
+
+def _reason(error: urllib3.exceptions.HTTPError) -> str:
+    """The innermost of the errors that urllib3 puts into one another."""
+    return _first_line(str(getattr(error, "reason", None) or error))

@@ -1,0 +1,50 @@
+"""What can go wrong in a run, and trying again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+class AnnotateError(Exception):
+    """The run cannot go on; the message is one sentence that says what to do."""
+
+
+class FrameError(Exception):
+    """One frame cannot be done; the message says why."""
+
+
+class TransientError(Exception):
+    """A request failed in a way that may pass: a status from 500 on, or no answer."""
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often and with what pauses a request is sent again.
+
+    Attributes:
+        attempts: Most requests for one thing.
+        wait_s: First pause in seconds; each further one is twice as long.
+        sleep: Makes a pause.
+    """
+
+    attempts: int = 5
+    wait_s: float = 1.0
+    sleep: Callable[[float], None] = time.sleep
+
+    def call(self, action: Callable[[], Result]) -> Result:
+        """Return what ``action`` returns, at the latest at the last attempt.
+
+        Raises:
+            TransientError: Of the last attempt.
+        """
+        for attempt in range(self.attempts - 1):
+            try:
+                return action()
+            except TransientError:
+                self.sleep(self.wait_s * 2**attempt)
+        return action()

@@ -1,0 +1,276 @@
+"""Asking the function about a frame: through CVAT, at its own address, or the model in process.
+
+The form of the plugin is used in all three, see `serverless.requests`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import nuclio_sdk
+import urllib3
+import yaml
+
+from c3det.clicks import Click
+from serverless.annotate.cvat import TIMEOUT_S, Place, RefusedError
+from serverless.annotate.errors import AnnotateError, FrameError, Retry, TransientError
+from serverless.nuclio_worker import FunctionSettings, NuclioWorker, Request
+from serverless.requests import HEADER_MARK, PROTOCOL_VERSION
+
+
+@dataclass(frozen=True)
+class Box:
+    """One object that the function found.
+
+    Attributes:
+        label: Index of its class.
+        points: ``(x1, y1, x2, y2)`` in pixels, before the rotation.
+        rotation: Degrees, clockwise about the centre.
+        score: 0 to 1.
+        click: Index of the click that it answers, ``None`` if it answers none.
+    """
+
+    label: int
+    points: tuple[float, float, float, float]
+    rotation: float
+    score: float
+    click: int | None
+
+
+class Function(Protocol):
+    """Finds the objects of a frame.
+
+    Attributes:
+        name: What it is, for people.
+        classes: Names of its classes, in the order of their indices; none for an open model, whose
+            classes are those of the caller.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+
+    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> dict[str, Any]:
+        """Return the answer of the function, a JSON object.
+
+        Args:
+            frame: Number of the frame.
+            clicks: In pixels of its picture.
+            threshold: Lowest score; ``None`` for the default of the weights.
+
+        Raises:
+            FrameError: This frame was refused.
+            TransientError: The function does not answer, in spite of several attempts.
+        """
+
+
+def prompts(clicks: Sequence[Click], threshold: float | None) -> dict[str, Any]:
+    """Return the part of a request that is not the picture."""
+    request: dict[str, Any] = {
+        "pos_points": [[click.x, click.y] for click in clicks],
+        "neg_points": [
+            [HEADER_MARK, PROTOCOL_VERSION],
+            *([click.label, int(click.positive)] for click in clicks),
+        ],
+    }
+    return request if threshold is None else {**request, "threshold": threshold}
+
+
+def read_boxes(answer: Mapping[str, Any], classes: Sequence[str], function: str) -> list[Box]:
+    """Return the boxes of an answer.
+
+    Args:
+        answer: Of a function.
+        classes: Names of the classes that the boxes' class index counts.
+        function: Its name, for messages.
+
+    Raises:
+        FrameError: The function says why it has no boxes.
+        AnnotateError: It is not this project's, or does not have these classes.
+    """
+    if answer.get("c3det") != PROTOCOL_VERSION:
+        raise AnnotateError(
+            f"{function} does not answer in version {PROTOCOL_VERSION} of the plugin's protocol: "
+            "it is another function"
+        )
+    if answer["error"] is not None:
+        raise FrameError(answer["error"]["message"])
+    boxes = []
+    for box in answer["boxes"]:
+        name = box["label"]
+        if not box["class"] < len(classes) or (name is not None and name != classes[box["class"]]):
+            raise AnnotateError(
+                f"{function} has other classes than expected: its class {box['class']} is "
+                f"{name!r}; name the function.yaml that belongs to it with --function-yaml"
+            )
+        x1, y1, x2, y2 = box["points"]
+        boxes.append(
+            Box(box["class"], (x1, y1, x2, y2), box["rotation"], box["score"], box["click"])
+        )
+    return boxes
+
+
+def function_classes(function_yaml: Path) -> tuple[str, ...]:
+    """Return the names of the classes that a ``function.yaml`` tells CVAT.
+
+    Raises:
+        AnnotateError: The file cannot be read.
+    """
+    try:
+        config = yaml.safe_load(function_yaml.read_text(encoding="utf-8"))
+        labels = json.loads(config["metadata"]["annotations"].get("spec") or "[]")
+        return tuple(label["name"] for label in labels)
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise AnnotateError(f"{function_yaml} is no readable function.yaml: {error}") from error
+
+
+class FunctionOfCvat:
+    """The function that a CVAT server calls.
+
+    Args:
+        place: The job or task whose frames are asked about.
+        name: Of the function, as Nuclio knows it.
+
+    Raises:
+        AnnotateError: The server has no such interactor.
+    """
+
+    def __init__(self, place: Place, name: str) -> None:
+        self.name = f"the function {name} of {place.server.host}"
+        self._place = place
+        self._path = f"/api/lambda/functions/{name}"
+        functions = place.server.get_json("/api/lambda/functions")
+        interactors = {f["id"]: f for f in functions if f["kind"] == "interactor"}
+        if name not in interactors:
+            raise AnnotateError(
+                f"{place.server.host} has no interactor {name!r}, it has "
+                f"{', '.join(sorted(interactors)) or 'none'}: name one with --function"
+            )
+        self.classes = tuple(label["name"] for label in interactors[name]["labels_v2"])
+
+    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> dict[str, Any]:
+        """Ask with the frame's number: the server has the picture."""
+        place = self._place
+        body = {place.kind: place.id, "frame": frame, **prompts(clicks, threshold)}
+        server = place.server
+        try:
+            answer = server.retry.call(lambda: server.send("POST", self._path, body=body))
+        except RefusedError as error:
+            raise FrameError(str(error)) from error
+        return _parsed(answer, self.name)
+
+
+class FunctionAtAddress:
+    """A function at its own address, such as one of Nuclio or of ``serverless.local``.
+
+    Args:
+        url: The address.
+        classes: Names of its classes; it does not tell them.
+        picture: Fetches the file of a frame.
+        retry: For requests without an answer.
+    """
+
+    def __init__(
+        self, url: str, classes: tuple[str, ...], picture: Callable[[int], bytes], retry: Retry
+    ) -> None:
+        self.name = f"the function at {url}"
+        self.classes = classes
+        self._url = url
+        self._picture = picture
+        self._retry = retry
+        self._http = urllib3.PoolManager(retries=False, timeout=TIMEOUT_S)
+
+    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> dict[str, Any]:
+        """Ask with the frame's picture."""
+        body = _with_picture(self._picture(frame), clicks, threshold)
+        return _parsed(self._retry.call(lambda: self._post(body)), self.name)
+
+    def _post(self, body: bytes) -> bytes:
+        headers = {"Content-Type": "application/json"}
+        try:
+            answer = self._http.request("POST", self._url, body=body, headers=headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise TransientError(str(error)) from error
+        if answer.status >= 500:
+            raise TransientError(f"status {answer.status}")
+        if answer.status >= 400:
+            raise FrameError(f"status {answer.status}")
+        return answer.data
+
+
+class FunctionInProcess:
+    """The function's handler in this process, without a server.
+
+    Args:
+        function_yaml: Of the function.
+        picture: Fetches the file of a frame.
+        weights: A ``.safetensors`` file; ``None`` for the one that the function would take.
+
+    Raises:
+        AnnotateError: The weights cannot be used.
+    """
+
+    def __init__(
+        self, function_yaml: Path, picture: Callable[[int], bytes], weights: Path | None
+    ) -> None:
+        from c3det.weights import WeightsError
+
+        logger = nuclio_sdk.Logger("ERROR", name="serverless.annotate")
+        self._worker = NuclioWorker.load(FunctionSettings.read(function_yaml), logger)
+        try:
+            with _weights_setting(weights), redirect_stdout(sys.stderr):  # mmdet prints
+                self._worker.start()
+        except (WeightsError, ValueError) as error:
+            raise AnnotateError(str(error)) from error
+        predictor = self._worker.context.user_data.predictor
+        self.name = f"the model {predictor.card.name}"
+        self.classes = tuple(predictor.classes)
+        self._picture = picture
+
+    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> dict[str, Any]:
+        """Ask with the frame's picture."""
+        body = _with_picture(self._picture(frame), clicks, threshold)
+        headers = {"Content-Type": "application/json"}
+        answer = self._worker.handle(Request("POST", "/", body, headers))
+        if answer.status != 200:
+            raise FrameError(f"the model failed with status {answer.status}")
+        return _parsed(answer.body, self.name)
+
+
+@contextmanager
+def _weights_setting(weights: Path | None) -> Iterator[None]:
+    """Set the variable that names the weights, where there are some, for a while."""
+    before = os.environ.get("C3DET_WEIGHTS")
+    if weights is not None:
+        os.environ["C3DET_WEIGHTS"] = str(weights)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["C3DET_WEIGHTS"] = before
+        elif weights is not None:
+            del os.environ["C3DET_WEIGHTS"]
+
+
+def _with_picture(picture: bytes, clicks: Sequence[Click], threshold: float | None) -> bytes:
+    image = base64.b64encode(picture).decode()
+    return json.dumps({"image": image, **prompts(clicks, threshold)}).encode()
+
+
+def _parsed(answer: bytes, function: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(answer)
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise AnnotateError(
+            f"{function} does not answer with a JSON object: it is another function"
+        )
+    return parsed

@@ -1,0 +1,137 @@
+"""What a run has done, on disk, so that it can go on after a break.
+
+The file holds one JSON object a line: first what the run is, then for each frame what is going to
+be done, and the same again when it is. It is removed when every frame is done.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from serverless.annotate.errors import AnnotateError
+
+
+@dataclass(frozen=True)
+class FrameReport:
+    """What was done on a frame.
+
+    Attributes:
+        frame: Its number.
+        clicks: Clicks that the function was asked with.
+        boxes: Boxes that it found.
+        written: Rectangles written, by name of the label.
+        unlabelled: Boxes left out because their class has no label in the task.
+        drawn: Boxes left out because their object has a rectangle already.
+        replaced: Rectangles of earlier runs that were removed.
+        points_removed: Shapes of points, used as clicks, that were removed.
+        failure: Why the frame was not done; nothing was written then.
+    """
+
+    frame: int
+    clicks: int = 0
+    boxes: int = 0
+    written: Mapping[str, int] = field(default_factory=dict)
+    unlabelled: int = 0
+    drawn: int = 0
+    replaced: int = 0
+    points_removed: int = 0
+    failure: str | None = None
+
+
+class Journal:
+    """The record of one run.
+
+    Args:
+        path: Of its file.
+        settings: What the run is: place, function, options. A run goes on only with the same.
+
+    Attributes:
+        group: Number of the group of its rectangles; ``None`` before it has begun.
+        planned: Reports of what was going to be done, by frame.
+        done: Reports of the frames that are done.
+
+    Raises:
+        AnnotateError: The file is of a run with other settings, or damaged.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        self.path = path
+        self.group: int | None = None
+        self.planned: dict[int, FrameReport] = {}
+        self.done: dict[int, FrameReport] = {}
+        self._settings = json.loads(json.dumps(settings))
+        if not path.is_file():
+            return
+        # A line that was cut off by a break says nothing: its frame is looked at again.
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+        try:
+            rows = [json.loads(line) for line in lines]
+            if not rows:
+                return
+            begun, self.group = rows[0]["settings"], int(rows[0]["group"])
+            for row in rows[1:]:
+                reports = self.done if row.pop("done") else self.planned
+                reports[row["frame"]] = FrameReport(**row)
+        except (ValueError, KeyError, TypeError) as error:
+            raise AnnotateError(
+                f"{path} is damaged; it says what an unfinished run has done: remove it to start "
+                "anew"
+            ) from error
+        if begun != self._settings:
+            changed = next(k for k in self._settings if begun.get(k) != self._settings[k])
+            before = begun.get(changed)
+            raise AnnotateError(
+                f"{path} is of an unfinished run with another setting of {changed} "
+                f"({'none' if before is None else before}): give the same to go on with it, or "
+                "remove the file to start anew"
+            )
+
+    def begin(self, group: int) -> None:
+        """Start a run whose rectangles get a group, unless one goes on.
+
+        Raises:
+            AnnotateError: The file cannot be written.
+        """
+        try:
+            if self.group is None:
+                self.group = group
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                text = json.dumps({"settings": self._settings, "group": group}) + "\n"
+            else:  # whatever was cut off goes
+                text = self.path.read_text(encoding="utf-8")
+                text = text[: text.rfind("\n") + 1]
+            self.path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise AnnotateError(f"{self.path} cannot be written: {error.strerror}") from error
+
+    def plan(self, report: FrameReport) -> None:
+        """Note what is going to be done on a frame."""
+        self.planned[report.frame] = report
+        self._append(report, done=False)
+
+    def add(self, report: FrameReport) -> None:
+        """Note a frame that is done, or failed: then the next run tries it again."""
+        self.done[report.frame] = report
+        if report.failure is None:
+            self._append(report, done=True)
+
+    def _append(self, report: FrameReport, done: bool) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**asdict(report), "done": done}) + "\n")
+
+    def close(self) -> None:
+        """Forget the run: every frame is done."""
+        self.path.unlink(missing_ok=True)
+
+
+def journal_name(host: str, kind: str, number: int) -> str:
+    """Return a file name for the journal of a place.
+
+    ``journal_name("http://a.b:80", "job", 3)`` is ``http-a.b-80-job-3.jsonl``.
+    """
+    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', host)}-{kind}-{number}.jsonl"

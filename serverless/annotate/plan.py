@@ -1,0 +1,170 @@
+"""Which clicks a frame has, and which of the boxes found become rectangles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from c3det.clicks import Click
+from serverless.annotate.cvat import Label, Shape
+from serverless.annotate.errors import AnnotateError
+from serverless.annotate.function import Box
+from serverless.annotate.overlap import Rectangle, overlaps
+
+SAME_OBJECT_IOU = 0.5
+"""From this overlap on, two rectangles of one label are taken for one object."""
+
+MACHINE_MADE = ("semi-auto", "auto")
+"""Sources of shapes that no person drew."""
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Which label of the task is which class of the function.
+
+    Attributes:
+        classes: Names of the function's classes.
+        class_of: Class index by id of a label.
+        label_of: Label that the boxes of a class get, by class index.
+    """
+
+    classes: tuple[str, ...]
+    class_of: Mapping[int, int]
+    label_of: Mapping[int, Label]
+
+
+@dataclass(frozen=True)
+class PlacedClick:
+    """A click that a person placed.
+
+    Attributes:
+        click: For the function.
+        shape: The points that it is one of, or the rectangle whose centre it is.
+    """
+
+    click: Click
+    shape: Shape
+
+
+@dataclass
+class Sorted:
+    """The boxes of a frame.
+
+    Attributes:
+        chosen: The boxes that become rectangles, with their labels.
+        unlabelled: Boxes of classes without a label in the task.
+        drawn: Boxes of objects that have a rectangle already.
+    """
+
+    chosen: list[tuple[Box, Label]] = field(default_factory=list)
+    unlabelled: list[Box] = field(default_factory=list)
+    drawn: list[Box] = field(default_factory=list)
+
+
+def map_labels(
+    labels: Sequence[Label], classes: tuple[str, ...], pairs: Iterable[tuple[str, str]]
+) -> LabelMap:
+    """Find the class of each label: the pairs say it, and else the names.
+
+    Args:
+        labels: Of the task.
+        classes: Of the function; none for an open model, which takes the labels for classes.
+        pairs: Names of a label and of its class. Where several labels have one class, its boxes
+            get the label of the same name, or else that of the first pair.
+
+    Raises:
+        AnnotateError: A pair names something that is not there, or no label has a class.
+    """
+    if not classes:
+        classes = tuple(label.name for label in labels if label.takes_rectangles)
+    by_name = {label.name: label for label in labels}
+    class_of = {label.id: classes.index(label.name) for label in labels if label.name in classes}
+    label_of = {
+        class_of[label.id]: label
+        for label in labels
+        if label.id in class_of and label.takes_rectangles
+    }
+    for label_name, class_name in pairs:
+        if label_name not in by_name:
+            raise AnnotateError(
+                f"--label {label_name}={class_name}: the task has no label {label_name!r}, it has "
+                f"{', '.join(by_name)}"
+            )
+        if class_name not in classes:
+            raise AnnotateError(
+                f"--label {label_name}={class_name}: the function has no class {class_name!r}, it "
+                f"has {', '.join(classes)}"
+            )
+        label, index = by_name[label_name], classes.index(class_name)
+        class_of[label.id] = index
+        if label.takes_rectangles:
+            label_of.setdefault(index, label)
+    if not label_of:
+        raise AnnotateError(
+            f"no label of the task ({', '.join(by_name)}) is a class of the function "
+            f"({', '.join(classes)}): say which is which with --label LABEL=CLASS"
+        )
+    return LabelMap(classes, class_of, label_of)
+
+
+def placed_clicks(shapes: Iterable[Shape], labels: LabelMap) -> list[PlacedClick]:
+    """Return the clicks in some shapes: each point, and the centre of each rectangle.
+
+    Only shapes that people made count, and of these only those whose label has a class.
+    """
+    clicks = []
+    for shape in shapes:
+        label = labels.class_of.get(shape.label_id)
+        if label is None or shape.source != "manual":
+            continue
+        if shape.type == "points":
+            pairs = list(zip(shape.points[::2], shape.points[1::2], strict=True))
+        elif shape.type == "rectangle":
+            pairs = [Rectangle(shape.points).centre]
+        else:
+            continue
+        clicks += [PlacedClick(Click(x, y, label), shape) for x, y in pairs]
+    return clicks
+
+
+def sort_boxes(
+    boxes: Sequence[Box],
+    clicks: Sequence[PlacedClick],
+    staying: Iterable[Shape],
+    labels: LabelMap,
+) -> Sorted:
+    """Choose the boxes that become rectangles.
+
+    Args:
+        boxes: What the function found.
+        clicks: What it was asked with.
+        staying: Shapes of the frame that will still be there; those that are rectangles count.
+        labels: The classes.
+    """
+    rectangles: dict[int, list[Rectangle]] = {}
+    for shape in staying:
+        if shape.type == "rectangle":
+            rectangle = Rectangle(shape.points, shape.rotation)
+            rectangles.setdefault(shape.label_id, []).append(rectangle)
+    found = Sorted()
+    for box in boxes:
+        label = labels.label_of.get(box.label)
+        if label is None:
+            found.unlabelled.append(box)
+        elif (box.click is not None and clicks[box.click].shape.type == "rectangle") or (
+            overlaps(Rectangle(box.points, box.rotation), rectangles.get(label.id, []))
+            >= SAME_OBJECT_IOU
+        ).any():
+            found.drawn.append(box)
+        else:
+            found.chosen.append((box, label))
+    return found
+
+
+def is_machine_made(shape: Shape, labels: LabelMap) -> bool:
+    """Tell whether a shape is a rectangle that no person drew, of a label that the boxes get."""
+    return (
+        shape.type == "rectangle"
+        and shape.source in MACHINE_MADE
+        and any(shape.label_id == label.id for label in labels.label_of.values())
+    )

@@ -1,0 +1,274 @@
+"""A run over the frames of a place: ask, choose, write, remove, note."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from serverless.annotate.cvat import Label, Place, Shape
+from serverless.annotate.errors import AnnotateError, FrameError, TransientError
+from serverless.annotate.function import Box, Function, read_boxes
+from serverless.annotate.journal import FrameReport, Journal
+from serverless.annotate.plan import (
+    LabelMap,
+    PlacedClick,
+    Sorted,
+    is_machine_made,
+    placed_clicks,
+    sort_boxes,
+)
+
+UNANSWERED_FRAMES = 3
+"""After so many frames in a row without an answer the function is taken for gone."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run does.
+
+    Attributes:
+        frames: Numbers of the frames, in order.
+        without_clicks: Whether frames that have no click are asked about too.
+        threshold: Lowest score; ``None`` for the default of the weights.
+        existing: Whether rectangles that no person drew stay, or make place for the new ones.
+        remove_points: Whether points that were used as clicks are removed.
+    """
+
+    frames: tuple[int, ...]
+    without_clicks: bool = False
+    threshold: float | None = None
+    existing: Literal["keep", "overwrite"] = "keep"
+    remove_points: bool = False
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A frame, what the function found there and what becomes of it, for a picture of it."""
+
+    frame: int
+    clicks: Sequence[PlacedClick]
+    boxes: Sorted
+
+
+class Run:
+    """One run.
+
+    Args:
+        place: Where the frames are.
+        function: Finds the objects.
+        labels: The labels and classes.
+        options: What to do.
+        journal: Of the run; without one the run is dry: nothing is written or removed.
+        show: Called with each frame that was asked about.
+
+    Attributes:
+        asked: Frames that are asked about.
+        reports: Of the frames done, earlier parts of the run included.
+        doubled: Rectangles that the server had written twice and that were removed again.
+        tracks: Number of tracks of the place.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        function: Function,
+        labels: LabelMap,
+        options: Options,
+        journal: Journal | None,
+        show: Callable[[Seen], None] = lambda seen: None,
+    ) -> None:
+        self._place = place
+        self._function = function
+        self._labels = labels
+        self._options = options
+        self._journal = journal
+        self._show = show
+        annotations = place.annotations()
+        self.tracks = annotations.tracks
+        self._group = annotations.last_group + 1
+        if journal is not None:
+            journal.begin(self._group)
+            self._group = journal.group or self._group
+        self._shapes: dict[int, list[Shape]] = {}
+        for shape in annotations.shapes:
+            self._shapes.setdefault(shape.frame, []).append(shape)
+        self._clicks = {
+            frame: placed_clicks(self._shapes.get(frame, []), labels) for frame in options.frames
+        }
+        self.reports = {} if journal is None else dict(journal.done)
+        self._planned = {} if journal is None else dict(journal.planned)
+        self.asked = tuple(
+            frame
+            for frame in options.frames
+            if options.without_clicks or self._clicks[frame] or frame in self._planned
+        )
+        self.doubled = 0
+        # Frames on which the server may have written, or may still write, what it did not confirm.
+        self._unsure = set(self._planned) - set(self.reports)
+        self._look_for_doubles = bool(self._planned)
+
+    @property
+    def dry(self) -> bool:
+        """Whether nothing is written or removed."""
+        return self._journal is None
+
+    @property
+    def group(self) -> int:
+        """Number of the group of the run's rectangles."""
+        return self._group
+
+    @property
+    def unusable_points(self) -> Mapping[int, int]:
+        """Points that people placed on the asked frames whose label has no class, by label id."""
+        return Counter(
+            shape.label_id
+            for frame in self._options.frames
+            for shape in self._shapes.get(frame, [])
+            if shape.type == "points"
+            and shape.source == "manual"
+            and shape.label_id not in self._labels.class_of
+        )
+
+    def frames(self) -> Iterable[FrameReport]:
+        """Do the frames that are left, one after the other, and report each.
+
+        Raises:
+            AnnotateError: The run cannot go on. What is done is done, and noted.
+        """
+        unanswered = 0
+        for frame in self.asked:
+            if frame in self.reports:
+                continue
+            try:
+                report = self._do(frame)
+                unanswered = 0
+            except FrameError as error:
+                report = FrameReport(frame, len(self._clicks[frame]), failure=str(error))
+                unanswered = 0
+            except TransientError as error:
+                unanswered += 1
+                if unanswered == UNANSWERED_FRAMES:
+                    raise AnnotateError(
+                        f"{self._function.name} has not answered for {unanswered} frames in a "
+                        f"row, the last time with: {error}"
+                    ) from error
+                report = FrameReport(frame, len(self._clicks[frame]), failure=f"no answer: {error}")
+            self.reports[frame] = report
+            if self._journal is not None:
+                self._journal.add(report)
+            yield report
+
+    def _do(self, frame: int) -> FrameReport:
+        options, clicks = self._options, self._clicks[frame]
+        shapes = self._shapes.get(frame, [])
+        machine_made = [shape for shape in shapes if is_machine_made(shape, self._labels)]
+        ours = [shape for shape in machine_made if shape.group == self._group]
+        if options.existing == "overwrite":
+            replaced = [shape for shape in machine_made if shape not in ours]
+        else:
+            replaced = []
+        points = {placed.shape: None for placed in clicks if placed.shape.type == "points"}
+        used = list(points) if options.remove_points else []
+        planned = self._planned.get(frame)
+        if planned is not None and (ours or not planned.written):
+            report = planned  # a break came between writing and noting it
+        else:
+            answer = self._function.ask(frame, [c.click for c in clicks], options.threshold)
+            boxes = read_boxes(answer, self._labels.classes, self._function.name)
+            staying = [shape for shape in shapes if shape not in replaced]
+            found = sort_boxes(boxes, clicks, staying, self._labels)
+            self._show(Seen(frame, clicks, found))
+            report = FrameReport(
+                frame,
+                len(clicks),
+                len(boxes),
+                dict(Counter(label.name for _, label in found.chosen)),
+                len(found.unlabelled),
+                len(found.drawn),
+                len(replaced),
+                len(used),
+            )
+            if self._journal is not None:
+                self._journal.plan(report)
+                self._write(frame, found.chosen)
+        if self._journal is not None and (replaced or used):
+            self._place.remove([*replaced, *used])
+        return report
+
+    def _write(self, frame: int, chosen: Sequence[tuple[Box, Label]]) -> None:
+        """Write the rectangles of a frame, once, though the server may answer late or never."""
+        rows = [self._row(frame, box, label) for box, label in chosen]
+        if not rows:
+            return
+
+        def write() -> None:
+            if frame in self._unsure and self._written([frame]):
+                return
+            try:
+                self._place.create(rows)
+            except TransientError:
+                self._unsure.add(frame)
+                self._look_for_doubles = True
+                raise
+
+        try:
+            self._place.server.retry.call(write)
+        except TransientError as error:
+            raise AnnotateError(
+                f"{self._place.server.host} does not take the rectangles of frame {frame}: {error}"
+            ) from error
+
+    def _row(self, frame: int, box: Box, label: Label) -> dict[str, Any]:
+        attributes = []
+        if label.score is not None:
+            attributes = [{"spec_id": label.score.id, "value": label.score.value(box.score)}]
+        return {
+            "type": "rectangle",
+            "frame": frame,
+            "label_id": label.id,
+            "points": list(box.points),
+            "rotation": box.rotation % 360,
+            "source": "semi-auto",
+            "group": self._group,
+            "z_order": 0,
+            "occluded": False,
+            "outside": False,
+            "attributes": attributes,
+            "elements": [],
+        }
+
+    def _written(self, frames: Sequence[int]) -> list[Shape]:
+        """Return the rectangles of this run that are on the server now, on some frames."""
+        return [
+            shape
+            for shape in self._place.annotations().shapes
+            if shape.frame in frames
+            and shape.group == self._group
+            and is_machine_made(shape, self._labels)
+        ]
+
+    def remove_doubles(self) -> None:
+        """Remove what the server wrote twice.
+
+        A request without an answer was sent again where its rectangles were not there yet; the
+        server may have written them later all the same.
+        """
+        if not self._look_for_doubles:
+            return
+        first: dict[tuple[Any, ...], Shape] = {}
+        doubles = []
+        for shape in self._written(self.asked):
+            key = (shape.frame, shape.label_id, shape.points, shape.rotation)
+            if first.setdefault(key, shape) is not shape:
+                doubles.append(shape)
+        self._place.remove(doubles)
+        self.doubled = len(doubles)
+
+    def finish(self) -> None:
+        """Close the journal if every frame is done."""
+        failed = any(report.failure is not None for report in self.reports.values())
+        complete = all(frame in self.reports for frame in self.asked)
+        if self._journal is not None and complete and not failed:
+            self._journal.close()

@@ -1,0 +1,285 @@
+"""The parts of the helper for whole jobs that need no server."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from c3det.clicks import Click
+from serverless.annotate.__main__ import frame_ranges, label_pair, score
+from serverless.annotate.cvat import Label, ScoreAttribute, Shape
+from serverless.annotate.errors import AnnotateError, FrameError, Retry, TransientError
+from serverless.annotate.function import Box, function_classes, prompts, read_boxes
+from serverless.annotate.journal import FrameReport, Journal, journal_name
+from serverless.annotate.overlap import Rectangle, overlaps
+from serverless.annotate.plan import map_labels, placed_clicks, sort_boxes
+from serverless.local import FUNCTION
+
+CLASSES = ("tree", "car")
+
+
+def label(number: int, name: str, rectangles: bool = True) -> Label:
+    return Label(number, name, "#ff0000", None, rectangles)
+
+
+def shape(number: int, kind: str, points: tuple[float, ...], **changes: object) -> Shape:
+    values = {"frame": 0, "label_id": 1, "rotation": 0.0, "source": "manual", "group": 0}
+    return Shape(**{"id": number, "type": kind, "points": points, **values, **changes})
+
+
+def box(index: int, points: tuple[float, float, float, float], click: int | None = None) -> Box:
+    return Box(index, points, 0.0, 0.9, click)
+
+
+def test_overlap_by_hand() -> None:
+    square = Rectangle((0, 0, 4, 4))
+    others = [
+        Rectangle((0, 0, 4, 4)),
+        Rectangle((2, 0, 6, 4)),  # 8 of 24
+        Rectangle((4, 0, 8, 4)),
+        Rectangle((1, 1, 3, 3)),  # 4 of 16
+        Rectangle((1, 1, 1, 3)),
+    ]
+    np.testing.assert_allclose(overlaps(square, others), [1, 1 / 3, 0, 0.25, 0])
+    assert overlaps(square, []).shape == (0,)
+
+
+def test_overlap_of_rotated_rectangles_by_hand() -> None:
+    # A square of side 4 and the same turned by 45 degrees have an octagon of 32 (sqrt(2) - 1) in
+    # common.
+    octagon = 32 * (2**0.5 - 1)
+    turned = Rectangle((0, 0, 4, 4), 45)
+    (found,) = overlaps(Rectangle((0, 0, 4, 4)), [turned])
+    assert found == pytest.approx(octagon / (32 - octagon), abs=1e-5)
+    # 6 x 2, a quarter turn, is 2 x 6.
+    (found,) = overlaps(Rectangle((0, 0, 6, 2), 90), [Rectangle((2, -2, 4, 4))])
+    assert found == pytest.approx(1, abs=1e-5)
+
+
+def test_rotation_is_clockwise_on_the_screen() -> None:
+    corners = Rectangle((0, 0, 10, 2), 30).corners()
+    right = corners[corners[:, 0] > 5]
+    assert right[:, 1].mean() == pytest.approx(1 + 5 * 0.5, abs=1e-5), "the right end is lower"
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(1, 20), min_size=4, max_size=4), st.integers(0, 359))
+def test_overlap_by_counting_pixels(sizes: list[int], rotation: int) -> None:
+    a = Rectangle((10, 10, 10 + sizes[0], 10 + sizes[1]), float(rotation))
+    b = Rectangle((15, 12, 15 + sizes[2], 12 + sizes[3]), 20.0)
+    step = 0.2
+    grid = np.arange(-20, 60, step) + step / 2
+    points = np.stack(np.meshgrid(grid, grid), -1)
+
+    def inside(rectangle: Rectangle) -> np.ndarray:
+        angle = np.deg2rad(rectangle.rotation)
+        offset = points - rectangle.centre
+        along = offset @ [np.cos(angle), np.sin(angle)]
+        across = offset @ [-np.sin(angle), np.cos(angle)]
+        width, height = rectangle.size
+        return (abs(along) <= width / 2) & (abs(across) <= height / 2)
+
+    counted = (inside(a) & inside(b)).sum() / (inside(a) | inside(b)).sum()
+    assert overlaps(a, [b])[0] == pytest.approx(counted, abs=0.05)
+
+
+def test_labels_are_classes_of_the_same_name() -> None:
+    labels = map_labels([label(1, "tree"), label(2, "cat")], CLASSES, [])
+    assert labels.class_of == {1: 0}
+    assert {index: found.name for index, found in labels.label_of.items()} == {0: "tree"}
+
+
+def test_pairs_add_to_the_names() -> None:
+    given_labels = [label(1, "tree"), label(2, "oak"), label(3, "auto"), label(4, "van")]
+    pairs = [("oak", "tree"), ("auto", "car"), ("van", "car")]
+    labels = map_labels(given_labels, CLASSES, pairs)
+    assert labels.class_of == {1: 0, 2: 0, 3: 1, 4: 1}
+    assert {index: found.name for index, found in labels.label_of.items()} == {0: "tree", 1: "auto"}
+
+
+def test_a_label_of_points_gives_clicks_and_gets_no_boxes() -> None:
+    pair = [("tree point", "tree")]
+    labels = map_labels([label(1, "tree"), label(2, "tree point", False)], CLASSES, pair)
+    assert labels.class_of == {1: 0, 2: 0}
+    assert labels.label_of[0].name == "tree"
+
+
+def test_an_open_model_takes_the_labels_for_classes() -> None:
+    labels = map_labels([label(7, "hut"), label(9, "boat")], (), [])
+    assert labels.classes == ("hut", "boat")
+    assert labels.class_of == {7: 0, 9: 1}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([("dog", "tree")], "no label 'dog'"),
+        ([("cat", "dog")], "no class 'dog'"),
+        ([], "no label of the task"),
+    ],
+)
+def test_labels_that_cannot_be_mapped(pairs: list[tuple[str, str]], message: str) -> None:
+    with pytest.raises(AnnotateError, match=message):
+        map_labels([label(2, "cat")], CLASSES, pairs)
+
+
+def test_clicks_are_points_and_centres_of_what_people_made() -> None:
+    labels = map_labels([label(1, "tree"), label(2, "car"), label(3, "cat")], CLASSES, [])
+    shapes = [
+        shape(1, "points", (1.0, 2.0, 3.0, 4.0), label_id=2),
+        shape(2, "rectangle", (10.0, 10.0, 20.0, 14.0), rotation=30.0),
+        shape(3, "rectangle", (0.0, 0.0, 5.0, 5.0), source="semi-auto"),
+        shape(4, "points", (9.0, 9.0), source="auto"),
+        shape(5, "points", (9.0, 9.0), label_id=3),
+        shape(6, "polygon", (9.0, 9.0, 8.0, 8.0, 7.0, 9.0)),
+    ]
+    clicks = placed_clicks(shapes, labels)
+    assert [c.click for c in clicks] == [Click(1, 2, 1), Click(3, 4, 1), Click(15, 12, 0)]
+    assert [c.shape.id for c in clicks] == [1, 1, 2]
+
+
+def test_boxes_are_sorted() -> None:
+    labels = map_labels([label(1, "tree")], CLASSES, [])
+    drawn = shape(1, "rectangle", (0.0, 0.0, 10.0, 10.0))
+    point = shape(2, "points", (50.0, 50.0))
+    clicks = placed_clicks([drawn, point], labels)
+    boxes = [
+        box(0, (4, 4, 6, 6), click=0),  # small, but of the drawn object
+        box(0, (45, 45, 55, 55), click=1),
+        box(0, (1, 0, 10, 10)),  # 90 of 100
+        box(0, (6, 0, 16, 10)),  # 40 of 160
+        box(1, (1, 0, 10, 10)),
+    ]
+    found = sort_boxes(boxes, clicks, [drawn, point], labels)
+    assert [chosen for chosen, _ in found.chosen] == [boxes[1], boxes[3]]
+    assert found.drawn == [boxes[0], boxes[2]]
+    assert found.unlabelled == [boxes[4]]
+
+
+def test_an_overlap_counts_within_one_label() -> None:
+    labels = map_labels([label(1, "tree"), label(2, "car")], CLASSES, [])
+    drawn = shape(1, "rectangle", (0.0, 0.0, 10.0, 10.0), label_id=2)
+    found = sort_boxes([box(0, (0, 0, 10, 10)), box(1, (0, 0, 10, 10))], [], [drawn], labels)
+    assert [chosen.label for chosen, _ in found.chosen] == [0]
+
+
+def test_scores_take_the_form_of_the_attribute() -> None:
+    def find(name: str, kind: str, *values: str) -> ScoreAttribute | None:
+        return ScoreAttribute.find([{"id": 3, "name": name, "input_type": kind, "values": values}])
+
+    assert find("Score", "text").value(0.876) == "0.88"
+    assert find("confidence", "number", "0", "1", "0.05").value(0.876) == "0.9"
+    assert find("score", "number", "0", "100", "1").value(0.876) == "88"
+    assert find("score", "number", "10", "20", "5").value(0.876) == "20"
+    assert find("score", "select", "low", "high") is None
+    assert find("quality", "text") is None
+
+
+def answer(*boxes: dict[str, object], **changes: object) -> dict[str, object]:
+    return {"c3det": 1, "boxes": list(boxes), "error": None, **changes}
+
+
+def test_boxes_of_an_answer() -> None:
+    row = {"class": 1, "label": "car", "points": [1, 2, 3, 4], "rotation": 9, "score": 0.5}
+    found = read_boxes(
+        answer({**row, "click": 0}, {**row, "label": None, "click": None}), CLASSES, "f"
+    )
+    assert found[0] == Box(1, (1, 2, 3, 4), 9, 0.5, 0)
+    assert found[1].click is None
+    with pytest.raises(AnnotateError, match="other classes"):
+        read_boxes(answer({**row, "label": "tree", "click": 0}), CLASSES, "f")
+    with pytest.raises(AnnotateError, match="other classes"):
+        read_boxes(answer({**row, "class": 2, "label": None, "click": 0}), CLASSES, "f")
+    with pytest.raises(FrameError, match="too large"):
+        read_boxes(answer(error={"message": "too large"}), CLASSES, "f")
+    for other in ({"mask": []}, answer(c3det=2)):
+        with pytest.raises(AnnotateError, match="another function"):
+            read_boxes(other, CLASSES, "f")
+
+
+def test_the_request_is_the_plugins() -> None:
+    clicks = [Click(1.5, 2, 3), Click(4, 5, 0, positive=False)]
+    points = {"pos_points": [[1.5, 2], [4, 5]], "neg_points": [[-1, 1], [3, 1], [0, 0]]}
+    assert prompts(clicks, None) == points
+    assert prompts([], 0.5) == {"pos_points": [], "neg_points": [[-1, 1]], "threshold": 0.5}
+
+
+def test_classes_of_a_function_yaml(tmp_path: Path) -> None:
+    assert function_classes(FUNCTION)[:2] == ("tree", "0")
+    file = tmp_path / "function.yaml"
+    for text in ("", "metadata: 3", "metadata: {annotations: {spec: '[1'}}", "a: ["):
+        file.write_text(text)
+        with pytest.raises(AnnotateError, match="no readable"):
+            function_classes(file)
+    with pytest.raises(AnnotateError, match="no readable"):
+        function_classes(tmp_path / "absent.yaml")
+
+
+def test_a_journal_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "run.jsonl"
+    journal = Journal(path, {"threshold": 0.5, "frames": (1, 2)})
+    journal.begin(7)
+    first, second = FrameReport(1, 2, 3, {"tree": 1}), FrameReport(2, 1, 1, {"car": 1})
+    journal.plan(first)
+    journal.add(first)
+    journal.plan(second)
+    journal.add(FrameReport(3, failure="no"))
+    with path.open("a") as file:
+        file.write('{"frame": 2, "do')  # cut off
+    again = Journal(path, {"threshold": 0.5, "frames": [1, 2]})
+    again.begin(99)
+    assert (again.group, again.done, again.planned) == (7, {1: first}, {1: first, 2: second})
+    again.add(second)
+    assert Journal(path, {"threshold": 0.5, "frames": [1, 2]}).done == {1: first, 2: second}
+    with pytest.raises(AnnotateError, match=r"another setting of threshold \(0.5\)"):
+        Journal(path, {"threshold": None, "frames": [1, 2]})
+    again.close()
+    assert not path.exists()
+
+
+def test_a_damaged_journal(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    for text in ("nonsense\n", '{"settings": {}}\n', '{"settings": {}, "group": 1}\n{"a": 1}\n'):
+        path.write_text(text)
+        with pytest.raises(AnnotateError, match="damaged"):
+            Journal(path, {})
+
+
+def test_names_of_journals() -> None:
+    assert journal_name("http://a.b:80", "job", 3) == "http-a.b-80-job-3.jsonl"
+
+
+def test_retries_wait_longer_each_time() -> None:
+    waits: list[float] = []
+    outcomes: list[object] = [TransientError("a"), TransientError("b"), "done"]
+
+    def act() -> object:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    assert Retry(4, 0.5, waits.append).call(act) == "done"
+    assert waits == [0.5, 1.0]
+    outcomes[:] = [TransientError("a"), TransientError("last")]
+    with pytest.raises(TransientError, match="last"):
+        Retry(2, 0.5, waits.append).call(act)
+
+
+def test_arguments() -> None:
+    assert frame_ranges("5,0-2,1") == (0, 1, 2, 5)
+    assert label_pair("a b=c=d") == ("a b", "c=d")
+    assert score("0.5") == 0.5
+    for read, texts in (
+        (frame_ranges, ["", "a", "1-", "-1", "1-b", "3-1"]),
+        (label_pair, ["a", "=b", "a="]),
+        (score, ["0", "1.1", "x", "nan"]),
+    ):
+        for text in texts:
+            with pytest.raises(argparse.ArgumentTypeError):
+                read(text)

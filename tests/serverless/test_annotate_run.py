@@ -1,0 +1,538 @@
+"""The helper for whole jobs against the emulator, whatever version of cvat-sdk is installed.
+
+The predictor behind the emulator's function sees in every picture a "0" at (10, 10, 14, 16) and at
+(30, 20, 36, 24), a "tree" at (0, 0, 60, 40), and a box of 4 x 4 around each click.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from serverless.annotate.__main__ import main
+from serverless.annotate.errors import Retry
+from serverless.annotate.journal import Journal
+from tests.emulator.functions import Function
+from tests.emulator.server import Emulator, hosted_functions
+from tests.emulator.store import Task
+from tests.serverless.fakes import FakePredictor, encoded_picture, make_context
+
+cvat_sdk = pytest.importorskip("cvat_sdk", reason="cvat-sdk is missing: pip install '.[cvat]'")
+
+SERVICE = make_context().user_data
+SCORE = {"name": "score", "input_type": "number", "values": ["0", "1", "0.01"]}
+LABELS = ["tree", {"name": "0", "attributes": [SCORE]}, "cat"]
+
+
+@pytest.fixture(scope="module")
+def functions() -> Iterator[list[Function]]:
+    with hosted_functions(SERVICE) as hosted:
+        yield hosted
+
+
+OLD_SDK = "C3DET_TEST_CVAT_SDK" in os.environ
+# A server is asked by an SDK of its time or later.
+EVERY_SERVER = pytest.mark.parametrize(
+    "profile", ["2.15"] if OLD_SDK else ["2.15", "2026"], indirect=True
+)
+
+
+@pytest.fixture
+def profile(request: pytest.FixtureRequest) -> str:
+    return getattr(request, "param", "2.15" if OLD_SDK else "2026")
+
+
+@pytest.fixture
+def emulator(functions: list[Function], profile: str) -> Iterator[Emulator]:
+    emulator = Emulator(functions, profile, credentials=("ann", "secret"))
+    with emulator.running():
+        yield emulator
+
+
+@pytest.fixture
+def task(emulator: Emulator) -> Task:
+    """Frame 0 with a point of "0" and one of "cat", frame 1 with a tree drawn, frame 2 empty."""
+    pictures = [(f"{i}.png", encoded_picture(value=i)) for i in range(3)]
+    task = emulator.store.add_task("three", LABELS, pictures)
+    place(emulator, task, 0, "0", "points", [50, 30])
+    place(emulator, task, 0, "cat", "points", [5, 5])
+    place(emulator, task, 1, "tree", "rectangle", [0, 0, 60, 40])
+    return task
+
+
+def place(
+    emulator: Emulator,
+    task: Task,
+    frame: int,
+    label: str,
+    kind: str,
+    points: list[float],
+    **more: Any,
+) -> None:
+    shape = {"frame": frame, "type": kind, "points": points, **more}
+    shape["label_id"] = task.label_named(label)["id"]
+    emulator.store.change_task(task, "create", {"shapes": [shape]})
+
+
+def shapes(emulator: Emulator, task: Task, **fields: Any) -> list[dict[str, Any]]:
+    """The task's shapes with the given fields."""
+    found = emulator.store.task_annotations(task)["shapes"]
+    return [s for s in found if all(s[key] == value for key, value in fields.items())]
+
+
+def ours(emulator: Emulator, task: Task) -> list[tuple[int, str, list[float]]]:
+    """Frame, label and points of what the helper wrote."""
+    names = {label["id"]: label["name"] for label in task.labels}
+    written = shapes(emulator, task, source="semi-auto")
+    return sorted((s["frame"], names[s["label_id"]], s["points"]) for s in written)
+
+
+EXPECTED = [
+    (0, "0", [10.0, 10.0, 14.0, 16.0]),
+    (0, "0", [30.0, 20.0, 36.0, 24.0]),
+    (0, "0", [48.0, 28.0, 52.0, 32.0]),
+    (0, "tree", [0.0, 0.0, 60.0, 40.0]),
+    (1, "0", [10.0, 10.0, 14.0, 16.0]),
+    (1, "0", [30.0, 20.0, 36.0, 24.0]),
+]
+
+
+class Command:
+    """Calls the command and keeps what it prints."""
+
+    def __init__(self, emulator: Emulator, task: Task, capsys: Any) -> None:
+        self.emulator = emulator
+        self.task = task
+        self.waits: list[float] = []
+        self._capsys = capsys
+        self.out = ""
+        self.err = ""
+
+    def __call__(self, *arguments: str, where: str = "job", user: str | None = "ann") -> int:
+        number = self.task.jobs[0].id if where == "job" else self.task.id
+        line = [self.emulator.url, f"--{where}", str(number), *arguments]
+        if user is not None:
+            line += ["--user", user]
+        with pytest.raises(SystemExit) as ended:
+            main(line, Retry(4, 0.001, self.waits.append))
+        captured = self._capsys.readouterr()
+        self.out, self.err = captured.out, captured.err
+        return ended.value.code
+
+    @property
+    def asked(self) -> list[int]:
+        """Numbers of the clicks of each request that reached the function."""
+        return [len(call["pos_points"]) for call in self.emulator.functions.calls]
+
+
+@pytest.fixture
+def annotate(
+    emulator: Emulator, task: Task, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> Command:
+    for name in [name for name in os.environ if name.startswith(("C3DET_WEIGHTS", "CVAT_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("C3DET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CVAT_PASSWORD", "secret")
+    return Command(emulator, task, capsys)
+
+
+def journals(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "cache" / "annotate").glob("*"))
+
+
+def test_the_sdk_is_the_one_that_is_meant() -> None:
+    from cvat_sdk.version import VERSION
+
+    expected = os.environ.get("C3DET_TEST_CVAT_SDK")
+    assert expected is None or expected == VERSION
+
+
+@EVERY_SERVER
+@pytest.mark.parametrize("where", ["job", "task"])
+def test_what_it_writes_and_says(
+    annotate: Command, emulator: Emulator, task: Task, where: str, tmp_path: Path
+) -> None:
+    assert annotate(where=where) == 0
+    assert ours(emulator, task) == EXPECTED
+    (spec,) = task.label_named("0")["attributes"]
+    for shape in shapes(emulator, task, source="semi-auto"):
+        assert (shape["type"], shape["group"], shape["rotation"]) == ("rectangle", 1, 0)
+        assert (shape["occluded"], shape["z_order"]) == (False, 0)
+        if shape["points"] == EXPECTED[0][2]:
+            assert shape["attributes"] == [{"spec_id": spec["id"], "value": "0.9"}]
+    lines = [line.split() for line in annotate.out.splitlines()]
+    # frame, picture, clicks, found, written, no label, drawn, replaced
+    assert ["0", "0.png", "1", "4", "4", "0", "0", "0"] in lines
+    assert ["1", "1.png", "1", "4", "2", "0", "2", "0"] in lines
+    assert "frames: 3 (2 done, 0 failed, 1 without clicks, not asked about)" in annotate.out
+    assert "rectangles written: 6 (0 5, tree 1), source semi-auto, group 1" in annotate.out
+    assert "boxes left out whose object has a rectangle: 2" in annotate.out
+    assert "points shapes of label cat not used" in annotate.out
+    assert annotate.asked == [1, 1]
+    assert len(shapes(emulator, task, type="points")) == 2
+    assert journals(tmp_path) == []
+
+
+def test_a_second_run_writes_nothing_twice(
+    annotate: Command, emulator: Emulator, task: Task
+) -> None:
+    annotate()
+    assert annotate() == 0
+    assert ours(emulator, task) == EXPECTED
+    assert "rectangles written: 0, source semi-auto, group 2" in annotate.out
+
+
+def test_overwriting_replaces_what_no_person_drew(
+    annotate: Command, emulator: Emulator, task: Task
+) -> None:
+    annotate()
+    before = {shape["id"] for shape in shapes(emulator, task, source="semi-auto")}
+    place(emulator, task, 2, "0", "rectangle", [1, 1, 2, 2], source="auto")
+    place(emulator, task, 0, "cat", "rectangle", [1, 1, 2, 2], source="auto")
+    assert annotate("--existing", "overwrite") == 0
+    assert ours(emulator, task) == EXPECTED
+    after = shapes(emulator, task, source="semi-auto")
+    assert not before & {shape["id"] for shape in after}
+    assert {shape["group"] for shape in after} == {2}
+    assert len(shapes(emulator, task, source="auto")) == 2, "frame 2 has no clicks, cat no class"
+    assert len(shapes(emulator, task, source="manual")) == 3
+    assert "rectangles of earlier runs removed: 6" in annotate.out
+
+
+@EVERY_SERVER
+def test_removing_points(annotate: Command, emulator: Emulator, task: Task) -> None:
+    assert annotate("--remove-points") == 0
+    assert "points shapes removed that were used as clicks: 1" in annotate.out
+    (left,) = shapes(emulator, task, type="points")
+    assert left["label_id"] == task.label_named("cat")["id"]
+    assert len(shapes(emulator, task, source="manual", type="rectangle")) == 1
+
+
+def test_a_dry_run_writes_nothing_and_draws(
+    annotate: Command, emulator: Emulator, task: Task, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pictures"
+    options = ["--dry-run", "--remove-points", "--existing", "overwrite"]
+    assert annotate(*options, "--pictures", str(folder)) == 0
+    assert ours(emulator, task) == []
+    assert len(shapes(emulator, task)) == 3
+    assert "to write" in annotate.out
+    assert "nothing was written or removed" in annotate.out
+    assert journals(tmp_path) == []
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "frame-000000.png",
+        "frame-000001.png",
+    ]
+    label = task.label_named("tree")
+    colour = tuple(bytes.fromhex(label["color"][1:]))
+    with Image.open(folder / "frame-000000.png") as image:
+        scale = image.width // 60
+        assert image.size == (60 * scale, 40 * scale)
+        assert image.getpixel((20 * scale, 40 * scale - 1)) == colour or (
+            image.getpixel((0, 20 * scale)) == colour
+        ), "the box of the tree is the edge of the picture"
+
+
+def test_only_these_frames(annotate: Command, emulator: Emulator, task: Task) -> None:
+    assert annotate("--frames", "1-2") == 0
+    assert ours(emulator, task) == [row for row in EXPECTED if row[0] == 1]
+    assert "frames: 2 (1 done, 0 failed, 1 without clicks" in annotate.out
+    assert annotate("--frames", "2", "--without-clicks") == 0
+    assert Counter(row[0] for row in ours(emulator, task)) == {1: 2, 2: 3}
+    assert annotate("--frames", "2-3") == 2
+    assert "no frame 3, its frames are 0 to 2" in annotate.err
+
+
+@EVERY_SERVER
+def test_deleted_frames_and_jobs(annotate: Command, emulator: Emulator) -> None:
+    pictures = [(f"{i}.png", encoded_picture(value=i)) for i in range(4)]
+    other = emulator.store.add_task("o", ["0"], pictures, segment_size=2, deleted_frames=[2])
+    for frame in range(4):
+        place(emulator, other, frame, "0", "points", [50, 30])
+    annotate.task = other
+    assert annotate(where="job") == 0
+    assert {row[0] for row in ours(emulator, other)} == {0, 1}
+    assert "boxes left out for whose class the task has no label: 2" in annotate.out
+    assert annotate(where="task") == 0
+    assert {row[0] for row in ours(emulator, other)} == {0, 1, 3}
+
+
+def test_a_job_of_some_frames(annotate: Command, emulator: Emulator, task: Task) -> None:
+    task.jobs[0].included_frames = [1, 2]
+    assert annotate() == 0
+    assert {row[0] for row in ours(emulator, task)} == {1}
+
+
+def test_shapes_in_overlapping_jobs_are_removed_job_by_job(
+    annotate: Command, emulator: Emulator
+) -> None:
+    pictures = [(f"{i}.png", encoded_picture(value=i)) for i in range(3)]
+    other = emulator.store.add_task("o", ["0"], pictures, segment_size=2, overlap=1)
+    place(emulator, other, 1, "0", "points", [50, 30])
+    annotate.task = other
+    assert annotate("--remove-points", where="task") == 2
+    assert "share 1 frames" in annotate.err
+    assert annotate(where="task") == 0
+    assert len(ours(emulator, other)) == 3
+    assert all(len(job.shapes) == 4 for job in other.jobs)
+    assert annotate("--existing", "overwrite", "--remove-points", where="job") == 0
+    assert [len(job.shapes) for job in other.jobs] == [3, 4]
+
+
+def test_the_threshold_reaches_the_function(annotate: Command, emulator: Emulator) -> None:
+    annotate("--threshold", "0.25", "--dry-run")
+    assert {call["threshold"] for call in emulator.functions.calls} == {0.25}
+
+
+def test_labels_of_other_names(annotate: Command, emulator: Emulator, task: Task) -> None:
+    assert annotate("--label", "cat=1", "--frames", "0") == 0
+    names = [row[1] for row in ours(emulator, task)]
+    assert Counter(names) == {"0": 3, "tree": 1, "cat": 1}
+    assert emulator.functions.calls[0]["neg_points"] == [[-1, 1], [1, 1], [2, 1]]
+
+
+@EVERY_SERVER
+def test_at_the_functions_own_address(
+    annotate: Command, emulator: Emulator, task: Task, functions: list[Function]
+) -> None:
+    assert annotate("--url", functions[0].url) == 0
+    assert ours(emulator, task) == EXPECTED
+    assert emulator.functions.calls == [], "not through CVAT"
+
+
+def test_with_the_model_in_process(
+    annotate: Command, emulator: Emulator, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("c3det.predictor.load", lambda weights, device: FakePredictor())
+    assert annotate("--model") == 0
+    assert ours(emulator, task) == EXPECTED
+    assert emulator.functions.calls == []
+
+
+@EVERY_SERVER
+def test_a_function_that_fails_is_asked_again(
+    annotate: Command, emulator: Emulator, task: Task
+) -> None:
+    emulator.faults.add(path="/lambda/functions/c3det$", method="POST", status=503, times=2)
+    emulator.faults.add(path="/annotations", method="GET", status=500)
+    emulator.faults.add(path="/lambda/functions/c3det$", method="POST", cut=True)
+    assert annotate() == 0
+    assert ours(emulator, task) == EXPECTED
+    assert annotate.waits == [0.001, 0.001, 0.002, 0.004]
+
+
+@EVERY_SERVER
+def test_a_lost_answer_does_not_write_twice(
+    annotate: Command, emulator: Emulator, task: Task
+) -> None:
+    for fault in ({"cut": True}, {"status": 504}):
+        emulator.faults.add(path="action=create", method="PATCH", processed=True, **fault)
+    assert annotate() == 0
+    assert ours(emulator, task) == EXPECTED
+
+
+def test_a_refused_write_is_sent_again(annotate: Command, emulator: Emulator, task: Task) -> None:
+    emulator.faults.add(path="action=create", method="PATCH", status=503, times=3)
+    assert annotate() == 0
+    assert ours(emulator, task) == EXPECTED
+
+
+def test_what_a_late_server_wrote_twice_is_removed(
+    annotate: Command, emulator: Emulator, task: Task
+) -> None:
+    late = "/lambda/functions/c3det$"  # when the next frame is asked about
+    emulator.faults.add(path="action=create", method="PATCH", status=504, late=late)
+    assert annotate() == 0
+    assert ours(emulator, task) == EXPECTED
+    assert "rectangles removed that the server had written twice: 4" in annotate.out
+
+
+def test_a_frame_that_fails_leaves_the_others(
+    annotate: Command, emulator: Emulator, task: Task, tmp_path: Path
+) -> None:
+    place(emulator, task, 2, "0", "points", [70, 10])
+    assert annotate() == 1
+    assert ours(emulator, task) == EXPECTED
+    assert "frames: 3 (2 done, 1 failed, 0 without clicks" in annotate.out
+    failure = "pos_points[0] is at (70, 10), outside the picture of 60 x 40 pixels"
+    assert f"frame 2 failed: {failure}" in annotate.out
+    assert len(journals(tmp_path)) == 1
+    (point,) = (s for s in shapes(emulator, task, type="points") if s["frame"] == 2)
+    emulator.store.change_task(task, "update", {"shapes": [{**point, "points": [7, 10]}]})
+    before = len(annotate.asked)
+    assert annotate() == 0
+    assert "2 frames are done already" in annotate.out
+    assert len(annotate.asked) == before + 1
+    assert "rectangles written: 10 (0 8, tree 2), source semi-auto, group 1" in annotate.out
+    assert journals(tmp_path) == []
+
+
+@contextmanager
+def broken_off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Runs end after the first frame was written and before that is noted."""
+
+    def interrupt(journal: Journal, report: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "add", interrupt)
+        yield
+
+
+def test_a_run_goes_on_after_a_break(
+    annotate: Command, emulator: Emulator, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with broken_off(monkeypatch):
+        assert annotate("--remove-points") == 130
+    assert "The same command goes on from here" in annotate.out
+    assert ours(emulator, task) == EXPECTED[:4]
+    assert annotate("--remove-points", "--threshold", "0.9") == 2
+    assert "another setting of threshold (none)" in annotate.err
+    assert annotate("--remove-points") == 0
+    assert ours(emulator, task) == EXPECTED
+    assert {s["group"] for s in shapes(emulator, task, source="semi-auto")} == {1}
+    assert "rectangles written: 6 (0 5, tree 1)" in annotate.out
+
+
+def test_doubles_of_a_run_that_broke_are_found(
+    annotate: Command, emulator: Emulator, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with broken_off(monkeypatch):
+        annotate()
+    late = [{**shape, "id": None} for shape in shapes(emulator, task, source="semi-auto")]
+    emulator.store.change_task(task, "create", {"shapes": late})
+    assert annotate() == 0
+    assert ours(emulator, task) == EXPECTED
+    assert "rectangles removed that the server had written twice: 4" in annotate.out
+
+
+def test_a_break_between_writing_and_removing(
+    annotate: Command, emulator: Emulator, task: Task
+) -> None:
+    annotate()
+    emulator.faults.add(path="action=delete", method="PATCH", status=500, times=99)
+    options = ["--existing", "overwrite", "--remove-points"]
+    assert annotate(*options) == 2
+    assert "does not remove shapes" in annotate.err
+    emulator.faults.clear()
+    asked = len(annotate.asked)
+    assert annotate(*options) == 0
+    assert len(annotate.asked) == asked + 1, "frame 0 was answered before the break"
+    assert ours(emulator, task) == EXPECTED
+    assert {s["group"] for s in shapes(emulator, task, source="semi-auto")} == {2}
+    assert [s["label_id"] for s in shapes(emulator, task, type="points")] == [
+        task.label_named("cat")["id"]
+    ]
+    assert "rectangles of earlier runs removed: 6" in annotate.out
+
+
+def test_a_function_that_is_gone_ends_the_run(
+    annotate: Command, emulator: Emulator, task: Task
+) -> None:
+    emulator.faults.add(path="/lambda/functions/c3det$", method="POST", status=503, times=999)
+    assert annotate("--without-clicks") == 2
+    assert "has not answered for 3 frames in a row" in annotate.err
+    assert "1 not reached" in annotate.out
+    emulator.faults.clear()
+    assert annotate("--without-clicks") == 0
+    assert Counter(row[0] for row in ours(emulator, task)) == {0: 4, 1: 2, 2: 3}
+
+
+def test_groups_do_not_meet(annotate: Command, emulator: Emulator, task: Task) -> None:
+    place(emulator, task, 2, "cat", "polygon", [1, 1, 2, 2, 1, 2], group=5)
+    annotate()
+    assert {s["group"] for s in shapes(emulator, task, source="semi-auto")} == {6}
+
+
+def test_tracks_are_told_of(annotate: Command, emulator: Emulator, task: Task) -> None:
+    track = {"frame": 0, "label_id": task.label_named("tree")["id"], "shapes": []}
+    emulator.store.change_task(task, "create", {"tracks": [track]})
+    annotate("--dry-run")
+    assert "tracks left alone, neither clicks nor compared with: 1" in annotate.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--function", "other"], "has no interactor 'other', it has c3det: name one"),
+        (["--label", "dog=tree"], "the task has no label 'dog'"),
+        (["--label", "cat=dog"], "the function has no class 'dog'"),
+        (["--function-yaml", "absent.yaml", "--url", "http://x"], "no readable function.yaml"),
+        (["--model", "absent.safetensors"], "absent.safetensors"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_sentence(
+    annotate: Command, arguments: list[str], sentence: str
+) -> None:
+    assert annotate(*arguments) == 2
+    assert annotate.err.startswith("serverless.annotate: ")
+    assert sentence in annotate.err
+    assert annotate.err.count("\n") == 1
+    assert "C3DET_WEIGHTS" not in os.environ
+
+
+@EVERY_SERVER
+def test_who_may_not_come_in(annotate: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert annotate(user=None) == 2
+    assert "asks who you are: give --user" in annotate.err
+    monkeypatch.setenv("CVAT_PASSWORD", "guess")
+    assert annotate() == 2
+    assert "name or password is wrong" in annotate.err
+
+
+@EVERY_SERVER
+def test_a_token_comes_in(
+    annotate: Command, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CVAT_ACCESS_TOKEN", emulator._token)
+    assert annotate("--dry-run", user=None) == 0
+
+
+def test_the_detector_is_no_interactor(
+    annotate: Command, functions: list[Function], emulator: Emulator, task: Task
+) -> None:
+    assert annotate("--function", "c3det-detector") == 2
+    assert annotate("--url", functions[1].url) == 2
+    assert "does not answer with a JSON object: it is another function" in annotate.err
+    assert ours(emulator, task) == []
+
+
+def test_places_and_servers_that_are_not_there(annotate: Command, emulator: Emulator) -> None:
+    annotate.task = Task(98, "", [], [], 0, 1, jobs=[])
+    assert annotate(where="task") == 2
+    assert f"there is no task 98 on {emulator.url}" in annotate.err
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
+        for host, sentence in ((closed, "cannot be reached"), ("cvat.local", "http:// or https")):
+            with pytest.raises(SystemExit) as ended:
+                main([host, "--job", "1"], Retry(1))
+            assert ended.value.code == 2
+            assert sentence in annotate._capsys.readouterr().err
+
+
+def test_files_that_cannot_be_written(annotate: Command, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for option in ("--journal", "--pictures"):
+        assert annotate(option, str(file / "below")) == 2
+        assert "cannot be" in annotate.err
+
+
+def test_classes_that_are_not_the_functions(
+    annotate: Command, functions: list[Function], tmp_path: Path
+) -> None:
+    file = tmp_path / "function.yaml"
+    spec = json.dumps([{"name": "0"}, {"name": "tree"}])
+    file.write_text(f"metadata:\n  annotations:\n    spec: '{spec}'\n")
+    assert annotate("--url", functions[0].url, "--function-yaml", str(file)) == 2
+    assert "has other classes than expected" in annotate.err
