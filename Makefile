@@ -3,11 +3,12 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 READY := .venv/.ready
+PLUGIN := deploy/cvat-ui-plugin
 
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit evaluate readme-picture format clean
+.PHONY: help setup demo test lint types unit plugin evaluate readme-picture format clean
 
 help: ## This list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -22,7 +23,7 @@ demo: $(READY) ## The sample pictures and the local runtime with its page (PORT=
 	-@$(PY) -m training.samples
 	@$(PY) -m serverless.local $(if $(PORT),--port $(PORT))
 
-test: lint types unit ## Everything that must pass: lint, types, tests.
+test: lint types unit plugin ## Everything that must pass: lint, types, tests.
 
 lint: $(READY) ## Ruff: rules and format.
 	@$(PY) -m ruff check .
@@ -33,6 +34,18 @@ types: $(READY) ## Mypy on c3det, serverless and training.
 
 unit: $(READY) ## Pytest (ARGS=... goes to pytest).
 	@$(PY) -m pytest $(ARGS)
+
+ifneq ($(and $(shell command -v node),$(shell command -v npm)),)
+plugin: $(READY) $(PLUGIN)/node_modules/.package-lock.json ## The plugin of CVAT's page: lint, types, tests in Chromium.
+	@cd $(PLUGIN) && npm run --silent lint && npm run --silent typecheck && npm test --silent && PYTHON=$(CURDIR)/$(PY) npm run --silent e2e
+else
+plugin:
+	@echo "The plugin of CVAT's page is NOT tested: node and npm are missing." >&2$(if $(CI),; exit 1)
+endif
+
+$(PLUGIN)/node_modules/.package-lock.json: $(PLUGIN)/package-lock.json
+	@cd $(PLUGIN) && npm ci
+	@touch $@
 
 evaluate: $(READY) ## The shipped weights on both test sets, as in the README (some minutes).
 	@$(PY) -m training.evaluate --weights serverless/weights/starter.safetensors --out runs/evaluation.json
@@ -46,4 +59,4 @@ format: $(READY) ## Rewrites the code in ruff's format, with sorted imports.
 	@$(PY) -m ruff format .
 
 clean: ## Removes .venv and the tools' caches.
-	@rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	@rm -rf $(PLUGIN)/node_modules $(PLUGIN)/artefacts .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,612 @@
+// CVAT, as far as the plugin touches it. Nothing else in the plugin knows CVAT.
+//
+// CVAT has no stable interface for plugins, so everything is looked at before it is used, and no
+// version is compared. What is missing switches the plugin off, with one line in the console;
+// nothing is thrown into CVAT.
+
+import * as annotationActions from "actions/annotation-actions";
+
+import type {
+  BuilderArguments,
+  Canvas,
+  Core,
+  Geometry,
+  GlobalState,
+  Job,
+  Label,
+  MLModel,
+  ObjectState,
+  PluginComponent,
+} from "./cvat";
+import { type Box, type Placement, type Point, toPicture } from "./geometry";
+import type { Model, TaskLabel } from "./labels";
+import type { RequestPoints } from "./protocol";
+import type { Click } from "./state";
+
+const NAME = "C3Det";
+
+/** Functions that speak the protocol have this in their id or their name. */
+const SPEAKS_PROTOCOL = /c3det/i;
+
+/** The workspace with free use of the mouse; the others give clicks and digits meanings. */
+const WORKSPACE = "Standard";
+
+const BOARD = "#cvat_canvas_attachment_board";
+const DRAG_PIXELS = 4;
+
+/** A rectangle of the annotation, or one to become part of it. */
+export interface Rectangle extends Box {
+  /** Id of the label. */
+  readonly label: number;
+}
+
+/** What is on CVAT's screen, as values. */
+export interface Scene {
+  readonly jobId: number;
+  readonly frame: number;
+  readonly labels: readonly TaskLabel[];
+  readonly models: readonly Model[];
+  /** Rectangles of the frame. */
+  readonly rectangles: readonly Rectangle[];
+  /** Every point of the frame's points shapes. */
+  readonly points: readonly Click[];
+  /** Client ids of the frame's objects. */
+  readonly ids: ReadonlySet<number>;
+  /** Something was undone last, and could be redone. */
+  readonly redoable: boolean;
+  /** Another tool of CVAT has the mouse. */
+  readonly busy: boolean;
+}
+
+/** What the plugin hears of CVAT. */
+export interface Listener {
+  /** The scene changed; null: no job is open in which the plugin can work. */
+  sceneChanged(scene: Scene | null): void;
+  /** The picture was moved, zoomed or turned on the screen. */
+  placementChanged(): void;
+  /** Whether a plain click at a point of the picture is the plugin's, not CVAT's. */
+  claims(point: Point): boolean;
+  /** The mouse is over a point of the picture; null: it left the canvas. */
+  hovered(point: Point | null): void;
+  clicked(point: Point, button: "left" | "right"): void;
+  /** A key was pressed; true: it was the plugin's, and CVAT does not get it. */
+  pressed(event: KeyboardEvent): boolean;
+  /** The plugin was switched off. */
+  removed(): void;
+}
+
+/** What the plugin can do in CVAT. */
+export interface Host {
+  /** Run what the browser or a timer calls; a fault switches the plugin off. */
+  safely(action: () => void | Promise<void>): void;
+  /** Lay an SVG over the picture whose user units are the picture's pixels; null takes it away. */
+  overlay(element: SVGSVGElement | null): void;
+  placement(): Placement | null;
+  /** Take the mouse from CVAT's other tools, and show that clicks are the plugin's. */
+  arm(armed: boolean): void;
+  /**
+   * Call the function for the frame on the screen.
+   *
+   * @returns The body of the answer.
+   * @throws Error Its message is a sentence for the person at the screen.
+   */
+  ask(
+    modelId: string,
+    points: RequestPoints,
+    threshold: number,
+    signal: AbortSignal,
+  ): Promise<unknown>;
+  /**
+   * Make rectangles on the frame on the screen, in one step of CVAT's undo history.
+   *
+   * @returns Their client ids, empty where CVAT does not tell them.
+   */
+  create(rectangles: readonly Rectangle[]): Promise<readonly number[]>;
+}
+
+/** Wait for CVAT to take plugins, then start this one. */
+export function register(start: (host: Host) => Listener): void {
+  window.addEventListener(
+    "plugins.ready",
+    () => {
+      try {
+        need(window.cvatUI?.registerComponent, "window.cvatUI.registerComponent");
+        window.cvatUI?.registerComponent((builderArguments) =>
+          new Adapter(builderArguments).start(start),
+        );
+      } catch (error) {
+        switchedOff(error);
+      }
+    },
+    { once: true },
+  );
+}
+
+class Unsupported extends Error {}
+
+/** Look whether CVAT has what is to be used. */
+function need(value: unknown, path: string, type = "function"): void {
+  if (value === null || typeof value !== type) throw new Unsupported(path);
+}
+
+function switchedOff(error: unknown): void {
+  const reason =
+    error instanceof Unsupported ? `this CVAT has no ${error.message}` : `it failed: ${error}`;
+  // biome-ignore lint/suspicious/noConsole: the one line that says why the plugin is not there
+  console.warn(`${NAME} plugin is off: ${reason}`);
+}
+
+class Adapter implements Host {
+  readonly #dispatch: BuilderArguments["dispatch"];
+  readonly #core: Core;
+  #listener: Listener | null = null;
+  #hidden: readonly MLModel[] = [];
+  #seen: readonly unknown[] = [];
+  #state: GlobalState["annotation"] | null = null;
+  #job: Job | null = null;
+  #stage: Stage | null = null;
+  #overlay: SVGSVGElement | null = null;
+
+  constructor({ dispatch, core }: BuilderArguments) {
+    this.#dispatch = dispatch;
+    this.#core = core;
+  }
+
+  start(start: (host: Host) => Listener): PluginComponent {
+    try {
+      need(this.#dispatch, "dispatch");
+      need(this.#core?.server?.request, "core.server.request");
+      need(this.#core?.plugins?.register, "core.plugins.register");
+      need(this.#core?.classes?.ObjectState, "core.classes.ObjectState");
+      need(fetchAnnotations(), "fetchAnnotationsAsync in actions/annotation-actions");
+      this.#hideFromList();
+      this.#listener = start(this);
+      window.addEventListener("keydown", this.#pressed, { capture: true });
+    } catch (error) {
+      this.#switchOff(error);
+    }
+    return {
+      name: NAME,
+      destructor: () => this.#guard(() => this.#remove()),
+      globalStateDidUpdate: (state) => this.#guard(() => this.#update(state)),
+    };
+  }
+
+  // What the plugin can do in CVAT
+
+  safely(action: () => void | Promise<void>): void {
+    this.#guard(() => {
+      Promise.resolve(action()).catch((error) => this.#switchOff(error));
+    });
+  }
+
+  overlay(element: SVGSVGElement | null): void {
+    this.#overlay = element;
+    this.#stage?.overlay(element);
+  }
+
+  placement(): Placement | null {
+    return this.#stage?.placement() ?? null;
+  }
+
+  arm(armed: boolean): void {
+    this.#stage?.arm(armed);
+  }
+
+  async ask(
+    modelId: string,
+    points: RequestPoints,
+    threshold: number,
+    signal: AbortSignal,
+  ): Promise<unknown> {
+    const [job, state] = [this.#job, this.#state];
+    if (job === null || state === null) throw new Error("No job is open.");
+    const data = {
+      task: job.taskId,
+      job: job.id,
+      frame: state.player.frame.number,
+      ...points,
+      threshold,
+    };
+    const root = this.#core.config?.backendAPI ?? "/api";
+    const url = `${root}/lambda/functions/${encodeURIComponent(modelId)}`;
+    try {
+      // Not core.lambda.call: other plugins hook into it and misread this answer.
+      const response = await this.#core.server.request(url, { method: "POST", data, signal });
+      return isRecord(response) && "data" in response ? response.data : response;
+    } catch (error) {
+      throw new Error(explain(error));
+    }
+  }
+
+  async create(rectangles: readonly Rectangle[]): Promise<readonly number[]> {
+    const [job, state] = [this.#job, this.#state];
+    if (job === null || state === null) throw new Error("No job is open.");
+    const labels = new Map(state.job.labels.map((label) => [label.id, label]));
+    const objects = rectangles.map(
+      ({ points, rotation, label }) =>
+        new this.#core.classes.ObjectState({
+          frame: state.player.frame.number,
+          objectType: "shape",
+          shapeType: "rectangle",
+          points: [...points],
+          rotation,
+          label: labels.get(label) as Label,
+          source: "semi-auto",
+          occluded: false,
+          zOrder: state.annotations.zLayer.cur,
+          attributes: {},
+        }),
+    );
+    const ids = await job.annotations.put(objects);
+    this.#dispatch(fetchAnnotations()?.());
+    return Array.isArray(ids) ? ids.filter(Number.isInteger) : [];
+  }
+
+  // What CVAT does
+
+  /** Keep a model that cannot answer CVAT's own panel out of that panel's list. */
+  #hideFromList(): void {
+    const registered = this.#core.plugins.register({
+      name: NAME,
+      description: "Multi-class clicks; hides models that only this plugin can use",
+      cvat: {
+        lambda: {
+          list: {
+            leave: async (_plugin, result) => {
+              if (!isRecord(result) || !Array.isArray(result.models)) return result;
+              const models = result.models as readonly MLModel[];
+              this.#hidden = models.filter((model) => isOurs(model) && isOpen(model));
+              const kept = models.filter((model) => !this.#hidden.includes(model));
+              return { ...result, models: kept, count: kept.length };
+            },
+          },
+        },
+      },
+    });
+    Promise.resolve(registered).catch((error) => this.#switchOff(error));
+  }
+
+  #update(globalState: unknown): void {
+    if (this.#listener === null) return;
+    const { annotation, models } = globalState as GlobalState;
+    need(annotation?.job, "state.annotation.job", "object");
+    need(annotation.canvas, "state.annotation.canvas", "object");
+    need(annotation.player?.frame, "state.annotation.player.frame", "object");
+    need(annotation.annotations, "state.annotation.annotations", "object");
+    const seen = [
+      annotation.job.instance,
+      annotation.job.labels,
+      annotation.canvas.instance,
+      annotation.canvas.activeControl,
+      annotation.workspace,
+      annotation.player.frame.number,
+      annotation.annotations.states,
+      annotation.annotations.history,
+      annotation.annotations.zLayer,
+      models?.interactors,
+    ];
+    if (seen.every((value, i) => value === this.#seen[i])) return;
+    this.#seen = seen;
+    this.#state = annotation;
+    const { instance: job } = annotation.job;
+    const { instance: canvas } = annotation.canvas;
+    const usable =
+      job && canvas && annotation.workspace === WORKSPACE && (job.dimension ?? "2d") === "2d";
+    if (!usable) {
+      this.#close();
+      return;
+    }
+    if (this.#stage?.canvas !== canvas) {
+      this.#stage?.remove();
+      this.#stage = new Stage(canvas, this.#listener, this.#guard);
+      this.#stage.overlay(this.#overlay);
+    }
+    if (this.#job !== job) need(job.annotations?.put, "job.annotations.put");
+    this.#job = job;
+    const interactors = (models?.interactors ?? []).filter(isOurs);
+    this.#listener.sceneChanged(
+      sceneOf(job, annotation, [
+        ...interactors,
+        ...this.#hidden.filter(({ id }) => interactors.every((model) => model.id !== id)),
+      ]),
+    );
+  }
+
+  readonly #pressed = (event: KeyboardEvent): void =>
+    this.#guard(() => {
+      if (this.#job === null || !this.#listener || isModalOpen()) return;
+      if (this.#listener.pressed(event)) {
+        event.preventDefault();
+        event.stopImmediatePropagation();
+      }
+    });
+
+  /** No job in which the plugin can work is on the screen. */
+  #close(): void {
+    this.#job = null;
+    this.#stage?.remove();
+    this.#stage = null;
+    this.#listener?.sceneChanged(null);
+  }
+
+  #remove(): void {
+    window.removeEventListener("keydown", this.#pressed, { capture: true });
+    const listener = this.#listener;
+    this.#listener = null;
+    this.#stage?.remove();
+    this.#stage = null;
+    listener?.removed();
+  }
+
+  /** Run what CVAT calls; a fault switches the plugin off instead of reaching CVAT. */
+  readonly #guard = (action: () => void): void => {
+    try {
+      action();
+    } catch (error) {
+      this.#switchOff(error);
+    }
+  };
+
+  #switchOff(error: unknown): void {
+    switchedOff(error);
+    try {
+      this.#remove();
+    } catch {
+      // The one line has been written, and there is nothing more to take away.
+    }
+  }
+}
+
+/** The canvas of an open job: its mouse, its place on the screen, and what lies over the picture. */
+class Stage {
+  readonly canvas: Canvas;
+  readonly #surface: HTMLElement;
+  readonly #board: HTMLElement;
+  readonly #listener: Listener;
+  readonly #guard: (action: () => void) => void;
+  readonly #observer: MutationObserver;
+  readonly #ended = new AbortController();
+  #overlay: SVGSVGElement | null = null;
+  #press: { event: MouseEvent; point: Point } | null = null;
+  #point: Point | null = null;
+  /** The last press was the plugin's, and so are the click events that follow it. */
+  #claimed = false;
+  #passing = false;
+
+  constructor(canvas: Canvas, listener: Listener, guard: (action: () => void) => void) {
+    need(canvas.html, "canvas.html");
+    need(canvas.mode, "canvas.mode");
+    need(canvas.cancel, "canvas.cancel");
+    need(canvas.activate, "canvas.activate");
+    const board = canvas.html().querySelector<HTMLElement>(BOARD);
+    if (board === null) throw new Unsupported(BOARD);
+    const { geometry } = canvas;
+    need(geometry, "canvas.geometry", "object");
+    const { left, top, scale, angle, offset, image } = geometry as Geometry;
+    const numbers = { left, top, scale, angle, offset, width: image?.width, height: image?.height };
+    for (const [name, value] of Object.entries(numbers)) {
+      need(value, `canvas.geometry.${name}`, "number");
+    }
+    this.canvas = canvas;
+    this.#surface = canvas.html();
+    this.#board = board;
+    this.#listener = listener;
+    this.#guard = guard;
+    // CVAT moves, zooms and turns the board with the picture, whatever the event was.
+    this.#observer = new MutationObserver(() =>
+      guard(() => {
+        this.#placeOverlay();
+        listener.placementChanged();
+      }),
+    );
+    this.#observer.observe(board, { attributes: true, attributeFilter: ["style"] });
+    this.#listen();
+  }
+
+  placement(): Placement {
+    const { left, top, scale, angle, image } = this.canvas.geometry as Geometry;
+    const bounds = this.#surface.getBoundingClientRect();
+    return {
+      canvasLeft: bounds.left + this.#surface.clientLeft,
+      canvasTop: bounds.top + this.#surface.clientTop,
+      left,
+      top,
+      width: image.width,
+      height: image.height,
+      scale,
+      angle,
+    };
+  }
+
+  overlay(element: SVGSVGElement | null): void {
+    if (this.#overlay === element) return;
+    this.#overlay?.remove();
+    this.#overlay = element;
+    if (element === null) return;
+    this.#placeOverlay();
+    this.#board.append(element);
+  }
+
+  arm(armed: boolean): void {
+    if (armed && this.canvas.mode() !== "idle") this.canvas.cancel();
+    if (armed) this.canvas.activate(null);
+    this.#surface.classList.toggle("c3det-armed", armed);
+  }
+
+  remove(): void {
+    this.#ended.abort();
+    this.#observer.disconnect();
+    this.#overlay?.remove();
+    this.#surface.classList.remove("c3det-armed");
+  }
+
+  /** The board is larger than the picture by the offset on each side. */
+  #placeOverlay(): void {
+    const { offset, image } = this.canvas.geometry as Geometry;
+    if (this.#overlay === null) return;
+    Object.assign(this.#overlay.style, {
+      left: `${offset}px`,
+      top: `${offset}px`,
+      width: `${image.width}px`,
+      height: `${image.height}px`,
+    });
+  }
+
+  #listen(): void {
+    const { signal } = this.#ended;
+    const on = (target: EventTarget, type: string, react: (event: MouseEvent) => void): void =>
+      target.addEventListener(
+        type,
+        (event) => this.#guard(() => this.#passing || react(event as MouseEvent)),
+        { capture: true, signal },
+      );
+    on(this.#surface, "mousedown", (event) => this.#pressed(event));
+    on(window, "mouseup", (event) => this.#released(event));
+    on(this.#surface, "mousemove", (event) => {
+      this.#point = this.#pointOf(event);
+      this.#listener.hovered(this.#point);
+    });
+    on(this.#surface, "mouseleave", (event) => {
+      if (event.target !== this.#surface) return;
+      this.#point = null;
+      this.#listener.hovered(null);
+    });
+    // CVAT selects the object under the mouse at this event.
+    on(this.#surface, "canvas.moved", (event) => {
+      if (this.#claims(this.#point)) event.stopImmediatePropagation();
+    });
+    for (const type of ["click", "dblclick", "contextmenu"]) {
+      on(this.#surface, type, (event) => {
+        if (!this.#claimed) return;
+        event.stopImmediatePropagation();
+        event.preventDefault();
+      });
+    }
+  }
+
+  #pressed(event: MouseEvent): void {
+    const point = this.#pointOf(event);
+    const plain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.shiftKey;
+    this.#claimed = plain && event.button !== 1 && this.#claims(point);
+    this.#press = null;
+    if (!this.#claimed) return;
+    this.#press = { event, point };
+    event.stopImmediatePropagation();
+    if (event.button !== 0) return;
+    // Objects under the mouse do not hear of the press, the canvas does: it moves the picture.
+    this.#passing = true;
+    try {
+      this.#surface.dispatchEvent(new MouseEvent("mousedown", event));
+    } finally {
+      this.#passing = false;
+    }
+  }
+
+  #released(event: MouseEvent): void {
+    const press = this.#press;
+    if (press === null || event.button !== press.event.button) return;
+    this.#press = null;
+    const { clientX, clientY } = press.event;
+    if (Math.hypot(event.clientX - clientX, event.clientY - clientY) > DRAG_PIXELS) return;
+    this.#listener.clicked(press.point, event.button === 0 ? "left" : "right");
+  }
+
+  #claims(point: Point | null): boolean {
+    return point !== null && this.canvas.mode() === "idle" && this.#listener.claims(point);
+  }
+
+  #pointOf(event: MouseEvent): Point {
+    return toPicture(this.placement(), [event.clientX, event.clientY]);
+  }
+}
+
+function fetchAnnotations(): (() => unknown) | undefined {
+  // Looked up at run time, so that a version without it switches the plugin off, not the build.
+  return Reflect.get(annotationActions, "fetchAnnotationsAsync");
+}
+
+function isOurs({ id, name, kind }: MLModel): boolean {
+  return kind === "interactor" && (SPEAKS_PROTOCOL.test(String(id)) || SPEAKS_PROTOCOL.test(name));
+}
+
+/** Without classes of its own, a model cannot tell what a click of CVAT's own panel means. */
+function isOpen({ labels }: MLModel): boolean {
+  return !labels?.length;
+}
+
+function sceneOf(
+  job: Job,
+  { job: { labels }, canvas, player, annotations }: GlobalState["annotation"],
+  models: readonly MLModel[],
+): Scene {
+  const shapes = annotations.states.filter(({ outside }) => !outside);
+  return {
+    jobId: job.id,
+    frame: player.frame.number,
+    labels: labels.filter(takesRectangles).map(({ id, name, color }) => ({
+      id: id as number,
+      name,
+      color: color ?? "#ffffff",
+    })),
+    models: models.map(({ id, name, labels: classes }) => ({
+      id: String(id),
+      name,
+      classes: (classes ?? []).map((label) => label.name),
+    })),
+    rectangles: shapes.filter(isShape("rectangle")).map(({ points, rotation, label }) => ({
+      points: cornersOf(points ?? []),
+      rotation: rotation ?? 0,
+      label: label.id as number,
+    })),
+    points: shapes.filter(isShape("points")).flatMap(({ points, label }) => {
+      const numbers = points ?? [];
+      return Array.from({ length: numbers.length >> 1 }, (_, i) => ({
+        x: numbers[2 * i] as number,
+        y: numbers[2 * i + 1] as number,
+        label: label.id as number,
+        positive: true,
+      }));
+    }),
+    ids: new Set(annotations.states.flatMap(({ clientID }) => clientID ?? [])),
+    redoable: annotations.history.redo.length > 0,
+    busy: canvas.activeControl !== "cursor",
+  };
+}
+
+function takesRectangles({ id, type }: Label): boolean {
+  return id !== undefined && (type === undefined || type === "any" || type === "rectangle");
+}
+
+function isShape(type: string): (state: ObjectState) => boolean {
+  return ({ objectType, shapeType }) => objectType !== "tag" && shapeType === type;
+}
+
+function cornersOf(points: readonly number[]): Rectangle["points"] {
+  const [x1 = 0, y1 = 0, x2 = 0, y2 = 0] = points;
+  return [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
+}
+
+/** CVAT's errors in a sentence; the function's own words are lost on the way, unless it is 200. */
+function explain(error: unknown): string {
+  const { code, message } = isRecord(error) ? error : { code: undefined, message: undefined };
+  if (code === 504 || code === 408) return "The function did not answer in time.";
+  if (code === 503) return "The function is busy or not there: try again.";
+  if (code === 403) return "CVAT does not let you use this function.";
+  if (code === 404) return "CVAT does not find this function: is it still deployed?";
+  const [line] = String(message ?? error)
+    .trim()
+    .split("\n");
+  if (typeof code !== "number" || code === 0) return `CVAT cannot be reached. (${line})`;
+  return `The function failed. (${line})`;
+}
+
+function isModalOpen(): boolean {
+  return [...document.querySelectorAll<HTMLElement>(".ant-modal-wrap")].some(
+    (modal) => modal.style.display !== "none",
+  );
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null;
+}

@@ -1,0 +1,148 @@
+// The part of CVAT's interface that the plugin needs, and nothing else of it.
+//
+// CVAT publishes no types for plugins. These declarations are what the adapter relies on; where a
+// version may differ, a member is optional or unknown here and the adapter looks before it uses it.
+
+/** What a plugin's builder gets from `window.cvatUI.registerComponent`. */
+export interface BuilderArguments {
+  readonly dispatch: (action: unknown) => unknown;
+  readonly core: Core;
+}
+
+export interface PluginComponent {
+  readonly name: string;
+  readonly destructor: () => void;
+  /** Called after every change of the store. */
+  readonly globalStateDidUpdate?: (state: unknown) => void;
+}
+
+export interface CvatUi {
+  readonly registerComponent: (
+    builder: (builderArguments: BuilderArguments) => PluginComponent,
+  ) => void;
+}
+
+/** cvat-core. */
+export interface Core {
+  readonly config?: { readonly backendAPI?: string };
+  readonly plugins: { readonly register: (plugin: CorePlugin) => Promise<void> };
+  readonly server: {
+    /** An axios request with CVAT's session; it answers with axios' response. */
+    readonly request: (url: string, options: RequestOptions) => Promise<unknown>;
+  };
+  readonly classes: { readonly ObjectState: new (fields: NewObject) => ObjectState };
+}
+
+export interface RequestOptions {
+  readonly method: "POST";
+  readonly data: unknown;
+  readonly signal: AbortSignal;
+}
+
+/** Hooks around cvat-core's methods; the value that `leave` returns takes the place of the result. */
+export interface CorePlugin {
+  readonly name: string;
+  readonly description: string;
+  readonly cvat: {
+    readonly lambda: {
+      readonly list: { readonly leave: (plugin: unknown, result: unknown) => Promise<unknown> };
+    };
+  };
+}
+
+/** A function among the AI tools. */
+export interface MLModel {
+  readonly id: string | number;
+  readonly name: string;
+  readonly kind: string;
+  readonly labels?: readonly { readonly name: string }[];
+}
+
+export interface Label {
+  readonly id?: number;
+  readonly name: string;
+  readonly color?: string;
+  /** 'any' or the only shape of the label. */
+  readonly type?: string;
+}
+
+export interface NewObject {
+  readonly frame: number;
+  readonly objectType: "shape";
+  readonly shapeType: "rectangle";
+  readonly points: readonly number[];
+  readonly rotation: number;
+  readonly label: Label;
+  readonly source: "semi-auto";
+  readonly occluded: boolean;
+  readonly zOrder: number;
+  readonly attributes: Readonly<Record<number, string>>;
+}
+
+/** An object of the annotation on one frame. */
+export interface ObjectState {
+  readonly clientID: number | null;
+  readonly objectType: string;
+  readonly shapeType: string | null;
+  readonly label: Label;
+  readonly points: readonly number[] | null;
+  readonly rotation: number | null;
+  readonly outside?: boolean;
+}
+
+export interface Job {
+  readonly id: number;
+  readonly taskId: number;
+  readonly dimension?: string;
+  readonly annotations: {
+    /** All at once are one step of the undo history. Newer versions answer their client ids. */
+    readonly put: (states: readonly ObjectState[]) => Promise<unknown>;
+  };
+}
+
+export interface Canvas {
+  readonly html: () => HTMLElement;
+  readonly mode: () => string;
+  readonly cancel: () => void;
+  readonly activate: (clientId: number | null) => void;
+  readonly geometry: unknown;
+}
+
+/** Of the canvas' geometry: the place of the picture, before scale and turn about its centre. */
+export interface Geometry {
+  readonly left: number;
+  readonly top: number;
+  readonly scale: number;
+  readonly angle: number;
+  /** Free space around the picture in the attachment board, in pixels of the picture. */
+  readonly offset: number;
+  readonly image: { readonly width: number; readonly height: number };
+}
+
+/** Of the store's state. */
+export interface GlobalState {
+  readonly annotation: {
+    readonly workspace: string;
+    readonly canvas: { readonly instance: Canvas | null; readonly activeControl: string };
+    readonly job: {
+      readonly instance: Job | null | undefined;
+      readonly labels: readonly Label[];
+    };
+    readonly player: { readonly frame: { readonly number: number } };
+    readonly annotations: {
+      readonly states: readonly ObjectState[];
+      readonly history: { readonly redo: readonly unknown[] };
+      readonly zLayer: { readonly cur: number };
+    };
+  };
+  readonly models: { readonly interactors: readonly MLModel[] };
+}
+
+/** Of the module actions/annotation-actions: a thunk that reads the frame's objects anew. */
+export function fetchAnnotationsAsync(): unknown;
+
+declare global {
+  interface Window {
+    readonly cvatUI?: CvatUi;
+  }
+}

@@ -1,0 +1,158 @@
+// Where things are: points, boxes, and the canvas between the picture and the screen.
+//
+// Points of the picture are (x, y) in its pixels, from its top left corner; pixel (0, 0) covers
+// [0, 1) x [0, 1). Points of the screen are in CSS pixels of the window. A box is given by its
+// unrotated corners and a clockwise angle about its centre, as CVAT gives rectangles.
+
+export type Point = readonly [x: number, y: number];
+
+/** Corners of a box before it is turned, in pixels of the picture: x1 <= x2, y1 <= y2. */
+export type Corners = readonly [x1: number, y1: number, x2: number, y2: number];
+
+export interface Box {
+  readonly points: Corners;
+  /** Degrees clockwise about the centre, 0 to 360. */
+  readonly rotation: number;
+}
+
+/** Place of the picture on the screen. */
+export interface Placement {
+  /** Left and top of the canvas element in the window. */
+  readonly canvasLeft: number;
+  readonly canvasTop: number;
+  /** Left and top of the picture in the canvas element, before it is scaled and turned. */
+  readonly left: number;
+  readonly top: number;
+  readonly width: number;
+  readonly height: number;
+  /** Screen pixels per pixel of the picture. */
+  readonly scale: number;
+  /** Degrees clockwise about the picture's centre. */
+  readonly angle: number;
+}
+
+const RADIANS = Math.PI / 180;
+
+/** Turn a point clockwise (y points down) about a centre. */
+function turn([x, y]: Point, [cx, cy]: Point, degrees: number): Point {
+  const quarter = degrees / 90;
+  // Quarter turns, the only ones of CVAT's canvas, are exact.
+  const [cos, sin] = Number.isInteger(quarter)
+    ? ([
+        [1, 0],
+        [0, 1],
+        [-1, 0],
+        [0, -1],
+      ][((quarter % 4) + 4) % 4] as [number, number])
+    : [Math.cos(degrees * RADIANS), Math.sin(degrees * RADIANS)];
+  return [cx + cos * (x - cx) - sin * (y - cy), cy + sin * (x - cx) + cos * (y - cy)];
+}
+
+/** The point of the picture under a point of the screen. */
+export function toPicture(placement: Placement, [x, y]: Point): Point {
+  const centre: Point = [placement.width / 2, placement.height / 2];
+  const fromCentre: Point = [
+    (x - placement.canvasLeft - placement.left - centre[0]) / placement.scale,
+    (y - placement.canvasTop - placement.top - centre[1]) / placement.scale,
+  ];
+  return turn([fromCentre[0] + centre[0], fromCentre[1] + centre[1]], centre, -placement.angle);
+}
+
+/** The point of the screen where a point of the picture is shown. */
+export function toScreen(placement: Placement, point: Point): Point {
+  const centre: Point = [placement.width / 2, placement.height / 2];
+  const [x, y] = turn(point, centre, placement.angle);
+  return [
+    placement.canvasLeft + placement.left + centre[0] + (x - centre[0]) * placement.scale,
+    placement.canvasTop + placement.top + centre[1] + (y - centre[1]) * placement.scale,
+  ];
+}
+
+/** Whether a point lies in a picture; its edges belong to it. */
+export function isInside(placement: Placement, [x, y]: Point): boolean {
+  return x >= 0 && y >= 0 && x <= placement.width && y <= placement.height;
+}
+
+/** The four corners of a box as it lies in the picture, clockwise. */
+export function polygonOf({ points: [x1, y1, x2, y2], rotation }: Box): readonly Point[] {
+  const corners: Point[] = [
+    [x1, y1],
+    [x2, y1],
+    [x2, y2],
+    [x1, y2],
+  ];
+  if (rotation % 360 === 0) return corners;
+  const centre: Point = [(x1 + x2) / 2, (y1 + y2) / 2];
+  return corners.map((corner) => turn(corner, centre, rotation));
+}
+
+export function areaOf({ points: [x1, y1, x2, y2] }: Box): number {
+  return (x2 - x1) * (y2 - y1);
+}
+
+/** Whether a box contains a point; its edges belong to it. */
+export function contains(box: Box, point: Point): boolean {
+  const [x1, y1, x2, y2] = box.points;
+  const [x, y] = turn(point, [(x1 + x2) / 2, (y1 + y2) / 2], -box.rotation);
+  return x >= x1 && x <= x2 && y >= y1 && y <= y2;
+}
+
+/** The smallest of the boxes that contain a point, or null: small objects lie on large ones. */
+export function smallestAt<T extends Box>(boxes: readonly T[], point: Point): T | null {
+  let found: T | null = null;
+  for (const box of boxes) {
+    if (contains(box, point) && (found === null || areaOf(box) < areaOf(found))) found = box;
+  }
+  return found;
+}
+
+/** Intersection over union of two boxes, rotated ones included; 0 if both are empty. */
+export function overlap(a: Box, b: Box): number {
+  if (!circlesMeet(a, b)) return 0;
+  const common = polygonArea(clip(polygonOf(a), polygonOf(b)));
+  const union = areaOf(a) + areaOf(b) - common;
+  return union > 0 ? common / union : 0;
+}
+
+/** A quick test: whether the circles around two boxes meet. */
+function circlesMeet({ points: a }: Box, { points: b }: Box): boolean {
+  const centres = Math.hypot(a[0] + a[2] - b[0] - b[2], a[1] + a[3] - b[1] - b[3]) / 2;
+  const radii = (Math.hypot(a[2] - a[0], a[3] - a[1]) + Math.hypot(b[2] - b[0], b[3] - b[1])) / 2;
+  return centres < radii;
+}
+
+/** The part of a polygon inside a convex one, by Sutherland and Hodgman (both clockwise). */
+function clip(polygon: readonly Point[], convex: readonly Point[]): readonly Point[] {
+  let part = polygon;
+  for (let i = 0; i < convex.length && part.length > 0; i += 1) {
+    const from = convex[i] as Point;
+    const to = convex[(i + 1) % convex.length] as Point;
+    // Positive to the right of the edge, which is inside when the corners go clockwise.
+    const side = ([x, y]: Point) =>
+      (to[0] - from[0]) * (y - from[1]) - (to[1] - from[1]) * (x - from[0]);
+    const next: Point[] = [];
+    part.forEach((corner, k) => {
+      const previous = part[(k + part.length - 1) % part.length] as Point;
+      const [before, here] = [side(previous), side(corner)];
+      if (before < 0 !== here < 0) {
+        const t = before / (before - here);
+        next.push([
+          previous[0] + t * (corner[0] - previous[0]),
+          previous[1] + t * (corner[1] - previous[1]),
+        ]);
+      }
+      if (here >= 0) next.push(corner);
+    });
+    part = next;
+  }
+  return part;
+}
+
+function polygonArea(polygon: readonly Point[]): number {
+  let twice = 0;
+  polygon.forEach(([x, y], k) => {
+    const [nextX, nextY] = polygon[(k + 1) % polygon.length] as Point;
+    twice += x * nextY - nextX * y;
+  });
+  return Math.abs(twice) / 2;
+}

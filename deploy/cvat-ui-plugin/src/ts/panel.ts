@@ -1,0 +1,431 @@
+// The panel over the annotation page.
+
+import { button, h, icon, swatch } from "./dom";
+import { keyOf, type Model, type TaskLabel } from "./labels";
+import { recall, remember } from "./storage";
+
+/** What the panel shows. */
+export interface PanelView {
+  readonly models: readonly Model[];
+  readonly model: Model;
+  /** The labels that can be clicked. */
+  readonly labels: readonly TaskLabel[];
+  /** All labels of the task, each with the name of its class, or "". */
+  readonly mapping: readonly { readonly label: TaskLabel; readonly className: string }[];
+  /** Proposals shown, by label. */
+  readonly counts: ReadonlyMap<number, number>;
+  readonly armed: number | null;
+  readonly threshold: number;
+  readonly clicks: number;
+  readonly canUndo: boolean;
+  readonly canRedo: boolean;
+  /** Points of the annotation that could become clicks. */
+  readonly takeable: number;
+  /** A request is in flight since then, in milliseconds of performance.now(). */
+  readonly askedAt: number | null;
+  readonly trouble: {
+    readonly failed: boolean;
+    readonly message: string;
+    /** Asking again may help. */
+    readonly again: boolean;
+  } | null;
+  /** Rectangles that "Accept" would make. */
+  readonly acceptable: number;
+  /** Proposals that it would skip: a rectangle of their label is there. */
+  readonly present: number;
+  readonly accepting: boolean;
+  readonly hidden: boolean;
+}
+
+/** What a person does in the panel. */
+export interface PanelActions {
+  chooseModel(id: string): void;
+  arm(label: number): void;
+  map(label: TaskLabel, className: string): void;
+  setThreshold(threshold: number): void;
+  undo(): void;
+  redo(): void;
+  clear(): void;
+  take(): void;
+  ask(): void;
+  cancel(): void;
+  accept(): void;
+  toggleHidden(): void;
+}
+
+const EYE =
+  "M1.5 9C3.5 5.5 6 4 9 4s5.5 1.5 7.5 5C14.5 12.5 12 14 9 14s-5.5-1.5-7.5-5ZM9 6.8a2.2 2.2 0 1 0 0 4.4a2.2 2.2 0 1 0 0-4.4";
+const FOLD = "M4.5 7l4.5 4.5L13.5 7";
+const FILTER_FROM_LABELS = 13;
+/** A request that takes longer than this shows its seconds. */
+const SLOW_MS = 1000;
+const MARGIN = 10;
+
+export class Panel {
+  readonly element: HTMLElement;
+  readonly #actions: PanelActions;
+  #view: PanelView | null = null;
+  #folded = recall("folded") === true;
+  #mapping = false;
+  #place = placeOf(recall("place"));
+
+  readonly #models = h("select", { className: "model", title: "The function that is asked" });
+  readonly #modelName = h("span", { className: "model" });
+  readonly #eye: HTMLButtonElement;
+  readonly #fold: HTMLButtonElement;
+  readonly #body: HTMLElement;
+  readonly #filter = h("input", {
+    type: "search",
+    className: "filter",
+    placeholder: "Find a label",
+  });
+  readonly #labels = h("div", {
+    className: "labels",
+    role: "radiogroup",
+    ariaLabel: "Label of the next click",
+  });
+  readonly #mappingLink: HTMLButtonElement;
+  readonly #mappingTable = h("div", { className: "mapping" });
+  readonly #hint = h("p", { className: "hint quiet" });
+  readonly #threshold = h("input", { type: "range", min: "0.05", max: "0.95", step: "0.01" });
+  readonly #thresholdValue = h("output", { className: "value" });
+  readonly #undo: HTMLButtonElement;
+  readonly #redo: HTMLButtonElement;
+  readonly #clear: HTMLButtonElement;
+  readonly #clicks = h("output", { className: "value quiet" });
+  readonly #take: HTMLButtonElement;
+  readonly #status: HTMLElement;
+  readonly #spinner = h("span", { className: "spinner" });
+  readonly #statusText = h("span", { className: "text" });
+  readonly #statusLink: HTMLButtonElement;
+  readonly #accept: HTMLButtonElement;
+  readonly #ask: HTMLButtonElement;
+  readonly #note = h("p", { className: "note quiet" });
+  #rows: readonly TaskLabel[] = [];
+  #drawnModels = "";
+  #drawnMapping = "";
+  #clock = 0;
+
+  constructor(actions: PanelActions) {
+    this.#actions = actions;
+    this.#eye = button(
+      { className: "icon", title: "Show or hide the proposals" },
+      () => actions.toggleHidden(),
+      icon(EYE),
+    );
+    this.#fold = button(
+      { className: "icon", title: "Fold the panel" },
+      () => this.#toggle(),
+      icon(FOLD),
+    );
+    this.#mappingLink = button({ className: "link" }, () => {
+      this.#mapping = !this.#mapping;
+      this.#draw();
+    });
+    const small = (text: string, title: string, act: () => void) =>
+      button({ className: "button", title }, act, text);
+    this.#undo = small(
+      "Undo",
+      "Take the last click or edit back (Ctrl+Z while a label is armed)",
+      () => actions.undo(),
+    );
+    this.#redo = small("Redo", "Ctrl+Shift+Z while a label is armed", () => actions.redo());
+    this.#clear = small("Clear", "Remove all clicks of this frame; can be undone", () =>
+      actions.clear(),
+    );
+    this.#take = small("", "Take the points shapes of this frame as clicks", () => actions.take());
+    this.#ask = small("Find without clicks", "Ask for proposals before any click", () =>
+      actions.ask(),
+    );
+    for (const wide of [this.#take, this.#ask]) wide.classList.add("wide");
+    this.#accept = button(
+      {
+        className: "button main",
+        title: "Make rectangles of the proposals (Enter while a label is armed)",
+      },
+      () => actions.accept(),
+    );
+    this.#statusLink = button({ className: "link" }, () => {
+      if (this.#view?.askedAt === null) actions.ask();
+      else actions.cancel();
+    });
+    this.#status = h(
+      "div",
+      { className: "status", role: "status" },
+      this.#spinner,
+      this.#statusText,
+      this.#statusLink,
+    );
+    this.#models.addEventListener("change", () => actions.chooseModel(this.#models.value));
+    this.#threshold.addEventListener("input", () =>
+      actions.setThreshold(Number(this.#threshold.value)),
+    );
+    this.#threshold.addEventListener("change", () => this.#threshold.blur());
+    this.#filter.addEventListener("input", () => this.#applyFilter());
+    this.#filter.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") {
+        this.#filter.value = "";
+        this.#applyFilter();
+      }
+      if (event.key === "Escape" || event.key === "Enter") this.#filter.blur();
+    });
+
+    const header = h(
+      "header",
+      {},
+      h("h1", {}, "C3Det"),
+      this.#modelName,
+      this.#models,
+      this.#eye,
+      this.#fold,
+    );
+    header.addEventListener("pointerdown", (event) => this.#drag(header, event));
+    this.#body = h(
+      "div",
+      {},
+      h(
+        "section",
+        { className: "section" },
+        h("div", { className: "heading" }, h("span", {}, "Click objects of"), this.#mappingLink),
+        this.#filter,
+        this.#labels,
+        this.#mappingTable,
+        this.#hint,
+      ),
+      h(
+        "section",
+        { className: "section" },
+        h(
+          "label",
+          { className: "heading" },
+          h("span", {}, "Score threshold"),
+          this.#thresholdValue,
+        ),
+        this.#threshold,
+      ),
+      h(
+        "section",
+        { className: "section" },
+        h(
+          "div",
+          { className: "heading", style: "margin-bottom: 6px" },
+          h("span", {}, "Clicks"),
+          this.#clicks,
+        ),
+        h("div", { className: "row" }, this.#undo, this.#redo, this.#clear),
+        this.#take,
+        this.#ask,
+      ),
+      h(
+        "section",
+        { className: "section" },
+        this.#status,
+        h("div", { className: "row" }, this.#accept),
+        this.#note,
+      ),
+    );
+    this.#threshold.ariaLabel = "Score threshold";
+    this.element = h("aside", { className: "panel", ariaLabel: "C3Det" }, header, this.#body);
+    this.element.hidden = true;
+  }
+
+  get folded(): boolean {
+    return this.#folded;
+  }
+
+  /** Show a view; null hides the panel. */
+  show(view: PanelView | null): void {
+    this.#view = view;
+    this.#draw();
+  }
+
+  /** Stand at the canvas' top left corner, or where the panel was dragged to. */
+  placeAt(left: number, top: number): void {
+    const [dx, dy] = this.#place;
+    const { offsetWidth, offsetHeight } = this.element;
+    const x = Math.min(Math.max(left + dx, 0), Math.max(0, window.innerWidth - offsetWidth));
+    const y = Math.min(
+      Math.max(top + dy, 0),
+      Math.max(0, window.innerHeight - Math.min(offsetHeight, 40)),
+    );
+    this.element.style.left = `${x}px`;
+    this.element.style.top = `${y}px`;
+  }
+
+  #draw(): void {
+    const view = this.#view;
+    this.element.hidden = view === null;
+    window.clearTimeout(this.#clock);
+    if (view === null) return;
+    this.#body.hidden = this.#folded;
+    this.#fold.style.transform = this.#folded ? "" : "rotate(180deg)";
+    this.#fold.ariaExpanded = String(!this.#folded);
+    this.#eye.ariaPressed = String(!view.hidden);
+    this.#drawModels(view);
+    this.#drawLabels(view);
+    this.#drawMapping(view);
+    this.#hint.textContent = hintOf(view);
+    this.#threshold.value = String(view.threshold);
+    this.#thresholdValue.value = view.threshold.toFixed(2);
+    this.#undo.disabled = !view.canUndo;
+    this.#redo.disabled = !view.canRedo;
+    this.#clear.disabled = view.clicks === 0;
+    this.#clicks.value = String(view.clicks);
+    this.#take.hidden = view.takeable === 0;
+    this.#take.textContent = `Take ${count(view.takeable, "point")} as ${view.takeable === 1 ? "a click" : "clicks"}`;
+    this.#ask.hidden = view.clicks > 0;
+    this.#ask.disabled = view.askedAt !== null;
+    this.#drawStatus(view);
+    this.#accept.disabled = view.acceptable === 0 || view.accepting;
+    this.#accept.textContent =
+      view.acceptable === 0 ? "Accept" : `Accept ${count(view.acceptable, "box")}`;
+    this.#note.hidden = view.present === 0;
+    this.#note.textContent = `${count(view.present, "more box")} ${view.present === 1 ? "has its rectangle" : "have their rectangles"} already`;
+  }
+
+  #drawModels({ models, model }: PanelView): void {
+    const several = models.length > 1;
+    this.#models.hidden = !several;
+    this.#modelName.hidden = several;
+    this.#modelName.textContent = model.name === "C3Det" ? "" : model.name;
+    this.#modelName.title = model.name;
+    if (!several) return;
+    // A list that is open must not be made anew under the mouse.
+    const key = JSON.stringify(models);
+    if (key !== this.#drawnModels) {
+      this.#models.replaceChildren(
+        ...models.map(({ id, name }) => h("option", { value: id, textContent: name })),
+      );
+    }
+    this.#drawnModels = key;
+    this.#models.value = model.id;
+  }
+
+  #drawLabels({ labels, counts, armed }: PanelView): void {
+    if (labels !== this.#rows) {
+      this.#rows = labels;
+      this.#labels.replaceChildren(...labels.map((label, i) => this.#row(label, i)));
+      this.#filter.hidden = labels.length < FILTER_FROM_LABELS;
+      if (this.#filter.hidden) this.#filter.value = "";
+      this.#applyFilter();
+    }
+    labels.forEach(({ id }, i) => {
+      const row = this.#labels.children[i] as HTMLElement;
+      row.ariaChecked = String(id === armed);
+      (row.querySelector(".count") as HTMLElement).textContent = String(counts.get(id) ?? "");
+    });
+  }
+
+  #row(label: TaskLabel, position: number): HTMLButtonElement {
+    const key = keyOf(position);
+    const row = button(
+      { className: "label", title: label.name, role: "radio" },
+      () => this.#actions.arm(label.id),
+      swatch(label.color),
+      h("span", { className: "name" }, label.name),
+      h("span", { className: "count" }),
+      ...(key === null ? [] : [h("kbd", {}, key)]),
+    );
+    return row;
+  }
+
+  #applyFilter(): void {
+    const wanted = this.#filter.value.toLowerCase();
+    this.#rows.forEach(({ name }, i) => {
+      (this.#labels.children[i] as HTMLElement).hidden = !name.toLowerCase().includes(wanted);
+    });
+  }
+
+  #drawMapping({ mapping, labels, model }: PanelView): void {
+    const closed = model.classes.length > 0;
+    const others = mapping.length - labels.length;
+    this.#mappingLink.hidden = !closed;
+    this.#mappingLink.textContent = this.#mapping
+      ? "done"
+      : others > 0
+        ? `${count(others, "other label")}…`
+        : "classes…";
+    this.#mappingLink.title = "Which label of the task is which class of the model";
+    this.#mappingTable.hidden = !closed || !this.#mapping;
+    this.#labels.hidden = closed && this.#mapping;
+    const key = JSON.stringify([mapping, model]);
+    if (this.#mappingTable.hidden || key === this.#drawnMapping) return;
+    this.#drawnMapping = key;
+    this.#mappingTable.replaceChildren(
+      ...mapping.flatMap(({ label, className }) => {
+        const choice = h(
+          "select",
+          { ariaLabel: `Class of ${label.name}` },
+          h("option", { value: "", textContent: "– none –" }),
+          ...model.classes.map((name) => h("option", { value: name, textContent: name })),
+        );
+        choice.value = className;
+        choice.addEventListener("change", () => this.#actions.map(label, choice.value));
+        return [h("span", { className: "name", title: label.name }, label.name), choice];
+      }),
+    );
+  }
+
+  #drawStatus({ askedAt, trouble }: PanelView): void {
+    const asking = askedAt !== null;
+    this.#status.hidden = !asking && trouble === null;
+    this.#status.classList.toggle("failed", !asking && trouble?.failed === true);
+    this.#spinner.hidden = !asking;
+    this.#statusLink.hidden = !asking && !trouble?.again;
+    this.#statusLink.textContent = asking ? "Cancel" : "Ask again";
+    this.#statusText.textContent = trouble?.message ?? "";
+    if (!asking) return;
+    const waited = performance.now() - askedAt;
+    const seconds = waited < SLOW_MS ? "" : ` ${Math.floor(waited / 1000)} s`;
+    this.#statusText.textContent = `Asking the model …${seconds}`;
+    this.#clock = window.setTimeout(
+      () => this.#view && this.#drawStatus(this.#view),
+      SLOW_MS - (waited % SLOW_MS),
+    );
+  }
+
+  #toggle(): void {
+    this.#folded = !this.#folded;
+    remember("folded", this.#folded);
+    this.#draw();
+  }
+
+  #drag(header: HTMLElement, event: PointerEvent): void {
+    if (event.button !== 0 || (event.target as Element).closest("button, select")) return;
+    const { left, top } = this.element.getBoundingClientRect();
+    const [dx, dy] = this.#place;
+    header.setPointerCapture(event.pointerId);
+    const move = ({ clientX, clientY }: PointerEvent): void => {
+      this.#place = [dx + clientX - event.clientX, dy + clientY - event.clientY];
+      this.placeAt(left - dx, top - dy);
+    };
+    header.addEventListener("pointermove", move);
+    header.addEventListener(
+      "lostpointercapture",
+      () => {
+        header.removeEventListener("pointermove", move);
+        remember("place", this.#place);
+      },
+      { once: true },
+    );
+  }
+}
+
+function hintOf({ labels, armed }: PanelView): string {
+  if (labels.length === 0)
+    return "No label of this task is a class of the model: choose which is which above.";
+  if (armed === null)
+    return "Choose a label or press its digit, then click objects. Click a box to edit it.";
+  return "Click objects · right click: none here · Enter accepts · Esc ends";
+}
+
+/** A number with its noun, in the plural where it has to be. */
+function count(number: number, noun: string): string {
+  const plural = noun.endsWith("x") ? "es" : "s";
+  return `${number} ${noun}${number === 1 ? "" : plural}`;
+}
+
+function placeOf(value: unknown): readonly [number, number] {
+  const isPlace = Array.isArray(value) && value.length === 2 && value.every(Number.isFinite);
+  return isPlace ? (value as [number, number]) : [MARGIN, MARGIN];
+}

@@ -1,0 +1,106 @@
+// The protocol between the plugin and the function: clicks with their class go in, boxes come back.
+// CVAT passes only pairs of numbers to a function, so each click's class and sign travel in
+// neg_points, behind a header that no click can equal.
+
+import type { Corners } from "./geometry";
+
+const VERSION = 1;
+const HEADER_MARK = -1;
+
+/** A click as the function counts it. */
+export interface ClassClick {
+  readonly x: number;
+  readonly y: number;
+  /** Position of the class in the model's list. */
+  readonly classIndex: number;
+  /** false: there is no object of the class at this point. */
+  readonly positive: boolean;
+}
+
+/** A box as the function answers it. */
+export interface ClassBox {
+  readonly classIndex: number;
+  readonly points: Corners;
+  readonly rotation: number;
+  /** 0 to 1. */
+  readonly score: number;
+  /** Index of the click that the box answers, or null. */
+  readonly click: number | null;
+}
+
+export interface RequestPoints {
+  readonly pos_points: readonly (readonly [number, number])[];
+  readonly neg_points: readonly (readonly [number, number])[];
+}
+
+/** Why there are no boxes, in a sentence for the person at the screen. */
+export class AnswerError extends Error {}
+
+/** The points of a request. */
+export function encodeClicks(clicks: readonly ClassClick[]): RequestPoints {
+  return {
+    pos_points: clicks.map(({ x, y }) => [x, y]),
+    neg_points: [
+      [HEADER_MARK, VERSION],
+      ...clicks.map(({ classIndex, positive }) => [classIndex, positive ? 1 : 0] as const),
+    ],
+  };
+}
+
+/**
+ * Read an answer.
+ *
+ * @throws AnswerError The function tells an error, or this is no answer of the protocol.
+ */
+export function decodeAnswer(answer: unknown): readonly ClassBox[] {
+  if (!isRecord(answer) || answer.c3det !== VERSION) {
+    throw new AnswerError(
+      isRecord(answer) && typeof answer.c3det === "number"
+        ? `The function speaks version ${answer.c3det} of the protocol, this plugin version ${VERSION}.`
+        : "The answer is not of the C3Det protocol: is this function a C3Det model?",
+    );
+  }
+  if (isRecord(answer.error)) {
+    const { message, field } = answer.error;
+    const where = typeof field === "string" && field !== "" ? ` (${field})` : "";
+    throw new AnswerError(sentence(`${message ?? "the function tells no reason"}${where}`));
+  }
+  if (!Array.isArray(answer.boxes))
+    throw new AnswerError("The answer of the function has no boxes.");
+  return answer.boxes.map((box, index) => decodeBox(box, index));
+}
+
+/** A message with a capital letter and a full stop. */
+export function sentence(message: string): string {
+  const text = message.trim();
+  const end = /[.!?…]$/.test(text) ? "" : ".";
+  return text.charAt(0).toUpperCase() + text.slice(1) + end;
+}
+
+function decodeBox(box: unknown, index: number): ClassBox {
+  const points = isRecord(box) && Array.isArray(box.points) ? box.points : [];
+  if (
+    !isRecord(box) ||
+    !Number.isInteger(box.class) ||
+    !isFraction(box.score) ||
+    points.length !== 4 ||
+    !points.every(Number.isFinite)
+  ) {
+    throw new AnswerError(`Box ${index} in the answer of the function is malformed.`);
+  }
+  return {
+    classIndex: box.class as number,
+    points: points as unknown as Corners,
+    rotation: Number.isFinite(box.rotation) ? (((box.rotation as number) % 360) + 360) % 360 : 0,
+    score: box.score,
+    click: Number.isInteger(box.click) ? (box.click as number) : null,
+  };
+}
+
+function isFraction(value: unknown): value is number {
+  return typeof value === "number" && value >= 0 && value <= 1;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

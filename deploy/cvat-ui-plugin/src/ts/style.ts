@@ -1,0 +1,172 @@
+// The panel's style. It lives in a shadow tree, so CVAT's styles and these do not meet.
+
+export const STYLE = `
+:host {
+  all: initial;
+  position: fixed;
+  inset: 0;
+  z-index: 900;
+  pointer-events: none;
+  font: 13px/1.45 -apple-system, BlinkMacSystemFont, "Segoe UI", Roboto, "Helvetica Neue", Arial,
+    sans-serif;
+  color: #1f2328;
+}
+[hidden] { display: none !important; }
+* { box-sizing: border-box; }
+button, select, input { font: inherit; color: inherit; margin: 0; }
+
+.panel {
+  position: absolute;
+  width: 244px;
+  background: #fffffff5;
+  border: 1px solid #0000001f;
+  border-radius: 8px;
+  box-shadow: 0 6px 20px #0000003d;
+  pointer-events: auto;
+  overflow: hidden;
+  user-select: none;
+}
+header {
+  display: flex;
+  align-items: center;
+  gap: 6px;
+  padding: 7px 6px 7px 12px;
+  background: #f3f5f7;
+  border-bottom: 1px solid #0000001a;
+  cursor: grab;
+}
+header:active { cursor: grabbing; }
+h1 { margin: 0; font-size: 13px; font-weight: 600; }
+.model {
+  flex: 1;
+  min-width: 0;
+  color: #57606a;
+  overflow: hidden;
+  text-overflow: ellipsis;
+  white-space: nowrap;
+}
+select.model { border: 0; background: none; padding: 0; cursor: pointer; }
+.icon {
+  width: 24px;
+  height: 24px;
+  padding: 3px;
+  border: 0;
+  border-radius: 4px;
+  background: none;
+  color: #57606a;
+  cursor: pointer;
+}
+.icon svg { display: block; width: 18px; height: 18px; }
+.icon:hover { background: #0000000f; color: #1f2328; }
+.icon[aria-pressed="true"] { color: #1677ff; }
+
+.section { padding: 8px 12px; border-bottom: 1px solid #00000014; }
+.section:last-child { border-bottom: 0; }
+.heading { display: flex; justify-content: space-between; align-items: baseline; gap: 8px; }
+.heading > :first-child { font-weight: 600; }
+.quiet { color: #57606a; font-size: 12px; }
+.link {
+  padding: 0;
+  border: 0;
+  background: none;
+  color: #1677ff;
+  font-size: 12px;
+  cursor: pointer;
+}
+.link:hover { text-decoration: underline; }
+
+.filter { width: 100%; margin-top: 6px; padding: 2px 8px; border: 1px solid #d0d7de; border-radius: 5px; }
+.labels { margin: 6px -6px 0; max-height: min(236px, 30vh); overflow-y: auto; }
+.label {
+  display: flex;
+  align-items: center;
+  gap: 8px;
+  width: 100%;
+  padding: 3px 6px;
+  border: 0;
+  border-radius: 5px;
+  background: none;
+  text-align: left;
+  cursor: pointer;
+}
+.label:hover { background: #0000000d; }
+.label[aria-checked="true"] { background: #1677ff1f; box-shadow: inset 0 0 0 1.5px #1677ff; }
+.swatch { flex: none; width: 14px; height: 14px; border-radius: 3px; box-shadow: inset 0 0 0 1px #0004; }
+.name { flex: 1; min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.count { color: #57606a; font-variant-numeric: tabular-nums; }
+kbd {
+  min-width: 17px;
+  padding: 0 4px;
+  border: 1px solid #d0d7de;
+  border-bottom-width: 2px;
+  border-radius: 4px;
+  background: #f6f8fa;
+  color: #57606a;
+  font: inherit;
+  font-size: 11px;
+  line-height: 15px;
+  text-align: center;
+}
+.hint { min-height: 34px; margin: 6px 0 0; }
+.mapping { display: grid; grid-template-columns: 1fr 1fr; gap: 4px 8px; margin-top: 6px;
+  max-height: 30vh; overflow-y: auto; align-items: center; }
+.mapping select { width: 100%; border: 1px solid #d0d7de; border-radius: 5px; background: #fff; }
+
+input[type="range"] { width: 100%; margin: 4px 0 0; accent-color: #1677ff; cursor: pointer; }
+.value { font-variant-numeric: tabular-nums; }
+
+.row { display: flex; gap: 6px; }
+.button {
+  flex: 1;
+  padding: 3px 6px;
+  border: 1px solid #d0d7de;
+  border-radius: 5px;
+  background: #fff;
+  white-space: nowrap;
+  cursor: pointer;
+}
+.button.wide { display: block; width: 100%; margin-top: 6px; }
+.button:hover:enabled { border-color: #1677ff; color: #1677ff; }
+.button:disabled { color: #8c959f; background: #f6f8fa; cursor: default; }
+.button.main { padding: 5px; border-color: #1677ff; background: #1677ff; color: #fff; font-weight: 600; }
+.button.main:hover:enabled { background: #0f62d6; color: #fff; }
+.button.main:disabled { border-color: #d0d7de; background: #f6f8fa; color: #8c959f; }
+
+.status { display: flex; align-items: center; gap: 8px; margin-bottom: 8px; }
+.status .text { flex: 1; min-width: 0; overflow-wrap: anywhere; }
+.status.failed { padding: 6px 8px; border-radius: 5px; background: #ffebe9; color: #82071e; }
+.spinner {
+  flex: none;
+  width: 14px;
+  height: 14px;
+  border: 2px solid #1677ff40;
+  border-top-color: #1677ff;
+  border-radius: 50%;
+  animation: turn 0.8s linear infinite;
+}
+@keyframes turn { to { transform: rotate(1turn); } }
+.note { margin: 6px 0 0; text-align: center; }
+
+.tip, .menu { position: absolute; white-space: nowrap; }
+.tip { padding: 2px 7px; border-radius: 4px; background: #000000d9; color: #fff; font-size: 12px; }
+.tip .swatch { display: inline-block; width: 9px; height: 9px; margin-right: 6px; border-radius: 2px; }
+.menu {
+  min-width: 170px;
+  max-width: 260px;
+  padding: 6px;
+  background: #fff;
+  border: 1px solid #0000001f;
+  border-radius: 8px;
+  box-shadow: 0 6px 20px #0000004d;
+  pointer-events: auto;
+}
+.menu .title { padding: 2px 6px 6px; border-bottom: 1px solid #00000014; margin-bottom: 4px; }
+.menu .labels { margin: 0; }
+.menu .drop { color: #cf222e; border-top: 1px solid #00000014; border-radius: 0 0 5px 5px;
+  margin-top: 4px; padding-top: 6px; }
+`;
+
+/** For CVAT's own canvas, outside the shadow tree. */
+export const CANVAS_STYLE = `
+.c3det-armed, .c3det-armed * { cursor: crosshair !important; }
+`;

@@ -1,0 +1,69 @@
+"""Write the pictures of the browser tests and what is in them: ``python pictures.py FOLDER``.
+
+Three pictures of the composite test set, ``0.png``, ``1.png`` and the large ``2.png``; the first
+has several objects of at least two digits. ``truth.json`` holds for each picture its size and its
+objects, ``{"label": name, "box": [x1, y1, x2, y2]}`` in pixels. Run from the repository's root,
+with its environment.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from training import composite
+from training.index import Annotated
+
+SMALL = 448
+LARGE = 1344
+
+
+def main(folder: Path) -> None:
+    """Write the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    small = sorted(composite.test_pictures(count=11, size=SMALL), key=variety, reverse=True)
+    truth = []
+    for number, picture in enumerate(small[:2]):
+        Image.fromarray(picture.image).save(folder / f"{number}.png")
+        truth.append(described(picture.image.shape, [(picture, 0, 0)]))
+    tiles = small[2:]
+    per_row = LARGE // SMALL
+    image = np.zeros((LARGE, LARGE, 3), np.uint8)
+    placed = []
+    for number, tile in enumerate(tiles):
+        x, y = (number % per_row) * SMALL, (number // per_row) * SMALL
+        image[y : y + SMALL, x : x + SMALL] = tile.image
+        placed.append((tile, x, y))
+    Image.fromarray(image).save(folder / "2.png")
+    truth.append(described(image.shape, placed))
+    (folder / "truth.json").write_text(json.dumps(truth), encoding="utf-8")
+
+
+def variety(picture: Annotated) -> int:
+    """Return how many objects the second most frequent digit of a picture has."""
+    return int(np.sort(np.bincount(picture.labels, minlength=11)[1:])[-2])
+
+
+def described(
+    shape: tuple[int, ...], parts: Sequence[tuple[Annotated, int, int]]
+) -> dict[str, Any]:
+    """Return the entry of a picture that consists of parts at places."""
+    objects = [
+        {
+            "label": composite.CLASSES[label],
+            "box": [float(value) for value in box + np.array([x, y, x, y])],
+        }
+        for part, x, y in parts
+        for box, label in zip(part.boxes, part.labels, strict=True)
+    ]
+    return {"width": shape[1], "height": shape[0], "objects": objects}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

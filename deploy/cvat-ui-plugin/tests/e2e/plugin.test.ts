@@ -1,0 +1,542 @@
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { Annotator, type Call, type Options, type Point } from "./annotator";
+import { CLASSES, PROFILES, type Profile, World, whatIsMissing } from "./world";
+
+const missing = whatIsMissing();
+if (missing !== null) process.stderr.write(`The browser tests do not run: ${missing}\n`);
+
+let world: World;
+let annotator: Annotator;
+// The two digits that are clicked.
+let one: string;
+let two: string;
+
+async function open(options: Partial<Options> = {}, profile: Profile = "2.15") {
+  const pictures = options.pictures ?? [
+    join(world.pictures, "0.png"),
+    join(world.pictures, "1.png"),
+  ];
+  annotator = await Annotator.open(world.browser, world.url(profile), {
+    labels: ["tree", one, two, "car"],
+    ...options,
+    pictures,
+  });
+  return annotator;
+}
+
+/** An order of boxes by the place of their first corner. */
+function byPlace([ax = 0, ay = 0]: readonly number[], [bx = 0, by = 0]: readonly number[]): number {
+  return Math.round(ax) - Math.round(bx) || ay - by;
+}
+
+function indexOf(label: string): number {
+  return (CLASSES as readonly string[]).indexOf(label);
+}
+
+/** What the words for a box of a label look like. */
+function says(label: string, rest = " "): RegExp {
+  return new RegExp(`^${label}${rest}`);
+}
+
+function centre(label: string, index = 0, frame = 0): Point {
+  return world.centres(label, frame)[index] as Point;
+}
+
+async function lastCall(a: Annotator): Promise<Call> {
+  return (await a.calls()).at(-1) as Call;
+}
+
+/** Red, green and blue of the pixels below a point of the screen. */
+async function pixels(a: Annotator, x: number, y: number, count: number): Promise<number[][]> {
+  const clip = { x: Math.round(x), y: Math.round(y), width: 1, height: count };
+  const png = await a.page.screenshot({ clip });
+  const data = await a.page.evaluate(async (base64) => {
+    const image = new Image();
+    image.src = `data:image/png;base64,${base64}`;
+    await image.decode();
+    const canvas = document.createElement("canvas");
+    Object.assign(canvas, { width: image.width, height: image.height });
+    const context = canvas.getContext("2d") as CanvasRenderingContext2D;
+    context.drawImage(image, 0, 0);
+    return [...context.getImageData(0, 0, image.width, image.height).data];
+  }, png.toString("base64"));
+  return Array.from({ length: count }, (_, i) => data.slice(4 * i, 4 * i + 3));
+}
+
+describe.skipIf(missing !== null)("the plugin in the browser", () => {
+  beforeAll(async () => {
+    world = await World.start();
+    [one, two] = world.digits as [string, string];
+  });
+
+  afterEach(async () => {
+    const lines = annotator.console;
+    await annotator.close();
+    expect(lines).toEqual([]);
+  });
+
+  afterAll(() => world?.stop());
+
+  test.each(PROFILES)("three classes, accept, undo: %s", async (profile) => {
+    const a = await open({}, profile);
+    expect(await a.panel.locator(".label").allTextContents()).toEqual([
+      "tree1",
+      `${one}2`,
+      `${two}3`,
+    ]);
+    await a.screenshot(`${profile}-opened`);
+    for (const [key, label] of [
+      ["1", "tree"],
+      ["2", one],
+      ["3", two],
+    ] as const) {
+      await a.key(key);
+      await a.click(centre(label));
+      await a.settle();
+    }
+    await a.screenshot(`${profile}-clicked`);
+    const sent = await lastCall(a);
+    expect(sent.neg_points).toEqual([
+      [-1, 1],
+      [0, 1],
+      [indexOf(one), 1],
+      [indexOf(two), 1],
+    ]);
+    sent.pos_points.forEach(([x, y], i) => {
+      const [wantedX, wantedY] = centre(["tree", one, two][i] as string);
+      expect(Math.hypot(x - wantedX, y - wantedY)).toBeLessThan(1);
+    });
+    const shown = (await a.outlines()).length;
+    expect(shown).toBeGreaterThan(20);
+
+    await a.button(`Accept ${shown} boxes`).click();
+    await expect.poll(() => a.says("count")).toBe(String(shown));
+    const objects = await a.objects();
+    expect(new Set(objects.map(({ label }) => label))).toEqual(new Set(["tree", one, two]));
+    expect(
+      objects.every(({ source, shapeType }) => source === "semi-auto" && shapeType === "rectangle"),
+    ).toBe(true);
+    expect(await a.says("undo")).toBe("Created objects");
+    expect(await a.outlines()).toEqual([]);
+    await a.screenshot(`${profile}-accepted`);
+
+    await a.key("Control+z");
+    await expect.poll(() => a.says("count")).toBe("0");
+    expect(await a.outlines()).toHaveLength(shown);
+    expect(await a.panel.locator("output.quiet").textContent()).toBe("3");
+  });
+
+  test("undo, redo, right click, double click, Escape", async () => {
+    const a = await open();
+    await a.key("2");
+    await a.click(centre(one));
+    await a.settle();
+    await a.click(centre(one, 1), "right");
+    await a.settle();
+    expect((await lastCall(a)).neg_points.slice(1)).toEqual([
+      [indexOf(one), 1],
+      [indexOf(one), 0],
+    ]);
+    await a.screenshot("none-here");
+    const calls = (await a.calls()).length;
+
+    await a.key("Control+z");
+    await a.settle();
+    expect(await a.panel.locator("output.quiet").textContent()).toBe("1");
+    await a.key("Control+Shift+z");
+    await a.settle();
+    expect(await a.panel.locator("output.quiet").textContent()).toBe("2");
+    expect((await a.calls()).length).toBe(calls);
+
+    const [x, y] = await a.screen(centre(one, 2));
+    await a.page.mouse.dblclick(x, y);
+    await a.settle();
+    expect(await a.panel.locator("output.quiet").textContent()).toBe("3");
+
+    expect(await a.keysOfCvat()).toBe("");
+    await a.key("Escape");
+    expect(await a.label(one).getAttribute("aria-checked")).toBe("false");
+    await a.key("n");
+    expect(await a.keysOfCvat()).toBe("n");
+    expect(await a.says("tool")).toBe("draw_rectangle");
+    await a.key("1");
+    expect(await a.says("tool")).toBe("cursor");
+    expect(await a.label("tree").getAttribute("aria-checked")).toBe("true");
+    await a.key("n");
+    expect(await a.label("tree").getAttribute("aria-checked")).toBe("false");
+  });
+
+  test("the preview lies on the picture, zoomed, turned and moved", async () => {
+    const a = await open();
+    await a.key("2");
+    const clicked = centre(one);
+    await a.click(clicked);
+    await a.settle();
+    const check = async (name: string) => {
+      const found = await a.outlines();
+      // The boxes in the picture's pixels, from what CVAT was told, are where the browser shows them.
+      const boxes = await a.page.evaluate(() =>
+        [...document.querySelectorAll('[data-c3det="preview"] g:first-of-type path')]
+          .map((path) => path.getAttribute("d") ?? "")
+          .join(""),
+      );
+      const corners = [...boxes.matchAll(/M(-?[\d.]+) (-?[\d.]+)/g)].map(
+        ([, x, y]) => [Number(x), Number(y)] as const,
+      );
+      expect(found.length).toBeGreaterThan(0);
+      for (const [first] of found.slice(0, 10)) {
+        const screens = await Promise.all(corners.slice(0, 60).map((corner) => a.screen(corner)));
+        const nearest = Math.min(
+          ...screens.map(([x, y]) => Math.hypot(x - (first?.[0] ?? 0), y - (first?.[1] ?? 0))),
+        );
+        expect(nearest).toBeLessThan(0.5);
+      }
+      await a.screenshot(`aligned-${name}`);
+    };
+    await check("fitted");
+    await a.zoom(clicked, 7);
+    await check("zoomed");
+    await a.key("Control+r");
+    await a.zoom(clicked, 5);
+    await check("turned");
+    const calls = (await a.calls()).length;
+    const before = await a.screen(clicked);
+    await a.drag(clicked, [60, -40]);
+    const after = await a.screen(clicked);
+    expect(after[0] - before[0]).toBeCloseTo(60, 0);
+    expect(after[1] - before[1]).toBeCloseTo(-40, 0);
+    await check("moved");
+    expect((await a.calls()).length).toBe(calls);
+    // A click on the turned and zoomed picture is where it is seen.
+    await a.click([clicked[0] + 3, clicked[1] - 2]);
+    await a.settle();
+    const [x, y] = (await lastCall(a)).pos_points.at(-1) as Point;
+    expect(Math.hypot(x - clicked[0] - 3, y - clicked[1] + 2)).toBeLessThan(0.3);
+  });
+
+  test("the pixels of a box's line are where its edge is", async () => {
+    const a = await open();
+    const clicked = centre(one);
+    await a.key("2");
+    await a.click(clicked);
+    await a.settle();
+    await a.key("Escape");
+    await a.zoom(clicked, 9);
+    const [x, y] = await a.screen(clicked);
+    const around = (await a.outlines()).filter(([p, , q]) => {
+      return p && q && p[0] < x && x < q[0] && p[1] < y && y < q[1];
+    });
+    const [[left, top], [right]] = around.at(-1) as [Point, Point];
+    const swatch = a.label(one).locator(".swatch");
+    const color = await swatch.evaluate((element) => getComputedStyle(element).backgroundColor);
+    const wanted = color.match(/\d+/g)?.map(Number) as number[];
+    const column = await pixels(a, left + (right - left) * 0.2, top - 8, 16);
+    const distances = column.map((pixel) =>
+      Math.hypot(...pixel.map((value, i) => value - (wanted[i] as number))),
+    );
+    const line = distances.flatMap((distance, i) => (distance < 40 ? [i] : []));
+    // The line is 2 or 3.5 pixels wide, and its middle is the edge.
+    expect(line.length).toBeGreaterThanOrEqual(1);
+    expect(line.length).toBeLessThanOrEqual(4);
+    const middle = line.reduce((sum, i) => sum + i + 0.5, 0) / line.length;
+    expect(Math.abs(middle - 8)).toBeLessThanOrEqual(1);
+  });
+
+  test("hover, drop, another class, threshold without a request", async () => {
+    const a = await open();
+    await a.key("2");
+    await a.click(centre(one));
+    await a.settle();
+    await a.key("Escape");
+    await a.hover(centre(one));
+    const tip = a.page.locator("#c3det-plugin .tip");
+    expect(await tip.textContent()).toMatch(says(one, " \\d\\.\\d\\d · yours$"));
+    await a.screenshot("hover");
+    const calls = (await a.calls()).length;
+    const shown = (await a.outlines()).length;
+
+    await a.click(centre(one));
+    await a.page.locator("#c3det-plugin .menu").waitFor();
+    await a.screenshot("menu");
+    await a.key("3");
+    await a.hover([2, 2]);
+    await a.hover(centre(one));
+    expect(await tip.textContent()).toMatch(says(two));
+
+    await a.click(centre(one), "right");
+    expect((await a.outlines()).length).toBe(shown - 1);
+    await a.button("Undo").click();
+    await a.button("Undo").click();
+    await a.hover([2, 2]);
+    await a.hover(centre(one));
+    expect(await tip.textContent()).toMatch(says(one));
+
+    const slider = a.panel.getByRole("slider");
+    await slider.focus();
+    await slider.press("Home");
+    const all = (await a.outlines()).length;
+    await slider.press("End");
+    const few = (await a.outlines()).length;
+    expect(all).toBeGreaterThan(shown);
+    expect(few).toBeLessThan(shown);
+    expect(few).toBeGreaterThan(0);
+    expect((await a.calls()).length).toBe(calls);
+  });
+
+  test("objects under an armed click stay as they are; accepted ones are skipped", async () => {
+    const box = world.truth[0]?.objects.find(({ label }) => label === one)
+      ?.box as readonly number[];
+    const a = await open({ shapes: [{ type: "rectangle", label: one, points: box }] });
+    await a.hover(centre(one));
+    await a.key("2");
+    await a.drag(centre(one), [30, 0]);
+    await a.click(centre(one));
+    await a.settle();
+    expect((await a.objects())[0]?.points).toEqual(box);
+    expect(await a.panel.locator(".note").textContent()).toMatch(/has its rectangle already/);
+    const shown = (await a.outlines()).length;
+    await a.screenshot("present");
+    await a.key("Enter");
+    await expect.poll(() => a.says("count")).toBe(String(shown));
+    await a.key("Escape");
+    await a.hover(centre(one));
+    await a.drag(centre(one), [30, 0]);
+    expect((await a.objects())[0]?.points).not.toEqual(box);
+  });
+
+  test("clicks stay with their frame; an answer for another frame is dropped", async () => {
+    const a = await open();
+    await a.key("2");
+    await a.click(centre(one));
+    await a.settle();
+    const shown = (await a.outlines()).length;
+    await a.fault({ delay_s: 1.5 });
+    await a.click(centre(one, 1));
+    await a.status.getByText("Asking the model").waitFor();
+    await a.key("f");
+    await expect.poll(() => a.says("frame")).toBe("1");
+    expect(await a.outlines()).toEqual([]);
+    expect(await a.panel.locator("output.quiet").textContent()).toBe("0");
+    await a.page.waitForTimeout(2500);
+    expect(await a.outlines()).toEqual([]);
+    await a.key("1");
+    await a.click(centre("tree", 0, 1));
+    await a.settle();
+    expect((await a.outlines()).length).toBeGreaterThan(0);
+    await a.screenshot("other-frame");
+    await a.key("d");
+    await expect.poll(() => a.says("frame")).toBe("0");
+    await a.settle();
+    expect(await a.panel.locator("output.quiet").textContent()).toBe("2");
+    expect((await a.outlines()).length).toBeGreaterThanOrEqual(shown - 5);
+  });
+
+  test("a slow answer shows its seconds and can be cancelled; the latest clicks win", async () => {
+    const a = await open();
+    await a.key("2");
+    await a.fault({ delay_s: 3 });
+    await a.click(centre(one));
+    await a.status.getByText(/Asking the model … [12] s/).waitFor();
+    await a.screenshot("slow");
+    await a.button("Cancel").click();
+    await a.status.getByText("Cancelled.").waitFor();
+    expect(await a.panel.locator("output.quiet").textContent()).toBe("1");
+    await a.button("Ask again").click();
+    await a.settle();
+    expect((await a.outlines()).length).toBeGreaterThan(0);
+
+    await expect.poll(async () => (await a.calls()).length).toBe(2);
+    await a.fault({ delay_s: 1 });
+    for (const index of [1, 2, 3]) await a.click(centre(one, index));
+    await a.settle();
+    const counts = (await a.calls()).slice(2).map(({ pos_points }) => pos_points.length);
+    expect(counts).toEqual([2, 4]);
+  });
+
+  test("errors show their sentence and lose no click", async () => {
+    const a = await open();
+    await a.key("2");
+    await a.fault({ status: 500 });
+    await a.click(centre(one));
+    await a.status.getByText(/^The function failed/).waitFor();
+    await a.screenshot("failed");
+    expect(await a.panel.locator("output.quiet").textContent()).toBe("1");
+    await a.fault({ cut: true });
+    await a.button("Ask again").click();
+    await a.status.getByText(/failed|reached/).waitFor();
+    await a.button("Ask again").click();
+    await a.settle();
+    expect((await a.outlines()).length).toBeGreaterThan(0);
+    // The function's own sentence: it takes a thousand clicks.
+    const points = Array.from({ length: 1001 }, (_, i) => [
+      5 + (i % 100) * 4,
+      5 + Math.floor(i / 100),
+    ]);
+    await a.close();
+    const b = await open({ shapes: [{ type: "points", label: one, points: points.flat() }] });
+    await b.button("Take 1001 points as clicks").click();
+    await b.status
+      .getByText("pos_points holds 1001 points, at most 1000 fit", { exact: false })
+      .waitFor({ timeout: 20_000 });
+    expect(await b.panel.locator("output.quiet").textContent()).toBe("1001");
+    a.console.splice(0);
+    b.console.splice(0);
+  });
+
+  test("clicks taken from points; a thousand boxes stay fluid", async () => {
+    const objects = (world.truth[2]?.objects ?? []).slice(0, 1000);
+    const names = [...new Set(objects.map(({ label }) => label))];
+    const shapes = names.map((label) => ({
+      type: "points",
+      label,
+      points: objects
+        .filter((object) => object.label === label)
+        .flatMap(({ box: [x1, y1, x2, y2] }) => [(x1 + x2) / 2, (y1 + y2) / 2]),
+    }));
+    const a = await open({ labels: names, pictures: [join(world.pictures, "2.png")], shapes });
+    const frames = async (name: string, act: () => Promise<void>) => {
+      await a.page.evaluate(() => {
+        const times: number[] = [];
+        Object.assign(window, { frameTimes: times, counting: true });
+        let last = performance.now();
+        const tick = (now: number) => {
+          times.push(now - last);
+          last = now;
+          // biome-ignore lint/suspicious/noExplicitAny: the test's own handle
+          if ((window as any).counting) requestAnimationFrame(tick);
+        };
+        requestAnimationFrame(tick);
+      });
+      await act();
+      const times: number[] = await a.page.evaluate(() => {
+        Object.assign(window, { counting: false });
+        // biome-ignore lint/suspicious/noExplicitAny: as above
+        return (window as any).frameTimes;
+      });
+      const sorted = times.slice(2).sort((p, q) => p - q);
+      const at = (part: number) => sorted[Math.floor(part * (sorted.length - 1))] as number;
+      const measured = { median: at(0.5), p95: at(0.95), frames: sorted.length };
+      process.stderr.write(
+        `${name}: median ${measured.median.toFixed(1)} ms, 95 % ${measured.p95.toFixed(1)} ms, ${measured.frames} frames\n`,
+      );
+      return measured;
+    };
+    const act = async () => {
+      const middle: Point = [672, 672];
+      const [x, y] = await a.screen(middle);
+      await a.page.mouse.move(x, y);
+      for (let i = 0; i < 6; i += 1) {
+        await a.page.mouse.wheel(0, -100);
+        await a.page.waitForTimeout(40);
+      }
+      await a.page.mouse.down();
+      for (let i = 0; i < 40; i += 1) await a.page.mouse.move(x + 3 * i, y + 2 * i);
+      await a.page.mouse.up();
+      for (let i = 0; i < 40; i += 1) await a.page.mouse.move(x + 5 * i, y + 3 * i);
+      for (let i = 0; i < 6; i += 1) {
+        await a.page.mouse.wheel(0, 100);
+        await a.page.waitForTimeout(40);
+      }
+    };
+    const empty = await frames("without boxes", act);
+    await a.button("Take 1000 points as clicks").click();
+    await a.page.waitForTimeout(200);
+    await a.panel.locator(".spinner").waitFor({ state: "hidden", timeout: 110_000 });
+    const slider = a.panel.getByRole("slider");
+    await slider.focus();
+    await slider.press("Home");
+    expect((await a.outlines()).length).toBeGreaterThanOrEqual(1000);
+    await a.screenshot("thousand");
+    const full = await frames("with 1000 boxes", act);
+    expect(full.median).toBeLessThan(empty.median + 25);
+    await a.screenshot("thousand-after");
+  });
+
+  test("labels that the model does not know can be mapped, and it is remembered", async () => {
+    const a = await open({ labels: ["Tree", "five", "car"] });
+    expect(await a.panel.locator(".label .name").allTextContents()).toEqual(["Tree"]);
+    await a.button("2 other labels…").click();
+    await a.panel.getByRole("combobox", { name: "Class of five" }).selectOption(one);
+    await a.screenshot("mapping");
+    await a.button("done").click();
+    expect(await a.panel.locator(".label .name").allTextContents()).toEqual(["Tree", "five"]);
+    await a.key("2");
+    await a.click(centre(one));
+    await a.settle();
+    expect((await lastCall(a)).neg_points).toEqual([
+      [-1, 1],
+      [indexOf(one), 1],
+    ]);
+    await a.page.reload();
+    await a.page.locator("body[data-ready]").waitFor();
+    expect(await a.panel.locator(".label .name").allTextContents()).toEqual(["Tree", "five"]);
+  });
+
+  test.each([
+    ["core.server.request", "core.server.request"],
+    ["core.plugins", "core.plugins.register"],
+    ["core.classes.ObjectState", "core.classes.ObjectState"],
+  ])("a CVAT without %s: off, with one line", async (path, named) => {
+    const a = await open({ missing: [path] });
+    expect(await a.page.locator("#c3det-plugin").count()).toBe(0);
+    expect(a.console.splice(0)).toEqual([`C3Det plugin is off: this CVAT has no ${named}`]);
+    await a.key("f");
+    await expect.poll(() => a.says("frame")).toBe("1");
+  });
+
+  test("rotated boxes are accepted as they are shown", async () => {
+    const a = await open();
+    // The function's own answer, its boxes turned on the way.
+    await a.page.route("**/api/lambda/functions/*", async (route) => {
+      const response = await route.fetch();
+      const answer = await response.json();
+      for (const box of answer.boxes) box.rotation = 30;
+      await route.fulfill({ response, json: answer });
+    });
+    await a.key("2");
+    await a.click(centre(one));
+    await a.settle();
+    await a.screenshot("rotated");
+    const shown = (await a.outlines()).map((corners) => corners.flat()).sort(byPlace);
+    await a.key("Enter");
+    await expect.poll(() => a.says("count")).toBe(String(shown.length));
+    expect((await a.objects()).every(({ rotation }) => rotation === 30)).toBe(true);
+    const made = (await a.shapes()).map((corners) => corners.flat()).sort(byPlace);
+    made.forEach((corners, i) => {
+      corners.forEach((value, k) => {
+        expect(Math.abs(value - (shown[i]?.[k] as number))).toBeLessThan(0.1);
+      });
+    });
+  });
+
+  test("an open model takes all labels, and CVAT's own list has only the others", async () => {
+    const a = await open({
+      labels: [...CLASSES],
+      functions: (functions) => [
+        ...functions.map((each) => ({ ...each, labels_v2: [] })),
+        { ...functions[0], id: "sam", name: "Segment Anything" },
+      ],
+    });
+    expect(await a.says("interactors")).toBe("Segment Anything");
+    expect(await a.panel.locator(".label .name").allTextContents()).toHaveLength(11);
+    await a.label(two).click();
+    await a.click(centre(two));
+    await a.settle();
+    expect((await lastCall(a)).neg_points).toEqual([
+      [-1, 1],
+      [indexOf(two), 1],
+    ]);
+    expect((await a.outlines()).length).toBeGreaterThan(0);
+  });
+
+  test("leaving the job takes the panel and the preview away", async () => {
+    const a = await open();
+    await a.key("2");
+    await a.click(centre(one));
+    await a.settle();
+    await a.page.locator("#leave").click();
+    expect(await a.panel.isVisible()).toBe(false);
+    expect(await a.page.locator('[data-c3det="preview"]').count()).toBe(0);
+  });
+});

@@ -1,0 +1,160 @@
+// The same plugin in the page that CVAT's own source was built to:
+//
+//   ./build.sh --bundle CVAT VERSION && CVAT_UI_DIST=CVAT/cvat-ui/dist npm run e2e:cvat
+
+import type { Server } from "node:http";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { Annotator, type Point, REAL_PAGE } from "./annotator";
+import { serveRealPage } from "./real_page";
+import { CLASSES, REAL_DIST, World, whatIsMissing } from "./world";
+
+const missing = REAL_DIST ? whatIsMissing() : "CVAT_UI_DIST names no built page of CVAT";
+if (missing !== null) throw new Error(`CVAT's own page cannot be driven: ${missing}`);
+
+describe("in CVAT's own page", () => {
+  let world: World;
+  // The two digits that are clicked.
+  let one: string;
+  let two: string;
+  let page: { server: Server; url: string };
+
+  beforeAll(async () => {
+    world = await World.start();
+    [one, two] = world.digits as [string, string];
+    page = await serveRealPage(REAL_DIST as string, world.emulator("2.15"));
+  });
+
+  afterAll(async () => {
+    page?.server.close();
+    await world?.stop();
+  });
+
+  const centre = (label: string, index = 0) => world.centres(label)[index] as Point;
+
+  const open = async (shapes: readonly object[] = []) => {
+    const pictures = ["0.png", "1.png"].map((name) => join(world.pictures, name));
+    const a = await Annotator.open(world.browser, page.url, {
+      labels: ["tree", one, two, "car"],
+      pictures,
+      shapes,
+      kind: REAL_PAGE,
+    });
+    await a.page.locator(".cvat-spinner").waitFor({ state: "detached" });
+    await a.page.waitForTimeout(500);
+    return a;
+  };
+
+  const indexOf = (label: string) => (CLASSES as readonly string[]).indexOf(label);
+
+  const items = (a: Annotator) =>
+    a.page.locator(".cvat-objects-sidebar-states-header").textContent();
+
+  /** Whether the overlay covers the very rectangle of the screen that the picture does. */
+  const misfit = (a: Annotator) =>
+    a.page.evaluate(() => {
+      const bounds = (selector: string) =>
+        (document.querySelector(selector) as Element).getBoundingClientRect();
+      const [picture, overlay] = [bounds("#cvat_canvas_background"), bounds("[data-c3det]")];
+      return Math.max(
+        ...(["left", "top", "right", "bottom"] as const).map((side) =>
+          Math.abs(picture[side] - overlay[side]),
+        ),
+      );
+    });
+
+  test("clicks, alignment, accept in one undo step, saved with source and rotation", async () => {
+    const a = await open();
+    for (const [key, label] of [
+      ["1", "tree"],
+      ["2", one],
+      ["3", two],
+    ] as const) {
+      await a.key(key);
+      await a.click(centre(label));
+      await a.settle();
+    }
+    await a.screenshot("cvat-clicked");
+    expect((await a.calls()).at(-1)?.neg_points).toEqual([
+      [-1, 1],
+      [0, 1],
+      [indexOf(one), 1],
+      [indexOf(two), 1],
+    ]);
+    expect(await misfit(a)).toBeLessThan(0.1);
+    await a.key("Control+r");
+    await a.page.waitForTimeout(300);
+    expect(await misfit(a)).toBeLessThan(0.1);
+    const target = centre(one, 2);
+    await a.click(target);
+    await a.settle();
+    const [x, y] = (await a.calls()).at(-1)?.pos_points.at(-1) ?? [0, 0];
+    expect(Math.hypot(x - target[0], y - target[1])).toBeLessThan(1);
+    await a.zoom(target, 4);
+    expect(await misfit(a)).toBeLessThan(0.1);
+    const before = await a.screen(target);
+    await a.drag(target, [40, 30]);
+    const after = await a.screen(target);
+    expect([after[0] - before[0], after[1] - before[1]].map(Math.round)).toEqual([40, 30]);
+    expect(await misfit(a)).toBeLessThan(0.1);
+    await a.screenshot("cvat-turned");
+
+    const shown = (await a.outlines()).length;
+    await a.key("Enter");
+    await expect.poll(() => items(a)).toContain(`Items: ${shown}`);
+    await a.screenshot("cvat-accepted");
+    await a.key("Control+z");
+    await expect.poll(() => items(a)).toContain("Items: 0");
+    expect(await a.outlines()).toHaveLength(shown);
+    await a.key("Enter");
+    await expect.poll(() => items(a)).toContain(`Items: ${shown}`);
+    // Still armed: a press on an object moves the picture, not the object.
+    await a.drag(target, [-40, -30]);
+    await a.key("Control+s");
+    await expect
+      .poll(async () => (await a.get(`api/jobs/${a.job}/annotations`)).shapes.length)
+      .toBe(shown);
+    const { shapes } = await a.get(`api/jobs/${a.job}/annotations`);
+    for (const { type, source } of shapes) {
+      expect([type, source]).toEqual(["rectangle", "semi-auto"]);
+    }
+    expect(a.console.filter((line) => line.startsWith("uncaught"))).toEqual([]);
+    await a.close();
+  });
+
+  test("frames, other tools, existing objects", async () => {
+    const box = world.truth[0]?.objects.find(({ label }) => label === one)?.box;
+    const a = await open([{ type: "rectangle", label: one, points: box }]);
+    // Seen first, the object is active, with its handles.
+    await a.hover(centre(one));
+    await a.page.waitForTimeout(300);
+    await a.key("2");
+    await a.click(centre(one));
+    await a.settle();
+    expect(await a.panel.locator(".note").textContent()).toMatch(/has its rectangle already/);
+    await a.screenshot("cvat-present");
+    await a.key("f");
+    await a.page.getByText("1.png").waitFor();
+    await expect.poll(() => a.outlines()).toEqual([]);
+    await a.key("d");
+    await a.page.getByText("0.png").waitFor();
+    await expect.poll(async () => (await a.outlines()).length).toBeGreaterThan(0);
+    expect((await a.calls()).length).toBe(1);
+
+    await a.key("n");
+    await expect.poll(() => a.label(one).getAttribute("aria-checked")).toBe("false");
+    await a.key("1");
+    await expect.poll(() => a.label("tree").getAttribute("aria-checked")).toBe("true");
+    await a.click(centre("tree"));
+    await a.settle();
+    expect((await a.calls()).length).toBe(2);
+    await a.key("Escape");
+    await a.hover(centre("tree"));
+    await a.click(centre("tree"));
+    await a.page.locator("#c3det-plugin .menu").waitFor();
+    await a.screenshot("cvat-menu");
+    await a.key("Delete");
+    expect(a.console.filter((line) => line.startsWith("uncaught"))).toEqual([]);
+    await a.close();
+  });
+});

@@ -1,0 +1,181 @@
+// What the browser tests run in: the real function, the emulator of CVAT's server in front of it,
+// the annotation page, and Chromium.
+
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { accessSync, mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type Browser, chromium } from "playwright-core";
+import { createServer, type ViteDevServer } from "vite";
+import type { Point } from "./annotator";
+
+/** Classes of the shipped weights, in their order. */
+export const CLASSES = ["tree", ..."0123456789"] as const;
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const ROOT = join(HERE, "../../../..");
+const PYTHON = process.env.PYTHON ?? join(ROOT, ".venv/bin/python");
+const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
+
+export const PROFILES = ["2.15", "2026"] as const;
+export type Profile = (typeof PROFILES)[number];
+
+/** What is in a picture. */
+export interface Truth {
+  readonly width: number;
+  readonly height: number;
+  readonly objects: readonly {
+    readonly label: string;
+    readonly box: readonly [number, number, number, number];
+  }[];
+}
+
+/** Why the browser tests cannot run here, or null; an error in continuous integration. */
+export function whatIsMissing(): string | null {
+  for (const [name, path] of [
+    ["the environment of the repository (make setup)", PYTHON],
+    ["Chromium (apt install chromium, or CHROMIUM=path)", CHROMIUM],
+  ] as const) {
+    try {
+      accessSync(path);
+    } catch {
+      const reason = `${name} is not at ${path}`;
+      if (process.env.CI) throw new Error(reason);
+      return reason;
+    }
+  }
+  return null;
+}
+
+/** Where the page lies that CVAT's own source was built to, with the plugin in it. */
+export const REAL_DIST = process.env.CVAT_UI_DIST;
+
+export class World {
+  readonly browser: Browser;
+  readonly pictures: string;
+  readonly truth: readonly Truth[];
+  readonly #processes: readonly ChildProcess[];
+  readonly #pages: ReadonlyMap<Profile, { server: ViteDevServer; url: string }>;
+  readonly #emulators: ReadonlyMap<Profile, string>;
+
+  private constructor(
+    browser: Browser,
+    pictures: string,
+    processes: readonly ChildProcess[],
+    pages: ReadonlyMap<Profile, { server: ViteDevServer; url: string }>,
+    emulators: ReadonlyMap<Profile, string>,
+  ) {
+    this.browser = browser;
+    this.pictures = pictures;
+    this.truth = JSON.parse(readFileSync(join(pictures, "truth.json"), "utf8"));
+    this.#processes = processes;
+    this.#pages = pages;
+    this.#emulators = emulators;
+  }
+
+  static async start(): Promise<World> {
+    const pictures = mkdtempSync(join(tmpdir(), "c3det-e2e-"));
+    execFileSync(PYTHON, [join(HERE, "pictures.py"), pictures], {
+      cwd: ROOT,
+      env: { ...process.env, PYTHONPATH: ROOT },
+    });
+    const runtime = python("serverless.local", ["--port", "0"]);
+    const [, functionUrl] = await line(runtime, /Open (http:\S+)/);
+    const processes = [runtime];
+    const pages = new Map<Profile, { server: ViteDevServer; url: string }>();
+    const emulators = new Map<Profile, string>();
+    for (const profile of PROFILES) {
+      const emulator = python("tests.emulator", [
+        "--profile",
+        profile,
+        "--function",
+        functionUrl as string,
+        "--with-parent",
+      ]);
+      processes.push(emulator);
+      const [, url] = await line(emulator, /"url": "([^"]+)"/);
+      emulators.set(profile, url as string);
+      pages.set(profile, await servePage(url as string));
+    }
+    const browser = await chromium.launch({
+      executablePath: CHROMIUM,
+      args: ["--no-sandbox", "--disable-dev-shm-usage", "--force-device-scale-factor=1"],
+    });
+    return new World(browser, pictures, processes, pages, emulators);
+  }
+
+  /** Address of the annotation page in front of a version's server. */
+  url(profile: Profile): string {
+    return (this.#pages.get(profile) as { url: string }).url;
+  }
+
+  /** Address of the emulator of a version's server. */
+  emulator(profile: Profile): string {
+    return this.#emulators.get(profile) as string;
+  }
+
+  /** The digits of the first picture, the most frequent one first. */
+  get digits(): readonly string[] {
+    const counts = new Map<string, number>();
+    for (const { label } of this.truth[0]?.objects ?? []) {
+      if (label !== "tree") counts.set(label, (counts.get(label) ?? 0) + 1);
+    }
+    return [...counts].sort(([, a], [, b]) => b - a).map(([label]) => label);
+  }
+
+  /** Centres of a picture's objects of a label. */
+  centres(label: string, frame = 0): readonly Point[] {
+    return (this.truth[frame]?.objects ?? [])
+      .filter((object) => object.label === label)
+      .map(({ box: [x1, y1, x2, y2] }) => [(x1 + x2) / 2, (y1 + y2) / 2]);
+  }
+
+  async stop(): Promise<void> {
+    await this.browser.close();
+    for (const { server } of this.#pages.values()) await server.close();
+    for (const child of this.#processes) child.kill();
+  }
+}
+
+function python(module: string, options: readonly string[]): ChildProcess {
+  return spawn(PYTHON, ["-m", module, ...options], {
+    cwd: ROOT,
+    env: { ...process.env, PYTHONUNBUFFERED: "1" },
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+}
+
+/** Wait for a line of a process's output. */
+function line(child: ChildProcess, wanted: RegExp): Promise<RegExpExecArray> {
+  return new Promise((resolve, reject) => {
+    let output = "";
+    child.stdout?.on("data", (data) => {
+      output += data;
+      const found = wanted.exec(output);
+      if (found) resolve(found);
+    });
+    child.on("exit", (status) => reject(new Error(`it ended with ${status}: ${output}`)));
+  });
+}
+
+async function servePage(emulator: string): Promise<{ server: ViteDevServer; url: string }> {
+  const server = await createServer({
+    root: join(HERE, "../.."),
+    configFile: false,
+    logLevel: "error",
+    cacheDir: join(HERE, "../../node_modules/.vite"),
+    resolve: {
+      alias: { "actions/annotation-actions": join(HERE, "../cvat/annotation-actions.ts") },
+    },
+    server: {
+      host: "127.0.0.1",
+      port: 0,
+      hmr: false,
+      watch: null,
+      proxy: { "/api": emulator, "/emulator": emulator },
+    },
+  });
+  await server.listen();
+  return { server, url: server.resolvedUrls?.local[0] as string };
+}

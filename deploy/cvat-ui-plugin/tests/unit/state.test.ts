@@ -1,0 +1,276 @@
+import { describe, expect, test } from "vitest";
+import {
+  type Action,
+  type Click,
+  canRedo,
+  canUndo,
+  entryOf,
+  frameOf,
+  hasToAsk,
+  initialState,
+  isAnswered,
+  overThreshold,
+  type Proposal,
+  proposalsOf,
+  reduce,
+  type State,
+} from "../../src/ts/state";
+
+const click = (x: number, label = 1, positive = true): Click => ({ x, y: 0, label, positive });
+const clicked = (...clicks: Click[]): Action => ({ type: "clicked", clicks });
+const shown = (frame: number): Action => ({ type: "frame shown", frame });
+
+function proposal(x: number, label = 1, score = 0.5, sure = false): Proposal {
+  return { points: [x, 0, x + 10, 10], rotation: 0, label, score, sure };
+}
+
+/** The state after actions; every request that has to be sent is sent. */
+function stateAfter(...actions: readonly Action[]): State {
+  return on(initialState(0.4), ...actions);
+}
+
+function on(state: State, ...actions: readonly Action[]): State {
+  return actions.reduce((before, action) => {
+    const next = reduce(before, action);
+    return hasToAsk(next) ? reduce(next, { type: "sent" }) : next;
+  }, state);
+}
+
+/** The request in flight is answered. */
+function answered(state: State, ...proposals: readonly Proposal[]): State {
+  return on(state, { type: "answered", id: state.request?.id ?? -1, proposals });
+}
+
+const clicksOf = (state: State) => entryOf(frameOf(state)).clicks;
+
+describe("clicks", () => {
+  test("are kept for each frame", () => {
+    const state = stateAfter(
+      shown(3),
+      clicked(click(1)),
+      shown(4),
+      clicked(click(2), click(3)),
+      shown(3),
+    );
+    expect(clicksOf(state)).toEqual([click(1)]);
+    expect(clicksOf(on(state, shown(4)))).toEqual([click(2), click(3)]);
+    expect(clicksOf(on(state, { type: "job opened" }, shown(4)))).toEqual([]);
+  });
+
+  test("undo and redo; a new click forgets what was undone", () => {
+    let state = stateAfter(shown(0), clicked(click(1)), clicked(click(2)), { type: "undone" });
+    expect(clicksOf(state)).toEqual([click(1)]);
+    expect(clicksOf(on(state, { type: "redone" }))).toEqual([click(1), click(2)]);
+    state = on(state, clicked(click(3)));
+    expect(canRedo(frameOf(state))).toBe(false);
+    expect(clicksOf(state)).toEqual([click(1), click(3)]);
+    state = on(state, { type: "undone" }, { type: "undone" }, { type: "undone" });
+    expect(clicksOf(state)).toEqual([]);
+    expect(canUndo(frameOf(state))).toBe(false);
+  });
+
+  test("taken together, they are one step; clearing is one too", () => {
+    const state = stateAfter(shown(0), clicked(click(1), click(2)), { type: "cleared" });
+    expect(clicksOf(state)).toEqual([]);
+    expect(clicksOf(on(state, { type: "undone" }))).toEqual([click(1), click(2)]);
+    expect(clicksOf(on(state, { type: "undone" }, { type: "undone" }))).toEqual([]);
+  });
+
+  test("no clicks are no step", () => {
+    expect(canUndo(frameOf(stateAfter(shown(0), clicked())))).toBe(false);
+  });
+});
+
+describe("requests", () => {
+  test("none without clicks, unless it was asked for", () => {
+    const state = stateAfter(shown(0));
+    expect(state.request).toBeNull();
+    expect(on(state, { type: "asked" }).request).toMatchObject({ frame: 0, clicks: [] });
+  });
+
+  test("one in flight; the latest clicks are sent next", () => {
+    let state = stateAfter(shown(0), clicked(click(1)), clicked(click(2)), clicked(click(3)));
+    expect(state.requests).toBe(1);
+    expect(state.request?.clicks).toEqual([click(1)]);
+    state = answered(state, proposal(0));
+    expect(state.requests).toBe(2);
+    expect(state.request?.clicks).toEqual([click(1), click(2), click(3)]);
+    // The earlier answer is shown meanwhile.
+    expect(proposalsOf(frameOf(state))).toEqual([proposal(0)]);
+    expect(answered(state, proposal(5)).request).toBeNull();
+  });
+
+  test("an answer for another frame is dropped", () => {
+    const asked = stateAfter(shown(0), clicked(click(1)));
+    const state = answered({ ...on(asked, shown(1)), request: null }, proposal(0));
+    const late = reduce(on(asked, shown(1)), {
+      type: "answered",
+      id: asked.request?.id as number,
+      proposals: [proposal(0)],
+    });
+    for (const other of [state, late]) expect(proposalsOf(frameOf(other))).toEqual([]);
+    // Back on the frame it is asked again.
+    const back = on(late, shown(0));
+    expect(back.request?.clicks).toEqual([click(1)]);
+  });
+
+  test("an answer to clicks that were undone is not shown, but known after redo", () => {
+    let state = stateAfter(shown(0), clicked(click(1)));
+    state = on(answered(state, proposal(0)), clicked(click(2)), { type: "undone" });
+    state = answered(state, proposal(50));
+    expect(proposalsOf(frameOf(state))).toEqual([proposal(0)]);
+    state = on(state, { type: "redone" });
+    expect(state.request).toBeNull();
+    expect(proposalsOf(frameOf(state))).toEqual([proposal(50)]);
+  });
+
+  test("undo and redo of answered clicks need no request", () => {
+    let state = answered(stateAfter(shown(0), clicked(click(1))), proposal(0));
+    state = answered(on(state, clicked(click(2))), proposal(20));
+    const { requests } = state;
+    state = on(state, { type: "undone" });
+    expect(proposalsOf(frameOf(state))).toEqual([proposal(0)]);
+    state = on(state, { type: "undone" });
+    expect(proposalsOf(frameOf(state))).toEqual([]);
+    state = on(state, { type: "redone" }, { type: "redone" });
+    expect(proposalsOf(frameOf(state))).toEqual([proposal(20)]);
+    expect(state.requests).toBe(requests);
+  });
+
+  test("a failure keeps the clicks and waits to be asked again", () => {
+    let state = stateAfter(shown(0), clicked(click(1)));
+    state = on(state, { type: "failed", id: state.request?.id as number, message: "No." });
+    expect(state.request).toBeNull();
+    expect(clicksOf(state)).toEqual([click(1)]);
+    expect(frameOf(state).trouble).toMatchObject({ kind: "failed", message: "No." });
+    expect(on(state, { type: "asked" }).request?.clicks).toEqual([click(1)]);
+    expect(on(state, clicked(click(2))).request?.clicks).toEqual([click(1), click(2)]);
+  });
+
+  test("clicks made during a request that fails are sent; those before a cancel are not", () => {
+    const state = stateAfter(shown(0), clicked(click(1)), clicked(click(2)));
+    const failed = on(state, { type: "failed", id: state.request?.id as number, message: "No." });
+    expect(failed.request?.clicks).toEqual([click(1), click(2)]);
+    const cancelled = on(state, { type: "cancelled" });
+    expect(cancelled.request).toBeNull();
+    expect(clicksOf(cancelled)).toEqual([click(1), click(2)]);
+    const late = answered({ ...cancelled, request: null }, proposal(0));
+    expect(isAnswered(frameOf(late))).toBe(false);
+  });
+
+  test("other classes make the answers void", () => {
+    const state = answered(stateAfter(shown(0), clicked(click(1))), proposal(0));
+    const changed = reduce(state, { type: "classes changed" });
+    expect(proposalsOf(frameOf(changed))).toEqual([]);
+    expect(hasToAsk(changed)).toBe(true);
+    expect(clicksOf(changed)).toEqual([click(1)]);
+  });
+});
+
+describe("proposals", () => {
+  const base = answered(
+    stateAfter(shown(0), clicked(click(500))),
+    proposal(0, 1, 0.9),
+    proposal(20, 1, 0.3),
+    proposal(40, 2, 0.1, true),
+  );
+  const all = proposalsOf(frameOf(base));
+  const edited = (edit: Proposal, label: number | null): Action => ({
+    type: "edited",
+    edit: { proposal: edit, label },
+  });
+
+  test("the threshold lets sure ones through", () => {
+    expect(overThreshold(all, 0.4).map(({ points }) => points[0])).toEqual([0, 40]);
+    expect(overThreshold(all, 0)).toHaveLength(3);
+  });
+
+  test("dropped, and back by undo", () => {
+    const state = on(base, edited(proposal(0), null));
+    expect(proposalsOf(frameOf(state)).map(({ points }) => points[0])).toEqual([20, 40]);
+    expect(state.request).toBeNull();
+    expect(proposalsOf(frameOf(on(state, { type: "undone" })))).toEqual(all);
+  });
+
+  test("another label, then another again, then dropped", () => {
+    let state = on(base, edited(proposal(20), 7));
+    const [, changed] = proposalsOf(frameOf(state));
+    expect(changed).toMatchObject({ label: 7, sure: true, points: [20, 0, 30, 10] });
+    state = on(state, edited(changed as Proposal, 8));
+    expect(proposalsOf(frameOf(state))[1]?.label).toBe(8);
+    state = on(state, edited(proposalsOf(frameOf(state))[1] as Proposal, null));
+    expect(proposalsOf(frameOf(state))).toHaveLength(2);
+  });
+
+  test("edits hold for the boxes of a later answer, the one that overlaps most", () => {
+    let state = on(base, edited(proposal(0), null), edited(proposal(20), 7), clicked(click(600)));
+    // Moved by one pixel; beside it another box of the label, of less overlap.
+    state = answered(state, proposal(3), proposal(1), proposal(21));
+    expect(proposalsOf(frameOf(state)).map(({ points, label }) => [points[0], label])).toEqual([
+      [3, 1],
+      [20, 7],
+    ]);
+  });
+
+  test("a changed box stays when a later answer lacks it, and is not doubled when it has it", () => {
+    const state = on(base, edited(proposal(20), 7), clicked(click(600)));
+    expect(proposalsOf(frameOf(answered(state)))).toMatchObject([{ label: 7 }]);
+    expect(proposalsOf(frameOf(answered(state, proposal(21, 7))))).toHaveLength(1);
+  });
+
+  test("a later click in a box speaks for itself", () => {
+    const state = on(base, edited(proposal(0), null), clicked({ ...click(5), y: 5 }));
+    expect(entryOf(frameOf(state)).edits).toEqual([]);
+  });
+});
+
+describe("accepting", () => {
+  const before = answered(stateAfter(shown(0), clicked(click(1))), proposal(0));
+  const accepted = on(before, { type: "accepted", ids: [4, 5] });
+
+  test("leaves a clean frame", () => {
+    expect(clicksOf(accepted)).toEqual([]);
+    expect(proposalsOf(frameOf(accepted))).toEqual([]);
+    expect(canUndo(frameOf(accepted))).toBe(false);
+    expect(accepted.request).toBeNull();
+  });
+
+  test("undone, everything is as it was", () => {
+    const state = on(accepted, { type: "acceptance undone" });
+    expect(frameOf(state)).toBe(frameOf(before));
+    expect(state.request).toBeNull();
+  });
+
+  test("undone after new clicks, these stay", () => {
+    const state = on(accepted, clicked(click(9)), { type: "acceptance undone" });
+    expect(clicksOf(state)).toEqual([click(9)]);
+    expect(frameOf(state).accepted).toBeNull();
+  });
+});
+
+test("the states before are not changed", () => {
+  const frozen = (value: unknown): void => {
+    if (typeof value !== "object" || value === null || Object.isFrozen(value)) return;
+    if (value instanceof Map) value.set = () => expect.fail("a map was changed");
+    Object.freeze(value);
+    Object.values(value).forEach(frozen);
+  };
+  let state = initialState(0.4);
+  for (const action of [
+    shown(0),
+    clicked(click(1)),
+    { type: "sent" },
+    { type: "answered", id: 1, proposals: [proposal(0)] },
+    { type: "edited", edit: { proposal: proposal(0), label: null } },
+    { type: "undone" },
+    { type: "redone" },
+    { type: "cleared" },
+    { type: "armed", label: 2 },
+    { type: "threshold set", threshold: 0.2 },
+    { type: "accepted", ids: [] },
+  ] as Action[]) {
+    for (const frame of state.frames.values()) frozen(frame);
+    state = reduce(state, action);
+  }
+  expect(state).toMatchObject({ armed: 2, threshold: 0.2, frame: 0 });
+});

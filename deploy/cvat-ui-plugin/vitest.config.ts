@@ -1,0 +1,13 @@
+import { defineConfig } from "vitest/config";
+
+const browser = { testTimeout: 180_000, hookTimeout: 240_000 };
+
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: "unit", include: ["tests/unit/*.test.ts"] } },
+      { test: { name: "e2e", include: ["tests/e2e/plugin.test.ts"], ...browser } },
+      { test: { name: "cvat", include: ["tests/e2e/real_cvat.test.ts"], ...browser } },
+    ],
+  },
+});
