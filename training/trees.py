@@ -6,15 +6,15 @@ makes the crowns small.
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from training.index import Annotated, crop
+from training.readers.voc import read_voc
 from training.sources import fetch
 
 CLASSES = ("tree",)
@@ -24,60 +24,14 @@ VALIDATION_PICTURE = "OSBS_029"
 SCALES = (1 / 2, 1 / 3)
 
 
-def read_voc(path: Path, labels: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Read the boxes of a Pascal VOC file.
-
-    VOC counts pixels from 1 and includes the last one: ``xmin`` 1, ``xmax`` 3 are the first three
-    columns, ``[0, 3)`` in the coordinates used here.
-
-    Args:
-        path: The XML file.
-        labels: Label by name of class.
-
-    Returns:
-        Boxes float32 (N, 4), xyxy in continuous coordinates, and labels int64 (N,).
-
-    Raises:
-        ValueError: The file is not XML, lacks a field, or has an unknown class, a coordinate that
-            is no finite number or a box that ends before it begins. The message names the file
-            and the object.
-    """
-    try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{path} is not well-formed XML: {error}") from error
-    boxes, found = [], []
-    for number, element in enumerate(root.iter("object"), start=1):
-        where = f"{path}, object {number}"
-        name = element.findtext("name")
-        if name not in labels:
-            raise ValueError(f"{where}: class {name!r} is none of {', '.join(labels)}")
-        box = []
-        for field in ("xmin", "ymin", "xmax", "ymax"):
-            text = element.findtext(f"bndbox/{field}")
-            try:
-                value = float(text) if text is not None else float("nan")
-            except ValueError:
-                value = float("nan")
-            if not np.isfinite(value):
-                raise ValueError(f"{where}: bndbox/{field} is {text!r}, not a number")
-            box.append(value)
-        xmin, ymin, xmax, ymax = box
-        if xmax < xmin or ymax < ymin:
-            raise ValueError(f"{where}: the box {box} ends before it begins")
-        boxes.append([xmin - 1, ymin - 1, xmax, ymax])
-        found.append(labels[name])
-    return np.array(boxes, np.float32).reshape(-1, 4), np.array(found, np.int64)
-
-
 def load(name: str) -> Annotated:
     """Load the train, test or validation picture in full resolution, with every crown."""
     folder = fetch("deepforest") / "deepforest" / "data"
-    boxes, labels = read_voc(folder / f"{name}.xml", {"Tree": 0})
-    suffix = "tif" if name == VALIDATION_PICTURE else "png"
-    with Image.open(folder / f"{name}.{suffix}") as file:
-        image = np.asarray(file.convert("RGB"))
-    return Annotated(name, image, boxes, labels)
+    reading = read_voc(folder / f"{name}.xml", folder, ["Tree"])
+    if reading.defects:
+        raise ValueError(str(reading.defects[0]))
+    (record,) = reading.index.records
+    return replace(record.load(), name=name)
 
 
 def reduce(annotated: Annotated, scale: float) -> Annotated:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from training import trees
 from training.index import Annotated, clip_boxes, crop, to_coco, turn
-
-VOC = """<annotation>
-  <object><name>Tree</name>
-    <bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>8</ymax></bndbox></object>
-</annotation>"""
 
 
 def picture(width: int, height: int, boxes: list[list[float]]) -> Annotated:
@@ -106,43 +100,6 @@ def test_coco_is_read_by_pycocotools() -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         data.createIndex()
     assert data.getAnnIds(imgIds=[1]) == [1]
-
-
-def test_voc_pixels_count_from_one(tmp_path: Path) -> None:
-    path = tmp_path / "good.xml"
-    path.write_text(VOC)
-    boxes, labels = trees.read_voc(path, {"Tree": 7})
-    assert boxes.tolist() == [[0, 1, 3, 8]]
-    assert labels.tolist() == [7]
-
-
-def test_voc_without_objects(tmp_path: Path) -> None:
-    path = tmp_path / "empty.xml"
-    path.write_text("<annotation/>")
-    boxes, labels = trees.read_voc(path, {"Tree": 0})
-    assert boxes.shape == (0, 4)
-    assert boxes.dtype == np.float32
-    assert labels.shape == (0,)
-    assert labels.dtype == np.int64
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("</annotation>", "", "is not well-formed XML"),
-        ("Tree", "Bush", "object 1: class 'Bush' is none of Tree"),
-        ("<name>Tree</name>", "", "object 1: class None"),
-        ("<xmin>1</xmin>", "", "object 1: bndbox/xmin is None"),
-        ("<ymax>8</ymax>", "<ymax>eight</ymax>", "object 1: bndbox/ymax is 'eight'"),
-        ("<ymax>8</ymax>", "<ymax>nan</ymax>", "object 1: bndbox/ymax is 'nan'"),
-        ("<ymax>8</ymax>", "<ymax>1</ymax>", "object 1: the box .* ends before it begins"),
-    ],
-)
-def test_bad_voc_names_the_file(tmp_path: Path, old: str, new: str, message: str) -> None:
-    path = tmp_path / "bad.xml"
-    path.write_text(VOC.replace(old, new))
-    with pytest.raises(ValueError, match=f"bad.xml.*{message}"):
-        trees.read_voc(path, {"Tree": 0})
 
 
 def test_reduce_averages_areas() -> None:
