@@ -8,7 +8,8 @@ one class the maximum is kept (equation 3).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -95,6 +96,31 @@ def click_templates(
     return sampled[0, :, 0].T.to(feature.dtype)
 
 
+def _best_by_label(
+    templates: Tensor, groups: Mapping[int, Sequence[Click]], cells: Tensor
+) -> dict[int, Tensor]:
+    """The largest product of any of a label's templates with each cell (equations 2 and 3).
+
+    Args:
+        templates: ``(n, C)``, of the clicks of the first label, of the second, and so on.
+        groups: The clicks by label.
+        cells: ``(C, cells)``.
+
+    Returns:
+        ``(cells,)`` by label.
+    """
+    best: dict[int, Tensor] = {}
+    labels = [label for label, group in groups.items() for _ in group]
+    for start in range(0, len(labels), _CLICKS_AT_ONCE):
+        some = labels[start : start + _CLICKS_AT_ONCE]
+        products = templates[start : start + _CLICKS_AT_ONCE] @ cells
+        counts = Counter(some)
+        for label, part in zip(counts, products.split(list(counts.values())), strict=True):
+            largest = part.amax(0)
+            best[label] = torch.maximum(best[label], largest) if label in best else largest
+    return best
+
+
 def class_correlations(
     features: Sequence[Tensor],
     clicks: Sequence[Sequence[Click]],
@@ -153,27 +179,27 @@ def class_correlations(
             covered = (height * stride, width * stride)
         if scale == "cosine":
             level = F.normalize(level, dim=1)
-        collated = level.new_zeros(batch, num_classes, height, width)
-        for index, of_picture in enumerate(clicks):
-            for label, group in positive_by_label(of_picture).items():
-                xy = click_xy(group, level.device)
+        nowhere = level.new_zeros(height * width)
+        # Taken apart and put together once: in training, each index into a batch and each part
+        # written into a map would cost a gradient of the size of the whole.
+        collated = []
+        for picture, of_picture, size in zip(level.unbind(), clicks, sizes, strict=True):
+            best = dict.fromkeys(range(num_classes), nowhere)
+            groups = positive_by_label(of_picture)
+            if groups:
                 templates = click_templates(
-                    level[index],
-                    xy,
+                    picture,
+                    click_xy([click for group in groups.values() for click in group], level.device),
                     sampling,
                     covered_size=covered,
-                    image_size=sizes[index],
+                    image_size=size,
                     sigma=sigma,
                 )
                 if scale == "channels":
                     templates = templates / level.shape[1]
                 elif scale == "cosine":
                     templates = F.normalize(templates, dim=1)
-                parts = [
-                    (part @ level[index].flatten(1)).amax(0)
-                    for part in templates.split(_CLICKS_AT_ONCE)
-                ]
-                best = parts[0] if len(parts) == 1 else torch.stack(parts).amax(0)
-                collated[index, label] = best.view(height, width)
-        maps.append(collated)
+                best |= _best_by_label(templates, groups, picture.flatten(1))
+            collated.append(torch.stack(list(best.values())).view(-1, height, width))
+        maps.append(torch.stack(collated))
     return tuple(maps)

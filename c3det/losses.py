@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -72,6 +73,9 @@ def clicked_boxes(
 def enforcing_loss(logits: Tensor, targets: Tensor, *, sigmoid: bool, weight: float) -> Tensor:
     """Cross-entropy averaged over the clicked boxes; 0, with a gradient of 0, if there are none.
 
+    With several processes the average is over the boxes of all of them, once their losses have
+    been averaged, as data-parallel training does.
+
     Args:
         logits: ``(m, K)`` for a sigmoid a class (one-stage), ``(m, K + 1)`` for a softmax with
             background (two-stage).
@@ -79,10 +83,21 @@ def enforcing_loss(logits: Tensor, targets: Tensor, *, sigmoid: bool, weight: fl
         sigmoid: Which of the two.
         weight: Factor.
     """
+    count = mean_over_processes(torch.tensor(float(len(logits)), device=logits.device))
     if len(logits) == 0:
         return logits.sum() * 0.0
     if sigmoid:
         wanted = F.one_hot(targets, logits.shape[1]).to(logits.dtype)
-        loss = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(1)
-        return loss.mean() * weight
-    return F.cross_entropy(logits, targets) * weight
+        total = F.binary_cross_entropy_with_logits(logits, wanted, reduction="sum")
+    else:
+        total = F.cross_entropy(logits, targets, reduction="sum")
+    return total / count * weight
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of a tensor over all processes that train together; itself where there is one."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return value
+    value = value.clone()
+    dist.all_reduce(value)
+    return value / dist.get_world_size()

@@ -26,14 +26,18 @@ from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.utils import images_to_levels, multi_apply
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmdet.utils import register_all_modules
 from mmengine.config import ConfigDict
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from c3det.fusion import ClickBatch, ClickBranch, ClickFusion, Correlation, widen_first_convolution
-from c3det.losses import UserInputEnforcing, clicked_boxes, enforcing_loss
+from c3det.losses import (
+    UserInputEnforcing,
+    clicked_boxes,
+    enforcing_loss,
+    mean_over_processes,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +210,8 @@ class ClickRetinaHead(RetinaHead):
             batch_img_metas,
             batch_gt_instances_ignore=batch_gt_instances_ignore,
         )
+        # Of all processes, so that several train as one with the same pictures would.
+        average = mean_over_processes(torch.tensor(float(average), device=cls_scores[0].device))
         counts = [len(level) for level in anchors[0]]
         per_picture = [torch.cat(levels) for levels in anchors]
         losses_cls, losses_bbox = multi_apply(
@@ -357,7 +363,6 @@ def build_detector(
         normalization: ``mean`` and ``std`` a channel of RGB in 0..255, and ``pad_size_divisor`` in
             pixels, the multiple of which both sides are padded to.
     """
-    register_all_modules(init_default_scope=False)
     config = ConfigDict(copy.deepcopy(dict(architecture)))
     config["data_preprocessor"] = dict(type="DetDataPreprocessor", **normalization)
     with MODELS.switch_scope_and_registry("mmdet"):
