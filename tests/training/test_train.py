@@ -1,143 +1,297 @@
+"""Training: what a killed run becomes, several processes, and what a run does not accept."""
+
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from c3det.clicks import Click
-from c3det.configs import architecture, normalization
-from c3det.fusion import ClickBatch
-from c3det.mmdet_adapter import ClickedFeatures, build_detector
-from c3det.predictor import load
-from training.dataset import StarterDataset, vary_light
-from training.export import export
-from training.index import CLASSES
-from training.train import last_checkpoint, start_from, train
+from c3det.configs import Stages
+from tests.c3det.small import build
+from tests.training import small_runs
+from training.click_sampling import parse_strategy
+from training.dataset import TrainingData, pack, unpack, vary_light
+from training.index import Annotated
+from training.sets import load_set
+from training.starting import checkpoints, last_checkpoint
+from training.train import Settings, argument_parser, main
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
-class Killed(BaseException):
-    """Stands for a signal: nothing in the runner catches it."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_runs.write_folder(tmp_path_factory.mktemp("squares"))
 
 
-def run(out: Path) -> None:
-    train(
-        out,
-        architecture("starter", len(CLASSES), fusion="late"),
-        iterations=3,
-        batch=1,
-        seed=7,
-        learning_rate=1e-4,
-        composite_probability=1.0,
-        checkpoint_every=1,
+@pytest.fixture(scope="module")
+def how(folder: Path) -> Settings:
+    return small_runs.settings(
+        folder, validate_every=2, validation_pictures=2, patience=10, clicks="errors", accumulate=2
     )
 
 
 @pytest.fixture(scope="module")
-def resumed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int]]:
-    """A run that was killed in its third step and started again; what the second start asked."""
-    out = tmp_path_factory.mktemp("run")
-    asked: list[int] = []
-    item = StarterDataset.__getitem__
-
-    def killing(self: StarterDataset, index: int) -> dict:
-        if index == 2:
-            raise Killed
-        return item(self, index)
-
-    def counting(self: StarterDataset, index: int) -> dict:
-        asked.append(index)
-        return item(self, index)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StarterDataset, "__getitem__", killing)
-        with pytest.raises(Killed):
-            run(out)
-        killed_at = torch.load(
-            (out / "last_checkpoint").read_text(), map_location="cpu", weights_only=False
-        )["meta"]["iter"]
-        assert killed_at == 2
-        patch.setattr(StarterDataset, "__getitem__", counting)
-        run(out)
-    return out, asked
+def whole(how: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole")
+    assert small_runs.in_process(small_runs.run, out, how) == 0
+    return out
 
 
-def test_a_killed_run_goes_on(resumed: tuple[Path, list[int]]) -> None:
-    out, asked = resumed
-    assert asked == [2]
-    checkpoint = torch.load(out / "iter_3.pth", map_location="cpu", weights_only=False)
-    assert checkpoint["meta"]["iter"] == 3
+@pytest.fixture(scope="module")
+def killed(how: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, killed at every moment of `small_runs.KILLS`, and ended at last."""
+    out = tmp_path_factory.mktemp("killed")
+    for moment in small_runs.KILLS:
+        code = small_runs.in_process(small_runs.run, out, how, kill=moment)
+        assert code == -signal.SIGKILL, moment
+        assert checkpoints(out)[-1].name == "iter_4.pth", moment
+    assert small_runs.in_process(small_runs.run, out, how) == 0
+    return out
 
 
-def test_export_of_a_run_loads_and_answers(resumed: tuple[Path, list[int]], tmp_path: Path) -> None:
-    weights = tmp_path / "starter.safetensors"
-    card = export(resumed[0], weights, name="late", score_threshold=0.25)
-    assert card.classes == CLASSES
-    assert card.score_threshold == 0.25
-    assert card.training["iterations done"] == 3
-    assert len(card.typical_sizes) == len(CLASSES)
-    assert min(min(size) for size in card.typical_sizes) > 2
-
-    predictor = load(weights)
-    assert predictor.card == card
-    checkpoint = torch.load(resumed[0] / "iter_3.pth", map_location="cpu", weights_only=False)
-    state = predictor._detector.state_dict()
-    assert state.keys() == checkpoint["state_dict"].keys()
-    assert all(torch.equal(state[name], value) for name, value in checkpoint["state_dict"].items())
-    features = predictor.encode(np.full((50, 70, 3), 90, np.uint8))
-    assert predictor.detect(features, []).boxes.shape[1] == 4
+def same(first: Any, second: Any) -> bool:
+    """Whether two nests of tensors, lists and dicts are equal to the last bit."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[k], second[k]) for k in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(same, first, second))
+    return bool(first == second)
 
 
-def test_export_of_an_empty_run_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"has no checkpoint yet: train it first"):
-        export(tmp_path, tmp_path / "w.safetensors", name="none", score_threshold=0.5)
+def test_a_killed_run_ends_as_if_never_killed(whole: Path, killed: Path) -> None:
+    first, second = last_checkpoint(whole), last_checkpoint(killed)
+    assert first["meta"]["iter"] == second["meta"]["iter"] == 12
+    for part in ("state_dict", "optimizer", "param_schedulers"):
+        assert same(first[part], second[part]), part
+    waited = [one["message_hub"]["runtime_info"]["early_stopping"] for one in (first, second)]
+    assert waited[0] == waited[1]
 
 
-def test_clicks_added_to_a_finished_run_start_without_influence(
-    resumed: tuple[Path, list[int]],
+def test_training_changes_what_is_not_frozen(whole: Path) -> None:
+    early, late = (torch.load(path, weights_only=False) for path in checkpoints(whole))
+    moved = {
+        name
+        for name, value in late["state_dict"].items()
+        if not torch.equal(value, early["state_dict"][name])
+    }
+    assert any(name.startswith("roi_head.") for name in moved)
+    assert any(name.startswith("click_fusion.") for name in moved)
+    assert not any("running_" in name for name in moved)
+
+
+def test_a_run_leaves_scalars_and_pictures_for_tensorboard(whole: Path) -> None:
+    events = EventAccumulator(str(whole / "vis_data"))
+    events.Reload()
+    assert {"AP", "AP_0_clicks", "AP_5_clicks", "loss", "loss_uel"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("AP")] == [4, 8, 12]
+    assert "picture_1_after_5_clicks" in events.Tags()["images"]
+
+
+def test_what_a_run_says_of_itself(whole: Path, how: Settings) -> None:
+    content = json.loads((whole / "training.json").read_text())
+    assert content["classes"] == list(small_runs.CLASSES)
+    assert content["settings"]["clicks"] == "errors"
+    assert content["origin"] == "ImageNet"
+    architecture = json.loads((whole / "architecture.json").read_text())
+    assert architecture == json.loads(json.dumps(small_runs.small(3)))
+
+
+def test_another_run_in_the_same_folder_is_refused(whole: Path, how: Settings) -> None:
+    with pytest.raises(ValueError, match=r"another training \(iterations 6 -> 7\): go on with"):
+        small_runs.run(whole, replace(how, iterations=7))
+
+
+def test_early_stopping_ends_the_run_and_restarting_does_not_go_on(
+    folder: Path, tmp_path: Path
 ) -> None:
-    normal = normalization("starter")
-    first = build_detector(architecture("starter", len(CLASSES), fusion="plain"), normal)
-    state = last_checkpoint(resumed[0])["state_dict"]
-    first.load_state_dict({k: v for k, v in state.items() if not k.startswith("click_fusion.")})
-    out = resumed[0].parent / f"{resumed[0].name}-plain"
-    out.mkdir()
-    torch.save({"state_dict": first.state_dict()}, out / "first.pth")
-    (out / "last_checkpoint").write_text(str(out / "first.pth"))
-
-    second = build_detector(architecture("starter", len(CLASSES)), normal)
-    start_from(second, out)
-    image = torch.randn(1, 3, 64, 64)
-    clicks = ClickBatch([[Click(30, 30, 2), Click(9, 50, 4)]], [(64, 64)], (64, 64))
-    with torch.no_grad():
-        levels = first.eval().encode(image)
-        fused = second.eval().extract_feat(ClickedFeatures(second.encode(image), clicks))
-    assert all(torch.equal(ours, plain) for ours, plain in zip(fused, levels, strict=True))
-    frozen = {name.split(".")[0] for name, p in second.named_parameters() if not p.requires_grad}
-    assert frozen == {"backbone", "neck"}
+    # With a rate of 0 nothing gets better: the first validation is the best one.
+    how = small_runs.settings(
+        folder, learning_rate=0.0, validate_every=1, patience=2, validation_pictures=1
+    )
+    for _ in range(2):
+        small_runs.run(tmp_path, how)
+        assert checkpoints(tmp_path)[-1].name == "iter_3.pth"
 
 
-def test_a_run_of_another_detector_is_refused(resumed: tuple[Path, list[int]]) -> None:
-    config = architecture("starter", len(CLASSES), stages="one-stage")
-    other = build_detector(config, normalization("starter"))
-    with pytest.raises(ValueError, match=r"trained another detector: .* differ"):
-        start_from(other, resumed[0])
+@pytest.fixture(scope="module")
+def together(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of each kind of detector, for one step of two processes with two pictures each."""
+    out = tmp_path_factory.mktemp("together")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*command, small_runs.__file__, str(out), str(folder)], env=environment, check=True
+    )
+    return out
 
 
-def test_items_depend_on_seed_and_index_alone() -> None:
-    first, again, other = (StarterDataset(10, seed)[4] for seed in (3, 3, 4))
+@pytest.mark.parametrize("stages", ["one-stage", "two-stage"])
+def test_two_processes_train_as_one(
+    stages: Stages, together: Path, folder: Path, tmp_path: Path
+) -> None:
+    code = small_runs.in_process(
+        small_runs.one_step, tmp_path, folder, stages, batch=4, launcher="none"
+    )
+    assert code == 0
+    ours = together / stages
+    losses = [json.loads((ours / f"losses-{rank}.json").read_text()) for rank in (0, 1)]
+    expected = json.loads((tmp_path / "losses-0.json").read_text())
+    expected.pop("acc", None)
+    assert expected["loss_uel"] > 0
+    for name, value in expected.items():
+        assert (losses[0][name] + losses[1][name]) / 2 == pytest.approx(value, rel=1e-4), name
+    assert losses[0]["loss"] != pytest.approx(losses[1]["loss"], rel=1e-3)
+    # AdamW's first moment after one step is a tenth of the gradient.
+    gradients = [last_checkpoint(out)["optimizer"]["state"] for out in (tmp_path, ours)]
+    assert gradients[0].keys() == gradients[1].keys()
+    for key, state in gradients[0].items():
+        torch.testing.assert_close(
+            gradients[1][key]["exp_avg"], state["exp_avg"], rtol=1e-3, atol=1e-6
+        )
+
+
+def test_bfloat16_trains_a_one_stage_detector(folder: Path, tmp_path: Path) -> None:
+    how = small_runs.settings(folder, iterations=2, precision="bfloat16")
+    small_runs.run(tmp_path, how, stages="one-stage")
+    state = last_checkpoint(tmp_path)["state_dict"]
+    assert all(value.isfinite().all() for value in state.values())
+    assert state["bbox_head.retina_cls.weight"].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"precision": "bfloat16"}, "have no bfloat16: take float16"),
+        ({"precision": "float16"}, "float16 needs a GPU"),
+        ({"start": "nowhere"}, "there is no run nowhere"),
+        ({"weights": "nowhere.safetensors"}, "the card nowhere.json is missing"),
+        ({"patience": 2}, "stopping early needs validations"),
+        ({"batch": 0}, "batch must be at least 1"),
+        ({"clicks": "wild"}, "there is no click strategy 'wild'"),
+        ({"balance": 2.0}, "balance must be between 0 and 1"),
+        ({"objects": 0}, "at least one object"),
+        ({"sets": ("nowhere",)}, "there is no set 'nowhere'"),
+        ({"weights": "w", "fusion": "late"}, "so --fusion cannot be chosen"),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU changes what is refused")
+def test_what_cannot_be_trained_is_told_in_one_line(
+    changes: dict[str, Any], message: str, folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    sets = changes.pop("sets", (str(folder),))
+    arguments = ["--out", str(tmp_path / "run"), "--set", *sets]
+    for name, value in changes.items():
+        arguments += [f"--{name}", str(value)]
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert message in lines[-1]
+    assert not any(line.startswith("Traceback") for line in lines)
+
+
+def test_a_run_has_one_start() -> None:
+    with pytest.raises(ValueError, match="from another run or from weights, not from both"):
+        Settings(sets=("trees",), start="a", weights="b")
+
+
+def test_adding_clicks_freezes_the_trunk_unless_told() -> None:
+    given = argument_parser().parse_args(["--out", "a", "--set", "trees", "--start", "b"])
+    assert (given.trunk_rate, given.head_rate, given.click_rate) == (None, None, 1.0)
+
+
+def grey(labels: list[int], ignored: list[bool]) -> Annotated:
+    boxes = np.array([[4 * i, 0, 4 * i + 3, 3] for i in range(len(labels))], np.float32)
+    return Annotated(
+        "grey",
+        np.full((8, 40, 3), 100, np.uint8),
+        boxes.reshape(-1, 4),
+        np.array(labels, np.int64),
+        np.array(ignored, np.bool_),
+    )
+
+
+def test_ignored_objects_travel_apart_and_come_back() -> None:
+    item = pack(grey([0, 1, 2], [False, True, False]), ())
+    sample = item["data_samples"]
+    assert sample.gt_instances.labels.tolist() == [0, 2]
+    assert sample.ignored_instances.bboxes.tolist() == [[4, 0, 7, 3]]
+    back = unpack(item["inputs"], sample)
+    assert back.labels.tolist() == [0, 2, 1]
+    assert back.ignored.tolist() == [False, False, True]
+    assert back.image.shape == (8, 40, 3)
+
+
+@pytest.mark.parametrize("stages", ["one-stage", "two-stage"])
+def test_ignored_objects_give_no_loss(stages: Stages) -> None:
+    """A detection in an ignored region costs nothing; in the background it does."""
+    torch.manual_seed(0)
+    config = small_runs.small(3, stages)
+    for part in (config["train_cfg"], config["train_cfg"].get("rpn", {})):
+        if "sampler" in part and "num" in part["sampler"]:
+            part["sampler"]["num"] = 10**6  # no random choice
+    model = build("starter", config)
+    model.train()
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    first, region = [8, 8, 24, 24], [30, 30, 64, 64]
+
+    def losses(ignored: bool) -> torch.Tensor:
+        boxes = [first, region] if ignored else [first]
+        picture = Annotated(
+            "one",
+            image,
+            np.array(boxes, np.float32),
+            np.zeros(len(boxes), np.int64),
+            np.array([False, True][: len(boxes)]),
+        )
+        item = pack(picture, ())
+        batch = model.data_preprocessor(
+            {"inputs": [item["inputs"]], "data_samples": [item["data_samples"]]}, True
+        )
+        levels = model.encode(batch["inputs"])
+        levels = [level.detach().requires_grad_() for level in levels]
+        model.encode = lambda images: tuple(levels)
+        found = model.loss(batch["inputs"], batch["data_samples"])
+        part = "loss_cls" if stages == "one-stage" else "loss_rpn_cls"
+        sum(torch.as_tensor(one).sum() for one in found[part]).backward()
+        # Strides of 4 px: cell (13, 13) lies at pixel 54, far inside the region.
+        return levels[0].grad[0, :, 13, 13].abs().sum()
+
+    encode = model.encode
+    plain = losses(ignored=False)
+    model.encode = encode
+    spared = losses(ignored=True)
+    assert spared < 0.2 * plain
+
+
+def test_items_depend_on_seed_and_index_alone(folder: Path) -> None:
+    pictures = load_set(str(folder))
+    strategy = parse_strategy("mixed")
+    first, again, other = (TrainingData(pictures, 9, seed, 48, strategy)[4] for seed in (3, 3, 4))
     assert torch.equal(first["inputs"], again["inputs"])
     assert first["data_samples"].clicks == again["data_samples"].clicks
     assert not torch.equal(first["inputs"], other["inputs"])
 
 
-def test_clicks_of_an_item_lie_on_its_objects() -> None:
-    dataset = StarterDataset(10, 0)
+def test_clicks_of_an_item_lie_on_its_objects(folder: Path) -> None:
+    data = TrainingData(load_set(str(folder)), 20, 0, 80, parse_strategy("uniform"))
     seen = 0
-    for index in range(10):
-        sample = dataset[index]["data_samples"]
+    for index in range(20):
+        sample = data[index]["data_samples"]
         boxes, labels = sample.gt_instances.bboxes, sample.gt_instances.labels
         for click in sample.clicks:
             inside = (
@@ -152,13 +306,8 @@ def test_clicks_of_an_item_lie_on_its_objects() -> None:
 
 
 def test_light_varies_within_its_bounds() -> None:
-    grey = np.full((4, 4, 3), 100, np.uint8)
+    even = np.full((4, 4, 3), 100, np.uint8)
     for seed in range(20):
-        varied = vary_light(grey, np.random.default_rng(seed)).astype(int)
+        varied = vary_light(even, np.random.default_rng(seed)).astype(int)
         assert abs(varied - 100).max() <= 12
         assert np.ptp(varied, axis=(0, 1)).max() == 0
-
-
-def test_architecture_is_beside_the_checkpoints(resumed: tuple[Path, list[int]]) -> None:
-    content = json.loads((resumed[0] / "architecture.json").read_text())
-    assert content == json.loads(json.dumps(architecture("starter", len(CLASSES), fusion="late")))

@@ -1,0 +1,51 @@
+"""The benchmark of a training step."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from training import step_benchmark
+from training.step_benchmark import CLICKS, OBJECTS, batch, main, times
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Any:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_its_clicks_lie_on_objects() -> None:
+    (sample, _) = batch(2, 96)["data_samples"]
+    assert len(sample.gt_instances) == OBJECTS
+    assert len(sample.clicks) == CLICKS
+    for click, box in zip(sample.clicks, sample.gt_instances.bboxes, strict=False):
+        assert (click.x, click.y) == pytest.approx(((box[:2] + box[2:]) / 2).tolist())
+
+
+def test_every_way_of_fusion_is_timed() -> None:
+    torch.set_num_threads(1)
+    seconds = times("starter", "one-stage", ("plain", "c3det"), 1, 64, 1)
+    assert seconds.keys() == {"plain", "c3det"}
+    assert min(seconds.values()) > 0
+
+
+def test_ratios_are_to_the_plain_detector(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        step_benchmark, "times", lambda *_: {"plain": 0.2, "late": 0.22, "c3det": 0.25}
+    )
+    megabytes = {"plain": 100.0, "late": 110.0, "c3det": 120.0}
+    monkeypatch.setattr(
+        step_benchmark, "memory", lambda preset, stages, fusion, *_: megabytes[fusion]
+    )
+    main(["--stages", "two-stage", "--json", "--threads", "1"])
+    one = json.loads(capsys.readouterr().out)["two-stage"]["c3det"]
+    assert one == {"seconds": 0.25, "time_ratio": 1.25, "megabytes": 120, "memory_ratio": 1.2}
+    main(["--stages", "two-stage", "--threads", "1"])
+    assert "250 ms a step (1.25 x plain),    120 MB (1.20 x)" in capsys.readouterr().out
