@@ -89,30 +89,26 @@ class ClickStrategy:
         """Whether the annotator has to see what is detected."""
         return self.error_probability > 0
 
-    def sample(
-        self,
-        picture: Annotated,
-        rng: np.random.Generator,
-        detections: Detections | None = None,
-        labels: Collection[int] | None = None,
-    ) -> list[Click]:
-        """Draw the clicks of one training picture: as many as ``number`` says, see `grow`.
+    def draw_number(self, picture: Annotated, rng: np.random.Generator) -> int:
+        """Draw how many clicks a training picture gets, as ``number`` says."""
+        if _happens(self.zero_probability, rng):
+            return 0
+        most = min(self.max_clicks, int((~picture.ignored).sum()))
+        inclusive = self.number == "inclusive" or most == 0
+        return int(rng.integers(0, most, endpoint=inclusive))
+
+    def sample(self, picture: Annotated, rng: np.random.Generator) -> list[Click]:
+        """Draw the clicks of one training picture, by an annotator who sees no answer.
 
         Args:
             picture: After augmentation.
             rng: Source of randomness; the same state gives the same clicks.
-            detections: Of the picture, if known.
-            labels: See `grow`.
 
         Returns:
             The clicks in the order in which they are made; empty where there is no object.
         """
-        if _happens(self.zero_probability, rng):
-            return []
-        most = min(self.max_clicks, int((~picture.ignored).sum()))
-        inclusive = self.number == "inclusive" or most == 0
-        number = int(rng.integers(0, most, endpoint=inclusive))
-        return list(self.grow(picture, ClickSequence(), number, rng, detections, labels).clicks)
+        number = self.draw_number(picture, rng)
+        return list(self.grow(picture, ClickSequence(), number, rng).clicks)
 
     def grow(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Iterator, Sequence
@@ -21,9 +22,11 @@ from mmengine.runner import Runner
 from torch import Tensor, nn
 
 from c3det.answering import Detections
+from c3det.clicks import Click
 from c3det.fusion import ClickBatch
 from c3det.mmdet_adapter import ClickDetector, ClickedFeatures
 from training.click_sampling import ClickStrategy
+from training.click_sequences import ClickSequence
 from training.dataset import unpack
 from training.validation import SHOWN_SCORE, to_detections
 
@@ -116,12 +119,19 @@ class SeedStepsHook(Hook):
         random.seed(value)
 
 
+ROUNDS = 3
+"""How often an annotator who clicks errors looks at the answer before a training step."""
+
+
 @HOOKS.register_module()
 class ErrorClicksHook(Hook):
-    """Draws the clicks of a step anew, on the errors of the model as it is (RITM, 2102.06583).
+    """Draws the clicks of a step anew, on the errors of the model as it is.
+
+    As in RITM (arXiv 2102.06583) this is done in rounds: the clicks of the second one are on the
+    errors that are left after those of the first.
 
     Args:
-        clicks: Draws them, given the detections without any click.
+        clicks: Draws them.
         seed: Of the run.
     """
 
@@ -132,23 +142,35 @@ class ErrorClicksHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Replace the clicks of the batch."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        found = detect_without_clicks(model, data_batch["inputs"])
-        for inputs, sample, detections in zip(
-            data_batch["inputs"], data_batch["data_samples"], found, strict=True
-        ):
-            rng = np.random.default_rng([self.seed, sample.index, 1])
-            clicks = self.clicks.sample(unpack(inputs, sample), rng, detections)
-            sample.set_metainfo(dict(clicks=tuple(clicks)))
+        inputs, samples = data_batch["inputs"], data_batch["data_samples"]
+        pictures = [unpack(*item) for item in zip(inputs, samples, strict=True)]
+        sources = [np.random.default_rng([self.seed, sample.index, 1]) for sample in samples]
+        numbers = [self.clicks.draw_number(*item) for item in zip(pictures, sources, strict=True)]
+        drawn = [ClickSequence()] * len(pictures)
+        for turn in range(1, ROUNDS + 1 if any(numbers) else 1):
+            found = detect(model, inputs, [sequence.clicks for sequence in drawn])
+            drawn = [
+                self.clicks.grow(
+                    picture, old, math.ceil(number * turn / ROUNDS) - len(old), rng, detections
+                )
+                for picture, old, number, rng, detections in zip(
+                    pictures, drawn, numbers, sources, found, strict=True
+                )
+            ]
+        for sample, sequence in zip(samples, drawn, strict=True):
+            sample.set_metainfo(dict(clicks=sequence.clicks))
 
 
 @torch.no_grad()
-def detect_without_clicks(model: ClickDetector, inputs: Sequence[Tensor]) -> list[Detections]:
-    """What a detector in training finds without clicks, from `SHOWN_SCORE` on; its mode stays."""
+def detect(
+    model: ClickDetector, inputs: Sequence[Tensor], clicks: Sequence[Sequence[Click]]
+) -> list[Detections]:
+    """What a detector in training finds, from `SHOWN_SCORE` on; its mode stays."""
     model.eval()
     batch = model.data_preprocessor({"inputs": list(inputs)})["inputs"]
     sizes = [(int(one.shape[-2]), int(one.shape[-1])) for one in inputs]
-    clicks = ClickBatch([()] * len(sizes), sizes, (batch.shape[-2], batch.shape[-1]))
-    found = model.detect(ClickedFeatures(model.encode(batch), clicks))
+    given = ClickBatch(clicks, sizes, (batch.shape[-2], batch.shape[-1]))
+    found = model.detect(ClickedFeatures(model.encode(batch), given))
     model.train()
     everything = [to_detections(one.bboxes, one.scores, one.labels) for one in found]
     return [one.take(one.scores >= SHOWN_SCORE) for one in everything]

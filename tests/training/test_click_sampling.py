@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -308,15 +307,6 @@ def test_negative_clicks_go_to_detections_of_nothing() -> None:
     sequence = grown(strategy, picture(3), 2, detections=detections)
     assert sorted((click.x, click.y) for click in sequence.clicks) == [(8, 4), (52, 4)]
     assert not any(click.positive for click in sequence.clicks)
-
-
-def test_training_clicks_see_detections() -> None:
-    detections = found(*((10.0 * i, i % 3) for i in range(1, 30)))  # the first one is missed
-    strategy = replace(STRATEGIES["errors"], zero_probability=0.0)
-    drawn = [
-        strategy.sample(picture(30), np.random.default_rng(seed), detections) for seed in range(30)
-    ]
-    assert all(clicked(clicks)[0] == 0 for clicks in drawn if clicks)
 
 
 # Names.
