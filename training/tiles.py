@@ -273,16 +273,20 @@ def _cut_in_processes(jobs: Sequence[_Job], processes: int, bar: tqdm) -> None:
     # A forked process would share libvips' threads, which do not survive a fork.
     context = multiprocessing.get_context("spawn")
     value = context.Value("q", 0)
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(min(processes, len(jobs)), context, _start_worker, (value,)) as pool:
-        largest_first = sorted(jobs, key=lambda job: -len(job.tiles))
-        waiting: set[Future[None]] = {pool.submit(_cut_in_worker, job) for job in largest_first}
         try:
+            largest_first = sorted(jobs, key=lambda job: -len(job.tiles))
+            waiting = _submit(pool, largest_first)
             while waiting:
                 done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
                 bar.update(value.value - bar.n)
                 for future in done:
                     future.result()
         except BrokenProcessPool as error:
+            # A worker that was being started when the pool broke would be waited for forever.
+            for child in set(multiprocessing.active_children()) - others:
+                child.kill()
             raise ChildProcessError(
                 "a process was killed, perhaps for lack of memory: start again, to go on, with "
                 f"fewer than {processes} --processes"
@@ -290,6 +294,18 @@ def _cut_in_processes(jobs: Sequence[_Job], processes: int, bar: tqdm) -> None:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _submit(pool: ProcessPoolExecutor, jobs: Sequence[_Job]) -> set[Future[None]]:
+    """Give the pool its work.
+
+    Raises:
+        concurrent.futures.process.BrokenProcessPool: A worker has died meanwhile.
+    """
+    try:
+        return {pool.submit(_cut_in_worker, job) for job in jobs}
+    except OSError as error:  # the pool's own pipe, closed when it breaks
+        raise BrokenProcessPool(str(error)) from error
 
 
 def tile_splits(splits: dict[str, Index], out: Path, tiling: Tiling, processes: int) -> None:
