@@ -129,8 +129,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--existing",
         choices=("keep", "overwrite"),
         default="keep",
-        help="what becomes of rectangles that no person drew, of the function's labels, on the "
-        "frames asked about (%(default)s)",
+        help="what becomes of rectangles of earlier runs and of automatic annotation, of the "
+        "function's labels, on the frames asked about; what people drew or accepted stays "
+        "(%(default)s)",
     )
     work.add_argument(
         "--remove-points", action="store_true", help="remove the points that were used as clicks"

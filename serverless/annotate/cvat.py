@@ -16,7 +16,7 @@ from cvat_sdk.api_client.exceptions import ApiException
 from cvat_sdk.core.client import Client, Config
 from cvat_sdk.core.exceptions import CvatSdkException
 
-from serverless.annotate.errors import AnnotateError, Retry, TransientError
+from serverless.annotate.errors import AnnotateError, FrameError, Retry, TransientError
 
 TIMEOUT_S = 180
 """Longest wait for an answer; CVAT itself waits 120 s for a function."""
@@ -294,7 +294,7 @@ class Place:
         try:
             about = json.loads(server.retry.call(lambda: server.send("GET", self._path)))
         except RefusedError as error:
-            raise AnnotateError(f"there is no {kind} {number} on {server.host}") from error
+            raise AnnotateError(f"there is no {kind} {number} on {server.host}: {error}") from error
         except TransientError as error:
             raise AnnotateError(f"{server.host} cannot be reached: {error}") from error
         except ValueError as error:
@@ -338,9 +338,22 @@ class Place:
         )
 
     def picture(self, frame: int) -> bytes:
-        """Fetch the stored file of a frame."""
+        """Fetch the stored file of a frame.
+
+        Raises:
+            FrameError: The server refuses it. Servers of 2.15 refuse some frames of tasks with a
+                start frame or a step (cvat-ai/cvat issue 7269).
+        """
+        path = f"{self._path}/data"
         query = {"type": "frame", "number": frame, "quality": "original"}
-        return self.server.get(f"{self._path}/data", query)
+        try:
+            return self.server.retry.call(lambda: self.server.send("GET", path, query))
+        except TransientError as error:
+            raise AnnotateError(
+                f"{self.server.host} does not answer GET {path}: {error}"
+            ) from error
+        except RefusedError as error:
+            raise FrameError(f"{self.server.host} refuses its picture: {error}") from error
 
     def create(self, shapes: Sequence[Mapping[str, Any]]) -> None:
         """Add shapes, all of them or none.

@@ -14,9 +14,6 @@ from serverless.annotate.overlap import Rectangle, overlaps
 SAME_OBJECT_IOU = 0.5
 """From this overlap on, two rectangles of one label are taken for one object."""
 
-MACHINE_MADE = ("semi-auto", "auto")
-"""Sources of shapes that no person drew."""
-
 
 @dataclass(frozen=True)
 class LabelMap:
@@ -162,9 +159,12 @@ def sort_boxes(
 
 
 def is_machine_made(shape: Shape, labels: LabelMap) -> bool:
-    """Tell whether a shape is a rectangle that no person drew, of a label that the boxes get."""
+    """Tell whether a shape is a rectangle of a run, or of CVAT's automatic annotation.
+
+    Proposals that a person accepted have the source of a run, but no group; they are not.
+    """
     return (
         shape.type == "rectangle"
-        and shape.source in MACHINE_MADE
+        and (shape.source == "auto" or (shape.source == "semi-auto" and shape.group != 0))
         and any(shape.label_id == label.id for label in labels.label_of.values())
     )

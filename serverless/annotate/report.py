@@ -75,18 +75,19 @@ def summary(run: Run, place: Place, options: Options, class_names: Sequence[str]
     lines = [
         f"dry run of {place}, nothing was written or removed:" if run.dry else f"{place}:",
         f"frames: {len(options.frames)} ({', '.join(frames)})",
-        f"rectangles written: {written.total()}"
+        f"rectangles {'to write' if run.dry else 'written'}: {written.total()}"
         + (f" ({by_label})" if by_label else "")
         + f", source semi-auto, group {run.group}",
         f"boxes left out whose object has a rectangle: {sum(r.drawn for r in good)}",
         f"boxes left out for whose class the task has no label: {sum(r.unlabelled for r in good)}",
     ]
+    removed = "to remove" if run.dry else "removed"
     if options.existing == "overwrite":
         count = sum(report.replaced for report in good)
-        lines.append(f"rectangles of earlier runs removed: {count}")
+        lines.append(f"rectangles of earlier runs {removed}: {count}")
     if options.remove_points:
         count = sum(report.points_removed for report in good)
-        lines.append(f"points shapes removed that were used as clicks: {count}")
+        lines.append(f"points shapes {removed} that were used as clicks: {count}")
     if run.doubled:
         lines.append(f"rectangles removed that the server had written twice: {run.doubled}")
     names = {label.id: label.name for label in place.labels}

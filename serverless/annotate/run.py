@@ -32,7 +32,8 @@ class Options:
         frames: Numbers of the frames, in order.
         without_clicks: Whether frames that have no click are asked about too.
         threshold: Lowest score; ``None`` for the default of the weights.
-        existing: Whether rectangles that no person drew stay, or make place for the new ones.
+        existing: Whether rectangles of earlier runs and of automatic annotation stay, or make
+            place for the new ones.
         remove_points: Whether points that were used as clicks are removed.
     """
 

@@ -198,10 +198,14 @@ def test_overwriting_replaces_what_no_person_drew(
     before = {shape["id"] for shape in shapes(emulator, task, source="semi-auto")}
     place(emulator, task, 2, "0", "rectangle", [1, 1, 2, 2], source="auto")
     place(emulator, task, 0, "cat", "rectangle", [1, 1, 2, 2], source="auto")
+    place(emulator, task, 0, "0", "rectangle", [90, 90, 94, 94], source="semi-auto")
     assert annotate("--existing", "overwrite") == 0
-    assert ours(emulator, task) == EXPECTED
     after = shapes(emulator, task, source="semi-auto")
     assert not before & {shape["id"] for shape in after}
+    (accepted,) = [shape for shape in after if shape["group"] == 0]
+    assert accepted["points"] == [90, 90, 94, 94], "a proposal that a person accepted stays"
+    after.remove(accepted)
+    assert len(after) == len(EXPECTED)
     assert {shape["group"] for shape in after} == {2}
     assert len(shapes(emulator, task, source="auto")) == 2, "frame 2 has no clicks, cat no class"
     assert len(shapes(emulator, task, source="manual")) == 3
@@ -225,7 +229,8 @@ def test_a_dry_run_writes_nothing_and_draws(
     assert annotate(*options, "--pictures", str(folder)) == 0
     assert ours(emulator, task) == []
     assert len(shapes(emulator, task)) == 3
-    assert "to write" in annotate.out
+    assert "rectangles to write: 6" in annotate.out
+    assert "points shapes to remove that were used as clicks: 1" in annotate.out
     assert "nothing was written or removed" in annotate.out
     assert journals(tmp_path) == []
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -328,6 +333,16 @@ def test_a_function_that_fails_is_asked_again(
     assert annotate() == 0
     assert ours(emulator, task) == EXPECTED
     assert annotate.waits == [0.001, 0.001, 0.002, 0.004]
+
+
+def test_a_refused_picture_fails_its_frame_alone(
+    annotate: Command, emulator: Emulator, task: Task, functions: list[Function]
+) -> None:
+    emulator.faults.add(path="/data\\?.*number=0", status=400)
+    assert annotate("--url", functions[0].url) == 1
+    assert ours(emulator, task) == [row for row in EXPECTED if row[0] != 0]
+    assert "frame 0 failed: " in annotate.out
+    assert "refuses its picture: 400" in annotate.out
 
 
 @EVERY_SERVER

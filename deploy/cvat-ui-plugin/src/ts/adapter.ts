@@ -366,6 +366,7 @@ class Stage {
   readonly #listener: Listener;
   readonly #guard: (action: () => void) => void;
   readonly #observer: MutationObserver;
+  readonly #resized: ResizeObserver;
   readonly #ended = new AbortController();
   #overlay: SVGSVGElement | null = null;
   #press: { event: MouseEvent; point: Point } | null = null;
@@ -401,6 +402,9 @@ class Stage {
       }),
     );
     this.#observer.observe(board, { attributes: true, attributeFilter: ["style"] });
+    // The page is laid out after the canvas exists, and again when its side panels fold.
+    this.#resized = new ResizeObserver(() => guard(() => listener.placementChanged()));
+    this.#resized.observe(this.#surface);
     this.#listen();
   }
 
@@ -437,6 +441,7 @@ class Stage {
   remove(): void {
     this.#ended.abort();
     this.#observer.disconnect();
+    this.#resized.disconnect();
     this.#overlay?.remove();
     this.#surface.classList.remove("c3det-armed");
   }

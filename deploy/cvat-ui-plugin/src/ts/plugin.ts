@@ -136,8 +136,7 @@ export class Plugin implements Listener {
 
   placementChanged(): void {
     if (this.#menu.isOpen || this.#hovered) this.#closeMenu();
-    const placement = this.#host.placement();
-    if (placement !== null) this.#preview.scale = placement.scale;
+    this.#place();
   }
 
   claims(point: Point): boolean {

@@ -127,6 +127,19 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     expect(await a.panel.locator("output.quiet").textContent()).toBe("3");
   });
 
+  test("the panel keeps to the corner of the canvas when the page is laid out anew", async () => {
+    const a = await open();
+    const lefts = async () => {
+      const canvas = await a.page.locator("#cvat_canvas_wrapper").boundingBox();
+      const panel = await a.panel.boundingBox();
+      return [canvas?.x ?? Number.NaN, (panel?.x ?? Number.NaN) - (canvas?.x ?? Number.NaN)];
+    };
+    const [canvas, corner] = (await lefts()) as [number, number];
+    expect(corner).toBeGreaterThan(0);
+    await a.page.addStyleTag({ content: "main { margin-left: 120px }" });
+    await expect.poll(lefts).toEqual([canvas + 120, corner]);
+  });
+
   test("undo, redo, right click, double click, Escape", async () => {
     const a = await open();
     await a.key("2");
