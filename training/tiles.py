@@ -304,7 +304,8 @@ def _submit(pool: ProcessPoolExecutor, jobs: Sequence[_Job]) -> set[Future[None]
     """
     try:
         return {pool.submit(_cut_in_worker, job) for job in jobs}
-    except OSError as error:  # the pool's own pipe, closed when it breaks
+    except (OSError, ValueError) as error:
+        # A pool that breaks closes its pipes, of which a worker that is being started has need.
         raise BrokenProcessPool(str(error)) from error
 
 
