@@ -1,6 +1,10 @@
 import { defineConfig } from "vitest/config";
 
-const browser = { testTimeout: 180_000, hookTimeout: 240_000 };
+const browser = {
+  testTimeout: 180_000,
+  hookTimeout: 240_000,
+  expect: { poll: { timeout: 15_000 } },
+};
 
 export default defineConfig({
   test: {
