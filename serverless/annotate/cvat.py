@@ -239,11 +239,21 @@ class Server:
             AnnotateError: It got no good answer.
         """
         try:
+            return self.get_unless_refused(path, query)
+        except RefusedError as error:
+            raise AnnotateError(f"{self.host} refuses GET {path}: {error}") from error
+
+    def get_unless_refused(self, path: str, query: Mapping[str, Any] | None = None) -> bytes:
+        """Send a GET request, several times if need be.
+
+        Raises:
+            RefusedError: See `send`.
+            AnnotateError: It got no answer.
+        """
+        try:
             return self.retry.call(lambda: self.send("GET", path, query))
         except TransientError as error:
             raise AnnotateError(f"{self.host} does not answer GET {path}: {error}") from error
-        except RefusedError as error:
-            raise AnnotateError(f"{self.host} refuses GET {path}: {error}") from error
 
     def get_json(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
         """Send a GET request and parse the answer."""
@@ -344,14 +354,9 @@ class Place:
             FrameError: The server refuses it. Servers of 2.15 refuse some frames of tasks with a
                 start frame or a step (cvat-ai/cvat issue 7269).
         """
-        path = f"{self._path}/data"
         query = {"type": "frame", "number": frame, "quality": "original"}
         try:
-            return self.server.retry.call(lambda: self.server.send("GET", path, query))
-        except TransientError as error:
-            raise AnnotateError(
-                f"{self.server.host} does not answer GET {path}: {error}"
-            ) from error
+            return self.server.get_unless_refused(f"{self._path}/data", query)
         except RefusedError as error:
             raise FrameError(f"{self.server.host} refuses its picture: {error}") from error
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 import base64
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -225,7 +224,7 @@ class FunctionInProcess:
         logger = nuclio_sdk.Logger("ERROR", name="serverless.annotate")
         self._worker = NuclioWorker.load(FunctionSettings.read(function_yaml), logger)
         try:
-            with _weights_setting(weights), redirect_stdout(sys.stderr):  # mmdet prints
+            with _weights_setting(weights):
                 self._worker.start()
         except (WeightsError, ValueError) as error:
             raise AnnotateError(str(error)) from error
