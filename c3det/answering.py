@@ -43,6 +43,16 @@ class Detections:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    @classmethod
+    def none(cls) -> Detections:
+        """No boxes."""
+        return cls(
+            np.zeros((0, 4), np.float32),
+            np.zeros(0, np.float32),
+            np.zeros(0, np.int64),
+            np.zeros(0, np.int64),
+        )
+
     def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Detections:
         """The boxes at these indices, or where a mask is true."""
         return Detections(

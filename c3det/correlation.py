@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
@@ -96,21 +96,30 @@ def click_templates(
     return sampled[0, :, 0].T.to(feature.dtype)
 
 
-def _best_by_label(
-    templates: Tensor, groups: Mapping[int, Sequence[Click]], cells: Tensor
-) -> dict[int, Tensor]:
+def comparable(level: Tensor, scale: Scale) -> Tensor:
+    """A level ``(B, C, h, w)`` as its cells are compared: of length 1 for ``"cosine"``."""
+    return F.normalize(level, dim=1) if scale == "cosine" else level
+
+
+def scaled_templates(templates: Tensor, scale: Scale) -> Tensor:
+    """Templates ``(n, C)`` of a `comparable` level, such that their products are of the scale."""
+    if scale == "channels":
+        return templates / templates.shape[1]
+    return F.normalize(templates, dim=1) if scale == "cosine" else templates
+
+
+def best_by_label(templates: Tensor, labels: Sequence[int], cells: Tensor) -> dict[int, Tensor]:
     """The largest product of any of a label's templates with each cell (equations 2 and 3).
 
     Args:
-        templates: ``(n, C)``, of the clicks of the first label, of the second, and so on.
-        groups: The clicks by label.
+        templates: ``(n, C)``.
+        labels: Of the templates; those of one label follow each other.
         cells: ``(C, cells)``.
 
     Returns:
         ``(cells,)`` by label.
     """
     best: dict[int, Tensor] = {}
-    labels = [label for label, group in groups.items() for _ in group]
     for start in range(0, len(labels), _CLICKS_AT_ONCE):
         some = labels[start : start + _CLICKS_AT_ONCE]
         products = templates[start : start + _CLICKS_AT_ONCE] @ cells
@@ -177,8 +186,7 @@ def class_correlations(
         if covered is None:
             stride = covering_stride((height, width), sizes)
             covered = (height * stride, width * stride)
-        if scale == "cosine":
-            level = F.normalize(level, dim=1)
+        level = comparable(level, scale)
         nowhere = level.new_zeros(height * width)
         # Taken apart and put together once: in training, each index into a batch and each part
         # written into a map would cost a gradient of the size of the whole.
@@ -195,11 +203,10 @@ def class_correlations(
                     image_size=size,
                     sigma=sigma,
                 )
-                if scale == "channels":
-                    templates = templates / level.shape[1]
-                elif scale == "cosine":
-                    templates = F.normalize(templates, dim=1)
-                best |= _best_by_label(templates, groups, picture.flatten(1))
+                labels = [label for label, group in groups.items() for _ in group]
+                best |= best_by_label(
+                    scaled_templates(templates, scale), labels, picture.flatten(1)
+                )
             collated.append(torch.stack(list(best.values())).view(-1, height, width))
         maps.append(torch.stack(collated))
     return tuple(maps)

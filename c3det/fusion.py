@@ -140,16 +140,21 @@ class ClickFusion(nn.Module):
         self.join.weight[:, self.join.out_channels :] = 0
         nn.init.zeros_(cast(Tensor, self.join.bias))
 
+    def compared(self, levels: Sequence[Tensor]) -> Sequence[Tensor]:
+        """What the correlation compares, of the same shapes as the levels."""
+        if self.correlation is not None and self.correlation.stop_gradient:
+            levels = [level.detach() for level in levels]
+        if self.projection is not None:
+            levels = [self.projection(level) for level in levels]
+        return levels
+
     def forward(self, levels: Sequence[Tensor], batch: ClickBatch) -> tuple[Tensor, ...]:
         """Join the clicks of a batch to its levels; shapes stay as they are."""
         parts: list[Sequence[Tensor]] = [levels]
         if self.correlation is not None:
             settings = self.correlation
-            compared = [level.detach() for level in levels] if settings.stop_gradient else levels
-            if self.projection is not None:
-                compared = [self.projection(level) for level in compared]
             maps = class_correlations(
-                compared,
+                self.compared(levels),
                 batch.clicks,
                 self.num_classes,
                 batch.image_sizes,

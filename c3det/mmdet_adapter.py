@@ -14,7 +14,8 @@ a sequence of `Click` in pixels of the picture as the detector gets it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -26,18 +27,22 @@ from mmdet.models.roi_heads import StandardRoIHead
 from mmdet.models.utils import images_to_levels, multi_apply
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import bbox2roi
 from mmengine.config import ConfigDict
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
+from torch.profiler import record_function
 
 from c3det.fusion import ClickBatch, ClickBranch, ClickFusion, Correlation, widen_first_convolution
+from c3det.heatmaps import Size
 from c3det.losses import (
     UserInputEnforcing,
     clicked_boxes,
     enforcing_loss,
     mean_over_processes,
 )
+from c3det.regions import roi_align
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,10 @@ class ClickDetector(nn.Module):
     backbone: nn.Module
     neck: nn.Module
     data_preprocessor: nn.Module
+    # mmdet's own, without annotations.
+    bbox_head: Any
+    rpn_head: Any
+    roi_head: Any
 
     def __init__(
         self, *args: Any, clicks: Mapping[str, Any] | None = None, num_classes: int, **kwargs: Any
@@ -156,28 +165,131 @@ class ClickDetector(nn.Module):
         Calls with the same detector may run side by side in several threads: nothing is kept.
         """
         samples = [
-            DetDataSample(
-                metainfo=dict(
-                    img_shape=size,
-                    batch_input_shape=clicked.clicks.input_size,
-                    pad_shape=clicked.clicks.input_size,
-                    scale_factor=(1.0, 1.0),
-                )
-            )
+            DetDataSample(metainfo=_frame(size, clicked.clicks.input_size))
             for size in clicked.clicks.image_sizes
         ]
         found = super().predict(clicked, samples, rescale=False)  # type: ignore[misc]
         return [sample.pred_instances for sample in found]
+
+    @abstractmethod
+    def first_convolutions(self) -> tuple[nn.Conv2d, ...]:
+        """The convolutions of the heads that read the fused levels, each followed by a ReLU."""
+
+    @abstractmethod
+    def detect_joined(
+        self,
+        first: Sequence[Sequence[Tensor]],
+        joined: Callable[[], Sequence[Tensor]],
+        image_size: Size,
+        input_size: Size,
+    ) -> InstanceData:
+        """As `detect`, for one picture whose features the caller has fused.
+
+        Args:
+            first: For each of `first_convolutions` its result of each level, after the ReLU.
+            joined: Returns the fused levels, where the detector reads them once more.
+            image_size: ``(height, width)`` in pixels, without padding.
+            input_size: The same with padding.
+        """
+
+
+def _frame(image_size: Size, input_size: Size) -> dict[str, Any]:
+    """What mmdet wants to know of a picture."""
+    return dict(
+        img_shape=image_size,
+        batch_input_shape=input_size,
+        pad_shape=input_size,
+        scale_factor=(1.0, 1.0),
+    )
 
 
 @MODELS.register_module()
 class ClickRetinaNet(ClickDetector, RetinaNet):
     """RetinaNet (arXiv 1708.02002) that takes clicks. Its head is a `ClickRetinaHead`."""
 
+    def first_convolutions(self) -> tuple[nn.Conv2d, ...]:
+        """Of the two towers of the head."""
+        return self.bbox_head.cls_convs[0].conv, self.bbox_head.reg_convs[0].conv
+
+    def detect_joined(
+        self,
+        first: Sequence[Sequence[Tensor]],
+        joined: Callable[[], Sequence[Tensor]],
+        image_size: Size,
+        input_size: Size,
+    ) -> InstanceData:
+        """See `ClickDetector.detect_joined`."""
+        head = self.bbox_head
+        with record_function("proposals"):
+            outputs = []
+            for levels, tower, last in (
+                (first[0], head.cls_convs, head.retina_cls),
+                (first[1], head.reg_convs, head.retina_reg),
+            ):
+                for convolution in list(tower)[1:]:
+                    levels = [convolution(level) for level in levels]
+                outputs.append([last(level) for level in levels])
+            (found,) = head.predict_by_feat(
+                *outputs, batch_img_metas=[_frame(image_size, input_size)], rescale=False
+            )
+        return found
+
 
 @MODELS.register_module()
 class ClickFasterRCNN(ClickDetector, FasterRCNN):
     """Faster R-CNN (arXiv 1506.01497) that takes clicks. Its RoI head is a `ClickRoIHead`."""
+
+    def first_convolutions(self) -> tuple[nn.Conv2d, ...]:
+        """Of the region proposal network."""
+        return (self.rpn_head.rpn_conv,)
+
+    def detect_joined(
+        self,
+        first: Sequence[Sequence[Tensor]],
+        joined: Callable[[], Sequence[Tensor]],
+        image_size: Size,
+        input_size: Size,
+    ) -> InstanceData:
+        """See `ClickDetector.detect_joined`."""
+        frame = [_frame(image_size, input_size)]
+        head = self.rpn_head
+        with record_function("proposals"):
+            proposals = head.predict_by_feat(
+                [head.rpn_cls(level) for level in first[0]],
+                [head.rpn_reg(level) for level in first[0]],
+                batch_img_metas=frame,
+                rescale=False,
+            )
+        with record_function("regions"):
+            (found,) = self._detect_regions(joined(), proposals[0], frame)
+        return found
+
+    def _detect_regions(
+        self, levels: Sequence[Tensor], proposals: InstanceData, frame: list[dict[str, Any]]
+    ) -> list[InstanceData]:
+        """As mmdet's ``predict_bbox``, with the regions read by `c3det.regions` on a CPU."""
+        head = self.roi_head
+        extractor = head.bbox_roi_extractor
+        levels = levels[: extractor.num_inputs]
+        if levels[0].device.type != "cpu" or len(proposals) == 0:
+            return head.predict_bbox(levels, frame, [proposals], head.test_cfg, rescale=False)
+        rois = bbox2roi([proposals.bboxes])
+        of_level = extractor.map_roi_levels(rois, len(levels))
+        side = head.bbox_head.roi_feat_size[0]
+        features = levels[0].new_empty(len(rois), levels[0].shape[1], side, side)
+        for number, level in enumerate(levels):
+            chosen = (of_level == number).nonzero()[:, 0]
+            features[chosen] = roi_align(
+                level,
+                rois[chosen, 1:],
+                stride=extractor.featmap_strides[number],
+                output=side,
+                sampling_ratio=extractor.roi_layers[number].sampling_ratio,
+            )
+        scores, deltas = head.bbox_head(features)
+        return head.bbox_head.predict_by_feat(
+            (rois,), (scores,), (deltas,), batch_img_metas=frame, rcnn_test_cfg=head.test_cfg
+        )
 
 
 @MODELS.register_module()

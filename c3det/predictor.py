@@ -13,13 +13,21 @@ from torch import Tensor
 
 from c3det import answering
 from c3det.answering import Detections
-from c3det.clicks import Click, check_labels
+from c3det.clicks import Click
 from c3det.fusion import ClickBatch
 from c3det.heatmaps import Size
+from c3det.incremental import IncrementalDetector, Tile
 from c3det.mmdet_adapter import ClickDetector, ClickedFeatures, build_detector
+from c3det.picture import Answer, Picture, check_question
 from c3det.weights import Card, WeightsError, load_tensors, read_card
 
-__all__ = ["Detections", "ImageFeatures", "Predictor", "load"]
+__all__ = ["Answer", "Detections", "ImageFeatures", "Picture", "Predictor", "load"]
+
+TILE_SIDE = 1280
+"""Largest side of a tile in pixels: patches of 1024 px, as the paper has them, are one tile."""
+
+TILE_OVERLAP = 200
+"""Of neighbouring tiles in pixels, the gap of DOTA's patches. Larger objects may be cut."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +53,10 @@ class ImageFeatures:
 class Predictor:
     """A loaded detector. It keeps nothing between calls and serves several threads.
 
+    Two ways to ask it, with the same answers: `encode` and `detect` compute everything that depends
+    on the clicks with every call, for evaluation; `open` returns a picture that remembers, for
+    answers at the speed of a click, and for pictures of any size.
+
     Args:
         detector: In evaluation mode, on ``device``.
         card: Of its weights.
@@ -53,6 +65,7 @@ class Predictor:
 
     def __init__(self, detector: ClickDetector, card: Card, device: torch.device) -> None:
         self._detector = detector
+        self._incremental = IncrementalDetector(detector)
         self.card = card
         self.device = device
 
@@ -71,18 +84,42 @@ class Predictor:
         Raises:
             ValueError: Another type or shape, or an empty picture.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-            raise ValueError(
-                "image must be a uint8 array of shape (H, W, 3) that is not empty, "
-                f"not {image.dtype} {image.shape}"
-            )
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        batch = self._detector.data_preprocessor({"inputs": [pixels]})["inputs"]
+        batch = self._batch(image)
         return ImageFeatures(
             self._detector.encode(batch),
             (image.shape[0], image.shape[1]),
             (batch.shape[-2], batch.shape[-1]),
         )
+
+    def open(self, image: NDArray[np.uint8], max_bytes: int = 1 << 30) -> Picture:
+        """Return a picture to ask about; nothing is computed yet.
+
+        Args:
+            image: uint8 ``(H, W, 3)``, RGB. Not to be written to any more.
+            max_bytes: Memory for the features of its tiles, see `Picture`.
+
+        Raises:
+            ValueError: Another type or shape, or an empty picture.
+        """
+        _check_image(image)
+        return Picture(
+            self._incremental,
+            self.card,
+            self._tile,
+            image,
+            side=TILE_SIDE,
+            overlap=TILE_OVERLAP,
+            max_bytes=max_bytes,
+        )
+
+    def _tile(self, image: NDArray[np.uint8]) -> Tile:
+        return self._incremental.encode(self._batch(image), (image.shape[0], image.shape[1]))
+
+    def _batch(self, image: NDArray[np.uint8]) -> Tensor:
+        """Normalised and padded, ``(1, 3, H, W)``."""
+        _check_image(image)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        return self._detector.data_preprocessor({"inputs": [pixels]})["inputs"]
 
     @torch.inference_mode()
     def detect(
@@ -107,16 +144,7 @@ class Predictor:
                 is not between 0 and 1.
         """
         threshold = self.card.score_threshold if score_threshold is None else score_threshold
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"score_threshold must be between 0 and 1, it is {threshold}")
-        height, width = features.image_size
-        check_labels(clicks, len(self.classes))
-        for index, click in enumerate(clicks):
-            if not (0 <= click.x <= width and 0 <= click.y <= height):
-                raise ValueError(
-                    f"click {index} is at ({click.x}, {click.y}), outside the picture of "
-                    f"{width} x {height} pixels"
-                )
+        check_question(clicks, threshold, len(self.classes), features.image_size)
         batch = ClickBatch([clicks], [features.image_size], features.input_size)
         (found,) = self._detector.detect(ClickedFeatures(features.levels, batch))
         candidates = Detections(
@@ -134,6 +162,14 @@ class Predictor:
             score_threshold=threshold,
             typical_sizes=self.card.typical_sizes,
             image_size=features.image_size,
+        )
+
+
+def _check_image(image: NDArray[np.uint8]) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(
+            "image must be a uint8 array of shape (H, W, 3) that is not empty, "
+            f"not {image.dtype} {image.shape}"
         )
 
 

@@ -1,0 +1,39 @@
+"""How this process gets its memory from the system.
+
+glibc maps each large block anew and gives it back when it is freed. Feature maps of pictures are
+such blocks, and a click allocates dozens of them: the system hands out zeroed pages one by one,
+under a lock that all threads share. Kept in the heap, the pages are touched once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+"""Parameters of ``mallopt``, see malloc.h."""
+
+_KEPT_BYTES = 2**31 - 1
+
+
+def keep_freed_memory() -> bool:
+    """Let freed blocks stay with the process, up to 2 GiB, instead of returning them at once.
+
+    Returns:
+        Whether the C library is one that does so, glibc on Linux; with others nothing is changed.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    # One arena: those of other threads than the first cannot hold a large block.
+    return all(
+        mallopt(parameter, value) == 1
+        for parameter, value in (
+            (_MMAP_THRESHOLD, _KEPT_BYTES),
+            (_TRIM_THRESHOLD, _KEPT_BYTES),
+            (_ARENA_MAX, 1),
+        )
+    )

@@ -1,0 +1,398 @@
+"""A picture that remembers gives the answers of the whole computation, at every click."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from c3det import picture as picture_module
+from c3det.clicks import Click
+from c3det.configs import Fusion, Preset, Stages, normalization
+from c3det.incremental import IncrementalDetector
+from c3det.picture import Picture
+from c3det.predictor import Detections, Predictor, load
+from c3det.weights import Card, save
+from tests.c3det.small import NUM_CLASSES, build, shrunk
+
+PIXELS, SCORE = 1e-3, 1e-4
+"""How far the answers may lie from those of the whole computation."""
+
+PACKED_PIXELS, PACKED_SCORE = 0.2, 5e-3
+"""The same, where features were kept in half precision for lack of memory."""
+
+VARIANTS: list[tuple[Preset, Stages, Fusion, dict[str, Any]]] = [
+    ("starter", "two-stage", "c3det", {}),
+    ("starter", "one-stage", "c3det", {}),
+    ("paper", "two-stage", "c3det", {}),
+    ("paper", "one-stage", "c3det", {}),
+    ("starter", "two-stage", "c3det", {"late": False}),
+    ("starter", "two-stage", "late", {}),
+    ("starter", "one-stage", "plain", {}),
+    ("starter", "two-stage", "early", {}),
+]
+
+
+def saved(
+    folder: Path, preset: Preset, stages: Stages, fusion: Fusion, options: dict[str, Any]
+) -> Predictor:
+    config = shrunk(preset, stages, fusion, **options)
+    card = Card(
+        name="shrunk",
+        classes=("a", "b", "c"),
+        architecture=config,
+        normalization=normalization(preset),
+        score_threshold=0.1,
+        typical_sizes=((20.0, 24.0), (8.0, 12.0), (6.0, 10.0)),
+        training={},
+        results={},
+        licence={},
+    )
+    path = folder / "w.safetensors"
+    save(path, build(preset, config).state_dict(), card)
+    return load(path)
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=lambda v: "-".join(map(str, v)))
+def predictor(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Predictor:
+    return saved(tmp_path_factory.mktemp("weights"), *request.param)
+
+
+@pytest.fixture(scope="module")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return saved(tmp_path_factory.mktemp("weights"), *VARIANTS[0])
+
+
+def pixels(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def random_click(draw: random.Random, height: int, width: int) -> Click:
+    return Click(
+        draw.uniform(0, width),
+        draw.uniform(0, height),
+        draw.randrange(NUM_CLASSES),
+        draw.random() < 0.85,
+    )
+
+
+def assert_same(
+    got: Detections, wanted: Detections, pixels: float = PIXELS, score_step: float = SCORE
+) -> None:
+    assert len(got) == len(wanted)
+    left = np.ones(len(wanted), bool)
+    for box, score, label, click in zip(got.boxes, got.scores, got.labels, got.clicks, strict=True):
+        near = (
+            left
+            & (np.abs(wanted.boxes - box).max(1) <= pixels)
+            & (np.abs(wanted.scores - score) <= score_step)
+            & (wanted.labels == label)
+            & (wanted.clicks == click)
+        )
+        assert near.any(), f"{box} {score} {label} {click} is in no answer of the whole"
+        left[np.flatnonzero(near)[0]] = False
+
+
+def whole(predictor: Predictor, image: NDArray[np.uint8], clicks: Sequence[Click]) -> Detections:
+    return predictor.detect(predictor.encode(image), clicks, 0)
+
+
+@pytest.mark.parametrize("size", [(100, 130), (256, 200)])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_click_of_a_sequence_is_the_whole_computation(
+    predictor: Predictor, size: tuple[int, int], seed: int
+) -> None:
+    draw, image = random.Random(seed), pixels(*size)
+    picture = predictor.open(image)
+    clicks: list[Click] = []
+    for step in range(12):
+        change = draw.random()
+        if change < 0.6 or not clicks:
+            clicks.append(random_click(draw, *size))
+        elif change < 0.8:
+            clicks[draw.randrange(len(clicks))] = random_click(draw, *size)
+        else:
+            del clicks[draw.randrange(len(clicks))]
+        if step == 6:
+            clicks += [random_click(draw, *size) for _ in range(4)] + clicks[:1]
+        answer = picture.detect(clicks, 0)
+        assert answer.coverage == 1
+        assert_same(answer.detections, whole(predictor, image, clicks))
+    assert_same(picture.detect([], 0).detections, whole(predictor, image, []))
+
+
+def test_long_sequences_do_not_drift(starter: Predictor) -> None:
+    draw, image = random.Random(5), pixels(128, 128)
+    picture = starter.open(image)
+    for _ in range(150):
+        clicks = [random_click(draw, 128, 128) for _ in range(draw.randrange(4))]
+        found = picture.detect(clicks, 0).detections
+    assert_same(found, whole(starter, image, clicks))
+
+
+class Counting:
+    """Counts the work that a picture asks of its detector."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls = {"encode": 0, "detect": 0}
+        for name in self.calls:
+            method = getattr(IncrementalDetector, name)
+            monkeypatch.setattr(IncrementalDetector, name, self._counted(name, method))
+
+    def _counted(self, name: str, method: Any) -> Any:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.calls[name] += 1
+            return method(*args, **kwargs)
+
+        return counted
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    return Counting(monkeypatch)
+
+
+def test_what_is_known_is_not_computed_again(starter: Predictor, counting: Counting) -> None:
+    picture = starter.open(pixels(100, 130))
+    assert counting.calls["encode"] == 0
+    first = picture.detect([], 0.3)
+    click, no = Click(20, 30, 1), Click(60, 60, 0, positive=False)
+    picture.detect([click], 0.3)
+    assert counting.calls == {"encode": 1, "detect": 2}
+    # Another threshold, a negative click and the answer without clicks need no model.
+    picture.detect([click], 0.7)
+    picture.detect([click, no], 0.3)
+    again = picture.detect([], 0.3)
+    assert counting.calls == {"encode": 1, "detect": 2}
+    assert np.array_equal(first.detections.boxes, again.detections.boxes)
+    picture.detect([click, click, no], 0.3)
+    assert counting.calls["detect"] == 2
+
+
+def small_tiles(
+    predictor: Predictor, image: NDArray[np.uint8], max_bytes: int = 1 << 30
+) -> Picture:
+    return Picture(
+        predictor._incremental,
+        predictor.card,
+        predictor._tile,
+        image,
+        side=128,
+        overlap=48,
+        max_bytes=max_bytes,
+    )
+
+
+def test_one_tile_equals_the_untiled_picture(starter: Predictor) -> None:
+    image, clicks = pixels(128, 128), [Click(20, 30, 1), Click(100, 90, 0)]
+    assert_same(
+        small_tiles(starter, image).detect(clicks, 0).detections, whole(starter, image, clicks)
+    )
+
+
+def test_clicks_reach_objects_on_other_tiles(starter: Predictor) -> None:
+    image = pixels(128, 400)
+    picture = small_tiles(starter, image)
+    before = picture.detect([], 0).detections
+    after = picture.detect([Click(20, 60, 1)], 0).detections
+    far_before = before.take(before.boxes[:, 0] > 300)
+    far_after = after.take(after.boxes[:, 0] > 300)
+    assert len(far_before)
+    assert not np.array_equal(far_before.scores, far_after.scores)
+
+
+def test_every_click_is_answered_wherever_it_lies(starter: Predictor) -> None:
+    draw, image = random.Random(1), pixels(300, 280)
+    clicks = [random_click(draw, 300, 280) for _ in range(30)]
+    found = small_tiles(starter, image).detect(clicks).detections
+    for index, click in enumerate(clicks):
+        assert (found.clicks == index).sum() == click.positive
+
+
+class Clock:
+    """A clock that each look moves on by one second."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 1
+        return self.now
+
+    perf_counter = staticmethod(time.perf_counter)
+
+
+def test_a_deadline_stops_and_the_next_call_goes_on(
+    starter: Predictor, counting: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, clicks = pixels(300, 300), [Click(280, 280, 1)]
+    complete = small_tiles(starter, image).detect(clicks, 0)
+    tiles = counting.calls["encode"]
+    assert tiles == 16
+    picture = small_tiles(starter, image)
+    clock = Clock()
+    monkeypatch.setattr(picture_module, "time", clock)
+    coverages, calls = [0.0], 0
+    while coverages[-1] < 1:
+        answer = picture.detect(clicks, 0, deadline=clock.now + 5)
+        coverages.append(answer.coverage)
+        calls += 1
+        if calls == 1:
+            # What is nearest to the click comes first.
+            assert (answer.detections.boxes[:, 2] > 128).all()
+    assert calls > 2
+    assert coverages == sorted(set(coverages))
+    assert counting.calls["encode"] == 2 * tiles
+    assert_same(answer.detections, complete.detections)
+
+
+def test_a_deadline_that_is_over_still_makes_progress(starter: Predictor) -> None:
+    picture = small_tiles(starter, pixels(128, 300))
+    clicks = [Click(10, 10, 0), Click(290, 10, 1)]
+    coverages = [picture.detect(clicks, deadline=0.0).coverage for _ in range(10)]
+    assert coverages[-1] == 1
+    assert coverages == sorted(coverages)
+
+
+def test_tiles_not_reached_in_time_show_what_earlier_clicks_found(starter: Predictor) -> None:
+    picture = small_tiles(starter, pixels(128, 400))
+    before = picture.detect([Click(5, 5, 0)], 0).detections
+    answer = picture.detect([Click(5, 5, 0), Click(390, 100, 1)], 0, deadline=0.0)
+    assert answer.coverage < 1
+    middle = [
+        d.take((d.boxes[:, 0] > 150) & (d.boxes[:, 2] < 220)) for d in (before, answer.detections)
+    ]
+    assert len(middle[0])
+    assert np.array_equal(middle[0].boxes, middle[1].boxes)
+
+
+def tile_bytes(predictor: Predictor) -> int:
+    """Of a tile of `small_tiles` that no click has reached."""
+    picture = small_tiles(predictor, pixels(128, 128))
+    picture.detect([], 0)
+    return picture.nbytes - 128 * 128 * 3
+
+
+def test_memory_is_bounded_and_answers_stay(starter: Predictor) -> None:
+    image, draw = pixels(300, 300), random.Random(2)
+    clicks = [random_click(draw, 300, 300) for _ in range(6)]
+    wanted = small_tiles(starter, image).detect(clicks, 0).detections
+    # Room for two tiles of sixteen in full, beside the one that is worked on.
+    bound = 2 * tile_bytes(starter)
+    picture = small_tiles(starter, image, max_bytes=bound)
+    for number in range(len(clicks) + 1):
+        found = picture.detect(clicks[:number], 0).detections
+        assert picture.nbytes <= image.nbytes + bound
+    assert_same(found, wanted, PACKED_PIXELS, PACKED_SCORE)
+
+
+def test_half_precision_before_anything_is_forgotten(
+    starter: Predictor, counting: Counting
+) -> None:
+    image, clicks = pixels(128, 128), [Click(20, 30, 1), Click(100, 90, 0)]
+    picture = small_tiles(starter, image)
+    picture.detect(clicks[:1], 0)
+    held = picture.nbytes - image.nbytes
+    picture.trim(image.nbytes + held // 2 + 1)
+    assert picture.nbytes == image.nbytes + held // 2
+    wanted = whole(starter, image, clicks)
+    assert_same(picture.detect(clicks, 0).detections, wanted, PACKED_PIXELS, PACKED_SCORE)
+    assert counting.calls["encode"] == 1
+    picture.trim(0)
+    assert picture.nbytes == image.nbytes
+    assert_same(picture.detect(clicks[1:], 0).detections, whole(starter, image, clicks[1:]))
+    assert counting.calls["encode"] == 2
+
+
+def test_what_half_precision_cannot_hold_stays(starter: Predictor) -> None:
+    with torch.inference_mode():
+        tile = starter._tile(pixels(64, 64))
+        tile.values[0][0, 0, 0, 0] = 1e6
+        tile.pack()
+        assert tile.values[0].dtype == torch.float32
+        assert tile.values[1].dtype == torch.float16
+        tile.unpack()
+        assert {value.dtype for value in tile.values} == {torch.float32}
+
+
+def test_a_failure_leaves_nothing_half_done(
+    starter: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, clicks = pixels(128, 300), [Click(10, 10, 0), Click(290, 10, 1)]
+    picture = small_tiles(starter, image)
+    picture.detect(clicks[:1], 0)
+    place = IncrementalDetector.place
+
+    def fails_after(self: IncrementalDetector, tile: Any, placed: Any) -> None:
+        place(self, tile, placed)
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(IncrementalDetector, "place", fails_after)
+        with pytest.raises(MemoryError):
+            picture.detect(clicks, 0)
+    assert picture.nbytes == image.nbytes
+    assert_same(
+        picture.detect(clicks, 0).detections,
+        small_tiles(starter, image).detect(clicks, 0).detections,
+    )
+
+
+def test_two_threads_encode_once(starter: Predictor, counting: Counting) -> None:
+    picture = starter.open(pixels(100, 130))
+    barrier = threading.Barrier(4)
+
+    def ask(number: int) -> Detections:
+        barrier.wait()
+        return picture.detect([Click(20 + number % 2, 30, 1)], 0).detections
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(ask, range(4)))
+    assert counting.calls["encode"] == 1
+    assert np.array_equal(answers[0].boxes, answers[2].boxes)
+    assert np.array_equal(answers[1].boxes, answers[3].boxes)
+
+
+def test_wrong_questions_are_named(starter: Predictor) -> None:
+    picture = starter.open(pixels(40, 56))
+    with pytest.raises(
+        ValueError, match=r"click 0 is at \(57, 3\), outside the picture of 56 x 40"
+    ):
+        picture.detect([Click(57, 3, 0)])
+    with pytest.raises(ValueError, match="click 0 has label 3, but there are 3 classes"):
+        picture.detect([Click(1, 1, 3)])
+    with pytest.raises(ValueError, match="score_threshold must be between 0 and 1"):
+        picture.detect([], 2)
+    with pytest.raises(ValueError, match="image must be a uint8 array"):
+        starter.open(np.zeros((8, 8), np.uint8))
+
+
+def test_a_branch_of_another_kind_is_refused() -> None:
+    config = shrunk("starter")
+    config["clicks"]["late"]["backbone"]["deep_stem"] = True
+    with pytest.raises(ValueError, match="late-fusion branch must be a plain ResNet"):
+        IncrementalDetector(build("starter", config))
+
+
+def test_the_branch_without_clicks_is_shared(starter: Predictor) -> None:
+    with torch.inference_mode():
+        first, second = (starter._tile(pixels(64, 64, seed)) for seed in range(2))
+        shared = sorted(first.shared)
+        assert shared
+        assert all(first.values[i] is second.values[i] for i in shared)
+        before = [first.values[i].clone() for i in shared]
+        starter._incremental.place(second, [Click(20, 20, 0)])
+        assert not second.shared
+        assert all(torch.equal(first.values[i], old) for i, old in zip(shared, before, strict=True))
+        assert any(not torch.equal(first.values[i], second.values[i]) for i in shared)

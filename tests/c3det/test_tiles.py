@@ -1,0 +1,130 @@
+"""Tiles of large pictures, and one box for one object over their seams."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from c3det.answering import Detections
+from c3det.tiles import TileArea, merge, plan_tiles
+
+SIZES = [(1, 1), (100, 100), (100, 101), (101, 100), (250, 100), (1000, 333), (99, 2000)]
+
+
+def found(*rows: tuple[float, float, float, float, float, int]) -> Detections:
+    table = np.array(rows, np.float64).reshape(-1, 6)
+    return Detections(
+        table[:, :4].astype(np.float32),
+        table[:, 4].astype(np.float32),
+        table[:, 5].astype(np.int64),
+        np.full(len(table), -1, np.int64),
+    )
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("overlap", [0, 20, 60])
+def test_cores_are_a_partition_and_tiles_overlap(size: tuple[int, int], overlap: int) -> None:
+    height, width = size
+    areas = plan_tiles(size, 100, overlap)
+    cores = np.zeros(size, int)
+    for area in areas:
+        x1, y1, x2, y2 = area.core
+        cores[y1:y2, x1:x2] += 1
+        assert area.core_area == (x2 - x1) * (y2 - y1)
+        assert area.size == areas[0].size
+        assert max(area.size) <= 100
+        assert 0 <= area.box[0] <= x1 < x2 <= area.box[2] <= width
+        assert 0 <= area.box[1] <= y1 < y2 <= area.box[3] <= height
+        # An object of the size of the overlap whose middle is in the core is whole in the tile.
+        assert area.box[0] == 0 or x1 - area.box[0] >= overlap // 2
+        assert area.box[3] == height or area.box[3] - y2 >= overlap // 2
+    assert (cores == 1).all()
+
+
+def test_a_picture_of_one_tile_is_one_tile() -> None:
+    whole = (0, 0, 80, 100)
+    assert plan_tiles((100, 80), 100, 20) == [TileArea(whole, whole)]
+
+
+def test_tiles_by_hand() -> None:
+    # Two tiles of 85 that overlap by 20 cover 150.
+    left, right = plan_tiles((50, 150), 100, 20)
+    assert left == TileArea((0, 0, 85, 50), (0, 0, 75, 50))
+    assert right == TileArea((65, 0, 150, 50), (75, 0, 150, 50))
+    assert left.distance(75, 10) == 0
+    assert right.distance(72, 54) == 5
+
+
+def test_overlap_as_large_as_a_tile_is_refused() -> None:
+    with pytest.raises(ValueError, match="overlap must be at least 0 and below 100, it is 100"):
+        plan_tiles((200, 200), 100, 100)
+
+
+TILES = plan_tiles((50, 150), 100, 20)
+
+
+def test_one_object_seen_by_two_tiles_is_one_box() -> None:
+    seen = [
+        (TILES[0], found((68, 10, 78, 20, 0.8, 1), (10, 10, 20, 20, 0.9, 1))),
+        (TILES[1], found((69, 10, 79, 20, 0.7, 1), (100, 10, 110, 20, 0.6, 1))),
+    ]
+    for parts in itertools.permutations(seen):
+        merged = merge(parts, (50, 150))
+        assert merged.scores.tolist() == pytest.approx([0.9, 0.8, 0.6])
+        assert merged.boxes[1].tolist() == [68, 10, 78, 20]
+
+
+def test_what_an_edge_cut_off_gives_way_to_the_whole() -> None:
+    # The right tile begins at 65: it sees 3 of the 10 px of the object, with a higher score.
+    parts = [
+        (TILES[0], found((58, 10, 68, 20, 0.5, 1))),
+        (TILES[1], found((65, 10, 68, 20, 0.9, 1))),
+    ]
+    merged = merge(parts, (50, 150))
+    assert merged.boxes.tolist() == [[58, 10, 68, 20]]
+
+
+def test_an_object_that_only_a_cut_box_shows_stays() -> None:
+    parts = [(TILES[0], found()), (TILES[1], found((65, 10, 75, 20, 0.9, 1)))]
+    assert len(merge(parts, (50, 150))) == 1
+
+
+def test_neighbours_of_one_tile_and_other_classes_stay() -> None:
+    parts = [
+        (TILES[0], found((68, 10, 78, 20, 0.8, 1), (68, 10, 78, 21, 0.7, 1))),
+        (TILES[1], found((68, 10, 78, 20, 0.6, 2))),
+    ]
+    # Suppression within a tile is the detector's; between classes there is none.
+    assert merge(parts, (50, 150)).scores.tolist() == pytest.approx([0.8, 0.7, 0.6])
+
+
+def test_no_boxes_at_all() -> None:
+    assert len(merge([(area, found()) for area in TILES], (50, 150))) == 0
+
+
+def test_random_objects_are_found_once() -> None:
+    draw = np.random.default_rng(0)
+    size = (400, 500)
+    areas = plan_tiles(size, 200, 40)
+    corners = np.stack(np.meshgrid(np.arange(5, 470, 30), np.arange(5, 370, 30)), -1).reshape(-1, 2)
+    objects = np.concatenate([corners, corners + draw.integers(8, 25, corners.shape)], 1)
+    parts = []
+    for area in areas:
+        x1, y1, x2, y2 = area.box
+        clipped = np.stack(
+            [
+                objects[:, 0].clip(x1, x2),
+                objects[:, 1].clip(y1, y2),
+                objects[:, 2].clip(x1, x2),
+                objects[:, 3].clip(y1, y2),
+            ],
+            1,
+        )
+        seen = clipped[((clipped[:, 2:] - clipped[:, :2]) >= 2).all(1)]
+        scores = draw.uniform(0.3, 1, len(seen))
+        parts.append((area, found(*[(*b, s, 0) for b, s in zip(seen, scores, strict=True)])))
+    merged = merge(parts, size)
+    assert sorted(map(tuple, merged.boxes.tolist())) == sorted(map(tuple, objects.tolist()))
+    assert (np.diff(merged.scores) <= 0).all()
