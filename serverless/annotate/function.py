@@ -222,7 +222,9 @@ class FunctionInProcess:
         from c3det.weights import WeightsError
 
         logger = nuclio_sdk.Logger("ERROR", name="serverless.annotate")
-        self._worker = NuclioWorker.load(FunctionSettings.read(function_yaml), logger)
+        self._worker = NuclioWorker.load(
+            FunctionSettings.read(function_yaml), logger, "init_with_any_classes"
+        )
         try:
             with _weights_setting(weights):
                 self._worker.start()
