@@ -299,9 +299,10 @@ def _serve(host: str, port: int, pictures: Path, logger: nuclio_sdk.Logger, init
         print(f"Open {server.url} in a browser. Ctrl+C stops the runtime.", flush=True)
         try:
             server.serve_forever()
-        finally:
+        except KeyboardInterrupt:
+            print()
             server.drain()
-    worker.stop()
+            worker.stop()
 
 
 if __name__ == "__main__":
