@@ -243,6 +243,20 @@ def test_threshold_filters_without_asking_again(browser: Chrome, pictures: Path)
         assert len(predictor.calls) == 1
 
 
+def test_a_picture_that_was_searched_in_part_can_be_searched_on(
+    browser: Chrome, pictures: Path
+) -> None:
+    predictor = FakePredictor(coverages=[0.31, 0.728])
+    with opened(browser, pictures, predictor) as page:
+        page.wait_for("#coverage-text", "31 % of the picture searched.")
+        page.press("#search-on")
+        page.wait_for("#coverage-text", "72 % of the picture searched.")
+        page.press("#search-on")
+        page.settle()
+        assert not page.find("#coverage").is_displayed()
+        assert predictor.calls == [(), (), ()], "the same clicks each time"
+
+
 def test_pointing_at_a_box_tells_label_and_score(browser: Chrome, pictures: Path) -> None:
     with opened(browser, pictures, FakePredictor()) as page:
         page.point_at(*DISCS[1])
