@@ -17,7 +17,7 @@ from typing import Any
 import hypothesis.strategies as st
 import nuclio_sdk
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 
 from serverless.main import Service, detector_handler, handler, init_context
 from serverless.nuclio_worker import FunctionSettings, NuclioWorker, Request
@@ -90,7 +90,9 @@ anything = st.recursive(
     ),
     max_leaves=8,
 )
-points = st.tuples(st.floats(0, SIZE[1]), st.floats(0, SIZE[1])).map(list)
+inside = st.floats(0, SIZE[1])
+near = st.floats(-2, 1.5 * SIZE[0])
+points = st.one_of(*[st.tuples(inside, inside)] * 5, st.tuples(near, near)).map(list)
 clicks = st.lists(points, max_size=5)
 
 
@@ -148,8 +150,8 @@ def encoded(payload: object) -> bytes:
 
 
 bodies = st.one_of(
-    good.map(encoded),
-    spoiled().map(encoded),
+    *[good.map(encoded)] * 4,
+    *[spoiled().map(encoded)] * 4,
     anything.map(encoded),
     good.map(encoded).flatmap(mutated),
     st.binary(max_size=60),
@@ -314,7 +316,12 @@ def fuzz(workers: Callable[[], Workers], requests: int) -> Callable[[], None]:
     @given(addresses, bodies, content_types)
     def send(address: str, body: bytes, content_type: str) -> None:
         status, answer = workers().ask(address, body, content_type)
-        check_answer(form_of_body(body, address), status, answer)
+        form = form_of_body(body, address)
+        error = answer.get("error") if isinstance(answer, dict) else None
+        event(
+            f"{form}: {error['code'] if error else 'answered'}"
+        )  # for --hypothesis-show-statistics
+        check_answer(form, status, answer)
         assert workers().good_answers() == workers().right
 
     return send

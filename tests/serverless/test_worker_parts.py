@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,12 @@ def test_a_cpuset_limits_the_processors(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
     (tmp_path / "cpu.max").write_text("400000 100000")
     assert processor_limit(tmp_path, tmp_path / "absent") == 1
+
+
+def test_the_readme_lists_every_setting() -> None:
+    root = Path(__file__).resolve().parents[2]
+    settings = (root / "serverless" / "settings.py").read_text(encoding="utf-8")
+    names = set(re.findall(r'"(C3DET_\w+)"', settings))
+    assert len(names) == len(fields(Settings))
+    listed = re.findall(r"^\| `(C3DET_\w+)` ", (root / "README.md").read_text("utf-8"), re.M)
+    assert sorted(listed) == sorted(names)
