@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serverless.processors import processor_limit
+from serverless.processors import limit_threads, processor_limit
 from serverless.settings import STARTER_WEIGHTS, Settings
 
 
@@ -132,6 +132,19 @@ def test_a_cpuset_limits_the_processors(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
     (tmp_path / "cpu.max").write_text("400000 100000")
     assert processor_limit(tmp_path, tmp_path / "absent") == 1
+
+
+@pytest.mark.parametrize(("chosen", "limit", "threads"), [(8, 3, 3), (2, 3, 2)])
+def test_threads_follow_the_limit(
+    monkeypatch: pytest.MonkeyPatch, chosen: int, limit: int, threads: int
+) -> None:
+    set_to: list[tuple[str, int]] = []
+    monkeypatch.setattr("torch.get_num_threads", lambda: chosen)
+    monkeypatch.setattr("torch.set_num_threads", lambda count: set_to.append(("torch", count)))
+    monkeypatch.setattr("cv2.setNumThreads", lambda count: set_to.append(("cv2", count)))
+    monkeypatch.setattr("serverless.processors.processor_limit", lambda: limit)
+    assert limit_threads() == threads
+    assert set_to == [("torch", threads), ("cv2", threads)]
 
 
 def test_the_readme_lists_every_setting() -> None:
