@@ -63,16 +63,19 @@ def check_classes(classes: Sequence[str], descriptions: Sequence[Path]) -> None:
 
     Args:
         classes: Names of the weights' classes.
-        descriptions: Places of the function's description; the first that exists counts, and
-            without one there is nothing to compare.
+        descriptions: Places of the function's description; the first that tells classes counts.
+            Where none exists there is nothing to compare.
 
     Raises:
-        DeploymentError: They differ.
+        DeploymentError: They differ, or no description tells them.
     """
-    path = next((path for path in descriptions if path.is_file()), None)
-    if path is None:
+    paths = [path for path in descriptions if path.is_file()]
+    if not paths:
         return
-    told = told_classes(path)
+    path, told = next(
+        ((path, told) for path in paths if (told := told_classes(path)) is not None),
+        (paths[-1], []),
+    )
     if told == list(classes):
         return
     at = next(
@@ -91,16 +94,23 @@ def check_classes(classes: Sequence[str], descriptions: Sequence[Path]) -> None:
     )
 
 
-def told_classes(path: Path) -> list[str]:
-    """Return the names of the labels in a function's description, in their order.
+def told_classes(path: Path) -> list[str] | None:
+    """Return the names of the labels in a function's description, ``None`` where it has no labels.
 
     Raises:
         DeploymentError: They cannot be read.
     """
     try:
-        annotations = yaml.safe_load(path.read_text(encoding="utf-8"))["metadata"]["annotations"]
-        return [str(label["name"]) for label in json.loads(annotations["spec"])]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        spec = yaml.safe_load(path.read_text(encoding="utf-8"))["metadata"]["annotations"]["spec"]
+    except (LookupError, TypeError):
+        return None
+    except (OSError, ValueError, yaml.YAMLError):
+        raise DeploymentError(
+            f"{path} is no readable YAML: deploy the function again from an unchanged folder"
+        ) from None
+    try:
+        return [str(label["name"]) for label in json.loads(spec)]
+    except (ValueError, LookupError, TypeError):
         raise DeploymentError(
             f"metadata.annotations.spec in {path} is not a JSON list of labels: write there one "
             "label with id, name and type for each class of the weights"

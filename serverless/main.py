@@ -181,8 +181,9 @@ def respond(
         if faults.is_device_broken(fault, service.settings.device):
             context.logger.error_with("device broken: the process ends", **trace)
             os._exit(1)  # any code but 0, so that Nuclio starts the function anew
-        faults.release_memory(service.settings.device)
         seen.error = faults.told(fault)
+    if trace:  # now that the fault holds no tensors any more
+        faults.release_memory(service.settings.device)
     if seen.error is not None:
         seen.status, told = error_answer(seen, service.predictor.card.name)
         response = json_response(context, seen.status, told)

@@ -88,7 +88,6 @@ class Metrics:
         dropped = [
             sample("c3det_cache_dropped_total", {"why": "room"}, cache.evictions),
             sample("c3det_cache_dropped_total", {"why": "age"}, cache.expired),
-            sample("c3det_cache_dropped_total", {"why": "failure"}, cache.failures),
         ]
         families = (
             ("c3det_requests_total", "counter", "Requests by form, status and error", requests),
@@ -96,6 +95,12 @@ class Metrics:
             ("c3det_coverage_ratio", "histogram", "Share of the picture searched", coverage),
             ("c3det_cache_uses_total", "counter", "Questions about pictures", pictures),
             ("c3det_cache_dropped_total", "counter", "Pictures forgotten, by reason", dropped),
+            (
+                "c3det_cache_failures_total",
+                "counter",
+                "Pictures that could not be opened",
+                [sample("c3det_cache_failures_total", {}, cache.failures)],
+            ),
             gauge("c3det_cache_entries", "Pictures known now", cache.entries),
             gauge("c3det_cache_bytes", "Memory that they take", cache.bytes),
         )

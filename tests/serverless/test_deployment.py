@@ -90,14 +90,27 @@ def test_without_a_description_there_is_nothing_to_compare(tmp_path: Path) -> No
     check_classes(["plane"], [tmp_path / "absent.yaml"])
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "{", "metadata: {}", "metadata: {annotations: {spec: 'x'}}", "- 1"],
-)
+@pytest.mark.parametrize("text", ["", "metadata: {}", "metadata: {annotations: {}}", "- 1"])
 def test_a_description_without_labels(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "function.yaml"
+    path = tmp_path / "processor.yaml"
     path.write_text(text)
-    with pytest.raises(DeploymentError, match=r"metadata\.annotations\.spec in .*function.yaml"):
+    check_classes(["plane"], [path, description(tmp_path / "function.yaml", "plane")])
+    with pytest.raises(DeploymentError, match=r"the 1 classes .* are not the 0 of"):
+        check_classes(["plane"], [path])
+
+
+@pytest.mark.parametrize("spec", ["x", "{", "1", "[1]", "[{}]"])
+def test_labels_that_cannot_be_read(tmp_path: Path, spec: str) -> None:
+    path = tmp_path / "function.yaml"
+    path.write_text(yaml.safe_dump({"metadata": {"annotations": {"spec": spec}}}))
+    with pytest.raises(DeploymentError, match=r"metadata\.annotations\.spec in .*function\.yaml"):
+        check_classes(["plane"], [path])
+
+
+def test_a_description_that_is_no_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "function.yaml"
+    path.write_text("{")
+    with pytest.raises(DeploymentError, match="no readable YAML"):
         check_classes(["plane"], [path])
 
 

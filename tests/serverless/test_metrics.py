@@ -79,7 +79,7 @@ def test_a_request_is_counted_by_form_status_and_error() -> None:
     assert samples["c3det_coverage_ratio_sum"] == 1.5
     assert samples['c3det_cache_uses_total{result="hit"}'] == 3
     assert samples['c3det_cache_uses_total{result="miss"}'] == 2
-    assert samples['c3det_cache_dropped_total{why="failure"}'] == 1
+    assert samples["c3det_cache_failures_total"] == 1
     assert samples['c3det_cache_dropped_total{why="room"}'] == 5
     assert samples['c3det_cache_dropped_total{why="age"}'] == 6
     assert samples["c3det_cache_entries"] == 7
