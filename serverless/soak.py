@@ -184,7 +184,7 @@ def soak(
             status, answer = response.status, json.loads(response.read())
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise SoakError(
-                f"request {len(samples)} was not answered ({error or type(error).__name__})"
+                f"request {len(samples)} was not answered ({type(error).__name__}: {error})"
             ) from error
         latency = time.monotonic() - sent
         failed = answer.get("error") if status == 200 else {"message": f"status {status}"}
