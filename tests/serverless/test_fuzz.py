@@ -50,6 +50,12 @@ LEAK = re.compile(r"Traceback|File \"|\.py\b|object at 0x|site-packages|/\w+/\w+
 # Requests
 
 
+def weighted(strategies: dict[st.SearchStrategy[Any], int]) -> st.SearchStrategy[Any]:
+    """One of the strategies, each as often as its number says."""
+    choices = [strategy for strategy, times in strategies.items() for _ in range(times)]
+    return st.sampled_from(choices).flatmap(lambda strategy: strategy)
+
+
 def mutated(data: bytes) -> st.SearchStrategy[bytes]:
     """The bytes, cut, overwritten or with others put in."""
     places = st.integers(0, max(len(data) - 1, 0))
@@ -67,12 +73,13 @@ def mutated(data: bytes) -> st.SearchStrategy[bytes]:
 
 
 small_broken = {name: data for name, data in BROKEN.items() if len(data) < 4000}
-pictures = st.one_of(
-    st.sampled_from(sorted(WHOLE)).map(WHOLE.__getitem__),
-    st.sampled_from(sorted(BROKEN)).map(BROKEN.__getitem__),
-    st.sampled_from(sorted({**WHOLE, **small_broken})).flatmap(
-        lambda name: mutated({**WHOLE, **small_broken}[name])
-    ),
+pictures = weighted(
+    {
+        st.sampled_from(sorted(WHOLE)).map(WHOLE.__getitem__): 3,
+        st.sampled_from(sorted(BROKEN)).map(BROKEN.__getitem__): 1,
+        st.sampled_from(sorted(WHOLE)).flatmap(lambda name: mutated(WHOLE[name])): 1,
+        st.sampled_from(sorted(small_broken)).flatmap(lambda n: mutated(small_broken[n])): 1,
+    }
 )
 images = pictures.map(lambda data: base64.b64encode(data).decode())
 numbers = st.one_of(
@@ -92,7 +99,7 @@ anything = st.recursive(
 )
 inside = st.floats(0, SIZE[1])
 near = st.floats(-2, 1.5 * SIZE[0])
-points = st.one_of(*[st.tuples(inside, inside)] * 5, st.tuples(near, near)).map(list)
+points = weighted({st.tuples(inside, inside): 9, st.tuples(near, near): 1}).map(list)
 clicks = st.lists(points, max_size=5)
 
 
@@ -149,13 +156,15 @@ def encoded(payload: object) -> bytes:
     return json.dumps(payload).encode()
 
 
-bodies = st.one_of(
-    *[good.map(encoded)] * 4,
-    *[spoiled().map(encoded)] * 4,
-    anything.map(encoded),
-    good.map(encoded).flatmap(mutated),
-    st.binary(max_size=60),
-    st.sampled_from([b"[" * 99_999, b'{"image":' * 20_000, b"\xef\xbb\xbf{}", b'{"a": NaN}', b""]),
+absurd = [b"[" * 99_999, b'{"image":' * 20_000, b"\xef\xbb\xbf{}", b'{"a": NaN}', b""]
+bodies = weighted(
+    {
+        good.map(encoded): 8,
+        spoiled().map(encoded): 8,
+        good.map(encoded).flatmap(mutated): 2,
+        anything.map(encoded): 1,
+        st.binary(max_size=60) | st.sampled_from(absurd): 1,
+    }
 )
 content_types = st.sampled_from(
     ["application/json", "application/json", "application/json; charset=utf-8", "text/plain", ""]
