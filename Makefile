@@ -8,7 +8,7 @@ PLUGIN := deploy/cvat-ui-plugin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit plugin evaluate readme-picture format clean
+.PHONY: help setup demo test lint types unit plugin evaluate soak audit readme-picture format clean
 
 help: ## This list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -49,6 +49,15 @@ $(PLUGIN)/node_modules/.package-lock.json: $(PLUGIN)/package-lock.json
 
 evaluate: $(READY) ## The shipped weights on both test sets, as in the README (some minutes).
 	@$(PY) -m training.evaluate --weights serverless/weights/starter.safetensors --out runs/evaluation.json
+
+soak: $(READY) ## An hour of requests to the function: are memory and latency flat?
+	@$(PY) -m serverless.soak --seconds 3600 --out runs/soak.json
+
+# The newest pip-audit, outside .venv: it is no part of what it looks at.
+audit: ## The pinned versions against the known vulnerabilities (needs the network).
+	@python3 -m venv build/audit
+	@build/audit/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip-audit
+	@build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 readme-picture: $(READY) ## The picture at the top of the README, by headless Chromium.
 	@$(PY) -m training.samples

@@ -1,6 +1,7 @@
 """Detections and errors become the bodies that CVAT, its panel and the plugin read.
 
-The plugin form is ``{"c3det": 1, "boxes": [...], "error": null or {...}, "model", "timings_ms"}``.
+The plugin form is ``{"c3det": 1, "boxes": [...], "error": null or {...}, "model", "timings_ms",
+"cache": "hit" or "miss", "coverage": 0 to 1}``, the last two null where an error came before them.
 It has neither ``mask`` nor ``shapes``, so that every version of CVAT passes it on untouched, and
 its errors travel with status 200, because CVAT keeps no other body.
 
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from c3det.answering import Detections, contains
+from serverless.observations import Observation
 from serverless.requests import PROTOCOL_VERSION, BuiltInRequest, Form, RequestError
 
 STATUS = {"too_large": 413, "internal": 500, "out_of_memory": 503}
@@ -49,36 +51,31 @@ def plugin_boxes(detections: Detections, classes: Sequence[str]) -> list[dict[st
     ]
 
 
-def plugin_answer(
-    boxes: list[dict[str, Any]],
-    model: str,
-    timings_ms: Mapping[str, float],
-    error: RequestError | None = None,
-) -> dict[str, Any]:
+def plugin_answer(boxes: list[dict[str, Any]], model: str, seen: Observation) -> dict[str, Any]:
     """Return the body of a plugin answer.
 
     Args:
         boxes: From ``plugin_boxes``; empty if there is an error.
         model: Name of the weights.
-        timings_ms: Milliseconds by stage.
-        error: Why there are no boxes.
+        seen: What was noted of the request.
     """
     return {
         "c3det": PROTOCOL_VERSION,
         "boxes": boxes,
-        "error": None if error is None else _error(error),
+        "error": None if seen.error is None else _error(seen.error),
         "model": model,
-        "timings_ms": dict(timings_ms),
+        "timings_ms": seen.timings_ms,
+        "cache": seen.cache,
+        "coverage": seen.coverage,
     }
 
 
-def error_answer(
-    form: Form, error: RequestError, model: str, timings_ms: Mapping[str, float]
-) -> tuple[int, dict[str, Any]]:
-    """Return the status and the body that tell an error in the form of the request."""
-    if form is Form.PLUGIN:
-        return 200, plugin_answer([], model, timings_ms, error)
-    return STATUS.get(error.code, 400), {"error": _error(error)}
+def error_answer(seen: Observation, model: str) -> tuple[int, dict[str, Any]]:
+    """Return the status and the body that tell the error of a request in the request's form."""
+    assert seen.error is not None
+    if seen.form is Form.PLUGIN:
+        return 200, plugin_answer([], model, seen)
+    return STATUS.get(seen.error.code, 400), {"error": _error(seen.error)}
 
 
 def built_in_answer(

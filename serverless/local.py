@@ -8,9 +8,11 @@
 ``GET /model``            the model's name, classes and default threshold, and the body limit
 ``GET /samples``          a list of the sample pictures, ``[{"name": ...}, ...]``
 ``GET /samples/<name>``   one of them
+``GET /metrics``          counts and times of the requests, as Prometheus reads them
 ========================  =====================================================================
 
 Nuclio itself passes requests of every method to the handler; here, ``GET`` belongs to the page.
+SIGTERM ends it after the running requests.
 """
 
 from __future__ import annotations
@@ -20,16 +22,21 @@ import errno
 import json
 import mimetypes
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import nuclio_sdk
 from nuclio_sdk.logger import HumanReadableFormatter
 
+from serverless.metrics import CONTENT_TYPE
 from serverless.nuclio_worker import (
     Answer,
     FunctionError,
@@ -75,6 +82,8 @@ class LocalServer(ThreadingHTTPServer):
         self.worker = worker
         self.pictures = pictures
         self.model: dict[str, Any] = {}
+        self._answering = 0
+        self._answered = threading.Condition()
         try:
             super().__init__(address, _Connection)
         except (OSError, OverflowError) as error:
@@ -96,6 +105,23 @@ class LocalServer(ThreadingHTTPServer):
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Mark a request as running until its answer is written."""
+        with self._answered:
+            self._answering += 1
+        try:
+            yield
+        finally:
+            with self._answered:
+                self._answering -= 1
+                self._answered.notify_all()
+
+    def drain(self) -> None:
+        """Wait until no request is running."""
+        with self._answered:
+            self._answered.wait_for(lambda: self._answering == 0)
+
     def get(self, path: str) -> Answer:
         """Answer a GET request.
 
@@ -103,6 +129,10 @@ class LocalServer(ThreadingHTTPServer):
         """
         if path == "/model":
             return _json(self.model)
+        if path == "/metrics":
+            service = self.worker.context.user_data
+            text = service.metrics.text(service.cache.stats())
+            return Answer(200, text.encode(), CONTENT_TYPE)
         if path == "/samples":
             return _json([{"name": name} for name in _files(self.pictures, PICTURE_SUFFIXES)])
         if path.startswith("/samples/"):
@@ -154,7 +184,8 @@ class _Connection(BaseHTTPRequestHandler):
             headers=dict(self.headers.items()),
             fields=dict(parse_qsl(url.query)),
         )
-        self._write(worker.handle(request))
+        with self.server.answering():
+            self._write(worker.handle(request))
 
     do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_POST
 
@@ -238,16 +269,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.environ["C3DET_WEIGHTS"] = options.weights
     logger = nuclio_sdk.Logger("INFO", name="serverless.local")
     logger.set_handler("default", sys.stderr, HumanReadableFormatter())
+    # CVAT is not told the classes of weights that are tried here.
+    init = "init_context" if options.weights is None else "init_with_any_classes"
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        _serve(options.host, options.port, options.pictures, logger)
+        _serve(options.host, options.port, options.pictures, logger, init)
     except FunctionError as error:
         sys.exit(f"serverless.local: {error}")
     except KeyboardInterrupt:
         print()
 
 
-def _serve(host: str, port: int, pictures: Path, logger: nuclio_sdk.Logger) -> None:
-    worker = NuclioWorker.load(FunctionSettings.read(FUNCTION), logger)
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Leave as at Ctrl+C."""
+    raise KeyboardInterrupt
+
+
+def _serve(host: str, port: int, pictures: Path, logger: nuclio_sdk.Logger, init: str) -> None:
+    worker = NuclioWorker.load(FunctionSettings.read(FUNCTION), logger, init)
     with LocalServer((host, port), worker, pictures) as server:
         print("Loading the model ...", flush=True)
         from c3det.weights import WeightsError
@@ -258,7 +297,12 @@ def _serve(host: str, port: int, pictures: Path, logger: nuclio_sdk.Logger) -> N
             raise FunctionError(str(error)) from error
         server.model = describe_model(worker)
         print(f"Open {server.url} in a browser. Ctrl+C stops the runtime.", flush=True)
-        server.serve_forever()
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print()
+            server.drain()
+            worker.stop()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The function: payload -> clicks -> features -> detections -> answer.
+"""The function: payload -> clicks -> picture -> detections -> answer.
 
 Nuclio calls ``init_context`` once when a worker starts, and for each request ``handler`` where the
 function serves as an interactor, ``detector_handler`` where it serves as a detector. A request
@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 import os
-import time
+import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from nuclio_sdk import Context, Event, Response
 
+from serverless import deployment, faults
 from serverless.answers import (
     built_in_answer,
     detector_answer,
@@ -27,9 +29,11 @@ from serverless.answers import (
     plugin_boxes,
 )
 from serverless.believed import believed_class
-from serverless.cache import FeatureCache, picture_key
-from serverless.pictures import decode
-from serverless.processors import processor_limit
+from serverless.cache import PictureCache, PictureKey
+from serverless.metrics import Metrics
+from serverless.observations import Observation
+from serverless.pictures import decode, limit_pixels
+from serverless.processors import limit_threads
 from serverless.requests import (
     AnyRequest,
     Form,
@@ -44,13 +48,15 @@ from serverless.requests import (
 from serverless.settings import Settings
 
 if TYPE_CHECKING:
-    from c3det.predictor import ImageFeatures, Predictor
-
-STAGES = ("decode", "encode", "detect", "answer")
-"""What is timed; a stage that a request did not need took 0 ms."""
+    from c3det.answering import Detections
+    from c3det.clicks import Click
+    from serverless.whole_pictures import WholePicture, WholePictures
 
 BELIEF_THRESHOLD = 0.05
 """Lowest score of a box that has a say in the class of a click that comes without one."""
+
+TRACEBACK_CALLS = 40
+"""How many calls of a traceback are logged, the last ones: Nuclio wants short lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,41 +66,74 @@ class Service:
     Attributes:
         predictor: The model.
         settings: Limits and places.
-        cache: Features of the last pictures.
+        cache: The last pictures.
+        metrics: Counts and times of the requests.
+        device_lock: Keeps other workers from the GPU; ``None`` on a CPU.
     """
 
-    predictor: Predictor
+    predictor: WholePictures
     settings: Settings
-    cache: FeatureCache
+    cache: PictureCache[WholePicture]
+    metrics: Metrics
+    device_lock: IO[str] | None
+
+    @classmethod
+    def create(
+        cls, predictor: WholePictures, settings: Settings, device_lock: IO[str] | None = None
+    ) -> Service:
+        """Return the service of a model that has seen nothing yet."""
+        cache = PictureCache[Any](settings.cache_bytes, settings.cache_seconds)
+        return cls(predictor, settings, cache, Metrics(), device_lock)
 
 
 def init_context(context: Context) -> None:
-    """Load the model and run it once, so that a fault shows now and the first click is fast.
+    """Start a worker whose classes CVAT reads from the function's description.
 
     Raises:
-        ValueError: A setting is wrong, or the device is not there.
+        ValueError: A setting is wrong, the device is not there or has a worker already, or CVAT is
+            told other classes than those of the weights.
         c3det.weights.WeightsError: The weights are missing, damaged or of an unknown format.
     """
-    import torch
+    start(context, deployment.DESCRIPTIONS)
 
+
+def init_with_any_classes(context: Context) -> None:
+    """Start a worker that CVAT does not call, so that nothing tells its classes but the weights.
+
+    Raises:
+        ValueError: A setting is wrong, or the device is not there or has a worker already.
+        c3det.weights.WeightsError: The weights are missing, damaged or of an unknown format.
+    """
+    start(context, ())
+
+
+def start(context: Context, descriptions: Sequence[Path]) -> None:
+    """Load the model and run it once, so that a fault shows now and the first click is fast."""
     from c3det.predictor import load
+    from serverless.whole_pictures import WholePictures
 
     settings = Settings.from_environment(os.environ)
-    if settings.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(
-            f"C3DET_DEVICE is {settings.device!r}, but torch finds no GPU here: give the container "
-            "one, or set C3DET_DEVICE to 'cpu'"
-        )
-    torch.set_num_threads(min(torch.get_num_threads(), processor_limit()))
-    predictor = load(settings.weights, settings.device)
-    predictor.detect(predictor.encode(np.zeros((64, 64, 3), np.uint8)), [])
-    context.user_data = Service(predictor, settings, FeatureCache(settings.cache_bytes))
+    deployment.check_device(settings.device)
+    name = deployment.gpu_name(settings.device)
+    device_lock = None if name is None else deployment.hold_gpu(name)
+    threads = limit_threads()
+    limit_pixels(settings.max_pixels)
+    predictor = WholePictures(load(settings.weights, settings.device))
+    deployment.check_classes(predictor.classes, descriptions)
+    deployment.check_class(settings.class_name, predictor.classes)
+    predictor.open(np.zeros((64, 64, 3), np.uint8)).detect([])
+    context.user_data = Service.create(predictor, settings, device_lock)
+    context.platform.set_termination_callback(lambda: end(context))
     context.logger.info_with(
-        "ready",
-        model=predictor.card.name,
-        device=settings.device,
-        threads=torch.get_num_threads(),
+        "ready", model=predictor.card.name, device=settings.device, threads=threads
     )
+
+
+def end(context: Context) -> None:
+    """End the worker; Nuclio calls this after the running request when it stops the container."""
+    stats = context.user_data.cache.stats()
+    context.logger.info_with("ending", cache_hits=stats.hits, cache_misses=stats.misses)
+    sys.exit(0)
 
 
 def handler(context: Context, event: Event) -> Response:
@@ -122,119 +161,127 @@ def respond(
         form_of_payload: Tells the form of one that can.
     """
     service: Service = context.user_data
-    timings_ms = dict.fromkeys(STAGES, 0.0)
+    seen = Observation(form)
+    level, message = context.logger.info_with, "answered"
+    trace = {}
     try:
-        payload = parse_body(event.body)
-        form = form_of_payload(payload)
-        objects, answer = ANSWERS[form](service, payload, timings_ms)
-        response = json_response(context, 200, answer)
-        context.logger.info_with(
-            "answered", form=form.value, objects=objects, timings_ms=timings_ms
-        )
-        return response
-    except RequestError as caught:
-        error = caught
-        context.logger.warn_with(
-            "refused",
-            form=form.value,
-            code=error.code,
-            field=error.field,
-            reason=error.message,
-            timings_ms=timings_ms,
-        )
+        with seen.timed("read"):
+            payload = parse_body(event.body)
+        seen.form = form_of_payload(payload)
+        body = ANSWERS[seen.form](service, payload, seen)
+        with seen.timed("answer"):
+            response = json_response(context, 200, body)
+    except RequestError as refused:
+        level, message = context.logger.warn_with, "refused"
+        seen.error = refused
     except Exception as fault:  # the edge: whatever it is, it is answered
-        context.logger.error_with("failed", form=form.value, traceback=traceback.format_exc())
-        error = fault_error(fault)
+        level, message = context.logger.error_with, "failed"
         service.cache.clear()
-    return json_response(
-        context, *error_answer(form, error, service.predictor.card.name, timings_ms)
-    )
+        trace["traceback"] = traceback.format_exc(-TRACEBACK_CALLS)
+        if faults.is_device_broken(fault, service.settings.device):
+            context.logger.error_with("device broken: the process ends", **trace)
+            os._exit(1)  # any code but 0, so that Nuclio starts the function anew
+        seen.error = faults.told(fault)
+    if trace:  # now that the fault holds no tensors any more
+        faults.release_memory(service.settings.device)
+    if seen.error is not None:
+        seen.status, told = error_answer(seen, service.predictor.card.name)
+        response = json_response(context, seen.status, told)
+    service.metrics.observe(seen)
+    level(message, model=service.predictor.card.name, **seen.log_fields(), **trace)
+    return response
 
 
 def answer_plugin(
-    service: Service, payload: Mapping[str, Any], timings_ms: dict[str, float]
-) -> tuple[int, dict[str, Any]]:
-    """Clicks with classes in, boxes of all classes out; how many, and the answer's body."""
+    service: Service, payload: Mapping[str, Any], seen: Observation
+) -> dict[str, Any]:
+    """Clicks with classes in, boxes of all classes out."""
     predictor, settings = service.predictor, service.settings
-    request = read_plugin_request(payload, predictor.classes, settings.max_clicks)
-    features = encode(service, request, timings_ms)
-    with timed(timings_ms, "detect"):
-        detections = predictor.detect(features, request.clicks, request.threshold)
-    with timed(timings_ms, "answer"):
+    with seen.timed("read"):
+        request = read_plugin_request(payload, predictor.classes, settings.max_clicks)
+    with opened(service, request, seen) as ask:
+        detections = ask(request.clicks, request.threshold)
+    with seen.timed("answer"):
         boxes = plugin_boxes(detections, predictor.classes)
-    return len(boxes), plugin_answer(boxes, predictor.card.name, timings_ms)
+    seen.objects = len(boxes)
+    return plugin_answer(boxes, predictor.card.name, seen)
 
 
 def answer_built_in(
-    service: Service, payload: Mapping[str, Any], timings_ms: dict[str, float]
-) -> tuple[int, dict[str, Any]]:
+    service: Service, payload: Mapping[str, Any], seen: Observation
+) -> dict[str, Any]:
     """Clicks without classes in, masks of all objects of the class under them out."""
     predictor, settings = service.predictor, service.settings
-    request = read_built_in_request(payload, settings.max_clicks)
-    features = encode(service, request, timings_ms)
-    with timed(timings_ms, "detect"):
-        unprompted = predictor.detect(features, [], BELIEF_THRESHOLD)
-        label = believed_class(unprompted, request.positive, len(predictor.classes))
-        detections = predictor.detect(features, request.clicks(label), request.threshold)
-    with timed(timings_ms, "answer"):
+    with seen.timed("read"):
+        request = read_built_in_request(payload, settings.max_clicks)
+    with opened(service, request, seen) as ask:
+        if settings.class_name is not None:
+            label = predictor.classes.index(settings.class_name)
+        else:
+            unprompted = ask([], BELIEF_THRESHOLD)
+            label = believed_class(unprompted, request.positive, len(predictor.classes))
+        detections = ask(request.clicks(label), request.threshold)
+    assert seen.image_size is not None
+    with seen.timed("answer"):
         answer = built_in_answer(
-            detections, request, label, features.image_size, settings.full_mask_max_pixels
+            detections, request, label, seen.image_size, settings.full_mask_max_pixels
         )
-    return len(answer["shapes"]), answer
+    seen.objects = len(answer["shapes"])
+    return answer
 
 
 def answer_detector(
-    service: Service, payload: Mapping[str, Any], timings_ms: dict[str, float]
-) -> tuple[int, list[dict[str, Any]]]:
+    service: Service, payload: Mapping[str, Any], seen: Observation
+) -> list[dict[str, Any]]:
     """No clicks in, rectangles of all classes out."""
     predictor = service.predictor
-    request = read_detector_request(payload)
-    features = encode(service, request, timings_ms)
-    with timed(timings_ms, "detect"):
-        detections = predictor.detect(features, [], request.threshold)
-    with timed(timings_ms, "answer"):
+    with seen.timed("read"):
+        request = read_detector_request(payload)
+    with opened(service, request, seen) as ask:
+        detections = ask([], request.threshold)
+    with seen.timed("answer"):
         boxes = detector_answer(plugin_boxes(detections, predictor.classes))
-    return len(boxes), boxes
+    seen.objects = len(boxes)
+    return boxes
 
 
-ANSWERS: dict[Form, Callable[[Service, Mapping[str, Any], dict[str, float]], tuple[int, Any]]] = {
+ANSWERS: dict[Form, Callable[[Service, Mapping[str, Any], Observation], Any]] = {
     Form.PLUGIN: answer_plugin,
     Form.BUILT_IN: answer_built_in,
     Form.DETECTOR: answer_detector,
 }
-"""How many objects a request of each form finds, and the body of its answer."""
+"""The body of the answer to a request of each form."""
 
 
-def encode(service: Service, request: AnyRequest, timings_ms: dict[str, float]) -> ImageFeatures:
-    """Return the features of the picture, from the cache where it was seen before."""
-    key = picture_key(request.picture)
-    features = service.cache.get(key)
-    if features is not None:
-        check_inside(request, features.image_size)
-        return features
-    with timed(timings_ms, "decode"):
-        image = decode(request.picture, service.settings.max_pixels)
-    check_inside(request, (image.shape[0], image.shape[1]))
-    with timed(timings_ms, "encode"):
-        features = service.predictor.encode(image)
-    service.cache.put(key, features)
-    return features
+@contextmanager
+def opened(
+    service: Service, request: AnyRequest, seen: Observation
+) -> Iterator[Callable[[Sequence[Click], float | None], Detections]]:
+    """Give the request's picture, known from before or not, as a function that finds its objects.
 
-
-def fault_error(fault: Exception) -> RequestError:
-    """Return what the caller is told of a fault of the function; its log has the details.
-
-    After a CUDA error every further answer of this process would be wrong or fail, so the process
-    ends, with a code that makes Nuclio start it anew.
+    It takes clicks and the lowest score, ``None`` for the default of the weights.
     """
-    text = str(fault)
-    if "CUDA error" in text:
-        os._exit(1)
-    if isinstance(fault, MemoryError) or "out of memory" in text or "allocate memory" in text:
-        return RequestError(
-            "out_of_memory", "the picture needs more memory than the function has", "image"
-        )
-    return RequestError("internal", "the function failed, its log tells why", None)
+    predictor, settings = service.predictor, service.settings
+    seen.clicks = sum(map(len, request.points.values()))
+    deadline = seen.started + settings.time_budget_seconds
+    with seen.timed("read"):
+        key = PictureKey.of(request.picture, predictor.card.sha256, settings.device)
+
+    def open_picture() -> WholePicture:
+        with seen.timed("decode"):
+            return predictor.open(decode(request.picture, settings.max_pixels))
+
+    with service.cache.use(key, open_picture) as (picture, known):
+        seen.cache = "hit" if known else "miss"
+        seen.image_size = picture.image_size
+        check_inside(request, picture.image_size)
+
+        def ask(clicks: Sequence[Click], threshold: float | None) -> Detections:
+            answer = picture.detect(clicks, threshold, deadline=deadline)
+            seen.add(answer.seconds, answer.coverage)
+            return answer.detections
+
+        yield ask
 
 
 def json_response(
@@ -246,13 +293,3 @@ def json_response(
         content_type="application/json",
         status_code=status,
     )
-
-
-@contextmanager
-def timed(timings_ms: dict[str, float], stage: str) -> Iterator[None]:
-    """Note under ``stage`` how many milliseconds the block took."""
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        timings_ms[stage] = round((time.perf_counter() - started) * 1000, 1)

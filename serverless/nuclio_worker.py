@@ -139,13 +139,19 @@ class NuclioWorker:
         self._encode = Encoder().encode
 
     @classmethod
-    def load(cls, settings: FunctionSettings, logger: nuclio_sdk.Logger) -> NuclioWorker:
-        """Import the handler that the settings name."""
+    def load(
+        cls, settings: FunctionSettings, logger: nuclio_sdk.Logger, init: str = "init_context"
+    ) -> NuclioWorker:
+        """Import the handler that the settings name.
+
+        Args:
+            settings: Of the function.
+            logger: Given to the handler.
+            init: What starts the function, in the module of the handler.
+        """
         module_name, _, function = settings.handler.partition(":")
         module = importlib.import_module(module_name)
-        return cls(
-            getattr(module, function), getattr(module, "init_context", None), settings, logger
-        )
+        return cls(getattr(module, function), getattr(module, init, None), settings, logger)
 
     def start(self) -> None:
         """Run the function's ``init_context``; what it raises stops Nuclio's container."""
@@ -160,6 +166,17 @@ class NuclioWorker:
             return self._call(request)
         finally:
             self._free.release()
+
+    def stop(self) -> None:
+        """Wait for the running call and tell the function to end, as Nuclio does at SIGTERM.
+
+        From then on calls are answered as if the worker were busy.
+
+        Raises:
+            SystemExit: The function ends its process.
+        """
+        self._free.acquire()
+        self.context.platform._on_signal()
 
     def _call(self, request: Request) -> Answer:
         try:

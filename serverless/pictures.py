@@ -8,12 +8,22 @@ the EXIF data is applied, and of an animation or a file of several pictures the 
 from __future__ import annotations
 
 import io
+import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from c3det.pictures import FORMATS, to_rgb
 from serverless.requests import RequestError
+
+
+def limit_pixels(max_pixels: int) -> None:
+    """Set Pillow's own limit, which holds wherever it opens a picture in this process.
+
+    Above it Pillow warns, and above twice as many pixels it refuses.
+    """
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `decode` refuses these
 
 
 def decode(picture: bytes, max_pixels: int) -> np.ndarray:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+CVAT_SECONDS = 120
+"""How long CVAT waits for an answer, the wait for a free worker included."""
+
 STARTER_WEIGHTS = Path(__file__).resolve().parent / "weights" / "starter.safetensors"
 
 
@@ -21,7 +24,12 @@ class Settings:
         full_mask_max_pixels: Largest picture, in pixels, for which the built-in answer carries a
             mask of the whole picture; above it the mask is a crop with ``bounds``
             (``C3DET_FULL_MASK_MAX_PIXELS``).
-        cache_bytes: Memory for the features of the last pictures (``C3DET_CACHE_BYTES``).
+        cache_bytes: Memory for what is known of the last pictures (``C3DET_CACHE_BYTES``).
+        cache_seconds: How long a picture that nobody asks about is kept (``C3DET_CACHE_SECONDS``).
+        time_budget_seconds: How long a request may take (``C3DET_TIME_BUDGET_SECONDS``); what is
+            not searched by then is told by ``coverage``. CVAT gives up after `CVAT_SECONDS`.
+        class_name: The class of clicks that come without one (``C3DET_CLASS``), ``None`` to take
+            the class that the model believes under them.
     """
 
     weights: Path
@@ -30,25 +38,28 @@ class Settings:
     max_clicks: int
     full_mask_max_pixels: int
     cache_bytes: int
+    cache_seconds: int
+    time_budget_seconds: int
+    class_name: str | None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
         """Read the settings; a variable that is absent or empty leaves the default.
 
         Raises:
-            ValueError: A limit is not a whole number, or is too small; the message names the
+            ValueError: A limit is not a whole number, or is out of its range; the message names the
                 variable.
         """
 
-        def whole(name: str, default: int, least: int) -> int:
+        def whole(name: str, default: int, least: int, most: int | None = None) -> int:
             text = environment.get(name, "").strip()
             if not text:
                 return default
-            if not text.isascii() or not text.isdigit() or int(text) < least:
-                raise ValueError(
-                    f"{name} must be a whole number of at least {least}, it is {text!r}"
-                )
-            return int(text)
+            value = int(text) if text.isascii() and text.isdigit() and len(text) < 19 else -1
+            if value < least or (most is not None and value > most):
+                span = f"of at least {least}" if most is None else f"from {least} to {most}"
+                raise ValueError(f"{name} must be a whole number {span}, it is {text!r}")
+            return value
 
         return cls(
             weights=Path(environment.get("C3DET_WEIGHTS") or STARTER_WEIGHTS),
@@ -56,5 +67,10 @@ class Settings:
             max_pixels=whole("C3DET_MAX_PIXELS", default=16_000_000, least=1),
             max_clicks=whole("C3DET_MAX_CLICKS", default=1000, least=1),
             full_mask_max_pixels=whole("C3DET_FULL_MASK_MAX_PIXELS", default=2_000_000, least=0),
-            cache_bytes=whole("C3DET_CACHE_BYTES", default=512 * 1024 * 1024, least=0),
+            cache_bytes=whole("C3DET_CACHE_BYTES", default=1024**3, least=0),
+            cache_seconds=whole("C3DET_CACHE_SECONDS", default=1800, least=0),
+            time_budget_seconds=whole(
+                "C3DET_TIME_BUDGET_SECONDS", default=60, least=1, most=CVAT_SECONDS - 1
+            ),
+            class_name=environment.get("C3DET_CLASS", "").strip() or None,
         )

@@ -82,6 +82,37 @@ def prompts(clicks: Sequence[Click], threshold: float | None) -> dict[str, Any]:
     return request if threshold is None else {**request, "threshold": threshold}
 
 
+def ask_until_searched(
+    function: Function, frame: int, clicks: Sequence[Click], threshold: float | None
+) -> dict[str, Any]:
+    """Return the answer of the function once it has searched the whole picture.
+
+    It stops at its time budget, and goes on there when the same clicks come again.
+
+    Args:
+        function: That is asked.
+        frame: Number of the frame.
+        clicks: In pixels of its picture.
+        threshold: Lowest score; ``None`` for the default of the weights.
+
+    Raises:
+        FrameError: This frame was refused, or the function comes no further in it.
+        TransientError: The function does not answer, in spite of several attempts.
+    """
+    searched = -1.0
+    while True:
+        answer = function.ask(frame, clicks, threshold)
+        coverage = answer.get("coverage")
+        if coverage is None or coverage >= 1:
+            return answer
+        if coverage <= searched:
+            raise FrameError(
+                f"{function.name} searches {coverage:.0%} of the picture and no more: raise its "
+                "C3DET_TIME_BUDGET_SECONDS or C3DET_CACHE_BYTES"
+            )
+        searched = coverage
+
+
 def read_boxes(answer: Mapping[str, Any], classes: Sequence[str], function: str) -> list[Box]:
     """Return the boxes of an answer.
 
@@ -222,7 +253,9 @@ class FunctionInProcess:
         from c3det.weights import WeightsError
 
         logger = nuclio_sdk.Logger("ERROR", name="serverless.annotate")
-        self._worker = NuclioWorker.load(FunctionSettings.read(function_yaml), logger)
+        self._worker = NuclioWorker.load(
+            FunctionSettings.read(function_yaml), logger, "init_with_any_classes"
+        )
         try:
             with _weights_setting(weights):
                 self._worker.start()

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from serverless.annotate.cvat import Label, Place, Shape
 from serverless.annotate.errors import AnnotateError, FrameError, TransientError
-from serverless.annotate.function import Box, Function, read_boxes
+from serverless.annotate.function import Box, Function, ask_until_searched, read_boxes
 from serverless.annotate.journal import FrameReport, Journal
 from serverless.annotate.plan import (
     LabelMap,
@@ -176,7 +176,9 @@ class Run:
         if planned is not None and (ours or not planned.written):
             report = planned  # a break came between writing and noting it
         else:
-            answer = self._function.ask(frame, [c.click for c in clicks], options.threshold)
+            answer = ask_until_searched(
+                self._function, frame, [c.click for c in clicks], options.threshold
+            )
             boxes = read_boxes(answer, self._labels.classes, self._function.name)
             staying = [shape for shape in shapes if shape not in replaced]
             found = sort_boxes(boxes, clicks, staying, self._labels)

@@ -25,7 +25,7 @@ let keys = [];
 let chosenClass = 0;
 let picture = null; // {name, base64, width, height}
 let history = new ClickHistory();
-let answer = null; // {boxes, clicks: those that the function was asked with}
+let answer = null; // {boxes, coverage, clicks: those that the function was asked with}
 let asking = false;
 let askAgain = false;
 let loads = 0;
@@ -156,9 +156,10 @@ async function askOnce(askedPicture, clicks) {
     }
     const headers = { "Content-Type": "application/json" };
     const response = await fetch(".", { method: "POST", headers, body });
-    const { boxes, timings_ms: timings } = decodeAnswer(response.status, await response.text());
+    const decoded = decodeAnswer(response.status, await response.text());
+    const { boxes, coverage, timings_ms: timings } = decoded;
     if (!current()) return;
-    answer = { boxes, clicks };
+    answer = { boxes, coverage, clicks };
     hideError();
     $("round-trip").textContent = `${Math.round(performance.now() - started)} ms`;
     $("stages").textContent = Object.entries(timings ?? {})
@@ -188,6 +189,10 @@ function update() {
   $("click-count").value = clicks.length;
   $("threshold-value").value = Number($("threshold").value).toFixed(2);
   $("box-count").value = boxes.length;
+  // The function stops at its time budget, and goes on there when the same clicks come again.
+  const searched = Math.floor((answer?.coverage ?? 1) * 100);
+  $("coverage").hidden = searched >= 100;
+  $("coverage-text").textContent = `${searched} % of the picture searched.`;
   $("canvas").ariaLabel = picture ? `${picture.name} with ${boxes.length} boxes` : "No picture";
   const counts = new Map();
   for (const box of boxes) counts.set(box.class, (counts.get(box.class) ?? 0) + 1);
@@ -338,6 +343,7 @@ function listen() {
   $("undo").addEventListener("click", undo);
   $("redo").addEventListener("click", redo);
   $("clear").addEventListener("click", () => change(() => history.clear()));
+  $("search-on").addEventListener("click", ask);
   $("threshold").addEventListener("input", update);
   $("error-close").addEventListener("click", hideError);
   $("class-filter").addEventListener("input", (event) => {

@@ -18,7 +18,7 @@ export function encodeRequest(image, clicks, threshold) {
   });
 }
 
-/** Read an answer. Returns {boxes, timings_ms, ...}; throws AnswerError. */
+/** Read an answer. Returns {boxes, timings_ms, coverage, ...}; throws AnswerError. */
 export function decodeAnswer(status, text) {
   let answer;
   try {

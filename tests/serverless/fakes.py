@@ -15,17 +15,10 @@ from nuclio_sdk import Context, Event
 from PIL import Image
 
 from c3det.clicks import Click
-from serverless.cache import FeatureCache
 from serverless.main import Service
 from serverless.settings import Settings
 
 CLASSES = ("tree", "0", "1")
-
-
-@dataclass(frozen=True)
-class FakeFeatures:
-    image_size: tuple[int, int]
-    nbytes: int = 100
 
 
 @dataclass(frozen=True)
@@ -50,51 +43,88 @@ def detections(*rows: tuple[Sequence[float], float, int, int]) -> FakeDetections
     )
 
 
+@dataclass(frozen=True)
+class FakeAnswer:
+    detections: FakeDetections
+    coverage: float
+    seconds: dict[str, float]
+
+
+class FakePicture:
+    """A picture of a ``FakePredictor``; it grows from 100 to 200 bytes when it is first asked."""
+
+    def __init__(self, predictor: FakePredictor, image_size: tuple[int, int]) -> None:
+        self.image_size = image_size
+        self.nbytes = 100
+        self._predictor = predictor
+
+    def detect(
+        self,
+        clicks: Sequence[Click],
+        score_threshold: float | None = None,
+        *,
+        deadline: float | None = None,
+    ) -> FakeAnswer:
+        predictor = self._predictor
+        if predictor.fault is not None:
+            raise predictor.fault
+        seconds = {"detect": 0.002}
+        if self.nbytes == 100:
+            self.nbytes = 200
+            predictor.encoded.append(self.image_size)
+            seconds["encode"] = 0.001
+        predictor.detected.append((list(clicks), score_threshold))
+        predictor.deadlines.append(deadline)
+        return FakeAnswer(found(clicks), predictor.coverage, seconds)
+
+    def trim(self, max_bytes: int) -> None:
+        if max_bytes < self.nbytes:
+            self.nbytes = 100
+
+
 @dataclass
 class FakePredictor:
     """Sees two "0" and a "tree" in every picture, and a box of 4 x 4 around a positive click."""
 
     classes: tuple[str, ...] = CLASSES
-    card: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(name="fake"))
+    card: SimpleNamespace = field(
+        default_factory=lambda: SimpleNamespace(name="fake", sha256="00", score_threshold=0.3)
+    )
+    coverage: float = 1.0
+    opened: list[tuple[int, ...]] = field(default_factory=list)
     encoded: list[tuple[int, ...]] = field(default_factory=list)
     detected: list[tuple[list[Click], float | None]] = field(default_factory=list)
+    deadlines: list[float | None] = field(default_factory=list)
     fault: Exception | None = None
 
-    def encode(self, image: np.ndarray) -> FakeFeatures:
+    def open(self, image: np.ndarray) -> FakePicture:
         assert image.dtype == np.uint8
         assert image.ndim == 3
         assert image.flags.c_contiguous
         assert image.flags.writeable
-        self.encoded.append(image.shape)
-        return FakeFeatures(image.shape[:2])
+        self.opened.append(image.shape)
+        return FakePicture(self, image.shape[:2])
 
-    def detect(
-        self,
-        features: FakeFeatures,
-        clicks: Sequence[Click],
-        score_threshold: float | None = None,
-        answer_clicks: bool = True,
-    ) -> FakeDetections:
-        if self.fault is not None:
-            raise self.fault
-        self.detected.append((list(clicks), score_threshold))
-        seen = [
-            ((10.0, 10.0, 14.0, 16.0), 0.9, 1, -1),
-            ((30.0, 20.0, 36.0, 24.0), 0.5, 1, -1),
-            ((0.0, 0.0, 60.0, 40.0), 0.4, 0, -1),
+
+def found(clicks: Sequence[Click]) -> FakeDetections:
+    """What a ``FakePredictor`` finds."""
+    seen = [
+        ((10.0, 10.0, 14.0, 16.0), 0.9, 1, -1),
+        ((30.0, 20.0, 36.0, 24.0), 0.5, 1, -1),
+        ((0.0, 0.0, 60.0, 40.0), 0.4, 0, -1),
+    ]
+    for index, click in enumerate(clicks):
+        inside = [
+            row
+            for row in seen
+            if row[0][0] <= click.x <= row[0][2] and row[0][1] <= click.y <= row[0][3]
         ]
-        for index, click in enumerate(clicks):
-            inside = [
-                row
-                for row in seen
-                if row[0][0] <= click.x <= row[0][2] and row[0][1] <= click.y <= row[0][3]
-            ]
-            if not click.positive:
-                seen = [row for row in seen if row not in inside]
-            elif not any(row[2] == click.label and row[3] >= 0 for row in inside):
-                x, y = click.x, click.y
-                seen.append(((x - 2, y - 2, x + 2, y + 2), 1.0, click.label, index))
-        return detections(*sorted(seen, key=lambda row: -row[1]))
+        if not click.positive:
+            seen = [row for row in seen if row not in inside]
+        elif not any(row[2] == click.label and row[3] >= 0 for row in inside):
+            x, y = click.x, click.y
+            seen.append(((x - 2, y - 2, x + 2, y + 2), 1.0, click.label, index))
+    return detections(*sorted(seen, key=lambda row: -row[1]))
 
 
 class Log:
@@ -113,12 +143,15 @@ class Log:
         self.lines.append(("error", message, fields))
 
 
-def make_context(**limits: int) -> Context:
-    """A context whose worker has started, with a ``FakePredictor``."""
-    environment = {f"C3DET_{name.upper()}": str(value) for name, value in limits.items()}
-    settings = Settings.from_environment(environment)
+def make_context(**settings: object) -> Context:
+    """A context whose worker has started, with a ``FakePredictor``.
+
+    Args:
+        settings: Variables of the environment, without ``C3DET_`` and in lower case.
+    """
+    environment = {f"C3DET_{name.upper()}": str(value) for name, value in settings.items()}
     context = Context(logger=Log())
-    context.user_data = Service(FakePredictor(), settings, FeatureCache(settings.cache_bytes))
+    context.user_data = Service.create(FakePredictor(), Settings.from_environment(environment))
     return context
 
 

@@ -14,7 +14,13 @@ from c3det.clicks import Click
 from serverless.annotate.__main__ import frame_ranges, label_pair, score
 from serverless.annotate.cvat import Label, ScoreAttribute, Shape
 from serverless.annotate.errors import AnnotateError, FrameError, Retry, TransientError
-from serverless.annotate.function import Box, function_classes, prompts, read_boxes
+from serverless.annotate.function import (
+    Box,
+    ask_until_searched,
+    function_classes,
+    prompts,
+    read_boxes,
+)
 from serverless.annotate.journal import FrameReport, Journal, journal_name
 from serverless.annotate.overlap import Rectangle, overlaps
 from serverless.annotate.plan import map_labels, placed_clicks, sort_boxes
@@ -283,3 +289,37 @@ def test_arguments() -> None:
         for text in texts:
             with pytest.raises(argparse.ArgumentTypeError):
                 read(text)
+
+
+class Slow:
+    """A function that tells one coverage after the other."""
+
+    name = "the slow function"
+    classes = ("tree",)
+
+    def __init__(self, *coverages: float | None) -> None:
+        self.answers = [{"coverage": coverage} for coverage in coverages]
+        self.asked: list[tuple[int, list[Click], float | None]] = []
+
+    def ask(self, frame: int, clicks: list[Click], threshold: float | None) -> dict[str, object]:
+        self.asked.append((frame, clicks, threshold))
+        return self.answers[len(self.asked) - 1]
+
+
+def test_a_picture_is_asked_about_until_it_is_searched() -> None:
+    slow, clicks = Slow(0.2, 0.7, 1.0), [Click(1, 2, 0)]
+    assert ask_until_searched(slow, 5, clicks, 0.3) == {"coverage": 1.0}
+    assert slow.asked == [(5, clicks, 0.3)] * 3
+
+
+def test_a_function_without_coverage_is_asked_once() -> None:
+    slow = Slow(None)
+    assert ask_until_searched(slow, 5, [], None) == {"coverage": None}
+    assert len(slow.asked) == 1
+
+
+def test_a_function_that_comes_no_further_fails_the_frame() -> None:
+    slow = Slow(0.2, 0.4, 0.4)
+    with pytest.raises(FrameError, match="searches 40% of the picture and no more"):
+        ask_until_searched(slow, 5, [], None)
+    assert len(slow.asked) == 3

@@ -14,6 +14,7 @@ from serverless.answers import (
     plugin_boxes,
 )
 from serverless.believed import believed_class
+from serverless.observations import Observation
 from serverless.requests import BuiltInRequest, Form, RequestError
 from tests.serverless.fakes import CLASSES, detections
 
@@ -57,7 +58,9 @@ def test_box_rle() -> None:
 def test_plugin_answer() -> None:
     found = detections(((1.234, 2, 3, 4.567), 1.0, 2, 0), ((5, 5, 6, 6), 0.123456, 0, -1))
     boxes = plugin_boxes(found, CLASSES)
-    assert plugin_answer(boxes, "starter", {"detect": 1.5}) == {
+    seen = Observation(Form.PLUGIN, cache="hit")
+    seen.add({"encode": 0.0, "detect": 0.0015}, 0.75)
+    assert plugin_answer(boxes, "starter", seen) == {
         "c3det": 1,
         "boxes": [
             {
@@ -79,7 +82,9 @@ def test_plugin_answer() -> None:
         ],
         "error": None,
         "model": "starter",
-        "timings_ms": {"detect": 1.5},
+        "timings_ms": {"read": 0, "decode": 0, "encode": 0, "detect": 1.5, "answer": 0},
+        "cache": "hit",
+        "coverage": 0.75,
     }
 
 
@@ -101,11 +106,19 @@ def test_plugin_answer_without_boxes() -> None:
 def test_error_answers(code: str, status: int) -> None:
     error = RequestError(code, "Because.", "image")
     told = {"code": code, "message": "Because.", "field": "image"}
-    assert error_answer(Form.BUILT_IN, error, "m", {}) == (status, {"error": told})
-    assert error_answer(Form.PLUGIN, error, "m", {}) == (
-        200,
-        {"c3det": 1, "boxes": [], "error": told, "model": "m", "timings_ms": {}},
-    )
+    built_in = Observation(Form.BUILT_IN, error=error)
+    assert error_answer(built_in, "m") == (status, {"error": told})
+    answered, body = error_answer(Observation(Form.PLUGIN, {"read": 0.25}, error=error), "m")
+    assert answered == 200
+    assert body == {
+        "c3det": 1,
+        "boxes": [],
+        "error": told,
+        "model": "m",
+        "timings_ms": {"read": 250},
+        "cache": None,
+        "coverage": None,
+    }
 
 
 FOUND = detections(

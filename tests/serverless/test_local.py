@@ -19,6 +19,7 @@ from nuclio_sdk import Context, Event
 
 from serverless.local import PAGE, LocalServer, samples_directory
 from serverless.nuclio_worker import FunctionError, FunctionSettings, NuclioWorker
+from tests.serverless.fakes import base64_picture, make_context
 
 ROOT = Path(__file__).resolve().parents[2]
 JSON = {"Content-Type": "application/json"}
@@ -223,6 +224,38 @@ def test_page_loads_nothing_from_elsewhere() -> None:
         assert "://" not in file.read_text(encoding="utf-8"), file.name
 
 
+def test_metrics_are_those_of_the_function() -> None:
+    with running(describe_body) as server:
+        server.worker.context.user_data = make_context().user_data
+        status, content_type, body = call(server, "GET", "/metrics")
+    assert (status, content_type) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert b"\nc3det_cache_entries 0\n" in body
+
+
+def test_draining_waits_until_the_answer_is_written() -> None:
+    inside, go = threading.Event(), threading.Event()
+
+    def handler(context: Context, event: Event) -> Any:
+        inside.set()
+        go.wait(20)
+        return "done"
+
+    with running(handler) as server:
+        answers: list[tuple[int, str, bytes]] = []
+        caller = threading.Thread(target=lambda: answers.append(call(server)))
+        caller.start()
+        assert inside.wait(20)
+        drained = threading.Event()
+        drain = threading.Thread(target=lambda: (server.drain(), drained.set()))
+        drain.start()
+        assert not drained.wait(0.1)
+        go.set()
+        assert drained.wait(20)
+        drain.join()
+        caller.join()
+    assert answers[0][::2] == (200, b"done")
+
+
 def test_head_has_no_body() -> None:
     with running(describe_body) as server:
         assert call(server, "HEAD", "/")[::2] == (200, b"")
@@ -290,3 +323,36 @@ def test_command_on_a_busy_port_fails_with_one_sentence() -> None:
     assert result.returncode == 1
     assert "is in use by another program" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_sigterm_ends_the_command_after_the_running_request() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serverless.local", "--port", "0"],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        port = next(
+            int(line.split(":")[2].split("/")[0]) for line in process.stdout if "http://" in line
+        )
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        # Large enough that the signal comes while the function works.
+        picture = base64_picture(900, 900)
+        body = json.dumps({"image": picture, "pos_points": [], "neg_points": [[-1, 1]]}).encode()
+        connection.putrequest("POST", "/")
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        time.sleep(0.1)
+        process.terminate()
+        answer = json.loads(connection.getresponse().read())
+        _, log = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert answer["error"] is None
+    assert process.returncode == 0
+    assert "ending" in log
+    assert "Traceback" not in log

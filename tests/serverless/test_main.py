@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,8 @@ from tests.serverless.fakes import (
     event,
     make_context,
 )
+
+PLUGIN_KEYS = {"c3det", "boxes", "error", "model", "timings_ms", "cache", "coverage"}
 
 
 def plugin(**changes: Any) -> dict[str, Any]:
@@ -81,9 +84,11 @@ def test_plugin_request() -> None:
             "click": None,
         },
     ]
-    assert set(body) == {"c3det", "boxes", "error", "model", "timings_ms"}
+    assert set(body) == PLUGIN_KEYS
     assert (body["c3det"], body["error"], body["model"]) == (1, None, "fake")
-    assert set(body["timings_ms"]) == {"decode", "encode", "detect", "answer"}
+    assert (body["cache"], body["coverage"]) == ("miss", 1)
+    assert set(body["timings_ms"]) == {"read", "decode", "encode", "detect", "answer"}
+    assert (body["timings_ms"]["encode"], body["timings_ms"]["detect"]) == (1, 2)
     assert context.user_data.predictor.detected == [
         ([Click(50, 30, 2), Click(12, 12, 0, positive=False)], None)
     ]
@@ -139,16 +144,42 @@ def test_the_body_may_arrive_parsed_or_not(wrap: Callable[[bytes], object]) -> N
     assert answer(response)["error"] is None
 
 
-def test_one_picture_is_encoded_once() -> None:
+def test_one_picture_is_decoded_and_encoded_once() -> None:
     context = make_context()
+    predictor = context.user_data.predictor
     first = answer(handler(context, event(plugin())))
     again = answer(handler(context, event(plugin())))
     handler(context, event(built_in()))
-    assert context.user_data.predictor.encoded == [(40, 60, 3)]
+    assert predictor.opened == [(40, 60, 3)]
+    assert predictor.encoded == [(40, 60)]
     assert again["boxes"] == first["boxes"]
+    assert again["cache"] == "hit"
     assert (again["timings_ms"]["decode"], again["timings_ms"]["encode"]) == (0, 0)
     handler(context, event(plugin(image=base64_picture(value=9))))
-    assert len(context.user_data.predictor.encoded) == 2
+    assert len(predictor.encoded) == 2
+    assert context.user_data.cache.stats().hits == 2
+
+
+def test_each_question_has_the_time_that_is_left() -> None:
+    context = make_context(time_budget_seconds=7)
+    before = time.monotonic()
+    handler(context, event(built_in()))
+    first, second = context.user_data.predictor.deadlines
+    assert first == second, "both questions of a request share its budget"
+    assert before + 7 <= first <= time.monotonic() + 7
+
+
+def test_an_answer_tells_how_much_of_the_picture_was_searched() -> None:
+    context = make_context()
+    context.user_data.predictor.coverage = 0.25
+    assert answer(handler(context, event(plugin())))["coverage"] == 0.25
+    assert context.logger.lines[-1][2]["coverage"] == 0.25
+
+
+def test_the_class_of_the_setting_is_not_guessed() -> None:
+    context = make_context(**{"class": "tree"})
+    handler(context, event(built_in()))
+    assert context.user_data.predictor.detected == [([Click(12, 12, 0)], None)]
 
 
 def test_points_are_checked_also_when_the_picture_is_known() -> None:
@@ -215,7 +246,7 @@ def check_error(response: Response, form: str, field: str, status: int) -> None:
         assert leak not in response.body
     if form == "plugin":
         assert response.status_code == 200
-        assert set(body) == {"c3det", "boxes", "error", "model", "timings_ms"}
+        assert set(body) == PLUGIN_KEYS
         assert body["boxes"] == []
     else:
         assert response.status_code == status
@@ -321,7 +352,7 @@ def test_after_a_cuda_error_the_process_ends(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(Ended) as caught:
         handler(context, event(plugin()))
     assert caught.value.args == (1,)
-    assert context.logger.lines[-1][:2] == ("error", "failed")
+    assert context.logger.lines[-1][0] == "error"
 
 
 def test_each_request_writes_one_short_line() -> None:
@@ -332,8 +363,20 @@ def test_each_request_writes_one_short_line() -> None:
         assert len(context.logger.lines) == before + 1
         assert len(json.dumps(context.logger.lines[-1])) < 500
     assert [line[1] for line in context.logger.lines] == ["answered"] * 2 + ["refused"] * 2
-    assert context.logger.lines[0][2]["form"] == "plugin"
-    assert context.logger.lines[2][2]["field"] == "threshold"
+    first, _, refused, undecoded = (line[2] for line in context.logger.lines)
+    timings = first.pop("timings_ms")
+    assert set(timings) == {"read", "decode", "encode", "detect", "answer"}
+    assert first == {
+        "model": "fake",
+        "form": "plugin",
+        "cache": "miss",
+        "clicks": 2,
+        "objects": 2,
+        "coverage": 1.0,
+        "picture": "60x40",
+    }
+    assert refused["field"] == "threshold"
+    assert undecoded["field"] == "image"
 
 
 @pytest.fixture
@@ -348,6 +391,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
     module = types.ModuleType("c3det.predictor")
     module.load = load
     monkeypatch.setitem(sys.modules, "c3det.predictor", module)
+    monkeypatch.setattr("serverless.whole_pictures.WholePictures", lambda predictor: predictor)
+    monkeypatch.setattr("serverless.deployment.DESCRIPTIONS", ())
+    monkeypatch.setattr("serverless.main.limit_pixels", lambda max_pixels: None)
     for name in [name for name in os.environ if name.startswith("C3DET_")]:
         monkeypatch.delenv(name)
     return calls
@@ -357,7 +403,7 @@ def test_init_context_loads_the_starter_weights(loaded: list[tuple[Any, str]]) -
     context = Context(logger=Log())
     init_context(context)
     assert loaded == [(STARTER_WEIGHTS, "cpu")]
-    assert context.user_data.predictor.encoded == [(64, 64, 3)], "the model has run once"
+    assert context.user_data.predictor.encoded == [(64, 64)], "the model has run once"
     assert [line[1] for line in context.logger.lines] == ["ready"]
     check_next_request(context)
 

@@ -21,7 +21,6 @@ from selenium.webdriver.common.keys import Keys
 
 from c3det.clicks import Click
 from serverless import main
-from serverless.cache import FeatureCache
 from serverless.local import LocalServer, describe_model
 from serverless.nuclio_worker import FunctionSettings, NuclioWorker
 from serverless.settings import STARTER_WEIGHTS, Settings
@@ -43,26 +42,31 @@ TREE_COLOR = (0xFF, 0xD6, 0x0A)
 class FakePredictor:
     """Finds the three discs with the scores above, and answers each click with a box of 20 px.
 
-    ``open`` can be cleared to hold calls back; ``waiting`` tells that one has come.
+    ``coverages`` are told one after the other, then 1. ``gate`` can be cleared to hold calls back;
+    ``waiting`` tells that one has come.
     """
 
     classes: tuple[str, ...] = CLASSES
     calls: list[tuple[Click, ...]] = field(default_factory=list)
     fault: Exception | None = None
-    open: threading.Event = field(default_factory=threading.Event)
+    coverages: list[float] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
     waiting: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self.open.set()
-        self.card = SimpleNamespace(name="fake", classes=self.classes, score_threshold=0.5)
+        self.gate.set()
+        card = {"name": "fake", "classes": self.classes, "score_threshold": 0.5, "sha256": "00"}
+        self.card = SimpleNamespace(**card)
 
-    def encode(self, image: np.ndarray) -> Any:
-        return SimpleNamespace(image_size=image.shape[:2], levels=(), nbytes=1)
+    def open(self, image: np.ndarray) -> Any:
+        return SimpleNamespace(image_size=image.shape[:2], nbytes=1, detect=self.detect)
 
-    def detect(self, features: Any, clicks: Sequence[Click], score_threshold: float) -> Any:
+    def detect(
+        self, clicks: Sequence[Click], score_threshold: float, *, deadline: float
+    ) -> SimpleNamespace:
         self.calls.append(tuple(clicks))
         self.waiting.set()
-        self.open.wait(20)
+        self.gate.wait(20)
         if self.fault:
             raise self.fault
         boxes, scores, labels, answered = [], [], [], []
@@ -80,12 +84,14 @@ class FakePredictor:
                 scores.append(score)
                 labels.append(0)
                 answered.append(-1)
-        return SimpleNamespace(
+        coverage = self.coverages.pop(0) if self.coverages else 1.0
+        found = SimpleNamespace(
             boxes=np.array(boxes, np.float32).reshape(-1, 4),
             scores=np.array(scores, np.float32),
             labels=np.array(labels, np.int64),
             clicks=np.array(answered, np.int64),
         )
+        return SimpleNamespace(detections=found, coverage=coverage, seconds={"detect": 0.001})
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +125,7 @@ def opened(
 
     def init_context(context: nuclio_sdk.Context) -> None:
         chosen = replace(Settings.from_environment({}), **settings)
-        context.user_data = main.Service(predictor, chosen, FeatureCache(1000))  # type: ignore[arg-type]
+        context.user_data = main.Service.create(predictor, chosen)  # type: ignore[arg-type]
 
     limits = limits or FunctionSettings("serverless.main:handler")
     logger = nuclio_sdk.Logger("CRITICAL", name="test_page")
@@ -135,7 +141,7 @@ def opened(
                 page.settle()
             yield page
         finally:
-            predictor.open.set()
+            predictor.gate.set()
 
 
 def positions(clicks: Sequence[Click]) -> np.ndarray:
@@ -237,6 +243,20 @@ def test_threshold_filters_without_asking_again(browser: Chrome, pictures: Path)
         assert len(predictor.calls) == 1
 
 
+def test_a_picture_that_was_searched_in_part_can_be_searched_on(
+    browser: Chrome, pictures: Path
+) -> None:
+    predictor = FakePredictor(coverages=[0.31, 0.728])
+    with opened(browser, pictures, predictor) as page:
+        page.wait_for("#coverage-text", "31 % of the picture searched.")
+        page.press("#search-on")
+        page.wait_for("#coverage-text", "72 % of the picture searched.")
+        page.press("#search-on")
+        page.settle()
+        assert not page.find("#coverage").is_displayed()
+        assert predictor.calls == [(), (), ()], "the same clicks each time"
+
+
 def test_pointing_at_a_box_tells_label_and_score(browser: Chrome, pictures: Path) -> None:
     with opened(browser, pictures, FakePredictor()) as page:
         page.point_at(*DISCS[1])
@@ -290,11 +310,11 @@ def test_double_click_is_one_click(browser: Chrome, pictures: Path) -> None:
 def test_one_request_at_a_time_and_the_latest_clicks_win(browser: Chrome, pictures: Path) -> None:
     predictor = FakePredictor()
     with opened(browser, pictures, predictor) as page:
-        predictor.open.clear()
+        predictor.gate.clear()
         for x in (100, 120, 140, 160):
             page.click(x, 250)
         assert page.text("#click-count") == "4"
-        predictor.open.set()
+        predictor.gate.set()
         page.settle()
         assert [len(clicks) for clicks in predictor.calls] == [0, 1, 4]
         assert page.text("#box-count") == "6"
@@ -304,7 +324,7 @@ def test_answer_to_a_click_that_was_undone_is_dropped(browser: Chrome, pictures:
     predictor = FakePredictor()
     with opened(browser, pictures, predictor) as page:
         predictor.waiting.clear()
-        predictor.open.clear()
+        predictor.gate.clear()
         page.click(100, 250)
         assert predictor.waiting.wait(20)
         page.undo_by_key()
@@ -313,7 +333,7 @@ def test_answer_to_a_click_that_was_undone_is_dropped(browser: Chrome, pictures:
             "new MutationObserver(() => seen.push(document.getElementById('box-count').value))"
             ".observe(document.getElementById('box-count'), {childList: true})"
         )
-        predictor.open.set()
+        predictor.gate.set()
         page.settle()
         assert [len(clicks) for clicks in predictor.calls] == [0, 1, 0]
         assert set(browser.execute_script("return seen")) <= {"2"}

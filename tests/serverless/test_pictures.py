@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serverless.pictures import decode
+from serverless.pictures import decode, limit_pixels
 from serverless.requests import RequestError
 
 # Two rows of three pixels.
@@ -228,16 +228,31 @@ def test_the_size_is_checked_before_the_pixels_are_read() -> None:
     assert "11 x 10" in caught.value.message
 
 
+def header_only(side: int) -> bytes:
+    """A PNG that claims to be a square of colours."""
+    data = png(2, 8, side, [b""])
+    data = data[:20] + struct.pack(">I", side) + data[24:]
+    return data[:29] + struct.pack(">I", zlib.crc32(data[12:29])) + data[33:]
+
+
 @pytest.mark.parametrize("side", [5000, 60_000])
 def test_a_bomb_is_refused_by_its_header(side: int) -> None:
-    header_only = png(2, 8, side, [b""])
-    header_only = header_only[:20] + struct.pack(">I", side) + header_only[24:]
-    header_only = (
-        header_only[:29] + struct.pack(">I", zlib.crc32(header_only[12:29])) + header_only[33:]
-    )
     with pytest.raises(RequestError) as caught:
-        decode(header_only, 16_000_000)
+        decode(header_only(side), 16_000_000)
     assert (caught.value.code, caught.value.field) == ("too_large", "image")
+
+
+@pytest.mark.parametrize(
+    ("max_pixels", "code"),
+    [(500_000_000, "undecodable"), (300_000_000, "too_large"), (100_000_000, "too_large")],
+)
+def test_pillows_limit_follows_the_setting(max_pixels: int, code: str) -> None:
+    limit_pixels(max_pixels)
+    assert Image.MAX_IMAGE_PIXELS == max_pixels
+    # 400 megapixels are more than Pillow takes unasked; the first setting lets them pass.
+    with pytest.raises(RequestError) as caught:
+        decode(header_only(20_000), max_pixels)
+    assert caught.value.code == code
 
 
 def test_lack_of_memory_is_not_blamed_on_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:

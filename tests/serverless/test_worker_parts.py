@@ -1,64 +1,16 @@
-"""The small parts of a worker: the cache of features, the settings, the limit on processors."""
+"""The small parts of a worker: the settings, the limit on processors."""
 
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from serverless.cache import FeatureCache, picture_key
-from serverless.processors import processor_limit
+from serverless.processors import limit_threads, processor_limit
 from serverless.settings import STARTER_WEIGHTS, Settings
-from tests.serverless.fakes import FakeFeatures
-
-
-def features(nbytes: int) -> FakeFeatures:
-    return FakeFeatures((1, 1), nbytes)
-
-
-def test_cache_drops_what_was_used_longest_ago() -> None:
-    cache = FeatureCache(300)
-    entries = {key: features(100) for key in (b"a", b"b", b"c", b"d")}
-    for key in (b"a", b"b", b"c"):
-        cache.put(key, entries[key])
-    assert cache.get(b"a") is entries[b"a"]
-    cache.put(b"d", entries[b"d"])
-    assert cache.get(b"b") is None
-    assert [cache.get(key) for key in (b"a", b"c", b"d")] == [
-        entries[key] for key in (b"a", b"c", b"d")
-    ]
-
-
-def test_cache_keeps_the_newest_however_large() -> None:
-    cache = FeatureCache(50)
-    cache.put(b"a", features(40))
-    cache.put(b"b", features(1000))
-    assert cache.get(b"a") is None
-    assert cache.get(b"b") is not None
-    cache.put(b"c", features(10))
-    assert cache.get(b"b") is None
-    assert cache.get(b"c") is not None
-
-
-def test_cache_counts_an_entry_once() -> None:
-    cache = FeatureCache(100)
-    cache.put(b"a", features(50))
-    cache.put(b"b", features(50))
-    cache.put(b"b", features(50))
-    assert cache.get(b"a") is not None
-
-
-def test_cache_can_be_cleared() -> None:
-    cache = FeatureCache(100)
-    cache.put(b"a", features(50))
-    cache.clear()
-    assert cache.get(b"a") is None
-
-
-def test_pictures_differ_by_their_bytes() -> None:
-    assert picture_key(b"a") == picture_key(b"a")
-    assert picture_key(b"a") != picture_key(b"b")
 
 
 def test_settings_by_default() -> None:
@@ -68,7 +20,10 @@ def test_settings_by_default() -> None:
         max_pixels=16_000_000,
         max_clicks=1000,
         full_mask_max_pixels=2_000_000,
-        cache_bytes=512 * 1024 * 1024,
+        cache_bytes=1024**3,
+        cache_seconds=1800,
+        time_budget_seconds=60,
+        class_name=None,
     )
     assert STARTER_WEIGHTS.is_absolute()
 
@@ -81,16 +36,25 @@ def test_settings_from_the_environment() -> None:
         "C3DET_MAX_CLICKS": " 20 ",
         "C3DET_FULL_MASK_MAX_PIXELS": "0",
         "C3DET_CACHE_BYTES": "",
+        "C3DET_CACHE_SECONDS": "0",
+        "C3DET_TIME_BUDGET_SECONDS": "119",
+        "C3DET_CLASS": " ship ",
     }
     assert Settings.from_environment(environment) == Settings(
-        Path("mine.safetensors"), "cuda:0", 10, 20, 0, 512 * 1024 * 1024
+        Path("mine.safetensors"), "cuda:0", 10, 20, 0, 1024**3, 0, 119, "ship"
     )
 
 
-@pytest.mark.parametrize("value", ["0", "-5", "1.5", "1e6", "many", "²"])
+@pytest.mark.parametrize("value", ["0", "-5", "1.5", "1e6", "many", "²", "1" * 5000])
 def test_settings_that_are_not_whole_numbers(value: str) -> None:
     with pytest.raises(ValueError, match="C3DET_MAX_PIXELS"):
         Settings.from_environment({"C3DET_MAX_PIXELS": value})
+
+
+@pytest.mark.parametrize("value", ["0", "120", "1000000"])
+def test_the_time_budget_ends_before_cvat_gives_up(value: str) -> None:
+    with pytest.raises(ValueError, match=r"C3DET_TIME_BUDGET_SECONDS must be .* from 1 to 119"):
+        Settings.from_environment({"C3DET_TIME_BUDGET_SECONDS": value})
 
 
 @pytest.fixture
@@ -112,7 +76,7 @@ def eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_processor_limit_of_cgroup_v2(tmp_path: Path, cpu_max: str, limit: int) -> None:
     (tmp_path / "cpu.max").write_text(cpu_max)
-    assert processor_limit(tmp_path) == limit
+    assert processor_limit(tmp_path, tmp_path / "absent") == limit
 
 
 @pytest.mark.usefixtures("eight_processors")
@@ -121,9 +85,72 @@ def test_processor_limit_of_cgroup_v1(tmp_path: Path, quota: str, limit: int) ->
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota)
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
-    assert processor_limit(tmp_path) == limit
+    assert processor_limit(tmp_path, tmp_path / "absent") == limit
 
 
 @pytest.mark.usefixtures("eight_processors")
 def test_processor_limit_without_a_quota(tmp_path: Path) -> None:
-    assert processor_limit(tmp_path) == 8
+    assert processor_limit(tmp_path, tmp_path / "absent") == 8
+
+
+@pytest.mark.usefixtures("eight_processors")
+def test_the_least_quota_of_nested_groups_counts(tmp_path: Path) -> None:
+    membership = tmp_path / "membership"
+    membership.write_text("0::/pods/pod/container\n")
+    for group, cpu_max in (
+        ("pods", "700000 100000"),
+        ("pods/pod", "300000 100000"),
+        ("pods/pod/container", "max 100000"),
+        ("pods/other", "100000 100000"),
+    ):
+        (tmp_path / group).mkdir(parents=True, exist_ok=True)
+        (tmp_path / group / "cpu.max").write_text(cpu_max)
+    assert processor_limit(tmp_path, membership) == 3
+
+
+@pytest.mark.usefixtures("eight_processors")
+def test_nested_groups_of_cgroup_v1(tmp_path: Path) -> None:
+    membership = tmp_path / "membership"
+    membership.write_text("5:memory:/other\n4:cpu,cpuacct:/docker/abc\n")
+    for group, quota in (("docker", "200000"), ("docker/abc", "400000")):
+        folder = tmp_path / "cpu" / group
+        folder.mkdir(parents=True)
+        (folder / "cpu.cfs_quota_us").write_text(quota)
+        (folder / "cpu.cfs_period_us").write_text("100000")
+    assert processor_limit(tmp_path, membership) == 2
+
+
+@pytest.mark.usefixtures("eight_processors")
+def test_a_path_of_the_host_leaves_the_root(tmp_path: Path) -> None:
+    membership = tmp_path / "membership"
+    membership.write_text("0::/../../system.slice/docker-1.scope\n")
+    (tmp_path / "cpu.max").write_text("200000 100000")
+    assert processor_limit(tmp_path, membership) == 2
+
+
+def test_a_cpuset_limits_the_processors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
+    (tmp_path / "cpu.max").write_text("400000 100000")
+    assert processor_limit(tmp_path, tmp_path / "absent") == 1
+
+
+@pytest.mark.parametrize(("chosen", "limit", "threads"), [(8, 3, 3), (2, 3, 2)])
+def test_threads_follow_the_limit(
+    monkeypatch: pytest.MonkeyPatch, chosen: int, limit: int, threads: int
+) -> None:
+    set_to: list[tuple[str, int]] = []
+    monkeypatch.setattr("torch.get_num_threads", lambda: chosen)
+    monkeypatch.setattr("torch.set_num_threads", lambda count: set_to.append(("torch", count)))
+    monkeypatch.setattr("cv2.setNumThreads", lambda count: set_to.append(("cv2", count)))
+    monkeypatch.setattr("serverless.processors.processor_limit", lambda: limit)
+    assert limit_threads() == threads
+    assert set_to == [("torch", threads), ("cv2", threads)]
+
+
+def test_the_readme_lists_every_setting() -> None:
+    root = Path(__file__).resolve().parents[2]
+    settings = (root / "serverless" / "settings.py").read_text(encoding="utf-8")
+    names = set(re.findall(r'"(C3DET_\w+)"', settings))
+    assert len(names) == len(fields(Settings))
+    listed = re.findall(r"^\| `(C3DET_\w+)` ", (root / "README.md").read_text("utf-8"), re.M)
+    assert sorted(listed) == sorted(names)

@@ -1,0 +1,171 @@
+"""Deployments that cannot work are refused when a worker starts, each with one sentence."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+import yaml
+
+# What Nuclio deployed, with what nuctl or the dashboard changed; there in the container alone.
+PROCESSOR_CONFIG = Path("/etc/nuclio/config/processor/processor.yaml")
+FUNCTION = Path(__file__).resolve().parent.parent / "function.yaml"
+DESCRIPTIONS = (PROCESSOR_CONFIG, FUNCTION)
+"""Where the description of the deployed function lies, the best place first.
+
+Nuclio copies the deployed function's folder to the root of the code, the detector's over the
+interactor's, so that the ``function.yaml`` there is the one that CVAT reads.
+"""
+
+
+class DeploymentError(ValueError):
+    """A deployment that cannot work; the message is one sentence that says what to do."""
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that torch does not know or that is not there.
+
+    Raises:
+        DeploymentError: It is so.
+    """
+    import torch
+
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:
+        raise DeploymentError(
+            f"C3DET_DEVICE is {device!r}, which is no device of torch: set it to 'cpu' or 'cuda'"
+        ) from None
+    if wanted.type != "cuda":
+        return
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        raise DeploymentError(
+            f"C3DET_DEVICE is {device!r}, but torch finds no GPU here: give the container one, or "
+            "set C3DET_DEVICE to 'cpu'"
+        )
+    if (wanted.index or 0) >= count:
+        raise DeploymentError(
+            f"C3DET_DEVICE is {device!r}, but torch finds only {count} GPUs here: count them from "
+            "cuda:0"
+        )
+
+
+def check_classes(classes: Sequence[str], descriptions: Sequence[Path]) -> None:
+    """Refuse weights whose classes are not those that CVAT is told, by name and order.
+
+    The plugin counts classes as CVAT lists them, so every click would get a wrong class.
+
+    Args:
+        classes: Names of the weights' classes.
+        descriptions: Places of the function's description; the first that tells classes counts.
+            Where none exists there is nothing to compare.
+
+    Raises:
+        DeploymentError: They differ, or no description tells them.
+    """
+    paths = [path for path in descriptions if path.is_file()]
+    if not paths:
+        return
+    path, told = next(
+        ((path, told) for path in paths if (told := told_classes(path)) is not None),
+        (paths[-1], []),
+    )
+    if told == list(classes):
+        return
+    at = next(
+        (i for i, (a, b) in enumerate(zip(told, classes, strict=False)) if a != b),
+        min(len(told), len(classes)),
+    )
+
+    def name(names: Sequence[str]) -> str:
+        return repr(names[at]) if at < len(names) else "missing"
+
+    raise DeploymentError(
+        f"the {len(classes)} classes of the weights are not the {len(told)} of "
+        f"metadata.annotations.spec in {path}: class {at} is {name(classes)} in the weights and "
+        f"{name(told)} there; write the weights' classes into it, or name other weights in "
+        "C3DET_WEIGHTS"
+    )
+
+
+def told_classes(path: Path) -> list[str] | None:
+    """Return the names of the labels in a function's description, ``None`` where it has no labels.
+
+    Raises:
+        DeploymentError: They cannot be read.
+    """
+    try:
+        spec = yaml.safe_load(path.read_text(encoding="utf-8"))["metadata"]["annotations"]["spec"]
+    except (LookupError, TypeError):
+        return None
+    except (OSError, ValueError, yaml.YAMLError):
+        raise DeploymentError(
+            f"{path} is no readable YAML: deploy the function again from an unchanged folder"
+        ) from None
+    try:
+        return [str(label["name"]) for label in json.loads(spec)]
+    except (ValueError, LookupError, TypeError):
+        raise DeploymentError(
+            f"metadata.annotations.spec in {path} is not a JSON list of labels: write there one "
+            "label with id, name and type for each class of the weights"
+        ) from None
+
+
+def check_class(name: str | None, classes: Sequence[str]) -> None:
+    """Refuse a class of the setting that the weights do not have.
+
+    Raises:
+        DeploymentError: It is so.
+    """
+    if name is not None and name not in classes:
+        raise DeploymentError(
+            f"C3DET_CLASS is {name!r}, which is no class of the weights: choose one of "
+            f"{', '.join(classes)}"
+        )
+
+
+def gpu_name(device: str) -> str | None:
+    """Return a name that is the same for all processes that use a GPU; ``None`` for a CPU."""
+    import torch
+
+    wanted = torch.device(device)
+    if wanted.type != "cuda":
+        return None
+    index = wanted.index or 0
+    # Processes may count their GPUs differently.
+    return f"cuda-{torch.cuda.get_device_properties(index).uuid}"
+
+
+def hold_gpu(name: str, folder: Path | None = None) -> IO[str]:
+    """Take a GPU for this process, until the file that is returned is closed or the process ends.
+
+    Args:
+        name: Of the device, the same in all processes that use it.
+        folder: Of the lock, common to these processes; the folder of temporary files by default.
+
+    Raises:
+        DeploymentError: Another worker has it.
+    """
+    path = (folder or Path(tempfile.gettempdir())) / f"c3det-{name}.lock"
+    try:
+        lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+    except OSError as error:
+        raise DeploymentError(
+            f"the lock {path} of the GPU cannot be opened ({error.strerror}): make it writable for "
+            "the user of the function"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise DeploymentError(
+            f"another worker runs on {name} already, and each would load a model of its own: set "
+            "numWorkers to 1 in function.yaml"
+        ) from None
+    return lock

@@ -1,0 +1,128 @@
+"""Faults of the function itself: lack of memory, a broken GPU, and anything else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serverless.faults import is_device_broken, is_out_of_memory, told
+from serverless.main import handler
+from tests.serverless.fakes import base64_picture, event, make_context
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        MemoryError(),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to ..."),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+        RuntimeError("std::bad_alloc"),
+        Exception("OpenCV(4.12.0) (-4:Insufficient memory) Failed to allocate 9 bytes"),
+    ],
+)
+def test_lack_of_memory_in_everyones_words(fault: Exception) -> None:
+    assert is_out_of_memory(fault)
+    assert told(fault).code == "out_of_memory"
+    assert not is_device_broken(fault, "cpu")
+
+
+def test_other_faults() -> None:
+    fault = RuntimeError("shapes do not fit")
+    assert not is_out_of_memory(fault)
+    assert told(fault).code == "internal"
+    assert "shapes" not in told(fault).message
+    assert not is_device_broken(fault, "cpu")
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("CUDA out of memory."), KeyError("x")])
+def test_a_gpu_is_broken_if_it_cannot_be_waited_for(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def fail(device: str) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
+    assert not is_device_broken(fault, "cuda:0")
+    monkeypatch.setattr("torch.cuda.synchronize", fail)
+    assert is_device_broken(fault, "cuda:0")
+
+
+def test_lack_of_memory_empties_the_cache_and_the_gpus() -> None:
+    emptied = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torch.cuda.synchronize", lambda device: None)
+        patch.setattr("torch.cuda.empty_cache", lambda: emptied.append(True))
+        context = make_context(device="cuda")
+        cache = context.user_data.cache
+        plugin = {"image": base64_picture(), "pos_points": [], "neg_points": [[-1, 1]]}
+        handler(context, event(plugin))
+        assert cache.stats().entries == 1
+        context.user_data.predictor.fault = RuntimeError("CUDA out of memory. Tried to allocate")
+        handler(context, event({**plugin, "image": base64_picture(value=9)}))
+    assert cache.stats().entries == 0
+    assert emptied == [True]
+
+
+BROKEN_DEVICE = """
+import sys
+from serverless.main import handler
+from tests.serverless.fakes import base64_picture, event, make_context
+context = make_context()
+context.user_data.predictor.fault = RuntimeError("CUDA error: an illegal memory access")
+handler(context, event({"image": base64_picture(), "pos_points": [], "neg_points": [[-1, 1]]}))
+print("the process went on")
+"""
+
+
+def test_a_broken_gpu_ends_the_process_with_a_code_that_is_not_0() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", BROKEN_DEVICE], cwd=ROOT, capture_output=True, timeout=60
+    )
+    assert ended.returncode == 1
+    assert ended.stdout == b""
+
+
+# The model runs in a process whose memory cannot grow by more than 300 MB.
+SCARCE = """
+import json, resource, sys
+from nuclio_sdk import Context
+from serverless.main import handler, init_context
+from tests.serverless.fakes import Log, base64_picture, event
+
+def ask(width, height):
+    payload = {"image": base64_picture(width, height), "pos_points": [], "neg_points": [[-1, 1]]}
+    return json.loads(handler(context, event(payload)).body)
+
+context = Context(logger=Log())
+init_context(context)
+before = ask(60, 40)
+size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (size + 300_000_000, resource.RLIM_INFINITY))
+large = ask(3000, 3000)
+after = ask(60, 40)
+stats = context.user_data.cache.stats()
+print(json.dumps([before, large, after, stats.entries]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is Linux's")
+def test_out_of_memory_is_an_answer_and_the_next_request_is_answered_right() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", SCARCE], cwd=ROOT, capture_output=True, text=True, timeout=200
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    before, large, after, entries = json.loads(ended.stdout.splitlines()[-1])
+    assert large["error"]["code"] == "out_of_memory"
+    assert large["error"]["field"] == "image"
+    assert after["error"] is None
+    assert after["boxes"] == before["boxes"]
+    assert after["cache"] == "miss", "the cache was emptied"
+    assert entries == 1
