@@ -23,7 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,13 @@ class GarbledError(Exception):
     """What the worker sent is not an answer: something was written into it."""
 
 
+FAULTS: dict[type[Exception], str] = {
+    WorkerGoneError: "the worker is gone",
+    GarbledError: "something was written into the answer",
+    TimeoutError: "no answer came",
+}
+
+
 @dataclass
 class Answer:
     """What came back for one event.
@@ -53,14 +61,12 @@ class Answer:
         content_type: Of the body.
         body: Its text.
         seconds: From the first byte sent to the last received.
-        log: Records that the function logged meanwhile.
     """
 
     status: int
     content_type: str
     body: str
     seconds: float
-    log: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def json(self) -> Any:
@@ -98,7 +104,7 @@ class Worker:
         self._events, self._control = connections
         self._events.settimeout(START_S)
         self._lines = self._events.makefile("rb")
-        self.log: list[dict[str, Any]] = []
+        self._sent = started
         while self._read()[0] != "s":
             pass
         self.start_s = time.monotonic() - started
@@ -106,11 +112,8 @@ class Worker:
 
     def call(self, body: bytes, content_type: str = JSON) -> Answer:
         """Send an event and wait for its answer."""
-        started = time.monotonic()
         self.send(body, content_type)
-        answer = self.receive()
-        answer.seconds = time.monotonic() - started
-        return answer
+        return self.receive()
 
     def send(self, body: bytes, content_type: str = JSON) -> None:
         """Send an event."""
@@ -133,6 +136,7 @@ class Worker:
             "version": "",
         }
         packed = msgpack.packb(event)
+        self._sent = time.monotonic()
         self._events.sendall(struct.pack(">I", len(packed)) + packed)
 
     def receive(self) -> Answer:
@@ -143,7 +147,6 @@ class Worker:
             GarbledError: It cannot be read.
             TimeoutError: None came within the time that CVAT waits.
         """
-        self.log = []
         while True:
             kind, text = self._read()
             if kind == "r":
@@ -152,7 +155,10 @@ class Worker:
                 except ValueError:
                     raise GarbledError from None
                 return Answer(
-                    content["status_code"], content["content_type"], content["body"], 0.0, self.log
+                    content["status_code"],
+                    content["content_type"],
+                    content["body"],
+                    time.monotonic() - self._sent,
                 )
 
     def silent(self, seconds: float) -> bool:
@@ -199,14 +205,11 @@ class Worker:
                         raise WorkerGoneError from None
 
     def _read(self) -> tuple[str, str]:
-        """Read one packet: its kind and the rest; log records are kept."""
+        """Read one packet: its kind and the rest."""
         line = self._lines.readline()
         if not line:
             raise WorkerGoneError
-        kind, text = chr(line[0]), line[1:].decode()
-        if kind == "l":
-            self.log.append(json.loads(text))
-        return kind, text
+        return chr(line[0]), line[1:].decode()
 
 
 def python_path(folder: Path) -> str:
@@ -238,6 +241,11 @@ def memory_mib(process: int) -> int:
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 
+def plugin_request(picture: bytes) -> bytes:
+    """The body of a request of CVAT's plugin: its click is one on the first class."""
+    return request(picture, neg_points=[[-1, 1], [0, 1]])
+
+
 class Report:
     """Prints each observation, and counts those that are not as they must be."""
 
@@ -265,86 +273,98 @@ class Report:
         self.line(what, good, seen)
 
 
+def requests(worker: Worker, report: Report, limit: int, picture: bytes) -> None:
+    """Good, broken and large requests, one after another."""
+    report.line("start, model loaded", True, f"{worker.start_s:.1f} s")
+    report.line("memory after it", True, f"{memory_mib(worker.process.pid)} MiB")
+    plugin = plugin_request(picture)
+    first = worker.call(plugin)
+    report.answer("the plugin's request, first on this picture", first, 200)
+    boxes = first.json.get("boxes", [])
+    report.line("boxes in it", bool(boxes), f"{len(boxes)}")
+    report.answer("the same again", worker.call(plugin), 200)
+    report.answer("CVAT's own request", worker.call(request(picture)), 200)
+    charset = worker.call(plugin, "application/json; charset=utf-8")
+    report.answer("content type with a charset", charset, 200)
+    for what, body in (
+        ("no JSON", b"{"),
+        ("a list", b"[]"),
+        ("an empty body", b""),
+        ("no base64", json.dumps({"image": "?", "pos_points": [[1, 1]]}).encode()),
+        ("no picture", request(b"no picture")),
+    ):
+        report.answer(what, worker.call(body), 400)
+    for body_bytes in (32 * MIB, limit):
+        large = worker.call(padded(picture, body_bytes))
+        report.answer(f"a body of {body_bytes / MIB:.0f} MiB", large, 200)
+        report.line("memory, at most", True, f"{memory_mib(worker.process.pid)} MiB")
+    same = worker.call(plugin).json["boxes"] == boxes
+    report.line("then the first request again", same, "the first answer" if same else "another")
+
+
+def drain(worker: Worker, report: Report, picture: bytes, body: bytes) -> None:
+    """Drain during a call, as Nuclio does before it hands a worker other work, and go on."""
+    worker.call(body)
+    worker.send(body)
+    time.sleep(0.1)
+    worker.process.send_signal(signal.SIGUSR2)
+    report.answer("drained during a call", worker.receive(), 200)
+    time.sleep(1)
+    worker.send(body)
+    report.line("a call while drained", worker.silent(15), "no answer, as Nuclio has it")
+    worker.process.send_signal(signal.SIGCONT)
+    time.sleep(1)
+    report.answer("a call after the worker goes on", worker.call(plugin_request(picture)), 200)
+
+
+def end(worker: Worker, report: Report, picture: bytes) -> None:
+    """Ask the worker to end during a call, as Nuclio does when a container is stopped."""
+    worker.send(plugin_request(picture))
+    time.sleep(0.1)
+    worker.process.send_signal(signal.SIGUSR1)
+    report.answer("ended during a call", worker.receive(), 200)
+    try:
+        code = f"the process ended with code {worker.process.wait(5)}"
+    except subprocess.TimeoutExpired:
+        code = "the process waits to be killed, as Nuclio then does"
+    report.line("after it", True, code)
+
+
+def kill(worker: Worker, report: Report, picture: bytes) -> None:
+    """Kill the worker during a call."""
+    worker.send(plugin_request(picture))
+    time.sleep(0.1)
+    worker.process.kill()
+    try:
+        worker.receive()
+        report.line("killed during a call", False, "an answer came")
+    except WorkerGoneError:
+        report.line("killed during a call", True, "the socket closed, no answer")
+
+
 def observe(folder: Path, picture: bytes, report: Report) -> None:
-    """Go through a worker's life; see the module."""
+    """Go through the lives of several workers, one after another."""
     function = yaml.safe_load((folder / "function.yaml").read_text(encoding="utf-8"))
     (trigger,) = function["spec"]["triggers"].values()
     limit = trigger["attributes"]["maxRequestBodySize"]
-    plugin = request(picture, neg_points=[[-1, 1], [0, 1]])
-    worker = Worker(folder, function["spec"]["handler"])
-    report.line("start, model loaded", True, f"{worker.start_s:.1f} s")
-    try:
-        first = worker.call(plugin)
-        report.answer("plugin's request, first on this picture", first, 200)
-        boxes = first.json.get("boxes", [])
-        report.line("boxes in it", bool(boxes), f"{len(boxes)}, the click's own among them")
-        report.answer("the same again", worker.call(plugin), 200)
-        report.answer("CVAT's own request", worker.call(request(picture)), 200)
-        charset = worker.call(plugin, "application/json; charset=utf-8")
-        report.answer("content type with a charset", charset, 200)
-        for what, body in (
-            ("no JSON", b"{"),
-            ("a list", b"[]"),
-            ("an empty body", b""),
-            ("no base64", json.dumps({"image": "?", "pos_points": [[1, 1]]}).encode()),
-            ("no picture", request(b"no picture")),
-        ):
-            report.answer(what, worker.call(body), 400)
-        for body_bytes in (32 * MIB, limit):
-            large = worker.call(padded(picture, body_bytes))
-            report.answer(f"a body of {body_bytes / MIB:.0f} MiB", large, 200)
-            report.line("memory, at most", True, f"{memory_mib(worker.process.pid)} MiB")
-        same = worker.call(plugin).json["boxes"] == boxes
-        report.line("then the first request again", same, "the first answer" if same else "another")
-
-        for what, body in (("plugin's", plugin), ("CVAT's own", request(picture))):
-            worker.send(body)
-            time.sleep(0.05)
-            worker.process.send_signal(signal.SIGUSR2)
-            try:
-                report.answer(f"drained during {what} request", worker.receive(), 200)
-            except GarbledError:
-                report.line(f"drained during {what} request", False, "its answer is garbled")
-            worker.send(plugin)
-            report.line("a call while drained", worker.silent(5), "no answer, as Nuclio has it")
-            worker.process.send_signal(signal.SIGCONT)
-            time.sleep(0.5)
-            report.answer("a call after the worker goes on", worker.call(plugin), 200)
-
-        worker.send(plugin)
-        time.sleep(0.05)
-        worker.process.send_signal(signal.SIGUSR1)
-        report.answer("ended during a call", worker.receive(), 200)
+    lives: dict[str, Callable[[Worker], None]] = {
+        "requests": lambda worker: requests(worker, report, limit, picture),
+        "drain, small answer": lambda worker: drain(
+            worker, report, picture, plugin_request(picture)
+        ),
+        "drain, large answer": lambda worker: drain(worker, report, picture, request(picture)),
+        "end": lambda worker: end(worker, report, picture),
+        "kill": lambda worker: kill(worker, report, picture),
+    }
+    for name, live in lives.items():
+        print(f"-- {name}", flush=True)
+        worker = Worker(folder, function["spec"]["handler"])
         try:
-            code = f"the process ended with code {worker.process.wait(5)}"
-        except subprocess.TimeoutExpired:
-            code = "the process waits to be killed, as Nuclio then does"
-        report.line("after it", True, code)
-    finally:
-        worker.close()
-
-    worker = Worker(folder, function["spec"]["handler"])
-    try:
-        worker.send(request(picture))
-        time.sleep(0.05)
-        worker.process.kill()
-        try:
-            worker.receive()
-            report.line("killed during a call", False, "an answer came")
-        except WorkerGoneError:
-            report.line("killed during a call", True, "the socket closed, no answer")
-    finally:
-        worker.close()
-
-    worker = Worker(folder, function["spec"]["handler"])
-    try:
-        same = worker.call(plugin).json["boxes"] == boxes
-        seen = (
-            f"{worker.start_s:.1f} s to start, {'the first answer' if same else 'another answer'}"
-        )
-        report.line("started again", same, seen)
-    finally:
-        worker.close()
+            live(worker)
+        except (WorkerGoneError, GarbledError, TimeoutError) as error:
+            report.line(name, False, FAULTS[type(error)])
+        finally:
+            worker.close()
 
 
 def main() -> int:

@@ -132,7 +132,8 @@ def mounted(source: Path, target: Path, *options: str) -> Iterator[None]:
             subprocess.run(remount, check=True)
         yield
     finally:
-        subprocess.run(["umount", str(target)], check=True)
+        # Lazily: a process that is still ending may keep it busy.
+        subprocess.run(["umount", "--lazy", str(target)], check=True)
 
 
 def base_image(root: Root, suite: str, mirror: str) -> None:
@@ -239,8 +240,7 @@ def replay(arguments: argparse.Namespace) -> None:
         check_python(root, spec["runtime"])
         for path in arguments.mount:
             mounts.enter_context(mounted(path, root.inside(str(path)), "ro"))
-        for path in ("/proc", "/dev"):
-            mounts.enter_context(mounted(Path(path), root.inside(path)))
+        mounts.enter_context(mounted(Path("/proc"), root.inside("/proc")))
         mounts.enter_context(mounted(Path("/etc/resolv.conf"), root.inside("/etc/resolv.conf")))
         clone(handler)
         refuse_links_to_folders(handler)
