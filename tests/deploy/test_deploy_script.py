@@ -271,3 +271,11 @@ def test_help(machine: Machine) -> None:
 
 def test_the_script_is_executable() -> None:
     assert os.access(ROOT / "deploy" / "deploy.sh", os.X_OK)
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is missing")
+@pytest.mark.parametrize("script", ["deploy.sh", "setup.sh", "cvat-ui-plugin/build.sh"])
+def test_shellcheck_finds_nothing(script: str) -> None:
+    path = ROOT / "deploy" / script
+    found = subprocess.run(["shellcheck", str(path)], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "")
