@@ -5,8 +5,8 @@ in their order, then lays the project out as Nuclio does and has ``nuclio_proces
 handler in Nuclio's own Python wrapper. What it needs: root, debootstrap, git, PyYAML, a checkout of
 github.com/nuclio/nuclio, 8 GB of disk, and 20 minutes on two cores, most of them for mmcv::
 
-    git clone --depth 1 https://github.com/nuclio/nuclio /tmp/nuclio
-    sudo -E python3 deploy/replay_build.py /tmp/nuclio /var/tmp/c3det-root picture.jpg
+    git clone --depth 1 https://github.com/nuclio/nuclio ../nuclio
+    sudo -E python3 deploy/replay_build.py ../nuclio ../c3det-root picture.jpg
 
 What differs from the real build: the base image is Debian 12 with its own Python 3.11 in place of
 ``python:3.11-bookworm``, made to accept pip as that image does; there are no image layers, no
