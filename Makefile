@@ -29,8 +29,9 @@ lint: $(READY) ## Ruff: rules and format.
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 
-types: $(READY) ## Mypy on c3det, serverless and training.
+types: $(READY) ## Mypy on c3det, serverless, training and deploy.
 	@$(PY) -m mypy
+	@$(PY) -m mypy --explicit-package-bases deploy/*.py
 
 unit: $(READY) ## Pytest (ARGS=... goes to pytest).
 	@$(PY) -m pytest $(ARGS)

@@ -1,4 +1,4 @@
-"""Each function.yaml against Nuclio's fields, since Nuclio drops unknown keys without a word."""
+"""Each function file against Nuclio's fields, since Nuclio drops unknown keys without a word."""
 
 from __future__ import annotations
 
@@ -7,103 +7,23 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.serverless.nuclio_fields import TRIGGER, wrong, wrong_in_function
+
 ROOT = Path(__file__).resolve().parents[2]
 INTERACTOR = ROOT / "function.yaml"
+GPU_INTERACTOR = ROOT / "deploy" / "function-gpu.yaml"
 DETECTOR = ROOT / "serverless" / "detector" / "function.yaml"
 CARD = ROOT / "serverless" / "weights" / "starter.json"
 CVAT_TIMEOUT_S = 120
+TIME_BUDGET_S = 60  # C3DET_TIME_BUDGET_SECONDS, unless a function file sets it
 
 
-def whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def flag(value: object) -> bool:
-    return isinstance(value, bool)
-
-
-def texts(value: object) -> bool:
-    return isinstance(value, dict) and all(map(text, value)) and all(map(text, value.values()))
-
-
-def mapping(value: object) -> bool:
-    return isinstance(value, dict)
-
-
-def sequence(value: object) -> bool:
-    return isinstance(value, list)
-
-
-Fields = dict[str, Callable[[object], bool]]
-
-# The fields of Nuclio's structures of the same names.
-CONFIG: Fields = {"metadata": mapping, "spec": mapping}
-METADATA: Fields = {"name": text, "namespace": text, "labels": texts, "annotations": texts}
-SPEC: Fields = {
-    "description": text,
-    "disable": flag,
-    "handler": text,
-    "runtime": text,
-    "env": sequence,
-    "resources": mapping,
-    "minReplicas": whole,
-    "maxReplicas": whole,
-    "triggers": mapping,
-    "volumes": sequence,
-    "build": mapping,
-    "runtimeAttributes": mapping,
-    "loggerSinks": sequence,
-    "platform": mapping,
-    "readinessTimeoutSeconds": whole,
-    "securityContext": mapping,
-    "eventTimeout": text,
-}
-BUILD: Fields = {
-    "image": text,
-    "registry": text,
-    "baseImage": text,
-    "noBaseImagesPull": flag,
-    "noCache": flag,
-    "directives": mapping,
-    "offline": flag,
-    "buildTimeoutSeconds": whole,
-    "args": texts,
-    "flags": sequence,
-}
-DIRECTIVE: Fields = {"kind": text, "value": text}
-VARIABLE: Fields = {"name": text, "value": text}
-TRIGGER: Fields = {
-    "kind": text,
-    "name": text,
-    "numWorkers": whole,
-    "workerAvailabilityTimeoutMilliseconds": whole,
-    "workerTerminationTimeout": text,
-    "annotations": texts,
-    "attributes": mapping,
-}
-HTTP_ATTRIBUTES: Fields = {
-    "port": whole,
-    "serviceType": text,
-    "readBufferSize": whole,
-    "maxRequestBodySize": whole,
-    "reduceMemoryUsage": flag,
-    "cors": mapping,
-    "disablePortPublishing": flag,
-}
-PLATFORM: Fields = {"attributes": mapping}
-PLATFORM_ATTRIBUTES: Fields = {"restartPolicy": mapping, "network": text}
-RESTART_POLICY: Fields = {"name": text, "maximumRetryCount": whole}
 # What CVAT reads of the annotations of a function of each type.
 ANNOTATIONS = {
     "interactor": {
@@ -124,7 +44,11 @@ def read(path: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module", params=[INTERACTOR, DETECTOR], ids=["interactor", "detector"])
+@pytest.fixture(
+    scope="module",
+    params=[INTERACTOR, GPU_INTERACTOR, DETECTOR],
+    ids=["interactor", "interactor on a GPU", "detector"],
+)
 def config(request: pytest.FixtureRequest) -> dict[str, Any]:
     return read(request.param)
 
@@ -145,31 +69,13 @@ def trigger(spec: dict[str, Any]) -> dict[str, Any]:
     return trigger
 
 
-def wrong(values: dict[str, Any], fields: Fields) -> list[str]:
-    """The keys of ``values`` that Nuclio does not know or whose type it refuses."""
-    return [key for key, value in values.items() if key not in fields or not fields[key](value)]
-
-
 def test_wrong_finds_unknown_keys_and_types() -> None:
     values = {"kind": "http", "maxWorker": 1, "numWorkers": "1", "attributes": {}}
     assert wrong(values, TRIGGER) == ["maxWorker", "numWorkers"]
 
 
-def test_every_key_is_nuclios(config: dict[str, Any], trigger: dict[str, Any]) -> None:
-    spec = config["spec"]
-    assert wrong(config, CONFIG) == []
-    assert wrong(config["metadata"], METADATA) == []
-    assert wrong(spec, SPEC) == []
-    assert wrong(spec["build"], BUILD) == []
-    assert set(spec["build"].get("directives", {})) <= {"preCopy", "postCopy"}
-    for directives in spec["build"].get("directives", {}).values():
-        assert [wrong(directive, DIRECTIVE) for directive in directives] == [[]] * len(directives)
-    assert [wrong(variable, VARIABLE) for variable in spec["env"]] == [[]] * len(spec["env"])
-    assert wrong(trigger, TRIGGER) == []
-    assert wrong(trigger["attributes"], HTTP_ATTRIBUTES) == []
-    assert wrong(spec["platform"], PLATFORM) == []
-    assert wrong(spec["platform"]["attributes"], PLATFORM_ATTRIBUTES) == []
-    assert wrong(spec["platform"]["attributes"]["restartPolicy"], RESTART_POLICY) == []
+def test_every_key_is_nuclios(config: dict[str, Any]) -> None:
+    assert wrong_in_function(config) == []
 
 
 def test_handler_can_be_imported(spec: dict[str, Any]) -> None:
@@ -178,24 +84,36 @@ def test_handler_can_be_imported(spec: dict[str, Any]) -> None:
     assert callable(importlib.import_module(module).init_context)
 
 
+def python_of(base_image: str) -> str:
+    """The runtime that a base image has the Python for."""
+    if "ubuntu22.04" in base_image:
+        return "python:3.10"
+    return re.sub(r"-[a-z]+$", "", base_image)
+
+
 def test_runtime_is_the_python_of_the_base_image(spec: dict[str, Any]) -> None:
     interactor = read(INTERACTOR)["spec"]
     base = spec["build"]["baseImage"]
     if base == interactor["build"]["image"]:
         base = interactor["build"]["baseImage"]
     assert spec["runtime"] in ("python:3.10", "python:3.11")
-    assert re.fullmatch(re.escape(spec["runtime"]) + r"(-[a-z]+)?", base)
+    assert spec["runtime"] == python_of(base)
 
 
-def test_one_worker_that_takes_large_pictures(trigger: dict[str, Any]) -> None:
+def test_one_worker_that_takes_a_picture_of_64_mib(trigger: dict[str, Any]) -> None:
     assert trigger["kind"] == "http"
     assert trigger["numWorkers"] == 1
-    assert trigger["attributes"]["maxRequestBodySize"] >= 33_554_432
+    base64_bytes = 64 * 1024 * 1024 * 4 / 3
+    room_for_clicks = 1024 * 1024
+    assert trigger["attributes"]["maxRequestBodySize"] >= base64_bytes + room_for_clicks
 
 
 def test_timeouts_fit_into_cvats(spec: dict[str, Any], trigger: dict[str, Any]) -> None:
     event_timeout_s = int(re.fullmatch(r"(\d+)s", spec["eventTimeout"]).group(1))
     wait_s = trigger["workerAvailabilityTimeoutMilliseconds"] / 1000
+    variables = {variable["name"]: variable["value"] for variable in spec["env"]}
+    assert event_timeout_s > float(variables.get("C3DET_TIME_BUDGET_SECONDS", TIME_BUDGET_S))
+    assert wait_s > 10, "Nuclio's default"
     assert wait_s + event_timeout_s < CVAT_TIMEOUT_S
     assert spec["readinessTimeoutSeconds"] > 120
 
@@ -276,41 +194,65 @@ def test_labels_are_the_classes_of_the_weights(annotations: dict[str, Any]) -> N
     assert [label["name"] for label in json.loads(annotations["spec"])] == card["classes"]
 
 
-def test_copied_files_exist() -> None:
-    spec = read(INTERACTOR)["spec"]
-    copies = [
-        directive["value"].split()
-        for directive in spec["build"]["directives"]["preCopy"]
-        if directive["kind"] == "COPY"
-    ]
-    assert copies
-    for source, _ in copies:
-        assert source.startswith("handler/"), "Nuclio puts the function's folder there"
-        assert (ROOT / source.removeprefix("handler/")).is_file()
-
-
-def test_mmcv_is_built_against_the_torch_that_is_there() -> None:
-    spec = read(INTERACTOR)["spec"]
-    installs = [
+def installs_of(spec: dict[str, Any]) -> list[str]:
+    """The commands of a function's build that install packages, in order."""
+    return [
         directive["value"]
         for directive in spec["build"]["directives"]["preCopy"]
         if directive["value"].startswith("pip install")
     ]
+
+
+@pytest.fixture(scope="module", params=[INTERACTOR, GPU_INTERACTOR], ids=["CPU", "GPU"])
+def built(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The spec of a function whose image is built from a public one."""
+    return read(request.param)["spec"]
+
+
+def test_only_a_change_of_the_constraints_installs_anew(built: dict[str, Any]) -> None:
+    copies = [
+        directive["value"].split()
+        for directive in built["build"]["directives"]["preCopy"]
+        if directive["kind"] == "COPY"
+    ]
+    assert [source for source, _ in copies] == ["handler/constraints.txt"], "Nuclio's folder"
+    assert (ROOT / "constraints.txt").is_file()
+
+
+def test_mmcv_is_built_against_the_torch_that_is_there(built: dict[str, Any]) -> None:
+    installs = installs_of(built)
     (mmcv,) = (index for index, install in enumerate(installs) if "onedl-mmcv" in install)
     assert "--no-build-isolation" in installs[mmcv]
     assert any(" torch " in install for install in installs[:mmcv])
 
 
-def test_the_image_has_what_serving_needs() -> None:
-    spec = read(INTERACTOR)["spec"]
+def test_the_image_has_what_serving_needs(built: dict[str, Any]) -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     listed = project.partition("\ndependencies = [")[2].partition("]")[0]
     needed = set(re.findall(r'"([\w-]+)', listed)) - {"nuclio-sdk"}  # Nuclio brings its own
     assert "torch" in needed
-    installed = {
-        word
-        for directive in spec["build"]["directives"]["preCopy"]
-        if directive["value"].startswith("pip install")
-        for word in directive["value"].split()
-    }
-    assert needed <= installed
+    assert needed <= {word for install in installs_of(built) for word in install.split()}
+
+
+def test_the_gpu_function_compiles_the_operators_for_cuda() -> None:
+    spec = read(GPU_INTERACTOR)["spec"]
+    assert re.fullmatch(r"nvidia/cuda:13\.0\.\d-devel-ubuntu22\.04", spec["build"]["baseImage"])
+    directives = [(each["kind"], each["value"]) for each in spec["build"]["directives"]["preCopy"]]
+    (mmcv,) = (i for i, (_, value) in enumerate(directives) if "onedl-mmcv" in value)
+    assert ("ENV", "FORCE_CUDA=1") in directives[:mmcv]
+    assert any("TORCH_CUDA_ARCH_LIST=7.5;" in value for _, value in directives[:mmcv])
+
+
+def test_the_gpu_function_asks_for_one_gpu_and_uses_it() -> None:
+    function, cpu = read(GPU_INTERACTOR), read(INTERACTOR)
+    spec = function["spec"]
+    assert spec["resources"]["limits"] == {"nvidia.com/gpu": 1}
+    assert {"name": "C3DET_DEVICE", "value": "cuda"} in spec["env"]
+    assert function["metadata"] == cpu["metadata"], "one replaces the other"
+    assert spec["build"]["image"] != cpu["spec"]["build"]["image"]
+
+
+def test_cvats_scripts_find_no_function_of_their_own_in_deploy() -> None:
+    assert [*(ROOT / "deploy").rglob("function.yaml")] == []
+    assert [*ROOT.glob("function-gpu.yaml")] == []
+    assert [*(ROOT / "serverless").rglob("function-gpu.yaml")] == []

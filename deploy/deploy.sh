@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# Deploys a function into the CVAT that runs on this machine with Docker, after checking that what it
+# needs is there.
+set -euo pipefail
+project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+usage() {
+    cat <<'END'
+Usage: deploy/deploy.sh [options]
+
+  --gpu            on an NVIDIA GPU
+  --detector       the detector of automatic annotation, not the interactor; it starts from the
+                   interactor's image
+  --weights FILE   other weights than the shipped ones, with their card beside them; from inside this
+                   folder they come with the image, from elsewhere their folder is mounted
+  --class CLASS    answer CVAT's own requests with this class alone
+  --name NAME      of the function; the default is made of weights and class, and a function that is
+                   there under its name is replaced
+  --overlay FILE   change the function's configuration, see deploy/README.md; repeatable
+  --dry-run        check, and print what would be done
+
+Says what is missing in one sentence each. On Kubernetes see deploy/README.md.
+END
+}
+
+network=cvat_cvat # of CVAT's docker-compose.yml
+gpu=
+detector=
+dry_run=
+wishes=()
+while (($#)); do
+    case $1 in
+        --gpu) gpu=1 wishes+=("$1") ;;
+        --detector) detector=1 wishes+=("$1") ;;
+        --dry-run) dry_run=1 ;;
+        --weights | --class | --name | --overlay)
+            (($# > 1)) || { echo "deploy: $1 needs a value." >&2 && exit 2; }
+            wishes+=("$1" "$2")
+            shift
+            ;;
+        -h | --help) usage && exit ;;
+        *) echo "deploy: unknown option $1; --help lists them." >&2 && exit 2 ;;
+    esac
+    shift
+done
+
+missing=0
+say_missing() {
+    printf 'deploy: %s\n' "$*" >&2
+    missing=1
+}
+
+find_python() {
+    local candidate
+    for candidate in "$project/.venv/bin/python" python3; do
+        if "$candidate" -c 'import sys, yaml; sys.exit(sys.version_info < (3, 9))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+version_in() {
+    grep -oE '[0-9]+\.[0-9]+\.[0-9]+' | head -n 1
+}
+
+check_docker() {
+    if ! command -v docker >/dev/null; then
+        say_missing "docker is missing: install Docker Engine."
+        return
+    fi
+    if ! docker info >/dev/null 2>&1; then
+        say_missing "The Docker engine does not answer: start it, or let this user use it (group docker)."
+        return
+    fi
+    docker network inspect "$network" >/dev/null 2>&1 ||
+        say_missing "There is no Docker network $network: start CVAT with docker compose."
+    dashboard=$(docker ps --format '{{.Image}}' | grep -m 1 nuclio/dashboard || true)
+    [[ -n $dashboard ]] ||
+        say_missing "Nuclio's dashboard does not run: start CVAT with components/serverless/docker-compose.serverless.yml too."
+    if [[ -n $gpu ]]; then
+        docker info --format '{{json .Runtimes}}' | grep -q nvidia ||
+            say_missing "Docker has no NVIDIA runtime: install the NVIDIA Container Toolkit and run nvidia-ctk runtime configure."
+    fi
+}
+
+check_nuclio() {
+    if ! command -v nuctl >/dev/null; then
+        say_missing "nuctl is missing: install the release of Nuclio's dashboard${dashboard:+ ($dashboard)}."
+        return
+    fi
+    [[ -n $dashboard ]] || return 0
+    local ours theirs
+    ours=$(nuctl version 2>/dev/null | version_in || true)
+    theirs=$(version_in <<<"$dashboard" || true)
+    if [[ $ours != "$theirs" && -n $theirs ]]; then
+        say_missing "nuctl is version ${ours:-unknown} and Nuclio's dashboard $theirs: install nuctl $theirs."
+    fi
+    nuctl get project cvat --platform local >/dev/null 2>&1 ||
+        say_missing "Nuclio has no project cvat: nuctl create project cvat --platform local"
+}
+
+# Nuclio copies the whole folder into the image.
+check_folder() {
+    local link
+    link=$(find "$project" -type l -xtype d -print -quit)
+    [[ -z $link ]] ||
+        say_missing "Nuclio's build fails on a link to a folder, such as $link: deploy from a fresh clone."
+    [[ ! -d $project/.venv || -n $link ]] ||
+        say_missing "The environment $project/.venv would be copied into the image: deploy from a fresh clone."
+}
+
+write_function() {
+    local problems sentence
+    if ! python=$(find_python); then
+        say_missing "Python 3.9 or later with PyYAML is missing: install it (Debian: apt-get install python3-yaml)."
+    elif ! problems=$("$python" "$project/deploy/write_function.py" "${wishes[@]}" 2>&1 >"$function"); then
+        while IFS= read -r sentence; do
+            say_missing "$sentence"
+        done <<<"$problems"
+    fi
+}
+
+check_base_image() {
+    local image
+    image=$(sed -n 's/^ *baseImage: *//p' "$function")
+    [[ -z $image ]] || docker image inspect "$image" >/dev/null 2>&1 ||
+        say_missing "The detector starts from the image $image: deploy the interactor first (the same command without --detector, --weights and --name)."
+}
+
+run() {
+    printf '+'
+    printf ' %q' "$@"
+    printf '\n'
+    [[ -n $dry_run ]] || "$@"
+}
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+function=$folder/function.yaml
+dashboard=
+check_docker
+check_nuclio
+check_folder
+write_function
+[[ -z $detector ]] || check_base_image
+if ((missing)) && [[ -z $dry_run ]]; then
+    exit 1
+fi
+
+# With the detector's folder nothing but its function.yaml is copied: its image has the rest already.
+path=$project
+[[ -z $detector ]] || path=$project/serverless/detector
+if [[ -n $dry_run ]]; then
+    printf '# %s\n' "$function"
+    cat "$function"
+fi
+run nuctl deploy --project-name cvat --path "$path" --file "$function" --platform local \
+    --platform-config "{\"attributes\": {\"network\": \"$network\"}}"
+run nuctl get function --platform local
+exit "$missing"

@@ -1,0 +1,384 @@
+"""Plays Nuclio's processor for the function in Nuclio's own Python wrapper; says what it saw.
+
+Nuclio's processor is a Go program that takes HTTP requests and hands them, as msgpack over a
+socket, to the process in which its Python wrapper runs the handler. This program stands in for it:
+it starts the wrapper as the processor does, sends the requests that CVAT and its plugin would send,
+large and broken ones too, and drains, ends, kills and restarts the worker. ``replay_build.py`` runs
+it in a fresh root directory. It runs wherever the function does, with msgpack beside it, on a
+folder that holds the project and Nuclio's ``_nuclio_wrapper.py``::
+
+    python deploy/nuclio_processor.py /opt/nuclio picture.jpg
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import yaml
+
+MIB = 1024 * 1024
+JSON = "application/json"
+START_S = 300
+CALL_S = 120
+
+
+class WorkerGoneError(Exception):
+    """The worker has closed its socket."""
+
+
+class GarbledError(Exception):
+    """What the worker sent is not an answer: something was written into it."""
+
+
+FAULTS: dict[type[Exception], str] = {
+    WorkerGoneError: "the worker is gone",
+    GarbledError: "something was written into the answer",
+    TimeoutError: "no answer came",
+}
+
+
+@dataclass
+class Answer:
+    """What came back for one event.
+
+    Attributes:
+        status: HTTP status.
+        content_type: Of the body.
+        body: Its text.
+        seconds: From the first byte sent to the last received.
+    """
+
+    status: int
+    content_type: str
+    body: str
+    seconds: float
+
+    @property
+    def json(self) -> Any:
+        """The parsed body; a constant that JSON has not, such as NaN, is an error."""
+
+        def refuse(constant: str) -> None:
+            raise ValueError(f"{constant} is not JSON")
+
+        return json.loads(self.body, parse_constant=refuse)
+
+
+class Worker:
+    """A process of Nuclio's wrapper with the function in it, and the sockets to it.
+
+    Args:
+        folder: The project, with ``_nuclio_wrapper.py`` in it.
+        handler: ``package.module:function``.
+    """
+
+    def __init__(self, folder: Path, handler: str) -> None:
+        self._sockets = tempfile.TemporaryDirectory()
+        listeners = [self._listen(name) for name in ("event", "control")]
+        started = time.monotonic()
+        self.process = subprocess.Popen(
+            [
+                *("python3", "-u", str(folder / "_nuclio_wrapper.py"), "--handler", handler),
+                *("--event-socket-path", f"{self._sockets.name}/event"),
+                *("--control-socket-path", f"{self._sockets.name}/control"),
+                *("--platform-kind", "local", "--namespace", "nuclio", "--worker-id", "0"),
+                *("--trigger-kind", "http", "--trigger-name", "http", "--decode-event-strings"),
+            ],
+            env={**os.environ, "PYTHONPATH": python_path(folder)},
+        )
+        connections = [self._accept(listener) for listener in listeners]
+        self._events, self._control = connections
+        self._events.settimeout(START_S)
+        self._lines = self._events.makefile("rb")
+        self._sent = started
+        while self._read()[0] != "s":
+            pass
+        self.start_s = time.monotonic() - started
+        self._events.settimeout(CALL_S)
+
+    def call(self, body: bytes, content_type: str = JSON) -> Answer:
+        """Send an event and wait for its answer."""
+        self.send(body, content_type)
+        return self.receive()
+
+    def send(self, body: bytes, content_type: str = JSON) -> None:
+        """Send an event."""
+        event = {
+            "body": body,
+            "content_type": content_type,
+            "trigger": {"kind": "http", "name": "http"},
+            "fields": {},
+            "headers": {"Content-Type": content_type},
+            "id": "1",
+            "method": "POST",
+            "path": "/",
+            "size": len(body),
+            "timestamp": int(time.time()),
+            "url": "/",
+            "shard_id": 0,
+            "num_shards": 1,
+            "type": "",
+            "type_version": "",
+            "version": "",
+        }
+        packed = msgpack.packb(event)
+        self._sent = time.monotonic()
+        self._events.sendall(struct.pack(">I", len(packed)) + packed)
+
+    def receive(self) -> Answer:
+        """Wait for the answer to the event that was sent last.
+
+        Raises:
+            WorkerGoneError: The process ended before it came.
+            GarbledError: It cannot be read.
+            TimeoutError: None came within the time that CVAT waits.
+        """
+        while True:
+            kind, text = self._read()
+            if kind == "r":
+                try:
+                    content = json.loads(text)
+                except ValueError:
+                    raise GarbledError from None
+                return Answer(
+                    content["status_code"],
+                    content["content_type"],
+                    content["body"],
+                    time.monotonic() - self._sent,
+                )
+
+    def silent(self, seconds: float) -> bool:
+        """Return whether no answer comes within a time."""
+        self._events.settimeout(seconds)
+        try:
+            self.receive()
+        except TimeoutError:
+            # A file on a socket refuses to go on after a timeout.
+            self._lines = self._events.makefile("rb")
+            return True
+        finally:
+            self._events.settimeout(CALL_S)
+        return False
+
+    def close(self) -> None:
+        """Kill the process and forget its sockets."""
+        self.process.kill()
+        self.process.wait()
+        self._lines.close()
+        self._events.close()
+        self._control.close()
+        self._sockets.cleanup()
+
+    def _listen(self, name: str) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(f"{self._sockets.name}/{name}")
+        listener.listen()
+        return listener
+
+    def _accept(self, listener: socket.socket) -> socket.socket:
+        """Wait for the process to connect.
+
+        Raises:
+            WorkerGoneError: It ended first.
+        """
+        listener.settimeout(1)
+        with listener:
+            while True:
+                try:
+                    return listener.accept()[0]
+                except TimeoutError:
+                    if self.process.poll() is not None:
+                        raise WorkerGoneError from None
+
+    def _read(self) -> tuple[str, str]:
+        """Read one packet: its kind and the rest."""
+        line = self._lines.readline()
+        if not line:
+            raise WorkerGoneError
+        return chr(line[0]), line[1:].decode()
+
+
+def python_path(folder: Path) -> str:
+    """The search path of modules: as Nuclio has it, the function's folder before any other."""
+    return os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+
+
+def request(picture: bytes, **fields: Any) -> bytes:
+    """The body of a request with a picture's file in it."""
+    payload = {
+        "image": base64.b64encode(picture).decode(),
+        "pos_points": [[300.0, 200.0]],
+        "neg_points": [],
+        "obj_bbox": None,
+        **fields,
+    }
+    return json.dumps(payload).encode()
+
+
+def padded(picture: bytes, body_bytes: int) -> bytes:
+    """A request of a wanted size: the picture's file, with zeros after its end."""
+    free = body_bytes - len(request(b""))
+    return request(picture + bytes(free // 4 * 3 - len(picture)))
+
+
+def memory_mib(process: int) -> int:
+    """The largest memory that a process has held, in MiB."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+
+
+def plugin_request(picture: bytes) -> bytes:
+    """The body of a request of CVAT's plugin: its click is one on the first class."""
+    return request(picture, neg_points=[[-1, 1], [0, 1]])
+
+
+class Report:
+    """Prints each observation, and counts those that are not as they must be."""
+
+    def __init__(self) -> None:
+        self.wrong = 0
+
+    def line(self, what: str, good: bool, seen: str) -> None:
+        """Print one observation."""
+        self.wrong += not good
+        print(f"{'ok   ' if good else 'WRONG'} {what}: {seen}", flush=True)
+
+    def answer(self, what: str, answer: Answer, status: int) -> None:
+        """Print an answer, which must be JSON of that status, without a traceback."""
+        try:
+            keys = sorted(answer.json)
+        except ValueError as error:
+            keys = [f"no JSON: {error}"]
+        good = (
+            answer.status == status
+            and answer.content_type == JSON
+            and not keys[0].startswith("no JSON")
+            and "Traceback" not in answer.body
+        )
+        seen = f"{answer.status}, {answer.seconds:.2f} s, {len(answer.body)} characters, {keys}"
+        self.line(what, good, seen)
+
+
+def requests(worker: Worker, report: Report, limit: int, picture: bytes) -> None:
+    """Good, broken and large requests, one after another."""
+    report.line("start, model loaded", True, f"{worker.start_s:.1f} s")
+    report.line("memory after it", True, f"{memory_mib(worker.process.pid)} MiB")
+    plugin = plugin_request(picture)
+    first = worker.call(plugin)
+    report.answer("the plugin's request, first on this picture", first, 200)
+    boxes = first.json.get("boxes", [])
+    report.line("boxes in it", bool(boxes), f"{len(boxes)}")
+    report.answer("the same again", worker.call(plugin), 200)
+    report.answer("CVAT's own request", worker.call(request(picture)), 200)
+    charset = worker.call(plugin, "application/json; charset=utf-8")
+    report.answer("content type with a charset", charset, 200)
+    for what, body in (
+        ("no JSON", b"{"),
+        ("a list", b"[]"),
+        ("an empty body", b""),
+        ("no base64", json.dumps({"image": "?", "pos_points": [[1, 1]]}).encode()),
+        ("no picture", request(b"no picture")),
+    ):
+        report.answer(what, worker.call(body), 400)
+    for body_bytes in (32 * MIB, limit):
+        large = worker.call(padded(picture, body_bytes))
+        report.answer(f"a body of {body_bytes / MIB:.0f} MiB", large, 200)
+        report.line("memory, at most", True, f"{memory_mib(worker.process.pid)} MiB")
+    same = worker.call(plugin).json["boxes"] == boxes
+    report.line("then the first request again", same, "the first answer" if same else "another")
+
+
+def drain(worker: Worker, report: Report, picture: bytes, body: bytes) -> None:
+    """Drain during a call, as Nuclio does before it hands a worker other work, and go on."""
+    worker.call(body)
+    worker.send(body)
+    time.sleep(0.1)
+    worker.process.send_signal(signal.SIGUSR2)
+    report.answer("drained during a call", worker.receive(), 200)
+    time.sleep(1)
+    worker.send(body)
+    report.line("a call while drained", worker.silent(15), "no answer, as Nuclio has it")
+    worker.process.send_signal(signal.SIGCONT)
+    time.sleep(1)
+    report.answer("a call after the worker goes on", worker.call(plugin_request(picture)), 200)
+
+
+def end(worker: Worker, report: Report, picture: bytes) -> None:
+    """Ask the worker to end during a call, as Nuclio does when a container is stopped."""
+    worker.send(plugin_request(picture))
+    time.sleep(0.1)
+    worker.process.send_signal(signal.SIGUSR1)
+    report.answer("ended during a call", worker.receive(), 200)
+    try:
+        code = f"the process ended with code {worker.process.wait(5)}"
+    except subprocess.TimeoutExpired:
+        code = "the process waits to be killed, as Nuclio then does"
+    report.line("after it", True, code)
+
+
+def kill(worker: Worker, report: Report, picture: bytes) -> None:
+    """Kill the worker during a call."""
+    worker.send(plugin_request(picture))
+    time.sleep(0.1)
+    worker.process.kill()
+    try:
+        worker.receive()
+        report.line("killed during a call", False, "an answer came")
+    except WorkerGoneError:
+        report.line("killed during a call", True, "the socket closed, no answer")
+
+
+def observe(folder: Path, picture: bytes, report: Report) -> None:
+    """Go through the lives of several workers, one after another."""
+    function = yaml.safe_load((folder / "function.yaml").read_text(encoding="utf-8"))
+    (trigger,) = function["spec"]["triggers"].values()
+    limit = trigger["attributes"]["maxRequestBodySize"]
+    lives: dict[str, Callable[[Worker], None]] = {
+        "requests": lambda worker: requests(worker, report, limit, picture),
+        "drain, small answer": lambda worker: drain(
+            worker, report, picture, plugin_request(picture)
+        ),
+        "drain, large answer": lambda worker: drain(worker, report, picture, request(picture)),
+        "end": lambda worker: end(worker, report, picture),
+        "kill": lambda worker: kill(worker, report, picture),
+    }
+    for name, live in lives.items():
+        print(f"-- {name}", flush=True)
+        worker = Worker(folder, function["spec"]["handler"])
+        try:
+            live(worker)
+        except (WorkerGoneError, GarbledError, TimeoutError) as error:
+            report.line(name, False, FAULTS[type(error)])
+        finally:
+            worker.close()
+
+
+def main() -> int:
+    """Run all of it; the exit code is 1 if something was not as it must be."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="the project and Nuclio's _nuclio_wrapper.py")
+    parser.add_argument("picture", type=Path, help="picture of at least 301 x 201 pixels")
+    arguments = parser.parse_args()
+    report = Report()
+    observe(arguments.folder, arguments.picture.read_bytes(), report)
+    return int(report.wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

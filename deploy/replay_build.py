@@ -1,0 +1,290 @@
+"""Build the function without a container engine: its directives in a fresh root directory.
+
+Makes a minimal Debian with debootstrap, runs there the ``preCopy`` directives of ``function.yaml``
+in their order, then lays the project out as Nuclio does and has ``nuclio_processor.py`` call the
+handler in Nuclio's own Python wrapper. What it needs: root, debootstrap, git, PyYAML, a checkout of
+github.com/nuclio/nuclio, 8 GB of disk, and 20 minutes on two cores, most of them for mmcv::
+
+    git clone --depth 1 https://github.com/nuclio/nuclio ../nuclio
+    sudo -E python3 deploy/replay_build.py ../nuclio ../c3det-root picture.jpg
+
+What differs from the real build: the base image is Debian 12 with its own Python 3.11 in place of
+``python:3.11-bookworm``, made to accept pip as that image does; there are no image layers, no
+container limits and no processor of Nuclio. Settings of pip come from this machine: variables
+``PIP_*`` and those that name certificates are passed on, ``--mount`` shows a file or folder of
+this machine inside, such as /etc/pip.conf. A root directory that was begun is gone on with from
+the first directive that has not succeeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PROJECT = Path(__file__).resolve().parent.parent
+SUITES = {"python:3.11-bookworm": "bookworm"}
+PASSED_ON = (
+    "PIP_",
+    "SSL_CERT_",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "http_proxy",
+    "https_proxy",
+)
+PROCESSOR = "nuclio_processor.py"
+
+
+class ReplayError(Exception):
+    """The replay cannot go on; the message is one sentence."""
+
+
+class Root:
+    """A root directory in which commands run.
+
+    Args:
+        path: Of the directory on this machine.
+        environment: Of the commands, as the image's ``ENV`` directives extend it.
+    """
+
+    def __init__(self, path: Path, environment: dict[str, str]) -> None:
+        self.path = path
+        self.environment = environment
+
+    def inside(self, path: str) -> Path:
+        """Return where an absolute path of the root lies on this machine."""
+        return self.path / path.lstrip("/")
+
+    def run(self, command: str) -> None:
+        """Run a shell command as a ``RUN`` directive does.
+
+        Raises:
+            ReplayError: It failed.
+        """
+        arguments = ["chroot", str(self.path), "/bin/sh", "-c", command]
+        code = subprocess.run(arguments, env=self.environment, check=False).returncode
+        if code:
+            raise ReplayError(f"the command ended with code {code}: {command}")
+
+    def copy(self, source: Path, target: str) -> None:
+        """Copy a file, or what a folder holds, as a ``COPY`` directive does."""
+        if source.is_dir():
+            shutil.copytree(source, self.inside(target), dirs_exist_ok=True)
+        else:
+            self.inside(target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, self.inside(target))
+
+
+def machine_environment() -> dict[str, str]:
+    """The environment of a container, with this machine's settings of pip and certificates."""
+    passed_on = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+    return {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "LANG": "C.UTF-8",
+        "DEBIAN_FRONTEND": "noninteractive",
+        **passed_on,
+    }
+
+
+def debian_mirror(suite: str) -> str:
+    """The mirror of a suite that apt uses on this machine.
+
+    Raises:
+        ReplayError: It uses none.
+    """
+    listed = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME)", "Identifier: Packages"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for line in listed.splitlines():
+        address, _, codename = line.partition(" ")
+        if codename == suite:
+            return address
+    raise ReplayError(f"apt has no source of Debian's {suite} here: name one with --mirror")
+
+
+@contextmanager
+def mounted(source: Path, target: Path, *options: str) -> Iterator[None]:
+    """Show a file or folder of this machine at another place for a while."""
+    if source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    subprocess.run(["mount", "--bind", str(source), str(target)], check=True)
+    try:
+        if options:
+            remount = ["mount", "-o", ",".join(("remount", "bind", *options)), str(target)]
+            subprocess.run(remount, check=True)
+        yield
+    finally:
+        # Lazily: a process that is still ending may keep it busy.
+        subprocess.run(["umount", "--lazy", str(target)], check=True)
+
+
+def base_image(root: Root, suite: str, mirror: str) -> None:
+    """Make the stand-in for the base image: Debian with one Python, pip and a compiler."""
+    subprocess.run(["debootstrap", "--variant=minbase", suite, str(root.path), mirror], check=True)
+    root.run(
+        "apt-get update && apt-get install -y --no-install-recommends build-essential "
+        "ca-certificates python3 python3-dev python3-pip python-is-python3 && apt-get clean"
+    )
+    # The Python of the real image is not Debian's, and pip may install into it.
+    root.run("rm -f /usr/lib/python3*/EXTERNALLY-MANAGED")
+
+
+def check_python(root: Root, runtime: str) -> None:
+    """Raise unless ``python`` and ``python3`` are the interpreter that the runtime names."""
+    version = runtime.removeprefix("python:")
+    for name in ("python", "python3"):
+        root.run(
+            f'{name} -c \'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "{version}")\''
+        )
+
+
+def directives(function: dict[str, Any]) -> list[tuple[str, str]]:
+    """The ``preCopy`` directives of a function, as pairs of kind and value."""
+    return [
+        (each["kind"], each["value"]) for each in function["spec"]["build"]["directives"]["preCopy"]
+    ]
+
+
+def follow(root: Root, kind: str, value: str, handler: Path) -> None:
+    """Do what a directive says.
+
+    Args:
+        root: Where.
+        kind: ``RUN``, ``COPY`` or ``ENV``.
+        value: What follows the kind in a Dockerfile.
+        handler: The copy of the project that Nuclio puts into the build's context.
+    """
+    if kind == "RUN":
+        root.run(value)
+    elif kind == "COPY":
+        source, target = value.split()
+        root.copy(handler.parent / source, target)
+    elif kind == "ENV":
+        for setting in shlex.split(value):
+            name, _, content = setting.partition("=")
+            root.environment[name] = content
+    else:
+        raise ReplayError(f"the replay knows no directive of kind {kind!r}")
+
+
+def clone(handler: Path) -> None:
+    """Clone the project's last commit, which is what the owner of a fresh clone deploys."""
+    shutil.rmtree(handler, ignore_errors=True)
+    subprocess.run(
+        ["git", "clone", "--quiet", "--depth", "1", PROJECT.as_uri(), str(handler)], check=True
+    )
+
+
+def refuse_links_to_folders(folder: Path) -> None:
+    """Raise for what fails Nuclio's copying of the function's folder.
+
+    Raises:
+        ReplayError: There is a link to a folder.
+    """
+    for path in folder.rglob("*"):
+        if path.is_symlink() and path.is_dir():
+            raise ReplayError(f"Nuclio's build fails on the link to a folder {path}: remove it")
+
+
+def nuclio_requirements(nuclio: Path, runtime: str) -> list[str]:
+    """What Nuclio's build installs beside the function, with the versions of its checkout."""
+    folder = nuclio / "pkg" / "processor" / "runtime" / "python" / "py" / "requirements"
+    files = ("common.txt", f"python{runtime.removeprefix('python:').replace('.', '_')}.txt")
+    lines = [line for name in files for line in (folder / name).read_text().split()]
+    return [line for line in lines if line.startswith(("nuclio-sdk=", "msgpack=", "pip="))]
+
+
+def replay(arguments: argparse.Namespace) -> None:
+    """Build, lay out, start and call; see the module."""
+    function = yaml.safe_load((PROJECT / "function.yaml").read_text(encoding="utf-8"))
+    spec = function["spec"]
+    suite = SUITES[spec["build"]["baseImage"]]
+    root = Root(arguments.root.resolve(), machine_environment())
+    handler = root.inside("/build/handler")
+    progress = root.inside("/build/done.json")
+    done: list[str] = json.loads(progress.read_text()) if progress.is_file() else []
+
+    def step(name: str, action: Any, *values: Any) -> None:
+        """Do what was not done before, and note how long it took."""
+        if name in done:
+            return
+        print(f"== {name}", flush=True)
+        started = time.monotonic()
+        action(*values)
+        print(f"== {time.monotonic() - started:.0f} s", flush=True)
+        done.append(name)
+        progress.parent.mkdir(exist_ok=True)
+        progress.write_text(json.dumps(done))
+
+    root.path.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as mounts:
+        step("base image", base_image, root, suite, arguments.mirror or debian_mirror(suite))
+        check_python(root, spec["runtime"])
+        for path in arguments.mount:
+            mounts.enter_context(mounted(path, root.inside(str(path)), "ro"))
+        mounts.enter_context(mounted(Path("/proc"), root.inside("/proc")))
+        mounts.enter_context(mounted(Path("/etc/resolv.conf"), root.inside("/etc/resolv.conf")))
+        clone(handler)
+        refuse_links_to_folders(handler)
+        for kind, value in directives(function):
+            if kind == "RUN":
+                step(f"{kind} {value}", follow, root, kind, value, handler)
+            else:
+                follow(root, kind, value, handler)
+        shutil.rmtree(root.inside("/opt/nuclio"), ignore_errors=True)
+        wrapper = arguments.nuclio / "pkg" / "processor" / "runtime" / "python" / "py"
+        root.copy(wrapper, "/opt/nuclio")
+        root.copy(handler, "/opt/nuclio")
+        requirements = " ".join(nuclio_requirements(arguments.nuclio, spec["runtime"]))
+        step(f"Nuclio's own: {requirements}", root.run, f"python -m pip install {requirements}")
+        root.copy(Path(__file__).with_name(PROCESSOR), f"/build/{PROCESSOR}")
+        root.copy(arguments.picture, "/build/picture")
+        for variable in spec["env"]:
+            root.environment[variable["name"]] = variable["value"]
+        root.run(f"cd / && python3 /build/{PROCESSOR} /opt/nuclio /build/picture")
+
+
+def main() -> int:
+    """Replay the build; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("nuclio", type=Path, help="checkout of github.com/nuclio/nuclio")
+    parser.add_argument("root", type=Path, help="the root directory, new or begun")
+    parser.add_argument("picture", type=Path, help="picture to send to the function")
+    parser.add_argument("--mirror", help="Debian mirror (default: the one that apt uses here)")
+    parser.add_argument(
+        "--mount",
+        type=Path,
+        action="append",
+        default=[],
+        help="shown inside, read-only; repeatable",
+    )
+    try:
+        replay(parser.parse_args())
+    except (ReplayError, subprocess.CalledProcessError) as error:
+        print(f"replay: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

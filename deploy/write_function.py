@@ -1,0 +1,267 @@
+"""Write the configuration of one function for Nuclio, from the project's own and a few wishes.
+
+Several functions with different weights, or for one class each, stand side by side when each has a
+name of its own. What is written differs from ``function.yaml`` only in that::
+
+    python3 deploy/write_function.py --weights /srv/models/ships.safetensors --class ship
+
+It checks the weights against their card first. What is wrong is told in one sentence each, and then
+nothing is written. Only PyYAML is needed. ``deploy.sh`` calls it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PROJECT = Path(__file__).resolve().parent.parent
+INTERACTOR = "function.yaml"
+GPU_INTERACTOR = "deploy/function-gpu.yaml"
+DETECTOR = "serverless/detector/function.yaml"
+STARTER = PROJECT / "serverless" / "weights" / "starter.safetensors"
+IN_IMAGE = "/opt/nuclio"
+"""Where Nuclio puts the project's folder."""
+
+MOUNTED = "/opt/c3det-weights"
+"""Where a folder of weights from outside the project is shown to the function."""
+
+NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+"""Names of services on Kubernetes, stricter than those of containers."""
+
+Config = dict[str, Any]
+
+
+class FunctionError(Exception):
+    """The function cannot be written; each argument is one sentence that says what to do."""
+
+
+def read_function(path: str, project: Path = PROJECT) -> Config:
+    """Read one of the project's function files."""
+    return yaml.safe_load((project / path).read_text(encoding="utf-8"))
+
+
+def base_function(detector: bool, gpu: bool, project: Path = PROJECT) -> Config:
+    """Return the configuration to start from.
+
+    The detector on a GPU is written nowhere: its image starts from the interactor's, and it runs as
+    that one does.
+    """
+    interactor = read_function(GPU_INTERACTOR if gpu else INTERACTOR, project)
+    if not detector:
+        return interactor
+    function = read_function(DETECTOR, project)
+    if gpu:
+        spec, theirs = function["spec"], interactor["spec"]
+        image, tag = theirs["build"]["image"].split(":")
+        spec["build"] = {"image": f"{image}.detector:{tag}", "baseImage": f"{image}:{tag}"}
+        for key in ("runtime", "eventTimeout", "readinessTimeoutSeconds", "resources", "triggers"):
+            spec[key] = theirs[key]
+        device = next(each["value"] for each in theirs["env"] if each["name"] == "C3DET_DEVICE")
+        set_variable(function, "C3DET_DEVICE", device)
+    return function
+
+
+def classes_of(weights: Path) -> list[str]:
+    """Return the classes that weights know, by their card.
+
+    Raises:
+        FunctionError: The file or its card is missing, or they are not of each other.
+    """
+    card_path = weights.with_suffix(".json")
+    if weights.suffix != ".safetensors":
+        raise FunctionError(
+            f"The weights {weights} are not a .safetensors file: export them with "
+            "python -m training.export."
+        )
+    problems = [
+        f"The file {path} is missing: the weights and their card lie side by side."
+        for path in (weights, card_path)
+        if not path.is_file()
+    ]
+    if problems:
+        raise FunctionError(*problems)
+    try:
+        card = json.loads(card_path.read_text(encoding="utf-8"))
+        classes, expected = [str(name) for name in card["classes"]], card["sha256"]
+    except (ValueError, KeyError, TypeError):
+        raise FunctionError(
+            f"The card {card_path} is not one of weights: copy it again from its source."
+        ) from None
+    found = hashlib.sha256(weights.read_bytes()).hexdigest()
+    if found != expected:
+        raise FunctionError(
+            f"The weights {weights} have the sha256 {found} and their card says {expected}: copy "
+            "both files again from the same source."
+        )
+    return classes
+
+
+def labels(classes: Sequence[str]) -> str:
+    """The classes as CVAT reads them from the annotation ``spec``."""
+    return json.dumps(
+        [{"id": i, "name": name, "type": "rectangle"} for i, name in enumerate(classes)],
+        ensure_ascii=False,
+    )
+
+
+def merge(function: Config, overlay: Mapping[str, Any]) -> None:
+    """Put an overlay's keys into a configuration.
+
+    Of two mappings the keys are merged, of two lists the items of the overlay come last, a variable
+    of ``env`` replaces that of the same name, and anything else is replaced.
+    """
+    for key, value in overlay.items():
+        if key == "env":
+            for variable in value:
+                set_variable({"spec": function}, variable["name"], variable["value"])
+        elif isinstance(value, Mapping) and isinstance(function.get(key), dict):
+            merge(function[key], value)
+        elif isinstance(value, list) and isinstance(function.get(key), list):
+            function[key] = function[key] + value
+        else:
+            function[key] = value
+
+
+def set_variable(function: Config, name: str, value: str) -> None:
+    """Set a variable of the function's environment.
+
+    Raises:
+        FunctionError: Nuclio cannot pass the value on.
+    """
+    if "'" in value:
+        raise FunctionError(
+            f"Nuclio cannot pass on {name}={value}, which has a single quote in it."
+        )
+    others = [each for each in function["spec"].get("env", []) if each["name"] != name]
+    function["spec"]["env"] = [*others, {"name": name, "value": value}]
+
+
+def place_weights(function: Config, weights: Path, project: Path = PROJECT) -> str:
+    """Return the path of weights inside the container, and mount their folder where that is needed.
+
+    Weights inside the project come with the image. Other weights are in the function's volume
+    ``weights``, if an overlay has given it one, or else their folder on this machine becomes that.
+    """
+    weights = weights.resolve()
+    volumes = function["spec"].setdefault("volumes", [])
+    for each in volumes:
+        if each["volume"]["name"] == "weights":
+            return f"{each['volumeMount']['mountPath']}/{weights.name}"
+    if weights.is_relative_to(project):
+        return f"{IN_IMAGE}/{weights.relative_to(project).as_posix()}"
+    volumes.append(
+        {
+            "volume": {"name": "weights", "hostPath": {"path": str(weights.parent)}},
+            "volumeMount": {"name": "weights", "mountPath": MOUNTED, "readOnly": True},
+        }
+    )
+    return f"{MOUNTED}/{weights.name}"
+
+
+def slug(text: str) -> str:
+    """Return a text with what a name cannot hold replaced by hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def compose(
+    function: Config,
+    weights: Path | None = None,
+    name: str | None = None,
+    class_name: str | None = None,
+    overlays: Sequence[Mapping[str, Any]] = (),
+    project: Path = PROJECT,
+) -> Config:
+    """Return the configuration of one function.
+
+    Args:
+        function: What `base_function` returned; it is changed.
+        weights: Other weights than the shipped ones.
+        name: Of the function; default: the base's, with the weights' name and the class.
+        class_name: The one class of the answers to CVAT's own requests.
+        overlays: Changes to the configuration, see `merge`.
+        project: The project's folder.
+
+    Raises:
+        FunctionError: The weights, the class or the name cannot be used.
+    """
+    metadata = function["metadata"]
+    annotations = metadata["annotations"]
+    classes = classes_of(weights or project / STARTER.relative_to(PROJECT))
+    problems = []
+    listed = [label["name"] for label in json.loads(annotations["spec"])]
+    if weights is None and listed != classes:
+        problems.append(
+            "The labels of the function file are not the classes of the shipped weights' card: "
+            "write the card's classes there, in their order."
+        )
+    if class_name is not None:
+        if annotations["type"] != "interactor":
+            problems.append("The detector has no class of its own: it tells all its classes.")
+        elif class_name not in classes:
+            problems.append(
+                f"The weights do not know the class {class_name!r}: they know {', '.join(classes)}."
+            )
+    wanted = [text for text in (weights and weights.stem, class_name) if text]
+    chosen = name or "-".join([metadata["name"], *map(slug, wanted)])
+    if not NAME.fullmatch(chosen):
+        problems.append(
+            f"The name {chosen!r} does not do: give --name one of lower-case letters, digits and "
+            "hyphens that starts with a letter and ends with none of the hyphens, 63 at most."
+        )
+    if problems:
+        raise FunctionError(*problems)
+    metadata["name"] = chosen
+    annotations["name"] = name or " ".join([annotations["name"], *wanted])
+    annotations["spec"] = labels(classes)
+    for overlay in overlays:
+        merge(function, overlay)
+    if weights is not None:
+        set_variable(function, "C3DET_WEIGHTS", place_weights(function, weights, project))
+    if class_name is not None:
+        set_variable(function, "C3DET_CLASS", class_name)
+    return function
+
+
+def main() -> int:
+    """Print the configuration; the exit code is 1 when something is wrong."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--detector", action="store_true", help="the detector, not the interactor")
+    parser.add_argument("--gpu", action="store_true", help="on a GPU")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the shipped ones")
+    parser.add_argument("--name", help="of the function (default: from weights and class)")
+    parser.add_argument(
+        "--class", dest="class_name", metavar="CLASS", help="of all answers to CVAT's own requests"
+    )
+    parser.add_argument(
+        "--overlay", type=Path, metavar="FILE", action="append", default=[], help="repeatable"
+    )
+    arguments = parser.parse_args()
+    try:
+        overlays = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in arguments.overlay]
+        function = compose(
+            base_function(arguments.detector, arguments.gpu),
+            arguments.weights,
+            arguments.name,
+            arguments.class_name,
+            overlays,
+        )
+    except (FunctionError, OSError) as error:
+        for sentence in error.args if isinstance(error, FunctionError) else [error]:
+            print(sentence, file=sys.stderr)
+        return 1
+    yaml.safe_dump(function, sys.stdout, sort_keys=False, allow_unicode=True, width=100)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,289 @@
+"""deploy.sh, with a docker and a nuctl of the test's own that write down how they are called."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.write_function import base_function, compose
+
+ROOT = Path(__file__).resolve().parents[2]
+DASHBOARD = "quay.io/nuclio/dashboard:1.13.0-amd64"
+TOOLS = ["basename", "bash", "cat", "cp", "dirname", "find", "grep", "head", "mktemp", "rm", "sed"]
+PARTS = [
+    "function.yaml",
+    "constraints.txt",
+    "deploy/deploy.sh",
+    "deploy/write_function.py",
+    "deploy/function-gpu.yaml",
+    "serverless/detector/function.yaml",
+    "serverless/weights/starter.json",
+    "serverless/weights/starter.safetensors",
+]
+
+# What each program does with its arguments; a case that is left out fails.
+DOCKER = """
+case "$*" in
+    info | "network inspect cvat_cvat") ;;
+    "image inspect cvat.c3det" | "image inspect cvat.c3det:latest-gpu") ;;
+    "ps --format {{.Image}}") echo cvat/server:v2.15.0; echo DASHBOARD ;;
+    "info --format {{json .Runtimes}}") echo '{"nvidia":{},"runc":{}}' ;;
+    *) exit 1 ;;
+esac
+"""
+NUCTL = """
+case "$*" in
+    version) echo 'Client version:'; echo '"Label: 1.13.0, Git commit: 1, OS: linux"' ;;
+    "get project cvat --platform local" | "get function --platform local") ;;
+    deploy*) while [ "$1" != --file ]; do shift; done; cp "$2" "$RECORDS/function.yaml" ;;
+    *) exit 1 ;;
+esac
+"""
+
+pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is missing")
+
+
+@dataclass
+class Machine:
+    """A copy of the project's files, and the programs that deploy.sh finds beside it.
+
+    Attributes:
+        project: The copy.
+        programs: The folder of ``docker`` and ``nuctl``.
+        records: Where they write what they were asked.
+    """
+
+    project: Path
+    programs: Path
+    records: Path
+
+    def install(self, name: str, script: str) -> None:
+        path = self.programs / name
+        record = 'for each; do printf "%s\\n" "$each"; done >>"$RECORDS/$(basename "$0")"\n'
+        path.write_text(f'#!/bin/bash\n{record}echo >>"$RECORDS/$(basename "$0")"\n{script}')
+        path.chmod(0o755)
+
+    def deploy(self, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [shutil.which("bash"), str(self.project / "deploy" / "deploy.sh"), *options],
+            env={"PATH": str(self.programs), "RECORDS": str(self.records)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def calls(self, name: str) -> list[list[str]]:
+        """The arguments of each call of a program."""
+        path = self.records / name
+        if not path.is_file():
+            return []
+        return [call.splitlines() for call in path.read_text().split("\n\n") if call]
+
+    def deployments(self) -> list[list[str]]:
+        return [call for call in self.calls("nuctl") if call[0] == "deploy"]
+
+    def deployed(self) -> dict[str, Any]:
+        """The configuration that nuctl was given."""
+        return yaml.safe_load((self.records / "function.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    machine = Machine(tmp_path / "c3det", tmp_path / "programs", tmp_path / "records")
+    machine.programs.mkdir()
+    machine.records.mkdir()
+    for part in PARTS:
+        target = machine.project / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / part, target)
+    machine.install("docker", DOCKER.replace("DASHBOARD", DASHBOARD))
+    machine.install("nuctl", NUCTL)
+    machine.install("python3", f'exec {sys.executable} "$@"')
+    for tool in TOOLS:
+        (machine.programs / tool).symlink_to(shutil.which(tool))
+    return machine
+
+
+def told(result: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in result.stderr.splitlines() if line.startswith("deploy: ")]
+
+
+def test_the_interactor_is_deployed_with_the_whole_folder(machine: Machine) -> None:
+    result = machine.deploy()
+    assert (result.returncode, result.stderr) == (0, "")
+    (call,) = machine.deployments()
+    options = dict(zip(call[1::2], call[2::2], strict=True))
+    assert options["--path"] == str(machine.project)
+    assert options["--project-name"] == "cvat"
+    assert options["--platform"] == "local"
+    assert json.loads(options["--platform-config"]) == {"attributes": {"network": "cvat_cvat"}}
+    assert machine.deployed() == compose(base_function(False, False))
+    assert not Path(options["--file"]).exists(), "it was temporary"
+    assert not Path(options["--file"]).is_relative_to(machine.project), "else it were in the image"
+
+
+def test_the_gpu_function_is_deployed_with_the_whole_folder(machine: Machine) -> None:
+    assert machine.deploy("--gpu").returncode == 0
+    (call,) = machine.deployments()
+    assert call[call.index("--path") + 1] == str(machine.project)
+    assert machine.deployed() == compose(base_function(False, True))
+
+
+@pytest.mark.parametrize("gpu", [False, True], ids=["CPU", "GPU"])
+def test_the_detector_is_deployed_with_nothing_but_its_file(machine: Machine, gpu: bool) -> None:
+    assert machine.deploy("--detector", *(["--gpu"] if gpu else [])).returncode == 0
+    (call,) = machine.deployments()
+    assert call[call.index("--path") + 1] == str(machine.project / "serverless" / "detector")
+    assert machine.deployed() == compose(base_function(True, gpu))
+
+
+def test_wishes_reach_the_function(machine: Machine) -> None:
+    overlay = machine.project.parent / "settings with space.yaml"
+    overlay.write_text('spec: {env: [{name: C3DET_CACHE_BYTES, value: "5"}]}')
+    result = machine.deploy("--class", "tree", "--name", "trees", "--overlay", str(overlay))
+    assert result.returncode == 0
+    function = machine.deployed()
+    assert function["metadata"]["name"] == "trees"
+    assert {"name": "C3DET_CLASS", "value": "tree"} in function["spec"]["env"]
+    assert {"name": "C3DET_CACHE_BYTES", "value": "5"} in function["spec"]["env"]
+
+
+def test_a_dry_run_prints_and_does_nothing(machine: Machine) -> None:
+    result = machine.deploy("--dry-run", "--name", "trial")
+    assert result.returncode == 0
+    assert "name: trial" in result.stdout
+    assert "+ nuctl deploy --project-name cvat" in result.stdout
+    assert machine.deployments() == []
+
+
+def test_a_dry_run_tells_what_is_missing_and_fails(machine: Machine) -> None:
+    (machine.programs / "nuctl").unlink()
+    result = machine.deploy("--dry-run")
+    assert result.returncode == 1
+    assert len(told(result)) == 1
+    assert "+ nuctl deploy" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("program", "old", "new", "sentence"),
+    [
+        ("docker", "info |", "other |", "Docker engine does not answer"),
+        ("docker", '| "network inspect cvat_cvat"', "", "no Docker network cvat_cvat"),
+        ("docker", f"echo {DASHBOARD}", ":", "dashboard does not run"),
+        ("nuctl", "Label: 1.13.0", "Label: 1.12.0", "version 1.12.0 and Nuclio's dashboard 1.13.0"),
+        ("nuctl", '"get project cvat --platform local" |', "", "no project cvat"),
+    ],
+)
+def test_what_is_missing_is_told_in_a_sentence(
+    machine: Machine, program: str, old: str, new: str, sentence: str
+) -> None:
+    script = {"docker": DOCKER.replace("DASHBOARD", DASHBOARD), "nuctl": NUCTL}[program]
+    assert old in script
+    machine.install(program, script.replace(old, new))
+    result = machine.deploy()
+    assert result.returncode == 1
+    assert len(told(result)) == 1
+    assert sentence in told(result)[0]
+    assert machine.deployments() == []
+
+
+@pytest.mark.parametrize(
+    ("program", "sentence"),
+    [
+        ("docker", "docker is missing"),
+        ("nuctl", "nuctl is missing: install the release of Nuclio's dashboard"),
+        ("python3", "Python 3.9 or later with PyYAML is missing"),
+    ],
+)
+def test_a_program_that_is_not_installed(machine: Machine, program: str, sentence: str) -> None:
+    (machine.programs / program).unlink()
+    result = machine.deploy()
+    assert result.returncode == 1
+    assert len(told(result)) == 1
+    assert sentence in told(result)[0]
+
+
+def test_a_gpu_needs_its_runtime(machine: Machine) -> None:
+    script = DOCKER.replace("DASHBOARD", DASHBOARD).replace('"nvidia":{},', "")
+    machine.install("docker", script)
+    assert machine.deploy().returncode == 0
+    result = machine.deploy("--gpu")
+    assert result.returncode == 1
+    assert "NVIDIA runtime" in told(result)[0]
+
+
+def test_the_detector_needs_the_interactors_image(machine: Machine) -> None:
+    script = DOCKER.replace("DASHBOARD", DASHBOARD).replace('"image inspect cvat.c3det" |', "")
+    machine.install("docker", script)
+    result = machine.deploy("--detector")
+    assert result.returncode == 1
+    assert "cvat.c3det:" in told(result)[0]
+    assert machine.deploy().returncode == 0
+
+
+def test_links_to_folders_are_found(machine: Machine) -> None:
+    (machine.project / "runs").symlink_to(machine.records)
+    (machine.project / "serverless" / "card.json").symlink_to("weights/starter.json")
+    result = machine.deploy()
+    assert result.returncode == 1
+    (sentence,) = told(result)
+    assert str(machine.project / "runs") in sentence
+
+
+def test_an_environment_in_the_folder_is_found(machine: Machine) -> None:
+    (machine.project / ".venv").mkdir()
+    result = machine.deploy()
+    assert result.returncode == 1
+    assert ".venv" in told(result)[0]
+
+
+def test_damaged_weights_are_found(machine: Machine) -> None:
+    with (machine.project / "serverless" / "weights" / "starter.safetensors").open("ab") as weights:
+        weights.write(b"x")
+    result = machine.deploy()
+    assert result.returncode == 1
+    assert "sha256" in told(result)[0]
+
+
+def test_everything_missing_is_told_at_once(machine: Machine) -> None:
+    machine.install("docker", "exit 1")
+    (machine.project / ".venv").mkdir()
+    result = machine.deploy("--class", "zebra", "--name", "Z")
+    assert result.returncode == 1
+    assert len(told(result)) == 4
+    assert machine.deployments() == []
+
+
+@pytest.mark.parametrize("options", [["--wights"], ["--name"], ["extra"]])
+def test_wrong_options(machine: Machine, options: list[str]) -> None:
+    result = machine.deploy(*options)
+    assert result.returncode == 2
+    assert told(result)
+    assert machine.calls("nuctl") == []
+
+
+def test_help(machine: Machine) -> None:
+    result = machine.deploy("--help")
+    assert result.returncode == 0
+    assert "--weights FILE" in result.stdout
+
+
+def test_the_script_is_executable() -> None:
+    assert os.access(ROOT / "deploy" / "deploy.sh", os.X_OK)
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is missing")
+@pytest.mark.parametrize("script", ["deploy.sh", "setup.sh", "cvat-ui-plugin/build.sh"])
+def test_shellcheck_finds_nothing(script: str) -> None:
+    path = ROOT / "deploy" / script
+    found = subprocess.run(["shellcheck", str(path)], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "")

@@ -1,0 +1,208 @@
+"""The function files that write_function.py makes, against the card and Nuclio's fields."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.write_function import FunctionError, base_function, compose, merge, set_variable
+from tests.serverless.nuclio_fields import wrong_in_function
+
+ROOT = Path(__file__).resolve().parents[2]
+CARD = json.loads((ROOT / "serverless" / "weights" / "starter.json").read_text(encoding="utf-8"))
+OVERLAYS = [
+    ROOT / "deploy" / "kubernetes" / f"{name}.yaml" for name in ("gpu-node", "weights-volume")
+]
+
+
+def make_weights(folder: Path, *classes: str, name: str = "ships") -> Path:
+    """A file in the place of weights, with the card of that file."""
+    weights = folder / f"{name}.safetensors"
+    weights.write_bytes(b"weights")
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    weights.with_suffix(".json").write_text(json.dumps({"classes": classes, "sha256": sha256}))
+    return weights
+
+
+def variables(function: dict[str, Any]) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in function["spec"]["env"]}
+
+
+def label_names(function: dict[str, Any]) -> list[str]:
+    return [label["name"] for label in json.loads(function["metadata"]["annotations"]["spec"])]
+
+
+def refusals(*arguments: Any, **keywords: Any) -> tuple[Any, ...]:
+    with pytest.raises(FunctionError) as raised:
+        compose(*arguments, **keywords)
+    return raised.value.args
+
+
+@pytest.mark.parametrize("gpu", [False, True], ids=["CPU", "GPU"])
+@pytest.mark.parametrize("detector", [False, True], ids=["interactor", "detector"])
+def test_without_wishes_it_is_the_projects_own(detector: bool, gpu: bool) -> None:
+    function, own = compose(base_function(detector, gpu)), base_function(detector, gpu)
+    assert label_names(function) == CARD["classes"]
+    assert function["metadata"]["name"] == ("c3det-detector" if detector else "c3det")
+    assert function["spec"] == own["spec"]
+    assert wrong_in_function(function) == []
+
+
+def test_the_detector_on_a_gpu_runs_as_the_interactor_there() -> None:
+    detector, interactor = base_function(True, True)["spec"], base_function(False, True)["spec"]
+    assert detector["build"]["baseImage"] == interactor["build"]["image"]
+    assert detector["build"]["image"] == "cvat.c3det.detector:latest-gpu"
+    assert detector["handler"] == "serverless.main:detector_handler"
+    assert detector["resources"] == {"limits": {"nvidia.com/gpu": 1}}
+    assert {"name": "C3DET_DEVICE", "value": "cuda"} in detector["env"]
+    assert [each["name"] for each in detector["env"]].count("C3DET_DEVICE") == 1
+
+
+def test_weights_from_elsewhere_are_mounted(tmp_path: Path) -> None:
+    function = compose(base_function(False, False), make_weights(tmp_path, "ship", "buoy"))
+    assert function["metadata"]["name"] == "c3det-ships"
+    assert function["metadata"]["annotations"]["name"] == "C3Det ships"
+    assert label_names(function) == ["ship", "buoy"]
+    (volume,) = function["spec"]["volumes"]
+    assert volume["volume"] == {"name": "weights", "hostPath": {"path": str(tmp_path)}}
+    assert volume["volumeMount"]["readOnly"] is True
+    assert variables(function)["C3DET_WEIGHTS"] == "/opt/c3det-weights/ships.safetensors"
+    assert volume["volumeMount"]["mountPath"] == "/opt/c3det-weights"
+    assert wrong_in_function(function) == []
+
+
+def test_weights_from_inside_the_project_come_with_the_image(tmp_path: Path) -> None:
+    folder = tmp_path / "serverless" / "weights"
+    folder.mkdir(parents=True)
+    function = compose(base_function(False, False), make_weights(folder, "ship"), project=tmp_path)
+    assert (
+        variables(function)["C3DET_WEIGHTS"] == "/opt/nuclio/serverless/weights/ships.safetensors"
+    )
+    assert function["spec"]["volumes"] == []
+
+
+def test_weights_in_a_volume_of_kubernetes(tmp_path: Path) -> None:
+    overlays = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in OVERLAYS]
+    weights = make_weights(tmp_path, "ship")
+    function = compose(base_function(False, True), weights, overlays=overlays)
+    (volume,) = function["spec"]["volumes"]
+    claim = yaml.safe_load((OVERLAYS[0].parent / "weights-claim.yaml").read_text(encoding="utf-8"))
+    assert volume["volume"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    mounted = volume["volumeMount"]["mountPath"]
+    assert variables(function)["C3DET_WEIGHTS"] == f"{mounted}/ships.safetensors"
+    assert function["spec"]["resources"]["limits"] == {"nvidia.com/gpu": 1, "memory": "8Gi"}
+    assert function["spec"]["minReplicas"] == function["spec"]["maxReplicas"] == 1
+    assert wrong_in_function(function) == []
+
+
+def test_functions_of_one_class_each_stand_side_by_side(tmp_path: Path) -> None:
+    weights = make_weights(tmp_path, "small ship", "Buoy")
+    functions = [
+        compose(base_function(False, False), weights, class_name=name)
+        for name in ("small ship", "Buoy")
+    ]
+    assert [each["metadata"]["name"] for each in functions] == [
+        "c3det-ships-small-ship",
+        "c3det-ships-buoy",
+    ]
+    assert [variables(each)["C3DET_CLASS"] for each in functions] == ["small ship", "Buoy"]
+    titles = [each["metadata"]["annotations"]["name"] for each in functions]
+    assert titles == ["C3Det ships small ship", "C3Det ships Buoy"]
+    # The plugin counts a click's class in the labels, so these stay all those of the weights.
+    assert [label_names(each) for each in functions] == [["small ship", "Buoy"]] * 2
+    assert [wrong_in_function(each) for each in functions] == [[], []]
+
+
+def test_a_given_name_is_taken_as_it_is(tmp_path: Path) -> None:
+    function = compose(base_function(False, False), make_weights(tmp_path, "ship"), name="harbour")
+    assert function["metadata"]["name"] == function["metadata"]["annotations"]["name"] == "harbour"
+
+
+@pytest.mark.parametrize("name", ["Ships", "1ship", "ship-", "a" * 64, "a b", "a\n"])
+def test_names_that_kubernetes_refuses(name: str) -> None:
+    (sentence,) = refusals(base_function(False, False), name=name)
+    assert "--name" in sentence
+
+
+def test_a_class_without_a_letter_or_digit_needs_a_name(tmp_path: Path) -> None:
+    weights = make_weights(tmp_path, "船")
+    assert "--name" in refusals(base_function(False, False), weights, class_name="船")[0]
+    named = compose(base_function(False, False), weights, name="ships", class_name="船")
+    assert variables(named)["C3DET_CLASS"] == "船"
+
+
+def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
+    weights = make_weights(tmp_path, "ship")
+    told = refusals(base_function(False, False), weights, name="A", class_name="car")
+    assert len(told) == 2
+    assert "'car'" in told[0]
+    assert "ship" in told[0]
+    assert "'A'" in told[1]
+
+
+def test_the_detector_has_no_class() -> None:
+    (sentence,) = refusals(base_function(True, False), class_name=CARD["classes"][0])
+    assert "detector" in sentence
+
+
+def test_labels_that_are_not_the_cards_are_told() -> None:
+    function = base_function(False, False)
+    function["metadata"]["annotations"]["spec"] = "[]"
+    (sentence,) = refusals(function)
+    assert "card" in sentence
+
+
+def test_weights_without_card_or_with_anothers(tmp_path: Path) -> None:
+    weights = make_weights(tmp_path, "ship")
+    weights.write_bytes(b"other weights")
+    assert "sha256" in refusals(base_function(False, False), weights)[0]
+    card = weights.with_suffix(".json")
+    card.write_text("[]")
+    assert str(card) in refusals(base_function(False, False), weights)[0]
+    card.unlink()
+    assert str(card) in refusals(base_function(False, False), weights)[0]
+    weights.unlink()
+    assert len(refusals(base_function(False, False), weights)) == 2
+    assert ".safetensors" in refusals(base_function(False, False), tmp_path / "ships.pth")[0]
+
+
+def test_merge() -> None:
+    function = {"a": {"b": 1, "c": 2}, "list": [1], "env": [{"name": "X", "value": "1"}]}
+    overlay = {
+        "a": {"c": 3},
+        "list": [2],
+        "d": 4,
+        "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "3"}],
+    }
+    merge(function, overlay)
+    assert function == {
+        "a": {"b": 1, "c": 3},
+        "list": [1, 2],
+        "d": 4,
+        "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "3"}],
+    }
+
+
+def test_a_single_quote_is_refused() -> None:
+    with pytest.raises(FunctionError, match="single quote"):
+        set_variable({"spec": {}}, "C3DET_CLASS", "bird's nest")
+
+
+def test_the_command_writes_yaml_and_tells_sentences(tmp_path: Path) -> None:
+    program = [sys.executable, str(ROOT / "deploy" / "write_function.py")]
+    written = subprocess.run([*program, "--gpu"], capture_output=True, text=True, check=True)
+    assert yaml.safe_load(written.stdout) == compose(base_function(False, True))
+    refused = subprocess.run(
+        [*program, "--class", "?"], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert len(refused.stderr.splitlines()) == 2
+    assert "Traceback" not in refused.stderr
