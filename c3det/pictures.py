@@ -17,6 +17,9 @@ from PIL import Image
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM")
 """What is read, by Pillow's names."""
 
+_BAND = 256
+"""Rows that are stretched at a time."""
+
 
 def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """Return the pixels of a decoded picture of any Pillow mode as uint8 (H, W, 3), RGB."""
@@ -30,12 +33,22 @@ def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
 
 def _stretch(values: np.ndarray) -> NDArray[np.uint8]:
     """Map the darkest finite value to 0 and the brightest to 255; one value alone to 0."""
-    values = values.astype(np.float64)
-    finite = np.isfinite(values)
-    if not finite.any():
+    # In bands: whole, a large picture would take a hundred bytes a pixel on the way.
+    bands = [values[top : top + _BAND] for top in range(0, len(values), _BAND)]
+    spans = [
+        (float(finite.min()), float(finite.max()))
+        for band in bands
+        if (finite := band[np.isfinite(band)]).size
+    ]
+    if not spans:
         return np.zeros(values.shape, np.uint8)
-    low, high = values[finite].min(), values[finite].max()
-    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) * (
-        255 / (high - low) if high > low else 0
-    )
-    return np.round(scaled).astype(np.uint8)
+    low, high = min(low for low, _ in spans), max(high for _, high in spans)
+    factor = 255 / (high - low) if high > low else 0
+    stretched = [
+        np.round(
+            (np.nan_to_num(band.astype(np.float64), nan=low, posinf=high, neginf=low) - low)
+            * factor
+        ).astype(np.uint8)
+        for band in bands
+    ]
+    return np.concatenate(stretched)

@@ -8,6 +8,7 @@ never raises: an exception would put its traceback into the answer.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import traceback
@@ -50,7 +51,7 @@ from serverless.settings import Settings
 if TYPE_CHECKING:
     from c3det.answering import Detections
     from c3det.clicks import Click
-    from serverless.whole_pictures import WholePicture, WholePictures
+    from c3det.predictor import Picture, Predictor
 
 BELIEF_THRESHOLD = 0.05
 """Lowest score of a box that has a say in the class of a click that comes without one."""
@@ -71,15 +72,15 @@ class Service:
         device_lock: Keeps other workers from the GPU; ``None`` on a CPU.
     """
 
-    predictor: WholePictures
+    predictor: Predictor
     settings: Settings
-    cache: PictureCache[WholePicture]
+    cache: PictureCache[Picture]
     metrics: Metrics
     device_lock: IO[str] | None
 
     @classmethod
     def create(
-        cls, predictor: WholePictures, settings: Settings, device_lock: IO[str] | None = None
+        cls, predictor: Predictor, settings: Settings, device_lock: IO[str] | None = None
     ) -> Service:
         """Return the service of a model that has seen nothing yet."""
         cache = PictureCache[Any](settings.cache_bytes, settings.cache_seconds)
@@ -109,24 +110,35 @@ def init_with_any_classes(context: Context) -> None:
 
 def start(context: Context, descriptions: Sequence[Path]) -> None:
     """Load the model and run it once, so that a fault shows now and the first click is fast."""
+    from c3det.memory import keep_freed_memory
     from c3det.predictor import load
-    from serverless.whole_pictures import WholePictures
 
     settings = Settings.from_environment(os.environ)
     deployment.check_device(settings.device)
     name = deployment.gpu_name(settings.device)
     device_lock = None if name is None else deployment.hold_gpu(name)
     threads = limit_threads()
+    keep_freed_memory()
     limit_pixels(settings.max_pixels)
-    predictor = WholePictures(load(settings.weights, settings.device))
+    predictor = load(settings.weights, settings.device)
     deployment.check_classes(predictor.classes, descriptions)
     deployment.check_class(settings.class_name, predictor.classes)
     predictor.open(np.zeros((64, 64, 3), np.uint8)).detect([])
     context.user_data = Service.create(predictor, settings, device_lock)
     context.platform.set_termination_callback(lambda: end(context))
+    quieten_wrapper()
     context.logger.info_with(
         "ready", model=predictor.card.name, device=settings.device, threads=threads
     )
+
+
+def quieten_wrapper() -> None:
+    """Let Nuclio's wrapper tell no details: told to stop, it would write them into an answer.
+
+    Log lines and answers share a socket, and an answer over 200 KB takes several writes.
+    """
+    for handler in logging.getLogger("nuclio_sdk").handlers:
+        handler.setLevel(logging.INFO)
 
 
 def end(context: Context) -> None:
@@ -267,9 +279,10 @@ def opened(
     with seen.timed("read"):
         key = PictureKey.of(request.picture, predictor.card.sha256, settings.device)
 
-    def open_picture() -> WholePicture:
+    def open_picture() -> Picture:
         with seen.timed("decode"):
-            return predictor.open(decode(request.picture, settings.max_pixels))
+            image = decode(request.picture, settings.max_pixels)
+            return predictor.open(image, settings.cache_bytes)
 
     with service.cache.use(key, open_picture) as (picture, known):
         seen.cache = "hit" if known else "miss"

@@ -64,7 +64,7 @@ class Settings:
         return cls(
             weights=Path(environment.get("C3DET_WEIGHTS") or STARTER_WEIGHTS),
             device=environment.get("C3DET_DEVICE") or "cpu",
-            max_pixels=whole("C3DET_MAX_PIXELS", default=16_000_000, least=1),
+            max_pixels=whole("C3DET_MAX_PIXELS", default=50_000_000, least=1),
             max_clicks=whole("C3DET_MAX_CLICKS", default=1000, least=1),
             full_mask_max_pixels=whole("C3DET_FULL_MASK_MAX_PIXELS", default=2_000_000, least=0),
             cache_bytes=whole("C3DET_CACHE_BYTES", default=1024**3, least=0),

@@ -97,7 +97,7 @@ class FakePredictor:
     deadlines: list[float | None] = field(default_factory=list)
     fault: Exception | None = None
 
-    def open(self, image: np.ndarray) -> FakePicture:
+    def open(self, image: np.ndarray, max_bytes: int = 0) -> FakePicture:
         assert image.dtype == np.uint8
         assert image.ndim == 3
         assert image.flags.c_contiguous

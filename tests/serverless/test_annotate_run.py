@@ -318,7 +318,6 @@ def test_with_the_model_in_process(
     annotate: Command, emulator: Emulator, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("c3det.predictor.load", lambda weights, device: FakePredictor())
-    monkeypatch.setattr("serverless.whole_pictures.WholePictures", lambda predictor: predictor)
     assert annotate("--model") == 0
     assert ours(emulator, task) == EXPECTED
     assert emulator.functions.calls == []

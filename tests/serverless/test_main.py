@@ -391,7 +391,6 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
     module = types.ModuleType("c3det.predictor")
     module.load = load
     monkeypatch.setitem(sys.modules, "c3det.predictor", module)
-    monkeypatch.setattr("serverless.whole_pictures.WholePictures", lambda predictor: predictor)
     monkeypatch.setattr("serverless.deployment.DESCRIPTIONS", ())
     monkeypatch.setattr("serverless.main.limit_pixels", lambda max_pixels: None)
     for name in [name for name in os.environ if name.startswith("C3DET_")]:

@@ -17,7 +17,7 @@ def test_settings_by_default() -> None:
     assert Settings.from_environment({}) == Settings(
         weights=STARTER_WEIGHTS,
         device="cpu",
-        max_pixels=16_000_000,
+        max_pixels=50_000_000,
         max_clicks=1000,
         full_mask_max_pixels=2_000_000,
         cache_bytes=1024**3,
