@@ -101,13 +101,16 @@ class IncrementalDetector:
 
     Args:
         detector: In evaluation mode. Its weights must not change any more.
+        precision: Of the backbone and the neck of the picture (autocast); all else is computed in
+            float32. ``None``: they too.
 
     Raises:
         ValueError: Its late-fusion branch is not a ResNet of basic blocks with an FPN.
     """
 
-    def __init__(self, detector: ClickDetector) -> None:
+    def __init__(self, detector: ClickDetector, precision: torch.dtype | None = None) -> None:
         self._detector = detector
+        self._precision = precision
         with torch.inference_mode():
             self._build(detector)
         self._blank: tuple[Size, list[Tensor]] | None = None
@@ -162,7 +165,11 @@ class IncrementalDetector:
             image_size: ``(height, width)`` in pixels, without the padding.
         """
         input_size = (images.shape[-2], images.shape[-1])
-        levels = self._detector.encode(images)
+        half = torch.autocast(
+            images.device.type, self._precision, enabled=self._precision is not None
+        )
+        with half:
+            levels = [level.float() for level in self._detector.encode(images)]
         if self._detector.early_sigma is not None:
             return Tile(image_size, input_size, list(levels))
         given = dict(enumerate(levels))

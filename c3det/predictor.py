@@ -65,7 +65,9 @@ class Predictor:
 
     def __init__(self, detector: ClickDetector, card: Card, device: torch.device) -> None:
         self._detector = detector
-        self._incremental = IncrementalDetector(detector)
+        on_gpu = device.type == "cuda"
+        self._incremental = IncrementalDetector(detector, torch.float16 if on_gpu else None)
+        self._memory_format = torch.channels_last if on_gpu else torch.contiguous_format
         self.card = card
         self.device = device
 
@@ -119,7 +121,8 @@ class Predictor:
         """Normalised and padded, ``(1, 3, H, W)``."""
         _check_image(image)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        return self._detector.data_preprocessor({"inputs": [pixels]})["inputs"]
+        batch = self._detector.data_preprocessor({"inputs": [pixels]})["inputs"]
+        return batch.contiguous(memory_format=self._memory_format)
 
     @torch.inference_mode()
     def detect(

@@ -1,0 +1,354 @@
+"""The parts of the benchmark, each of which runs in a process of its own."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import nuclio_sdk
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from c3det.clicks import Click
+from c3det.configs import architecture, normalization
+from c3det.correlation import class_correlations
+from c3det.incremental import PARTS
+from c3det.memory import keep_freed_memory
+from c3det.mmdet_adapter import build_detector
+from c3det.predictor import load
+from c3det.weights import Card, save
+from serverless.bench import reference
+from serverless.nuclio_worker import FunctionSettings, NuclioWorker, Request
+from serverless.processors import limit_threads
+
+CLASSES = (
+    "plane",
+    "bridge",
+    "small-vehicle",
+    "large-vehicle",
+    "ship",
+    "storage-tank",
+    "swimming-pool",
+    "helicopter",
+)
+FUNCTION = Path(__file__).resolve().parents[2] / "function.yaml"
+MIB = 1 << 20
+
+
+def random_weights(folder: Path) -> Path:
+    """Write weights of the preset ``paper`` that were never trained."""
+    from mmengine.logging import MMLogger
+
+    MMLogger.get_current_instance().setLevel("WARNING")
+    torch.manual_seed(0)
+    config = architecture("paper", len(CLASSES))
+    detector = build_detector(config, normalization("paper"))
+    detector.init_weights()
+    card = Card(
+        name="paper, random weights",
+        classes=CLASSES,
+        architecture=config,
+        normalization=normalization("paper"),
+        score_threshold=0.05,
+        typical_sizes=((20.0, 20.0),) * len(CLASSES),
+        training={},
+        results={},
+        licence={},
+    )
+    path = folder / "paper.safetensors"
+    save(path, detector.state_dict(), card)
+    return path
+
+
+def photo(side: int, seed: int = 0) -> NDArray[np.uint8]:
+    """A picture of the texture of a photograph: noise of all scales."""
+    draw = np.random.default_rng(seed)
+    total = np.zeros((side, side, 3))
+    cells = 4
+    while cells <= side:
+        coarse = draw.normal(size=(cells, cells, 3)) * side / cells
+        large = Image.fromarray(coarse[:, :, 0].astype(np.float32)).resize((side, side))
+        total += np.asarray(large)[:, :, None] + draw.normal(size=3)
+        cells *= 2
+    low, high = total.min(), total.max()
+    return ((total - low) / (high - low) * 255).astype(np.uint8)
+
+
+def scattered(count: int, side: int, num_classes: int, seed: int = 0) -> list[Click]:
+    """Clicks all over a picture, of all classes in turn."""
+    draw = np.random.default_rng(seed)
+    return [
+        Click(float(x), float(y), number % num_classes)
+        for number, (x, y) in enumerate(draw.uniform(0, side, (count, 2)))
+    ]
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """How long something takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def resident_bytes(peak: bool = False) -> int:
+    """Resident memory of this process now, or at most since `forget_peak` (Linux)."""
+    name = "VmHWM" if peak else "VmRSS"
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {name}")
+
+
+def forget_peak() -> None:
+    """Begin to measure the peak of the resident memory anew (Linux)."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def measured(work: Callable[[], Any]) -> dict[str, float]:
+    """Seconds, and by how many MiB the resident memory rose in between."""
+    before = resident_bytes()
+    forget_peak()
+    took = seconds(work)
+    return dict(seconds=took, peak_mib=(resident_bytes(peak=True) - before) / MIB)
+
+
+def one_size(weights: Path, side: int, clicks: int) -> dict[str, Any]:
+    """Reference, cold and warm on one size of picture."""
+    predictor = load(weights)
+    scattered_clicks = scattered(clicks, side, len(predictor.classes))
+    image = photo(side)
+    batch = predictor._batch(image)
+    # The first call of each kind also pays for threads and buffers: not measured.
+    small = predictor.open(photo(256))
+    small.detect([Click(20, 20, 0)])
+    reference.detect(predictor._detector, batch[:, :, :256, :256], [Click(20, 20, 0)])
+    counts = sorted({1, min(10, clicks), clicks})
+    again = {
+        str(number): measured(
+            lambda number=number: reference.detect(  # type: ignore[misc]
+                predictor._detector, batch, scattered_clicks[:number]
+            )
+        )
+        for number in counts
+    }
+    first_of_size = measured(lambda: predictor.open(image).detect(scattered_clicks[:1]))
+    picture = predictor.open(photo(side, seed=1))
+    cold = measured(lambda: picture.detect(scattered_clicks[:1]))
+    forget_peak()
+    before = resident_bytes()
+    warm = [
+        seconds(lambda number=number: picture.detect(scattered_clicks[:number]))  # type: ignore[misc]
+        for number in range(2, clicks + 1)
+    ]
+    peak = (resident_bytes(peak=True) - before) / MIB
+    undone = seconds(lambda: picture.detect(scattered_clicks[: clicks - 1]))
+    median = statistics.median(warm)
+    reference_median = statistics.median(one["seconds"] for one in again.values())
+    return dict(
+        model=predictor.card.name,
+        side=side,
+        reference=again,
+        first_of_its_size=first_of_size,
+        cold=cold,
+        warm=dict(median=median, lowest=min(warm), highest=max(warm), peak_mib=peak),
+        undone=undone,
+        held_mib=picture.nbytes / MIB,
+        reference_over_warm=reference_median / median,
+        reference_over_cold=reference_median / cold["seconds"],
+        cold_over_warm=cold["seconds"] / median,
+    )
+
+
+def correlation_alone(side: int, clicks: int) -> dict[str, Any]:
+    """C3 on random features of the preset ``paper``, against its slow twin."""
+    torch.manual_seed(0)
+    levels = [torch.randn(1, 256, side // s, side // s) for s in (4, 8, 16, 32, 64)]
+    chosen = scattered(clicks, side, len(CLASSES))
+
+    @torch.inference_mode()
+    def fast() -> tuple[torch.Tensor, ...]:
+        return class_correlations(
+            levels, [chosen], len(CLASSES), (side, side), "gaussian-nearest", sigma=3.0
+        )
+
+    @torch.inference_mode()
+    def slow() -> list[torch.Tensor]:
+        return reference.correlations(levels, chosen, len(CLASSES), (side, side))
+
+    fast(), slow()
+    fast_seconds = statistics.median(seconds(fast) for _ in range(15))
+    slow_seconds = statistics.median(seconds(slow) for _ in range(3))
+    apart = max(
+        float((a - b).abs().max() / b.abs().max()) for a, b in zip(fast(), slow(), strict=True)
+    )
+    return dict(
+        side=side,
+        clicks=clicks,
+        slow=slow_seconds,
+        fast=fast_seconds,
+        slow_over_fast=slow_seconds / fast_seconds,
+        largest_relative_difference=apart,
+    )
+
+
+def start_worker(weights: Path) -> NuclioWorker:
+    """The function, as Nuclio would start it."""
+    os.environ["C3DET_WEIGHTS"] = str(weights)
+    worker = NuclioWorker.load(
+        FunctionSettings.read(FUNCTION),
+        nuclio_sdk.Logger(logging.CRITICAL, name="serverless.bench"),
+        "init_with_any_classes",
+    )
+    worker.start()
+    return worker
+
+
+def request(image: str, clicks: Sequence[Click]) -> Request:
+    """What the plugin of CVAT's page sends."""
+    payload = dict(
+        image=image,
+        pos_points=[[click.x, click.y] for click in clicks],
+        neg_points=[[-1, 1], *([click.label, 1] for click in clicks)],
+    )
+    return Request(
+        "POST", "/", json.dumps(payload).encode(), headers={"Content-Type": "application/json"}
+    )
+
+
+def encoded(image: NDArray[np.uint8]) -> str:
+    """A picture as CVAT sends it."""
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def ask(worker: NuclioWorker, sent: Request) -> tuple[float, dict[str, Any]]:
+    """Seconds and the answer of a request, which must succeed."""
+    started = time.perf_counter()
+    answer = worker.handle(sent)
+    took = time.perf_counter() - started
+    if answer.status != 200:
+        raise RuntimeError(f"status {answer.status}: {answer.body[:500]!r}")
+    return took, json.loads(answer.body)
+
+
+def whole_request(weights: Path, side: int, clicks: int) -> dict[str, Any]:
+    """Warm clicks through the handler: what is not the model's is its overhead."""
+    worker = start_worker(weights)
+    image = encoded(photo(side))
+    chosen = scattered(clicks, side, 8)
+    cold, _ = ask(worker, request(image, chosen[:1]))
+    totals, shares = [], []
+    for number in range(2, clicks + 1):
+        took, answer = ask(worker, request(image, chosen[:number]))
+        model = (answer["timings_ms"]["encode"] + answer["timings_ms"]["detect"]) / 1000
+        totals.append(took)
+        shares.append((took - model) / took)
+    return dict(
+        model=answer["model"],
+        side=side,
+        body_mib=len(request(image, chosen).body) / MIB,
+        cold=cold,
+        warm_median=statistics.median(totals),
+        overhead_share_median=statistics.median(shares),
+    )
+
+
+def large_picture(weights: Path, side: int, clicks: int, budget: float) -> dict[str, Any]:
+    """A picture of many tiles: calls until all of it is searched, then a further click."""
+    predictor = load(weights)
+    chosen = scattered(clicks, side, len(predictor.classes))
+    picture = predictor.open(photo(side))
+    forget_peak()
+    calls = []
+    for given in (chosen[:-1], chosen):
+        coverage = 0.0
+        while coverage < 1:
+            started = time.perf_counter()
+            answer = picture.detect(given, deadline=time.monotonic() + budget)
+            coverage = answer.coverage
+            calls.append(
+                dict(
+                    clicks=len(given),
+                    seconds=time.perf_counter() - started,
+                    encode_seconds=answer.seconds["encode"],
+                    coverage=coverage,
+                )
+            )
+    return dict(
+        model=predictor.card.name,
+        side=side,
+        budget=budget,
+        calls=calls,
+        held_mib=picture.nbytes / MIB,
+        peak_mib=resident_bytes(peak=True) / MIB,
+    )
+
+
+def flat_memory(weights: Path, requests: int) -> dict[str, Any]:
+    """Resident memory while requests on three pictures come one after another."""
+    worker = start_worker(weights)
+    images = [encoded(photo(512, seed)) for seed in range(3)]
+    chosen = scattered(20, 512, 8)
+    resident = {}
+    for number in range(requests + 1):
+        ask(worker, request(images[number % 3], chosen[: number % 21]))
+        if number % max(requests // 10, 1) == 0:
+            resident[str(number)] = resident_bytes() / MIB
+    return dict(requests=requests, resident_mib=resident)
+
+
+def where_time_goes(weights: Path, side: int, clicks: int) -> dict[str, Any]:
+    """A warm click by its parts, against the multiplications it takes at this machine's rate."""
+    predictor = load(weights)
+    chosen = scattered(clicks, side, len(predictor.classes))
+    picture = predictor.open(photo(side))
+    picture.detect(chosen[:-2])
+    picture.detect(chosen[:-1])
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        total = seconds(lambda: picture.detect(chosen))
+    spent = {event.key: event.cpu_time_total / 1e6 for event in profiled.key_averages()}
+    parts = {part: spent.get(part, 0.0) for part in PARTS}
+    counter = FlopCounterMode(display=False)
+    with counter:
+        picture.detect([*chosen[:-1], Click(side / 3, side / 2, 0)])
+    rate = machine_rate()
+    return dict(
+        model=predictor.card.name,
+        side=side,
+        clicks=clicks,
+        seconds=total,
+        parts=parts,
+        other=total - sum(parts.values()),
+        operations=counter.get_total_flops(),
+        operations_a_second=rate,
+        floor_seconds=counter.get_total_flops() / rate,
+    )
+
+
+@torch.inference_mode()
+def machine_rate() -> float:
+    """Operations a second in the convolution that detectors are made of, at its best size."""
+    cells, weight = torch.randn(1, 256, 256, 256), torch.randn(256, 256, 3, 3)
+    operations = 2 * 256 * 256 * weight.numel()
+    return operations / min(
+        seconds(lambda: torch.nn.functional.conv2d(cells, weight, padding=1)) for _ in range(5)
+    )
+
+
+def as_served() -> None:
+    """Threads and memory as the function has them."""
+    limit_threads()
+    keep_freed_memory()

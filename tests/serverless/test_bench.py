@@ -1,0 +1,94 @@
+"""The benchmark's reference computes the same as what it is compared with; its parts run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from c3det.clicks import Click
+from c3det.configs import normalization
+from c3det.correlation import class_correlations
+from c3det.fusion import ClickBatch
+from c3det.mmdet_adapter import ClickedFeatures
+from c3det.predictor import load
+from c3det.weights import Card, save
+from serverless.bench import parts, reference
+from tests.c3det.small import NUM_CLASSES, build, shrunk
+
+CLICKS = [Click(20, 30, 1), Click(100.5, 64, 0), Click(90, 14, 1)]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = shrunk("paper", "two-stage")
+    card = Card(
+        name="shrunk",
+        classes=("a", "b", "c"),
+        architecture=config,
+        normalization=normalization("paper"),
+        score_threshold=0.1,
+        typical_sizes=((8.0, 8.0),) * NUM_CLASSES,
+        training={},
+        results={},
+        licence={},
+    )
+    path = tmp_path_factory.mktemp("weights") / "w.safetensors"
+    save(path, build("paper", config).state_dict(), card)
+    return path
+
+
+@pytest.mark.parametrize("scale", ["none", "channels", "cosine"])
+def test_slow_correlation_is_the_fast_one(scale: str) -> None:
+    torch.manual_seed(0)
+    levels = [torch.randn(1, 5, side, side) for side in (32, 16, 8)]
+    slow = reference.correlations(levels, CLICKS, 3, (128, 128), 3.0, scale)
+    fast = class_correlations(
+        levels, [CLICKS], 3, (128, 128), "gaussian-nearest", sigma=3.0, scale=scale
+    )
+    for a, b in zip(slow, fast, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+        assert b.any()
+
+
+def test_reference_detects_what_the_detector_detects(weights: Path) -> None:
+    predictor = load(weights)
+    detector = predictor._detector
+    image = torch.randn(1, 3, 128, 128)
+    got = reference.detect(detector, image, CLICKS)
+    detector.rpn_head.test_cfg.update(nms_pre=2000, max_per_img=2000)
+    with torch.inference_mode():
+        batch = ClickBatch([CLICKS], [(128, 128)], (128, 128))
+        (wanted,) = detector.detect(ClickedFeatures(detector.encode(image), batch))
+    torch.testing.assert_close(got.bboxes, wanted.bboxes, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(got.scores, wanted.scores, rtol=1e-4, atol=1e-5)
+    assert torch.equal(got.labels, wanted.labels)
+
+
+def test_reference_needs_clicks_that_enter_late(weights: Path) -> None:
+    detector = build("starter", shrunk("starter", "two-stage", "plain"))
+    with pytest.raises(ValueError, match="needs a C3Det detector with late fusion"):
+        reference.detect(detector, torch.zeros(1, 3, 64, 64), CLICKS)
+
+
+def test_parts_run_and_their_ratios_are_of_their_seconds(weights: Path) -> None:
+    row = parts.one_size(weights, 128, 4)
+    assert list(row["reference"]) == ["1", "4"]
+    assert row["cold_over_warm"] == row["cold"]["seconds"] / row["warm"]["median"]
+    assert 0 < row["warm"]["lowest"] <= row["warm"]["median"] <= row["warm"]["highest"]
+    profiled = parts.where_time_goes(weights, 128, 4)
+    assert all(profiled["parts"][part] > 0 for part in parts.PARTS)
+    assert sum(profiled["parts"].values()) <= profiled["seconds"]
+    assert profiled["operations"] > 1e6
+    large = parts.large_picture(weights, 1400, 3, 0.0)
+    assert [call["coverage"] for call in large["calls"]].count(1.0) == 2
+    assert len(large["calls"]) > 2
+    json.dumps([row, profiled, large], allow_nan=False)
+
+
+def test_correlation_alone_is_compared_with_its_twin() -> None:
+    row = parts.correlation_alone(128, 3)
+    assert row["largest_relative_difference"] < 1e-5
+    assert row["slow_over_fast"] == row["slow"] / row["fast"]
