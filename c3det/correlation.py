@@ -24,6 +24,8 @@ Scale = Literal["none", "channels", "cosine"]
 
 _CLICKS_AT_ONCE = 64
 _EPSILON = 1e-8
+_REACH = 7.0
+"""Deviations from its centre at which a Gaussian is read no further: it is 2e-11 there."""
 
 
 def covering_stride(level_size: Size, image_sizes: Sequence[Size]) -> int:
@@ -39,6 +41,13 @@ def _nearest_weights(
     scale = torch.tensor(covered / cells, dtype=torch.float32, device=device)
     pixel = (torch.arange(cells, dtype=torch.float32, device=device) * scale).floor().double()
     return gaussian(pixel + 0.5, centres, sigma) * (pixel < valid)
+
+
+def _support(centres: Tensor, cells: int, stride: float, sigma: float) -> Tensor:
+    """The cells ``(n, m)`` along one axis in which Gaussians of these centres are not nothing."""
+    count = min(math.ceil(2 * _REACH * sigma / stride) + 1, cells)
+    first = (centres / stride - count / 2).round().long().clamp(0, cells - count)
+    return first[:, None] + torch.arange(count, device=first.device)
 
 
 def click_templates(
@@ -70,16 +79,18 @@ def click_templates(
     """
     _, height, width = feature.shape
     if sampling == "gaussian-nearest":
-        along_x, along_y = (
-            _nearest_weights(
-                xy[:, axis], cells, covered_size[1 - axis], image_size[1 - axis], sigma, xy.device
-            )
-            for axis, cells in ((0, width), (1, height))
-        )
-        total = along_x.sum(1) * along_y.sum(1) + _EPSILON
-        along_y = along_y / total[:, None]
-        rows = feature @ along_x.to(feature.dtype).T
-        return torch.einsum("chn,nh->nc", rows, along_y.to(feature.dtype))
+        weights, cells = [], []
+        total = xy.new_tensor(1.0)
+        for axis, count in ((1, height), (0, width)):
+            covered, valid, centres = covered_size[1 - axis], image_size[1 - axis], xy[:, axis]
+            along = _nearest_weights(centres, count, covered, valid, sigma, xy.device)
+            total = total * along.sum(1)
+            near = _support(centres, count, covered / count, sigma)
+            weights.append(along.gather(1, near))
+            cells.append(near)
+        weights[0] = weights[0] / (total + _EPSILON)[:, None]
+        patches = feature[:, cells[0][:, :, None], cells[1][:, None, :]]
+        return torch.einsum("cnyx,ny,nx->nc", patches, *(w.to(feature.dtype) for w in weights))
     stride = xy.new_tensor([covered_size[1] / width, covered_size[0] / height])
     cells = (xy.new_tensor([image_size[1], image_size[0]]) / stride).ceil()
     # No template mixes in a cell of the padding alone.
