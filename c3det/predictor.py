@@ -198,5 +198,7 @@ def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
             "again with python -m training.export"
         ) from error
     detector.to(device)
+    if torch.device(device).type == "cuda":
+        detector.to(memory_format=torch.channels_last)
     detector.eval()
     return Predictor(detector, card, torch.device(device))
