@@ -31,7 +31,7 @@ def alone(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any
     """Run a part in a process of its own."""
     print(f"{work.__name__} {' '.join(map(str, arguments[-2:]))}", flush=True)
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, spawn, parts.as_served) as pool:
+    with ProcessPoolExecutor(1, spawn, limit_threads) as pool:
         return pool.submit(work, *arguments).result()
 
 

@@ -23,6 +23,8 @@ export interface PanelView {
   readonly takeable: number;
   /** A request is in flight since then, in milliseconds of performance.now(). */
   readonly askedAt: number | null;
+  /** Share of a large picture that was searched so far, 0 to 1; null: none yet, or all. */
+  readonly searched: number | null;
   readonly trouble: {
     readonly failed: boolean;
     readonly message: string;
@@ -366,7 +368,7 @@ export class Panel {
     );
   }
 
-  #drawStatus({ askedAt, trouble }: PanelView): void {
+  #drawStatus({ askedAt, searched, trouble }: PanelView): void {
     const asking = askedAt !== null;
     this.#status.hidden = !asking && trouble === null;
     this.#status.classList.toggle("failed", !asking && trouble?.failed === true);
@@ -377,7 +379,10 @@ export class Panel {
     if (!asking) return;
     const waited = performance.now() - askedAt;
     const seconds = waited < SLOW_MS ? "" : ` ${Math.floor(waited / 1000)} s`;
-    this.#statusText.textContent = `Asking the model …${seconds}`;
+    this.#statusText.textContent =
+      searched === null
+        ? `Asking the model …${seconds}`
+        : `${Math.floor(searched * 100)} % of the picture searched …${seconds}`;
     this.#clock = window.setTimeout(
       () => this.#view && this.#drawStatus(this.#view),
       SLOW_MS - (waited % SLOW_MS),

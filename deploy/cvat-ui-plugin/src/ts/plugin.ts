@@ -370,9 +370,9 @@ export class Plugin implements Listener {
     );
     try {
       const answer = await this.#host.ask(model.id, points, LOWEST_SCORE, call.abort.signal);
-      const boxes = decodeAnswer(answer);
+      const { boxes, coverage } = decodeAnswer(answer);
       const proposals = boxes.flatMap((box) => proposalOf(box, clicks, classes));
-      this.#do({ type: "answered", id: call.id, proposals });
+      this.#do({ type: "answered", id: call.id, proposals, coverage });
     } catch (error) {
       if (call.abort.signal.aborted) return;
       const message = error instanceof AnswerError ? error.message : sentence(messageOf(error));
@@ -451,6 +451,7 @@ export class Plugin implements Listener {
       canRedo: canRedo(frame),
       takeable: this.#takeable().length,
       askedAt: this.#call?.since ?? null,
+      searched: frame.partial?.clicks === clicks ? frame.partial.coverage : null,
       trouble: this.#trouble
         ? { failed: true, message: this.#trouble, again: false }
         : trouble && { failed: trouble.kind === "failed", message: trouble.message, again: true },

@@ -28,6 +28,13 @@ export interface ClassBox {
   readonly click: number | null;
 }
 
+/** What the function answers. */
+export interface ClassAnswer {
+  readonly boxes: readonly ClassBox[];
+  /** Share of the picture that was searched with these clicks, 0 to 1. */
+  readonly coverage: number;
+}
+
 export interface RequestPoints {
   readonly pos_points: readonly (readonly [number, number])[];
   readonly neg_points: readonly (readonly [number, number])[];
@@ -52,7 +59,7 @@ export function encodeClicks(clicks: readonly ClassClick[]): RequestPoints {
  *
  * @throws AnswerError The function tells an error, or this is no answer of the protocol.
  */
-export function decodeAnswer(answer: unknown): readonly ClassBox[] {
+export function decodeAnswer(answer: unknown): ClassAnswer {
   if (!isRecord(answer) || answer.c3det !== VERSION) {
     throw new AnswerError(
       isRecord(answer) && typeof answer.c3det === "number"
@@ -67,7 +74,10 @@ export function decodeAnswer(answer: unknown): readonly ClassBox[] {
   }
   if (!Array.isArray(answer.boxes))
     throw new AnswerError("The answer of the function has no boxes.");
-  return answer.boxes.map((box, index) => decodeBox(box, index));
+  return {
+    boxes: answer.boxes.map((box, index) => decodeBox(box, index)),
+    coverage: isFraction(answer.coverage) ? answer.coverage : 1,
+  };
 }
 
 /** A message with a capital letter and a full stop. */

@@ -52,6 +52,8 @@ export interface Frame {
   readonly answers: ReadonlyMap<Clicks, readonly Proposal[]>;
   /** The latest answer, which may be one to earlier clicks. */
   readonly shown: readonly Proposal[];
+  /** How much of a large picture was searched with some clicks so far; it is asked on. */
+  readonly partial: { readonly clicks: Clicks; readonly coverage: number } | null;
   readonly trouble: Trouble | null;
   /** The function is asked without clicks too. */
   readonly open: boolean;
@@ -91,7 +93,13 @@ export type Action =
   | { readonly type: "threshold set"; readonly threshold: number }
   | { readonly type: "asked" }
   | { readonly type: "sent" }
-  | { readonly type: "answered"; readonly id: number; readonly proposals: readonly Proposal[] }
+  | {
+      readonly type: "answered";
+      readonly id: number;
+      readonly proposals: readonly Proposal[];
+      /** Share of the picture that was searched, 0 to 1. */
+      readonly coverage: number;
+    }
   | { readonly type: "failed"; readonly id: number; readonly message: string }
   | { readonly type: "cancelled" }
   | { readonly type: "accepted"; readonly ids: readonly number[] }
@@ -105,6 +113,7 @@ const EMPTY_FRAME: Frame = {
   index: 0,
   answers: new Map(),
   shown: [],
+  partial: null,
   trouble: null,
   open: false,
   accepted: null,
@@ -228,10 +237,16 @@ export function reduce(state: State, action: Action): State {
       if (request?.id !== action.id) return state;
       const answered = { ...state, request: null };
       return onFrame(answered, (frame) => {
-        const answers = new Map(frame.answers).set(request.clicks, action.proposals);
+        const before = frame.partial?.clicks === request.clicks ? frame.partial.coverage : -1;
+        // Where a further request would find no more, the answer is taken as it is.
+        const goesOn = action.coverage < 1 && action.coverage > before;
+        const partial = goesOn ? { clicks: request.clicks, coverage: action.coverage } : null;
+        const answers = new Map(frame.answers);
+        if (!goesOn) answers.set(request.clicks, action.proposals);
         // An answer still counts after more clicks, but not after an undo.
         const counts = beginsWith(entryOf(frame).clicks, request.clicks);
-        return { ...frame, answers, ...(counts && { shown: action.proposals, trouble: null }) };
+        const seen = counts && { shown: action.proposals, trouble: null };
+        return { ...frame, answers, partial, ...seen };
       });
     }
     case "failed": {

@@ -40,11 +40,17 @@ describe("requests", () => {
 
 describe("answers", () => {
   test("boxes", () => {
-    expect(decodeAnswer(answer())).toEqual([
+    expect(decodeAnswer(answer()).boxes).toEqual([
       { classIndex: 2, points: [1, 2, 3.5, 4], rotation: 0, score: 0.75, click: 0 },
       { classIndex: 0, points: [5, 6, 7, 8], rotation: 270, score: 0, click: null },
     ]);
-    expect(decodeAnswer(answer({ boxes: [] }))).toEqual([]);
+    expect(decodeAnswer(answer({ boxes: [] })).boxes).toEqual([]);
+  });
+
+  test("how much of the picture was searched; all of it where nothing is told", () => {
+    expect(decodeAnswer(answer({ coverage: 0.25 })).coverage).toBe(0.25);
+    expect(decodeAnswer(answer()).coverage).toBe(1);
+    expect(decodeAnswer(answer({ coverage: "much" })).coverage).toBe(1);
   });
 
   test.each([

@@ -38,7 +38,12 @@ function on(state: State, ...actions: readonly Action[]): State {
 
 /** The request in flight is answered. */
 function answered(state: State, ...proposals: readonly Proposal[]): State {
-  return on(state, { type: "answered", id: state.request?.id ?? -1, proposals });
+  return searched(state, 1, ...proposals);
+}
+
+/** The request in flight is answered, after a share of the picture was searched. */
+function searched(state: State, coverage: number, ...proposals: readonly Proposal[]): State {
+  return on(state, { type: "answered", id: state.request?.id ?? -1, proposals, coverage });
 }
 
 const clicksOf = (state: State) => entryOf(frameOf(state)).clicks;
@@ -100,6 +105,27 @@ describe("requests", () => {
     expect(answered(state, proposal(5)).request).toBeNull();
   });
 
+  test("a picture that was searched in part is shown so far, and asked on", () => {
+    let state = searched(stateAfter(shown(0), clicked(click(1))), 0.25, proposal(0));
+    expect(proposalsOf(frameOf(state))).toEqual([proposal(0)]);
+    expect(frameOf(state).partial).toEqual({ clicks: [click(1)], coverage: 0.25 });
+    expect(state.requests).toBe(2);
+    expect(state.request?.clicks).toEqual([click(1)]);
+    state = searched(state, 1, proposal(0), proposal(50));
+    expect(proposalsOf(frameOf(state))).toEqual([proposal(0), proposal(50)]);
+    expect(frameOf(state).partial).toBeNull();
+    expect(state.request).toBeNull();
+  });
+
+  test("a search that comes no further is not asked on for ever", () => {
+    const asked = searched(stateAfter(shown(0), clicked(click(1))), 0.25, proposal(0));
+    const state = searched(asked, 0.25, proposal(5));
+    expect(state.request).toBeNull();
+    expect(proposalsOf(frameOf(state))).toEqual([proposal(5)]);
+    // Other clicks begin a search of their own.
+    expect(searched(on(state, clicked(click(2))), 0.1).request?.clicks).toHaveLength(2);
+  });
+
   test("an answer for another frame is dropped", () => {
     const asked = stateAfter(shown(0), clicked(click(1)));
     const state = answered({ ...on(asked, shown(1)), request: null }, proposal(0));
@@ -107,6 +133,7 @@ describe("requests", () => {
       type: "answered",
       id: asked.request?.id as number,
       proposals: [proposal(0)],
+      coverage: 1,
     });
     for (const other of [state, late]) expect(proposalsOf(frameOf(other))).toEqual([]);
     // Back on the frame it is asked again.
@@ -260,7 +287,7 @@ test("the states before are not changed", () => {
     shown(0),
     clicked(click(1)),
     { type: "sent" },
-    { type: "answered", id: 1, proposals: [proposal(0)] },
+    { type: "answered", id: 1, proposals: [proposal(0)], coverage: 1 },
     { type: "edited", edit: { proposal: proposal(0), label: null } },
     { type: "undone" },
     { type: "redone" },
