@@ -147,6 +147,9 @@ def main() -> None:
     )
     parser.add_argument("--detections", type=Path, help="folder for all detections, COCO results")
     parser.add_argument(
+        "--samples", type=Path, help="file of the resamples behind the intervals, *.npz"
+    )
+    parser.add_argument(
         "--card", action="store_true", help="write the summary into the first weights' card"
     )
     arguments = parser.parse_args()
@@ -173,6 +176,7 @@ def main() -> None:
             bootstrap=arguments.bootstrap,
             threshold=arguments.threshold,
             detections=arguments.detections,
+            samples=arguments.samples,
         )
     except (OSError, ValueError, WeightsError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -142,6 +142,7 @@ def evaluate(
     bootstrap: int = 1000,
     threshold: float | None = None,
     detections: Path | None = None,
+    samples: Path | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, ClickSequence]]]:
     """Measure predictors on the same pictures.
 
@@ -154,6 +155,9 @@ def evaluate(
         bootstrap: Resamples of the pictures.
         threshold: The served one; ``None``: each card's.
         detections: Folder to write all detections to, see `save_detections`.
+        samples: File, ``.npz``, for what the intervals come from: by ``"<set>/<model>/<mode>/
+            <part>"`` the `Measured.means`, fractions. The resamples depend on the number of
+            pictures alone, so those of two evaluations of one set can be subtracted.
 
     Returns:
         All results, fit for JSON; AP, differences of AP, precision, recall and F1 are in percent,
@@ -197,6 +201,7 @@ def evaluate(
         "differences": [],
     }
     given: dict[str, dict[str, ClickSequence]] = {name: {} for name in predictors}
+    means: dict[str, NDArray[np.float64]] = {}
     for test_set in test_sets:
         weights = resamples(len(test_set.objects), bootstrap)
         measured: dict[tuple[str, str, str], Measured] = {}
@@ -233,6 +238,10 @@ def evaluate(
         results["differences"] += [
             {"set": test_set.name, **row} for row in _differences(measured, plan.counts)
         ]
+        means |= {"/".join((test_set.name, *key)): one.means for key, one in measured.items()}
+    if samples is not None:
+        samples.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(samples, **cast(Any, means))
     return results, given
 
 

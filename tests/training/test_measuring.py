@@ -192,6 +192,22 @@ def test_models_are_given_the_same_clicks_unless_these_are_of_errors() -> None:
     assert replayed["one"] == given["two"]
 
 
+def test_saved_samples_are_those_of_the_curves_and_of_the_intervals(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "samples.npz"
+    predictors = {"knower": FakePredictor(CARS, known=4), "paster": FakePredictor(CARS)}
+    content, _ = evaluate(predictors, [CARS], PLAN, bootstrap=20, samples=file)
+    with np.load(file) as samples:
+        means = {key: samples[key] for key in samples.files}
+    for name in predictors:
+        found = means[f"toy/{name}/served/all"]
+        assert found.shape == (len(COUNTS), 21)
+        assert (100 * found[:, 0]).tolist() == pytest.approx(
+            curve(content, name, "served", "all"), abs=1e-3
+        )
+    assert "toy/knower/model-only/all" in means
+    assert "toy/knower/passthrough/all" not in means
+
+
 def test_saved_detections_give_the_same_precision(tmp_path: Path) -> None:
     """By a plain run of pycocotools on the files alone."""
     rng = np.random.default_rng(0)
