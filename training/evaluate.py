@@ -185,7 +185,8 @@ def main() -> None:
         for name, sequences in given.items():
             save_sequences(arguments.out.with_suffix(f".{name}.clicks.json"), sequences)
     else:
-        save_sequences(arguments.out.with_suffix(".clicks.json"), next(iter(given.values())))
+        shared = {key: one for sequences in given.values() for key, one in sequences.items()}
+        save_sequences(arguments.out.with_suffix(".clicks.json"), shared)
     print(table(results))
     if arguments.plot:
         plot(results, arguments.plot)

@@ -146,6 +146,9 @@ def evaluate(
 ) -> tuple[dict[str, Any], dict[str, dict[str, ClickSequence]]]:
     """Measure predictors on the same pictures.
 
+    A predictor that lacks a class that counts in a set is not measured on that set, as long as
+    another one is.
+
     Args:
         predictors: By name.
         test_sets: To measure on.
@@ -165,8 +168,8 @@ def evaluate(
         that they were given to, which are the same ones unless the strategy clicks errors.
 
     Raises:
-        ValueError: The clicks are of other pictures, a predictor lacks a class that counts, or the
-            threshold is not between 0 and 1.
+        ValueError: The clicks are of other pictures, every predictor lacks a class that counts in
+            some set, or the threshold is not between 0 and 1.
     """
     if sequences is None and not plan.strategy.sees_answers:
         sequences = draw_clicks(test_sets, plan)
@@ -205,7 +208,9 @@ def evaluate(
     for test_set in test_sets:
         weights = resamples(len(test_set.objects), bootstrap)
         measured: dict[tuple[str, str, str], Measured] = {}
-        for name, predictor in predictors.items():
+        able = {name: one for name, one in predictors.items() if knows(one.classes, test_set)}
+        # Where none is able, the first one says what it lacks.
+        for name, predictor in (able or predictors).items():
             modes = ("served", "model-only", *(["passthrough"] if name in passthrough else []))
             answers = ask(predictor, test_set, plan, sequences, threshold=threshold, modes=modes)
             given[name].update(answers.sequences)
@@ -243,6 +248,11 @@ def evaluate(
         samples.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(samples, **cast(Any, means))
     return results, given
+
+
+def knows(classes: Sequence[str], test_set: TestSet) -> bool:
+    """Whether all classes that count in a set are among some."""
+    return {test_set.classes[label] for label in test_set.labels} <= set(classes)
 
 
 def machine() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from training.click_sampling import STRATEGIES
 from training.measures import IOU, MAX_DETECTIONS
 from training.measuring import evaluate
 from training.protocol import Plan, TestSet, draw_clicks
+from training.reporting import table
 
 CARS = pictures_of(3)
 COUNTS = (0, 1, 2, 4)
@@ -131,6 +133,21 @@ def test_differences_are_of_the_first_minus_the_second() -> None:
     assert row["interval"] == [expected, expected]
     # Served, served and a control make three pairs with three parts; model-only one with one.
     assert len(content["differences"]) == len(COUNTS) * (3 * 3 + 1)
+
+
+def test_a_model_is_measured_on_the_sets_whose_classes_it_knows() -> None:
+    ships = replace(pictures_of(2, labels=(2,)), name="ships")
+    both = FakePredictor(CARS, known=4)
+    other = FakePredictor(ships, known=4, classes=("ship",))
+    content, given = evaluate({"both": both, "other": other}, [CARS, ships], PLAN, bootstrap=1)
+    models = content["models"]
+    assert [*models["both"]["sets"]] == ["toy", "ships"]
+    assert [*models["other"]["sets"]] == ["ships"]
+    assert {row["set"] for row in content["differences"] if row["minus"] == "other"} == {"ships"}
+    assert len(given["both"]) == 2 * len(given["other"]) + 2  # three cars' pictures, two of ships
+    assert "other lacks classes of this set" in table(content)
+    with pytest.raises(ValueError, match="have no class 'car', only ship"):
+        evaluate({"other": other}, [CARS], PLAN, bootstrap=1)
 
 
 def test_what_is_shown_at_the_cards_threshold() -> None:
