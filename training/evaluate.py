@@ -90,9 +90,9 @@ def add_plan_arguments(parser: argparse.ArgumentParser, seeds: int, clicks: Sequ
     parser.add_argument(
         "--sets",
         nargs="+",
-        default=["composite", "trees"],
+        default=["rendered", "trees"],
         metavar="SET",
-        help="composite, trees, rendered, or a folder that training.convert made",
+        help="rendered, trees, composite, or a folder that training.convert made",
     )
     parser.add_argument("--seeds", type=int, default=seeds, help="number of click seeds")
     parser.add_argument("--clicks", type=int, nargs="+", default=clicks, metavar="N")

@@ -27,7 +27,10 @@ CLICK_COUNTS = (0, 5)
 SHOWN_SCORE = 0.3
 """From which score on boxes are drawn, and are what an annotator who corrects errors sees."""
 
-PALETTE = ("#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6")
+PALETTE = (
+    "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231",
+    "#911eb4", "#42d4f4", "#f032e6", "#bfef45",
+)  # fmt: skip
 
 
 def to_detections(boxes: Tensor, scores: Tensor, labels: Tensor) -> Detections:
