@@ -116,8 +116,8 @@ def clicks_on(marked: Marked, classes: Sequence[str], number: int, seed: int) ->
         raise ValueError(f"the weights have no class {unknown[0]!r}, only {', '.join(classes)}")
     order = np.random.default_rng(seed).permutation(len(marked.points))[:number].tolist()
     return [
-        Click(*marked.points[index].tolist(), classes.index(marked.classes[index]))
-        for index in order
+        Click(x, y, classes.index(marked.classes[index]))
+        for index, (x, y) in zip(order, marked.points[order].tolist(), strict=True)
     ]
 
 
