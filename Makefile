@@ -47,7 +47,7 @@ $(PLUGIN)/node_modules/.package-lock.json: $(PLUGIN)/package-lock.json
 	@cd $(PLUGIN) && npm install --no-save
 	@touch $@
 
-evaluate: $(READY) ## The shipped weights on both test sets, as in the README (some minutes).
+evaluate: $(READY) ## The shipped weights on all pictures of both test sets (half an hour).
 	@$(PY) -m training.evaluate --weights serverless/weights/starter.safetensors --out runs/evaluation.json
 
 readme-picture: $(READY) ## The picture at the top of the README, by headless Chromium.

@@ -62,3 +62,16 @@ def test_the_readme_says_what_was_measured(test_set: str) -> None:
                 assert f"| {title}{suffix} | {' | '.join(cells)} |" in readme
                 found += 1
     assert found == {"rendered": 4, "trees": 6}[test_set]
+
+
+def test_the_readme_says_what_was_measured_of_the_former_starter() -> None:
+    readme = rows_of(ROOT / "README.md")
+    measured = read("former-starter")["results"]["AP at IoU 0.5, percent, by clicks"]["composite"]
+    for name, title in {
+        "c3det": "**C3Det** (former starter)",
+        "late": "late fusion alone",
+        "plain, clicks pasted in": "clicks pasted in",
+    }.items():
+        for part, suffix in (("all", ""), ("unclicked", ", unclicked objects")):
+            cells = [f"{measured[name][part][str(number)]:.1f}" for number in (0, 1, 3, 5, 10, 20)]
+            assert f"| {title}{suffix} | {' | '.join(cells)} |" in readme
