@@ -1,9 +1,10 @@
 """Write the pictures of the browser tests and what is in them: ``python pictures.py FOLDER``.
 
 Three pictures of the rendered test set, ``0.png``, ``1.png`` and the large ``2.png``; the first
-has several objects of at least two classes beside its trees. ``truth.json`` holds for each picture
-its size and its objects, ``{"label": name, "box": [x1, y1, x2, y2]}`` in pixels. Run from the
-repository's root, with its environment.
+has several objects of at least two classes beside its trees, the large one more than a thousand.
+``truth.json`` holds for each picture its size and its objects,
+``{"label": name, "box": [x1, y1, x2, y2]}`` in pixels. Run from the repository's root, with its
+environment.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ CLASSES = (*rendered.CLASSES, *trees.CLASSES)
 def main(folder: Path) -> None:
     """Write the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    small = sorted(rendered.pictures("test", 11, SMALL, with_trees=True), key=variety, reverse=True)
+    small = sorted(rendered.pictures("test", 14, SMALL, with_trees=True), key=variety, reverse=True)
     truth = []
     for number, picture in enumerate(small[:2]):
         Image.fromarray(picture.image).save(folder / f"{number}.png")
         truth.append(described(picture.image.shape, [(picture, 0, 0)]))
-    tiles = small[2:]
     per_row = LARGE // SMALL
+    tiles = sorted(small[2:], key=lambda one: len(one.labels), reverse=True)[: per_row**2]
     image = np.zeros((LARGE, LARGE, 3), np.uint8)
     placed = []
     for number, tile in enumerate(tiles):
