@@ -48,7 +48,7 @@ $(PLUGIN)/node_modules/.package-lock.json: $(PLUGIN)/package-lock.json
 	@cd $(PLUGIN) && npm install --no-save
 	@touch $@
 
-evaluate: $(READY) ## The shipped weights on both test sets, as in the README (some minutes).
+evaluate: $(READY) ## The shipped weights on all pictures of both test sets (half an hour).
 	@$(PY) -m training.evaluate --weights serverless/weights/starter.safetensors --out runs/evaluation.json
 
 soak: $(READY) ## An hour of requests to the function: are memory and latency flat?

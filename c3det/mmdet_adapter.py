@@ -441,7 +441,8 @@ class ClickRoIHead(StandardRoIHead):
             # mmdet puts the positive samples of a picture first.
             labels = result.pos_gt_labels
             count = len(labels)
-            deltas = deltas[:count].view(count, -1, head.bbox_coder.encode_size)
+            columns = 1 if head.reg_class_agnostic else head.num_classes
+            deltas = deltas[:count].view(count, columns, head.bbox_coder.encode_size)
             column = torch.zeros_like(labels) if head.reg_class_agnostic else labels
             deltas = deltas[torch.arange(count, device=labels.device), column]
             boxes = head.bbox_coder.decode(result.pos_priors, deltas)

@@ -149,6 +149,7 @@ def read_evaluation(path: Path) -> list[Measurement]:
             )
             for model, measured in content["models"].items()
             for test_set, about in content["sets"].items()
+            if test_set in measured["sets"]
         ]
     except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ValueError(

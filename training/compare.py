@@ -9,9 +9,10 @@ Unless ``--plain-iterations`` is 0, the rows of one seed share a detector withou
 goes on from it for equally long, the plain one too; otherwise each starts from ImageNet weights.
 
 Killed at any moment and started again with the same command it goes on: a run from its last
-checkpoint, and what is done is not done again. In the folder lie ``results.json``, the table
-``results.md`` and the plots ``<set>-<stages>.png`` that are made from it, and ``weights/`` with the
-weights and cards of all rows.
+checkpoint, and what is done is not done again. In the folder lie ``<study>.json``, the table
+``<study>.md`` and the plots ``<study>-<set>-<stages>.png`` that are made from it, and ``weights/``
+with the weights and cards of all rows. Studies in one folder, one after the other, share what they
+have in common: the detectors without clicks, and the row C3Det.
 """
 
 from __future__ import annotations
@@ -33,15 +34,20 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from c3det.configs import Stages
 from c3det.weights import WeightsError, read_card, save_card
-from training.measuring import METRICS, PARTS
+from training.measures import interval
+from training.measuring import METRICS, PARTS, percent, percents
 from training.protocol import CLICKS
 from training.reporting import TITLES, card_results, draw_curve
 from training.sets import split_spec
 
 Study = Literal["variants", "ablations", "data"]
+
+BASE = "C3Det"
+"""The row from which the differences of the others are told."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": dict(fusion="plain"),
@@ -50,12 +56,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "late fusion + UEL": dict(fusion="late", uel=True),
     "C3 only": dict(fusion="c3det", late=False),
     "C3Det without UEL": dict(fusion="c3det", uel=False),
-    "C3Det": dict(fusion="c3det"),
+    BASE: dict(fusion="c3det"),
 }
 """Arguments of `c3det.configs.architecture`. "C3 only" has the UEL, as in the paper's ablation."""
 
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "C3Det": {},
+    BASE: VARIANTS[BASE],
     **{f"sigma of late fusion {sigma} px": dict(sigma=sigma) for sigma in (1.0, 2.0, 8.0)},
     **{
         f"sampling gaussian-nearest, sigma {sigma} px": dict(
@@ -133,6 +139,7 @@ class Comparison:
 
     Attributes:
         out: Folder of everything.
+        study: Name of the files of results.
         rows: What is trained.
         sets: Specs of the sets to train on, see `training.sets.load_sets`.
         test_sets: Names of the sets to measure on.
@@ -148,6 +155,7 @@ class Comparison:
     """
 
     out: Path
+    study: Study
     rows: tuple[Row, ...]
     sets: tuple[str, ...]
     test_sets: tuple[str, ...]
@@ -192,7 +200,9 @@ class Comparison:
         """The command that measures a row; the clicks depend on its seeds and the set alone."""
         weights = f"{row.key(seed)}={self.weights(row, seed)}"
         command = ["training.evaluate", "--weights", weights]
-        command += ["--out", str(self.measured(row, seed)), "--sets", *self.test_sets]
+        measured = self.measured(row, seed)
+        command += ["--out", str(measured), "--samples", str(measured.with_suffix(".npz"))]
+        command += ["--sets", *self.test_sets]
         command += ["--seeds", str(self.click_seeds), "--clicks", *map(str, self.counts)]
         command += ["--bootstrap", "200"]
         if self.pictures is not None:
@@ -301,7 +311,10 @@ def collect(comparison: Comparison) -> dict[str, Any]:
         Fit for JSON. ``rows``: each with its name, its stages, its command, ``sha256`` of its
         weights by seed and ``ap``: by set, part and metric the ``clicks`` and the ``area``, with
         the ``mean`` over the training seeds, each of the ``runs``, and the values of all the click
-        ``seeds`` of all runs. The control is a row of its own.
+        ``seeds`` of all runs; and ``minus_base``, the differences in ``ap50`` from the row `BASE`
+        of the same stages, if there is one, likewise by set, part and number of clicks, with
+        their 95 % ``interval`` by a bootstrap over the pictures, the weights taken as they are.
+        The control is a row of its own.
 
     Raises:
         ValueError: Two rows were measured with other clicks.
@@ -319,9 +332,17 @@ def collect(comparison: Comparison) -> dict[str, Any]:
             command="python -m " + shlex.join(comparison.train_command(row, comparison.seeds[0])),
             sha256=[model["sha256"] for model in models],
         )
-        rows.append(dict(name=row.name, **about, ap=_together(models, "served")))
+        base = next(
+            (one for one in comparison.rows if (one.name, one.stages) == (BASE, row.stages)), None
+        )
+        modes = {row.name: "served"}
         if row.architecture.get("fusion") == "plain":
-            rows.append(dict(name=PASTED, **about, ap=_together(models, "passthrough")))
+            modes[PASTED] = "passthrough"
+        for name, mode in modes.items():
+            differences = _minus(comparison, row, mode, base) if base else None
+            rows.append(
+                dict(name=name, **about, ap=_together(models, mode), minus_base=differences)
+            )
     return dict(
         training_sets=list(comparison.sets),
         plain_iterations=comparison.plain_iterations,
@@ -361,6 +382,35 @@ def _together(models: Sequence[Mapping[str, Any]], mode: str) -> dict[str, Any]:
         }
         for test_set in first
     }
+
+
+def _minus(comparison: Comparison, row: Row, mode: str, base: Row) -> dict[str, Any]:
+    """Subtract a row's samples from another's, resample by resample."""
+    own, other = _samples(comparison, row, mode), _samples(comparison, base, "served")
+    content: dict[str, Any] = {}
+    for (test_set, part), samples in own.items():
+        points = {}
+        differences = samples - other[test_set, part]
+        for number, difference in zip(comparison.counts, differences, strict=True):
+            points[str(number)] = dict(
+                mean=percent(difference[0]), interval=percents(interval(difference[1:]))
+            )
+        content.setdefault(test_set, {})[part] = points
+    return content
+
+
+def _samples(
+    comparison: Comparison, row: Row, mode: str
+) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """By set and part float64 (numbers of clicks, 1 + resamples), means over the seeds."""
+    found: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
+    for seed in comparison.seeds:
+        with np.load(comparison.measured(row, seed).with_suffix(".npz")) as arrays:
+            for key in arrays.files:
+                test_set, _, of_mode, part = key.rsplit("/", 3)
+                if of_mode == mode:
+                    found.setdefault((test_set, part), []).append(arrays[key])
+    return {key: np.mean(values, axis=0) for key, values in found.items()}
 
 
 def _joined(curves: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -409,7 +459,37 @@ def markdown(results: Mapping[str, Any], metric: str = "ap50") -> str:
                         points = [*(curve["clicks"][number] for number in counts), curve["area"]]
                         cells = " | ".join(_cell(point["mean"]) for point in points)
                         lines.append(f"| {row['name']} | {cells} |")
+                lines += _table_of_differences(results, test_set, stages, part)
     return "\n".join(lines) + "\n"
+
+
+def _table_of_differences(
+    results: Mapping[str, Any], test_set: str, stages: str, part: str
+) -> list[str]:
+    """The differences from the row `BASE`, or nothing where there is no other row or no base."""
+    counts = [str(number) for number in results["clicks"]]
+    lines = [
+        f"| {row['name']} | {' | '.join(_difference(points[number]) for number in counts)} |"
+        for row in results["rows"]
+        if row["stages"] == stages and row["minus_base"] and row["name"] != BASE
+        for points in [row["minus_base"][test_set][part]]
+    ]
+    if not lines:
+        return []
+    heading = f"{test_set}, {stages}, {part}: difference from {BASE}, 95 % interval"
+    return [
+        "",
+        f"| {heading} | {' | '.join(counts)} |",
+        "| --- |" + " ---: |" * len(counts),
+        *lines,
+    ]
+
+
+def _difference(point: Mapping[str, Any]) -> str:
+    if point["mean"] is None:
+        return "-"
+    low, high = point["interval"]
+    return f"{point['mean']:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def _cell(value: float | None) -> str:
@@ -442,12 +522,13 @@ def write(comparison: Comparison) -> str:
     """
     results = collect(comparison)
     text = json.dumps(results, indent=1, allow_nan=False)
-    (comparison.out / "results.json").write_text(text + "\n")
+    (comparison.out / f"{comparison.study}.json").write_text(text + "\n")
     table = markdown(results)
-    (comparison.out / "results.md").write_text(table)
+    (comparison.out / f"{comparison.study}.md").write_text(table)
     for test_set in results["sets"]:
         for stages in dict.fromkeys(row.stages for row in comparison.rows):
-            plot(results, test_set, stages, comparison.out / f"{test_set}-{stages}.png")
+            file = f"{comparison.study}-{test_set}-{stages}.png"
+            plot(results, test_set, stages, comparison.out / file)
     return table
 
 
@@ -515,6 +596,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             rows = tuple(row for row in rows if row.name in given.rows)
         comparison = Comparison(
             out=given.out,
+            study=given.study,
             rows=rows,
             sets=tuple(given.sets),
             test_sets=tuple(given.test_sets or [split_spec(spec)[0] for spec in given.sets]),

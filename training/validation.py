@@ -27,7 +27,10 @@ CLICK_COUNTS = (0, 5)
 SHOWN_SCORE = 0.3
 """From which score on boxes are drawn, and are what an annotator who corrects errors sees."""
 
-PALETTE = ("#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#42d4f4", "#f032e6")
+PALETTE = (
+    "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231",
+    "#911eb4", "#42d4f4", "#f032e6", "#bfef45",
+)  # fmt: skip
 
 
 def to_detections(boxes: Tensor, scores: Tensor, labels: Tensor) -> Detections:
@@ -124,8 +127,9 @@ def draw(
     clicks: Sequence[Click],
     classes: Sequence[str],
     factor: int = 2,
+    from_score: float = SHOWN_SCORE,
 ) -> NDArray[np.uint8]:
-    """Draw boxes from `SHOWN_SCORE` on with their class, and clicks as crosses in a ring.
+    """Draw boxes with their class, and clicks as crosses in a ring.
 
     Args:
         image: uint8 (H, W, 3), RGB.
@@ -133,6 +137,7 @@ def draw(
         clicks: In pixels of the image; a negative one is drawn in white.
         classes: Names by label.
         factor: By which the image is enlarged.
+        from_score: Boxes below it are left out.
 
     Returns:
         uint8 (factor * H, factor * W, 3), RGB.
@@ -140,7 +145,7 @@ def draw(
     size = (image.shape[1] * factor, image.shape[0] * factor)
     canvas = Image.fromarray(image).resize(size)
     pen = ImageDraw.Draw(canvas)
-    shown = detections.take(detections.scores >= SHOWN_SCORE)
+    shown = detections.take(detections.scores >= from_score)
     for box, label in zip(shown.boxes * factor, shown.labels.tolist(), strict=True):
         colour = PALETTE[label % len(PALETTE)]
         pen.rectangle(tuple(box.tolist()), outline=colour)

@@ -145,6 +145,22 @@ def test_without_clicks_the_enforcing_loss_is_0(preset: Preset, stages: Stages) 
     assert losses_of(detector, CLICKS)["loss_uel"] > 0
 
 
+@each_preset_and_stages
+def test_a_picture_without_objects_trains(preset: Preset, stages: Stages) -> None:
+    detector = build(preset, shrunk(preset, stages)).train()
+    images, samples = training_batch(NO_CLICKS)
+    for sample in samples:
+        sample.gt_instances = sample.gt_instances[:0]
+    losses = detector.loss(images, samples)
+    assert losses["loss_uel"] == 0
+    assert all(
+        torch.isfinite(torch.as_tensor(sum(loss)))
+        for loss in losses.values()
+        if isinstance(loss, list)
+    )
+    assert all(torch.isfinite(loss) for loss in losses.values() if isinstance(loss, Tensor))
+
+
 @pytest.mark.parametrize("stages", STAGES)
 def test_enforcing_loss_is_there_only_if_wanted(stages: Stages) -> None:
     plain = build("starter", shrunk("starter", stages, "plain", uel=True)).train()

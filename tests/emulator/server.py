@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -533,6 +533,8 @@ def _page(request: Request, items: list[dict[str, Any]]) -> Answer:
 def hosted_functions(service: Service | None = None) -> Iterator[list[Function]]:
     """The interactor and the detector of this project, each behind `serverless.local`'s server.
 
+    CVAT is told the classes of the predictor, which the shipped files list for the shipped weights.
+
     Args:
         service: What their handlers use; ``None`` loads the model, once for both.
     """
@@ -550,5 +552,11 @@ def hosted_functions(service: Service | None = None) -> Iterator[list[Function]]
             thread.start()
             stack.callback(thread.join)
             stack.callback(server.shutdown)
-            functions.append(Function.read(path, server.url))
+            labels = [
+                {"id": index, "name": name, "type": "rectangle"}
+                for index, name in enumerate(service.predictor.classes)
+            ]
+            function = Function.read(path, server.url)
+            annotations = {**function.annotations, "spec": json.dumps(labels)}
+            functions.append(replace(function, annotations=annotations))
         yield functions

@@ -1,7 +1,8 @@
 """Make the README's picture: ``python -m tests.serverless.readme_picture [FILE]``.
 
-Starts the runtime with the shipped weights, opens the page in headless Chromium, clicks three trees
-of the first sample picture and takes a screenshot. ``python -m training.samples`` comes first.
+Starts the runtime with the shipped weights, opens the page in headless Chromium, clicks one object
+each of three classes in the first sample picture and takes a screenshot. It needs the pictures of
+``python -m training.samples``.
 """
 
 from __future__ import annotations
@@ -18,8 +19,12 @@ from serverless.local import FUNCTION, PAGE, LocalServer, describe_model, sample
 from serverless.nuclio_worker import FunctionSettings, NuclioWorker
 from tests.serverless.page_driver import Page, chromium, missing_programs, serving
 
-# Middles of three crowns of the picture at half scale.
-TREES = ((264.0, 127.1), (57.7, 324.8), (519.6, 345.3))
+# Classes and middles of three objects of the harbour.
+OBJECTS = (
+    ("ship", 120.2, 252.1),
+    ("helicopter", 259.9, 148.6),
+    ("storage-tank", 192.8, 161.7),
+)
 
 
 def take_picture() -> Image.Image:
@@ -32,8 +37,9 @@ def take_picture() -> Image.Image:
     with serving(server) as url, chromium() as browser:
         page = Page(browser, url)
         page.settle()
-        for tree in TREES:
-            page.click(*tree)
+        for name, x, y in OBJECTS:
+            page.press(f"#classes [title='{name}']")
+            page.click(x, y)
             page.settle()
         return Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
 

@@ -216,7 +216,7 @@ def test_the_request_is_the_plugins() -> None:
 
 
 def test_classes_of_a_function_yaml(tmp_path: Path) -> None:
-    assert function_classes(FUNCTION)[:2] == ("tree", "0")
+    assert function_classes(FUNCTION)[:2] == ("tree", "plane")
     file = tmp_path / "function.yaml"
     for text in ("", "metadata: 3", "metadata: {annotations: {spec: '[1'}}", "a: ["):
         file.write_text(text)

@@ -24,7 +24,7 @@ from serverless.annotate.journal import Journal
 from tests.emulator.functions import Function
 from tests.emulator.server import Emulator, hosted_functions
 from tests.emulator.store import Task
-from tests.serverless.fakes import FakePredictor, encoded_picture, make_context
+from tests.serverless.fakes import CLASSES, FakePredictor, encoded_picture, make_context
 
 cvat_sdk = pytest.importorskip("cvat_sdk", reason="cvat-sdk is missing: pip install '.[cvat]'")
 
@@ -37,6 +37,15 @@ LABELS = ["tree", {"name": "0", "attributes": [SCORE]}, "cat"]
 def functions() -> Iterator[list[Function]]:
     with hosted_functions(SERVICE) as hosted:
         yield hosted
+
+
+@pytest.fixture
+def listed(tmp_path: Path) -> tuple[str, str]:
+    """The option that tells the helper the classes of the fake, asked at its own address."""
+    file = tmp_path / "function.yaml"
+    spec = json.dumps([{"name": name} for name in CLASSES])
+    file.write_text(f"metadata:\n  annotations:\n    spec: '{spec}'\n")
+    return "--function-yaml", str(file)
 
 
 OLD_SDK = "C3DET_TEST_CVAT_SDK" in os.environ
@@ -307,9 +316,13 @@ def test_labels_of_other_names(annotate: Command, emulator: Emulator, task: Task
 
 @EVERY_SERVER
 def test_at_the_functions_own_address(
-    annotate: Command, emulator: Emulator, task: Task, functions: list[Function]
+    annotate: Command,
+    emulator: Emulator,
+    task: Task,
+    functions: list[Function],
+    listed: tuple[str, str],
 ) -> None:
-    assert annotate("--url", functions[0].url) == 0
+    assert annotate("--url", functions[0].url, *listed) == 0
     assert ours(emulator, task) == EXPECTED
     assert emulator.functions.calls == [], "not through CVAT"
 
@@ -336,10 +349,14 @@ def test_a_function_that_fails_is_asked_again(
 
 
 def test_a_refused_picture_fails_its_frame_alone(
-    annotate: Command, emulator: Emulator, task: Task, functions: list[Function]
+    annotate: Command,
+    emulator: Emulator,
+    task: Task,
+    functions: list[Function],
+    listed: tuple[str, str],
 ) -> None:
     emulator.faults.add(path="/data\\?.*number=0", status=400)
-    assert annotate("--url", functions[0].url) == 1
+    assert annotate("--url", functions[0].url, *listed) == 1
     assert ours(emulator, task) == [row for row in EXPECTED if row[0] != 0]
     assert "frame 0 failed: " in annotate.out
     assert "refuses its picture: 400" in annotate.out

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from c3det.configs import architecture, normalization
@@ -41,6 +42,7 @@ ROWS = (
 def comparison(out: Path, **changes: Any) -> Comparison:
     usual: dict[str, Any] = dict(
         out=out,
+        study="variants",
         rows=ROWS,
         sets=("composite=0.6", "trees"),
         test_sets=("composite",),
@@ -124,6 +126,14 @@ class Commands:
                 },
             }
             out.write_text(json.dumps(content))
+            # Two numbers of clicks, three samples, as fractions; in the third one clicks help less.
+            samples = {
+                f"composite/{name}/{mode}/{part}": np.full((2, 3), value + len(mode)) / 100
+                - np.array([0, 0, 0.01]) * ("c3det" in name)
+                for mode in modes
+                for part in PARTS
+            }
+            np.savez(arguments[arguments.index("--samples") + 1], **samples)
             out.with_suffix(".clicks.json").write_text(self.clicks)
         return subprocess.CompletedProcess(command, 0)
 
@@ -211,6 +221,20 @@ def test_without_a_first_phase_all_start_from_imagenet(commands: Commands, tmp_p
     assert not any("--start" in one for one in commands.of("train"))
 
 
+def test_studies_of_one_folder_share_their_start_and_the_base(
+    commands: Commands, tmp_path: Path
+) -> None:
+    run_all(comparison(tmp_path))
+    names = ("C3Det", "without UEL")
+    rows = tuple(Row(name, "two-stage", ABLATIONS[name]) for name in names)
+    commands.asked = []
+    run_all(comparison(tmp_path, study="ablations", rows=rows))
+    assert [Path(one[2]).name for one in commands.of("train")] == [
+        "without-uel-two-stage-seed0",
+        "without-uel-two-stage-seed1",
+    ]
+
+
 def test_what_is_done_is_not_done_again(commands: Commands, tmp_path: Path) -> None:
     commands.fails = "c3det-two-stage-seed1.safetensors"
     with pytest.raises(RuntimeError, match=r"training.export failed, see .*export.log: last words"):
@@ -256,8 +280,8 @@ def test_results_are_means_over_training_seeds(commands: Commands, tmp_path: Pat
 def test_the_table_says_what_the_json_says(commands: Commands, tmp_path: Path) -> None:
     run_all(comparison(tmp_path))
     table = write(comparison(tmp_path))
-    assert (tmp_path / "results.md").read_text() == table
-    results = json.loads((tmp_path / "results.json").read_text())
+    assert (tmp_path / "variants.md").read_text() == table
+    results = json.loads((tmp_path / "variants.json").read_text())
     assert markdown(results) == table
     lines = table.splitlines()
     start = lines.index("| composite (3 pictures, two-stage): all | 0 | 5 | area |")
@@ -267,7 +291,15 @@ def test_the_table_says_what_the_json_says(commands: Commands, tmp_path: Path) -
         "| C3Det | 16.5 | 16.5 | 16.5 |",
     ]
     assert "| C3Det | - | - | - |" in lines
-    assert (tmp_path / "composite-two-stage.png").read_bytes().startswith(b"\x89PNG")
+    start = lines.index(
+        "| composite, two-stage, all: difference from C3Det, 95 % interval | 0 | 5 |"
+    )
+    assert lines[start + 2 : start + 5] == [
+        "| plain | -10.0 (-10.0 to -9.0) | -10.0 (-10.0 to -9.0) |",
+        "| clicks pasted in | -5.0 (-5.0 to -4.0) | -5.0 (-5.0 to -4.0) |",
+        "",
+    ]
+    assert (tmp_path / "variants-composite-two-stage.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_cards_carry_what_was_measured(commands: Commands, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from training.click_sampling import STRATEGIES
 from training.measures import IOU, MAX_DETECTIONS
 from training.measuring import evaluate
 from training.protocol import Plan, TestSet, draw_clicks
+from training.reporting import table
 
 CARS = pictures_of(3)
 COUNTS = (0, 1, 2, 4)
@@ -133,6 +135,21 @@ def test_differences_are_of_the_first_minus_the_second() -> None:
     assert len(content["differences"]) == len(COUNTS) * (3 * 3 + 1)
 
 
+def test_a_model_is_measured_on_the_sets_whose_classes_it_knows() -> None:
+    ships = replace(pictures_of(2, labels=(2,)), name="ships")
+    both = FakePredictor(CARS, known=4)
+    other = FakePredictor(ships, known=4, classes=("ship",))
+    content, given = evaluate({"both": both, "other": other}, [CARS, ships], PLAN, bootstrap=1)
+    models = content["models"]
+    assert [*models["both"]["sets"]] == ["toy", "ships"]
+    assert [*models["other"]["sets"]] == ["ships"]
+    assert {row["set"] for row in content["differences"] if row["minus"] == "other"} == {"ships"}
+    assert len(given["both"]) == 2 * len(given["other"]) + 2  # three cars' pictures, two of ships
+    assert "other lacks classes of this set" in table(content)
+    with pytest.raises(ValueError, match="have no class 'car', only ship"):
+        evaluate({"other": other}, [CARS], PLAN, bootstrap=1)
+
+
 def test_what_is_shown_at_the_cards_threshold() -> None:
     # At 0.3 the wrong box of score 0.1 is not shown; with k clicks, k of four objects are.
     shown = results(paster=FakePredictor(CARS))["models"]["paster"]["at_threshold"]["toy"]
@@ -190,6 +207,22 @@ def test_models_are_given_the_same_clicks_unless_these_are_of_errors() -> None:
     assert given["one"] != given["two"]
     _, replayed = evaluate(predictors, [CARS], plan, given["two"], bootstrap=1)
     assert replayed["one"] == given["two"]
+
+
+def test_saved_samples_are_those_of_the_curves_and_of_the_intervals(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "samples.npz"
+    predictors = {"knower": FakePredictor(CARS, known=4), "paster": FakePredictor(CARS)}
+    content, _ = evaluate(predictors, [CARS], PLAN, bootstrap=20, samples=file)
+    with np.load(file) as samples:
+        means = {key: samples[key] for key in samples.files}
+    for name in predictors:
+        found = means[f"toy/{name}/served/all"]
+        assert found.shape == (len(COUNTS), 21)
+        assert (100 * found[:, 0]).tolist() == pytest.approx(
+            curve(content, name, "served", "all"), abs=1e-3
+        )
+    assert "toy/knower/model-only/all" in means
+    assert "toy/knower/passthrough/all" not in means
 
 
 def test_saved_detections_give_the_same_precision(tmp_path: Path) -> None:

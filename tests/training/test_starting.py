@@ -189,6 +189,16 @@ def test_a_run_without_checkpoint_and_no_run_say_so(tmp_path: Path) -> None:
         last_checkpoint(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("part", [0, 0.5])
+def test_a_broken_checkpoint_is_named(part: float, tmp_path: Path) -> None:
+    path = tmp_path / "iter_1.pth"
+    torch.save({"state_dict": {}}, path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(ValueError, match=r"iter_1.pth is not a whole checkpoint, delete it"):
+        last_checkpoint(tmp_path)
+
+
 @pytest.mark.parametrize("stages", ["one-stage", "two-stage"])
 @pytest.mark.parametrize("fusion", ["c3det", "late", "early", "plain"])
 @pytest.mark.parametrize("preset", ["starter", "paper"])

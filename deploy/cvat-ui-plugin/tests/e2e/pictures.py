@@ -1,9 +1,10 @@
 """Write the pictures of the browser tests and what is in them: ``python pictures.py FOLDER``.
 
-Three pictures of the composite test set, ``0.png``, ``1.png`` and the large ``2.png``; the first
-has several objects of at least two digits. ``truth.json`` holds for each picture its size and its
-objects, ``{"label": name, "box": [x1, y1, x2, y2]}`` in pixels. Run from the repository's root,
-with its environment.
+Three pictures of the rendered test set, ``0.png``, ``1.png`` and the large ``2.png``; the first
+has several objects of at least two classes beside its trees, the large one more than a thousand.
+``truth.json`` holds for each picture its size and its objects,
+``{"label": name, "box": [x1, y1, x2, y2]}`` in pixels. Run from the repository's root, with its
+environment.
 """
 
 from __future__ import annotations
@@ -17,23 +18,24 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from training import composite
+from training import rendered, trees
 from training.index import Annotated
 
 SMALL = 448
 LARGE = 1344
+CLASSES = (*rendered.CLASSES, *trees.CLASSES)
 
 
 def main(folder: Path) -> None:
     """Write the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    small = sorted(composite.test_pictures(count=11, size=SMALL), key=variety, reverse=True)
+    small = sorted(rendered.pictures("test", 14, SMALL, with_trees=True), key=variety, reverse=True)
     truth = []
     for number, picture in enumerate(small[:2]):
         Image.fromarray(picture.image).save(folder / f"{number}.png")
         truth.append(described(picture.image.shape, [(picture, 0, 0)]))
-    tiles = small[2:]
     per_row = LARGE // SMALL
+    tiles = sorted(small[2:], key=lambda one: len(one.labels), reverse=True)[: per_row**2]
     image = np.zeros((LARGE, LARGE, 3), np.uint8)
     placed = []
     for number, tile in enumerate(tiles):
@@ -46,8 +48,9 @@ def main(folder: Path) -> None:
 
 
 def variety(picture: Annotated) -> int:
-    """Return how many objects the second most frequent digit of a picture has."""
-    return int(np.sort(np.bincount(picture.labels, minlength=11)[1:])[-2])
+    """Return how many objects the second most frequent class of a picture has, without trees."""
+    counts = np.bincount(picture.labels, minlength=len(CLASSES))
+    return int(np.sort(counts[: len(rendered.CLASSES)])[-2])
 
 
 def described(
@@ -56,7 +59,7 @@ def described(
     """Return the entry of a picture that consists of parts at places."""
     objects = [
         {
-            "label": composite.CLASSES[label],
+            "label": CLASSES[label],
             "box": [float(value) for value in box + np.array([x, y, x, y])],
         }
         for part, x, y in parts

@@ -8,7 +8,7 @@ if (missing !== null) process.stderr.write(`The browser tests do not run: ${miss
 
 let world: World;
 let annotator: Annotator;
-// The two digits that are clicked.
+// The two classes that are clicked beside trees.
 let one: string;
 let two: string;
 
@@ -67,7 +67,7 @@ async function pixels(a: Annotator, x: number, y: number, count: number): Promis
 describe.skipIf(missing !== null)("the plugin in the browser", () => {
   beforeAll(async () => {
     world = await World.start();
-    [one, two] = world.digits as [string, string];
+    [one, two] = world.kinds as [string, string];
   });
 
   afterEach(async () => {
@@ -532,7 +532,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
       ],
     });
     expect(await a.says("interactors")).toBe("Segment Anything");
-    expect(await a.panel.locator(".label .name").allTextContents()).toHaveLength(11);
+    expect(await a.panel.locator(".label .name").allTextContents()).toHaveLength(CLASSES.length);
     await a.label(two).click();
     await a.click(centre(two));
     await a.settle();

@@ -14,14 +14,14 @@ if (missing !== null) throw new Error(`CVAT's own page cannot be driven: ${missi
 
 describe("in CVAT's own page", () => {
   let world: World;
-  // The two digits that are clicked.
+  // The two classes that are clicked beside trees.
   let one: string;
   let two: string;
   let page: { server: Server; url: string };
 
   beforeAll(async () => {
     world = await World.start();
-    [one, two] = world.digits as [string, string];
+    [one, two] = world.kinds as [string, string];
     page = await serveRealPage(REAL_DIST as string, world.emulator("2.15"));
   });
 

@@ -11,7 +11,17 @@ import { createServer, type ViteDevServer } from "vite";
 import type { Point } from "./annotator";
 
 /** Classes of the shipped weights, in their order. */
-export const CLASSES = ["tree", ..."0123456789"] as const;
+export const CLASSES = [
+  "tree",
+  "plane",
+  "bridge",
+  "small-vehicle",
+  "large-vehicle",
+  "ship",
+  "storage-tank",
+  "swimming-pool",
+  "helicopter",
+] as const;
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ROOT = join(HERE, "../../../..");
@@ -115,8 +125,8 @@ export class World {
     return this.#emulators.get(profile) as string;
   }
 
-  /** The digits of the first picture, the most frequent one first. */
-  get digits(): readonly string[] {
+  /** The classes of the first picture but for trees, the most frequent one first. */
+  get kinds(): readonly string[] {
     const counts = new Map<string, number>();
     for (const { label } of this.truth[0]?.objects ?? []) {
       if (label !== "tree") counts.set(label, (counts.get(label) ?? 0) + 1);
