@@ -79,18 +79,18 @@ def click_templates(
     """
     _, height, width = feature.shape
     if sampling == "gaussian-nearest":
-        weights, cells = [], []
+        shares, near = [], []
         total = xy.new_tensor(1.0)
         for axis, count in ((1, height), (0, width)):
             covered, valid, centres = covered_size[1 - axis], image_size[1 - axis], xy[:, axis]
             along = _nearest_weights(centres, count, covered, valid, sigma, xy.device)
             total = total * along.sum(1)
-            near = _support(centres, count, covered / count, sigma)
-            weights.append(along.gather(1, near))
-            cells.append(near)
-        weights[0] = weights[0] / (total + _EPSILON)[:, None]
-        patches = feature[:, cells[0][:, :, None], cells[1][:, None, :]]
-        return torch.einsum("cnyx,ny,nx->nc", patches, *(w.to(feature.dtype) for w in weights))
+            cells = _support(centres, count, covered / count, sigma)
+            shares.append(along.gather(1, cells))
+            near.append(cells)
+        shares[0] = shares[0] / (total + _EPSILON)[:, None]
+        patches = feature[:, near[0][:, :, None], near[1][:, None, :]]
+        return torch.einsum("cnyx,ny,nx->nc", patches, *(w.to(feature.dtype) for w in shares))
     stride = xy.new_tensor([covered_size[1] / width, covered_size[0] / height])
     cells = (xy.new_tensor([image_size[1], image_size[0]]) / stride).ceil()
     # No template mixes in a cell of the padding alone.

@@ -199,6 +199,8 @@ def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
         ) from error
     detector.to(device)
     if torch.device(device).type == "cuda":
-        detector.to(memory_format=torch.channels_last)
+        for parameter in detector.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     detector.eval()
     return Predictor(detector, card, torch.device(device))

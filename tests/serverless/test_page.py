@@ -58,7 +58,7 @@ class FakePredictor:
         card = {"name": "fake", "classes": self.classes, "score_threshold": 0.5, "sha256": "00"}
         self.card = SimpleNamespace(**card)
 
-    def open(self, image: np.ndarray) -> Any:
+    def open(self, image: np.ndarray, max_bytes: int = 0) -> Any:
         return SimpleNamespace(image_size=image.shape[:2], nbytes=1, detect=self.detect)
 
     def detect(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -145,12 +143,3 @@ def test_threads_follow_the_limit(
     monkeypatch.setattr("serverless.processors.processor_limit", lambda: limit)
     assert limit_threads() == threads
     assert set_to == [("torch", threads), ("cv2", threads)]
-
-
-def test_the_readme_lists_every_setting() -> None:
-    root = Path(__file__).resolve().parents[2]
-    settings = (root / "serverless" / "settings.py").read_text(encoding="utf-8")
-    names = set(re.findall(r'"(C3DET_\w+)"', settings))
-    assert len(names) == len(fields(Settings))
-    listed = re.findall(r"^\| `(C3DET_\w+)` ", (root / "README.md").read_text("utf-8"), re.M)
-    assert sorted(listed) == sorted(names)
