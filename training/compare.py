@@ -345,7 +345,7 @@ def collect(comparison: Comparison) -> dict[str, Any]:
             )
     return dict(
         training_sets=list(comparison.sets),
-        plain_iterations=comparison.plain_iterations,
+        plain_iterations=comparison.plain_iterations * any(row.start for row in comparison.rows),
         iterations=comparison.iterations,
         training_seeds=list(comparison.seeds),
         click_seeds=comparison.click_seeds,

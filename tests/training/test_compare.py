@@ -6,6 +6,7 @@ import fcntl
 import json
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,7 @@ def test_the_table_says_what_the_json_says(commands: Commands, tmp_path: Path) -
         "| clicks pasted in | 11.5 | 11.5 | 11.5 |",
         "| C3Det | 16.5 | 16.5 | 16.5 |",
     ]
+    assert "9 steps without clicks, shared, then 4 steps a row." in lines[0]
     assert "| C3Det | - | - | - |" in lines
     start = lines.index(
         "| composite, two-stage, all: difference from C3Det, 95 % interval | 0 | 5 |"
@@ -306,6 +308,13 @@ def test_the_cards_carry_what_was_measured(commands: Commands, tmp_path: Path) -
     run_all(comparison(tmp_path))
     card = read_card(tmp_path / "weights" / "c3det-two-stage-seed0.safetensors")
     assert card.results["command"] == "python -m training.evaluate"
+
+
+def test_rows_without_a_shared_start_say_so(commands: Commands, tmp_path: Path) -> None:
+    rows = tuple(replace(row, start=False) for row in ROWS)
+    run_all(comparison(tmp_path, rows=rows))
+    assert collect(comparison(tmp_path, rows=rows))["plain_iterations"] == 0
+    assert "trees: 4 steps a row." in write(comparison(tmp_path, rows=rows)).splitlines()[0]
 
 
 def test_rows_that_were_given_other_clicks_are_refused(commands: Commands, tmp_path: Path) -> None:
