@@ -2,9 +2,9 @@
 
 Three pictures of the rendered test set, ``0.png``, ``1.png`` and the large ``2.png``; the first
 has several objects of at least two classes beside its trees, the large one more than a thousand.
-``truth.json`` holds for each picture its size and its objects,
-``{"label": name, "box": [x1, y1, x2, y2]}`` in pixels. Run from the repository's root, with its
-environment.
+``truth.json`` holds for each picture its size and its objects, those with the most room around
+them first, ``{"label": name, "box": [x1, y1, x2, y2]}`` in pixels. Run from the repository's root,
+with its environment.
 """
 
 from __future__ import annotations
@@ -53,6 +53,15 @@ def variety(picture: Annotated) -> int:
     return int(np.sort(counts[: len(rendered.CLASSES)])[-2])
 
 
+def clearance(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return how far each object's middle is from the next object's and from the edges, pixels."""
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    apart = np.linalg.norm(middles[:, None] - middles, axis=2)
+    np.fill_diagonal(apart, np.inf)
+    edges = np.minimum(middles, np.array([shape[1], shape[0]]) - middles).min(1)
+    return np.minimum(apart.min(1), edges)
+
+
 def described(
     shape: tuple[int, ...], parts: Sequence[tuple[Annotated, int, int]]
 ) -> dict[str, Any]:
@@ -65,6 +74,8 @@ def described(
         for part, x, y in parts
         for box, label in zip(part.boxes, part.labels, strict=True)
     ]
+    room = clearance(np.array([one["box"] for one in objects]), shape)
+    objects = [objects[index] for index in np.argsort(-room, kind="stable")]
     return {"width": shape[1], "height": shape[0], "objects": objects}
 
 
