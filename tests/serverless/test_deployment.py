@@ -232,8 +232,8 @@ def test_start_refuses_classes_that_cvat_is_not_told(
 
 
 def test_start_refuses_a_class_that_the_weights_lack(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("C3DET_CLASS", "ship")
-    with pytest.raises(DeploymentError, match="C3DET_CLASS is 'ship'"):
+    monkeypatch.setenv("C3DET_CLASS", "submarine")
+    with pytest.raises(DeploymentError, match="C3DET_CLASS is 'submarine'"):
         init_context(Context(logger=Log()))
 
 
