@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
@@ -60,7 +59,7 @@ class Tile:
     input_size: Size
     values: list[Tensor]
     compared: tuple[Tensor, ...] = ()
-    drawn: Counter[Click] = field(default_factory=Counter)
+    drawn: frozenset[Click] = frozenset()
     shared: frozenset[int] = frozenset()
     packed: bool = False
 
@@ -211,20 +210,15 @@ class IncrementalDetector:
             tile: Is changed.
             clicks: In pixels of the tile; those that do not reach it are left out.
         """
-        windows = {
-            click: window
-            for click in clicks
-            if click.positive and area(window := self._window(click, tile.image_size)) > 0
-        }
-        wanted = Counter(click for click in clicks if click in windows)
-        changed = (wanted - tile.drawn) | (tile.drawn - wanted)
+        reach = {click: self._window(click, tile.image_size) for click in clicks if click.positive}
+        wanted = frozenset(click for click, window in reach.items() if area(window) > 0)
+        changed = wanted ^ tile.drawn
         if self._branch is not None and changed:
             if tile.shared:
                 for index in tile.shared:
                     tile.values[index] = tile.values[index].clone()
                 tile.shared = frozenset()
             reached = [self._window(click, tile.image_size) for click in changed]
-            tile.drawn = wanted
             network, values, size = self._network, tile.values, tile.input_size
             steps = [network.windows(values, size, window) for window in reached]
             at_once = network.windows(values, size, hull(reached))
