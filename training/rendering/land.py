@@ -24,7 +24,7 @@ from training.rendering.style import (
 
 def car_park(scene: Scene, number: int) -> bool:
     """Rows of cars in stalls, some of them empty."""
-    look = scene.style.looks[SMALL_VEHICLE][0]
+    look = scene.looks(SMALL_VEHICLE)[0]
     pitch = max(look.length * look.aspect * scene.rng.uniform(1.3, 1.6), 4.5)
     depth = look.length * scene.rng.uniform(1.15, 1.35)
     aisle = look.length * scene.rng.uniform(1.0, 1.5)
@@ -60,7 +60,7 @@ def car_park(scene: Scene, number: int) -> bool:
 
 def yard(scene: Scene, number: int) -> bool:
     """Lorries side by side, containers and boxes next to them, some cars."""
-    look = scene.style.looks[LARGE_VEHICLE][0]
+    look = scene.looks(LARGE_VEHICLE)[0]
     wide = look.length * look.aspect
     pitch = max(5.0, wide * scene.rng.uniform(1.35, 1.9))
     rows = int(scene.rng.integers(1, 3))
@@ -109,7 +109,7 @@ def apron(scene: Scene, number: int) -> bool:
     labels = [label for label in (PLANE, HELICOPTER) if label in scene.wanted]
     if len(labels) == 2 and scene.rng.uniform() < 0.6:
         labels = [labels[scene.rng.integers(2)]]
-    looks = [scene.one_of(scene.style.looks[label]) for label in labels]
+    looks = [scene.one_of(scene.looks(label)) for label in labels]
     reach = max(look.length * max(1.0, look.aspect) * 1.1 for look in looks)
     pitch = reach * scene.rng.uniform(1.08, 1.3)
     rows = 1 if number < 5 or scene.rng.uniform() < 0.5 else 2
@@ -168,7 +168,7 @@ def _pad(scene: Scene, frame: Frame, reach: float) -> None:
 
 def tank_farm(scene: Scene, number: int) -> bool:
     """Tanks in a grid, in two or three sizes, with a wall around them."""
-    look = scene.one_of(scene.style.looks[STORAGE_TANK])
+    look = scene.one_of(scene.looks(STORAGE_TANK))
     gap = scene.rng.uniform(1.15, 1.5)
     pitch = look.length * 1.08 * gap
     columns = max(1, min(6, math.ceil(math.sqrt(number * 1.4))))
@@ -182,7 +182,7 @@ def tank_farm(scene: Scene, number: int) -> bool:
     scene.pave(frame, length, width, main=scene.rng.uniform() < 0.3)
     _fence(scene, frame, length - 1, width - 1)
     sizes = (1.0, scene.rng.uniform(0.55, 0.95))
-    looks = scene.style.looks[STORAGE_TANK]
+    looks = scene.looks(STORAGE_TANK)
     for row in range(rows):
         size = sizes[scene.rng.integers(2)]
         for column in range(columns):
@@ -208,7 +208,7 @@ def _fence(scene: Scene, frame: Frame, length: float, width: float) -> None:
 def houses(scene: Scene, number: int) -> bool:
     """Parcels along a street: a house, its pool or what resembles one, a shed, a car."""
     unit = scene.style.unit
-    parcel = max(3.2 * unit, 1.5 * max(k.length for k in scene.style.looks[SWIMMING_POOL]) + 4)
+    parcel = max(3.2 * unit, 1.5 * max(k.length for k in scene.looks(SWIMMING_POOL)) + 4)
     parcel = min(parcel, 90.0)
     deep = parcel * scene.rng.uniform(1.3, 1.7)
     columns = max(1, min(6, number, int(0.8 * scene.size / parcel)))
@@ -253,7 +253,7 @@ def _parcel(scene: Scene, frame: Frame, wide: float, deep: float) -> None:
         if rng.uniform() < 0.5:
             scene.add_either(SMALL_VEHICLE, drive.at(0, 0, math.pi / 2 + scene.flip()), 0.15)
     garden = frame.at(0, -0.28 * deep)
-    pool = scene.one_of(scene.style.looks[SWIMMING_POOL])
+    pool = scene.one_of(scene.looks(SWIMMING_POOL))
     at = garden.at(side * 0.12 * wide, rng.normal(0, 0.03 * deep), rng.integers(2) * math.pi)
     chance = rng.uniform()
     fits = pool.length < 0.7 * wide and pool.length * pool.aspect < 0.36 * deep
@@ -297,7 +297,7 @@ def road(scene: Scene) -> None:
                 x += unit * (1.2 + scene.rng.exponential(3.5))
                 large = LARGE_VEHICLE in scene.wanted and scene.rng.uniform() < 0.3
                 label = LARGE_VEHICLE if large else SMALL_VEHICLE
-                look = scene.one_of(scene.style.looks[label])
+                look = scene.one_of(scene.looks(label))
                 x += look.length / 2
                 if label in scene.wanted and look.length * look.aspect < lane:
                     along = -x if direction else x

@@ -21,6 +21,9 @@ from training.rendering.style import (
     SWIMMING_POOL,
 )
 
+PLAYED = 0.5
+"""How often the look-alikes of a class that occurs fill a site of their own, laid out like its."""
+
 
 def fill(scene: Scene, target: int) -> None:
     """Lay out the picture until it holds about ``target`` labelled objects.
@@ -45,6 +48,11 @@ def fill(scene: Scene, target: int) -> None:
         STORAGE_TANK: (land.tank_farm,),
         SWIMMING_POOL: (land.houses,),
     }
+    for label in labels:
+        if label in sites and rng.uniform() < PLAYED:
+            site = sites[label][rng.integers(len(sites[label]))]
+            with scene.played(label):
+                site(scene, max(1, min(20, round(share[label] * rng.uniform(0.4, 1.0)))))
     refused = {label: 0 for label in labels if label in sites}
     while True:
         counts = {label: scene.count(label) for label in refused}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +88,19 @@ class Scene:
         self.ground = Ground(self.size)
         self.low: list[Placed] = []
         self.high: list[Placed] = []
+        self._played: int | None = None
+
+    @contextmanager
+    def played(self, label: int) -> Iterator[None]:
+        """Let look-alikes play the part of a class: they stand where its objects would."""
+        self._played = label
+        yield
+        self._played = None
+
+    def looks(self, label: int) -> tuple[Look, ...]:
+        """Return the looks of what stands for a class: its own, unless look-alikes play it."""
+        own = self.style.lookalikes if label == self._played else self.style.looks
+        return own[label]
 
     @property
     def placed(self) -> list[Placed]:
@@ -121,8 +136,9 @@ class Scene:
         return looks[self.rng.integers(len(looks))]
 
     def add(self, label: int, frame: Frame, look: Look | None = None) -> None:
-        """Stand an object of a class, in one of its looks if none is given."""
-        self.stand(look or self.one_of(self.style.looks[label]), frame, label)
+        """Stand an object of a class, in one of its looks if none is given, or what plays it."""
+        owner = None if label == self._played else label
+        self.stand(look or self.one_of(self.looks(label)), frame, owner)
 
     def add_lookalike(self, label: int, frame: Frame) -> None:
         """Stand what resembles a class."""

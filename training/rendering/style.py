@@ -2,7 +2,9 @@
 
 A class and its look-alikes take their kinds, paints and sizes from tables that overlap. One
 picture never gives the same kind to both, so within a picture an object can be told from its
-look-alikes, but what is a vehicle in one picture can be a roof box in another one.
+look-alikes, but what is a vehicle in one picture can be a roof box in another one. In most pictures
+the two even take their kinds from what both tables hold: then nothing but a click tells which is
+which.
 """
 
 from __future__ import annotations
@@ -156,7 +158,9 @@ OWNERS: tuple[_Owner, ...] = (
             "lorry": _Kind(*_LARGE, (0.22, 0.3), 2.0),
             "tipper": _Kind(*_LARGE, (0.26, 0.34), 0.8),
             "tanker": _Kind(*_LARGE, (0.22, 0.28), 0.6, paints=_WHITISH),
-            "long-box": _Kind(*_LARGE, (0.2, 0.26), 1.2),
+            "long-box": _Kind(*_LARGE, (0.2, 0.3), 1.2),
+            "container": _Kind(*_LARGE, (0.24, 0.36), 0.8),
+            "open-box": _Kind(*_LARGE, (0.26, 0.34), 0.8),
         },
     ),
     _Owner(
@@ -167,6 +171,7 @@ OWNERS: tuple[_Owner, ...] = (
             "sailing-boat": _Kind((1.0, 2.6), (10, 44), (0.26, 0.34), 1.2),
             "barge": _Kind((2.0, 4.5), (20, 55), (0.16, 0.24)),
             "cargo-ship": _Kind((2.4, 4.5), (26, 55), (0.18, 0.24), 0.8),
+            "pontoon": _Kind((0.9, 2.4), (9, 40), (0.28, 0.5), 0.6),
         },
     ),
     _Owner(
@@ -257,6 +262,7 @@ LOOKALIKES: tuple[_Owner, ...] = (
         (1, 1),
         {
             "bare-pool": _Kind(*_POOL, (0.45, 0.8), 1.2),
+            "pool": _Kind(*_POOL, (0.45, 0.7), 0.8, accents=(*_WHITISH, (200, 180, 150))),
             "pond": _Kind(*_POOL, (0.55, 0.9), paints=WATER_PAINTS[3:]),
             "solar-panels": _Kind(*_POOL, (0.4, 0.8), paints=((42, 56, 92), (36, 44, 66))),
             "court": _Kind((1.2, 2.6), (12, 44), (0.45, 0.6), paints=WATER_PAINTS[1:5]),
@@ -275,6 +281,8 @@ LOOKALIKES: tuple[_Owner, ...] = (
 
 SHARED_PAINTS = 0.5
 """How often a class's look-alikes wear the paints of the class."""
+SHARED_KINDS = 0.7
+"""How often a class or its look-alikes, or both, have a kind that the other can have as well."""
 
 
 @dataclass(frozen=True)
@@ -331,8 +339,12 @@ def draw_style(sun: float, rng: np.random.Generator) -> Style:
     unit = math.exp(rng.uniform(math.log(UNIT[0]), math.log(UNIT[1])))
     looks, lookalikes = [], []
     for owner, twin in zip(OWNERS, LOOKALIKES, strict=True):
-        kinds = _choose(owner, 1 + int(rng.uniform() < 0.35), rng)
-        others = _choose(twin, 1 + int(rng.uniform() < 0.5), rng, without=kinds)
+        shared = [name for name in owner.kinds if name in twin.kinds]
+        if shared and rng.uniform() < SHARED_KINDS:
+            kinds, others = _choose_shared(owner, twin, shared, rng)
+        else:
+            kinds = _choose(owner, 1 + int(rng.uniform() < 0.35), rng)
+            others = _choose(twin, 1 + int(rng.uniform() < 0.5), rng, without=kinds)
         paints = _pick(owner.paints, int(rng.integers(*owner.palette, endpoint=True)), rng)
         if rng.uniform() < SHARED_PAINTS:
             other_paints = paints
@@ -377,6 +389,22 @@ def _choose(
         len(names), min(number, len(names)), replace=False, p=weights / weights.sum()
     )
     return tuple(names[i] for i in chosen.tolist())
+
+
+def _choose_shared(
+    owner: _Owner, twin: _Owner, shared: Sequence[str], rng: np.random.Generator
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Draw one kind for a class and one for its look-alikes, from what both can have.
+
+    If they share but one kind, either of them has it.
+    """
+    kind = shared[int(rng.integers(len(shared)))]
+    rest = [name for name in shared if name != kind]
+    if rest:
+        return (kind,), (rest[int(rng.integers(len(rest)))],)
+    if rng.uniform() < 0.5:
+        return (kind,), _choose(twin, 1, rng, without=(kind,))
+    return _choose(owner, 1, rng, without=(kind,)), (kind,)
 
 
 def _look(

@@ -12,6 +12,9 @@ from training.rendering.scene import TRIES, Ground, Scene
 from training.rendering.shapes import Colour, Frame, Points, blend, centred, rectangle, shade
 from training.rendering.style import BRIDGE, LARGE_VEHICLE, SHIP, SMALL_VEHICLE
 
+TRUE_SHIPS = (0.4, 0.9)
+"""Smallest and largest part of what floats in a picture that are ships."""
+
 
 def river(scene: Scene) -> None:
     """A winding river; bridges and what resembles them lead across, ships lie on it."""
@@ -70,8 +73,9 @@ def _over(scene: Scene, spots: list[Frame], step: float, width: float) -> None:
         spot = claim(2 * look.length * look.aspect)
         if spot is not None:
             _false_bridge(scene, spot, look, width)
+    true = rng.uniform(*TRUE_SHIPS)
     for _ in range(int(rng.integers(2, 12)) if SHIP in scene.wanted else 0):
-        is_ship = rng.uniform() < 0.75
+        is_ship = rng.uniform() < true
         looks = style.looks if is_ship else style.lookalikes
         look = scene.one_of(looks[SHIP])
         spot = claim(look.length) if look.length * look.aspect < 0.4 * width else None
@@ -147,9 +151,10 @@ def harbour(scene: Scene, number: int) -> None:
     afloat = Ground(size)
     if rng.uniform() < 0.7:
         _jetties(scene, quay, afloat, number)
+    true = rng.uniform(*TRUE_SHIPS)
     for _ in range(max(3, min(14, number - scene.count(SHIP)))):
         ship = scene.one_of(style.looks[SHIP])
-        is_ship = rng.uniform() < 0.68
+        is_ship = rng.uniform() < true
         look = ship if is_ship else scene.one_of(style.lookalikes[SHIP])
         x, y = rng.uniform(-0.7, 0.7) * size, rng.uniform(0.06, 0.8) * size
         turn = rng.normal(0, 0.3) if rng.uniform() < 0.6 else rng.uniform(0, 6.3)
@@ -183,6 +188,7 @@ def _jetties(scene: Scene, quay: Frame, afloat: Ground, number: int) -> None:
     plank = max(2.0, 0.16 * ship.length)
     gap = 2 * ship.length * rng.uniform(1.2, 1.5) + plank
     long = min(rng.uniform(0.2, 0.6) * size, 9 * pitch)
+    true = rng.uniform(*TRUE_SHIPS)
     planks = Look("pontoon", long, plank / long, ((170, 164, 152),), spread=0.0)
     for x in rng.permutation(np.arange(-0.6 * size, 0.6 * size, gap)).tolist():
         if scene.count(SHIP) >= number:
@@ -199,7 +205,7 @@ def _jetties(scene: Scene, quay: Frame, afloat: Ground, number: int) -> None:
                 away = side * (plank / 2 + ship.length / 2 + 0.6)
                 turn = side * math.pi / 2 + rng.integers(2) * math.pi + rng.normal(0, 0.03)
                 spot = root.at(along, away, turn)
-                if rng.uniform() < 0.9:
+                if rng.uniform() < true:
                     look = scene.one_of(style.looks[SHIP])
                     fits = look.length < 1.1 * ship.length and look.aspect * look.length < pitch
                     scene.add(SHIP, spot, look if fits else ship)
