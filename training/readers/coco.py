@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -61,6 +62,7 @@ class _Reader:
         self.report = report
         self.open_pictures = open_pictures
         self.label_of: dict[int, int] = {}
+        self.files: set[str] = set()
         # By id, what is known of a picture; None where it was left out.
         self.pictures: dict[int, tuple[str, Path, Objects] | None] = {}
 
@@ -134,7 +136,8 @@ class _Reader:
             self.report.add(place, "missing field", sentence)
             return None
         file_name = file_name.replace("\\", "/")
-        name = str(entry.get("name", file_name))
+        name = entry.get("name")
+        name = name if isinstance(name, str) and name else file_name
         if name in names:
             sentence = f"the name {name} is taken; this picture and its objects are left out"
             self.report.add(place, "duplicate picture", sentence)
@@ -154,7 +157,14 @@ class _Reader:
                 sentence = f"there is no picture {self.folder.root / file_name}; it is left out"
                 self.report.add(place, "missing picture", sentence)
                 return None
+            file = os.path.normpath(path)
+            if file in self.files:
+                sentence = f"the picture {path} has an entry already; this one is left out"
+                self.report.add(place, "duplicate picture", sentence)
+                return None
             size = check_picture(path, size, self.report, place)
+            if size is not None:
+                self.files.add(file)
         if size is None or path is None:
             return None
         objects = Objects(*size, self.report)

@@ -57,6 +57,7 @@ class _Reader:
         self.folder = folder
         self.report = report
         self.label_of: dict[str, int] = {}
+        self.lines: dict[Path, int] = {}
 
     def read(self) -> Index:
         """Read labels, then pictures with their shapes."""
@@ -111,10 +112,15 @@ class _Reader:
             sentence = f"there is no picture {self.folder.root / given}; it is left out"
             self.report.add(line, "missing picture", sentence)
             return
+        if path in self.lines:
+            sentence = f"the picture {path} is that of line {self.lines[path]}; it is left out"
+            self.report.add(line, "duplicate picture", sentence)
+            return
         stated = self._stated_size(element, line)
         size = check_picture(path, stated, self.report, line)
         if size is None:
             return
+        self.lines[path] = line
         objects = Objects(*size, self.report)
         for number, shape in enumerate(element, start=1):
             self._shape(shape, f"shape {number} ({shape.tag})", objects)

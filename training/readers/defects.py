@@ -132,8 +132,11 @@ class PictureFolder:
     def find(self, name: str) -> Path | None:
         """Return the picture of a name, which may have another suffix or none."""
         path = self.root / name
-        if path.is_file():
-            return path
+        try:
+            if path.is_file():
+                return path
+        except OSError:  # the name is too long for the file system
+            return None
         known = Path(name).suffix.lower() in SUFFIXES
         found = self._stems(path.parent).get(path.stem if known else path.name, [])
         return found[0] if len(found) == 1 else None

@@ -6,6 +6,7 @@ columns, ``[0, 3)`` in the coordinates used here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -84,7 +85,7 @@ class _Reader:
             sentence = f"there is no picture {self.folder.root / (stated_name or path.stem)}"
             report.add(file.line(root), "missing picture", f"{sentence}; it is left out")
             return
-        name = picture.relative_to(self.folder.root).as_posix()
+        name = Path(os.path.relpath(picture, self.folder.root)).as_posix()
         if name in self.records:
             sentence = f"the picture {name} has another file already; this one is left out"
             report.add(file.line(root), "duplicate picture", sentence)

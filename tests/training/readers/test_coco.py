@@ -224,3 +224,17 @@ def test_unopened_pictures_may_be_missing(tmp_path: Path) -> None:
     reading = read_coco(tmp_path / "labels.json", open_pictures=False)
     assert reading.defects == ()
     assert [len(record.boxes) for record in reading.index.records] == [2, 1]
+
+
+def test_names_of_pictures(folder: Path) -> None:
+    content = json.loads(SOUND)
+    names = ["a.png", "./a.png", str(folder / "a.png"), "b.png", "b" * 300 + ".png"]
+    content["images"] = [
+        {"id": number, "file_name": name, "name": None} for number, name in enumerate(names)
+    ]
+    content["annotations"] = []
+    (folder / "labels.json").write_text(json.dumps(content))
+    reading = read_coco(folder / "labels.json")
+    assert [record.name for record in reading.index.records] == ["a.png", "b.png"]
+    kinds = [defect.kind for defect in reading.defects if defect.kind != "missing field"]
+    assert kinds == ["duplicate picture", "duplicate picture", "missing picture"]

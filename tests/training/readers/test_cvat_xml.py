@@ -180,3 +180,16 @@ def test_file_that_is_none(tmp_path: Path, content: str, defect: str) -> None:
     reading = read_cvat_xml(path)
     assert reading.index.records == ()
     assert [str(one).startswith(f"{path}:{defect}") for one in reading.defects] == [True]
+
+
+def test_picture_of_two_subsets_is_one(export: Path) -> None:
+    images = [
+        f'<image id="{number}" name="a.png" subset="{subset}" width="100" height="80"/>\n'
+        for number, subset in enumerate(("Train", "Test"))
+    ]
+    (export / "annotations.xml").write_text(f"{HEAD}{''.join(images)}</annotations>")
+    reading = read_cvat_xml(export / "annotations.xml")
+    assert [record.name for record in reading.index.records] == ["Train/a.png"]
+    assert [defect.sentence for defect in reading.defects] == [
+        f"the picture {export}/images/a.png is that of line 9; it is left out"
+    ]

@@ -115,3 +115,18 @@ def test_folder_without_files(tmp_path: Path) -> None:
     assert [str(defect) for defect in read_voc(tmp_path).defects] == [
         f"{tmp_path}:1: there is no XML file in this folder"
     ]
+
+
+def test_filename_may_be_a_whole_path(folder: Path) -> None:
+    annotations, pictures = folder / "Annotations", folder / "JPEGImages"
+    (annotations / "a.xml").write_text(voc_file("", str(pictures / "a.png")))
+    (annotations / "b.xml").write_text(voc_file("", "./b.png", (50, 40)))
+    (annotations / "c.xml").write_text(voc_file("", "../JPEGImages/a.png"))
+    reading = read_voc(folder)
+    assert [record.name for record in reading.index.records] == ["a.png", "b.png"]
+    assert [defect.kind for defect in reading.defects] == ["duplicate picture"]
+
+
+def test_name_too_long_for_a_file_is_a_missing_picture(folder: Path) -> None:
+    (folder / "Annotations" / "a.xml").write_text(voc_file("", "a" * 300 + ".png"))
+    assert [defect.kind for defect in read_voc(folder).defects] == ["missing picture"]
