@@ -115,7 +115,8 @@ class _Reader:
             if identity is None:
                 continue
             name = entry.get("name")
-            if not isinstance(name, str) or not name:
+            name = name.strip() if _is_text(name) else ""
+            if not name:
                 sentence = f"category {identity} has no name; it is left out"
                 self.report.add(place, "missing field", sentence)
                 continue
@@ -131,13 +132,13 @@ class _Reader:
         self, place: Place, entry: Entry, names: set[str]
     ) -> tuple[str, Path, Objects] | None:
         file_name = entry.get("file_name")
-        if not isinstance(file_name, str) or not file_name:
+        if not _is_text(file_name) or not file_name:
             sentence = "the picture has no file_name; it is left out"
             self.report.add(place, "missing field", sentence)
             return None
         file_name = file_name.replace("\\", "/")
         name = entry.get("name")
-        name = name if isinstance(name, str) and name else file_name
+        name = name if _is_text(name) and name else file_name
         if name in names:
             sentence = f"the name {name} is taken; this picture and its objects are left out"
             self.report.add(place, "duplicate picture", sentence)
@@ -214,9 +215,17 @@ class _Reader:
                 what,
                 self.label_of[category],
                 *shape,
-                crowd=entry.get("iscrowd") in (1, True),
-                difficult=entry.get("difficult") in (1, True),
+                crowd=self._flag(place, entry, "iscrowd", what),
+                difficult=self._flag(place, entry, "difficult", what),
             )
+
+    def _flag(self, place: Place, entry: Entry, key: str, what: str) -> bool:
+        """Whether a flag is set; it may be left out."""
+        value = entry.get(key)
+        if value not in (None, 0, 1):
+            sentence = f"{what} has {key} {json.dumps(value)[:80]}, neither 0 nor 1"
+            self.report.add(place, "broken flag", f"{sentence}; it is taken for 0")
+        return value in (1, True)
 
     def _shape(
         self, place: Place, entry: Entry, what: str
@@ -224,7 +233,8 @@ class _Reader:
         """Box and corners of an annotation, or None, reported."""
         bbox = _numbers(entry.get("bbox"), 4)
         if bbox is None:
-            sentence = f"{what} has no bbox of four numbers, but {json.dumps(entry.get('bbox'))}"
+            found = json.dumps(entry.get("bbox"))[:80]
+            sentence = f"{what} has no bbox of four numbers, but {found}"
             self.report.add(place, "missing field", f"{sentence}; it is left out")
             return None
         x, y, width, height = bbox
@@ -237,14 +247,25 @@ class _Reader:
                 return None
             return box, list(zip(eight[::2], eight[1::2], strict=True))
         attributes = entry.get("attributes")
-        turn = _numbers([attributes.get("rotation")], 1) if isinstance(attributes, dict) else None
-        if turn is not None and math.isfinite(turn[0]) and turn[0] % 360:
-            return None, rotated(box, turn[0])
-        return box, None
+        stated = attributes.get("rotation") if isinstance(attributes, dict) else None
+        if stated is None:
+            return box, None
+        turn = _numbers([stated], 1)
+        if turn is None or not math.isfinite(turn[0]):
+            sentence = f"the rotation of {what} is {json.dumps(stated)[:80]}, which is no number"
+            self.report.add(place, "not a number", f"{sentence}; its box is taken as it stands")
+            return box, None
+        turned = width > 0 and height > 0 and turn[0] % 360 != 0
+        return (None, rotated(box, turn[0])) if turned else (box, None)
 
 
 def _is_identity(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    """Tell whether a value is a string that can be written; JSON can escape half a character."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
@@ -253,4 +274,7 @@ def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
         return None
     if any(isinstance(item, bool) or not isinstance(item, (int, float)) for item in value):
         return None
-    return tuple(float(item) for item in value)
+    try:
+        return tuple(float(item) for item in value)
+    except OverflowError:  # a whole number that no floating-point number reaches
+        return None

@@ -8,6 +8,7 @@ Everything else (polygons, masks, tags, tracks of videos, ...) is reported.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -21,6 +22,7 @@ from training.readers.defects import (
     Report,
     check_picture,
     rotated,
+    side,
 )
 from training.readers.text import XmlFile, read_xml
 
@@ -128,7 +130,7 @@ class _Reader:
 
     def _stated_size(self, element: Element, line: int) -> tuple[int, int] | None:
         texts = element.get("width"), element.get("height")
-        width, height = (int(text) if text and text.isdecimal() else 0 for text in texts)
+        width, height = map(side, texts)
         if width and height:
             return width, height
         sentence = f"the picture has no width and height, but {texts[0]!r} and {texts[1]!r}"
@@ -156,7 +158,7 @@ class _Reader:
         texts = [shape.get(key, "0" if key == "rotation" else None) for key in keys]
         values = [_number(text) for text in texts]
         for key, text, value in zip(keys, texts, values, strict=True):
-            if value is None:
+            if value is None or not math.isfinite(value):
                 sentence = f"{what} has {key}={text!r}, which is no number; it is left out"
                 self.report.add(line, "not a number", sentence)
                 return

@@ -181,6 +181,11 @@ def check_picture(
     return width, height
 
 
+def side(text: str | None) -> int:
+    """Read the width or height of a picture; 0 where the text is none."""
+    return int(text) if text and text.isdecimal() and len(text) < 10 else 0
+
+
 def rotated(box: Sequence[float], degrees: float) -> Corners:
     """Turn a box clockwise about its centre.
 

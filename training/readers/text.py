@@ -56,7 +56,12 @@ class JsonFile:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self.content: Any = json.loads(text)
+        try:
+            self.content: Any = json.loads(text)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # Python refuses a whole number of thousands of digits
+            self.content = json.loads(text, parse_int=_whole_number)
 
     def line(self, *keys: str | int) -> int:
         """Return the line on which an object or a list begins.
@@ -81,12 +86,20 @@ class JsonFile:
         Only needed where there is a defect, so that sound files are decoded at full speed.
         """
         decoder = _LocatingDecoder()
-        content = decoder.decode(self._text)
+        try:
+            content = decoder.decode(self._text)
+        except RecursionError:  # which this decoder meets earlier than the one in C
+            return None, {}
         return content, decoder.offsets
 
     @cached_property
     def _line_starts(self) -> list[int]:
         return [0, *(end.end() for end in re.finditer("\n", self._text))]
+
+
+def _whole_number(digits: str) -> int | float:
+    """Decode a whole number; one beyond all floating-point numbers is infinite."""
+    return int(digits) if len(digits) < 300 else float(digits)
 
 
 class _LocatingDecoder(json.JSONDecoder):
@@ -97,7 +110,7 @@ class _LocatingDecoder(json.JSONDecoder):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(parse_int=_whole_number)
         self.offsets: dict[int, int] = {}
         self.parse_object = self._noting(json.decoder.JSONObject)  # type: ignore[attr-defined]
         self.parse_array = self._noting(json.decoder.JSONArray)  # type: ignore[attr-defined]
@@ -154,7 +167,9 @@ def read_json(path: Path, report: Report) -> JsonFile | None:
     except json.JSONDecodeError as error:
         sentence = f"this is not JSON: {error.msg} in column {error.colno}; nothing is read"
         report.add(error.lineno, "syntax", sentence)
-        return None
+    except RecursionError:
+        report.add(1, "syntax", "the JSON is nested too deeply; nothing is read")
+    return None
 
 
 def read_xml(path: Path, report: Report) -> XmlFile | None:
@@ -167,4 +182,7 @@ def read_xml(path: Path, report: Report) -> XmlFile | None:
     except expat.ExpatError as error:
         sentence = f"this is not well-formed XML: {expat.ErrorString(error.code)}; nothing is read"
         report.add(error.lineno, "syntax", sentence)
-        return None
+    except (LookupError, ValueError) as error:
+        sentence = f"the declared encoding cannot be read: {error}; save the file as UTF-8"
+        report.add(1, "syntax", f"{sentence}; nothing is read")
+    return None

@@ -14,7 +14,15 @@ from xml.etree.ElementTree import Element
 from tqdm import tqdm
 
 from training.index import Index, Record
-from training.readers.defects import Defect, Objects, PictureFolder, Reading, Report, check_picture
+from training.readers.defects import (
+    Defect,
+    Objects,
+    PictureFolder,
+    Reading,
+    Report,
+    check_picture,
+    side,
+)
 from training.readers.text import XmlFile, read_xml
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
@@ -140,7 +148,7 @@ def _stated_size(file: XmlFile, report: Report) -> tuple[int, int] | None:
     """Width and height of a file, or None, reported, where it has none."""
     size = file.root.find("size")
     texts = [file.root.findtext(f"size/{key}", "").strip() for key in ("width", "height")]
-    width, height = (int(text) if text.isdecimal() else 0 for text in texts)
+    width, height = map(side, texts)
     if width and height:
         return width, height
     sentence = f"the file has no width and height, but {texts[0]!r} and {texts[1]!r}"

@@ -238,3 +238,44 @@ def test_names_of_pictures(folder: Path) -> None:
     assert [record.name for record in reading.index.records] == ["a.png", "b.png"]
     kinds = [defect.kind for defect in reading.defects if defect.kind != "missing field"]
     assert kinds == ["duplicate picture", "duplicate picture", "missing picture"]
+
+
+def test_odd_values_are_defects_of_their_entry(folder: Path) -> None:
+    whole = '{"id": %d, "image_id": 10, "category_id": 3, "bbox": [%d, 20, 30, 40], %s}'
+    content = SOUND.replace('"car"', '" car "').replace(
+        "10, 20, 30, 40", "1" + "0" * 400 + ",0,1,1"
+    )
+    content = content.replace(
+        '"tree"}', '"tree"},\n{"id": 4, "name": "\\ud800"},\n{"id": 5, "name": " "}'
+    )
+    extra = (
+        whole % (4, 1, '"iscrowd": "yes"'),
+        whole % (5, 2, '"difficult": 2'),
+        whole % (6, 3, '"attributes": {"rotation": NaN}'),
+        whole % (7, 4, '"attributes": {"rotation": "left"}'),
+        '{"id": 8, "image_id": 10, "category_id": 3, "bbox": [40, 20, -30, 40],'
+        ' "attributes": {"rotation": 45}}',
+        whole % (9, 5, '"difficult": false'),
+    )
+    content = content.replace('"difficult": 1}\n', '"difficult": 1},\n' + ",\n".join(extra) + "\n")
+    path = folder / "labels.json"
+    path.write_text(content)
+    reading = read_coco(path)
+    kept = "which is no number; its box is taken as it stands"
+    assert [(defect.line, defect.sentence) for defect in reading.defects] == [
+        (5, "category 4 has no name; it is left out"),
+        (6, "category 5 has no name; it is left out"),
+        (13, f"annotation 1 has no bbox of four numbers, but [1{'0' * 78}; it is left out"),
+        (16, 'annotation 4 has iscrowd "yes", neither 0 nor 1; it is taken for 0'),
+        (17, "annotation 5 has difficult 2, neither 0 nor 1; it is taken for 0"),
+        (18, f"the rotation of annotation 6 is NaN, {kept}"),
+        (19, f'the rotation of annotation 7 is "left", {kept}'),
+        (20, "annotation 8 encloses no area: 40, 20, 10, 60; it is left out"),
+    ]
+    assert reading.index.classes == ("car", "tree")
+    assert [len(record.boxes) for record in reading.index.records] == [6, 1]
+    # Python decodes no whole number of more than 4300 digits.
+    path.write_text(content.replace('{"id": 9,', f'{{"id": {"1" * 5000},'))
+    reading = read_coco(path)
+    assert (reading.defects[-1].line, reading.defects[-1].kind) == (21, "missing field")
+    assert [len(record.boxes) for record in reading.index.records] == [6, 1]

@@ -123,7 +123,7 @@ def test_every_defect_is_reported_and_the_rest_read(export: Path) -> None:
         (11, f"shape 2 (box) has the label 'wing', which is not in meta{out}"),
         (12, f"shape 3 (box) has xtl='one', which is no number{out}"),
         (13, f"shape 4 (box) has ybr=None, which is no number{out}"),
-        (14, f"shape 5 (box) has a coordinate that is no number{out}"),
+        (14, f"shape 5 (box) has xtl='nan', which is no number{out}"),
         (15, f"shape 6 (box) encloses no area: 9, 1, 1, 9{out}"),
         (16, f"shape 7 (box) is outside {of_100}: 200, 1, 210, 9{out}"),
         (17, f"shape 8 (box) reaches 2.5 px out of {of_100}: -2.5, 1, 9, 9; it is cut"),
@@ -193,3 +193,18 @@ def test_picture_of_two_subsets_is_one(export: Path) -> None:
     assert [defect.sentence for defect in reading.defects] == [
         f"the picture {export}/images/a.png is that of line 9; it is left out"
     ]
+
+
+def test_turn_and_size_without_end(export: Path) -> None:
+    box = '<box label="ship" xtl="40" ytl="30" xbr="60" ybr="50" rotation="inf"/>'
+    text = (
+        HEAD + f'<image name="a.png" width="{"9" * 5000}" height="80">\n{box}</image></annotations>'
+    )
+    (export / "annotations.xml").write_text(text)
+    reading = read_cvat_xml(export / "annotations.xml")
+    assert [(defect.line, defect.kind) for defect in reading.defects] == [
+        (9, "missing field"),
+        (10, "not a number"),
+    ]
+    assert "has rotation='inf', which is no number" in reading.defects[1].sentence
+    assert reading.index.records[0].width == 100

@@ -64,3 +64,42 @@ def test_unreadable_file(tmp_path: Path) -> None:
     assert [defect.sentence for defect in report.defects] == [
         "the file cannot be read: Is a directory"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        (
+            "a.json",
+            b"[" * 100_000 + b"]" * 100_000,
+            "the JSON is nested too deeply; nothing is read",
+        ),
+        (
+            "a.xml",
+            b'<?xml version="1.0" encoding="gb2312"?><a/>',
+            "the declared encoding cannot be read: multi-byte encodings are not supported; "
+            "save the file as UTF-8; nothing is read",
+        ),
+        (
+            "a.xml",
+            b'<?xml version="1.0" encoding="none"?><a/>',
+            "the declared encoding cannot be read: unknown encoding: none; "
+            "save the file as UTF-8; nothing is read",
+        ),
+    ],
+)
+def test_file_that_python_refuses(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    report = Report(path)
+    assert (read_json if name.endswith("json") else read_xml)(path, report) is None
+    assert [(defect.line, defect.sentence) for defect in report.defects] == [(1, sentence)]
+
+
+def test_numbers_without_end_and_lines_of_deep_files() -> None:
+    digits = "9" * 5000
+    file = JsonFile('{"a":\n[' + digits + "]}")
+    assert file.content == {"a": [float("inf")]}
+    assert file.line("a") == 2
+    # The decoder that knows the lines cannot go as deep as the one that does not.
+    assert JsonFile('{"a":\n' + "[" * 600 + "]" * 600 + "}").line("a") == 1
