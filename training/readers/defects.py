@@ -260,27 +260,33 @@ class Objects:
                 raise TypeError("an object needs a box or corners")
             xs, ys = zip(*corners, strict=True)
             box = (min(xs), min(ys), max(xs), max(ys))
-        numbers = [*box, *(value for corner in corners or () for value in corner)]
+        # In single precision, as they are kept: what has an area here has one in the index.
+        numbers = _single([*box, *(value for corner in corners or () for value in corner)])
+        stated = _numbers(numbers if corners is None else numbers[4:])
         if not all(map(math.isfinite, numbers)):
-            self._leave_out(place, "not a number", f"{what} has a coordinate that is no number")
+            sentence = f"{what} has a coordinate that is no number: {stated}"
+            self._leave_out(place, "not a number", sentence)
             return
-        x1, y1, x2, y2 = box
+        x1, y1, x2, y2 = box = numbers[:4]
+        if corners is not None:
+            corners = list(zip(numbers[4::2], numbers[5::2], strict=True))
         if x2 <= x1 or y2 <= y1 or (corners is not None and enclosed_area(corners) == 0):
-            self._leave_out(place, "no area", f"{what} encloses no area: {_numbers(numbers)}")
+            self._leave_out(place, "no area", f"{what} encloses no area: {stated}")
             return
-        key = (label, *numbers)
-        if key in self._places:
-            first = self._report.line(self._places[key])
-            sentence = f"{what} is the same as the object in line {first}"
-            self._leave_out(place, "duplicate object", sentence)
-            return
-        self._places[key] = place
         beyond = max(-x1, -y1, x2 - self.width, y2 - self.height)
         cut = (max(x1, 0.0), max(y1, 0.0), min(x2, self.width), min(y2, self.height))
         outside = f"the picture of {self.width} x {self.height} pixels: {_numbers(box)}"
         if cut[2] <= cut[0] or cut[3] <= cut[1]:
             self._leave_out(place, "outside the picture", f"{what} is outside {outside}")
             return
+        key = (label, *cut, *numbers[4:])
+        if key in self._places:
+            first = self._report.line(self._places[key])
+            same = "is the same as" if beyond <= 0 else "is, as far as it is in the picture,"
+            sentence = f"{what} {same} the object in line {first}"
+            self._leave_out(place, "duplicate object", sentence)
+            return
+        self._places[key] = place
         if beyond > OUTSIDE_TOLERANCE:
             sentence = f"{what} reaches {beyond:.6g} px out of {outside}; it is cut"
             self._report.add(place, "partly outside", sentence)
@@ -328,6 +334,12 @@ class Objects:
             corners=corners,
             clicks=tuple(self._clicks),
         )
+
+
+def _single(values: Sequence[float]) -> list[float]:
+    """Round to single precision; what is beyond it is infinite."""
+    with np.errstate(over="ignore"):
+        return np.array(values).astype(np.float32).tolist()
 
 
 def _numbers(values: Iterable[float]) -> str:

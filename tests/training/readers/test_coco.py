@@ -121,7 +121,7 @@ def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
         (23, f"annotation 4 is of category 99, which is not in categories{out}"),
         (24, f"annotation 5 has no bbox of four numbers, but [10, 20, 30]{out}"),
         (25, f"annotation 6 encloses no area: 10, 20, 10, 60{out}"),
-        (26, f"annotation 7 has a coordinate that is no number{out}"),
+        (26, f"annotation 7 has a coordinate that is no number: 10, 20, nan, 60{out}"),
         (27, f"annotation 8 is outside {of_100}: 100, 20, 105, 25{out}"),
         (28, f"annotation 9 reaches 5 px out of {of_100}: 90, 20, 105, 25; it is cut"),
         (29, f"annotation 10 is the same as the object in line 20{out}"),

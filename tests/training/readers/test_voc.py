@@ -83,7 +83,7 @@ def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
         ("a", 5, f"object 2 has the class 'bush', not one of tree{out}"),
         ("a", 6, f"object 3 has ymax None, which is no number{out}"),
         ("a", 7, f"object 4 has xmax 'wide', which is no number{out}"),
-        ("a", 8, f"object 5 has a coordinate that is no number{out}"),
+        ("a", 8, f"object 5 has a coordinate that is no number: inf, 9, 20, 20{out}"),
         ("a", 9, f"object 6 encloses no area: 9, 9, 9, 20{out}"),
         ("a", 10, f"object 7 is outside {of_100}: 100, 9, 110, 20{out}"),
         ("a", 11, f"object 8 reaches 1 px out of {of_100}: -1, 9, 20, 20; it is cut"),
