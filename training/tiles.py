@@ -121,8 +121,10 @@ def cut_record(record: Record, window: Window, keep_inside: float, path: Path) -
     """Return the record of a tile.
 
     An object of which less than ``keep_inside`` is inside is ignored. Boxes are cut at the edge of
-    the tile; corners are moved, not cut. The tile's name is ``"<name>@<x>,<y>,<width>x<height>"``,
-    as `training.index.crop` names it.
+    the tile; corners are moved, not cut. Of objects that are one and the same in the tile, one
+    stays, one that is not ignored if there is any.
+
+    The tile's name is ``"<name>@<x>,<y>,<width>x<height>"``, as `training.index.crop` names it.
 
     Args:
         record: The picture.
@@ -137,6 +139,12 @@ def cut_record(record: Record, window: Window, keep_inside: float, path: Path) -
     stays = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1)
     corners = None if record.corners is None else record.corners[stays]
     inside = areas_inside(record.boxes[stays], corners, window)
+    ignored = record.ignored.copy()
+    ignored[stays] |= inside < keep_inside - ROUNDING
+    if corners is None:
+        stays &= _first_of_twins(boxes, record.labels, ignored)
+    else:
+        corners = corners - shift
     clicks = (replace(click, x=click.x - x, y=click.y - y) for click in record.clicks)
     return Record(
         name=tile_name(record, window),
@@ -145,11 +153,23 @@ def cut_record(record: Record, window: Window, keep_inside: float, path: Path) -
         height=height,
         boxes=boxes[stays],
         labels=record.labels[stays],
-        ignored=record.ignored[stays] | (inside < keep_inside - ROUNDING),
+        ignored=ignored[stays],
         difficult=record.difficult[stays],
-        corners=None if corners is None else corners - shift,
+        corners=corners,
         clicks=tuple(c for c in clicks if 0 <= c.x < width and 0 <= c.y < height),
     )
+
+
+def _first_of_twins(
+    boxes: NDArray[np.float32], labels: NDArray[np.int64], ignored: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which objects are not the same as another one that goes before: counted, then ignored."""
+    order = np.argsort(ignored, kind="stable")
+    rows = np.column_stack([boxes, labels])[order]
+    _, first = np.unique(rows, axis=0, return_index=True)
+    is_first = np.zeros(len(boxes), np.bool_)
+    is_first[order[first]] = True
+    return is_first
 
 
 def tile_name(record: Record, window: Window) -> str:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from c3det.clicks import Click
 from training import tiles
-from training.index import Annotated, Index, Record, crop, read_index
+from training.index import Annotated, Index, Record, crop, read_index, write_index
 from training.splits import SPLITS, write_splits
 from training.tiles import Tiling, Window, areas_inside, cut_record, tile_index
 
@@ -155,6 +155,19 @@ def test_cut_objects_count_from_the_limit_on_and_are_ignored_below() -> None:
     assert tile.difficult.tolist() == [False, False, True, False]
     assert tile.clicks == (Click(10, 10, 0), Click(49.5, 49.5, 0))
     assert (tile.name, tile.width, tile.height) == ("a.png@0,0,50x50", 50, 50)
+
+
+def test_objects_that_are_the_same_in_a_tile_are_one(tmp_path: Path) -> None:
+    path = noise(tmp_path / "a.png", 100, 50)
+    boxes = [[40, 0, 80, 10], [40, 0, 52, 10], [40, 0, 53, 10], [40, 0, 51, 10], [5, 5, 9, 9]]
+    one = record(path, 100, 50, boxes, labels=np.array([0, 0, 0, 1, 1]))
+    index = Index(("ship", "plane"), (one,))
+    tiles = tile_index(index, tmp_path / "tiles", Tiling(50, 0))
+    left = tiles.records[0]
+    assert left.boxes.tolist() == [[40, 0, 50, 10], [40, 0, 50, 10], [5, 5, 9, 9]]
+    assert (left.labels.tolist(), left.ignored.tolist()) == ([0, 1, 1], [False] * 3)
+    write_index(tiles, tmp_path / "tiles.json")
+    assert len(read_index(tmp_path / "tiles.json").records) == 2
 
 
 def test_tile_is_named_and_moved_as_a_crop() -> None:
