@@ -13,6 +13,7 @@ spaces, nor for the other formats. These are read whole, and refused above ``WHO
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -165,6 +166,8 @@ def _stream(path: Path) -> tuple[pyvips.Image | None, str]:
         return None, "it is a progressive JPEG" if loader == "jpegload" else "it is interlaced"
     if image.get_typeof("orientation") and image.get("orientation") != 1:
         return None, "it is rotated by its EXIF data"
+    if loader == "pngload" and _exif_behind_pixels(path):
+        return None, "it has EXIF data behind its pixels"
     if image.format != "uchar" or image.interpretation not in ("srgb", "b-w"):
         return None, "it is not 8-bit grey or RGB"
     return image, ""
@@ -194,8 +197,35 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 def _shown_size(image: Image.Image) -> tuple[int, int]:
     """Height and width after the rotation of the EXIF data."""
     # Pillow's TIFF reader reports the turned size by itself.
-    turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    turned = image.format != "TIFF" and _exif(image).get(ExifTags.Base.Orientation, 1) >= 5
     return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    """The EXIF data, without decoding the picture if that can be."""
+    if image.format == "PNG" and not _exif_behind_pixels(Path(image.filename)):  # type: ignore[attr-defined]
+        # Its own method decodes the whole picture, in case that something stands behind.
+        return Image.Image.getexif(image)
+    return image.getexif()
+
+
+def _exif_behind_pixels(path: Path) -> bool:
+    """Whether a PNG has EXIF data, or text of which Pillow makes some, behind its pixels."""
+    pixels = False
+    with path.open("rb", buffering=0) as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            start = file.tell()
+            pixels |= kind == b"IDAT"
+            if pixels and kind == b"eXIf":
+                return True
+            if pixels and kind in (b"tEXt", b"zTXt", b"iTXt"):
+                keyword = file.read(min(length, 80)).partition(b"\0")[0]
+                if keyword in (b"Raw profile type exif", b"XML:com.adobe.xmp"):
+                    return True
+            file.seek(start + length + 4)
+    return False
 
 
 def _cause(error: pyvips.Error) -> str:

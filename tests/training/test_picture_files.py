@@ -151,3 +151,22 @@ def test_limit_of_pillow_is_left_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(PictureError):
         picture_size(tmp_path / "b.png")
     assert Image.MAX_IMAGE_PIXELS == before is not None
+
+
+def test_size_of_a_png_is_known_from_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    by_vips(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    assert picture_size(path) == (70, 50)
+
+
+def test_exif_behind_the_pixels_counts(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    with_exif(path, TURN_RIGHT)
+    content = path.read_bytes()
+    start = content.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+    chunk, rest = content[start:end], content[:start] + content[end:]
+    path.write_bytes(rest[:-12] + chunk + rest[-12:])  # before IEND
+    assert picture_size(path) == read_picture(path).shape[:2] == (50, 70)
+    assert next(read_bands(path, [(0, 50)])).shape == (50, 70, 3)
