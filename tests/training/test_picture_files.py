@@ -9,7 +9,13 @@ import pyvips
 from PIL import Image
 
 from training import pictures
-from training.pictures import PictureError, picture_size, read_bands, read_picture
+from training.pictures import (
+    PictureError,
+    check_whole,
+    picture_size,
+    read_bands,
+    read_picture,
+)
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (70, 50, 3), dtype=np.uint8)
 ROWS = [(0, 20), (13, 33), (33, 40), (50, 70)]
@@ -170,3 +176,23 @@ def test_exif_behind_the_pixels_counts(tmp_path: Path) -> None:
     path.write_bytes(rest[:-12] + chunk + rest[-12:])  # before IEND
     assert picture_size(path) == read_picture(path).shape[:2] == (50, 70)
     assert next(read_bands(path, [(0, 50)])).shape == (50, 70, 3)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "limit"),
+    [
+        *((suffix, 10**6) for suffix in ("png", "jpg", "tif", "bmp", "gif", "webp", "ppm")),
+        ("png", 1000),
+        ("jpg", 1000),
+    ],
+)
+def test_cut_picture_is_found(
+    suffix: str, limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(PIXELS).save(path)
+    monkeypatch.setattr(pictures, "WHOLE_PIXELS", limit)
+    check_whole(path)
+    path.write_bytes(path.read_bytes()[:-900])
+    with pytest.raises(PictureError, match=f"{path}: "):
+        check_whole(path)

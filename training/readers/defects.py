@@ -12,7 +12,7 @@ import numpy as np
 
 from c3det.clicks import Click
 from training.index import Index, Record, relabel
-from training.pictures import SUFFIXES, PictureError, picture_size
+from training.pictures import SUFFIXES, PictureError, check_whole, picture_size
 
 OUTSIDE_TOLERANCE = 0.02
 """Pixels by which a box may leave the picture unreported: formats round to two decimals."""
@@ -168,6 +168,7 @@ def check_picture(
     """
     try:
         height, width = picture_size(path)
+        check_whole(path)
     except PictureError as error:
         report.add(place, "unreadable picture", f"{error}; the picture is left out")
         return None

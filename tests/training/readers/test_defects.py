@@ -13,6 +13,7 @@ from training.readers.defects import (
     PictureFolder,
     Reading,
     Report,
+    check_picture,
     defect_table,
     enclosed_area,
     merge,
@@ -131,3 +132,15 @@ def test_what_is_sound_is_sound_when_written_and_read_again(tmp_path: Path) -> N
         [30, 30, 40, 40],
         [90, 30, 100, 40],
     ]
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_cut_picture_is_left_out(
+    suffix: str, tmp_path: Path, make_picture: Callable[..., Path]
+) -> None:
+    path = make_picture(f"a.{suffix}")
+    report = Report(tmp_path / "a.txt")
+    assert check_picture(path, None, report, 1) == (100, 80)
+    path.write_bytes(path.read_bytes()[:-200])
+    assert check_picture(path, None, report, 3) is None
+    assert [(defect.line, defect.kind) for defect in report.defects] == [(3, "unreadable picture")]
