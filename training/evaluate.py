@@ -45,7 +45,15 @@ def best_threshold(
     Returns:
         The score, a multiple of 0.01 between 0.05 and 0.95, of the largest F1 over all classes, the
         lowest where several have it.
+
+    Raises:
+        ValueError: The pictures hold no object.
     """
+    if all(picture.ignored.all() for picture in pictures):
+        raise ValueError(
+            "no validation picture holds an object to choose the score threshold by: put pictures "
+            "into val.json (training.convert --split), or name a threshold (--score-threshold)"
+        )
     labels = tuple(range(len(predictor.classes)))
     test_set = TestSet("validation", tuple(predictor.classes), labels, pictures)
     plan = Plan(seeds=(seed,), counts=(clicks,))

@@ -27,6 +27,11 @@ def test_best_threshold_lies_above_the_wrong_boxes() -> None:
     assert best_threshold(high, CARS.pictures) == pytest.approx(0.45)
 
 
+def test_no_threshold_without_validation_pictures() -> None:
+    with pytest.raises(ValueError, match="no validation picture holds an object"):
+        best_threshold(FakePredictor(CARS, known=4), [])
+
+
 def test_weights_have_names() -> None:
     assert named_weights(["runs/a.safetensors", "b=runs/a.safetensors"]) == {
         "a": Path("runs/a.safetensors"),
