@@ -23,6 +23,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from c3det.configs import Fusion, Preset, Stages, architecture, normalization
@@ -32,6 +33,7 @@ from training import hooks, validation
 from training.click_sampling import parse_strategy
 from training.click_sequences import ClickSequence
 from training.dataset import TrainingData, ValidationData
+from training.pictures import PictureError
 from training.sets import FewObjects, PictureSet, load_sets
 from training.sources import SourceError
 from training.starting import (
@@ -181,7 +183,11 @@ def begin(
     """Build a detector with its initial weights, frozen where the rate is 0."""
     torch.manual_seed(settings.seed)
     model = build_detector(detector, normalization(preset))
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel("WARNING")  # mmengine would print three lines a tensor
     model.init_weights()
+    logger.setLevel(level)
     if settings.start:
         start_from(model, Path(settings.start))
     elif settings.weights:
@@ -555,7 +561,10 @@ def main(arguments: list[str] | None = None) -> None:
         )
     except (OSError, ValueError, WeightsError, SourceError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
-    runner.train()
+    try:
+        runner.train()
+    except PictureError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from c3det.configs import Stages
@@ -110,9 +112,31 @@ def test_what_a_run_says_of_itself(whole: Path, how: Settings) -> None:
     assert architecture == json.loads(json.dumps(small_runs.small(3)))
 
 
-def test_another_run_in_the_same_folder_is_refused(whole: Path, how: Settings) -> None:
+def test_another_run_in_the_same_folder_is_refused(
+    whole: Path, how: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[str] = []
+    monkeypatch.setattr(MMLogger, "callHandlers", lambda _, one: logged.append(one.getMessage()))
     with pytest.raises(ValueError, match=r"another training \(iterations 6 -> 7\): go on with"):
         small_runs.run(whole, replace(how, iterations=7))
+    assert not any("torch.Size" in line for line in logged)
+
+
+def test_picture_that_is_gone_is_told_in_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    shutil.copytree(folder, tmp_path / "set")
+    for path in (tmp_path / "set").glob("train-*.png"):
+        path.write_bytes(path.read_bytes()[:-50])
+    monkeypatch.setattr("training.train.imagenet_mobilenet", lambda backbone: None)
+    monkeypatch.setattr(
+        "training.train.chosen_detector", lambda given: ("starter", small_runs.small)
+    )
+    size = ["--size", "64", "--iterations", "1", "--batch", "1"]
+    with pytest.raises(SystemExit) as exit_:
+        main(["--out", str(tmp_path / "run"), "--set", str(tmp_path / "set"), *size])
+    assert exit_.value.code == 2
+    assert ".png: the picture is cut off or broken" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_early_stopping_ends_the_run_and_restarting_does_not_go_on(
