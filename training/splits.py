@@ -3,7 +3,7 @@
 The folder has ``train.json``, ``val.json`` and ``test.json`` (see `training.index`) and
 ``split.json``, the names of the pictures of each, which can be given back to split alike again.
 Where an annotator's clicks are known, ``<split>.clicks.json`` holds them for
-``python -m training.evaluate <folder> --seeds 0 --replay <folder>/test.clicks.json``.
+``python -m training.evaluate --sets <folder> --seeds 1 --replay <folder>/test.clicks.json ...``.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def write_splits(
 
     Args:
         splits: By the names of ``SPLITS``.
-        folder: Is made if need be.
+        folder: Is made if need be. Clicks of an earlier set in it are removed.
         whole: The pictures that were split, where ``splits`` has tiles of them.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,11 +101,13 @@ def write_splits(
     (folder / SPLIT_FILE).write_text(text, encoding="utf-8")
     for split, index in splits.items():
         write_index(index, folder / f"{split}.json")
+        clicks = folder / f"{split}.clicks.json"
+        clicks.unlink(missing_ok=True)
         if any(record.clicks for record in index.records):
             # Evaluation knows clicks by set, seed and picture.
             prefix = f"{folder.resolve().name}/seed 0"
             sequences = {f"{prefix}/{record.name}": on_objects(record) for record in index.records}
-            save_sequences(folder / f"{split}.clicks.json", sequences)
+            save_sequences(clicks, sequences)
 
 
 def on_objects(record: Record) -> ClickSequence:

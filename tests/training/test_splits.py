@@ -129,3 +129,7 @@ def test_clicks_are_written_for_replay(tmp_path: Path) -> None:
         "ships/seed 0/b": (),
     }
     assert sequences["ships/seed 0/a"].objects == (1,)
+    # Another set in the same folder must not be asked about these.
+    splits["test"] = Index(("car", "tree"), records[1:])
+    write_splits(splits, tmp_path / "ships")
+    assert not list((tmp_path / "ships").glob("*.clicks.json"))
