@@ -186,7 +186,9 @@ def estimates(study: Study, measurements: Iterable[Measurement] = ()) -> list[Es
 def main() -> None:
     """Read the command line, estimate and print."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m training.annotation_time",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--evaluation", type=Path, help="JSON file of training.evaluate")
     parser.add_argument("--manual-interactions", type=float, default=Study.manual_interactions)

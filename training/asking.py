@@ -79,7 +79,10 @@ def ask(
     answers = Answers(encode_seconds=session.encode_seconds, click_seconds=session.click_seconds)
     turns = {seed: share_turns(test_set, plan, seed) for seed in plan.seeds}
     for picture in tqdm(
-        test_set.pictures, desc=f"{test_set.name}, {predictor.card.name}", unit="picture"
+        test_set.pictures,
+        desc=f"{test_set.name}, {predictor.card.name}",
+        unit="picture",
+        disable=None,
     ):
         session.begin(picture)
         for seed in plan.seeds:

@@ -138,7 +138,9 @@ def load_all(arguments: argparse.Namespace) -> tuple[dict[str, Predictor], list[
 def main() -> None:
     """Read the command line, measure, and write the results."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m training.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_plan_arguments(parser, 5, CLICKS)
     parser.add_argument(

@@ -219,7 +219,9 @@ def evaluate(
             curves = [(mode, part) for mode in modes for part in PARTS_OF_MODE[mode]]
             own = {
                 (mode, part): measure(test_set, answers, plan, weights, mode, part)
-                for mode, part in tqdm(curves, desc=f"{test_set.name}, {name}", unit="curve")
+                for mode, part in tqdm(
+                    curves, desc=f"{test_set.name}, {name}", unit="curve", disable=None
+                )
             }
             measured |= {(name, *key): one for key, one in own.items()}
             model = results["models"][name]

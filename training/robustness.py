@@ -188,7 +188,9 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
 def main() -> None:
     """Read the command line, measure, and write the report."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m training.robustness",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_plan_arguments(parser, 3, CLICKS)
     arguments = parser.parse_args()

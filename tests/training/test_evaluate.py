@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from c3det.weights import Card, WeightsError
 from tests.training.fake_predictor import CLASSES, FakePredictor, picture, pictures_of
-from training import evaluate, protocol
+from training import annotation_time, evaluate, protocol, robustness
 from training.click_sequences import load_sequences
 from training.evaluate import best_threshold, main, named_weights
 
@@ -25,6 +25,16 @@ def test_best_threshold_lies_above_the_wrong_boxes() -> None:
     assert best_threshold(knower, CARS.pictures) == pytest.approx(0.11)
     high = FakePredictor(CARS, known=4, wrong=0.445)
     assert best_threshold(high, CARS.pictures) == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize("module", [evaluate, robustness, annotation_time])
+def test_commands_have_the_name_that_starts_them(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["command", "--help"])
+    with pytest.raises(SystemExit):
+        module.main()
+    assert capsys.readouterr().out.startswith(f"usage: python -m {module.__name__} ")
 
 
 def test_no_threshold_without_validation_pictures() -> None:
@@ -165,6 +175,6 @@ def test_wrong_input_gives_one_sentence(
         command(*arguments)
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("evaluate: ")
+    assert line.startswith("python -m training.evaluate: ")
     assert message in line
     assert not Path("results").exists()
