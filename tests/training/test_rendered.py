@@ -177,6 +177,49 @@ def test_kinds_are_ambiguous_across_pictures() -> None:
         assert as_other == set(LOOKALIKES[label].kinds)
 
 
+def test_kinds_are_mostly_shared() -> None:
+    """In most pictures what a class looks like, or its look-alikes, the other could look like."""
+    styles = [style(seed) for seed in range(200)]
+    for label, (owner, twin) in enumerate(zip(OWNERS, LOOKALIKES, strict=True)):
+        shared = owner.kinds.keys() & twin.kinds.keys()
+        if not shared:
+            continue
+        told = sum(
+            not shared & {look.kind for look in own.looks[label] + own.lookalikes[label]}
+            for own in styles
+        )
+        assert told < 0.4 * len(styles), CLASSES[label]
+
+
+def test_look_alikes_play_the_part_of_a_class() -> None:
+    """Blue tanks, which are none, stand in grids as red tanks do, in about every other picture."""
+    red, blue = (Look("cone", 14.0, 1.0, (paint,)) for paint in ((250, 0, 0), (0, 0, 250)))
+    own = style(1)
+    own = replace(
+        own,
+        looks=tuple((red,) if i == STORAGE_TANK else each for i, each in enumerate(own.looks)),
+        lookalikes=tuple(
+            (blue,) if i == STORAGE_TANK else each for i, each in enumerate(own.lookalikes)
+        ),
+    )
+    played = 0
+    for seed in range(24):
+        rng = np.random.default_rng(seed)
+        canvas = Canvas(np.full((300, 300, 3), GREY, np.uint8), rng)
+        scene = Scene(canvas, own, frozenset({STORAGE_TANK}), rng)
+        with scene.played(STORAGE_TANK):
+            assert scene.looks(STORAGE_TANK) == (blue,)
+        assert scene.looks(STORAGE_TANK) == (red,)
+        fill(scene, 16)
+        tanks = [item for item in scene.placed if item.body.parts[0].colour[1] == 0]
+        assert all(
+            (item.label == STORAGE_TANK) == (item.body.parts[0].colour[2] == 0) for item in tanks
+        )
+        assert sum(item.label is not None for item in tanks) >= 8
+        played += sum(item.label is None for item in tanks) >= 8
+    assert 6 <= played <= 18
+
+
 def test_only_a_class_wears_its_paint() -> None:
     """Cars are red and their look-alikes blue: every red body is labelled, and no blue one."""
     own = style(3)
