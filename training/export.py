@@ -23,11 +23,11 @@ from c3det.configs import normalization
 from c3det.mmdet_adapter import ClickDetector, build_detector
 from c3det.predictor import Predictor, load
 from c3det.weights import Card, WeightsError, card_path, save, save_card
+from training.data.index import Annotated
+from training.data.sets import PictureSet
+from training.data.sources import SourceError
 from training.dataset import pack
 from training.evaluate import best_threshold
-from training.index import Annotated
-from training.sets import PictureSet
-from training.sources import SourceError
 from training.starting import last_checkpoint, read_checkpoint
 from training.train import Settings
 from training.validation import to_detections

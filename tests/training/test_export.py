@@ -14,8 +14,8 @@ import torch
 
 from c3det.predictor import Predictor, load
 from tests.training import small_runs
+from training.data.sets import load_set
 from training.export import check_same, chosen_checkpoint, export, main, typical_sizes
-from training.sets import load_set
 from training.starting import checkpoints, last_checkpoint, read_checkpoint
 
 
