@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt deploy/setup.sh
 	@touch $@
 
 demo: $(READY) ## The sample pictures and the local runtime with its page (PORT=... chooses the port).
-	-@$(PY) -m training.samples
+	-@$(PY) -m training.data.samples
 	@$(PY) -m serverless.local $(if $(PORT),--port $(PORT))
 
 test: lint types unit plugin ## Everything that must pass: lint, types, tests.
@@ -61,7 +61,7 @@ audit: ## The pinned versions against the known vulnerabilities (needs the netwo
 	@build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 readme-picture: $(READY) ## The picture at the top of the README, by headless Chromium.
-	@$(PY) -m training.samples
+	@$(PY) -m training.data.samples
 	@$(PY) -m tests.serverless.readme_picture
 
 format: $(READY) ## Rewrites the code in ruff's format, with sorted imports.

@@ -38,6 +38,7 @@ class Card:
         training: What the weights were trained on, and how.
         results: What was measured, with the command that measures it.
         licence: Of the weights and of the data they were trained on.
+        limits: What the weights cannot do, a sentence each; a card need not have the field.
         sha256: Of the ``.safetensors`` file, in hexadecimal.
         format_version: Of the card.
     """
@@ -51,6 +52,7 @@ class Card:
     training: dict[str, Any]
     results: dict[str, Any]
     licence: dict[str, str]
+    limits: tuple[str, ...] = ()
     sha256: str = ""
     format_version: int = FORMAT_VERSION
 
@@ -114,7 +116,8 @@ def read_card(weights: Path) -> Card:
             f"{FORMAT_VERSION}: export the weights again, or install the version that wrote them"
         )
     known = {field.name for field in fields(Card)}
-    missing, unknown = sorted(known - content.keys()), sorted(content.keys() - known)
+    missing = sorted(known - {"limits"} - content.keys())
+    unknown = sorted(content.keys() - known)
     if missing or unknown:
         raise WeightsError(
             f"the card {path} lacks the fields {missing} and has unknown ones {unknown}: "
@@ -129,6 +132,7 @@ def read_card(weights: Path) -> Card:
                 "typical_sizes": tuple(
                     (float(width), float(height)) for width, height in content["typical_sizes"]
                 ),
+                "limits": _sentences(content.get("limits", [])),
             }
         )
     except (TypeError, ValueError) as error:
@@ -167,6 +171,12 @@ def load_tensors(weights: Path, card: Card) -> dict[str, Tensor]:
             f"the weights {weights} are not a safetensors file ({error}): export them again with "
             "python -m training.export"
         ) from error
+
+
+def _sentences(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"limits must be a list of sentences, it is {value!r}")
+    return tuple(str(one) for one in value)
 
 
 def _sha256(path: Path) -> str:

@@ -60,7 +60,7 @@ def cache_directory() -> Path:
 
 
 def samples_directory() -> Path:
-    """Return the folder that ``python -m training.samples`` fills, which need not exist."""
+    """Return the folder that ``python -m training.data.samples`` fills, which need not exist."""
     return cache_directory() / "samples"
 
 

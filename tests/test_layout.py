@@ -90,6 +90,23 @@ def test_package_keeps_to_its_side(package: str) -> None:
     assert crossings == {}
 
 
+@pytest.mark.parametrize("package", ["data", "clicks", "evaluation"])
+def test_packages_of_training_know_nothing_of_its_runs(package: str) -> None:
+    """They import each other, but none of the modules above them, which train and command."""
+    modules = sorted((ROOT / "training" / package).rglob("*.py"))
+    assert modules
+    crossings = {
+        str(module.relative_to(ROOT)): name
+        for module in modules
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        for name in [f"{node.module}.{alias.name}" for alias in node.names]
+        if name.startswith("training.")
+        and name.split(".")[1] not in {"data", "clicks", "evaluation"}
+    }
+    assert crossings == {}
+
+
 def test_only_the_helper_for_whole_jobs_talks_to_cvat() -> None:
     helper = ROOT / "serverless" / "annotate"
     modules = [path for path in (ROOT / "serverless").rglob("*.py") if helper not in path.parents]

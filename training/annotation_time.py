@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from training.reporting import write_json
+from training.evaluation.reporting import write_json
 
 
 @dataclass(frozen=True)

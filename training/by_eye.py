@@ -5,7 +5,7 @@ A person has marked the middle of every object of the picture by hand, in a JSON
     {"source": "sahi", "picture": "sahi-0.12.8/demo/demo_data/obb_test_image.png",
      "window": [600, 0, 700, 620], "scale": 0.5, "marks": {"ship": [[12, 20], [30.5, 41]]}}
 
-``source`` is a key of `training.sources.SOURCES`, left out for a file of one's own, whose path
+``source`` is a key of `training.data.sources.SOURCES`, left out for a file of one's own, whose path
 counts from the marks' folder. ``window`` (x, y, width, height, in pixels of the file) and ``scale``
 may be left out; the marks are in pixels of what comes out of them.
 
@@ -31,9 +31,9 @@ from c3det.answering import Detections, contains
 from c3det.clicks import Click
 from c3det.predictor import Predictor, load
 from c3det.weights import WeightsError
-from training.pictures import read_picture
-from training.reporting import write_json
-from training.sources import SourceError, fetch
+from training.data.pictures import read_picture
+from training.data.sources import SourceError, fetch
+from training.evaluation.reporting import write_json
 from training.validation import draw
 
 COUNTS = (0, 3, 10)
@@ -76,7 +76,7 @@ def read_marks(path: Path) -> Marked:
         OSError: A file cannot be read.
         ValueError: It is not such a file, or a mark lies outside of the picture; the message names
             the file.
-        training.sources.SourceError: The picture cannot be fetched.
+        training.data.sources.SourceError: The picture cannot be fetched.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -38,11 +38,11 @@ from numpy.typing import NDArray
 
 from c3det.configs import Stages
 from c3det.weights import WeightsError, read_card, save_card
-from training.measures import interval
-from training.measuring import METRICS, PARTS, percent, percents
-from training.protocol import CLICKS
-from training.reporting import TITLES, card_results, draw_curve
-from training.sets import split_spec
+from training.data.sets import split_spec
+from training.evaluation.measures import interval
+from training.evaluation.measuring import METRICS, PARTS, percent, percents
+from training.evaluation.protocol import CLICKS
+from training.evaluation.reporting import TITLES, card_results, draw_curve
 
 Study = Literal["variants", "ablations", "data"]
 
@@ -141,7 +141,7 @@ class Comparison:
         out: Folder of everything.
         study: Name of the files of results.
         rows: What is trained.
-        sets: Specs of the sets to train on, see `training.sets.load_sets`.
+        sets: Specs of the sets to train on, see `training.data.sets.load_sets`.
         test_sets: Names of the sets to measure on.
         seeds: Of training; each row is trained once a seed.
         plain_iterations: Steps of the shared plain detector; 0: there is none.

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from c3det.clicks import Click
-from training.click_sampling import ClickStrategy
-from training.index import Annotated
-from training.sets import PictureSet
+from training.clicks.sampling import ClickStrategy
+from training.data.index import Annotated
+from training.data.sets import PictureSet
 
 
 def vary_light(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -3,7 +3,8 @@
 AP at IoU 0.5 and 0.5:0.95 and VOC07's, of all objects, the unclicked ones, and those of classes
 that no click on the picture has named; precision, recall and F1 of what is shown, and the clicks
 that it takes to reach an F1 of 0.8 and 0.9; the control that pastes the clicks into the output of a
-model that is told of none; and seconds a click. See `training.asking` and `training.measuring`.
+model that is told of none; and seconds a click. See `training.evaluation.asking` and
+`training.evaluation.measuring`.
 
 The clicks are written beside the results, and ``--replay`` takes them from there, so that other
 models answer the same ones. A strategy that clicks the errors of the model writes them by model.
@@ -21,14 +22,14 @@ import numpy as np
 
 from c3det.predictor import Predictor, load
 from c3det.weights import WeightsError, read_card, save_card
-from training.asking import ask
-from training.click_sampling import parse_strategy
-from training.click_sequences import load_sequences, save_sequences
-from training.index import Annotated, first_repeated
-from training.measures import count, match
-from training.measuring import evaluate
-from training.protocol import CLICKS, Budget, Plan, TestSet, draw_clicks, load_test_set
-from training.reporting import card_results, plot, table, write_json
+from training.clicks.sampling import parse_strategy
+from training.clicks.sequences import load_sequences, save_sequences
+from training.data.index import Annotated, first_repeated
+from training.evaluation.asking import ask
+from training.evaluation.measures import count, match
+from training.evaluation.measuring import evaluate
+from training.evaluation.protocol import CLICKS, Budget, Plan, TestSet, draw_clicks, load_test_set
+from training.evaluation.reporting import card_results, plot, table, write_json
 
 
 def best_threshold(
@@ -52,7 +53,7 @@ def best_threshold(
     if all(picture.ignored.all() for picture in pictures):
         raise ValueError(
             "no validation picture holds an object to choose the score threshold by: put pictures "
-            "into val.json (training.convert --split), or name a threshold (--score-threshold)"
+            "into val.json (training.data.convert --split), or name a threshold (--score-threshold)"
         )
     labels = tuple(range(len(predictor.classes)))
     test_set = TestSet("validation", tuple(predictor.classes), labels, pictures)
@@ -100,7 +101,7 @@ def add_plan_arguments(parser: argparse.ArgumentParser, seeds: int, clicks: Sequ
         nargs="+",
         default=["rendered", "trees"],
         metavar="SET",
-        help="rendered, trees, composite, or a folder that training.convert made",
+        help="rendered, trees, composite, or a folder that training.data.convert made",
     )
     parser.add_argument("--seeds", type=int, default=seeds, help="number of click seeds")
     parser.add_argument("--clicks", type=int, nargs="+", default=clicks, metavar="N")
@@ -146,7 +147,7 @@ def main() -> None:
     parser.add_argument(
         "--strategy",
         default="uniform",
-        help="who clicks: NAME or NAME,FIELD=VALUE,..., see training.click_sampling",
+        help="who clicks: NAME or NAME,FIELD=VALUE,..., see training.clicks.sampling",
     )
     parser.add_argument("--replay", type=Path, help="clicks of an earlier run, *.clicks.json")
     parser.add_argument(

@@ -23,11 +23,11 @@ from c3det.configs import normalization
 from c3det.mmdet_adapter import ClickDetector, build_detector
 from c3det.predictor import Predictor, load
 from c3det.weights import Card, WeightsError, card_path, save, save_card
+from training.data.index import Annotated
+from training.data.sets import PictureSet
+from training.data.sources import SourceError
 from training.dataset import pack
 from training.evaluate import best_threshold
-from training.index import Annotated
-from training.sets import PictureSet
-from training.sources import SourceError
 from training.starting import last_checkpoint, read_checkpoint
 from training.train import Settings
 from training.validation import to_detections
@@ -153,6 +153,7 @@ def export(
     name: str,
     score_threshold: float | None = None,
     licence: str | None = None,
+    limits: Sequence[str] = (),
 ) -> Card:
     """Write a run's detector as weights and card.
 
@@ -163,6 +164,7 @@ def export(
         score_threshold: Of the card; ``None`` chooses the one with the best F1 on the validation
             pictures, see `training.evaluate.best_threshold`.
         licence: Of own pictures, if the set does not say.
+        limits: What the weights cannot do, for the card.
 
     Raises:
         OSError: The data that the run was trained on cannot be read.
@@ -208,6 +210,7 @@ def export(
         training=training,
         results={},
         licence=licences,
+        limits=tuple(limits),
     )
     shown = pictures.val_pictures(VALIDATION_PICTURES)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -239,6 +242,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", help="of the weights; by default the file's")
     parser.add_argument("--score-threshold", type=float, help="by default the one of the best F1")
     parser.add_argument("--licence", help="of own pictures, for the card")
+    parser.add_argument(
+        "--limit",
+        dest="limits",
+        action="append",
+        default=[],
+        metavar="SENTENCE",
+        help="what the weights cannot do, for the card; may be given several times",
+    )
     given = parser.parse_args(arguments)
     try:
         card = export(
@@ -247,6 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             name=given.name or given.out.stem,
             score_threshold=given.score_threshold,
             licence=given.licence,
+            limits=given.limits,
         )
     except (OSError, ValueError, WeightsError, SourceError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")

@@ -25,8 +25,8 @@ from c3det.answering import Detections
 from c3det.clicks import Click
 from c3det.fusion import ClickBatch
 from c3det.mmdet_adapter import ClickDetector, ClickedFeatures
-from training.click_sampling import ClickStrategy
-from training.click_sequences import ClickSequence
+from training.clicks.sampling import ClickStrategy
+from training.clicks.sequences import ClickSequence
 from training.dataset import unpack
 from training.validation import SHOWN_SCORE, to_detections
 

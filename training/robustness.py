@@ -19,11 +19,11 @@ from matplotlib.figure import Figure
 
 from c3det.predictor import Predictor
 from c3det.weights import WeightsError
-from training.asking import ask
-from training.click_sampling import parse_strategy
+from training.clicks.sampling import parse_strategy
 from training.evaluate import add_plan_arguments, load_all
-from training.measures import interval, resamples
-from training.measuring import (
+from training.evaluation.asking import ask
+from training.evaluation.measures import interval, resamples
+from training.evaluation.measuring import (
     Measured,
     at_threshold,
     describe,
@@ -32,8 +32,8 @@ from training.measuring import (
     percent,
     percents,
 )
-from training.protocol import Plan, TestSet, draw_clicks
-from training.reporting import Rows, block, draw_curve, finish_axes, write_json
+from training.evaluation.protocol import Plan, TestSet, draw_clicks
+from training.evaluation.reporting import Rows, block, draw_curve, finish_axes, write_json
 
 CLICKS = (0, 1, 3, 5, 10, 20)
 BASELINE = "uniform"
@@ -80,8 +80,8 @@ def robustness(
 
     Returns:
         Results fit for JSON: by model, set and condition the strategy, AP by part as
-        `training.measuring.describe` writes it, ``at_threshold``, and ``minus_uniform``, by part
-        and number of clicks the difference of ``ap50`` with its interval.
+        `training.evaluation.measuring.describe` writes it, ``at_threshold``, and ``minus_uniform``,
+        by part and number of clicks the difference of ``ap50`` with its interval.
 
     Raises:
         ValueError: A predictor lacks a class that counts.

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from c3det.configs import Preset, normalization
 from c3det.mmdet_adapter import ClickDetector
 from c3det.weights import Card, load_tensors, read_card
-from training.sources import fetch
+from training.data.sources import fetch
 
 STEMS = ("backbone.conv1.weight", "backbone.conv1.conv.weight")
 """The first convolution of a ResNet and of a MobileNetV2."""

@@ -26,8 +26,8 @@ from mmengine.optim import OptimWrapper
 from c3det.clicks import Click
 from c3det.configs import Fusion, Preset, Stages, architecture, normalization
 from c3det.mmdet_adapter import build_detector
+from training.data.index import Annotated
 from training.dataset import pack
-from training.index import Annotated
 
 CLASSES = 8
 OBJECTS = 40

@@ -30,12 +30,12 @@ from c3det.configs import Fusion, Preset, Stages, architecture, normalization
 from c3det.mmdet_adapter import ClickDetector, build_detector
 from c3det.weights import WeightsError, read_card
 from training import hooks, validation
-from training.click_sampling import parse_strategy
-from training.click_sequences import ClickSequence
+from training.clicks.sampling import parse_strategy
+from training.clicks.sequences import ClickSequence
+from training.data.pictures import PictureError
+from training.data.sets import FewObjects, PictureSet, load_sets
+from training.data.sources import SourceError
 from training.dataset import TrainingData, ValidationData
-from training.pictures import PictureError
-from training.sets import FewObjects, PictureSet, load_sets
-from training.sources import SourceError
 from training.starting import (
     architecture_of,
     checkpoints,
@@ -60,7 +60,7 @@ class Settings:
     """How a run is trained; with the architecture, all that decides its weights.
 
     Attributes:
-        sets: Specs of `training.sets.load_sets`.
+        sets: Specs of `training.data.sets.load_sets`.
         iterations: Steps of the optimiser in all.
         batch: Pictures of one process in one forward pass.
         accumulate: Forward passes a step, whose gradients are averaged.
@@ -71,10 +71,10 @@ class Settings:
             of all backbones are frozen always, since batches are small.
         head_rate: Factor for the heads.
         click_rate: Factor for the way of the clicks.
-        clicks: A spec of `training.click_sampling.parse_strategy`.
-        balance: See `training.sets.FolderSet`.
-        turns: See `training.sets.FolderSet`.
-        objects: Train on so few objects, see `training.sets.FewObjects`; ``None``: on all.
+        clicks: A spec of `training.clicks.sampling.parse_strategy`.
+        balance: See `training.data.sets.FolderSet`.
+        turns: See `training.data.sets.FolderSet`.
+        objects: Train on so few objects, see `training.data.sets.FewObjects`; ``None``: on all.
         precision: ``"float16"`` (GPU only) and ``"bfloat16"`` (one-stage only, since mmcv's
             operators do not know it) compute the forward pass in mixed precision.
         start: Folder of a finished run to start from, see `training.starting.start_from`.

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from c3det.answering import Detections
 from c3det.clicks import Click
-from training.index import Annotated
-from training.measures import average_precision, match, mean_over_classes
+from training.data.index import Annotated
+from training.evaluation.measures import average_precision, match, mean_over_classes
 
 CLICK_COUNTS = (0, 5)
 SHOWN_SCORE = 0.3

@@ -34,6 +34,7 @@ CARD = Card(
     training={"steps": 5},
     results={"ap50": [0.5, 0.75]},
     licence={"weights": "CC0-1.0"},
+    limits=("It has seen no tree in winter.", "It confuses streets."),
 )
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}
 
@@ -184,6 +185,11 @@ def test_lacking_and_unknown_fields(weights: Path) -> None:
     assert "lacks the fields ['classes'] and has unknown ones ['colour']" in message(weights)
 
 
+def test_a_card_without_limits(weights: Path) -> None:
+    edit(weights, lambda card: card.pop("limits"))
+    assert read_card(weights).limits == ()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -193,6 +199,7 @@ def test_lacking_and_unknown_fields(weights: Path) -> None:
         {"typical_sizes": [[1], [2]]},
         {"typical_sizes": [["a", "b"], ["c", "d"]]},
         {"classes": 7},
+        {"limits": "It cannot read."},
     ],
     ids=str,
 )

@@ -2,7 +2,7 @@
 
 Starts the runtime with the shipped weights, opens the page in headless Chromium, clicks one object
 each of three classes in the first sample picture and takes a screenshot. It needs the pictures of
-``python -m training.samples``.
+``python -m training.data.samples``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> None:
     if reason := missing_programs():
         sys.exit(f"readme_picture: {reason}; on Debian: apt install chromium chromium-driver")
     if not any(samples_directory().glob("*.png")):
-        sys.exit("readme_picture: there are no samples; run python -m training.samples first")
+        sys.exit("readme_picture: there are no samples; run python -m training.data.samples first")
     # Full chroma keeps thin coloured lines; a PNG of a photograph is three times as large.
     take_picture().save(file, quality=80, subsampling=0, optimize=True)
     print(f"{file}: {file.stat().st_size // 1000} kB")

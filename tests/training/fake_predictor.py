@@ -11,8 +11,8 @@ import numpy as np
 
 from c3det.answering import Detections
 from c3det.clicks import Click
-from training.index import Annotated
-from training.protocol import TestSet
+from training.data.index import Annotated
+from training.evaluation.protocol import TestSet
 
 CLASSES = ("tree", "car", "ship")
 

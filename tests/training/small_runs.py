@@ -28,7 +28,7 @@ import training.train
 from c3det.configs import Stages
 from tests.c3det.small import shrunk
 from training import hooks
-from training.index import Index, Record, write_index
+from training.data.index import Index, Record, write_index
 from training.train import Settings, prepare
 
 CLASSES = ("red", "green", "blue")
@@ -36,7 +36,7 @@ SIDE = 96
 
 
 def write_folder(folder: Path, pictures: int = 3) -> Path:
-    """A folder of `training.sets.FolderSet`: squares of 16 px on grey, all splits alike."""
+    """A folder of `training.data.sets.FolderSet`: squares of 16 px on grey, all splits alike."""
     folder.mkdir(parents=True, exist_ok=True)
     for split in ("train", "val", "test"):
         records = []

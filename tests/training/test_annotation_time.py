@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.evaluation.test_measuring import CARS, results
 from tests.training.fake_predictor import FakePredictor
-from tests.training.test_measuring import CARS, results
 from training.annotation_time import (
     Measurement,
     Study,

@@ -31,7 +31,7 @@ from training.compare import (
     study_rows,
     write,
 )
-from training.measuring import METRICS, PARTS
+from training.evaluation.measuring import METRICS, PARTS
 from training.train import argument_parser, chosen_detector
 
 ROWS = (

@@ -13,9 +13,9 @@ import pytest
 from c3det.answering import Detections, contains
 from c3det.clicks import Click
 from training import hooks
-from training.click_sampling import STRATEGIES
+from training.clicks.sampling import STRATEGIES
+from training.data.index import Annotated
 from training.dataset import pack
-from training.index import Annotated
 
 OBJECTS = 8
 

@@ -12,9 +12,10 @@ import pytest
 
 from c3det.weights import Card, WeightsError
 from tests.training.fake_predictor import CLASSES, FakePredictor, picture, pictures_of
-from training import annotation_time, evaluate, protocol, robustness
-from training.click_sequences import load_sequences
+from training import annotation_time, evaluate, robustness
+from training.clicks.sequences import load_sequences
 from training.evaluate import best_threshold, main, named_weights
+from training.evaluation import protocol
 
 CARS = pictures_of(3)
 

@@ -14,8 +14,8 @@ import torch
 
 from c3det.predictor import Predictor, load
 from tests.training import small_runs
+from training.data.sets import load_set
 from training.export import check_same, chosen_checkpoint, export, main, typical_sizes
-from training.sets import load_set
 from training.starting import checkpoints, last_checkpoint, read_checkpoint
 
 
@@ -40,7 +40,15 @@ def run(trained: Path, tmp_path: Path) -> Path:
 
 def test_exported_weights_load_and_equal_the_best_checkpoint(run: Path, tmp_path: Path) -> None:
     weights = tmp_path / "squares.safetensors"
-    card = export(run, weights, name="squares", score_threshold=0.25, licence="CC0")
+    card = export(
+        run,
+        weights,
+        name="squares",
+        score_threshold=0.25,
+        licence="CC0",
+        limits=["It knows squares alone."],
+    )
+    assert card.limits == ("It knows squares alone.",)
     assert card.classes == small_runs.CLASSES
     assert card.score_threshold == 0.25
     assert card.typical_sizes == ((16.0, 16.0),) * 3

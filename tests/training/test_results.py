@@ -11,7 +11,7 @@ import pytest
 from c3det.weights import read_card
 from training.by_eye import lines
 from training.compare import markdown
-from training.reporting import summary
+from training.evaluation.reporting import summary
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "training" / "results"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.training.fake_predictor import FakePredictor, pictures_of
-from training.click_sampling import parse_strategy
-from training.protocol import Plan
+from training.clicks.sampling import parse_strategy
+from training.evaluation.protocol import Plan
 from training.robustness import CONDITIONS, plot, robustness, table
 
 SET = pictures_of(3, labels=(1, 2))

@@ -21,10 +21,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from c3det.configs import Stages
 from tests.c3det.small import build
 from tests.training import small_runs
-from training.click_sampling import parse_strategy
+from training.clicks.sampling import parse_strategy
+from training.data.index import Annotated
+from training.data.sets import load_set
 from training.dataset import TrainingData, pack, unpack, vary_light
-from training.index import Annotated
-from training.sets import load_set
 from training.starting import checkpoints, last_checkpoint
 from training.train import Settings, argument_parser, main
 

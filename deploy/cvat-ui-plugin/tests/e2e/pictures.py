@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from training import rendered, trees
-from training.index import Annotated
+from training.data import rendered, trees
+from training.data.index import Annotated
 
 SMALL = 448
 LARGE = 1344

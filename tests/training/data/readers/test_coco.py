@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.data.readers.coco import read_coco
+
+SOUND = """{
+"categories": [
+{"id": 7, "name": "car"},
+{"id": 3, "name": "tree"}
+],
+"images": [
+{"id": 10, "file_name": "a.png", "width": 100, "height": 80},
+{"id": 11, "file_name": "b.png", "width": 50, "height": 40}
+],
+"annotations": [
+{"id": 1, "image_id": 10, "category_id": 3, "bbox": [10, 20, 30, 40]},
+{"id": 2, "image_id": 11, "category_id": 7, "bbox": [0, 0, 50, 40], "iscrowd": 1},
+{"id": 3, "image_id": 10, "category_id": 7, "bbox": [0.5, 0.5, 1.5, 2.5], "difficult": 1}
+]
+}
+"""
+
+# One defect a line from line 4 on; the comments beside the sentences below count the lines.
+DEFECTIVE = """{
+"categories": [
+{"id": 1, "name": "car"},
+{"id": 1, "name": "ship"},
+{"id": 2, "name": "car"},
+{"id": 3},
+"tree"
+],
+"images": [
+{"id": 1, "file_name": "a.png", "width": 100, "height": 80},
+{"id": 2, "file_name": "gone.png", "width": 100, "height": 80},
+{"id": 3, "file_name": "b.png", "width": 51, "height": 40},
+{"id": 1, "file_name": "c.png", "width": 100, "height": 80},
+{"id": 4, "file_name": "a.png", "width": 100, "height": 80},
+{"id": 5, "width": 100, "height": 80},
+{"id": 6, "file_name": "c.png", "width": "100", "height": 80},
+{"id": 7, "file_name": "text.png", "width": 100, "height": 80}
+],
+"annotations": [
+{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 20, 30, 40]},
+{"id": 1, "image_id": 1, "category_id": 1, "bbox": [11, 20, 30, 40]},
+{"id": 3, "image_id": 99, "category_id": 1, "bbox": [10, 20, 30, 40]},
+{"id": 4, "image_id": 1, "category_id": 99, "bbox": [10, 20, 30, 40]},
+{"id": 5, "image_id": 1, "category_id": 1, "bbox": [10, 20, 30]},
+{"id": 6, "image_id": 1, "category_id": 1, "bbox": [10, 20, 0, 40]},
+{"id": 7, "image_id": 1, "category_id": 1, "bbox": [10, 20, NaN, 40]},
+{"id": 8, "image_id": 1, "category_id": 1, "bbox": [100, 20, 5, 5]},
+{"id": 9, "image_id": 1, "category_id": 1, "bbox": [90, 20, 15, 5]},
+{"id": 10, "image_id": 1, "category_id": 1, "bbox": [10, 20, 30, 40]},
+{"id": 11, "image_id": 2, "category_id": 1, "bbox": [10, 20, 30, 40]},
+{"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2]},
+{"id": 13, "image_id": 1, "category_id": 1, "bbox": [5, 5, 2, 2], "corners": [1, 2, 3]},
+{"id": 14, "image_id": 1, "category_id": 1}
+]
+}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_picture: Callable[..., Path]) -> Path:
+    make_picture("a.png")
+    make_picture("b.png", 50, 40)
+    make_picture("c.png")
+    (tmp_path / "text.png").write_text("no picture")
+    return tmp_path
+
+
+def test_sound_file(folder: Path) -> None:
+    (folder / "labels.json").write_text(SOUND)
+    reading = read_coco(folder / "labels.json")
+    assert reading.defects == ()
+    assert reading.index.classes == ("car", "tree")
+    first, second = reading.index.records
+    assert (first.name, first.path, first.width, first.height) == (
+        "a.png",
+        folder / "a.png",
+        100,
+        80,
+    )
+    assert first.boxes.tolist() == [[10, 20, 40, 60], [0.5, 0.5, 2, 3]]
+    assert first.labels.tolist() == [1, 0]
+    assert first.ignored.tolist() == [False, True]
+    assert first.difficult.tolist() == [False, True]
+    assert second.ignored.tolist() == [True]
+    assert second.difficult.tolist() == [False]
+    assert first.corners is None
+
+
+def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
+    path = folder / "labels.json"
+    path.write_text(DEFECTIVE)
+    reading = read_coco(path)
+    assert all(defect.file == path for defect in reading.defects)
+    formats = "JPEG, PNG, TIFF, BMP, WEBP, GIF, JPEG2000, PPM"
+    out = "; it is left out"
+    of_100 = "the picture of 100 x 80 pixels"
+    assert [(defect.line, defect.sentence) for defect in reading.defects] == [
+        (2, f'entry 4 of categories is no object but "tree"{out}'),
+        (4, "the id 1 is taken by an earlier entry; this one is left out"),
+        (5, "the name 'car' of category 2 is taken; both are one class"),
+        (6, f"category 3 has no name{out}"),
+        (11, f"there is no picture {folder}/gone.png{out}"),
+        (12, f"{folder}/b.png is 50 x 40 pixels large, not 51 x 40 as stated; "
+             "the picture is left out"),
+        (13, "the id 1 is taken by an earlier entry; this one is left out"),
+        (14, "the name a.png is taken; this picture and its objects are left out"),
+        (15, f"the picture has no file_name{out}"),
+        (16, "c.png has no width and height, but '100' and 80"),
+        (17, f"{folder}/text.png: this is no picture in one of {formats}; the picture is left out"),
+        (21, "the id 1 is taken by line 20; the annotation is kept"),
+        (22, f"annotation 3 is of picture 99, which is not in images{out}"),
+        (23, f"annotation 4 is of category 99, which is not in categories{out}"),
+        (24, f"annotation 5 has no bbox of four numbers, but [10, 20, 30]{out}"),
+        (25, f"annotation 6 encloses no area: 10, 20, 10, 60{out}"),
+        (26, f"annotation 7 has a coordinate that is no number: 10, 20, nan, 60{out}"),
+        (27, f"annotation 8 is outside {of_100}: 100, 20, 105, 25{out}"),
+        (28, f"annotation 9 reaches 5 px out of {of_100}: 90, 20, 105, 25; it is cut"),
+        (29, f"annotation 10 is the same as the object in line 20{out}"),
+        (31, "the id of the annotation is null, not a whole number; it is kept"),
+        (32, f"the corners of annotation 13 are not eight numbers{out}"),
+        (33, f"annotation 14 has no bbox of four numbers, but null{out}"),
+    ]  # fmt: skip
+    assert reading.index.classes == ("car",)
+    first, unsized = reading.index.records
+    assert first.boxes.tolist() == [
+        [10, 20, 40, 60],
+        [11, 20, 41, 60],
+        [90, 20, 100, 25],
+        [1, 1, 3, 3],
+    ]
+    assert (unsized.name, unsized.width, unsized.height) == ("c.png", 100, 80)
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "sentence"),
+    [
+        ('{"images": [],\n "annotations": [}', 2, "this is not JSON: Expecting value in column 18"),
+        ("[]", 1, "the file has no list 'images'"),
+        ('{"images": [], "annotations": []}', 1, "the file has no list 'categories'"),
+    ],
+)
+def test_file_without_content(tmp_path: Path, content: str, line: int, sentence: str) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(content)
+    reading = read_coco(path)
+    assert reading.index.records == ()
+    assert any(d.line == line and d.sentence.startswith(sentence) for d in reading.defects)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    defects = read_coco(tmp_path / "labels.json").defects
+    assert [str(defect) for defect in defects] == [
+        f"{tmp_path}/labels.json:1: there is no such file"
+    ]
+
+
+def test_file_on_one_line_is_read_alike(folder: Path) -> None:
+    (folder / "labels.json").write_text(json.dumps(json.loads(SOUND)))
+    assert read_coco(folder / "labels.json").defects == ()
+    (folder / "labels.json").write_text(DEFECTIVE.replace("\n", ""))
+    assert {defect.line for defect in read_coco(folder / "labels.json").defects} == {1}
+
+
+def test_corners_and_rotation(folder: Path) -> None:
+    content = json.loads(SOUND)
+    # A box of 40 x 20 about (50, 40), turned by a right angle: 20 x 40 about the same centre.
+    content["annotations"] = [
+        {
+            "id": 1,
+            "image_id": 10,
+            "category_id": 3,
+            "bbox": [30, 30, 40, 20],
+            "attributes": {"occluded": False, "rotation": 90.0},
+        },
+        {
+            "id": 2,
+            "image_id": 10,
+            "category_id": 3,
+            "bbox": [0, 0, 10, 10],
+            "corners": [5, 0, 10, 5, 5, 10, 0, 5],
+        },
+        {"id": 3, "image_id": 10, "category_id": 3, "bbox": [1, 2, 3, 4]},
+    ]
+    (folder / "labels.json").write_text(json.dumps(content))
+    reading = read_coco(folder / "labels.json")
+    assert reading.defects == ()
+    record = reading.index.records[0]
+    np.testing.assert_allclose(record.boxes[0], [40, 20, 60, 60], atol=1e-5)
+    assert record.corners is not None
+    # The corner that was at the top left, (30, 30), is at the top right now.
+    np.testing.assert_allclose(
+        record.corners[0], [[60, 20], [60, 60], [40, 60], [40, 20]], atol=1e-5
+    )
+    assert record.boxes[1].tolist() == [0, 0, 10, 10]
+    assert record.corners[1].tolist() == [[5, 0], [10, 5], [5, 10], [0, 5]]
+    assert record.corners[2].tolist() == [[1, 2], [4, 2], [4, 6], [1, 6]]
+
+
+def test_pictures_are_looked_for_where_the_caller_says(
+    tmp_path: Path, make_picture: Callable[..., Path]
+) -> None:
+    make_picture("pictures/a.jpg")
+    make_picture("pictures/b.png", 50, 40)
+    (tmp_path / "labels.json").write_text(SOUND)
+    assert len(read_coco(tmp_path / "labels.json").defects) == 2
+    reading = read_coco(tmp_path / "labels.json", tmp_path / "pictures")
+    assert reading.defects == ()
+    # The name stays, whatever the suffix of the file is.
+    assert reading.index.records[0].name == "a.png"
+    assert reading.index.records[0].path == tmp_path / "pictures" / "a.jpg"
+
+
+def test_unopened_pictures_may_be_missing(tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text(SOUND)
+    reading = read_coco(tmp_path / "labels.json", open_pictures=False)
+    assert reading.defects == ()
+    assert [len(record.boxes) for record in reading.index.records] == [2, 1]
+
+
+def test_names_of_pictures(folder: Path) -> None:
+    content = json.loads(SOUND)
+    names = ["a.png", "./a.png", str(folder / "a.png"), "b.png", "b" * 300 + ".png"]
+    content["images"] = [
+        {"id": number, "file_name": name, "name": None} for number, name in enumerate(names)
+    ]
+    content["annotations"] = []
+    (folder / "labels.json").write_text(json.dumps(content))
+    reading = read_coco(folder / "labels.json")
+    assert [record.name for record in reading.index.records] == ["a.png", "b.png"]
+    kinds = [defect.kind for defect in reading.defects if defect.kind != "missing field"]
+    assert kinds == ["duplicate picture", "duplicate picture", "missing picture"]
+
+
+def test_odd_values_are_defects_of_their_entry(folder: Path) -> None:
+    whole = '{"id": %d, "image_id": 10, "category_id": 3, "bbox": [%d, 20, 30, 40], %s}'
+    content = SOUND.replace('"car"', '" car "').replace(
+        "10, 20, 30, 40", "1" + "0" * 400 + ",0,1,1"
+    )
+    content = content.replace(
+        '"tree"}', '"tree"},\n{"id": 4, "name": "\\ud800"},\n{"id": 5, "name": " "}'
+    )
+    extra = (
+        whole % (4, 1, '"iscrowd": "yes"'),
+        whole % (5, 2, '"difficult": 2'),
+        whole % (6, 3, '"attributes": {"rotation": NaN}'),
+        whole % (7, 4, '"attributes": {"rotation": "left"}'),
+        '{"id": 8, "image_id": 10, "category_id": 3, "bbox": [40, 20, -30, 40],'
+        ' "attributes": {"rotation": 45}}',
+        whole % (9, 5, '"difficult": false'),
+    )
+    content = content.replace('"difficult": 1}\n', '"difficult": 1},\n' + ",\n".join(extra) + "\n")
+    path = folder / "labels.json"
+    path.write_text(content)
+    reading = read_coco(path)
+    kept = "which is no number; its box is taken as it stands"
+    assert [(defect.line, defect.sentence) for defect in reading.defects] == [
+        (5, "category 4 has no name; it is left out"),
+        (6, "category 5 has no name; it is left out"),
+        (13, f"annotation 1 has no bbox of four numbers, but [1{'0' * 78}; it is left out"),
+        (16, 'annotation 4 has iscrowd "yes", neither 0 nor 1; it is taken for 0'),
+        (17, "annotation 5 has difficult 2, neither 0 nor 1; it is taken for 0"),
+        (18, f"the rotation of annotation 6 is NaN, {kept}"),
+        (19, f'the rotation of annotation 7 is "left", {kept}'),
+        (20, "annotation 8 encloses no area: 40, 20, 10, 60; it is left out"),
+    ]
+    assert reading.index.classes == ("car", "tree")
+    assert [len(record.boxes) for record in reading.index.records] == [6, 1]
+    # Python decodes no whole number of more than 4300 digits.
+    path.write_text(content.replace('{"id": 9,', f'{{"id": {"1" * 5000},'))
+    reading = read_coco(path)
+    assert (reading.defects[-1].line, reading.defects[-1].kind) == (21, "missing field")
+    assert [len(record.boxes) for record in reading.index.records] == [6, 1]

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from training.data.readers.dota import CLASSES, read_dota
+
+SOUND = """imagesource:GoogleEarth
+gsd:0.146343590398
+10.0 20.0 30.0 20.0 30.0 40.0 10.0 40.0 plane 0
+50 10 60 20 50 30 40 20 helipad 1
+"""
+
+DEFECTIVE = """imagesource:GoogleEarth
+gsd:fine
+10 20 30 20 30 40 10 40 plane 0
+10 20 30 20 30 40 10 plane 0
+10 20 30 20 30 40 10 40 plane
+10 20 30 20 30 40 10 40 large vehicle 0
+ten 20 30 20 30 40 10 40 plane 0
+nan 20 30 20 30 40 10 40 plane 0
+10 20 30 20 30 40 10 40 zeppelin 0
+11 20 30 20 30 40 10 40 plane 3
+10 20 10 20 10 20 10 20 plane 0
+10 20 30 40 30 40 10 20 plane 0
+110 20 130 20 130 40 110 40 plane 0
+-4 20 30 20 30 40 -4 40 plane 2
+10 20 30 20 30 40 10 40 plane 0
+
+gsd:0.5
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_picture: Callable[..., Path]) -> Path:
+    make_picture("images/P0001.png")
+    (tmp_path / "labelTxt").mkdir()
+    return tmp_path
+
+
+def test_corners_and_difficulty_are_kept_and_the_box_is_the_hull(folder: Path) -> None:
+    (folder / "labelTxt" / "P0001.txt").write_text(SOUND)
+    reading = read_dota(folder)
+    assert reading.defects == ()
+    assert reading.index.classes == CLASSES["2.0"]
+    (record,) = reading.index.records
+    assert (record.name, record.width, record.height) == ("P0001.png", 100, 80)
+    assert record.boxes.tolist() == [[10, 20, 30, 40], [40, 10, 60, 30]]
+    assert record.corners is not None
+    assert record.corners.tolist() == [
+        [[10, 20], [30, 20], [30, 40], [10, 40]],
+        [[50, 10], [60, 20], [50, 30], [40, 20]],
+    ]
+    assert [reading.index.classes[label] for label in record.labels] == ["plane", "helipad"]
+    assert record.difficult.tolist() == record.ignored.tolist() == [False, True]
+
+
+def test_versions_differ_in_their_classes(folder: Path) -> None:
+    assert {version: len(names) for version, names in CLASSES.items()} == {
+        "1.0": 15,
+        "1.5": 16,
+        "2.0": 18,
+    }
+    labels = folder / "labelTxt-v1.5"
+    labels.mkdir()
+    (labels / "P0001.txt").write_text(
+        "0 0 9 0 9 9 0 9 container-crane 0\n0 0 9 0 9 9 0 9 helipad 0\n"
+    )
+    reading = read_dota(folder, version="1.5")
+    assert [str(defect) for defect in reading.defects] == [
+        f"{labels}/P0001.txt:2: the class 'helipad' is none of DOTA's in this version; "
+        "the object is left out"
+    ]
+    assert reading.index.records[0].labels.tolist() == [15]
+
+
+def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
+    path = folder / "labelTxt" / "P0001.txt"
+    path.write_text(DEFECTIVE)
+    reading = read_dota(folder)
+    assert all(defect.file == path for defect in reading.defects)
+    fields = "not 10 (eight coordinates, class, difficulty); it is left out"
+    of_100 = "the picture of 100 x 80 pixels"
+    out = "; it is left out"
+    assert [(defect.line, defect.sentence) for defect in reading.defects] == [
+        (2, "the ground sample distance is 'fine', not metres; it is not used"),
+        (4, f"the line has 9 fields, {fields}"),
+        (5, f"the line has 9 fields, {fields}"),
+        (6, f"the line has 11 fields, {fields}"),
+        (7, "the coordinate 'ten' is no number; the object is left out"),
+        (8, f"the object has a coordinate that is no number: nan, 20, 30, 20, 30, 40, 10, 40{out}"),
+        (9, "the class 'zeppelin' is none of DOTA's in this version; the object is left out"),
+        (10, "the difficulty is '3', not 0, 1 or 2; it is taken for 0"),
+        (11, f"the object encloses no area: 10, 20, 10, 20, 10, 20, 10, 20{out}"),
+        # The hull has an area, but the corners go there and back on one line.
+        (12, f"the object encloses no area: 10, 20, 30, 40, 30, 40, 10, 20{out}"),
+        (13, f"the object is outside {of_100}: 110, 20, 130, 40{out}"),
+        (14, f"the object reaches 4 px out of {of_100}: -4, 20, 30, 40; it is cut"),
+        (15, f"the object is the same as the object in line 3{out}"),
+        (17, f"the line has 1 fields, {fields}"),
+    ]
+    record = reading.index.records[0]
+    assert record.boxes.tolist() == [[10, 20, 30, 40], [10, 20, 30, 40], [0, 20, 30, 40]]
+    assert record.difficult.tolist() == [False, False, True]
+    # Corners stay where they are, outside of the picture too.
+    assert record.corners is not None
+    assert record.corners[2].tolist() == [[-4, 20], [30, 20], [30, 40], [-4, 40]]
+
+
+def test_pictures_and_files_without_a_partner(
+    folder: Path, make_picture: Callable[..., Path]
+) -> None:
+    make_picture("images/P0002.png")
+    (folder / "labelTxt" / "P0001.txt").write_text("")
+    (folder / "labelTxt" / "P0003.txt").write_text(SOUND)
+    (folder / "labelTxt" / "P0004.txt").write_bytes(b"imagesource:\xff\n")
+    reading = read_dota(folder)
+    assert [record.name for record in reading.index.records] == ["P0001.png"]
+    images, labels = folder / "images", folder / "labelTxt"
+    assert [str(defect) for defect in reading.defects] == [
+        f"{images}/P0002.png:1: there is no {labels}/P0002.txt; the picture is left out",
+        f"{labels}/P0003.txt:1: there is no picture, or more than one, called P0003 in {images}; "
+        "it is left out",
+        f"{labels}/P0004.txt:1: the file is not UTF-8 text; nothing in it is read",
+    ]
+
+
+def test_missing_folders(tmp_path: Path) -> None:
+    reading = read_dota(tmp_path)
+    assert reading.index.records == ()
+    assert [str(defect) for defect in reading.defects] == [
+        f"{tmp_path}/images:1: there is no such folder",
+        f"{tmp_path}/labelTxt:1: there is no such folder",
+    ]

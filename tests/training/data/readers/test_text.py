@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from training.data.readers.defects import Report
+from training.data.readers.text import JsonFile, XmlFile, read_json, read_xml
+
+JSON = """{"one": [
+  {"a": "}\u2028{", "b": [1,
+    {"c": 2}]},
+  3,
+  {}
+], "two": {
+}}"""
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ((), 1),
+        (("one",), 1),
+        (("one", 0), 2),
+        (("one", 0, "b"), 2),
+        (("one", 0, "b", 1), 3),
+        (("one", 1), 1),  # a number: the line of its list
+        (("one", 2), 5),
+        (("two",), 6),
+    ],
+)
+def test_line_of_an_entry(keys: tuple[str | int, ...], line: int) -> None:
+    file = JsonFile(JSON)
+    assert file.content["one"][0]["b"][1] == {"c": 2}
+    assert file.line(*keys) == line
+
+
+def test_lines_of_elements() -> None:
+    file = XmlFile(b"<a>\n<b/><c>text\n<d\n e='1'/>\n</c></a>")
+    lines = {element.tag: file.line(element) for element in file.root.iter()}
+    assert lines == {"a": 1, "b": 2, "c": 2, "d": 3}
+    assert file.root.findtext("c") == "text\n"
+
+
+def test_declared_encoding_counts(tmp_path: Path) -> None:
+    path = tmp_path / "a.xml"
+    path.write_bytes('<?xml version="1.0" encoding="iso-8859-1"?><a>\u00e4</a>'.encode("latin-1"))
+    file = read_xml(path, Report(path))
+    assert file is not None
+    assert file.root.text == "\u00e4"
+
+
+def test_byte_order_mark_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b"\xef\xbb\xbf{}")
+    file = read_json(path, Report(path))
+    assert file is not None
+    assert file.content == {}
+
+
+def test_unreadable_file(tmp_path: Path) -> None:
+    report = Report(tmp_path)
+    assert read_json(tmp_path, report) is None
+    assert [defect.sentence for defect in report.defects] == [
+        "the file cannot be read: Is a directory"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        (
+            "a.json",
+            b"[" * 100_000 + b"]" * 100_000,
+            "the JSON is nested too deeply; nothing is read",
+        ),
+        (
+            "a.xml",
+            b'<?xml version="1.0" encoding="gb2312"?><a/>',
+            "the declared encoding cannot be read: multi-byte encodings are not supported; "
+            "save the file as UTF-8; nothing is read",
+        ),
+        (
+            "a.xml",
+            b'<?xml version="1.0" encoding="none"?><a/>',
+            "the declared encoding cannot be read: unknown encoding: none; "
+            "save the file as UTF-8; nothing is read",
+        ),
+    ],
+)
+def test_file_that_python_refuses(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    report = Report(path)
+    assert (read_json if name.endswith("json") else read_xml)(path, report) is None
+    assert [(defect.line, defect.sentence) for defect in report.defects] == [(1, sentence)]
+
+
+def test_numbers_without_end_and_lines_of_deep_files() -> None:
+    digits = "9" * 5000
+    file = JsonFile('{"a":\n[' + digits + "]}")
+    assert file.content == {"a": [float("inf")]}
+    assert file.line("a") == 2
+    # The decoder that knows the lines cannot go as deep as the one that does not.
+    assert JsonFile('{"a":\n' + "[" * 600 + "]" * 600 + "}").line("a") == 1

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from training.data.readers.voc import read_voc
+
+
+def voc_file(objects: str, filename: str = "a.png", size: tuple[int, int] = (100, 80)) -> str:
+    """The objects begin in line 4."""
+    return (
+        f"<annotation>\n<filename>{filename}</filename>\n"
+        f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>\n"
+        f"{objects}</annotation>\n"
+    )
+
+
+def voc_object(name: str, *edges: object, more: str = "") -> str:
+    keys = ("xmin", "ymin", "xmax", "ymax")
+    box = "".join(f"<{key}>{edge}</{key}>" for key, edge in zip(keys, edges, strict=False))
+    return f"<object><name>{name}</name>{more}<bndbox>{box}</bndbox></object>\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, make_picture: Callable[..., Path]) -> Path:
+    make_picture("JPEGImages/a.png")
+    make_picture("JPEGImages/b.png", 50, 40)
+    (tmp_path / "Annotations").mkdir()
+    return tmp_path
+
+
+def test_pixels_are_counted_from_one_and_the_last_is_included(folder: Path) -> None:
+    objects = voc_object("tree", 1, 1, 3, 4) + voc_object(
+        "car", 100, 80, 100, 80, more="<difficult>1</difficult>"
+    )
+    (folder / "Annotations" / "a.xml").write_text(voc_file(objects))
+    (folder / "Annotations" / "b.xml").write_text(voc_file("", "b.png", (50, 40)))
+    reading = read_voc(folder)
+    assert reading.defects == ()
+    assert reading.index.classes == ("car", "tree")
+    first, second = reading.index.records
+    # Three columns and four rows; then the one pixel at the bottom right.
+    assert first.boxes.tolist() == [[0, 0, 3, 4], [99, 79, 100, 80]]
+    assert first.labels.tolist() == [1, 0]
+    assert first.difficult.tolist() == first.ignored.tolist() == [False, True]
+    assert (first.name, first.path) == ("a.png", folder / "JPEGImages" / "a.png")
+    assert second.boxes.shape == (0, 4)
+
+
+def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
+    objects = (
+        voc_object("tree", 10, 10, 20, 20)
+        + voc_object("bush", 10, 10, 20, 20)
+        + voc_object("tree", 10, 10, 20)
+        + voc_object("tree", 10, 10, "wide", 20)
+        + voc_object("tree", "inf", 10, 20, 20)
+        + voc_object("tree", 10, 10, 9, 20)
+        + voc_object("tree", 101, 10, 110, 20)
+        + voc_object("tree", 0, 10, 20, 20)
+        + voc_object("tree", 10, 10, 20, 20)
+        + "<object><name>tree</name><robndbox><cx>1</cx></robndbox></object>\n"
+        + voc_object("tree", 5, 5, 6, 6, more="<difficult>maybe</difficult>")
+    )
+    annotations = folder / "Annotations"
+    contents = {
+        "a": voc_file(objects),
+        "again": voc_file(""),
+        "broken": "<annotation>\n<object>\n</annotation>",
+        "gone": voc_file("", "gone.png"),
+        "other": "<root/>",
+        "size": voc_file("", "b.png", (50, 41)),
+        "z": "<annotation>\n<filename>b.png</filename>\n</annotation>",
+    }
+    for name, content in contents.items():
+        (annotations / f"{name}.xml").write_text(content)
+    reading = read_voc(folder, classes=["tree"])
+    pictures = folder / "JPEGImages"
+    out = "; it is left out"
+    of_100 = "the picture of 100 x 80 pixels"
+    assert [(d.file.stem, d.line, d.sentence) for d in reading.defects] == [
+        ("a", 5, f"object 2 has the class 'bush', not one of tree{out}"),
+        ("a", 6, f"object 3 has ymax None, which is no number{out}"),
+        ("a", 7, f"object 4 has xmax 'wide', which is no number{out}"),
+        ("a", 8, f"object 5 has a coordinate that is no number: inf, 9, 20, 20{out}"),
+        ("a", 9, f"object 6 encloses no area: 9, 9, 9, 20{out}"),
+        ("a", 10, f"object 7 is outside {of_100}: 100, 9, 110, 20{out}"),
+        ("a", 11, f"object 8 reaches 1 px out of {of_100}: -1, 9, 20, 20; it is cut"),
+        ("a", 12, f"object 9 is the same as the object in line 4{out}"),
+        ("a", 13, f"object 10 has no bndbox, but name, robndbox{out}"),
+        ("a", 14, "object 11 has difficult 'maybe', neither 0 nor 1; it is taken for 0"),
+        ("again", 1, "the picture a.png has another file already; this one is left out"),
+        ("broken", 3, "this is not well-formed XML: mismatched tag; nothing is read"),
+        ("gone", 1, f"there is no picture {pictures}/gone.png{out}"),
+        ("other", 1, "the file begins with <root>, not <annotation>: it is not Pascal VOC"),
+        ("size", 1, f"{pictures}/b.png is 50 x 40 pixels large, not 50 x 41 as stated; "
+                    "the picture is left out"),
+        ("z", 1, "the file has no width and height, but '' and ''"),
+    ]  # fmt: skip
+    first, second = reading.index.records
+    assert first.boxes.tolist() == [[9, 9, 20, 20], [0, 9, 20, 20], [4, 4, 6, 6]]
+    assert second.name == "b.png"
+
+
+def test_one_file_beside_its_picture(tmp_path: Path, make_picture: Callable[..., Path]) -> None:
+    make_picture("a.png")
+    (tmp_path / "a.xml").write_text(voc_file(voc_object("tree", 1, 1, 3, 4)))
+    reading = read_voc(tmp_path / "a.xml")
+    assert reading.defects == ()
+    assert reading.index.records[0].boxes.tolist() == [[0, 0, 3, 4]]
+
+
+def test_folder_without_files(tmp_path: Path) -> None:
+    assert [str(defect) for defect in read_voc(tmp_path).defects] == [
+        f"{tmp_path}:1: there is no XML file in this folder"
+    ]
+
+
+def test_filename_may_be_a_whole_path(folder: Path) -> None:
+    annotations, pictures = folder / "Annotations", folder / "JPEGImages"
+    (annotations / "a.xml").write_text(voc_file("", str(pictures / "a.png")))
+    (annotations / "b.xml").write_text(voc_file("", "./b.png", (50, 40)))
+    (annotations / "c.xml").write_text(voc_file("", "../JPEGImages/a.png"))
+    reading = read_voc(folder)
+    assert [record.name for record in reading.index.records] == ["a.png", "b.png"]
+    assert [defect.kind for defect in reading.defects] == ["duplicate picture"]
+
+
+def test_name_too_long_for_a_file_is_a_missing_picture(folder: Path) -> None:
+    (folder / "Annotations" / "a.xml").write_text(voc_file("", "a" * 300 + ".png"))
+    assert [defect.kind for defect in read_voc(folder).defects] == ["missing picture"]

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.data import convert
+from training.data.index import read_index
+from training.data.splits import SPLITS, split_of
+
+NAMES = [f"{number}.png" for number in range(12)]
+
+
+def coco(folder: Path, names: list[str] = NAMES, **more: object) -> Path:
+    """Pictures of 20 x 10 in two folders, each with one car and one tree."""
+    folder.mkdir(exist_ok=True)
+    images, annotations = [], []
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((10, 20, 3), number, np.uint8)).save(folder / name)
+        images.append({"id": number, "file_name": name, "width": 20, "height": 10})
+        for category in (1, 2):
+            annotations.append(
+                {
+                    "id": len(annotations),
+                    "image_id": number,
+                    "category_id": category,
+                    "bbox": [category, 2, 4, 4],
+                }
+            )
+    categories = [{"id": 1, "name": "car"}, {"id": 2, "name": "tree"}]
+    content = {"images": images, "annotations": annotations, "categories": categories, **more}
+    path = folder / "labels.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def written(folder: Path) -> dict[str, list[str]]:
+    return {
+        split: [record.name for record in read_index(folder / f"{split}.json").records]
+        for split in SPLITS
+    }
+
+
+def test_conversion_splits_and_references(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = coco(tmp_path / "raw")
+    convert.main(["coco", str(source), "--out", str(tmp_path / "set")])
+    splits = written(tmp_path / "set")
+    assert {name: split for split, names in splits.items() for name in names} == {
+        name: split_of(name) for name in NAMES
+    }
+    assert json.loads((tmp_path / "set" / "split.json").read_text()) == splits
+    record = read_index(tmp_path / "set" / "train.json").records[0]
+    assert record.path.resolve() == tmp_path / "raw" / record.name
+    assert record.load().image[0, 0, 0] == NAMES.index(record.name)
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.splitlines()[0] == "no defects"
+    assert printed.out.splitlines()[1].split() == ["pictures", "ignored", "car", "tree"]
+    count = str(len(splits["train"]))
+    assert printed.out.splitlines()[2].split() == ["train", count, "0", count, count]
+
+
+@pytest.mark.parametrize("placing", ["link", "copy"])
+def test_pictures_come_along(tmp_path: Path, placing: str) -> None:
+    names = ["a/0.png", "b/0.png", "../odd/0.png"]
+    source = coco(tmp_path / "raw", names)
+    command = ["coco", str(source), "--out", str(tmp_path / "set"), "--pictures", placing]
+    convert.main(command)
+    images = tmp_path / "set" / "images"
+    found = {str(path.relative_to(images)) for path in images.rglob("*.png")}
+    assert found == {"a/0.png", "b/0.png", "odd/0.png"}
+    assert all(path.is_symlink() == (placing == "link") for path in images.rglob("*.png"))
+    for split in SPLITS:
+        for record in read_index(tmp_path / "set" / f"{split}.json").records:
+            assert images in record.path.parents
+            assert record.load().image[0, 0, 0] == names.index(record.name)
+    stamp = (images / "a" / "0.png").lstat().st_mtime_ns
+    convert.main(command)
+    assert (images / "a" / "0.png").lstat().st_mtime_ns == stamp
+
+
+def test_two_pictures_of_one_path_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = coco(tmp_path / "raw", ["odd/0.png", "../odd/0.png"])
+    with pytest.raises(SystemExit) as exit_info:
+        convert.main(["coco", str(source), "--out", str(tmp_path / "set"), "--pictures", "copy"])
+    assert exit_info.value.code == 2
+    assert "two pictures would be written to" in capsys.readouterr().err
+
+
+def test_split_can_be_given_back_and_classes_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = coco(tmp_path / "raw")
+    split = {"train": NAMES[:2], "val": NAMES[2:], "test": []}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    command = ["coco", str(source), "--out", str(tmp_path / "set"), "--keep", "tree"]
+    convert.main([*command, "--split", str(tmp_path / "split.json")])
+    assert written(tmp_path / "set") == split
+    index = read_index(tmp_path / "set" / "train.json")
+    assert index.classes == ("tree",)
+    assert index.records[0].boxes.tolist() == [[2, 2, 6, 6]]
+    assert "warning: test is empty" in capsys.readouterr().out
+
+
+def test_defects_are_printed_and_counted_and_strict_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = coco(tmp_path / "raw", annotations=[{"id": 1, "image_id": 0, "category_id": 9}])
+    command = ["coco", str(source), "--out", str(tmp_path / "set")]
+    convert.main(command)
+    printed = capsys.readouterr()
+    assert printed.err == (
+        f"{source}:1: annotation 1 is of category 9, which is not in categories; it is left out\n"
+    )
+    assert printed.out.splitlines()[:3] == [
+        "1 defect",
+        "defect         count  first",
+        f"unknown class      1  {source}:1",
+    ]
+    assert sum(map(len, written(tmp_path / "set").values())) == len(NAMES)
+    with pytest.raises(SystemExit) as exit_info:
+        convert.main([*command[:-1], str(tmp_path / "other"), "--strict"])
+    assert exit_info.value.code == 2
+    assert not (tmp_path / "other").exists()
+    assert capsys.readouterr().err.endswith(
+        "training.data.convert: 1 defect, and --strict allows none\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--keep", "bus"], "there is no class 'bus', only car, tree"),
+        (["--images", "nowhere"], "no picture is left, the defects above say why"),
+        (["--split", "nowhere.json"], "nowhere.json: there is no such file"),
+    ],
+)
+def test_one_sentence_without_a_traceback(
+    tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    source = coco(tmp_path / "raw")
+    command = [sys.executable, "-m", "training.data.convert", "coco", str(source)]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "set"), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "PYTHONPATH": "."},
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f"training.data.convert: {message}"
+    assert "Traceback" not in done.stderr
+
+
+def test_several_sources_become_one_set(tmp_path: Path) -> None:
+    first = coco(tmp_path / "first", ["a.png", "b.png"])
+    second = coco(tmp_path / "second", ["c.png"])
+    convert.main(["coco", str(first), str(second), "--out", str(tmp_path / "set")])
+    names = [name for split in written(tmp_path / "set").values() for name in split]
+    assert sorted(names) == ["a.png", "b.png", "c.png"]
+
+
+def voc_source(folder: Path) -> list[str]:
+    (folder / "a.xml").write_text(
+        "<annotation><filename>a.png</filename><size><width>20</width><height>10</height></size>"
+        "<object><name>ship</name><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>5</xmax>"
+        "<ymax>6</ymax></bndbox></object></annotation>"
+    )
+    return ["voc", str(folder)]
+
+
+def cvat_source(folder: Path) -> list[str]:
+    (folder / "a.xml").write_text(
+        "<annotations><meta><job><labels><label><name>ship</name></label></labels></job></meta>"
+        '<image id="0" name="a.png" width="20" height="10">'
+        '<box label="ship" xtl="1" ytl="2" xbr="5" ybr="6"/><points label="ship" points="2,3"/>'
+        "</image></annotations>"
+    )
+    return ["cvat", str(folder / "a.xml")]
+
+
+def dota_source(folder: Path) -> list[str]:
+    (folder / "labelTxt-v1.0").mkdir()
+    (folder / "labelTxt-v1.0" / "a.txt").write_text("1 2 5 2 5 6 1 6 ship 0\n")
+    return ["dota", str(folder), "--images", str(folder), "--version", "1.0", "--keep", "ship"]
+
+
+@pytest.mark.parametrize("make", [voc_source, cvat_source, dota_source])
+def test_the_other_formats(tmp_path: Path, make: Callable[[Path], list[str]]) -> None:
+    Image.fromarray(np.zeros((10, 20, 3), np.uint8)).save(tmp_path / "a.png")
+    convert.main([*make(tmp_path), "--out", str(tmp_path / "set"), "--strict"])
+    index = read_index(tmp_path / "set" / f"{split_of('a.png')}.json")
+    assert index.classes == ("ship",)
+    assert index.records[0].boxes.tolist() == [[1, 2, 5, 6]]
+    clicks = tmp_path / "set" / f"{split_of('a.png')}.clicks.json"
+    assert clicks.exists() == (make is cvat_source)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["3"], "'3' is neither task:<id> nor project:<id>"),
+        (["task:3"], "set CVAT_ACCESS_TOKEN, or name a --user"),
+        (
+            ["task:3", "--user", "me"],
+            "set CVAT_PASSWORD, the password of me: nobody is here to be asked",
+        ),
+    ],
+)
+def test_server_needs_an_id_and_credentials(
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CVAT_ACCESS_TOKEN", raising=False)
+    monkeypatch.delenv("CVAT_PASSWORD", raising=False)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    command = ["cvat-server", *arguments, "--host", "http://localhost:1", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit) as exit_info:
+        convert.main(command)
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err == f"training.data.convert: {message}\n"

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.data import samples
+from training.data.sources import SourceError
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replace the makers by ones that need no archive; return the names they were called for."""
+    calls: list[str] = []
+
+    def make(name: str, value: int) -> np.ndarray:
+        calls.append(name)
+        return np.full((2, 3, 3), value, np.uint8)
+
+    makers = {"a.png": lambda: make("a.png", 10), "b.png": lambda: make("b.png", 20)}
+    monkeypatch.setattr(samples, "SAMPLES", makers)
+    return calls
+
+
+def test_only_missing_pictures_are_made(tmp_path: Path, made: list[str]) -> None:
+    folder = tmp_path / "new" / "samples"
+    assert samples.make_samples(folder) == [folder / "a.png", folder / "b.png"]
+    (folder / "a.png").unlink()
+    assert samples.make_samples(folder) == [folder / "a.png"]
+    assert samples.make_samples(folder) == []
+    assert made == ["a.png", "b.png", "a.png"]
+    assert sorted(path.name for path in folder.iterdir()) == ["a.png", "b.png"]
+    with Image.open(folder / "b.png") as image:
+        assert np.array_equal(np.asarray(image), np.full((2, 3, 3), 20))
+
+
+def test_missing_archive_is_told_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> np.ndarray:
+        raise SourceError("pip could not download it")
+
+    monkeypatch.setattr(samples, "SAMPLES", {"a.png": fail})
+    with pytest.raises(SystemExit, match="lack sample pictures: pip could not download it"):
+        samples.main([str(tmp_path)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_default_folder_is_where_the_runtime_looks(
+    tmp_path: Path, made: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("C3DET_CACHE", str(tmp_path))
+    samples.main([])
+    # serverless.local.samples_directory() has a test of its own for the same folder.
+    assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["a.png", "b.png"]

@@ -1,0 +1,280 @@
+"""COCO JSON: boxes of ``annotations``, with the keys that `training.data.index` adds.
+
+CVAT's COCO export writes a turned box as the box before the turn, and the angle (degrees,
+clockwise) as the attribute ``rotation``; it is read as four corners. Masks, polygons and keypoints
+are not read: what counts is ``bbox``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from tqdm import tqdm
+
+from training.data.index import Index
+from training.data.readers.defects import (
+    Corners,
+    Objects,
+    PictureFolder,
+    Place,
+    Reading,
+    Report,
+    check_picture,
+    rotated,
+)
+from training.data.readers.text import read_json
+
+Entry = dict[str, Any]
+
+
+def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = True) -> Reading:
+    """Read and validate a COCO JSON file.
+
+    Args:
+        path: The file.
+        images: Folder to which the names of the pictures are relative; by default that of the file.
+        open_pictures: Compare every picture with its size in the file. Otherwise the file is
+            believed, and pictures may be missing.
+
+    Returns:
+        The data set, classes in the order of the file, and all defects.
+    """
+    report = Report(path)
+    file = read_json(path, report)
+    if file is None:
+        return Reading(Index((), ()), tuple(report.defects))
+    report.locate = file.line
+    reader = _Reader(file.content, images or path.parent, report, open_pictures)
+    return Reading(reader.read(), tuple(sorted(report.defects)))
+
+
+class _Reader:
+    """One pass over the content of a file."""
+
+    def __init__(self, content: Any, images: Path, report: Report, open_pictures: bool) -> None:
+        self.content = content
+        self.folder = PictureFolder(images)
+        self.report = report
+        self.open_pictures = open_pictures
+        self.label_of: dict[int, int] = {}
+        self.files: set[str] = set()
+        # By id, what is known of a picture; None where it was left out.
+        self.pictures: dict[int, tuple[str, Path, Objects] | None] = {}
+
+    def read(self) -> Index:
+        """Read classes, then pictures, then annotations."""
+        classes = self._classes()
+        names: set[str] = set()
+        for place, entry in self._entries("images"):
+            identity = self._identity(place, entry, self.pictures)
+            if identity is not None:
+                self.pictures[identity] = self._picture(place, entry, names)
+        annotations: dict[int, Place] = {}
+        for place, entry in self._entries("annotations"):
+            self._annotation(place, entry, annotations)
+        found = (picture for picture in self.pictures.values() if picture is not None)
+        return Index(classes, tuple(objects.record(name, path) for name, path, objects in found))
+
+    def _entries(self, section: str) -> Iterator[tuple[Place, Entry]]:
+        """The objects of a section, each with its place."""
+        entries = self.content.get(section) if isinstance(self.content, dict) else None
+        if not isinstance(entries, list):
+            self.report.add(1, "missing field", f"the file has no list {section!r}")
+            return
+        for number, entry in enumerate(tqdm(entries, section, disable=None, leave=False)):
+            if isinstance(entry, dict):
+                yield (section, number), entry
+            else:
+                sentence = f"entry {number} of {section} is no object but {json.dumps(entry)[:80]}"
+                self.report.add((section, number), "missing field", f"{sentence}; it is left out")
+
+    def _identity(self, place: Place, entry: Entry, taken: Collection[int]) -> int | None:
+        """The id of a category or a picture, or None, reported, where it is none or taken."""
+        identity = entry.get("id")
+        if not _is_identity(identity):
+            sentence = (
+                f"the id is {json.dumps(identity)}, not a whole number; the entry is left out"
+            )
+            self.report.add(place, "missing field", sentence)
+            return None
+        if identity in taken:
+            sentence = f"the id {identity} is taken by an earlier entry; this one is left out"
+            self.report.add(place, "duplicate id", sentence)
+            return None
+        return identity
+
+    def _classes(self) -> tuple[str, ...]:
+        names: list[str] = []
+        for place, entry in self._entries("categories"):
+            identity = self._identity(place, entry, self.label_of)
+            if identity is None:
+                continue
+            name = entry.get("name")
+            name = name.strip() if _is_text(name) else ""
+            if not name:
+                sentence = f"category {identity} has no name; it is left out"
+                self.report.add(place, "missing field", sentence)
+                continue
+            if name in names:
+                sentence = f"the name {name!r} of category {identity} is taken; both are one class"
+                self.report.add(place, "duplicate class", sentence)
+            else:
+                names.append(name)
+            self.label_of[identity] = names.index(name)
+        return tuple(names)
+
+    def _picture(
+        self, place: Place, entry: Entry, names: set[str]
+    ) -> tuple[str, Path, Objects] | None:
+        file_name = entry.get("file_name")
+        if not _is_text(file_name) or not file_name:
+            sentence = "the picture has no file_name; it is left out"
+            self.report.add(place, "missing field", sentence)
+            return None
+        file_name = file_name.replace("\\", "/")
+        name = entry.get("name")
+        name = name if _is_text(name) and name else file_name
+        if name in names:
+            sentence = f"the name {name} is taken; this picture and its objects are left out"
+            self.report.add(place, "duplicate picture", sentence)
+            return None
+        names.add(name)
+        width, height = entry.get("width"), entry.get("height")
+        size: tuple[int, int] | None = None
+        if isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:
+            size = width, height
+        else:
+            sentence = f"{name} has no width and height, but {width!r} and {height!r}"
+            self.report.add(place, "missing field", sentence)
+        path: Path | None = self.folder.root / file_name
+        if self.open_pictures:
+            path = self.folder.find(file_name)
+            if path is None:
+                sentence = f"there is no picture {self.folder.root / file_name}; it is left out"
+                self.report.add(place, "missing picture", sentence)
+                return None
+            file = os.path.normpath(path)
+            if file in self.files:
+                sentence = f"the picture {path} has an entry already; this one is left out"
+                self.report.add(place, "duplicate picture", sentence)
+                return None
+            size = check_picture(path, size, self.report, place)
+            if size is not None:
+                self.files.add(file)
+        if size is None or path is None:
+            return None
+        objects = Objects(*size, self.report)
+        self._clicks(place, entry.get("clicks", []), objects)
+        return name, path, objects
+
+    def _clicks(self, place: Place, clicks: Any, objects: Objects) -> None:
+        for number, click in enumerate(clicks if isinstance(clicks, list) else [clicks]):
+            entry = click if isinstance(click, dict) else {}
+            point = _numbers([entry.get("x"), entry.get("y")], 2)
+            category = entry.get("category_id")
+            if point is None or not _is_identity(category) or category not in self.label_of:
+                sentence = f"click {number} lacks x, y or a known category_id; it is left out"
+                self.report.add(place, "missing field", sentence)
+                continue
+            positive = entry.get("positive", True) is True
+            label = self.label_of[category]
+            objects.click(place, f"click {number}", label, *point, positive=positive)
+
+    def _annotation(self, place: Place, entry: Entry, known: dict[int, Place]) -> None:
+        identity = entry.get("id")
+        what = f"annotation {json.dumps(identity)}"
+        if not _is_identity(identity):
+            sentence = f"the id of the annotation is {json.dumps(identity)}, not a whole number"
+            self.report.add(place, "missing field", f"{sentence}; it is kept")
+        elif identity in known:
+            sentence = f"the id {identity} is taken by line {self.report.line(known[identity])}"
+            self.report.add(place, "duplicate id", f"{sentence}; the annotation is kept")
+        else:
+            known[identity] = place
+        picture, category = entry.get("image_id"), entry.get("category_id")
+        if not _is_identity(picture) or picture not in self.pictures:
+            sentence = f"{what} is of picture {json.dumps(picture)}, which is not in images"
+            self.report.add(place, "unknown picture", f"{sentence}; it is left out")
+            return
+        found = self.pictures[picture]
+        if found is None:
+            return
+        if not _is_identity(category) or category not in self.label_of:
+            sentence = f"{what} is of category {json.dumps(category)}, which is not in categories"
+            self.report.add(place, "unknown class", f"{sentence}; it is left out")
+            return
+        shape = self._shape(place, entry, what)
+        if shape is not None:
+            found[2].add(
+                place,
+                what,
+                self.label_of[category],
+                *shape,
+                crowd=self._flag(place, entry, "iscrowd", what),
+                difficult=self._flag(place, entry, "difficult", what),
+            )
+
+    def _flag(self, place: Place, entry: Entry, key: str, what: str) -> bool:
+        """Whether a flag is set; it may be left out."""
+        value = entry.get(key)
+        if value not in (None, 0, 1):
+            sentence = f"{what} has {key} {json.dumps(value)[:80]}, neither 0 nor 1"
+            self.report.add(place, "broken flag", f"{sentence}; it is taken for 0")
+        return value in (1, True)
+
+    def _shape(
+        self, place: Place, entry: Entry, what: str
+    ) -> tuple[tuple[float, ...] | None, Corners | None] | None:
+        """Box and corners of an annotation, or None, reported."""
+        bbox = _numbers(entry.get("bbox"), 4)
+        if bbox is None:
+            found = json.dumps(entry.get("bbox"))[:80]
+            sentence = f"{what} has no bbox of four numbers, but {found}"
+            self.report.add(place, "missing field", f"{sentence}; it is left out")
+            return None
+        x, y, width, height = bbox
+        box = (x, y, x + width, y + height)
+        if "corners" in entry:
+            eight = _numbers(entry["corners"], 8)
+            if eight is None:
+                sentence = f"the corners of {what} are not eight numbers; it is left out"
+                self.report.add(place, "missing field", sentence)
+                return None
+            return box, list(zip(eight[::2], eight[1::2], strict=True))
+        attributes = entry.get("attributes")
+        stated = attributes.get("rotation") if isinstance(attributes, dict) else None
+        if stated is None:
+            return box, None
+        turn = _numbers([stated], 1)
+        if turn is None or not math.isfinite(turn[0]):
+            sentence = f"the rotation of {what} is {json.dumps(stated)[:80]}, which is no number"
+            self.report.add(place, "not a number", f"{sentence}; its box is taken as it stands")
+            return box, None
+        turned = width > 0 and height > 0 and turn[0] % 360 != 0
+        return (None, rotated(box, turn[0])) if turned else (box, None)
+
+
+def _is_identity(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    """Tell whether a value is a string that can be written; JSON can escape half a character."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
+    """Return a list of numbers as a tuple, if it is one; JSON in Python knows NaN."""
+    if not isinstance(value, list) or len(value) != count:
+        return None
+    if any(isinstance(item, bool) or not isinstance(item, (int, float)) for item in value):
+        return None
+    try:
+        return tuple(float(item) for item in value)
+    except OverflowError:  # a whole number that no floating-point number reaches
+        return None

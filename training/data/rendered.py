@@ -1,0 +1,353 @@
+"""The rendered set: eight kinds of objects drawn on real aerial pictures, with look-alikes.
+
+The classes are those of Tiny-DOTA. Everything is drawn from above with the sun of the background,
+in the looks that the picture has for its classes (see ``training.data.rendering.style``): what is a
+vehicle in one picture can be a roof box in another one, which a click tells. Drawn objects that
+belong to no class have no box. Training, validation and test share no place.
+
+As a command it writes pictures and their index, to look at them:
+``python -m training.data.rendered --out FOLDER``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from training.data import trees
+from training.data.backgrounds import covered, scaled_window
+from training.data.index import Annotated, Index, Record, clip_boxes, turn, write_index
+from training.data.readers.dota import TINY_CLASSES as CLASSES
+from training.data.rendering.canvas import Canvas
+from training.data.rendering.layout import fill
+from training.data.rendering.scene import Scene
+from training.data.rendering.shapes import Points, rectangle
+from training.data.rendering.style import SMALL_VEHICLE, TREE, draw_style
+from training.data.sources import SourceError, fetch
+
+Split = Literal["train", "val", "test"]
+Range = tuple[float, float]
+
+MIN_VISIBLE = 0.7
+"""Part of an object's horizontal box that must be in the picture, else it is to be ignored."""
+TEST_PICTURES = 40
+TEST_SIZE = 512
+VALIDATION_SIZE = 384
+
+
+@dataclass(frozen=True)
+class Place:
+    """One real picture to draw on.
+
+    Attributes:
+        file: Its name in deepforest's data, without the suffix.
+        sun: Direction towards the sun in it, in radians from x towards y; read off its shadows.
+        scales: It is used at these; a picture too small for a window is used at a larger one. At
+            scale 1 a pixel is 10 cm.
+        share: How often it is drawn, relative to the other places of its split.
+        crowns: Whether all its tree crowns have boxes.
+    """
+
+    file: str
+    sun: float
+    scales: Range
+    share: float = 1.0
+    crowns: bool = True
+
+
+PLACES: dict[Split, tuple[Place, ...]] = {
+    "train": (
+        Place(trees.TRAIN_PICTURE, math.radians(160), (0.4, 0.75), share=0.7),
+        Place("SOAP_031", math.radians(12), (0.6, 1.0), share=0.15, crowns=False),
+        Place("SOAP_061", math.radians(34), (0.6, 1.0), share=0.15, crowns=False),
+    ),
+    "val": (Place(trees.VALIDATION_PICTURE, math.radians(150), (0.8, 1.2)),),
+    "test": (Place(trees.TEST_PICTURE, math.radians(50), (0.42, 0.75)),),
+}
+"""Yellowstone and Soaproot Saddle to train on, Ordway-Swisher to validate on, and a part of
+Yellowstone 13 km away to test on."""
+
+
+def _load(place: Place) -> Annotated:
+    """Load a place with its crowns, as far as they have boxes."""
+    if place.crowns:
+        return trees.load(place.file)
+    with Image.open(fetch("deepforest") / "deepforest" / "data" / f"{place.file}.png") as file:
+        image = np.asarray(file.convert("RGB"))
+    return Annotated(place.file, image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Makes rendered pictures from the places of one split.
+
+    Ranges are drawn from uniformly, once a picture.
+
+    Attributes:
+        places: Where the pictures are taken.
+        pictures: Of each place, at full resolution, with its crowns.
+        with_trees: Whether crowns of the background and drawn trees get boxes.
+        classes: Fewest and most classes of a picture, both included.
+        density: Labelled objects per 1000 square pixels; where they are large, fewer fit.
+    """
+
+    places: tuple[Place, ...]
+    pictures: tuple[Annotated, ...]
+    with_trees: bool = False
+    classes: tuple[int, int] = (2, 6)
+    density: Range = (0.1, 0.32)
+
+    def render(self, name: str, size: int, rng: np.random.Generator) -> Annotated:
+        """Make one picture.
+
+        Args:
+            name: Of the result.
+            size: Height and width in pixels.
+            rng: Source of randomness; the same state gives the same picture.
+
+        Returns:
+            The picture with horizontal boxes, cut at its edge, and oriented corners, uncut. An
+            object of which too little is in the picture is to be ignored.
+        """
+        shares = np.array([place.share for place in self.places])
+        at = int(rng.choice(len(self.places), p=shares / shares.sum()))
+        ground, sun = self._ground(at, size, rng)
+        style = draw_style(sun, rng)
+        canvas = Canvas(_season(ground.image, rng), rng)
+        scene = Scene(canvas, style, self._wanted(rng), rng)
+        fill(scene, max(2, round(rng.uniform(*self.density) * size * size / 1000)))
+        image = canvas.render(scene.placed, style, rng)
+        return self._annotated(name, image, scene, ground)
+
+    def _ground(self, at: int, size: int, rng: np.random.Generator) -> tuple[Annotated, float]:
+        """Cut a window out of a place and turn it, and the direction towards the sun with it."""
+        picture, place = self.pictures[at], self.places[at]
+        smallest = size / min(picture.width, picture.height)
+        scale = max(smallest, rng.uniform(*place.scales))
+        window = scaled_window(picture, size, scale, rng)
+        turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
+        sun = (math.pi - place.sun if mirrored else place.sun) + turns * math.pi / 2
+        return turn(window, turns, mirrored), sun + rng.normal(0, 0.1)
+
+    def _wanted(self, rng: np.random.Generator) -> frozenset[int]:
+        """Draw the classes of a picture; cars are more frequent, as they are everywhere."""
+        weights = np.ones(len(CLASSES))
+        weights[SMALL_VEHICLE] = 2.0
+        number = int(rng.integers(*self.classes, endpoint=True))
+        chosen = rng.choice(len(CLASSES), number, replace=False, p=weights / weights.sum())
+        return frozenset(chosen.tolist())
+
+    def _annotated(
+        self, name: str, image: NDArray[np.uint8], scene: Scene, ground: Annotated
+    ) -> Annotated:
+        """Collect the boxes of a picture."""
+        size = len(image)
+        boxes: list[Sequence[float]] = []
+        corners: list[Points] = []
+        labels: list[int] = []
+        for item in scene.placed:
+            if item.label is not None and (self.with_trees or item.label != TREE):
+                boxes.append(item.box)
+                corners.append(item.corners)
+                labels.append(item.label)
+        if self.with_trees:
+            hidden = scene.ground.taken(size)
+            for box in ground.boxes[covered(ground.boxes, hidden) <= 0.5].tolist():
+                boxes.append(box)
+                corners.append(rectangle(*box))
+                labels.append(TREE)
+        return _cut(name, image, boxes, corners, labels)
+
+
+def _cut(
+    name: str,
+    image: NDArray[np.uint8],
+    boxes: Sequence[Sequence[float]],
+    corners: Sequence[Points],
+    labels: Sequence[int],
+) -> Annotated:
+    """Make a picture of objects that may lie beyond its edge: boxes are cut, corners are not."""
+    size = len(image)
+    whole = np.array(boxes, np.float32).reshape(-1, 4)
+    cut, inside = clip_boxes(whole, 0, 0, size, size, 0.0)
+    part = (cut[:, 2:] - cut[:, :2]).prod(axis=1)
+    part /= (whole[inside, 2:] - whole[inside, :2]).prod(axis=1)
+    return Annotated(
+        name=name,
+        image=image,
+        boxes=cut,
+        labels=np.array(labels, np.int64)[inside],
+        ignored=part < MIN_VISIBLE,
+        corners=np.array(corners, np.float32).reshape(-1, 4, 2)[inside],
+    )
+
+
+def _season(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Change the colours of the ground: lusher or drier, and in its brightness."""
+    dry = rng.uniform(0, 1) ** 2
+    grey = rng.uniform(0, 0.5)
+    # Rows: what red, green and blue of the result take from red, green and blue.
+    towards_dry = np.array([[0.55, 0.62, 0.0], [0.35, 0.62, 0.0], [0.2, 0.3, 0.4]])
+    towards_grey = np.full((3, 3), 1 / 3)
+    matrix = np.eye(3) * (1 - dry) + towards_dry * dry
+    matrix = (matrix * (1 - grey) + towards_grey @ matrix * grey) * rng.uniform(0.75, 1.08)
+    changed = image.astype(np.float32) @ matrix.T.astype(np.float32)
+    return np.clip(changed, 0, 255).astype(np.uint8)
+
+
+def renderer(split: Split, with_trees: bool = False) -> Renderer:
+    """Return the renderer of a split; with trees only of places whose crowns all have boxes."""
+    places = tuple(place for place in PLACES[split] if place.crowns or not with_trees)
+    return Renderer(places, tuple(_load(place) for place in places), with_trees)
+
+
+def pictures(
+    split: Split, count: int, size: int, seed: int = 0, with_trees: bool = False
+) -> list[Annotated]:
+    """Render pictures of a split; every one depends on its number, its size and the seed alone."""
+    source = renderer(split, with_trees)
+    return [
+        source.render(f"rendered-{split}-{seed}-{i}", size, np.random.default_rng([seed, i]))
+        for i in range(count)
+    ]
+
+
+class RenderedSet:
+    """The rendered set as training and evaluation draw from it.
+
+    See `training.data.sets.PictureSet`.
+
+    Args:
+        with_trees: Whether the trees, too, have boxes, as a ninth class that does not count. Where
+            the set is mixed with one of trees, they must.
+    """
+
+    name = "rendered"
+    counted = CLASSES
+    turns = True
+    licence = {  # noqa: RUF012
+        "aerial pictures": "NEON airborne RGB, CC0, from deepforest 2.1.0 (MIT)",
+        "drawn objects": "of this project",
+    }
+
+    def __init__(self, with_trees: bool = False) -> None:
+        self.classes = (*CLASSES, *trees.CLASSES) if with_trees else CLASSES
+        self._with_trees = with_trees
+        self._train = renderer("train", with_trees)
+
+    def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
+        """Render a new picture."""
+        return self._train.render("rendered", size, rng)
+
+    def val_pictures(self, limit: int) -> Sequence[Annotated]:
+        """Render the first ``limit`` pictures of the validation place."""
+        return pictures("val", limit, VALIDATION_SIZE, with_trees=self._with_trees)
+
+    def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
+        """Render the 40 pictures of the test set, or the first ``limit``."""
+        count = TEST_PICTURES if limit is None else min(limit, TEST_PICTURES)
+        return pictures("test", count, TEST_SIZE, with_trees=self._with_trees)
+
+
+COLOURS = (
+    (255, 64, 64), (255, 176, 0), (255, 255, 0), (0, 255, 96), (0, 224, 255), (96, 128, 255),
+    (255, 96, 255), (255, 255, 255), (0, 128, 0),
+)  # fmt: skip
+"""Of the boxes in an overlay, by label."""
+
+
+def overlay(picture: Annotated, scale: int = 2) -> Image.Image:
+    """Draw the oriented boxes of a picture on it, enlarged; ignored ones are dark grey."""
+    size = (picture.width * scale, picture.height * scale)
+    shown = Image.fromarray(picture.image).resize(size, Image.Resampling.NEAREST)
+    draw = ImageDraw.Draw(shown)
+    assert picture.corners is not None
+    for corners, label, ignored in zip(
+        picture.corners * scale, picture.labels.tolist(), picture.ignored.tolist(), strict=True
+    ):
+        colour = (60, 60, 60) if ignored else COLOURS[label]
+        draw.polygon(corners.ravel().tolist(), outline=colour)
+    return shown
+
+
+def write(rendered: Sequence[Annotated], folder: Path, classes: tuple[str, ...]) -> None:
+    """Write pictures as PNG, and their index as ``index.json``, into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    records = []
+    for picture in rendered:
+        path = folder / f"{picture.name}.png"
+        Image.fromarray(picture.image).save(path)
+        records.append(
+            Record(
+                name=picture.name,
+                path=path,
+                width=picture.width,
+                height=picture.height,
+                boxes=picture.boxes,
+                labels=picture.labels,
+                ignored=picture.ignored,
+                corners=picture.corners,
+            )
+        )
+    write_index(Index(classes, tuple(records)), folder / "index.json")
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers for the command line."""
+
+    def parse(text: str) -> int:
+        number = int(text) if text.isdecimal() else -1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least}, not {text!r}")
+        return number
+
+    return parse
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.data.rendered",
+        description="Render aerial pictures and write them with their index, to look at them.",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--split", choices=list(PLACES), default="test", help="(%(default)s)")
+    parser.add_argument(
+        "--pictures", type=_at_least(1), default=TEST_PICTURES, help="how many (%(default)s)"
+    )
+    parser.add_argument(
+        "--size", type=_at_least(64), default=TEST_SIZE, help="side in pixels (%(default)s)"
+    )
+    parser.add_argument("--seed", type=_at_least(0), default=0, help="(%(default)s)")
+    parser.add_argument("--trees", action="store_true", help="with boxes of the trees as well")
+    parser.add_argument(
+        "--overlay",
+        action="store_true",
+        help="also write each picture enlarged with its oriented boxes, below overlay/",
+    )
+    given = parser.parse_args(arguments)
+    classes = (*CLASSES, *trees.CLASSES) if given.trees else CLASSES
+    try:
+        rendered = pictures(given.split, given.pictures, given.size, given.seed, given.trees)
+        write(rendered, given.out, classes)
+        if given.overlay:
+            (given.out / "overlay").mkdir(exist_ok=True)
+            for picture in rendered:
+                overlay(picture).save(given.out / "overlay" / f"{picture.name}.png")
+    except (SourceError, OSError) as error:
+        parser.error(str(error))
+    labels = np.concatenate([picture.labels for picture in rendered])
+    counts = ", ".join(f"{(labels == i).sum()} {name}" for i, name in enumerate(classes))
+    print(f"{given.out}: {len(rendered)} pictures with {counts}")
+
+
+if __name__ == "__main__":
+    main()

