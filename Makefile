@@ -61,7 +61,6 @@ audit: ## The pinned versions against the known vulnerabilities (needs the netwo
 	@build/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 readme-picture: $(READY) ## The picture at the top of the README, by headless Chromium.
-	@$(PY) -m training.data.samples
 	@$(PY) -m tests.serverless.readme_picture
 
 format: $(READY) ## Rewrites the code in ruff's format, with sorted imports.

@@ -218,7 +218,9 @@ def export(
         weights = Path(folder) / out.name
         card = save(weights, detector.state_dict(), card)
         predictor = load(weights)
-        check_same(detector, predictor, shown[:3])
+        # A small set may have no validation picture.
+        compared = shown[:3] or [pictures.train_crop(settings.size, np.random.default_rng(0))]
+        check_same(detector, predictor, compared)
         if score_threshold is None:
             card = save_card(
                 weights, replace(card, score_threshold=best_threshold(predictor, shown))

@@ -30,8 +30,8 @@ def _rendered(number: int) -> NDArray[np.uint8]:
 
 # The page shows them in the order of their names.
 SAMPLES: Mapping[str, Callable[[], NDArray[np.uint8]]] = {
-    "1-harbour.png": lambda: _rendered(11),
-    "2-airfield.png": lambda: _rendered(0),
+    "1-river.png": lambda: _rendered(13),
+    "2-depot.png": lambda: _rendered(18),
     "3-trees-at-half-scale.png": lambda: _trees(1 / 2),
     "4-trees-at-third-scale.png": lambda: _trees(1 / 3),
 }
