@@ -364,9 +364,11 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await expect.poll(async () => (await a.calls()).length).toBe(2);
     await a.fault({ delay_s: 1 });
     for (const index of [1, 2, 3]) await a.click(centre(one, index));
+    const counts = async () =>
+      (await a.calls()).slice(2).map(({ pos_points }) => pos_points.length);
+    await expect.poll(counts, { timeout: 10_000 }).toEqual([2, 4]);
     await a.settle();
-    const counts = (await a.calls()).slice(2).map(({ pos_points }) => pos_points.length);
-    expect(counts).toEqual([2, 4]);
+    expect(await counts()).toEqual([2, 4]);
   });
 
   test("errors show their sentence and lose no click", async () => {
