@@ -6,15 +6,20 @@ import torch
 from torch import Tensor
 
 
+def _product(sides: Tensor) -> Tensor:
+    # Tensor.prod would take cumulative products in its gradient.
+    return sides[..., 0] * sides[..., 1]
+
+
 def box_area(boxes: Tensor) -> Tensor:
     """Areas ``(...)`` of boxes ``(..., 4)``; 0 where a box is turned inside out."""
-    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
+    return _product((boxes[..., 2:] - boxes[..., :2]).clamp(min=0))
 
 
 def intersection(first: Tensor, second: Tensor) -> Tensor:
     """Shared areas of boxes ``(..., 4)`` that broadcast against each other."""
     corner = torch.minimum(first[..., 2:], second[..., 2:])
-    return (corner - torch.maximum(first[..., :2], second[..., :2])).clamp(min=0).prod(-1)
+    return _product((corner - torch.maximum(first[..., :2], second[..., :2])).clamp(min=0))
 
 
 def iou(first: Tensor, second: Tensor) -> Tensor:
@@ -35,7 +40,7 @@ def giou(first: Tensor, second: Tensor) -> Tensor:
     hull = torch.maximum(first[..., 2:], second[..., 2:]) - torch.minimum(
         first[..., :2], second[..., :2]
     )
-    hull_area = hull.clamp(min=0).prod(-1).clamp(min=1e-6)
+    hull_area = _product(hull.clamp(min=0)).clamp(min=1e-6)
     return shared / union - (hull_area - union) / hull_area
 
 

@@ -148,7 +148,7 @@ class OpenDetector(nn.Module):
         self.context = nn.Conv2d(channels, 16, 1)
         self.region_fine = nn.Conv2d(channels, 48, 1)
         self.region_coarse = nn.Conv2d(channels, 24, 1)
-        self.region = _unit(48 + 24 + CHANNELS[1], 96)
+        self.region = _unit(48 + 24 + CHANNELS[1] + 4 * CHANNELS[0], 96)
         self.region_hidden = nn.Linear(96 * BINS**2 + 2, 256)
         self.region_norm = nn.LayerNorm(256)
         self.region_out = nn.Linear(256, 5)
@@ -191,6 +191,7 @@ class OpenDetector(nn.Module):
             F.normalize(self.cell_embedding(levels[0]).float(), dim=1),
             self.context(levels[1]),
             (
+                (2, raw[0]),
                 (4, torch.cat([self.region_fine(levels[0]), raw[1]], 1)),
                 (8, self.region_coarse(levels[1])),
             ),
@@ -241,9 +242,16 @@ class OpenDetector(nn.Module):
             valid: bool ``(B, P)``.
         """
         batch, count = boxes.shape[:2]
-        sampled = torch.cat([_sampled(level, boxes, s) for s, level in features.regions], 1)
-        # (B, C, P, BINS, BINS) -> (B * P, C, BINS, BINS)
-        pooled = sampled.transpose(1, 2).flatten(0, 1)
+        pooled = torch.cat(
+            [
+                # The finest level is sampled twice as densely, and folded into four times the channels.
+                F.pixel_unshuffle(_sampled(level, boxes, s, 2 * BINS), 2)
+                if s == 2
+                else _sampled(level, boxes, s, BINS)
+                for s, level in features.regions
+            ],
+            1,
+        )
         hidden = self.region(pooled).flatten(1)
         size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0).log().flatten(0, 1) - 3.0
         hidden = torch.cat([hidden, size.to(hidden.dtype)], 1)
@@ -253,7 +261,7 @@ class OpenDetector(nn.Module):
         return Described(
             apply_deltas(boxes, out[..., 1:]),
             out[..., 0],
-            embeddings.view(batch, count, -1),
+            embeddings.view(batch, count, embeddings.shape[1]),
             valid,
         )
 
@@ -375,25 +383,25 @@ def _around_cells(sides: Tensor, stride: int) -> Tensor:
     return torch.cat([centre - sides[..., :2], centre + sides[..., 2:]], -1)
 
 
-def _sampled(level: Tensor, boxes: Tensor, stride: int) -> Tensor:
-    """``BINS`` x ``BINS`` samples of a level in boxes, a tenth larger: ``(B, C, P, BINS, BINS)``."""
+def _sampled(level: Tensor, boxes: Tensor, stride: int, bins: int) -> Tensor:
+    """``bins`` x ``bins`` samples of a level in boxes, a little larger: ``(B * P, C, bins, bins)``."""
     batch, channels, height, width = level.shape
     count = boxes.shape[1]
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
     half = (boxes[..., 2:] - boxes[..., :2]).clamp(min=4.0) / 2 * 1.15
-    step = (torch.arange(BINS, device=boxes.device, dtype=boxes.dtype) + 0.5) / BINS * 2 - 1
+    step = (torch.arange(bins, device=boxes.device, dtype=boxes.dtype) + 0.5) / bins * 2 - 1
     x = centre[..., :1] + half[..., :1] * step
     y = centre[..., 1:] + half[..., 1:] * step
     grid = torch.stack(
         [
-            (x / (width * stride) * 2 - 1)[:, :, None, :].expand(-1, -1, BINS, -1),
-            (y / (height * stride) * 2 - 1)[:, :, :, None].expand(-1, -1, -1, BINS),
+            (x / (width * stride) * 2 - 1)[:, :, None, :].expand(-1, -1, bins, -1),
+            (y / (height * stride) * 2 - 1)[:, :, :, None].expand(-1, -1, -1, bins),
         ],
         -1,
-    ).view(batch, count, BINS**2, 2)
+    ).view(batch, count, bins**2, 2)
     # In float32: a grid in half precision would be off by pixels.
     found = F.grid_sample(level.float(), grid, align_corners=False, padding_mode="border")
-    return found.view(batch, channels, count, BINS, BINS)
+    return found.transpose(1, 2).reshape(batch * count, channels, bins, bins)
 
 
 def _heatmaps(xy: Tensor, height: int, width: int) -> Tensor:

@@ -59,6 +59,11 @@ class Found:
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
 
+    @classmethod
+    def none(cls) -> Found:
+        """No boxes."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
 
 class OpenPredictor:
     """A loaded open model.
@@ -102,19 +107,21 @@ class OpenPredictor:
         )
 
     @torch.inference_mode()
-    def detect(self, picture: EncodedPicture, clicks: Sequence[Click], slots: int) -> Found:
-        """Boxes of all slots, given clicks whose labels are slots."""
+    def detect(self, picture: EncodedPicture, clicks: Sequence[Click]) -> Found:
+        """Boxes of all slots that have positive clicks; the labels of the clicks name the slots.
+
+        Slots and clicks are put in one order first, by where they are, so that other names or
+        another order give the very same boxes.
+        """
+        names = _in_order(clicks)
+        if not names:
+            return Found.none()
+        given = self._clicks(clicks, names)
         model, features = self.model, picture.features
-        device = features.embedding.device
-        given = Clicks(
-            torch.tensor([[(c.x, c.y) for c in clicks]], dtype=torch.float32, device=device),
-            torch.tensor([[c.label for c in clicks]], device=device),
-            torch.tensor([[c.positive for c in clicks]], device=device),
-        )
         at = model.describe(features, model.boxes_at(features, given.xy), given.slots >= 0)
-        everything = _join(picture.proposals, at)
+        everything = join(picture.proposals, at)
         index = choose_exemplars(everything, given.xy)[0]
-        positive, negative = given.members(slots)
+        positive, negative = given.members(len(names))
         exemplars = Exemplars(
             given.xy,
             everything.boxes[:, index],
@@ -122,16 +129,16 @@ class OpenPredictor:
             positive,
             negative,
         )
-        levels, change = model.raised(features, given, model.templates(features, given.xy), slots)
-        active = positive.any(-1)
-        best = tuple(level.masked_fill(~active[..., None, None], -20.0).amax(1) for level in levels)
+        templates = model.templates(features, given.xy)
+        levels, change = model.raised(features, given, templates, len(names))
+        best = tuple(level.amax(1) for level in levels)
         more, logits = model.propose(best, features.boxes, 500, RAISED, rounds=0)
-        more, at_boxes = torch.cat([more, at.boxes], 1), picture.proposals.boxes
+        more = torch.cat([more, at.boxes], 1)
         usable = torch.cat([logits > -4.0, given.slots >= 0], 1)
-        new = pairwise_iou(more[0], at_boxes[0]).amax(1) < 0.65
+        new = pairwise_iou(more[0], picture.proposals.boxes[0]).amax(1) < 0.65
         kept = (new & usable[0]).nonzero()[:, 0]
         further = model.describe(features, more[:, kept], usable[:, kept])
-        candidates = _join(picture.proposals, further)
+        candidates = join(picture.proposals, further)
         _, logits = model.comparison(
             Candidates(
                 candidates.boxes,
@@ -145,7 +152,23 @@ class OpenPredictor:
         share = logits.softmax(-1)[0, :, :-1]
         scores = share * candidates.scores[0].sigmoid().sqrt()[:, None]
         scores = scores * candidates.valid[0][:, None]
-        return self._found(picture, candidates.boxes[0], scores, torch.arange(slots))
+        return self._found(picture, candidates.boxes[0], scores, torch.tensor(names))
+
+    def _clicks(self, clicks: Sequence[Click], names: Sequence[int]) -> Clicks:
+        """The clicks of named slots, in one order, as tensors."""
+        slots = {name: slot for slot, name in enumerate(names)}
+        used = sorted(
+            (slots[click.label], not click.positive, click.y, click.x)
+            for click in clicks
+            if click.label in slots
+        )
+        device = self.model.mean.device
+        xy = torch.tensor([[(x, y) for _, _, y, x in used]], dtype=torch.float32)
+        return Clicks(
+            xy.to(device),
+            torch.tensor([[slot for slot, *_ in used]]).to(device),
+            torch.tensor([[not negative for _, negative, *_ in used]]).to(device),
+        )
 
     def _found(
         self, picture: EncodedPicture, boxes: Tensor, scores: Tensor, labels: Tensor
@@ -166,10 +189,20 @@ class OpenPredictor:
         )
 
 
-def _join(first: Described, second: Described) -> Described:
+def join(first: Described, second: Described) -> Described:
+    """The boxes of both, side by side."""
     return Described(
         torch.cat([first.boxes, second.boxes], 1),
         torch.cat([first.scores, second.scores], 1),
         torch.cat([first.embeddings, second.embeddings], 1),
         torch.cat([first.valid, second.valid], 1),
     )
+
+
+def _in_order(clicks: Sequence[Click]) -> list[int]:
+    """The labels that have positive clicks, by where these are."""
+    places: dict[int, list[tuple[float, float]]] = {}
+    for click in clicks:
+        if click.positive:
+            places.setdefault(click.label, []).append((click.y, click.x))
+    return sorted(places, key=lambda label: sorted(places[label]))

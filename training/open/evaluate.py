@@ -102,7 +102,7 @@ def main() -> None:
                             x = (x1 + x2) / 2 + rng.uniform(-0.15, 0.15) * (x2 - x1)
                             y = (y1 + y2) / 2 + rng.uniform(-0.15, 0.15) * (y2 - y1)
                             clicks.append(Click(float(x), float(y), slot))
-                    found = predictor.detect(picture, clicks, len(present))
+                    found = predictor.detect(picture, clicks)
                     for slot, kind in enumerate(present):
                         mine = found.labels == slot
                         key = (n, seed, int(kind))

@@ -17,6 +17,7 @@ from c3det.open.detector import (
     choose_exemplars,
     sampled_at,
 )
+from c3det.open.predictor import join
 from training.open.episodes import SLOTS, Episode
 from training.open.losses import (
     assign,
@@ -66,15 +67,6 @@ def jittered(boxes: Tensor, spread: float) -> Tensor:
     size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1)
     noise = torch.randn_like(boxes) * spread
     return boxes + noise * torch.cat([size, size], -1)
-
-
-def _joined(first: Described, second: Described) -> Described:
-    return Described(
-        torch.cat([first.boxes, second.boxes], 1),
-        torch.cat([first.scores, second.scores], 1),
-        torch.cat([first.embeddings, second.embeddings], 1),
-        torch.cat([first.valid, second.valid], 1),
-    )
 
 
 def _exemplars(described: Described, clicks: Clicks) -> tuple[Exemplars, Tensor]:
@@ -188,7 +180,7 @@ def run(model: OpenDetector, episode: Episode, settings: Settings, amp: bool) ->
         at_clicks = model.describe(
             features, model.boxes_at(features, clicks.xy).detach(), clicks.slots >= 0
         )
-    everything = _joined(pool, at_clicks)
+    everything = join(pool, at_clicks)
     exemplars, _ = _exemplars(everything, clicks)
     candidates = pool
     raised_at = pool.scores.new_zeros(*pool.scores.shape, SLOTS)
@@ -206,7 +198,7 @@ def run(model: OpenDetector, episode: Episode, settings: Settings, amp: bool) ->
             more, more_logits = model.propose(best, features.boxes, 160, RAISED)
         with autocast:
             further = model.describe(features, more, more_logits > -6.0)
-        candidates = _joined(pool, further)
+        candidates = join(pool, further)
         raised_at = sampled_at(change, candidates.boxes.detach(), 8)
     compared = Candidates(
         candidates.boxes.detach(),
@@ -233,7 +225,7 @@ def _with_hard_clicks(
 ) -> Clicks:
     with autocast:
         at_clicks = model.describe(features, model.boxes_at(features, clicks.xy), clicks.slots >= 0)
-    exemplars, _ = _exemplars(_joined(pool, at_clicks), clicks)
+    exemplars, _ = _exemplars(join(pool, at_clicks), clicks)
     compared = Candidates(
         pool.boxes,
         pool.scores,

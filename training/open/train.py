@@ -76,6 +76,16 @@ def main() -> None:
         prefetch_factor=4 if options.processes else None,
     )
     settings = Settings()
+    averaged = OpenDetector().to(device)
+    averaged.load_state_dict(model.state_dict())
+    pairs = [
+        (mean, value)
+        for mean, value in zip(
+            averaged.state_dict().values(), model.state_dict().values(), strict=True
+        )
+        if value.is_floating_point()
+    ]
+    means, values = [mean for mean, _ in pairs], [value for _, value in pairs]
     batches = iter(loader)
     episode = next(batches).to(device)
     started = time.perf_counter()
@@ -97,6 +107,8 @@ def main() -> None:
             optimizer.step()
         step += 1
         since += 1
+        with torch.no_grad():
+            torch._foreach_lerp_(means, values, max(0.002, 1 / (step + 1)))
         for name, value in losses.items():
             sums[name] += value.detach()
         if step % options.reuse == 0:
@@ -112,8 +124,8 @@ def main() -> None:
             )
             sums, since = defaultdict(float), 0
         if step % 1000 == 0:
-            save(model, options.out / "model.safetensors")
-    save(model, options.out / "model.safetensors")
+            save(averaged, options.out / "model.safetensors")
+    save(averaged, options.out / "model.safetensors")
     (options.out / "run.json").write_text(
         json.dumps(
             {
