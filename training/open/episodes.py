@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from training.open.composites import Drawn, Pool, Rng, draw_picture
+from training.open.composites import Drawn, draw_picture
+from training.open.kinds import Pool, Rng
 from training.open.windows import draw_window, load_sets
 
 SLOTS = 6

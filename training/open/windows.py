@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.open.composites import LARGEST, Drawn, Rng
+from training.open.composites import Drawn
+from training.open.kinds import LARGEST, Rng
 
 MOST_KINDS = 8
 MOST_OBJECTS = 100
