@@ -29,12 +29,7 @@ from c3det.open.mobilenet import OUTPUTS
 from training.data import real_sets, trees
 from training.data.index import Annotated
 from training.data.sources import SOURCES, SourceError, fetch
-
-CELL = 48
-"""Side of a drawn object on its sheet, in pixels."""
-
-ACROSS = 100
-"""Objects in a row of a sheet."""
+from training.open.kinds import ACROSS, CELL
 
 MEDIAN = 28.0
 """Longest side of the median object of a real picture, in pixels; larger ones are made smaller."""
