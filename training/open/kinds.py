@@ -19,10 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.open.prepare import ACROSS, CELL
-
 Rng = np.random.Generator
 Floats = NDArray[np.float32]
+
+CELL = 48
+"""Side of a drawn object on its sheet, in pixels."""
+
+ACROSS = 100
+"""Objects in a row of a sheet."""
 
 SIDE = 64
 """Side of a drawing of a kind, in pixels."""
