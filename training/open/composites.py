@@ -100,7 +100,7 @@ class Finish:
         out = image.clip(0, 255).astype(np.uint8)
         if self.quality:
             coded = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, self.quality])[1]
-            out = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+            out = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
         return out
 
 

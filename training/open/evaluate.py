@@ -1,150 +1,527 @@
-"""Average precision of the open model on the test pictures of the real sets."""
+"""How well the open model finds what was clicked, on kinds that it never saw.
+
+    python -m training.open.evaluate --weights fold0.safetensors fold1.safetensors --out FILE.json
+
+With one file of weights for each fold, in the order of the folds, each set is tested by the weights
+that were trained without its kind; with a single file, the pictures that are not trained on are
+tested, of all sets. Next to the JSON file a Markdown table is written.
+
+What is measured, for each set:
+
+- average precision (COCO's, IoU 0.5) and F1 at the served threshold after each number of clicks a
+  class, of all objects and of those that nobody clicked (see
+  `training.evaluation.measures.unclicked`), the mean over the classes; of the model's own boxes,
+  before boxes are made of clicks. Clicks at random, with several seeds, and of a *person*, who
+  clicks the largest error first: of each class the largest object that is not found.
+- without clicks: class-agnostic average precision, and recall with the 300 best boxes.
+- one negative click on the surest wrong box of each class that has any: which share of the other
+  wrong boxes of this class it removes, and which share of all right ones.
+"""
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
+from tqdm import tqdm
 
+from c3det.answering import Detections
 from c3det.clicks import Click
-from c3det.open.predictor import OpenPredictor
-from training.open.prepare import is_training
+from c3det.open.predictor import Found, OpenPredictor
+from training.clicks.sampling import missed
+from training.data import real_sets
+from training.data.index import Annotated
+from training.data.sources import SourceError
+from training.evaluation import measures
+from training.open import test_sets
+from training.open.baselines import (
+    Method,
+    NearestNeighbour,
+    OpenMethod,
+    Picture,
+    TemplateMatching,
+)
+from training.open.episodes import AWAY, FARTHEST
+from training.open.test_sets import TestSet
+
+COUNTS = (1, 2, 3, 5, 10)
+"""Clicks a class."""
+
+MAIN_COUNT = 3
+"""Of the short table and of the negative clicks."""
+
+MOST_PROPOSALS = 300
+
+THRESHOLD = 0.3
+"""Score from which on boxes are shown."""
+
+PERSON = "person"
 
 
-def average_precision(records: list[tuple[float, int]], count: int) -> float:
-    if count == 0 or not records:
-        return 0.0
-    rows = sorted(records, key=lambda row: -row[0])
-    true = np.cumsum([row[1] for row in rows])
-    false = np.cumsum([1 - row[1] for row in rows])
-    recall, precision = true / count, true / (true + false)
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
-    return float(np.sum(np.diff(np.concatenate([[0], recall])) * precision))
+@dataclass(slots=True)
+class Clicked:
+    """Clicks on a picture, in order, and their objects.
+
+    Attributes:
+        clicks: Labels are the classes of the set.
+        objects: Indices of the clicked objects, -1 for none.
+        boxes: float32 ``(4,)`` each, of the objects, or a small box on the ground.
+    """
+
+    clicks: list[Click] = field(default_factory=list)
+    objects: list[int] = field(default_factory=list)
+    boxes: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def add(self, picture: Annotated, index: int, rng: np.random.Generator) -> None:
+        """Click an object near its middle."""
+        x1, y1, x2, y2 = picture.boxes[index].tolist()
+        away = (AWAY * rng.standard_normal(2)).clip(-FARTHEST, FARTHEST) + 0.5
+        x, y = x1 + away[0] * (x2 - x1), y1 + away[1] * (y2 - y1)
+        self.clicks.append(Click(float(x), float(y), int(picture.labels[index])))
+        self.objects.append(index)
+        self.boxes.append(picture.boxes[index])
+
+    def detect(self, read: Picture) -> Detections:
+        """What a method finds."""
+        boxes = np.array(self.boxes, np.float32).reshape(-1, 4)
+        return as_detections(read.detect(self.clicks, boxes))
 
 
-def match(boxes, scores, objects, ignored):
-    used = np.zeros(len(objects), bool)
-    rows = []
-    for i in np.argsort(-scores, kind="stable"):
-        if len(objects) == 0:
-            rows.append((float(scores[i]), 0))
-            continue
-        low = np.maximum(boxes[i, :2], objects[:, :2])
-        high = np.minimum(boxes[i, 2:], objects[:, 2:])
-        shared = (high - low).clip(0).prod(1)
-        union = (boxes[i, 2:] - boxes[i, :2]).prod() + (objects[:, 2:] - objects[:, :2]).prod(1)
-        overlap = shared / (union - shared)
-        overlap[used] = 0
-        best = int(overlap.argmax())
-        if overlap[best] >= 0.5:
-            used[best] = True
-            if not ignored[best]:
-                rows.append((float(scores[i]), 1))
-        else:
-            rows.append((float(scores[i]), 0))
-    return rows
+def as_detections(found: Found) -> Detections:
+    """The same, as boxes that answer no click."""
+    labels = found.labels.astype(np.int64)
+    return Detections(found.boxes, found.scores, labels, np.full(len(labels), -1, np.int64))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("weights", type=Path)
-    parser.add_argument("--real", type=Path, required=True)
-    parser.add_argument("--pictures", type=int, default=4)
-    parser.add_argument("--counts", default="1,3")
-    parser.add_argument("--sets", default="")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
-    predictor = OpenPredictor.load(options.weights, options.device)
-    only = set(options.sets.split(",")) - {""}
-    results = {}
-    for folder in sorted(p for p in options.real.iterdir() if (p / "annotations.json").is_file()):
-        if only and folder.name not in only:
-            continue
-        started = time.time()
-        content = json.loads((folder / "annotations.json").read_text())
-        names = {c["id"]: n for n, c in enumerate(content["categories"])}
-        boxes = {}
-        for a in content["annotations"]:
-            x, y, w, h = a["bbox"]
-            boxes.setdefault(a["image_id"], []).append(
-                [x, y, x + w, y + h, names[a["category_id"]]]
-            )
-        images = sorted(content["images"], key=lambda i: str(i["file_name"]))
-        chosen = [i for n, i in enumerate(images) if not is_training(n) and i["id"] in boxes]
-        chosen = chosen[: options.pictures]
-        agnostic, total, recall = [], 0, 0
-        records = {}
-        for q, image in enumerate(chosen):
-            pixels = np.asarray(Image.open(folder / image["file_name"]).convert("RGB"))
-            rows = np.array(boxes[image["id"]], np.float32)
-            truth, kinds = rows[:, :4], rows[:, 4].astype(int)
-            picture = predictor.encode(pixels)
-            found = predictor.any_object(picture)
-            rows_ = match(found.boxes[:300], found.scores[:300], truth, np.zeros(len(truth), bool))
-            agnostic += rows_
-            recall += sum(r[1] for r in rows_)
-            total += len(truth)
-            present = np.unique(kinds)
-            for n in map(int, options.counts.split(",")):
-                for seed in range(2):
-                    rng = np.random.default_rng([seed, q])
-                    clicks, clicked = [], np.zeros(len(truth), bool)
-                    for slot, kind in enumerate(present):
-                        members = np.flatnonzero(kinds == kind)
-                        for m in rng.choice(members, min(n, len(members)), False):
-                            clicked[m] = True
-                            x1, y1, x2, y2 = truth[m]
-                            x = (x1 + x2) / 2 + rng.uniform(-0.15, 0.15) * (x2 - x1)
-                            y = (y1 + y2) / 2 + rng.uniform(-0.15, 0.15) * (y2 - y1)
-                            clicks.append(Click(float(x), float(y), slot))
-                    found = predictor.detect(picture, clicks)
-                    for slot, kind in enumerate(present):
-                        mine = found.labels == slot
-                        key = (n, seed, int(kind))
-                        rec, count = records.setdefault(key, ([], [0]))
-                        rec += match(
-                            found.boxes[mine],
-                            found.scores[mine],
-                            truth[kinds == kind],
-                            clicked[kinds == kind],
-                        )
-                        count[0] += int((~clicked[kinds == kind]).sum())
-        row = {
-            "kinds": float(np.mean([len(set(r[4] for r in boxes[i["id"]])) for i in chosen])),
-            "agnostic": 100 * average_precision(agnostic, total),
-            "recall": 100 * recall / max(total, 1),
+def members(picture: Annotated) -> dict[int, NDArray[np.int64]]:
+    """The objects of each class of a picture that may be clicked."""
+    usable = np.flatnonzero(~picture.ignored)
+    labels = picture.labels[usable]
+    return {int(label): usable[labels == label] for label in np.unique(labels)}
+
+
+def click_at_random(picture: Annotated, counts: Sequence[int], seed: int) -> list[Clicked]:
+    """The clicks after each number a class; those of a lower number are among them."""
+    rng = np.random.default_rng(seed)
+    orders = {label: rng.permutation(own) for label, own in members(picture).items()}
+    states, state = [], Clicked()
+    for number in range(1, max(counts) + 1):
+        for order in orders.values():
+            if number <= len(order):
+                state.add(picture, int(order[number - 1]), rng)
+        if number in counts:
+            states.append(Clicked(*(list(part) for part in _parts(state))))
+    return states
+
+
+def _parts(state: Clicked) -> tuple[list[Any], list[Any], list[Any]]:
+    return state.clicks, state.objects, state.boxes
+
+
+def click_errors(
+    picture: Annotated, counts: Sequence[int], read: Picture, threshold: float
+) -> list[tuple[Clicked, Detections]]:
+    """The clicks of a person, who sees the answers, and what is found after each number.
+
+    The first click of a class is on its largest object. After each round, the next one is on the
+    largest object of the class that is not found; where all are, on the largest not clicked one.
+    """
+    rng = np.random.default_rng(0)
+    size = (picture.boxes[:, 2:] - picture.boxes[:, :2]).prod(1)
+    states, state, found = [], Clicked(), Detections.none()
+    for number in range(1, max(counts) + 1):
+        shown = found.take(found.scores >= threshold)
+        wrong = set(missed(picture, shown).tolist())
+        for own in members(picture).values():
+            left = [index for index in own.tolist() if index not in state.objects]
+            if left:
+                worst = [index for index in left if index in wrong] or left
+                state.add(picture, max(worst, key=lambda index: float(size[index])), rng)
+        found = state.detect(read)
+        if number in counts:
+            states.append((Clicked(*(list(part) for part in _parts(state))), found))
+    return states
+
+
+@dataclass(slots=True)
+class Effect:
+    """What single negative clicks did, in boxes.
+
+    Attributes:
+        wrong: Other wrong boxes of the class, before.
+        removed: Of these, afterwards gone.
+        right: Right boxes of all classes, before.
+        lost: Of these, afterwards gone.
+    """
+
+    wrong: int = 0
+    removed: int = 0
+    right: int = 0
+    lost: int = 0
+
+    def shares(self) -> dict[str, float | int | None]:
+        """For the results."""
+        return {
+            "wrong boxes": self.wrong,
+            "removed": _percent(self.removed, self.wrong),
+            "right boxes": self.right,
+            "lost": _percent(self.lost, self.right),
         }
-        for n in map(int, options.counts.split(",")):
-            values = [
-                average_precision(rec, count[0])
-                for (m, _, _), (rec, count) in records.items()
-                if m == n and count[0]
-            ]
-            row[str(n)] = 100 * float(np.mean(values)) if values else None
-        results[folder.name] = row
-        print(
-            folder.name.ljust(18),
-            {k: None if v is None else round(v, 1) for k, v in row.items()},
-            f"{time.time() - started:.1f} s",
-            flush=True,
+
+
+def _percent(part: int, whole: int) -> float | None:
+    return round(100 * part / whole, 1) if whole else None
+
+
+def click_negatives(
+    picture: Annotated, state: Clicked, before: Detections, read: Picture, threshold: float
+) -> Effect:
+    """Of each class with wrong boxes, one at a time, click the surest one as negative."""
+    effect = Effect()
+    shown = before.take(before.scores >= threshold)
+    for label in members(picture):
+        (one,) = measures.match([picture], [shown], [label])[0]
+        mine = shown.take(shown.labels == label)
+        mine = mine.take(np.argsort(-mine.scores, kind="stable"))
+        if len(one.correct) != len(mine) or one.correct.all():
+            continue
+        wrong = np.flatnonzero(~one.correct)
+        x1, y1, x2, y2 = mine.boxes[wrong[0]].tolist()
+        click = Click((x1 + x2) / 2, (y1 + y2) / 2, label, positive=False)
+        told = Clicked(
+            [*state.clicks, click], [*state.objects, -1], [*state.boxes, mine.boxes[wrong[0]]]
         )
-    single = [r["3"] for r in results.values() if r["kinds"] == 1 and r.get("3") is not None]
-    multi = [r["3"] for r in results.values() if r["kinds"] > 1 and r.get("3") is not None]
-    print(
-        "single",
-        np.mean(single) if single else None,
-        "multi",
-        np.mean(multi) if multi else None,
-        "recall",
-        np.mean([r["recall"] for r in results.values()]),
+        after = told.detect(read)
+        after = after.take(after.scores >= threshold)
+        others = mine.take(wrong[1:])
+        effect.wrong += len(others)
+        effect.removed += int((~_still_there(others, after)).sum())
+        right = _right(picture, shown)
+        effect.right += len(right)
+        effect.lost += int((~_still_there(right, after)).sum())
+    return effect
+
+
+def _right(picture: Annotated, shown: Detections) -> Detections:
+    rows = []
+    for label in members(picture):
+        (one,) = measures.match([picture], [shown], [label])[0]
+        mine = np.flatnonzero(shown.labels == label)
+        mine = mine[np.argsort(-shown.scores[mine], kind="stable")]
+        if len(mine) == len(one.correct):
+            rows.append(mine[one.correct])
+    return shown.take(np.concatenate([np.zeros(0, np.int64), *rows]))
+
+
+def _still_there(boxes: Detections, after: Detections) -> NDArray[np.bool_]:
+    """Which boxes have one of the same class, IoU 0.5 or more, among others."""
+    still = np.zeros(len(boxes), np.bool_)
+    for number in range(len(boxes)):
+        same = after.boxes[after.labels == boxes.labels[number]]
+        low = np.maximum(boxes.boxes[number, :2], same[:, :2])
+        high = np.minimum(boxes.boxes[number, 2:], same[:, 2:])
+        shared = (high - low).clip(0).prod(1)
+        areas = (same[:, 2:] - same[:, :2]).prod(1)
+        union = areas + (boxes.boxes[number, 2:] - boxes.boxes[number, :2]).prod() - shared
+        still[number] = bool((shared >= measures.IOU * union).any())
+    return still
+
+
+Pairs = list[tuple[Annotated, Detections]]
+
+
+def quality(pairs: Pairs, labels: Sequence[int], threshold: float) -> dict[str, float | None]:
+    """Average precision and F1 in percent, of pictures with what was found in them."""
+    pictures, found = [one for one, _ in pairs], [one for _, one in pairs]
+    matches = measures.match(pictures, found, labels)[0]
+    once = np.ones((1, len(pictures)), np.int64)
+    precisions = np.array([measures.average_precision(one, once)[0] for one in matches])
+    mean = float(measures.mean_over_classes(precisions[:, None])[0])
+    f1 = float(measures.count(matches, threshold).total().f1[0])
+    if np.isnan(mean):
+        return {"AP": None, "F1": None}
+    return {"AP": round(100 * mean, 2), "F1": round(100 * f1, 2)}
+
+
+def agnostic(pairs: Pairs) -> dict[str, float | None]:
+    """Class-agnostic average precision, and recall with the best boxes, in percent."""
+    blind = [
+        (replace(picture, labels=np.zeros_like(picture.labels)), found) for picture, found in pairs
+    ]
+    matches = measures.match([one for one, _ in blind], [one for _, one in blind], [0])[0]
+    result = quality(blind, [0], 0.0)
+    return {
+        "AP": result["AP"],
+        "recall": round(100 * float(measures.count(matches).total().recall[0]), 2),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked.
+
+    Attributes:
+        counts: Clicks a class, rising.
+        seeds: Of random clicks.
+        threshold: Score from which on boxes are shown.
+        detections: Folder for all that was found, None: nothing is kept.
+    """
+
+    counts: tuple[int, ...] = COUNTS
+    seeds: int = 2
+    threshold: float = THRESHOLD
+    detections: Path | None = None
+
+
+def evaluate_set(method: Method, test_set: TestSet, plan: Plan) -> dict[str, Any]:
+    """The results of one method on one set, see the module."""
+    every: dict[tuple[str, int, int], Pairs] = defaultdict(list)
+    left: dict[tuple[str, int, int], Pairs] = defaultdict(list)
+    blind: Pairs = []
+    effect = Effect()
+    kept: list[dict[str, Any]] = []
+
+    def note(
+        way: str, seed: int, number: int, picture: Annotated, state: Clicked, found: Detections
+    ) -> None:
+        key = (way, seed, number)
+        every[key].append((picture, found))
+        left[key].append(measures.unclicked(picture, found, state.objects))
+        kept.append(_record(way, seed, number, picture.name, state, found))
+
+    for place, picture in enumerate(
+        tqdm(test_set.pictures, desc=test_set.name, unit="picture", disable=None)
+    ):
+        read = method.read(picture.image)
+        proposals = read.any_object()
+        if proposals is not None:
+            best = as_detections(replace(proposals, labels=np.zeros_like(proposals.labels)))
+            blind.append((picture, best.take(np.arange(min(len(best), MOST_PROPOSALS)))))
+        for seed in range(plan.seeds):
+            states = click_at_random(picture, plan.counts, 1000 * place + seed)
+            for number, state in zip(plan.counts, states, strict=True):
+                found = state.detect(read)
+                note("random", seed, number, picture, state, found)
+                if seed == 0 and number == MAIN_COUNT:
+                    one = click_negatives(picture, state, found, read, plan.threshold)
+                    effect = Effect(
+                        effect.wrong + one.wrong,
+                        effect.removed + one.removed,
+                        effect.right + one.right,
+                        effect.lost + one.lost,
+                    )
+        answers = click_errors(picture, plan.counts, read, plan.threshold)
+        for number, (state, found) in zip(plan.counts, answers, strict=True):
+            note(PERSON, 0, number, picture, state, found)
+    if plan.detections is not None:
+        plan.detections.mkdir(parents=True, exist_ok=True)
+        with gzip.open(
+            plan.detections / f"{test_set.name}.json.gz", "wt", encoding="utf-8"
+        ) as file:
+            json.dump(kept, file)
+    labels = range(len(test_set.classes))
+    result: dict[str, Any] = {
+        "kind": test_set.kind,
+        "multi": test_set.is_multi_class,
+        "pictures": len(test_set.pictures),
+        "objects": sum(int((~one.ignored).sum()) for one in test_set.pictures),
+        "0": agnostic(blind) if blind else None,
+        "negative": effect.shares(),
+    }
+    for way, seeds in (("random", plan.seeds), (PERSON, 1)):
+        result[way] = {
+            str(number): {
+                "all": _mean(
+                    [
+                        quality(every[way, seed, number], labels, plan.threshold)
+                        for seed in range(seeds)
+                    ]
+                ),
+                "unclicked": _mean(
+                    [
+                        quality(left[way, seed, number], labels, plan.threshold)
+                        for seed in range(seeds)
+                    ]
+                ),
+            }
+            for number in plan.counts
+        }
+    return result
+
+
+def _record(
+    way: str, seed: int, number: int, name: str, state: Clicked, found: Detections
+) -> dict[str, Any]:
+    return {
+        "picture": name,
+        "way": way,
+        "seed": seed,
+        "number": number,
+        "clicks": [
+            [round(click.x, 1), round(click.y, 1), click.label, index]
+            for click, index in zip(state.clicks, state.objects, strict=True)
+        ],
+        "boxes": found.boxes.round(1).tolist(),
+        "scores": found.scores.round(4).tolist(),
+        "labels": found.labels.tolist(),
+    }
+
+
+def _mean(rows: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
+    """Of each number, without those that are none."""
+    means: dict[str, float | None] = {}
+    for name in rows[0]:
+        values = [value for row in rows if (value := row[name]) is not None]
+        means[name] = round(float(np.mean(values)), 2) if values else None
+    return means
+
+
+def means(results: dict[str, dict[str, Any]], counts: Sequence[int]) -> dict[str, Any]:
+    """Means over the sets, of one class and of several apart."""
+    out: dict[str, Any] = {}
+    for name, multi in (("single-class", False), ("multi-class", True)):
+        rows = [one for one in results.values() if one["multi"] == multi]
+        if not rows:
+            continue
+        out[name] = {"sets": len(rows)}
+        blind = [row["0"] for row in rows if row["0"] is not None]
+        if blind:
+            out[name]["0"] = _mean(blind)
+        for way in ("random", PERSON):
+            out[name][way] = {
+                str(number): {
+                    part: _mean([row[way][str(number)][part] for row in rows])
+                    for part in ("all", "unclicked")
+                }
+                for number in counts
+            }
+    wrong = [one["negative"] for one in results.values()]
+    if wrong:
+        removed = sum(one["wrong boxes"] * (one["removed"] or 0) for one in wrong)
+        lost = sum(one["right boxes"] * (one["lost"] or 0) for one in wrong)
+        out["negative"] = {
+            "removed": round(removed / max(1, sum(one["wrong boxes"] for one in wrong)), 1),
+            "lost": round(lost / max(1, sum(one["right boxes"] for one in wrong)), 1),
+        }
+    return out
+
+
+def table(results: dict[str, dict[str, dict[str, Any]]], counts: Sequence[int]) -> str:
+    """Markdown: AP of unclicked objects after random clicks, for each set and method.
+
+    Args:
+        results: By method and set.
+        counts: Clicks a class.
+    """
+    shown = [number for number in counts if number in (1, MAIN_COUNT, 10)]
+    first = next(iter(results.values()))
+    heads = [f"{method}, {number}" for method in results for number in shown]
+    lines = [
+        "AP at IoU 0.5 of unclicked objects after so many random clicks a class.",
+        "",
+        f"| set | kind | recall, {MOST_PROPOSALS} boxes | {' | '.join(heads)} |",
+        f"| --- | --- | ---: | {' | '.join('---:' for _ in heads)} |",
+    ]
+    for name in sorted(first, key=lambda one: (first[one]["multi"], one)):
+        cells = [
+            _shown(rows[name]["random"][str(number)]["unclicked"]["AP"]) if name in rows else ""
+            for rows in results.values()
+            for number in shown
+        ]
+        recall = first[name]["0"]["recall"] if first[name]["0"] else None
+        lines.append(f"| {name} | {first[name]['kind']} | {_shown(recall)} | {' | '.join(cells)} |")
+    for part in ("single-class", "multi-class"):
+        averages = [means(rows, counts).get(part) for rows in results.values()]
+        if averages[0] is None:
+            continue
+        cells = [
+            _shown(one["random"][str(number)]["unclicked"]["AP"]) if one else ""
+            for one in averages
+            for number in shown
+        ]
+        recall = averages[0].get("0", {}).get("recall")
+        lines.append(f"| **{part}** | mean | {_shown(recall)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def weights_of(name: str, weights: Sequence[Path]) -> Path:
+    """The weights that a set is tested by, see the module.
+
+    Raises:
+        ValueError: There are neither one nor as many as there are folds.
+    """
+    folds = real_sets.folds()
+    count = len(set(folds.values()))
+    if len(weights) not in (1, count):
+        raise ValueError(f"--weights needs one file, or {count}, one for each fold")
+    return weights[0] if len(weights) == 1 else weights[folds[test_sets.kind_of(name)]]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description="Evaluate the open model.")
+    parser.add_argument("--weights", type=Path, nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True, help="JSON file")
+    parser.add_argument("--sets", default="", help="names joined by commas; without it all")
+    parser.add_argument("--pictures", type=int, default=0, help="first ones of each set; 0: all")
+    parser.add_argument("--counts", default=",".join(map(str, COUNTS)), help="clicks a class")
+    parser.add_argument("--seeds", type=int, default=2, help="of random clicks")
+    parser.add_argument("--threshold", type=float, default=THRESHOLD, help="of the shown boxes")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--detections", type=Path, help="folder for all that is found")
+    parser.add_argument("--backbone", type=Path, help="ImageNet's weights: compare the baselines")
+    options = parser.parse_args(arguments)
+    chosen = [name for name in options.sets.split(",") if name] or test_sets.names()
+    plan = Plan(
+        tuple(int(number) for number in options.counts.split(",")),
+        options.seeds,
+        options.threshold,
+        options.detections,
     )
-    if options.out:
-        options.out.write_text(json.dumps(results, indent=1))
+    results: dict[str, dict[str, dict[str, Any]]] = {}
+    try:
+        for name in chosen:
+            predictor = OpenPredictor.load(weights_of(name, options.weights), options.device)
+            test_set = test_sets.load(name, options.pictures)
+            for title, method in _methods(predictor, options.backbone).items():
+                started = time.monotonic()
+                kept = plan if title == "C3Det open" else replace(plan, detections=None)
+                one = evaluate_set(method, test_set, kept)
+                results.setdefault(title, {})[name] = one
+                after = one["random"].get(str(MAIN_COUNT))
+                print(f"{name}, {title}: {after}, {time.monotonic() - started:.0f} s", flush=True)
+            # Written after each set, so that what was measured is not lost.
+            content = {
+                "weights": [path.name for path in options.weights],
+                "threshold": plan.threshold,
+                "means": {title: means(rows, plan.counts) for title, rows in results.items()},
+                "sets": results,
+            }
+            options.out.write_text(json.dumps(content, separators=(",", ":")) + "\n")
+            options.out.with_suffix(".md").write_text(table(results, plan.counts))
+    except (OSError, ValueError, SourceError) as error:
+        raise SystemExit(f"training.open.evaluate: {error}") from error
+
+
+def _methods(predictor: OpenPredictor, backbone: Path | None) -> dict[str, Method]:
+    methods: dict[str, Method] = {"C3Det open": OpenMethod(predictor)}
+    if backbone is not None:
+        methods["template matching"] = TemplateMatching()
+        methods["nearest neighbour, ImageNet"] = NearestNeighbour(predictor, backbone)
+    return methods
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ class Pool:
         y, x = rng.integers(height - read + 1), rng.integers(width - read + 1)
         mode = cv2.INTER_AREA if read > side else cv2.INTER_LINEAR
         piece = cv2.resize(photograph[y : y + read, x : x + read], (side, side), interpolation=mode)
-        return np.rot90(piece, rng.integers(4)).astype(np.float32)
+        return np.rot90(piece, int(rng.integers(4))).astype(np.float32)
 
 
 def noise(rng: Rng, side: int, octaves: int, base: int) -> Floats:

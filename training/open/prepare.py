@@ -31,7 +31,7 @@ from training.data.index import Annotated
 from training.data.sources import SOURCES, SourceError, fetch
 from training.open.kinds import ACROSS, CELL
 
-MEDIAN = 28.0
+MEDIAN = 32.0
 """Longest side of the median object of a real picture, in pixels; larger ones are made smaller."""
 
 MOST_BYTES = 60_000_000
@@ -39,7 +39,8 @@ MOST_BYTES = 60_000_000
 
 LETTERS_OF_A_FONT = 36
 
-_ICON_FONTS = (("mdi-font", "package/fonts/materialdesignicons-webfont.ttf"),) + (
+_ICON_FONTS = (
+    ("mdi-font", "package/fonts/materialdesignicons-webfont.ttf"),
     ("remixicon", "package/fonts/remixicon.ttf"),
 )
 
@@ -259,6 +260,8 @@ def manifest(out: Path, counts: dict[str, Any]) -> dict[str, Any]:
                 "commit": registry[name].commit,
                 "annotations_sha256": registry[name].annotations_sha256,
                 "licence": registry[name].licence,
+                "kind": registry[name].kind,
+                "fold": real_sets.folds()[registry[name].kind],
             }
             for name in counts["real"]
         },

@@ -1,4 +1,4 @@
-"""Windows of real pictures, at random scales."""
+"""Windows of real pictures, at random scales, mirrored and turned."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ from PIL import Image
 from training.open.composites import Drawn
 from training.open.kinds import LARGEST, Rng
 
-MOST_KINDS = 8
 MOST_OBJECTS = 100
+MOST_IGNORED = 40
+"""Of a window."""
+
+TRIES = 8
+"""Windows of a set, before another is taken."""
+
+_FILL_STRIDE = 997
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,11 +34,13 @@ class RealPicture:
         image: uint8 ``(H, W, 3)``.
         boxes: float32 ``(n, 4)``.
         kinds: int64 ``(n,)``.
+        ignored: float32 ``(m, 4)``, boxes of what is neither object nor ground.
     """
 
     image: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     kinds: NDArray[np.int64]
+    ignored: NDArray[np.float32]
 
 
 def load_sets(folder: Path, without: frozenset[str] = frozenset()) -> dict[str, list[RealPicture]]:
@@ -41,7 +49,13 @@ def load_sets(folder: Path, without: frozenset[str] = frozenset()) -> dict[str, 
     Args:
         folder: Holds a folder a set.
         without: Names of sets that are left out.
+
+    Raises:
+        ValueError: There is no such set to be left out, or no set is left.
     """
+    unknown = without - {path.parent.name for path in folder.glob("*/boxes.json")}
+    if unknown:
+        raise ValueError(f"{folder} holds no real set {', '.join(sorted(unknown))}")
     sets = {}
     for path in sorted(folder.glob("*/boxes.json")):
         if path.parent.name in without:
@@ -50,25 +64,30 @@ def load_sets(folder: Path, without: frozenset[str] = frozenset()) -> dict[str, 
         for record in json.loads(path.read_text()):
             rows = np.array(record["boxes"], np.float32).reshape(-1, 5)
             image = np.asarray(Image.open(path.parent / record["name"]).convert("RGB"))
-            pictures.append(RealPicture(image, rows[:, :4], rows[:, 4].astype(np.int64)))
+            ignored = np.array(record["ignored"], np.float32).reshape(-1, 4)
+            kinds = rows[:, 4].astype(np.int64)
+            pictures.append(RealPicture(image, rows[:, :4], kinds, ignored))
         if pictures:
             sets[path.parent.name] = pictures
+    if not sets:
+        raise ValueError(f"{folder} holds no real set")
     return sets
 
 
 def draw_window(sets: dict[str, list[RealPicture]], rng: Rng, side: int = 256) -> Drawn:
     """A random window of a random picture of a random set.
 
-    The median object becomes 6 to 56 px large, as far as the picture's own resolution allows.
+    The median object becomes 6 to 56 px large, as far as the picture's own resolution allows. What
+    is cut by the edge or too small or large is neither object nor ground.
     """
     names = sorted(sets)
-    for _ in range(16):
+    for _ in range(TRIES):
         pictures = sets[names[rng.integers(len(names))]]
-        picture = pictures[rng.integers(len(pictures))]
-        found = _window(picture, rng, side)
-        if found is not None:
-            return found
-    raise RuntimeError("no window of any real picture holds two objects")
+        for _ in range(TRIES):
+            found = _window(pictures[rng.integers(len(pictures))], rng, side)
+            if found is not None:
+                return found
+    raise ValueError("no window of any real picture holds two objects and not too many")
 
 
 def _window(picture: RealPicture, rng: Rng, side: int) -> Drawn | None:
@@ -86,25 +105,29 @@ def _window(picture: RealPicture, rng: Rng, side: int) -> Drawn | None:
         for c, length in zip(centre, (width, height), strict=True)
     ]
     turn = _turn(rng)
-    matrix = np.array([[scale, 0, -origin[0] * scale], [0, scale, -origin[1] * scale]], np.float32)
-    image = picture.image
+    # Only what is seen is blurred, with a margin.
+    left, top = (max(0, math.floor(at) - 8) for at in origin)
+    right, bottom = (math.ceil(at + read) + 8 for at in origin)
+    image = picture.image[top:bottom, left:right]
     if scale < 0.7:
         image = cv2.GaussianBlur(image, (0, 0), 0.4 / scale)
-    fill = tuple(float(value) for value in image.reshape(-1, 3)[::997].mean(0))
+    fill = image.reshape(-1, 3)[::_FILL_STRIDE].mean(0).tolist()
+    matrix = np.array(
+        [[scale, 0, (left - origin[0]) * scale], [0, scale, (top - origin[1]) * scale]], np.float32
+    )
     seen = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=fill)
-    moved = (boxes - np.tile(origin, 2).astype(np.float32)) * scale
+    shift = np.tile(origin, 2).astype(np.float32)
+    moved = (boxes - shift) * scale
     inside = moved.clip(0, side)
     area, visible = ((b[:, 2:] - b[:, :2]).prod(1) for b in (moved, inside))
     large = (inside[:, 2:] - inside[:, :2]).max(1)
     kept = (visible > 0.6 * area) & (large >= 4) & (large <= 1.6 * LARGEST)
     kept &= (inside[:, 2:] - inside[:, :2]).min(1) >= 2.5
-    if kept.sum() < 2:
+    cut = (visible > 0) & ~kept
+    odd = ((picture.ignored - shift) * scale).clip(0, side)
+    odd = odd[(odd[:, 2:] > odd[:, :2]).all(1)]
+    if not 2 <= kept.sum() <= MOST_OBJECTS or cut.sum() + len(odd) > MOST_IGNORED:
         return None
-    present = np.unique(picture.kinds[kept])
-    if len(present) > MOST_KINDS:
-        kept &= np.isin(picture.kinds, rng.choice(present, MOST_KINDS, False))
-        present = np.unique(picture.kinds[kept])
-    index = np.flatnonzero(kept)[:MOST_OBJECTS]
     out = seen.astype(np.float32)
     if rng.random() < 0.3:
         out *= rng.uniform(0.7, 1.3, 3).astype(np.float32)
@@ -114,30 +137,32 @@ def _window(picture: RealPicture, rng: Rng, side: int) -> Drawn | None:
         out = 255 - out
     if rng.random() < 0.3:
         out += rng.normal(0, rng.uniform(1, 10), out.shape).astype(np.float32)
-    kinds = np.searchsorted(present, picture.kinds[index]).astype(np.int64)
-    left_out = (visible > 0) & ~np.isin(np.arange(len(boxes)), index)
+    _, kinds = np.unique(picture.kinds[kept], return_inverse=True)
     return turn(
         Drawn(
             out.clip(0, 255).astype(np.uint8),
-            inside[index].astype(np.float32),
-            kinds,
-            ignored=inside[left_out].astype(np.float32),
+            inside[kept].astype(np.float32),
+            kinds.astype(np.int64),
+            ignored=np.concatenate([inside[cut], odd]).astype(np.float32),
         )
     )
 
 
 def _turn(rng: Rng) -> Callable[[Drawn], Drawn]:
-    """One of the ways to mirror a square picture and to swap its axes."""
-    mirror, swap = rng.random() < 0.5, rng.random() < 0.5
+    """One of the eight ways to mirror a square picture and to swap its axes."""
+    across, down, swap = (rng.random(3) < 0.5).tolist()
 
     def moved(boxes: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-        if mirror:
-            boxes = np.stack([side - boxes[:, 2], boxes[:, 1], side - boxes[:, 0], boxes[:, 3]], 1)
-        return np.ascontiguousarray(boxes[:, [1, 0, 3, 2]] if swap else boxes)
+        x1, y1, x2, y2 = boxes.T
+        if across:
+            x1, x2 = side - x2, side - x1
+        if down:
+            y1, y2 = side - y2, side - y1
+        return np.stack([y1, x1, y2, x2] if swap else [x1, y1, x2, y2], 1)
 
     def turned(drawn: Drawn) -> Drawn:
         image, side = drawn.image, drawn.image.shape[1]
-        image = image[:, ::-1] if mirror else image
+        image = image[:: -1 if down else 1, :: -1 if across else 1]
         image = image.transpose(1, 0, 2) if swap else image
         return Drawn(
             np.ascontiguousarray(image),
