@@ -245,7 +245,7 @@ class OpenDetector(nn.Module):
         pooled = torch.cat(
             [
                 # The finest level is sampled twice as densely, and folded into four times the channels.
-                F.pixel_unshuffle(_sampled(level, boxes, s, 2 * BINS), 2)
+                _folded(_sampled(level, boxes, s, 2 * BINS))
                 if s == 2
                 else _sampled(level, boxes, s, BINS)
                 for s, level in features.regions
@@ -402,6 +402,14 @@ def _sampled(level: Tensor, boxes: Tensor, stride: int, bins: int) -> Tensor:
     # In float32: a grid in half precision would be off by pixels.
     found = F.grid_sample(level.float(), grid, align_corners=False, padding_mode="border")
     return found.transpose(1, 2).reshape(batch * count, channels, bins, bins)
+
+
+def _folded(samples: Tensor) -> Tensor:
+    """``(n, C, 2k, 2k)`` -> ``(n, 4C, k, k)``, as `torch.nn.functional.pixel_unshuffle`."""
+    # Which does not take n = 0.
+    count, channels, side = samples.shape[:3]
+    parts = samples.view(count, channels, side // 2, 2, side // 2, 2)
+    return parts.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
 
 
 def _heatmaps(xy: Tensor, height: int, width: int) -> Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from c3det.clicks import Click
-from c3det.open.detector import BINS, Clicks, OpenDetector, choose_exemplars
+from c3det.open.detector import BINS, Clicks, OpenDetector, _folded, choose_exemplars
 from c3det.open.mobilenet import CHANNELS, STRIDES, MobileNetV2
 from c3det.open.predictor import Found, OpenPredictor
 
@@ -146,3 +146,15 @@ def test_zero_clicks_give_any_object(model: OpenDetector, image: np.ndarray) -> 
     assert (np.diff(found.scores) <= 0).all()
     assert (found.boxes[:, 2] <= 120).all()
     assert (found.boxes[:, 3] <= 100).all()
+
+
+def test_no_boxes_to_describe(model: OpenDetector) -> None:
+    with torch.inference_mode():
+        features = model.encode(torch.rand(1, 3, SIDE, SIDE) * 255)
+        none = model.describe(features, torch.zeros(1, 0, 4), torch.zeros(1, 0, dtype=torch.bool))
+    assert none.embeddings.shape == (1, 0, 128)
+
+
+def test_folding_is_pixel_unshuffle() -> None:
+    samples = torch.rand(3, 2, 6, 6)
+    assert torch.equal(_folded(samples), torch.nn.functional.pixel_unshuffle(samples, 2))
