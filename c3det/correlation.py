@@ -8,7 +8,6 @@ one class the maximum is kept (equation 3).
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -17,15 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from c3det.clicks import Click, check_labels
-from c3det.heatmaps import Size, click_xy, gaussian, positive_by_label, sizes_per_picture
+from c3det.devices import moved
+from c3det.heatmaps import Size, click_xy, gaussian, sizes_per_picture, support
 
 Sampling = Literal["gaussian-nearest", "bilinear"]
 Scale = Literal["none", "channels", "cosine"]
 
-_CLICKS_AT_ONCE = 64
+_PRODUCTS_AT_ONCE = 1 << 24
 _EPSILON = 1e-8
-_REACH = 7.0
-"""Deviations from its centre at which a Gaussian is read no further: it is 2e-11 there."""
 
 
 def covering_stride(level_size: Size, image_sizes: Sequence[Size]) -> int:
@@ -34,20 +32,27 @@ def covering_stride(level_size: Size, image_sizes: Sequence[Size]) -> int:
     return 2 ** max(0, math.ceil(math.log2(need)))
 
 
-def _nearest_weights(
-    centres: Tensor, cells: int, covered: int, valid: int, sigma: float, device: torch.device
-) -> Tensor:
-    """Gaussians ``(n, cells)`` at the one pixel of each cell that nearest resizing keeps."""
-    scale = torch.tensor(covered / cells, dtype=torch.float32, device=device)
-    pixel = (torch.arange(cells, dtype=torch.float32, device=device) * scale).floor().double()
-    return gaussian(pixel + 0.5, centres, sigma) * (pixel < valid)
+def _nearest_along(
+    centres: Tensor, cells: int, covered: int, valid: int, sigma: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Along one axis, the cells that templates of ``"gaussian-nearest"`` read, and what there is.
+
+    Gaussians are taken at the one pixel of each cell that nearest resizing keeps. The last are
+    their sums over all cells, ``(n,)``.
+    """
+    pixel = (torch.arange(cells, dtype=torch.float32) * torch.tensor(covered / cells)).floor()
+    along = gaussian(pixel.double() + 0.5, centres, sigma) * (pixel < valid)
+    near = support(centres, cells, covered / cells, sigma)
+    return near, along.gather(1, near), along.sum(1)
 
 
-def _support(centres: Tensor, cells: int, stride: float, sigma: float) -> Tensor:
-    """The cells ``(n, m)`` along one axis in which Gaussians of these centres are not nothing."""
-    count = min(math.ceil(2 * _REACH * sigma / stride) + 1, cells)
-    first = (centres / stride - count / 2).round().long().clamp(0, cells - count)
-    return first[:, None] + torch.arange(count, device=first.device)
+def _bilinear_along(centres: Tensor, cells: int, covered: int, valid: int) -> tuple[Tensor, Tensor]:
+    """The same of ``"bilinear"``; no template mixes in a cell of the padding alone."""
+    stride = covered / cells
+    at = (centres / stride - 0.5).clamp(0, math.ceil(valid / stride) - 1)
+    low = at.floor().clamp(max=cells - 1)
+    near = torch.stack([low, (low + 1).clamp(max=cells - 1)], 1).long()
+    return near, torch.stack([1 - (at - low), at - low], 1)
 
 
 def click_templates(
@@ -63,7 +68,7 @@ def click_templates(
 
     Args:
         feature: ``(C, h, w)``, one level of one picture.
-        xy: ``(n, 2)`` float64, clicks in pixels.
+        xy: ``(n, 2)`` float64 on the CPU, clicks in pixels.
         sampling: ``"gaussian-nearest"``: the mean of the feature under a Gaussian that was drawn at
             full size and brought to the level by nearest resizing, divided by its sum + 1e-8, as
             the reference does it. Where no sampled pixel lies near the click (11 % of the clicks at
@@ -77,34 +82,26 @@ def click_templates(
     Returns:
         ``(n, C)`` of the feature's type.
     """
-    _, height, width = feature.shape
+    parts = []
+    total = torch.ones(len(xy), dtype=torch.float64)
+    for axis, cells in ((1, feature.shape[1]), (0, feature.shape[2])):
+        centres, covered, valid = xy[:, axis], covered_size[1 - axis], image_size[1 - axis]
+        if sampling == "gaussian-nearest":
+            *reads, along = _nearest_along(centres, cells, covered, valid, sigma)
+            total = total * along
+        else:
+            reads = list(_bilinear_along(centres, cells, covered, valid))
+        parts += reads
     if sampling == "gaussian-nearest":
-        shares, near = [], []
-        total = xy.new_tensor(1.0)
-        for axis, count in ((1, height), (0, width)):
-            covered, valid, centres = covered_size[1 - axis], image_size[1 - axis], xy[:, axis]
-            along = _nearest_weights(centres, count, covered, valid, sigma, xy.device)
-            total = total * along.sum(1)
-            cells = _support(centres, count, covered / count, sigma)
-            shares.append(along.gather(1, cells))
-            near.append(cells)
-        shares[0] = shares[0] / (total + _EPSILON)[:, None]
-        patches = feature[:, near[0][:, :, None], near[1][:, None, :]]
-        return torch.einsum("cnyx,ny,nx->nc", patches, *(w.to(feature.dtype) for w in shares))
-    stride = xy.new_tensor([covered_size[1] / width, covered_size[0] / height])
-    cells = (xy.new_tensor([image_size[1], image_size[0]]) / stride).ceil()
-    # No template mixes in a cell of the padding alone.
-    position = (xy / stride).minimum(cells - 0.5)
-    grid = position / xy.new_tensor([width, height]) * 2 - 1
-    # A grid in bfloat16 would be off by pixels.
+        parts[1] = parts[1] / (total + _EPSILON)[:, None]
+    sides = [part.shape[1] for part in parts]
+    together = moved(torch.cat([part.double() for part in parts], 1), feature.device)
+    rows, down, columns, along = together.split(sides, 1)
+    # Shares in half precision would move a template by a part of a pixel.
     precise = torch.promote_types(feature.dtype, torch.float32)
-    sampled = F.grid_sample(
-        feature[None].to(precise),
-        grid[None, None].to(precise),
-        padding_mode="border",
-        align_corners=False,
-    )
-    return sampled[0, :, 0].T.to(feature.dtype)
+    patches = feature[:, rows.long()[:, :, None], columns.long()[:, None, :]].to(precise)
+    templates = torch.einsum("cnyx,ny,nx->nc", patches, down.to(precise), along.to(precise))
+    return templates.to(feature.dtype)
 
 
 def comparable(level: Tensor, scale: Scale) -> Tensor:
@@ -119,26 +116,25 @@ def scaled_templates(templates: Tensor, scale: Scale) -> Tensor:
     return F.normalize(templates, dim=1) if scale == "cosine" else templates
 
 
-def best_by_label(templates: Tensor, labels: Sequence[int], cells: Tensor) -> dict[int, Tensor]:
+def best_by_label(templates: Tensor, labels: Tensor, num_classes: int, cells: Tensor) -> Tensor:
     """The largest product of any of a label's templates with each cell (equations 2 and 3).
 
     Args:
         templates: ``(n, C)``.
-        labels: Of the templates; those of one label follow each other.
+        labels: ``(n,)`` int64 of the templates, on their device.
+        num_classes: K.
         cells: ``(C, cells)``.
 
     Returns:
-        ``(cells,)`` by label.
+        ``(K, cells)``, 0 where a label has no template.
     """
-    best: dict[int, Tensor] = {}
-    for start in range(0, len(labels), _CLICKS_AT_ONCE):
-        some = labels[start : start + _CLICKS_AT_ONCE]
-        products = templates[start : start + _CLICKS_AT_ONCE] @ cells
-        counts = Counter(some)
-        for label, part in zip(counts, products.split(list(counts.values())), strict=True):
-            largest = part.amax(0)
-            best[label] = torch.maximum(best[label], largest) if label in best else largest
-    return best
+    parts = []
+    for some in cells.split(max(_PRODUCTS_AT_ONCE // max(len(labels), 1), 1), 1):
+        products = templates @ some
+        none = products.new_zeros(num_classes, some.shape[1])
+        rows = labels[:, None].expand_as(products)
+        parts.append(none.scatter_reduce(0, rows, products, "amax", include_self=False))
+    return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
 
 def class_correlations(
@@ -198,26 +194,26 @@ def class_correlations(
             stride = covering_stride((height, width), sizes)
             covered = (height * stride, width * stride)
         level = comparable(level, scale)
-        nowhere = level.new_zeros(height * width)
         # Taken apart and put together once: in training, each index into a batch and each part
         # written into a map would cost a gradient of the size of the whole.
         collated = []
         for picture, of_picture, size in zip(level.unbind(), clicks, sizes, strict=True):
-            best = dict.fromkeys(range(num_classes), nowhere)
-            groups = positive_by_label(of_picture)
-            if groups:
+            positive = [click for click in of_picture if click.positive]
+            if positive:
                 templates = click_templates(
                     picture,
-                    click_xy([click for group in groups.values() for click in group], level.device),
+                    click_xy(positive),
                     sampling,
                     covered_size=covered,
                     image_size=size,
                     sigma=sigma,
                 )
-                labels = [label for label, group in groups.items() for _ in group]
-                best |= best_by_label(
-                    scaled_templates(templates, scale), labels, picture.flatten(1)
+                labels = moved(torch.tensor([click.label for click in positive]), level.device)
+                best = best_by_label(
+                    scaled_templates(templates, scale), labels, num_classes, picture.flatten(1)
                 )
-            collated.append(torch.stack(list(best.values())).view(-1, height, width))
+            else:
+                best = level.new_zeros(num_classes, height * width)
+            collated.append(best.view(num_classes, height, width))
         maps.append(torch.stack(collated))
     return tuple(maps)

@@ -23,11 +23,10 @@ import torch
 from mmdet.models.backbones import MobileNetV2
 from mmdet.models.dense_heads import RetinaHead
 from mmdet.models.detectors import FasterRCNN, RetinaNet
-from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.roi_heads import SingleRoIExtractor, StandardRoIHead
 from mmdet.models.utils import images_to_levels, multi_apply
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmdet.structures.bbox import bbox2roi
 from mmengine.config import ConfigDict
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
@@ -42,7 +41,7 @@ from c3det.losses import (
     enforcing_loss,
     mean_over_processes,
 )
-from c3det.regions import roi_align
+from c3det.regions import read_regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +78,8 @@ class ClickDetector(nn.Module):
         if settings:
             raise ValueError(f"unknown settings of clicks: {sorted(settings)}")
         self.num_classes = num_classes
+        for head in self._heads():
+            head.register_forward_hook(_in_float32)
         self.early_sigma: float | None = None
         if early is not None:
             self.early_sigma = early["sigma"]
@@ -100,6 +101,18 @@ class ClickDetector(nn.Module):
                 late["neck"]["out_channels"] if late is not None else 0,
                 Correlation(**correlation) if correlation is not None else None,
             )
+
+    def _heads(self) -> list[Any]:
+        if hasattr(self, "roi_head"):
+            return [self.rpn_head, self.roi_head.bbox_head]
+        return [self.bbox_head]
+
+    def keep_anchors_on(self, device: torch.device) -> None:
+        """Hold what anchors are made from on a device: mmdet copies it there with every call."""
+        for head in self._heads():
+            generator = getattr(head, "prior_generator", None)
+            if generator is not None:
+                generator.base_anchors = [one.to(device) for one in generator.base_anchors]
 
     def init_weights(self) -> None:
         """Initialise as mmdet does, the late-fusion branch included."""
@@ -193,6 +206,17 @@ class ClickDetector(nn.Module):
         """
 
 
+def _in_float32(module: nn.Module, inputs: Any, outputs: Any) -> Any:
+    """What a head puts out, in float32 also in mixed precision.
+
+    Boxes are decoded from it, and mmdet decodes in its type: float16 has steps of half a pixel
+    from 512 px on.
+    """
+    if isinstance(outputs, Tensor):
+        return outputs.float()
+    return type(outputs)(_in_float32(module, inputs, output) for output in outputs)
+
+
 def _frame(image_size: Size, input_size: Size) -> dict[str, Any]:
     """What mmdet wants to know of a picture."""
     return dict(
@@ -261,35 +285,10 @@ class ClickFasterRCNN(ClickDetector, FasterRCNN):
                 rescale=False,
             )
         with record_function("regions"):
-            (found,) = self._detect_regions(joined(), proposals[0], frame)
-        return found
-
-    def _detect_regions(
-        self, levels: Sequence[Tensor], proposals: InstanceData, frame: list[dict[str, Any]]
-    ) -> list[InstanceData]:
-        """As mmdet's ``predict_bbox``, with the regions read by `c3det.regions` on a CPU."""
-        head = self.roi_head
-        extractor = head.bbox_roi_extractor
-        levels = levels[: extractor.num_inputs]
-        if levels[0].device.type != "cpu" or len(proposals) == 0:
-            return head.predict_bbox(levels, frame, [proposals], head.test_cfg, rescale=False)
-        rois = bbox2roi([proposals.bboxes])
-        of_level = extractor.map_roi_levels(rois, len(levels))
-        side = head.bbox_head.roi_feat_size[0]
-        features = levels[0].new_empty(len(rois), levels[0].shape[1], side, side)
-        for number, level in enumerate(levels):
-            chosen = (of_level == number).nonzero()[:, 0]
-            features[chosen] = roi_align(
-                level,
-                rois[chosen, 1:],
-                stride=extractor.featmap_strides[number],
-                output=side,
-                sampling_ratio=extractor.roi_layers[number].sampling_ratio,
+            (found,) = self.roi_head.predict_bbox(
+                joined(), frame, proposals, self.roi_head.test_cfg, rescale=False
             )
-        scores, deltas = head.bbox_head(features)
-        return head.bbox_head.predict_by_feat(
-            (rois,), (scores,), (deltas,), batch_img_metas=frame, rcnn_test_cfg=head.test_cfg
-        )
+        return found
 
 
 @MODELS.register_module()
@@ -378,6 +377,28 @@ def _flat(levels: list[Tensor], channels: int) -> Tensor:
     return torch.cat(rows, 1)
 
 
+class RegionExtractor(SingleRoIExtractor):
+    """mmdet's choice of a level for each region; the regions are read by `c3det.regions`."""
+
+    def forward(self, feats: Sequence[Tensor], rois: Tensor) -> Tensor:
+        """As mmdet's, in float32.
+
+        Args:
+            feats: ``(B, C, h, w)`` a level.
+            rois: ``(n, 5)``: index of the picture, xyxy in pixels.
+        """
+        rois = rois.float()
+        layer = self.roi_layers[0]
+        return read_regions(
+            feats,
+            rois,
+            self.map_roi_levels(rois, len(feats)),
+            strides=self.featmap_strides,
+            output=layer.output_size[0],
+            sampling_ratio=layer.sampling_ratio,
+        )
+
+
 @MODELS.register_module()
 class ClickRoIHead(StandardRoIHead):
     """Faster R-CNN's RoI head with the user-input enforcing loss.
@@ -389,6 +410,12 @@ class ClickRoIHead(StandardRoIHead):
     def __init__(self, *args: Any, uel: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.uel = UserInputEnforcing(**uel) if uel is not None else None
+
+    def init_bbox_head(self, bbox_roi_extractor: Mapping[str, Any], bbox_head: Any) -> None:
+        """As mmdet's, with our reader of regions in place of its ``SingleRoIExtractor``."""
+        super().init_bbox_head(bbox_roi_extractor, bbox_head)
+        settings = {key: value for key, value in bbox_roi_extractor.items() if key != "type"}
+        self.bbox_roi_extractor = RegionExtractor(**settings)
 
     def loss(
         self,

@@ -26,6 +26,7 @@ from torch import Tensor
 from c3det import answering
 from c3det.answering import Detections
 from c3det.clicks import Click, check_labels
+from c3det.devices import wait_for
 from c3det.heatmaps import Size
 from c3det.incremental import IncrementalDetector, Tile
 from c3det.tiles import merge, plan_tiles
@@ -285,8 +286,11 @@ class _Search:
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
+        device = self._picture._detector.device
+        wait_for(device)
         started = time.perf_counter()
         try:
             yield
+            wait_for(device)
         finally:
             self.seconds[stage] += time.perf_counter() - started

@@ -14,6 +14,7 @@ from torch import Tensor
 from c3det import answering
 from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.devices import use_float32
 from c3det.fusion import ClickBatch
 from c3det.heatmaps import Size
 from c3det.incremental import IncrementalDetector, Tile
@@ -65,9 +66,7 @@ class Predictor:
 
     def __init__(self, detector: ClickDetector, card: Card, device: torch.device) -> None:
         self._detector = detector
-        on_gpu = device.type == "cuda"
-        self._incremental = IncrementalDetector(detector, torch.float16 if on_gpu else None)
-        self._memory_format = torch.channels_last if on_gpu else torch.contiguous_format
+        self._incremental = IncrementalDetector(detector, windows=device.type == "cpu")
         self.card = card
         self.device = device
 
@@ -121,8 +120,7 @@ class Predictor:
         """Normalised and padded, ``(1, 3, H, W)``."""
         _check_image(image)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        batch = self._detector.data_preprocessor({"inputs": [pixels]})["inputs"]
-        return batch.contiguous(memory_format=self._memory_format)
+        return self._detector.data_preprocessor({"inputs": [pixels]})["inputs"].contiguous()
 
     @torch.inference_mode()
     def detect(
@@ -197,10 +195,8 @@ def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
             f"the tensors of {path} do not fit the architecture in their card: export the weights "
             "again with python -m training.export"
         ) from error
-    detector.to(device)
-    if torch.device(device).type == "cuda":
-        for parameter in detector.parameters():
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    detector.eval()
-    return Predictor(detector, card, torch.device(device))
+    place = torch.device(device)
+    use_float32(place)
+    detector.to(place).eval()
+    detector.keep_anchors_on(place)
+    return Predictor(detector, card, place)

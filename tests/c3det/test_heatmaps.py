@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from c3det.clicks import Click
-from c3det.heatmaps import cell_centres, click_heatmaps, gaussian, positive_by_label
+from c3det.heatmaps import cell_centres, click_heatmaps, gaussian
 from tests.c3det import twins
 
 
@@ -140,7 +140,6 @@ def test_negative_clicks_are_not_drawn() -> None:
     positive, negative = Click(3, 3, 0), Click(5, 5, 0, positive=False)
     both = click_heatmaps([[positive, negative]], 1, (8, 8), sigma=1)
     assert torch.equal(both, click_heatmaps([[positive]], 1, (8, 8), sigma=1))
-    assert positive_by_label([negative, positive]) == {0: [positive]}
 
 
 def test_type_of_the_maps() -> None:

@@ -378,19 +378,6 @@ def test_wrong_questions_are_named(starter: Predictor) -> None:
         starter.open(np.zeros((8, 8), np.uint8))
 
 
-def test_a_picture_encoded_in_half_precision(starter: Predictor) -> None:
-    """What a GPU does in float16, here in bfloat16, which has 8 bits instead of 11."""
-    image = pixels(64, 64)
-    half = IncrementalDetector(starter._detector, torch.bfloat16)
-    with torch.inference_mode():
-        batch = starter._batch(image)
-        exact, near = (d.encode(batch, (64, 64)) for d in (starter._incremental, half))
-    for a, b in zip(exact.values, near.values, strict=True):
-        assert b.dtype == torch.float32
-        assert (a - b).abs().max() < 0.05 * a.abs().max()
-    assert not torch.equal(exact.values[0], near.values[0])
-
-
 def test_a_branch_of_another_kind_is_refused() -> None:
     config = shrunk("starter")
     config["clicks"]["late"]["backbone"]["deep_stem"] = True
