@@ -31,6 +31,10 @@ TILE_OVERLAP = 200
 """Of neighbouring tiles in pixels, the gap of DOTA's patches. Larger objects may be cut."""
 
 
+WARM_SIDES = (TILE_SIDE, 1024, 768, 512, 256)
+"""Of the square pictures that a GPU is warmed up with, in pixels; the largest takes the memory."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFeatures:
     """All of a picture that does not depend on clicks. Not to be written to.
@@ -112,6 +116,24 @@ class Predictor:
             overlap=TILE_OVERLAP,
             max_bytes=max_bytes,
         )
+
+    def warm_up(self) -> None:
+        """Answer some questions about noise, so that the first click is as fast as any other.
+
+        On a GPU, kernels are loaded when they are first called, and convolutions planned for each
+        size of picture: this is done for `WARM_SIDES`. The first click in a picture of another size
+        still pays for the plans.
+        """
+        draw = np.random.default_rng(0)
+        for side in (64,) if self.device.type == "cpu" else WARM_SIDES:
+            picture = self.open(draw.integers(0, 256, (side, side, 3), np.uint8))
+            for count in (0, 1, 20):
+                picture.detect(
+                    [
+                        Click(float(x), float(y), number % len(self.classes))
+                        for number, (x, y) in enumerate(draw.uniform(0, side, (count, 2)))
+                    ]
+                )
 
     def _tile(self, image: NDArray[np.uint8]) -> Tile:
         return self._incremental.encode(self._batch(image), (image.shape[0], image.shape[1]))

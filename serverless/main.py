@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
 from nuclio_sdk import Context, Event, Response
 
 from serverless import deployment, faults
@@ -109,7 +108,7 @@ def init_with_any_classes(context: Context) -> None:
 
 
 def start(context: Context, descriptions: Sequence[Path]) -> None:
-    """Load the model and run it once, so that a fault shows now and the first click is fast."""
+    """Load the model and warm it up, so that a fault shows now and the first click is fast."""
     from c3det.memory import keep_freed_memory
     from c3det.predictor import load
 
@@ -123,7 +122,7 @@ def start(context: Context, descriptions: Sequence[Path]) -> None:
     predictor = load(settings.weights, settings.device)
     deployment.check_classes(predictor.classes, descriptions)
     deployment.check_class(settings.class_name, predictor.classes)
-    predictor.open(np.zeros((64, 64, 3), np.uint8)).detect([])
+    predictor.warm_up()
     context.user_data = Service.create(predictor, settings, device_lock)
     context.platform.set_termination_callback(lambda: end(context))
     quieten_wrapper()

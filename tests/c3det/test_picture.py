@@ -43,7 +43,12 @@ VARIANTS: list[tuple[Preset, Stages, Fusion, dict[str, Any]]] = [
 
 
 def saved(
-    folder: Path, preset: Preset, stages: Stages, fusion: Fusion, options: dict[str, Any]
+    folder: Path,
+    preset: Preset,
+    stages: Stages,
+    fusion: Fusion,
+    options: dict[str, Any],
+    device: str = "cpu",
 ) -> Predictor:
     config = shrunk(preset, stages, fusion, **options)
     card = Card(
@@ -59,19 +64,19 @@ def saved(
     )
     path = folder / "w.safetensors"
     save(path, build(preset, config).state_dict(), card)
-    return load(path)
+    return load(path, device)
 
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=lambda v: "-".join(map(str, v)))
 def predictor(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, device: str
 ) -> Predictor:
-    return saved(tmp_path_factory.mktemp("weights"), *request.param)
+    return saved(tmp_path_factory.mktemp("weights"), *request.param, device)
 
 
 @pytest.fixture(scope="module")
-def starter(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return saved(tmp_path_factory.mktemp("weights"), *VARIANTS[0])
+def starter(tmp_path_factory: pytest.TempPathFactory, device: str) -> Predictor:
+    return saved(tmp_path_factory.mktemp("weights"), *VARIANTS[0], device)
 
 
 def pixels(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -385,7 +390,8 @@ def test_a_branch_of_another_kind_is_refused() -> None:
         IncrementalDetector(build("starter", config))
 
 
-def test_the_branch_without_clicks_is_shared(starter: Predictor) -> None:
+def test_the_branch_without_clicks_is_shared(tmp_path: Path) -> None:
+    starter = saved(tmp_path, *VARIANTS[0])
     with torch.inference_mode():
         first, second = (starter._tile(pixels(64, 64, seed)) for seed in range(2))
         shared = sorted(first.shared)

@@ -402,7 +402,7 @@ def test_init_context_loads_the_starter_weights(loaded: list[tuple[Any, str]]) -
     context = Context(logger=Log())
     init_context(context)
     assert loaded == [(STARTER_WEIGHTS, "cpu")]
-    assert context.user_data.predictor.encoded == [(64, 64)], "the model has run once"
+    assert context.user_data.predictor.warm
     assert [line[1] for line in context.logger.lines] == ["ready"]
     check_next_request(context)
 
