@@ -49,7 +49,7 @@ def read_regions(
     if len(rois) == 0:  # which the operator does not take; in training, all levels stay in play
         nothing = levels[0].new_zeros(0, levels[0].shape[1], output, output)
         return nothing + torch.stack([level.sum() for level in levels]).sum() * 0
-    if levels[0].device.type == "cpu":
+    if _on_cpu(levels[0]):
         return _read_on_cpu(levels, rois, of_level, strides, output, sampling_ratio)
     # Without a choice of the regions of a level, whose number the CPU would have to wait for.
     nowhere = rois.new_full((4,), _NOWHERE)
@@ -61,6 +61,10 @@ def read_regions(
         total = found if total is None else total + found
     assert total is not None
     return total
+
+
+def _on_cpu(level: Tensor) -> bool:
+    return level.device.type == "cpu"
 
 
 def _operator(
