@@ -1,4 +1,4 @@
-"""What all tests share: the device, a limit on threads, no silent skips in continuous integration."""
+"""What all tests share: the device, a limit on threads, and no silent skips on CI."""
 
 from __future__ import annotations
 
