@@ -11,13 +11,14 @@ import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from c3det.clicks import Click, check_labels
 from c3det.devices import moved
-from c3det.heatmaps import Size, click_xy, gaussian, sizes_per_picture, support
+from c3det.heatmaps import Cells, Doubles, Size, click_xy, gaussian, sizes_per_picture, support
 
 Sampling = Literal["gaussian-nearest", "bilinear"]
 Scale = Literal["none", "channels", "cosine"]
@@ -33,31 +34,34 @@ def covering_stride(level_size: Size, image_sizes: Sequence[Size]) -> int:
 
 
 def _nearest_along(
-    centres: Tensor, cells: int, covered: int, valid: int, sigma: float
-) -> tuple[Tensor, Tensor, Tensor]:
+    centres: Doubles, cells: int, covered: int, valid: int, sigma: float
+) -> tuple[Cells, Doubles, Doubles]:
     """Along one axis, the cells that templates of ``"gaussian-nearest"`` read, and what there is.
 
     Gaussians are taken at the one pixel of each cell that nearest resizing keeps. The last are
     their sums over all cells, ``(n,)``.
     """
-    pixel = (torch.arange(cells, dtype=torch.float32) * torch.tensor(covered / cells)).floor()
-    along = gaussian(pixel.double() + 0.5, centres, sigma) * (pixel < valid)
+    # torch resizes with a scale in float32.
+    pixel = np.floor(np.arange(cells, dtype=np.float32) * np.float32(covered / cells))
+    along = gaussian(pixel.astype(np.float64) + 0.5, centres, sigma) * (pixel < valid)
     near = support(centres, cells, covered / cells, sigma)
-    return near, along.gather(1, near), along.sum(1)
+    return near, np.take_along_axis(along, near, 1), along.sum(1)
 
 
-def _bilinear_along(centres: Tensor, cells: int, covered: int, valid: int) -> tuple[Tensor, Tensor]:
+def _bilinear_along(
+    centres: Doubles, cells: int, covered: int, valid: int
+) -> tuple[Cells, Doubles]:
     """The same of ``"bilinear"``; no template mixes in a cell of the padding alone."""
     stride = covered / cells
-    at = (centres / stride - 0.5).clamp(0, math.ceil(valid / stride) - 1)
-    low = at.floor().clamp(max=cells - 1)
-    near = torch.stack([low, (low + 1).clamp(max=cells - 1)], 1).long()
-    return near, torch.stack([1 - (at - low), at - low], 1)
+    at = (centres / stride - 0.5).clip(0, math.ceil(valid / stride) - 1)
+    low = np.floor(at).clip(max=cells - 1)
+    near = np.stack([low, (low + 1).clip(max=cells - 1)], 1).astype(np.int64)
+    return near, np.stack([1 - (at - low), at - low], 1)
 
 
 def click_templates(
     feature: Tensor,
-    xy: Tensor,
+    xy: Doubles,
     sampling: Sampling,
     *,
     covered_size: Size,
@@ -68,7 +72,7 @@ def click_templates(
 
     Args:
         feature: ``(C, h, w)``, one level of one picture.
-        xy: ``(n, 2)`` float64 on the CPU, clicks in pixels.
+        xy: ``(n, 2)``, clicks in pixels.
         sampling: ``"gaussian-nearest"``: the mean of the feature under a Gaussian that was drawn at
             full size and brought to the level by nearest resizing, divided by its sum + 1e-8, as
             the reference does it. Where no sampled pixel lies near the click (11 % of the clicks at
@@ -82,26 +86,26 @@ def click_templates(
     Returns:
         ``(n, C)`` of the feature's type.
     """
-    parts = []
-    total = torch.ones(len(xy), dtype=torch.float64)
+    parts: list[Cells | Doubles] = []
+    total: Doubles = np.ones(len(xy))
     for axis, cells in ((1, feature.shape[1]), (0, feature.shape[2])):
         centres, covered, valid = xy[:, axis], covered_size[1 - axis], image_size[1 - axis]
         if sampling == "gaussian-nearest":
-            *reads, along = _nearest_along(centres, cells, covered, valid, sigma)
+            near, shares, along = _nearest_along(centres, cells, covered, valid, sigma)
             total = total * along
         else:
-            reads = list(_bilinear_along(centres, cells, covered, valid))
-        parts += reads
+            near, shares = _bilinear_along(centres, cells, covered, valid)
+        parts += [near, shares]
     if sampling == "gaussian-nearest":
         parts[1] = parts[1] / (total + _EPSILON)[:, None]
     sides = [part.shape[1] for part in parts]
-    together = moved(torch.cat([part.double() for part in parts], 1), feature.device)
+    together = moved(torch.from_numpy(np.concatenate(parts, 1)), feature.device)
     rows, down, columns, along = together.split(sides, 1)
     # Shares in half precision would move a template by a part of a pixel.
     precise = torch.promote_types(feature.dtype, torch.float32)
     patches = feature[:, rows.long()[:, :, None], columns.long()[:, None, :]].to(precise)
-    templates = torch.einsum("cnyx,ny,nx->nc", patches, down.to(precise), along.to(precise))
-    return templates.to(feature.dtype)
+    shares = (down[:, :, None] * along[:, None, :]).to(precise)
+    return (patches * shares).sum((2, 3)).T.to(feature.dtype)
 
 
 def comparable(level: Tensor, scale: Scale) -> Tensor:

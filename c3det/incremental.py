@@ -25,6 +25,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.structures import InstanceData
@@ -35,12 +36,16 @@ from c3det.clicks import Click
 from c3det.correlation import best_by_label, click_templates, comparable, scaled_templates
 from c3det.devices import moved
 from c3det.fusion import ClickBatch
-from c3det.heatmaps import Size, click_heatmaps, click_xy
+from c3det.graphs import Recorded
+from c3det.heatmaps import Size, click_heatmaps, click_patches, click_xy, draw_patches
 from c3det.mmdet_adapter import ClickDetector, ClickedFeatures
 from c3det.windows import INPUT, Convolution, Copy, MaxPool, Network, Sum, Window, area, hull
 
 PARTS = ("late fusion", "correlation", "first convolutions", "proposals", "regions")
 """Of a click, as `torch.profiler` names them; a one-stage detector has no regions."""
+
+RECORDED_CLICKS = 64
+"""Up to so many clicks, computed whole, are filled up to as many, so that shapes do not change."""
 
 NOTHING = 1e-8
 """Where a drawn click is lower than this, it is taken to be 0."""
@@ -123,6 +128,9 @@ class IncrementalDetector:
         self.device = next(detector.parameters()).device
         with torch.inference_mode():
             self._build(detector)
+        self._join = Recorded(self._joined_whole)
+        self._see = Recorded(self._seen)
+        self._replaying = threading.Lock()
         self._blank: tuple[Size, list[Tensor]] | None = None
         self._lock = threading.Lock()
 
@@ -256,11 +264,41 @@ class IncrementalDetector:
             tile.joined = tuple(tile.values)
             return
         tile.joined = ()  # the memory is used again
-        with record_function("late fusion"):
-            draw = partial(self._draw, list(clicks), tile.image_size)
-            given = dict(enumerate(tile.values))
-            values = self._network.compute(draw, tile.input_size, given)
-            tile.joined = tuple(values[index] for index in self._joined)
+        patches, patch = click_patches(
+            [list(clicks)],
+            self._detector.num_classes,
+            tile.input_size,
+            sigma=self._sigma,
+            image_size=tile.image_size,
+        )
+        missing = max(RECORDED_CLICKS - len(patches), 0)
+        filled = np.concatenate([patches, np.zeros((missing, patches.shape[1]))])
+        given = moved(torch.from_numpy(filled), self.device)
+        join = self._join if len(filled) == RECORDED_CLICKS else self._joined_whole
+        with self._replaying, record_function("late fusion"):
+            found = join((tile.input_size, patch), given, *tile.values)
+            tile.joined = tuple(level.clone() for level in found)
+
+    def _joined_whole(
+        self, key: tuple[Size, Size], patches: Tensor, *levels: Tensor
+    ) -> list[Tensor]:
+        """The levels with late fusion.
+
+        Args:
+            key: The padded size of the tile, and that of the patches.
+            patches: Of `c3det.heatmaps.click_patches`.
+            levels: The picture's part of the levels.
+        """
+        input_size, patch = key
+        classes = self._detector.num_classes
+        maps = draw_patches(patches, patch, (1, classes, *input_size), torch.float32)
+
+        def draw(window: Window) -> Tensor:
+            (top, bottom), (left, right) = window
+            return maps[:, :, top:bottom, left:right]
+
+        values = self._network.compute(draw, input_size, dict(enumerate(levels)))
+        return [values[index] for index in self._joined]
 
     def _window(self, click: Click, image_size: Size) -> Window:
         """The pixels of a picture in which a click is drawn; none where it does not reach it."""
@@ -364,30 +402,69 @@ class IncrementalDetector:
                 [F.relu(level) for level in with_correlation(indices, number, 1)]
                 for number, indices in enumerate(self._first, start=1)
             ]
-        return self._detector.detect_joined(
-            first,
+        limits = self._limits(tile.image_size)
+        return self._detector.choose(
+            self._detector.propose([level for levels in first for level in levels], limits),
             lambda: with_correlation(self._joined, 0, 0),
             tile.image_size,
-            tile.input_size,
+            limits,
         )
+
+    def _limits(self, image_size: Size) -> Tensor:
+        height, width = image_size
+        return moved(torch.tensor([width, height, width, height], dtype=torch.float32), self.device)
 
     def _detect_whole(
         self, tile: Tile, templates: Sequence[Tensor], labels: Sequence[int]
     ) -> InstanceData:
-        joined: Sequence[Tensor] = tile.joined
-        maps = self._correlations(tile, templates, labels, self._detector.num_classes)
-        with record_function("first convolutions"):
-            if maps:
+        missing = max(RECORDED_CLICKS - len(labels), 0)
+        # Those that fill up are of a class that is thrown away.
+        classes = [*labels, *[self._detector.num_classes] * missing]
+        rows = moved(torch.tensor(classes), self.device)
+        filled = [F.pad(of_level, (0, 0, 0, missing)) for of_level in templates]
+        if self._correlation is not None and not labels:
+            filled = [level.new_zeros(missing, level.shape[1]) for level in tile.compared]
+        limits = self._limits(tile.image_size)
+        see = self._see if len(rows) == RECORDED_CLICKS else self._seen
+        with self._replaying:
+            found = see(tile.input_size, limits, rows, *tile.joined, *tile.compared, *filled)
+            count = len(tile.joined)
+            return self._detector.choose(
+                found[count:], lambda: found[:count], tile.image_size, limits
+            )
+
+    def _seen(self, key: Size, limits: Tensor, rows: Tensor, *tensors: Tensor) -> list[Tensor]:
+        """The joined levels with correlation, and what the heads propose there.
+
+        Args:
+            key: The padded size of the tile.
+            limits: See `ClickDetector.propose`.
+            rows: ``(n,)`` int64, classes of the templates; K where there is none.
+            tensors: The joined levels, those that are compared, and the templates ``(n, C)`` of
+                each level; the latter two only with a correlation.
+        """
+        count = len(self._joined)
+        joined, compared = tensors[:count], tensors[count:][:count]
+        templates = tensors[2 * count :]
+        if self._correlation is not None:
+            with record_function("correlation"):
                 weight = self._from_correlation[0].flatten(1)
-                joined = [
-                    torch.addmm(level[0].flatten(1), weight, few[0].flatten(1)).view_as(level)
-                    for few, level in zip(maps, joined, strict=True)
-                ]
+                classes = weight.shape[1]
+                joined = tuple(
+                    torch.addmm(
+                        level[0].flatten(1),
+                        weight,
+                        best_by_label(those, rows, classes + 1, cells[0].flatten(1))[:classes],
+                    ).view_as(level)
+                    for level, cells, those in zip(joined, compared, templates, strict=True)
+                )
+        with record_function("first convolutions"):
             first = [
-                [F.relu(convolution(level)) for level in joined]
+                F.relu(convolution(level))
                 for convolution in self._detector.first_convolutions()
+                for level in joined
             ]
-        return self._detector.detect_joined(first, lambda: joined, tile.image_size, tile.input_size)
+        return [*joined, *self._detector.propose(first, limits)]
 
     def _correlations(
         self, tile: Tile, templates: Sequence[Tensor], rows: Sequence[int], count: int

@@ -59,7 +59,7 @@ def clicked_boxes(
     if not positive or len(boxes) == 0:
         return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device), labels
     boxes = boxes.detach()
-    xy = moved(click_xy(positive).to(boxes.dtype), boxes.device)
+    xy = moved(torch.from_numpy(click_xy(positive)).to(boxes.dtype), boxes.device)
     inside = (
         (xy >= boxes[:, None, :2] - settings.radius) & (xy <= boxes[:, None, 2:] + settings.radius)
     ).all(-1)

@@ -14,12 +14,15 @@ a sequence of `Click` in pixels of the picture as the detector gets it.
 from __future__ import annotations
 
 import copy
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
+from mmcv.ops import batched_nms, nms
 from mmdet.models.backbones import MobileNetV2
 from mmdet.models.dense_heads import RetinaHead
 from mmdet.models.detectors import FasterRCNN, RetinaNet
@@ -34,6 +37,7 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 from c3det.fusion import ClickBatch, ClickBranch, ClickFusion, Correlation, widen_first_convolution
+from c3det.graphs import Recorded
 from c3det.heatmaps import Size
 from c3det.losses import (
     UserInputEnforcing,
@@ -189,20 +193,33 @@ class ClickDetector(nn.Module):
         """The convolutions of the heads that read the fused levels, each followed by a ReLU."""
 
     @abstractmethod
-    def detect_joined(
-        self,
-        first: Sequence[Sequence[Tensor]],
-        joined: Callable[[], Sequence[Tensor]],
-        image_size: Size,
-        input_size: Size,
-    ) -> InstanceData:
-        """As `detect`, for one picture whose features the caller has fused.
+    def propose(self, first: Sequence[Tensor], limits: Tensor) -> tuple[Tensor, ...]:
+        """All that the heads compute of one picture in fixed shapes and without waiting.
 
         Args:
-            first: For each of `first_convolutions` its result of each level, after the ReLU.
+            first: Of all levels the results of the first of `first_convolutions`, after the ReLU,
+                then those of the second.
+            limits: ``(4,)``, the picture's width, height, width, height in pixels.
+
+        Returns:
+            For `choose`.
+        """
+
+    @abstractmethod
+    def choose(
+        self,
+        proposed: Sequence[Tensor],
+        joined: Callable[[], Sequence[Tensor]],
+        image_size: Size,
+        limits: Tensor,
+    ) -> InstanceData:
+        """The boxes in pixels of the picture, with scores and labels.
+
+        Args:
+            proposed: What `propose` returned.
             joined: Returns the fused levels, where the detector reads them once more.
             image_size: ``(height, width)`` in pixels, without padding.
-            input_size: The same with padding.
+            limits: As for `propose`.
         """
 
 
@@ -235,26 +252,36 @@ class ClickRetinaNet(ClickDetector, RetinaNet):
         """Of the two towers of the head."""
         return self.bbox_head.cls_convs[0].conv, self.bbox_head.reg_convs[0].conv
 
-    def detect_joined(
-        self,
-        first: Sequence[Sequence[Tensor]],
-        joined: Callable[[], Sequence[Tensor]],
-        image_size: Size,
-        input_size: Size,
-    ) -> InstanceData:
-        """See `ClickDetector.detect_joined`."""
+    def propose(self, first: Sequence[Tensor], limits: Tensor) -> tuple[Tensor, ...]:
+        """See `ClickDetector.propose`."""
         head = self.bbox_head
+        outputs: list[Tensor] = []
+        half = len(first) // 2
         with record_function("proposals"):
-            outputs = []
             for levels, tower, last in (
-                (first[0], head.cls_convs, head.retina_cls),
-                (first[1], head.reg_convs, head.retina_reg),
+                (first[:half], head.cls_convs, head.retina_cls),
+                (first[half:], head.reg_convs, head.retina_reg),
             ):
                 for convolution in list(tower)[1:]:
                     levels = [convolution(level) for level in levels]
-                outputs.append([last(level) for level in levels])
-            (found,) = head.predict_by_feat(
-                *outputs, batch_img_metas=[_frame(image_size, input_size)], rescale=False
+                outputs += [last(level) for level in levels]
+        return tuple(outputs)
+
+    def choose(
+        self,
+        proposed: Sequence[Tensor],
+        joined: Callable[[], Sequence[Tensor]],
+        image_size: Size,
+        limits: Tensor,
+    ) -> InstanceData:
+        """See `ClickDetector.choose`."""
+        half = len(proposed) // 2
+        with record_function("proposals"):
+            (found,) = self.bbox_head.predict_by_feat(
+                list(proposed[:half]),
+                list(proposed[half:]),
+                batch_img_metas=[_frame(image_size, image_size)],
+                rescale=False,
             )
         return found
 
@@ -267,28 +294,109 @@ class ClickFasterRCNN(ClickDetector, FasterRCNN):
         """Of the region proposal network."""
         return (self.rpn_head.rpn_conv,)
 
-    def detect_joined(
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._read = Recorded(self._read_regions)
+
+    def propose(self, first: Sequence[Tensor], limits: Tensor) -> tuple[Tensor, ...]:
+        """See `ClickDetector.propose`: boxes ``(m, 4)``, scores ``(m,)``, boxes by level apart.
+
+        As mmdet's head, but that boxes without area are still there, with a score of -1.
+        """
+        head, settings = self.rpn_head, self.rpn_head.test_cfg
+        boxes, scores, levels = [], [], []
+        with record_function("proposals"):
+            sizes = [(level.shape[-2], level.shape[-1]) for level in first]
+            priors = head.prior_generator.grid_priors(sizes, device=first[0].device)
+            for number, (level, anchors) in enumerate(zip(first, priors, strict=True)):
+                of_level = head.rpn_cls(level)[0].permute(1, 2, 0).flatten().sigmoid()
+                deltas = head.rpn_reg(level)[0].permute(1, 2, 0).reshape(-1, 4)
+                if len(of_level) > settings.nms_pre > 0:
+                    of_level, order = of_level.sort(descending=True)
+                    of_level, order = of_level[: settings.nms_pre], order[: settings.nms_pre]
+                    deltas, anchors = deltas[order], anchors[order]
+                boxes.append(_decoded(anchors, deltas, head.bbox_coder, limits))
+                scores.append(of_level)
+                levels.append(torch.full_like(of_level, number))
+            every = torch.cat(boxes)
+            least = max(settings.min_bbox_size, 0)
+            real = ((every[:, 2:] - every[:, :2]) > least).all(1)
+            # Moved such that those of different levels do not overlap: one suppression for all.
+            apart = every + (torch.cat(levels) * (every.max() + 1))[:, None]
+            return every, torch.cat(scores).masked_fill(~real, -1), apart
+
+    def choose(
         self,
-        first: Sequence[Sequence[Tensor]],
+        proposed: Sequence[Tensor],
         joined: Callable[[], Sequence[Tensor]],
         image_size: Size,
-        input_size: Size,
+        limits: Tensor,
     ) -> InstanceData:
-        """See `ClickDetector.detect_joined`."""
-        frame = [_frame(image_size, input_size)]
-        head = self.rpn_head
+        """See `ClickDetector.choose`: as mmdet's, in fixed shapes wherever that is possible."""
+        boxes, scores, apart = proposed
+        of_proposals, settings = self.rpn_head.test_cfg, self.roi_head.test_cfg
         with record_function("proposals"):
-            proposals = head.predict_by_feat(
-                [head.rpn_cls(level) for level in first[0]],
-                [head.rpn_reg(level) for level in first[0]],
-                batch_img_metas=frame,
-                rescale=False,
-            )
+            _, kept = nms(apart, scores, of_proposals.nms.iou_threshold)
+            kept = kept[: of_proposals.max_per_img]
+            count = of_proposals.max_per_img if boxes.is_cuda else len(kept)
+            regions = F.pad(boxes[kept], (0, 0, 0, count - len(kept)))
+            real = F.pad(scores[kept] >= 0, (0, count - len(kept)))
         with record_function("regions"):
-            (found,) = self.roi_head.predict_bbox(
-                joined(), frame, proposals, self.roi_head.test_cfg, rescale=False
-            )
-        return found
+            levels = joined()[: self.roi_head.bbox_roi_extractor.num_inputs]
+            boxes, scores, labels = self._read(None, regions, real, limits, *levels)
+            chosen = (scores > settings.score_thr).nonzero()[:, 0]
+            boxes, scores, labels = boxes[chosen], scores[chosen], labels[chosen]
+            if len(chosen) > 0:
+                _, kept = batched_nms(boxes, scores, labels, settings.nms)
+                kept = kept[: settings.max_per_img]
+                boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
+        return InstanceData(bboxes=boxes, scores=scores, labels=labels)
+
+    def _read_regions(
+        self, key: None, regions: Tensor, real: Tensor, limits: Tensor, *levels: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Boxes of each class in each region, one by one: ``(n, 4)``, scores, labels.
+
+        Args:
+            key: None.
+            regions: ``(r, 4)``.
+            real: ``(r,)`` bool: not only there to fill up.
+            limits: As for `propose`.
+            levels: That regions are read from.
+        """
+        head, classes = self.roi_head.bbox_head, self.num_classes
+        rois = F.pad(regions, (1, 0))
+        logits, deltas = head(self.roi_head.bbox_roi_extractor(levels, rois))
+        scores = (F.softmax(logits, 1)[:, :-1] * real[:, None]).flatten()
+        if head.reg_class_agnostic:
+            boxes = _decoded(regions, deltas, head.bbox_coder, limits)
+            boxes = boxes.repeat_interleave(classes, 0)
+        else:
+            repeated = regions.repeat_interleave(classes, 0)
+            boxes = _decoded(repeated, deltas.reshape(-1, 4), head.bbox_coder, limits)
+        labels = torch.arange(classes, device=boxes.device).repeat(len(regions))
+        return boxes, scores, labels
+
+
+def _decoded(boxes: Tensor, deltas: Tensor, coder: Any, limits: Tensor) -> Tensor:
+    """As mmdet's ``DeltaXYWHBBoxCoder``, without a number that the CPU has to bring.
+
+    Args:
+        boxes: ``(n, 4)``.
+        deltas: ``(n, 4)``.
+        coder: With the means and deviations of the deltas.
+        limits: ``(4,)``, the largest coordinates.
+    """
+    x, y, wide, high = (
+        delta * std + mean
+        for delta, std, mean in zip(deltas.unbind(1), coder.stds, coder.means, strict=True)
+    )
+    largest = -math.log(16 / 1000)  # mmdet's clip of the growth
+    middle, size = (boxes[:, :2] + boxes[:, 2:]) * 0.5, boxes[:, 2:] - boxes[:, :2]
+    middle = middle + size * torch.stack([x, y], 1)
+    size = size * torch.stack([wide, high], 1).clamp(-largest, largest).exp()
+    corners = torch.cat([middle - size * 0.5, middle + size * 0.5], 1)
+    return corners.clamp(min=0).minimum(limits)
 
 
 @MODELS.register_module()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -126,7 +127,7 @@ def test_a_constant_feature_map(sampling: Sampling) -> None:
 def test_bilinear_template_by_hand() -> None:
     feature = torch.tensor([[[0.0, 4.0], [8.0, 12.0]]])
     points = [(4, 4), (12, 4), (8, 4), (8, 8), (6, 4), (0, 0), (16, 16)]
-    xy = torch.tensor(points, dtype=torch.float64)
+    xy = np.array(points, np.float64)
     templates = click_templates(feature, xy, "bilinear", covered_size=(16, 16), image_size=(16, 16))
     assert templates[:, 0].tolist() == [0, 4, 2, 6, 1, 0, 12]
 
@@ -138,7 +139,7 @@ def test_gaussian_nearest_template_by_hand() -> None:
     """
     feature = torch.zeros(1, 4, 4)
     feature[0, 2, 2] = 1.0
-    xy = torch.tensor([[8.5, 8.5]], dtype=torch.float64)
+    xy = np.array([[8.5, 8.5]])
     template = click_templates(
         feature, xy, "gaussian-nearest", covered_size=(16, 16), image_size=(16, 16)
     )
@@ -150,8 +151,7 @@ def test_gaussian_nearest_template_by_hand() -> None:
 def test_share_of_templates_that_nearest_resizing_loses(stride: int, vanish: float) -> None:
     """The known fault of the reference, which the parity mode must have and bilinear must not."""
     feature = torch.ones(1, 1024 // stride, 1024 // stride)
-    draw = torch.Generator().manual_seed(0)
-    xy = torch.rand(4000, 2, generator=draw, dtype=torch.float64) * 1024
+    xy = np.random.default_rng(0).uniform(0, 1024, (4000, 2))
     covered = dict(covered_size=(1024, 1024), image_size=(1024, 1024))
     nearest = click_templates(feature, xy, "gaussian-nearest", **covered)
     assert (nearest < 0.5).double().mean().item() == pytest.approx(vanish, abs=0.03)

@@ -7,6 +7,7 @@ wherever they run.
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -234,8 +235,10 @@ def test_a_click_takes_as_many_calls_as_fifty(
     stages: Stages,
     fusion: Fusion,
     options: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """So that nothing is made on the device for each click, and no shape is new to cuDNN."""
+    monkeypatch.setattr("c3det.regions._on_cpu", lambda level: False)
     there = as_on_a_gpu(saved(tmp_path, preset, stages, fusion, options, device))._incremental
     image = pixels(128, 160)
     draw = random.Random(0)
@@ -248,17 +251,12 @@ def test_a_click_takes_as_many_calls_as_fifty(
         for clicks in (few, many):
             positive = [click for click in clicks if click.positive]
 
-            def prepare(clicks: list[Click] = positive) -> None:
+            def answer(clicks: list[Click] = positive) -> None:
                 templates = there.templates(tile, clicks)
                 there.place(tile, clicks)
-                there._correlations(tile, templates, [click.label for click in clicks], 3)
+                there.detect(tile, templates, [click.label for click in clicks])
 
-            seen.append(calls_of(prepare))
-            labels = [click.label for click in positive]
-            templates = there.templates(tile, positive)
-            seen[-1].convolved |= calls_of(
-                lambda templates=templates, labels=labels: there.detect(tile, templates, labels)  # type: ignore[misc]
-            ).convolved
+            seen.append(calls_of(answer))
     assert seen[0].count == seen[1].count
     assert seen[0].convolved == seen[1].convolved
     assert seen[0].convolved
@@ -270,3 +268,26 @@ def test_warming_up_answers(shipped: Predictor, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(shipped, "open", lambda image: opened.append(image.shape) or opens(image))
     shipped.warm_up()
     assert len(opened) == (1 if shipped.device.type == "cpu" else 5)
+
+
+def test_graphs_are_recorded_on_a_gpu(shipped: Predictor) -> None:
+    """On a CPU, where there are none, the work is called as it is."""
+    image = photo(96)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shipped.open(image).detect([Click(20, 30, 1)])
+    incremental, detector = shipped._incremental, shipped._detector
+    for recorded in (incremental._join, incremental._see, detector._read):
+        assert bool(recorded._graphs) == (shipped.device.type != "cpu")
+        assert all(graph is not None for graph in recorded._graphs.values())
+
+
+def test_with_and_without_graphs(shipped: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = photo(128)
+    picture, answers = shipped.open(image), []
+    for count in (1, 5, 70, 0, 64, 65):
+        clicks = clicks_on(image, count, len(shipped.classes))
+        answers.append((clicks, picture.detect(clicks, 0.05).detections))
+    monkeypatch.setattr("c3det.graphs._RECORD", False)
+    for clicks, answer in answers:
+        assert_near(shipped.open(image).detect(clicks, 0.05).detections, answer)

@@ -105,7 +105,13 @@ def assert_same(
             & (wanted.labels == label)
             & (wanted.clicks == click)
         )
-        assert near.any(), f"{box} {score} {label} {click} is in no answer of the whole"
+        if not near.any():
+            # Of two boxes with the same last score, the limit on their number may keep either.
+            lowest = wanted.scores.min(initial=1)
+            assert score <= lowest + score_step, (
+                f"{box} {score} {label} {click} is not in the whole"
+            )
+            continue
         left[np.flatnonzero(near)[0]] = False
 
 

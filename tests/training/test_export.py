@@ -161,7 +161,7 @@ def test_another_answer_on_the_way_that_serves_is_refused(run: Path, tmp_path: P
         return tile
 
     predictor._incremental.encode = scrambled  # type: ignore[method-assign]
-    with pytest.raises(ValueError, match="what is served for .* boxes are in one of them alone"):
+    with pytest.raises(ValueError, match=r"what is served for .* boxes are in one of them alone"):
         check_same(predictor._detector, predictor, shown)
 
 
