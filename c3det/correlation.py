@@ -86,9 +86,35 @@ def click_templates(
     Returns:
         ``(n, C)`` of the feature's type.
     """
+    reads, sides = template_reads(
+        xy,
+        (feature.shape[1], feature.shape[2]),
+        sampling,
+        covered_size=covered_size,
+        image_size=image_size,
+        sigma=sigma,
+    )
+    return read_templates(feature, moved(torch.from_numpy(reads), feature.device), sides)
+
+
+def template_reads(
+    xy: Doubles,
+    size: Size,
+    sampling: Sampling,
+    *,
+    covered_size: Size,
+    image_size: Size,
+    sigma: float,
+) -> tuple[Doubles, Size]:
+    """Where and with which shares `click_templates` reads a level of a size, on the CPU.
+
+    Returns:
+        ``(n, 2 * (rows + columns))``: the rows of cells and their shares, the columns and theirs;
+        and ``(rows, columns)``, the same for all. A row of zeros reads a template of zeros.
+    """
     parts: list[Cells | Doubles] = []
     total: Doubles = np.ones(len(xy))
-    for axis, cells in ((1, feature.shape[1]), (0, feature.shape[2])):
+    for axis, cells in ((1, size[0]), (0, size[1])):
         centres, covered, valid = xy[:, axis], covered_size[1 - axis], image_size[1 - axis]
         if sampling == "gaussian-nearest":
             near, shares, along = _nearest_along(centres, cells, covered, valid, sigma)
@@ -98,9 +124,12 @@ def click_templates(
         parts += [near, shares]
     if sampling == "gaussian-nearest":
         parts[1] = parts[1] / (total + _EPSILON)[:, None]
-    sides = [part.shape[1] for part in parts]
-    together = moved(torch.from_numpy(np.concatenate(parts, 1)), feature.device)
-    rows, down, columns, along = together.split(sides, 1)
+    return np.concatenate(parts, 1), (parts[0].shape[1], parts[2].shape[1])
+
+
+def read_templates(feature: Tensor, reads: Tensor, sides: Size) -> Tensor:
+    """Templates ``(n, C)`` from a level ``(C, h, w)``, as `template_reads` says, on its device."""
+    rows, down, columns, along = reads.split([sides[0], sides[0], sides[1], sides[1]], 1)
     # Shares in half precision would move a template by a part of a pixel.
     precise = torch.promote_types(feature.dtype, torch.float32)
     patches = feature[:, rows.long()[:, :, None], columns.long()[:, None, :]].to(precise)

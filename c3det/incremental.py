@@ -33,8 +33,14 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 from c3det.clicks import Click
-from c3det.correlation import best_by_label, click_templates, comparable, scaled_templates
-from c3det.devices import moved
+from c3det.correlation import (
+    best_by_label,
+    comparable,
+    read_templates,
+    scaled_templates,
+    template_reads,
+)
+from c3det.devices import late_fusion_precision, moved
 from c3det.fusion import ClickBatch
 from c3det.graphs import Recorded
 from c3det.heatmaps import Size, click_heatmaps, click_patches, click_xy, draw_patches
@@ -130,6 +136,7 @@ class IncrementalDetector:
             self._build(detector)
         self._join = Recorded(self._joined_whole)
         self._see = Recorded(self._seen)
+        self._read = Recorded(self._templates)
         self._replaying = threading.Lock()
         self._blank: tuple[Size, list[Tensor]] | None = None
         self._lock = threading.Lock()
@@ -297,7 +304,8 @@ class IncrementalDetector:
             (top, bottom), (left, right) = window
             return maps[:, :, top:bottom, left:right]
 
-        values = self._network.compute(draw, input_size, dict(enumerate(levels)))
+        with late_fusion_precision(self.device):
+            values = self._network.compute(draw, input_size, dict(enumerate(levels)))
         return [values[index] for index in self._joined]
 
     def _window(self, click: Click, image_size: Size) -> Window:
@@ -353,20 +361,37 @@ class IncrementalDetector:
         settings = self._correlation
         if settings is None:
             return ()
-        return tuple(
-            scaled_templates(
-                click_templates(
-                    level[0],
-                    click_xy(clicks),
-                    settings.sampling,
-                    covered_size=tile.input_size,
-                    image_size=tile.image_size,
-                    sigma=settings.sigma,
-                ),
-                settings.scale,
+        xy, count, parts, sides = click_xy(clicks), len(clicks), [], []
+        for level in tile.compared:
+            reads, side = template_reads(
+                xy,
+                (level.shape[2], level.shape[3]),
+                settings.sampling,
+                covered_size=tile.input_size,
+                image_size=tile.image_size,
+                sigma=settings.sigma,
             )
-            for level in tile.compared
-        )
+            parts.append(reads)
+            sides.append(side)
+        together = np.concatenate(parts, 1)
+        if self._in_windows or count > RECORDED_CLICKS:
+            read = self._templates
+        else:
+            read = self._read
+            together = np.pad(together, ((0, RECORDED_CLICKS - count), (0, 0)))
+        with self._replaying:
+            given = moved(torch.from_numpy(together), self.device)
+            found = read(tuple(sides), given, *tile.compared)
+            return tuple(level[:count].clone() for level in found)
+
+    def _templates(self, sides: Sequence[Size], reads: Tensor, *compared: Tensor) -> list[Tensor]:
+        """Templates ``(n, C)`` a level, as `c3det.correlation.template_reads` says of all."""
+        assert self._correlation is not None
+        scale, found = self._correlation.scale, []
+        of_levels = reads.split([2 * sum(side) for side in sides], 1)
+        for level, own, side in zip(compared, of_levels, sides, strict=True):
+            found.append(scaled_templates(read_templates(level[0], own, side), scale))
+        return found
 
     def detect(
         self, tile: Tile, templates: Sequence[Tensor], labels: Sequence[int]

@@ -22,7 +22,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from mmcv.ops import batched_nms, nms
+from mmcv.ops.nms import NMSop
 from mmdet.models.backbones import MobileNetV2
 from mmdet.models.dense_heads import RetinaHead
 from mmdet.models.detectors import FasterRCNN, RetinaNet
@@ -336,46 +336,52 @@ class ClickFasterRCNN(ClickDetector, FasterRCNN):
         boxes, scores, apart = proposed
         of_proposals, settings = self.rpn_head.test_cfg, self.roi_head.test_cfg
         with record_function("proposals"):
-            _, kept = nms(apart, scores, of_proposals.nms.iou_threshold)
+            kept = NMSop.apply(apart, scores, of_proposals.nms.iou_threshold, 0, 0.0, 0)
             kept = kept[: of_proposals.max_per_img]
             count = of_proposals.max_per_img if boxes.is_cuda else len(kept)
-            regions = F.pad(boxes[kept], (0, 0, 0, count - len(kept)))
-            real = F.pad(scores[kept] >= 0, (0, count - len(kept)))
+            # Boxes without area have a score of -1, and what fills up gets it.
+            regions = F.pad(
+                torch.cat([boxes, scores[:, None]], 1)[kept], (0, 0, 0, count - len(kept)), value=-1
+            )
         with record_function("regions"):
             levels = joined()[: self.roi_head.bbox_roi_extractor.num_inputs]
-            boxes, scores, labels = self._read(None, regions, real, limits, *levels)
-            chosen = (scores > settings.score_thr).nonzero()[:, 0]
-            boxes, scores, labels = boxes[chosen], scores[chosen], labels[chosen]
+            found, apart = self._read(None, regions, limits, *levels)
+            chosen = (found[:, 4] > settings.score_thr).nonzero()[:, 0]
+            found = found[chosen]
             if len(chosen) > 0:
-                _, kept = batched_nms(boxes, scores, labels, settings.nms)
-                kept = kept[: settings.max_per_img]
-                boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
-        return InstanceData(bboxes=boxes, scores=scores, labels=labels)
+                kept = NMSop.apply(
+                    apart[chosen], found[:, 4].contiguous(), settings.nms.iou_threshold, 0, 0.0, 0
+                )
+                found = found[kept[: settings.max_per_img]]
+        return InstanceData(bboxes=found[:, :4], scores=found[:, 4], labels=found[:, 5].long())
 
     def _read_regions(
-        self, key: None, regions: Tensor, real: Tensor, limits: Tensor, *levels: Tensor
-    ) -> tuple[Tensor, ...]:
-        """Boxes of each class in each region, one by one: ``(n, 4)``, scores, labels.
+        self, key: None, regions: Tensor, limits: Tensor, *levels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Boxes of each class in each region.
 
         Args:
             key: None.
-            regions: ``(r, 4)``.
-            real: ``(r,)`` bool: not only there to fill up.
+            regions: ``(r, 5)``, xyxy and a score; below 0 it is only there to fill up.
             limits: As for `propose`.
             levels: That regions are read from.
+
+        Returns:
+            ``(r * K, 6)``, xyxy, score and label, and ``(r * K, 4)``, the boxes by label apart.
         """
         head, classes = self.roi_head.bbox_head, self.num_classes
-        rois = F.pad(regions, (1, 0))
-        logits, deltas = head(self.roi_head.bbox_roi_extractor(levels, rois))
-        scores = (F.softmax(logits, 1)[:, :-1] * real[:, None]).flatten()
+        corners = regions[:, :4]
+        logits, deltas = head(self.roi_head.bbox_roi_extractor(levels, F.pad(corners, (1, 0))))
+        scores = F.softmax(logits, 1)[:, :-1] * (regions[:, 4:] >= 0)
         if head.reg_class_agnostic:
-            boxes = _decoded(regions, deltas, head.bbox_coder, limits)
+            boxes = _decoded(corners, deltas, head.bbox_coder, limits)
             boxes = boxes.repeat_interleave(classes, 0)
         else:
-            repeated = regions.repeat_interleave(classes, 0)
+            repeated = corners.repeat_interleave(classes, 0)
             boxes = _decoded(repeated, deltas.reshape(-1, 4), head.bbox_coder, limits)
-        labels = torch.arange(classes, device=boxes.device).repeat(len(regions))
-        return boxes, scores, labels
+        labels = torch.arange(classes, device=boxes.device).repeat(len(regions))[:, None]
+        found = torch.cat([boxes, scores.reshape(-1, 1), labels.to(boxes.dtype)], 1)
+        return found, boxes + labels * (boxes.max() + 1)
 
 
 def _decoded(boxes: Tensor, deltas: Tensor, coder: Any, limits: Tensor) -> Tensor:

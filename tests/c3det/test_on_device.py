@@ -239,6 +239,7 @@ def test_a_click_takes_as_many_calls_as_fifty(
 ) -> None:
     """So that nothing is made on the device for each click, and no shape is new to cuDNN."""
     monkeypatch.setattr("c3det.regions._on_cpu", lambda level: False)
+    monkeypatch.setattr("c3det.graphs._RECORD", False)
     there = as_on_a_gpu(saved(tmp_path, preset, stages, fusion, options, device))._incremental
     image = pixels(128, 160)
     draw = random.Random(0)
@@ -277,7 +278,7 @@ def test_graphs_are_recorded_on_a_gpu(shipped: Predictor) -> None:
         warnings.simplefilter("error")
         shipped.open(image).detect([Click(20, 30, 1)])
     incremental, detector = shipped._incremental, shipped._detector
-    for recorded in (incremental._join, incremental._see, detector._read):
+    for recorded in (incremental._read, incremental._join, incremental._see, detector._read):
         assert bool(recorded._graphs) == (shipped.device.type != "cpu")
         assert all(graph is not None for graph in recorded._graphs.values())
 
