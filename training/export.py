@@ -19,10 +19,11 @@ import numpy as np
 import torch
 
 from c3det.clicks import Click
-from c3det.configs import normalization
+from c3det.configs import Architecture, normalization
 from c3det.mmdet_adapter import ClickDetector, build_detector
 from c3det.predictor import Predictor, load
 from c3det.weights import Card, WeightsError, card_path, save, save_card
+from training.convert_card import architecture_of
 from training.data.index import Annotated
 from training.data.sets import PictureSet
 from training.data.sources import SourceError
@@ -177,12 +178,18 @@ def export(
         raise ValueError(f"the score threshold must be between 0 and 1, it is {score_threshold}")
     last_checkpoint(run)
     training = json.loads((run / "training.json").read_text())
-    architecture = json.loads((run / "architecture.json").read_text())
+    stored_architecture = json.loads((run / "architecture.json").read_text())
     stored = training.get("settings")
     if stored is None:
         raise ValueError(f"{run} was trained by an older version of this program, which exports it")
     settings = Settings(**{**stored, "sets": tuple(stored["sets"])})
     classes = training["classes"]
+    if isinstance(stored_architecture, dict) and "backbone" in stored_architecture:
+        # Of a run that was begun when runs still held a config of mmdet.
+        former = normalization(training["preset"])
+        architecture = architecture_of(stored_architecture, former, len(classes))
+    else:
+        architecture = Architecture.read(stored_architecture)
     if not all(classes) or len(set(classes)) < len(classes):
         raise ValueError(f"CVAT needs class names that differ and are not empty: {classes}")
     pictures = settings.load_pictures()
@@ -193,7 +200,7 @@ def export(
     broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
     if broken:
         raise ValueError(f"the training of {run} has diverged: {broken[0]} is not finite")
-    detector = build_detector(architecture, normalization(training["preset"]))
+    detector = build_detector(architecture.config(len(classes)), architecture.normalization)
     detector.load_state_dict(state)
     detector.eval()
     licences = {**OWN_LICENCE, **training.pop("licence")}
@@ -204,7 +211,6 @@ def export(
         name=name,
         classes=tuple(classes),
         architecture=architecture,
-        normalization=normalization(training["preset"]),
         score_threshold=score_threshold or 0.0,
         typical_sizes=typical_sizes(pictures, settings.size),
         training=training,
