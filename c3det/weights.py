@@ -28,7 +28,7 @@ FORMAT_VERSION = 2
 
 _MAX_BYTES = 16 << 20
 _MAX_DEPTH = 64
-_MAX_TEXT = 10_000
+_MAX_TEXT = 100_000
 _MAX_NAME = 200
 _SIZES = (0.1, 100_000.0)
 
@@ -123,7 +123,8 @@ def save_card(weights: Path, card: Card) -> Card:
     path = card_path(weights)
     card = signed(asdict(card), path)
     text = json.dumps(asdict(card), indent=1, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    # In names of files that are not UTF-8 stands what JSON writes just as Python does.
+    path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     return card
 
 
@@ -246,7 +247,7 @@ def _card(content: Mapping[str, Any], path: Path) -> Card:
         )
     try:
         card = Card(
-            name=_text("name", content["name"], _MAX_NAME),
+            name=_name("name", content["name"]),
             classes=_classes(content["classes"]),
             architecture=Architecture.read(content["architecture"]),
             score_threshold=_number("score_threshold", content["score_threshold"], 0.0, 1.0),
@@ -292,9 +293,15 @@ def _text(name: str, value: Any, longest: int = _MAX_TEXT) -> str:
         raise ValueError(
             f"{name} must be a text of 1 to {longest} characters, not {reprlib.repr(value)}"
         )
-    if any(ord(one) < 32 or 0xD800 <= ord(one) < 0xE000 for one in value):
-        raise ValueError(f"{name} must be a text of one line, not {reprlib.repr(value)}")
     return value
+
+
+def _name(name: str, value: Any) -> str:
+    """A short text that can be sent and printed."""
+    text = _text(name, value, _MAX_NAME)
+    if any(ord(one) < 32 or 0xD800 <= ord(one) < 0xE000 for one in text):
+        raise ValueError(f"{name} must be a text of one line, not {reprlib.repr(value)}")
+    return text
 
 
 def _list(name: str, value: Any) -> list[Any]:
@@ -307,7 +314,7 @@ def _classes(value: Any) -> tuple[str, ...]:
     names = _list("classes", value)
     if not 1 <= len(names) <= MAX_CLASSES:
         raise ValueError(f"classes must be 1 to {MAX_CLASSES} names, they are {len(names)}")
-    classes = tuple(_text(f"classes[{place}]", one, _MAX_NAME) for place, one in enumerate(names))
+    classes = tuple(_name(f"classes[{place}]", one) for place, one in enumerate(names))
     if len(set(classes)) < len(classes):
         raise ValueError("classes must differ")
     return classes
@@ -355,28 +362,22 @@ def _told(name: str, value: Any) -> dict[str, Any]:
 def _plain(name: str, value: Any, depth: int) -> None:
     """Refuse what no program of ours writes into the remarks of a card."""
     if depth > _MAX_DEPTH:
-        raise ValueError(f"{name[:60]} is nested more than {_MAX_DEPTH} times")
+        raise ValueError(f"{name} is nested more than {_MAX_DEPTH} times")
     if isinstance(value, dict):
         for key, one in value.items():
             if key == "type":
                 raise ValueError(f"{name}.type is unknown, a card names no code")
-            _plain(f"{name}.{_key(name, key)}", one, depth + 1)
+            _plain(f"{name}.{key[:60]}", one, depth + 1)
     elif isinstance(value, list):
         for place, one in enumerate(value):
             _plain(f"{name}[{place}]", one, depth + 1)
     elif isinstance(value, str):
-        _key(name, value)
+        if len(value) > _MAX_TEXT:
+            raise ValueError(f"{name} must be a text of up to {_MAX_TEXT} characters")
     elif isinstance(value, int | float) and not (
         math.isfinite(value) if isinstance(value, float) else abs(value) < 1 << 63
     ):
         raise ValueError(f"{name} must be a finite number, not {reprlib.repr(value)}")
-
-
-def _key(name: str, value: str) -> str:
-    """A text that can be told: of any length but no endless one, and whole characters."""
-    if len(value) > _MAX_TEXT or any(0xD800 <= ord(one) < 0xE000 for one in value):
-        raise ValueError(f"{name} holds a text that cannot be told: {reprlib.repr(value)}")
-    return value
 
 
 def _hexadecimal(name: str, value: Any) -> str:

@@ -223,7 +223,7 @@ def test_a_card_without_limits(weights: Path) -> None:
         ({"classes": ["x"] * 2001}, "classes must be 1 to 2000 names, they are 2001"),
         ({"classes": ["x", "x"]}, "classes must differ"),
         ({"classes": ["x", {"type": "y"}]}, "classes[1] must be a text"),
-        ({"classes": ["x", "\ud800"]}, "classes[1] must be a text"),
+        ({"classes": ["x", "\ud800"]}, "classes[1] must be a text of one line"),
         ({"limits": "It cannot read."}, "limits must be a list"),
         ({"licence": {"weights": 5}}, "licence.weights must be a text"),
         ({"licence": []}, "licence must be an object"),
@@ -366,6 +366,16 @@ def test_json_that_no_card_is(weights: Path, text: str, reason: str) -> None:
     told = message(weights)
     assert reason in told
     assert "copy it again from its source" in told
+
+
+def test_remarks_hold_what_disks_and_people_write(tmp_path: Path) -> None:
+    """A folder's name that is not UTF-8, as Python has it, and a licence of several lines."""
+    training = {"settings": {"sets": ["caf\udce9", "日本"]}}
+    path = tmp_path / "w.safetensors"
+    card = save(path, TENSORS, replace(CARD, training=training, licence={"caf\udce9": "a\nb"}))
+    assert read_card(path) == card
+    assert (card.training, card.licence) == (training, {"caf\udce9": "a\nb"})
+    assert "日本" in card_path(path).read_text(encoding="utf-8")
 
 
 def test_a_card_that_could_not_be_read_is_not_written(tmp_path: Path) -> None:

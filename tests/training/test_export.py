@@ -133,6 +133,8 @@ def take_checkpoints_away(run: Path) -> None:
             lambda run: change_training(run, classes=["red", "red", "blue"]),
             "CVAT needs class names that differ",
         ),
+        (lambda run: change_training(run, settings={"sets": [], "x": 1}), "not what a run writes"),
+        (lambda run: change_training(run, classes=3), "not what a run writes"),
         (
             lambda run: change_training(run, classes=["red", "green", "cyan"]),
             "has other classes now than",
