@@ -153,7 +153,7 @@ class Architecture:
         names = {field.name for field in fields(cls)}
         unknown, missing = sorted(content.keys() - names), sorted(names - content.keys())
         if unknown:
-            raise ValueError(f"architecture.{unknown[0][:60]} is unknown")
+            raise ValueError(f"architecture.{printable(unknown[0])} is unknown")
         if missing:
             raise ValueError(f"architecture.{missing[0]} is missing")
         try:
@@ -167,6 +167,54 @@ class Architecture:
                     f"architecture.{name} must be {reprlib.repr(value)}, "
                     f"not {reprlib.repr(content[name])}"
                 )
+        return found
+
+    @classmethod
+    def of_config(cls, config: object, normalized: object, num_classes: int) -> Architecture:
+        """Find the architecture whose config this is, by comparing it with those made here.
+
+        Args:
+            config: Of mmdet, as JSON. It is only read.
+            normalized: The normalisation that belongs to it.
+            num_classes: K.
+
+        Raises:
+            ValueError: There is none; the message names the first field that differs.
+        """
+        preset: Preset | None = next(
+            (
+                one
+                for one in get_args(Preset)
+                if not _difference("normalization", normalized, normalization(one))
+            ),
+            None,
+        )
+        if preset is None:
+            raise ValueError("normalization is that of no preset")
+        if not isinstance(config, dict):
+            raise ValueError("architecture is no object")
+        stages: Stages = "one-stage" if config.get("type") == "ClickRetinaNet" else "two-stage"
+        clicks = _objects(config, "clicks")
+        late = "late" in clicks
+        fusion: Fusion = "late" if late else "plain"
+        if "correlation" in clicks:
+            fusion = "c3det"
+        elif "early" in clicks:
+            fusion = "early"
+        uel = _objects(config, "bbox_head" if stages == "one-stage" else "roi_head").get("uel")
+        drawn = _objects(clicks, "late" if late else "early")
+        found = cls(
+            preset,
+            stages,
+            fusion,
+            uel=False if uel is None else uel,
+            correlation=clicks.get("correlation"),
+            late=late,
+            sigma=drawn.get("sigma"),
+        )
+        differs = _difference("architecture", config, found.config(num_classes))
+        if differs:
+            raise ValueError(f"{differs} is not what the preset {preset!r} has")
         return found
 
     @property
@@ -211,6 +259,11 @@ def architecture(preset: Preset, num_classes: int, **options: Any) -> dict[str, 
     return Architecture(preset, **options).config(num_classes)
 
 
+def printable(name: object) -> str:
+    """A name from a file, fit for a message: short, and on one line."""
+    return ascii(name)[1:-1][:60]
+
+
 def _check(name: str, value: Any, allowed: Allowed) -> Any:
     """The value if it is allowed, a number as a float."""
     if allowed is bool:
@@ -236,8 +289,37 @@ def _checked(name: str, chosen: Any, values: Mapping[str, Allowed]) -> dict[str,
         raise ValueError(f"{name} must be an object, not {reprlib.repr(chosen)}")
     unknown = sorted(map(str, chosen.keys() - values.keys()))
     if unknown:
-        raise ValueError(f"{name}.{unknown[0][:60]} is unknown, there are {', '.join(values)}")
+        raise ValueError(
+            f"{name}.{printable(unknown[0])} is unknown, there are {', '.join(values)}"
+        )
     return {key: _check(f"{name}.{key}", value, values[key]) for key, value in chosen.items()}
+
+
+def _objects(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = content.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _difference(name: str, found: Any, expected: Any) -> str:
+    """The name of the first field in which two JSON values differ, or an empty text."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for key in sorted({*found, *expected}):
+            place = f"{name}.{printable(key)}"
+            if key not in found or key not in expected:
+                return place
+            inner = _difference(place, found[key], expected[key])
+            if inner:
+                return inner
+        return ""
+    if isinstance(found, list) and isinstance(expected, list):
+        if len(found) != len(expected):
+            return name
+        places = (
+            _difference(f"{name}[{place}]", *both)
+            for place, both in enumerate(zip(found, expected, strict=True))
+        )
+        return next(filter(None, places), "")
+    return "" if type(found) is type(expected) and found == expected else name
 
 
 def _same(first: Any, second: Any) -> bool:

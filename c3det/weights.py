@@ -14,7 +14,7 @@ import math
 import re
 import reprlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import InitVar, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import safetensors
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from c3det.configs import MAX_CLASSES, Architecture
+from c3det.configs import MAX_CLASSES, Architecture, printable
 
 FORMAT_VERSION = 2
 
@@ -44,7 +44,8 @@ class Card:
     Attributes:
         name: Of these weights, for people and answers.
         classes: Names, in the order of the labels.
-        architecture: The detector that the tensors are of.
+        architecture: The detector that the tensors are of. Where a card is made it may be a config
+            of `c3det.configs.architecture`, with its ``normalization``, which no card keeps.
         score_threshold: From which score on boxes are shown unless the caller says otherwise.
         typical_sizes: For each class the median ``(width, height)`` of its objects, in pixels.
         training: What the weights were trained on, and how; told to people, read by no program.
@@ -68,6 +69,13 @@ class Card:
     tensors: str = ""
     sha256: str = ""
     format_version: int = FORMAT_VERSION
+    normalization: InitVar[Mapping[str, Any] | None] = None
+
+    def __post_init__(self, normalization: Mapping[str, Any] | None) -> None:
+        given: object = self.architecture
+        if not isinstance(given, Architecture):
+            found = Architecture.of_config(given, normalization, len(self.classes))
+            object.__setattr__(self, "architecture", found)
 
     @property
     def identity(self) -> str:
@@ -239,7 +247,7 @@ def _card(content: Mapping[str, Any], path: Path) -> Card:
     """Check the fields of a card of this version; the message names the one that is wrong."""
     known = {field.name for field in fields(Card)}
     missing = sorted(known - {"limits"} - content.keys())
-    unknown = sorted(name[:60] for name in content.keys() - known)[:5]
+    unknown = sorted(printable(name) for name in content.keys() - known)[:5]
     if missing or unknown:
         raise WeightsError(
             f"the card {path} lacks the fields {missing} and has unknown ones {unknown}: "
@@ -260,10 +268,8 @@ def _card(content: Mapping[str, Any], path: Path) -> Card:
             sha256=_hexadecimal("sha256", content["sha256"]),
         )
     except ValueError as error:
-        # A name in it may be one of the file's own, of any length and any characters.
-        told = " ".join(str(error).encode("ascii", "backslashreplace").decode().split())[:400]
         raise WeightsError(
-            f"the card {path} has a field that cannot be used ({told}): "
+            f"the card {path} has a field that cannot be used ({str(error)[:400]}): "
             "export the weights again with python -m training.export"
         ) from error
     if len(card.typical_sizes) != len(card.classes):
@@ -349,7 +355,9 @@ def _licence(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         raise ValueError(f"licence must be an object, not {reprlib.repr(value)}")
     _plain("licence", value, 0)
-    return {_text("licence", key): _text(f"licence.{key}", one) for key, one in value.items()}
+    return {
+        _text("licence", key): _text(f"licence.{printable(key)}", one) for key, one in value.items()
+    }
 
 
 def _told(name: str, value: Any) -> dict[str, Any]:
@@ -367,7 +375,7 @@ def _plain(name: str, value: Any, depth: int) -> None:
         for key, one in value.items():
             if key == "type":
                 raise ValueError(f"{name}.type is unknown, a card names no code")
-            _plain(f"{name}.{key[:60]}", one, depth + 1)
+            _plain(f"{name}.{printable(key)}", one, depth + 1)
     elif isinstance(value, list):
         for place, one in enumerate(value):
             _plain(f"{name}[{place}]", one, depth + 1)

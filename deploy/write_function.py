@@ -91,6 +91,11 @@ def classes_of(weights: Path) -> list[str]:
         raise FunctionError(*problems)
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))
+        if card["format_version"] == 1:
+            raise FunctionError(
+                f"The card {card_path} has format_version 1: convert it with python -m "
+                f"training.convert_card {weights}."
+            )
         classes, expected = [str(name) for name in card["classes"]], card["tensors"]
         stated = card.pop("sha256")
     except (ValueError, KeyError, TypeError):

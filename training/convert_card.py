@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import argparse
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
 
-from c3det.configs import Architecture, Fusion, Preset, Stages, normalization
+from c3det.configs import Architecture
 from c3det.predictor import restore
 from c3det.weights import (
     FORMAT_VERSION,
@@ -27,81 +26,6 @@ from c3det.weights import (
 )
 
 FORMER_VERSION = 1
-
-
-def architecture_of(config: object, normalized: object, num_classes: int) -> Architecture:
-    """The architecture whose config this is.
-
-    Args:
-        config: Of mmdet, as JSON. It is only read.
-        normalized: The normalisation that belongs to it.
-        num_classes: K.
-
-    Raises:
-        ValueError: There is none; the message names the first field that differs.
-    """
-    preset: Preset | None = next(
-        (
-            one
-            for one in get_args(Preset)
-            if not _difference("normalization", normalized, normalization(one))
-        ),
-        None,
-    )
-    if preset is None:
-        raise ValueError("normalization is that of no preset")
-    if not isinstance(config, dict):
-        raise ValueError("architecture is no object")
-    stages: Stages = "one-stage" if config.get("type") == "ClickRetinaNet" else "two-stage"
-    clicks = _objects(config, "clicks")
-    late = "late" in clicks
-    fusion: Fusion = "late" if late else "plain"
-    if "correlation" in clicks:
-        fusion = "c3det"
-    elif "early" in clicks:
-        fusion = "early"
-    uel = _objects(config, "bbox_head" if stages == "one-stage" else "roi_head").get("uel")
-    drawn = _objects(clicks, "late" if late else "early")
-    found = Architecture(
-        preset,
-        stages,
-        fusion,
-        uel=False if uel is None else uel,
-        correlation=clicks.get("correlation"),
-        late=late,
-        sigma=drawn.get("sigma"),
-    )
-    differs = _difference("architecture", config, found.config(num_classes))
-    if differs:
-        raise ValueError(f"{differs} is not what the preset {preset!r} has")
-    return found
-
-
-def _objects(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = content.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _difference(name: str, found: Any, expected: Any) -> str:
-    """The name of the first field in which two JSON values differ, or an empty text."""
-    if isinstance(found, dict) and isinstance(expected, dict):
-        for key in sorted({*found, *expected}):
-            place = f"{name}.{key[:60]}"
-            if key not in found or key not in expected:
-                return place
-            inner = _difference(place, found[key], expected[key])
-            if inner:
-                return inner
-        return ""
-    if isinstance(found, list) and isinstance(expected, list):
-        if len(found) != len(expected):
-            return name
-        places = (
-            _difference(f"{name}[{place}]", *both)
-            for place, both in enumerate(zip(found, expected, strict=True))
-        )
-        return next(filter(None, places), "")
-    return "" if type(found) is type(expected) and found == expected else name
 
 
 def convert(weights: Path) -> Card:
@@ -125,7 +49,7 @@ def convert(weights: Path) -> Card:
         )
     classes = content.get("classes")
     try:
-        architecture = architecture_of(
+        architecture = Architecture.of_config(
             content.pop("architecture", None),
             content.pop("normalization", None),
             len(classes) if isinstance(classes, list) else 0,

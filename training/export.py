@@ -23,7 +23,6 @@ from c3det.configs import Architecture, Preset, normalization
 from c3det.mmdet_adapter import ClickDetector, build_detector
 from c3det.predictor import Predictor, load
 from c3det.weights import Card, WeightsError, card_path, save, save_card
-from training.convert_card import architecture_of
 from training.data.index import Annotated
 from training.data.sets import PictureSet
 from training.data.sources import SourceError
@@ -151,7 +150,7 @@ def _architecture(run: Path, preset: Preset, num_classes: int) -> Architecture:
     stored = json.loads((run / "architecture.json").read_text())
     if isinstance(stored, dict) and "backbone" in stored:
         # Of a run that was begun when runs still held a config of mmdet.
-        return architecture_of(stored, normalization(preset), num_classes)
+        return Architecture.of_config(stored, normalization(preset), num_classes)
     return Architecture.read(stored)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mmdet.structures import DetDataSample
 from numpy.typing import NDArray
 
@@ -18,7 +23,8 @@ from c3det.clicks import Click
 from c3det.configs import Architecture, Fusion, Stages
 from c3det.mmdet_adapter import build_detector
 from c3det.predictor import Detections, Predictor, load
-from c3det.weights import Card, WeightsError, load_tensors, save
+from c3det.weights import Card, WeightsError, card_path, digest, load_tensors, save
+from tests.c3det.mutations import mutate
 from tests.c3det.small import build, shrunk, small_detectors
 
 CLASSES = ("tree", "0", "1")
@@ -270,6 +276,30 @@ def test_tensors_of_another_architecture(tmp_path: Path, c3det: Predictor) -> No
     save(path, build("starter", config).state_dict(), c3det.card)
     with pytest.raises(WeightsError, match="do not fit the architecture in their card: export"):
         load(path)
+
+
+@given(data=st.data())
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whatever_is_in_a_card_is_refused_or_detects(
+    c3det: Predictor, tmp_path: Path, data: st.DataObject
+) -> None:
+    path = tmp_path / "w.safetensors"
+    if not path.exists():
+        save(path, c3det._detector.state_dict(), c3det.card)
+    tensors = hashlib.sha256(path.read_bytes()).hexdigest()
+    content = json.loads(json.dumps({**asdict(c3det.card), "tensors": tensors}))
+    mutate(data, content)
+    with contextlib.suppress(ValueError):  # NaN and Infinity
+        content["sha256"] = digest(content)
+    card_path(path).write_text(json.dumps(content), encoding="utf-8")
+    try:
+        loaded = load(path)
+    except WeightsError:
+        return
+    found = loaded.detect(loaded.encode(picture(32, 40)), [Click(8, 9, 0)])
+    assert len(found) > 0
 
 
 def test_missing_weights_are_a_sentence(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from c3det.predictor import Predictor, load
 from c3det.weights import WeightsError, card_path, load_tensors, read_card
 from tests.c3det.test_predictor import picture, same
 from training.compare import ABLATIONS, VARIANTS
-from training.convert_card import architecture_of, convert, main
+from training.convert_card import convert, main
 
 SHIPPED = Path(__file__).resolve().parents[2] / "serverless" / "weights" / "starter.safetensors"
 
@@ -95,7 +95,7 @@ def test_the_detections_are_those_of_the_former_config(old: Path) -> None:
 def test_every_variant_is_found(preset: Preset, stages: Stages, options: dict[str, Any]) -> None:
     expected = Architecture(preset, stages, **options)
     config = plain_json(expected.config(4))
-    assert architecture_of(config, normalization(preset), 4) == expected
+    assert Architecture.of_config(config, normalization(preset), 4) == expected
 
 
 def change(content: Any, place: str, value: Any) -> None:
