@@ -176,6 +176,30 @@ def _check_image(image: NDArray[np.uint8]) -> None:
         )
 
 
+def restore(path: Path, card: Card) -> ClickDetector:
+    """Build the detector of a card and put its tensors into it.
+
+    Args:
+        path: The ``.safetensors`` file.
+        card: Of it.
+
+    Raises:
+        WeightsError: The tensors cannot be read, or are not those of the card.
+    """
+    tensors = load_tensors(path, card)
+    detector = build_detector(
+        card.architecture.config(len(card.classes)), card.architecture.normalization
+    )
+    try:
+        detector.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"the tensors of {path} do not fit the architecture in their card: export the weights "
+            "again with python -m training.export"
+        ) from error
+    return detector
+
+
 def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
     """Load weights and their card.
 
@@ -188,15 +212,7 @@ def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
     """
     path = Path(weights)
     card = read_card(path)
-    tensors = load_tensors(path, card)
-    detector = build_detector(card.architecture, card.normalization)
-    try:
-        detector.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise WeightsError(
-            f"the tensors of {path} do not fit the architecture in their card: export the weights "
-            "again with python -m training.export"
-        ) from error
+    detector = restore(path, card)
     detector.to(device)
     if torch.device(device).type == "cuda":
         for parameter in detector.parameters():

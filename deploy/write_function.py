@@ -73,7 +73,8 @@ def classes_of(weights: Path) -> list[str]:
     """Return the classes that weights know, by their card.
 
     Raises:
-        FunctionError: The file or its card is missing, or they are not of each other.
+        FunctionError: The file or its card is missing, they are not of each other, or the card was
+            changed.
     """
     card_path = weights.with_suffix(".json")
     if weights.suffix != ".safetensors":
@@ -90,11 +91,25 @@ def classes_of(weights: Path) -> list[str]:
         raise FunctionError(*problems)
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))
-        classes, expected = [str(name) for name in card["classes"]], card["sha256"]
+        if card["format_version"] == 1:
+            raise FunctionError(
+                f"The card {card_path} has format_version 1: convert it with python -m "
+                f"training.convert_card {weights}."
+            )
+        classes, expected = [str(name) for name in card["classes"]], card["tensors"]
+        stated = card.pop("sha256")
     except (ValueError, KeyError, TypeError):
         raise FunctionError(
             f"The card {card_path} is not one of weights: copy it again from its source."
         ) from None
+    # As c3det.weights.digest, which needs torch, has it.
+    text = json.dumps(card, sort_keys=True, separators=(",", ":"))
+    found = hashlib.sha256(text.encode("ascii")).hexdigest()
+    if found != stated:
+        raise FunctionError(
+            f"The card {card_path} was changed after it was written, its content has the sha256 "
+            f"{found} and it says {stated}: copy both files again from the same source."
+        )
     found = hashlib.sha256(weights.read_bytes()).hexdigest()
     if found != expected:
         raise FunctionError(

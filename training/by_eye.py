@@ -190,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.out.mkdir(parents=True, exist_ok=True)
         results = dict(
             weights=predictor.card.name,
-            sha256=predictor.card.sha256,
+            sha256=predictor.card.identity,
             threshold=predictor.card.score_threshold,
             seed=given.seed,
             pictures={

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from c3det.clicks import Click
-from c3det.configs import normalization
+from c3det.configs import Architecture, Preset, normalization
 from c3det.mmdet_adapter import ClickDetector, build_detector
 from c3det.predictor import Predictor, load
 from c3det.weights import Card, WeightsError, card_path, save, save_card
@@ -146,6 +146,14 @@ def chosen_checkpoint(run: Path, settings: Settings) -> dict[str, Any]:
     return read_checkpoint(run / Path(best).name) if best else last
 
 
+def _architecture(run: Path, preset: Preset, num_classes: int) -> Architecture:
+    stored = json.loads((run / "architecture.json").read_text())
+    if isinstance(stored, dict) and "backbone" in stored:
+        # Of a run that was begun when runs still held a config of mmdet.
+        return Architecture.of_config(stored, normalization(preset), num_classes)
+    return Architecture.read(stored)
+
+
 def export(
     run: Path,
     out: Path,
@@ -177,12 +185,17 @@ def export(
         raise ValueError(f"the score threshold must be between 0 and 1, it is {score_threshold}")
     last_checkpoint(run)
     training = json.loads((run / "training.json").read_text())
-    architecture = json.loads((run / "architecture.json").read_text())
     stored = training.get("settings")
     if stored is None:
         raise ValueError(f"{run} was trained by an older version of this program, which exports it")
-    settings = Settings(**{**stored, "sets": tuple(stored["sets"])})
-    classes = training["classes"]
+    try:
+        settings = Settings(**{**stored, "sets": tuple(stored["sets"])})
+        classes = training["classes"]
+        architecture = _architecture(run, training["preset"], len(classes))
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{run / 'training.json'} is not what a run writes ({error}): train it anew"
+        ) from error
     if not all(classes) or len(set(classes)) < len(classes):
         raise ValueError(f"CVAT needs class names that differ and are not empty: {classes}")
     pictures = settings.load_pictures()
@@ -193,7 +206,7 @@ def export(
     broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
     if broken:
         raise ValueError(f"the training of {run} has diverged: {broken[0]} is not finite")
-    detector = build_detector(architecture, normalization(training["preset"]))
+    detector = build_detector(architecture.config(len(classes)), architecture.normalization)
     detector.load_state_dict(state)
     detector.eval()
     licences = {**OWN_LICENCE, **training.pop("licence")}
@@ -204,7 +217,6 @@ def export(
         name=name,
         classes=tuple(classes),
         architecture=architecture,
-        normalization=normalization(training["preset"]),
         score_threshold=score_threshold or 0.0,
         typical_sizes=typical_sizes(pictures, settings.size),
         training=training,

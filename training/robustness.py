@@ -93,7 +93,7 @@ def robustness(
         "bootstrap": bootstrap,
         "machine": machine(),
         "models": {
-            name: {"sha256": one.card.sha256, "sets": {}} for name, one in predictors.items()
+            name: {"sha256": one.card.identity, "sets": {}} for name, one in predictors.items()
         },
     }
     for test_set in test_sets:

@@ -21,7 +21,7 @@ import yaml
 from c3det.clicks import Click
 from serverless.annotate.cvat import TIMEOUT_S, Place, RefusedError
 from serverless.annotate.errors import AnnotateError, FrameError, Retry, TransientError
-from serverless.nuclio_worker import FunctionSettings, NuclioWorker, Request
+from serverless.nuclio_worker import FunctionError, FunctionSettings, NuclioWorker, Request
 from serverless.requests import HEADER_MARK, PROTOCOL_VERSION
 
 
@@ -244,7 +244,7 @@ class FunctionInProcess:
         weights: A ``.safetensors`` file; ``None`` for the one that the function would take.
 
     Raises:
-        AnnotateError: The weights cannot be used.
+        AnnotateError: The weights or the ``function.yaml`` cannot be used.
     """
 
     def __init__(
@@ -253,13 +253,13 @@ class FunctionInProcess:
         from c3det.weights import WeightsError
 
         logger = nuclio_sdk.Logger("ERROR", name="serverless.annotate")
-        self._worker = NuclioWorker.load(
-            FunctionSettings.read(function_yaml), logger, "init_with_any_classes"
-        )
         try:
+            self._worker = NuclioWorker.load(
+                FunctionSettings.read(function_yaml), logger, "init_with_any_classes"
+            )
             with _weights_setting(weights):
                 self._worker.start()
-        except (WeightsError, ValueError) as error:
+        except (FunctionError, WeightsError, ValueError) as error:
             raise AnnotateError(str(error)) from error
         predictor = self._worker.context.user_data.predictor
         self.name = f"the model {predictor.card.name}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.logging import MMLogger
@@ -12,7 +14,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from c3det.clicks import Click
-from c3det.configs import Fusion, Preset, Stages, architecture, normalization
+from c3det.configs import Architecture, Fusion, Preset, Stages, architecture, normalization
 from c3det.mmdet_adapter import build_detector
 
 CHANNELS = 8
@@ -24,8 +26,11 @@ def shrunk(
     preset: Preset, stages: Stages = "one-stage", fusion: Fusion = "c3det", **options: Any
 ) -> dict[str, Any]:
     """A shipped config with few channels, shallow backbones, and boxes of every score."""
-    config = architecture(preset, NUM_CLASSES, stages=stages, fusion=fusion, **options)
-    config = copy.deepcopy(config)
+    return shrink(architecture(preset, NUM_CLASSES, stages=stages, fusion=fusion, **options))
+
+
+def shrink(config: dict[str, Any]) -> dict[str, Any]:
+    """The same config, shrunk; a shrunk one stays as it is."""
     parts = [config, *([config["clicks"]["late"]] if (config["clicks"] or {}).get("late") else [])]
     for part in parts:
         backbone, neck = part["backbone"], part["neck"]
@@ -51,6 +56,19 @@ def shrunk(
         if "feat_channels" in head:
             head["feat_channels"] = CHANNELS
     return config
+
+
+@contextmanager
+def small_detectors(
+    change: Callable[[dict[str, Any]], dict[str, Any]] = shrink,
+) -> Iterator[None]:
+    """Let cards and runs of any `Architecture` mean shrunk detectors: no card can ask for one."""
+    whole = Architecture.config
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Architecture, "config", lambda self, num_classes: change(whole(self, num_classes))
+        )
+        yield
 
 
 def build(preset: Preset, config: dict[str, Any], seed: int = 0) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from c3det import picture as picture_module
 from c3det.clicks import Click
-from c3det.configs import Fusion, Preset, Stages, normalization
+from c3det.configs import Architecture, Fusion, Preset, Stages
 from c3det.incremental import IncrementalDetector
 from c3det.picture import Picture
 from c3det.predictor import Detections, Predictor, load
 from c3det.weights import Card, save
-from tests.c3det.small import NUM_CLASSES, build, shrunk
+from tests.c3det.small import NUM_CLASSES, build, shrunk, small_detectors
 
 PIXELS, SCORE = 1e-3, 1e-4
 """How far the answers may lie from those of the whole computation."""
@@ -42,15 +42,20 @@ VARIANTS: list[tuple[Preset, Stages, Fusion, dict[str, Any]]] = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
+    with small_detectors():
+        yield
+
+
 def saved(
     folder: Path, preset: Preset, stages: Stages, fusion: Fusion, options: dict[str, Any]
 ) -> Predictor:
-    config = shrunk(preset, stages, fusion, **options)
+    architecture = Architecture(preset, stages, fusion, **options)
     card = Card(
         name="shrunk",
         classes=("a", "b", "c"),
-        architecture=config,
-        normalization=normalization(preset),
+        architecture=architecture,
         score_threshold=0.1,
         typical_sizes=((20.0, 24.0), (8.0, 12.0), (6.0, 10.0)),
         training={},
@@ -58,7 +63,7 @@ def saved(
         licence={},
     )
     path = folder / "w.safetensors"
-    save(path, build(preset, config).state_dict(), card)
+    save(path, build(preset, architecture.config(NUM_CLASSES)).state_dict(), card)
     return load(path)
 
 

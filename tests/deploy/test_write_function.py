@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from c3det.weights import FORMAT_VERSION, digest
 from deploy.write_function import FunctionError, base_function, compose, merge, set_variable
 from tests.serverless.nuclio_fields import wrong_in_function
 
@@ -26,8 +27,12 @@ def make_weights(folder: Path, *classes: str, name: str = "ships") -> Path:
     """A file in the place of weights, with the card of that file."""
     weights = folder / f"{name}.safetensors"
     weights.write_bytes(b"weights")
-    sha256 = hashlib.sha256(b"weights").hexdigest()
-    weights.with_suffix(".json").write_text(json.dumps({"classes": classes, "sha256": sha256}))
+    card = {
+        "classes": classes,
+        "tensors": hashlib.sha256(b"weights").hexdigest(),
+        "format_version": FORMAT_VERSION,
+    }
+    weights.with_suffix(".json").write_text(json.dumps({**card, "sha256": digest(card)}))
     return weights
 
 
@@ -164,6 +169,10 @@ def test_weights_without_card_or_with_anothers(tmp_path: Path) -> None:
     weights.write_bytes(b"other weights")
     assert "sha256" in refusals(base_function(False, False), weights)[0]
     card = weights.with_suffix(".json")
+    card.write_text(card.read_text().replace("ship", "car"))
+    assert "was changed after it was written" in refusals(base_function(False, False), weights)[0]
+    card.write_text(json.dumps({"format_version": 1, "classes": ["ship"], "sha256": "0" * 64}))
+    assert "training.convert_card" in refusals(base_function(False, False), weights)[0]
     card.write_text("[]")
     assert str(card) in refusals(base_function(False, False), weights)[0]
     card.unlink()

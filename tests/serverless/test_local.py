@@ -284,6 +284,13 @@ def test_settings_come_from_function_yaml(tmp_path: Path) -> None:
         FunctionSettings.read(tmp_path / "absent.yaml")
 
 
+@pytest.mark.parametrize("handler", ["os:system", "serverlessly.x:y", "antigravity:fly", ""])
+def test_a_handler_of_another_project_is_not_imported(handler: str) -> None:
+    with pytest.raises(FunctionError, match="is none of this project"):
+        NuclioWorker.load(FunctionSettings(handler), nuclio_sdk.Logger("ERROR", name="test_local"))
+    assert "antigravity" not in sys.modules
+
+
 def test_shipped_function_can_be_served() -> None:
     settings = FunctionSettings.read(ROOT / "function.yaml")
     worker = NuclioWorker.load(settings, nuclio_sdk.Logger("ERROR", name="test_local"))
