@@ -50,7 +50,7 @@ STREAMED: dict[str, Callable[[Path], None]] = {
 WHOLE: dict[str, Callable[[Path], None]] = {
     "it is interlaced": lambda path: by_vips(path, interlace=True),
     "it is a progressive JPEG": lambda path: by_vips(path, interlace=True),
-    "it is rotated by its EXIF data": lambda path: with_exif(path, TURN_RIGHT),
+    "it is rotated by its EXIF or XMP data": lambda path: with_exif(path, TURN_RIGHT),
     "it is not 8-bit grey or RGB": lambda path: Image.fromarray(
         PIXELS[..., 0].astype(np.uint16) * 200
     ).save(path),
