@@ -15,8 +15,10 @@ above ``WHOLE_PIXELS``.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,11 +46,21 @@ SUFFIXES = frozenset(
 )
 """File name suffixes, in lower case, that are taken for pictures."""
 
+_SAMPLE_PIXELS = 4_000_000
+"""Largest strip or tile of a TIFF that both decoders read on trial."""
+
 _STRIP = 256
 """Rows that libvips is asked for at once."""
 
+_SOURCE = "c3det:source"
+"""Keyword of a text in a PNG."""
+
 _DARK = 8
 """Up to this value a picture may be black to another decoder."""
+
+
+MAX_NAME = 255
+"""Bytes that the name of a file may have; all usual file systems take as many."""
 
 
 class PictureError(ValueError):
@@ -160,22 +172,63 @@ def read_bands(path: Path, rows: Sequence[tuple[int, int]]) -> Iterator[NDArray[
         )
 
 
-def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+def part_of(path: Path) -> Path:
+    """Return the name under which a file is written before it is whole."""
+    name = f".{path.name}.part"
+    if len(os.fsencode(name)) > MAX_NAME:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()}.part"
+    return path.with_name(name)
+
+
+def on_disk(path: Path) -> Path:
+    """Return the path of a file whose name is written with other Unicode letters on disk.
+
+    macOS and some archives write an umlaut as a letter and a mark (NFD), annotations as one letter
+    (NFC). Where there is no file of the exact name, and exactly one of the same letters, it is that
+    one; else it is ``path``.
+    """
+    if str(path).isascii():
+        return path
+    try:
+        if path.exists() or path == path.parent:
+            return path
+        folder = on_disk(path.parent)
+        wanted = unicodedata.normalize("NFC", path.name)
+        found = [
+            one for one in folder.iterdir() if unicodedata.normalize("NFC", one.name) == wanted
+        ]
+    except (OSError, ValueError):
+        return path
+    return found[0] if len(found) == 1 else path
+
+
+def write_png(path: Path, pixels: NDArray[np.uint8], source: str = "") -> None:
     """Write a picture; the file is complete or absent.
 
     Args:
         path: Of the file; its folder exists.
         pixels: uint8 (H, W, 3), RGB.
+        source: A text that tells what the picture was made from, for `source_of`.
 
     Raises:
         OSError: The file cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
-    image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels))
+    part = part_of(path)
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels)).copy()
+    image.set_type(pyvips.GValue.gstr_type, f"png-comment-0-{_SOURCE}", source)
     # Weak compression: a stronger one saves a tenth of the space and takes twice the time.
     content = image.pngsave_buffer(compression=1)
     part.write_bytes(content)
     part.replace(path)
+
+
+def source_of(path: Path) -> str | None:
+    """Return the text that `write_png` was given; ``None`` where there is no such picture."""
+    try:
+        with _opened(path) as image:
+            return image.info.get(_SOURCE)
+    except PictureError:
+        return None
 
 
 def _stream_bands(
@@ -253,7 +306,7 @@ def _stream(path: Path) -> tuple[pyvips.Image | None, str]:
         sample = _sample(opened) if header.format == "TIFF" else None
     try:
         # By a source: in a name, libvips takes brackets for options and wants UTF-8.
-        with path.open("rb") as file:
+        with on_disk(path).open("rb") as file:
             source = pyvips.Source.new_from_descriptor(file.fileno())
         image = pyvips.Image.new_from_source(source, "", **_STREAMING)
     except pyvips.Error as error:
@@ -294,7 +347,7 @@ def _check_pieces(path: Path, image: Image.Image) -> None:
     if image.format != "TIFF":
         return
     end = max((offset + count for offset, count in _pieces(image)), default=0)
-    if end > (length := path.stat().st_size):
+    if end > (length := on_disk(path).stat().st_size):
         raise PictureError(
             f"{path}: the picture is cut off or broken: it has {length} bytes of {end}"
         )
@@ -313,7 +366,7 @@ def _sample(image: Image.Image) -> bytes | None:
     else:
         rows = min(tags.get(_ROWS, tags[_HEIGHT]), tags[_HEIGHT])
         width, height = tags[_WIDTH], min(rows, tags[_HEIGHT] - number * rows)
-    if height < 1 or width * height > WHOLE_PIXELS // 4:
+    if height < 1 or width * height > _SAMPLE_PIXELS:
         return None
     directory = ImageFileDirectory_v2()
     for tag in _CODING:
@@ -373,6 +426,7 @@ def _too_large(path: Path, header: Header, reason: str) -> PictureError:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open a picture by Pillow, of any size, and turn every error of reading it into ours."""
     limit = Image.MAX_IMAGE_PIXELS
+    path = on_disk(path)
     try:
         # Pillow's limit guards servers against hostile files; here `WHOLE_PIXELS` is the limit.
         Image.MAX_IMAGE_PIXELS = None
