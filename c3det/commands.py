@@ -32,6 +32,11 @@ _ADVICE = {
 }
 
 
+_FULL = os.strerror(errno.ENOSPC)
+_DISK_FULL = (_FULL, "PytorchStreamWriter failed", "StorageFull")
+"""What libraries in other languages say where Python says ENOSPC, in errors of their own."""
+
+
 class CommandError(RuntimeError):
     """A command cannot go on; the message is one sentence that says what to do."""
 
@@ -67,6 +72,12 @@ def command(
             except (CommandError, OSError, EOFError, UnicodeError, MemoryError) as error:
                 _give_up_output()
                 print(f"{name}: {sentence(error)}", file=sys.stderr)
+                sys.exit(2)
+            except Exception as error:
+                if not any(words in str(error) for words in _DISK_FULL):
+                    raise
+                _give_up_output()
+                print(f"{name}: {sentence(OSError(errno.ENOSPC, _FULL))}", file=sys.stderr)
                 sys.exit(2)
 
         return run

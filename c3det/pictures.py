@@ -85,7 +85,8 @@ def read_header(image: Image.Image) -> Header:
         codec = "progressive"
     if orientation >= 5:
         width, height = height, width
-    tile = image.tile[0].args if getattr(image, "tile", None) else image.mode
+    tiles = getattr(image, "tile", None)
+    tile = tiles[0].args if tiles else image.mode
     samples = tile if isinstance(tile, str) else (tile or (image.mode,))[0]
     file_format = "JPEG" if image.format == "MPO" else image.format or ""
     animated = file_format == "PNG" and getattr(image, "is_animated", False)

@@ -26,6 +26,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from c3det.commands import command
 from c3det.configs import Fusion, Preset, Stages, architecture, normalization
 from c3det.mmdet_adapter import ClickDetector, build_detector
 from c3det.weights import WeightsError, read_card
@@ -34,7 +35,6 @@ from training.clicks.sampling import parse_strategy
 from training.clicks.sequences import ClickSequence
 from training.data.pictures import PictureError
 from training.data.sets import FewObjects, PictureSet, load_sets
-from training.data.sources import SourceError
 from training.dataset import TrainingData, ValidationData
 from training.starting import (
     architecture_of,
@@ -517,6 +517,7 @@ def chosen_detector(
     return architecture_of(card, 1)[0], lambda classes: architecture_of(card, classes)[1]
 
 
+@command("python -m training.train")
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line and train."""
     parser = argument_parser()
@@ -559,7 +560,7 @@ def main(arguments: list[str] | None = None) -> None:
             workers=given.workers,
             launcher=given.launcher,
         )
-    except (OSError, ValueError, WeightsError, SourceError) as error:
+    except (ValueError, WeightsError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     try:
         runner.train()

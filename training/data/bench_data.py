@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyvips
 
+from c3det.commands import command
 from training.data.pictures import PictureError, read_picture
 from training.data.readers.defects import rotated
 from training.data.readers.dota import CLASSES, read_dota
@@ -138,6 +139,7 @@ def measure(step: Callable[[Path], str], folder: Path) -> tuple[float, float, fl
     return results.get()
 
 
+@command("training.data.bench_data")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(
