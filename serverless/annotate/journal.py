@@ -110,12 +110,20 @@ class Journal:
             raise AnnotateError(f"{self.path} cannot be written: {error.strerror}") from error
 
     def plan(self, report: FrameReport) -> None:
-        """Note what is going to be done on a frame."""
+        """Note what is going to be done on a frame.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         self.planned[report.frame] = report
         self._append(report, done=False)
 
     def add(self, report: FrameReport) -> None:
-        """Note a frame that is done, or failed: then the next run tries it again."""
+        """Note a frame that is done, or failed: then the next run tries it again.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         self.done[report.frame] = report
         if report.failure is None:
             self._append(report, done=True)

@@ -9,13 +9,14 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from serverless.annotate.cvat import Place
-from serverless.annotate.errors import AnnotateError
+from serverless.annotate.errors import AnnotateError, FrameError
 from serverless.annotate.function import Box
 from serverless.annotate.journal import FrameReport
 from serverless.annotate.overlap import Rectangle
 from serverless.annotate.plan import LabelMap
 from serverless.annotate.run import Options, Run, Seen
 from serverless.pictures import decode
+from serverless.requests import RequestError
 
 COLUMNS = ("frame", "picture", "clicks", "found", "written", "no label", "drawn", "replaced")
 GREY = "#9a9a9a"
@@ -128,8 +129,16 @@ class Overlay:
             raise AnnotateError(f"{folder} cannot be made: {error.strerror}") from error
 
     def __call__(self, seen: Seen) -> None:
-        """Write ``frame-000012.png``."""
-        image = Image.fromarray(decode(self._place.picture(seen.frame), MAX_PIXELS))
+        """Write ``frame-000012.png``.
+
+        Raises:
+            FrameError: The picture of the frame cannot be decoded.
+            OSError: The picture cannot be written.
+        """
+        try:
+            image = Image.fromarray(decode(self._place.picture(seen.frame), MAX_PIXELS))
+        except RequestError as error:
+            raise FrameError(f"its picture cannot be drawn: {error.message}") from error
         scale = max(1, round(LEAST_SIDE / max(image.size)))
         image = image.resize((image.width * scale, image.height * scale))
         draw = ImageDraw.Draw(image)

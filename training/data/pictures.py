@@ -21,6 +21,7 @@ import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -156,12 +157,10 @@ def read_bands(path: Path, rows: Sequence[tuple[int, int]]) -> Iterator[NDArray[
                 yield band
                 done += 1
         except pyvips.Error as error:
-            reason = f"libvips cannot read it ({_cause(error)})"
+            reason = f"{_UNREAD} ({_cause(error)})"
     if done < len(rows):
         if header.height * header.width > WHOLE_PIXELS:
-            if image is None:
-                raise _too_large(path, header, reason)
-            raise PictureError(f"{path}: the picture is cut off or broken: {reason}")
+            raise _too_large(path, header, reason)
         # Whether a picture is broken is for Pillow to say, as in the function.
         whole = read_picture(path)
         for top, bottom in rows[done:]:
@@ -310,7 +309,7 @@ def _stream(path: Path) -> tuple[pyvips.Image | None, str]:
             source = pyvips.Source.new_from_descriptor(file.fileno())
         image = pyvips.Image.new_from_source(source, "", **_STREAMING)
     except pyvips.Error as error:
-        return None, f"libvips cannot read it ({_cause(error)})"
+        return None, f"{_UNREAD} ({_cause(error)})"
     if (image.width, image.height) != (header.width, header.height) or image.format != "uchar":
         return None, "libvips takes it for another picture"
     if sample is not None and not _is_read_alike(sample):
@@ -318,6 +317,7 @@ def _stream(path: Path) -> tuple[pyvips.Image | None, str]:
     return image, ""
 
 
+_UNREAD = "libvips cannot read it"
 _STREAMING = {"access": "sequential", "fail_on": "truncated"}
 
 _WIDTH, _HEIGHT = ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength
@@ -335,7 +335,7 @@ def _pieces(image: Image.Image) -> list[tuple[int, int]]:
     tiled = _TILE_OFFSETS in tags
     offsets = tags.get(_TILE_OFFSETS if tiled else _OFFSETS, ())
     counts = tags.get(_TILE_COUNTS if tiled else _COUNTS, ())
-    return list(zip(offsets, counts, strict=False))
+    return list(zip_longest(offsets, counts[: len(offsets)], fillvalue=0))
 
 
 def _check_pieces(path: Path, image: Image.Image) -> None:
@@ -346,7 +346,12 @@ def _check_pieces(path: Path, image: Image.Image) -> None:
     """
     if image.format != "TIFF":
         return
-    end = max((offset + count for offset, count in _pieces(image)), default=0)
+    pieces = _pieces(image)
+    if not pieces:
+        raise PictureError(
+            f"{path}: the picture is cut off or broken: it does not tell where its pixels are"
+        )
+    end = max(offset + count for offset, count in pieces)
     if end > (length := on_disk(path).stat().st_size):
         raise PictureError(
             f"{path}: the picture is cut off or broken: it has {length} bytes of {end}"
@@ -415,6 +420,8 @@ def _header(path: Path) -> Header:
 
 
 def _too_large(path: Path, header: Header, reason: str) -> PictureError:
+    if reason.startswith(_UNREAD):
+        return PictureError(f"{path}: the picture is cut off or broken: {reason}")
     return PictureError(
         f"{path}: {header.width} x {header.height} pixels, and {reason}, which can only be read "
         f"whole, up to {WHOLE_PIXELS} pixels: rewrite it as TIFF with Deflate or as PNG without "
@@ -437,11 +444,20 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise PictureError(f"{path}: there is no such file") from None
     except UnidentifiedImageError:
+        if _begins_as_tiff(path):
+            raise PictureError(
+                f"{path}: the picture is cut off or broken, or a TIFF of a kind that cannot be read"
+            ) from None
         raise PictureError(f"{path}: this is no picture in one of {', '.join(FORMATS)}") from None
     except Exception as error:  # Pillow's readers meet a broken file with exceptions of any kind
         raise PictureError(f"{path}: the picture is cut off or broken: {error}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def _begins_as_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def _cause(error: pyvips.Error) -> str:
