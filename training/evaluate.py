@@ -76,7 +76,8 @@ def named_weights(arguments: Sequence[str]) -> dict[str, Path]:
     weights: dict[str, Path] = {}
     for argument in arguments:
         name, separator, path = argument.partition("=")
-        if not separator:
+        # A folder may be called year=2024.
+        if not separator or Path(argument).is_file():
             name, path = Path(argument).stem, argument
         if not name or "/" in name:
             raise ValueError(f"{argument!r}: {name!r} is not a name for weights")

@@ -404,7 +404,7 @@ def tile_splits(splits: dict[str, Index], out: Path, tiling: Tiling, processes: 
     for error in failed:
         print(f"{printable(str(error))}; the picture is left out", file=sys.stderr)
     if failed and not any(index.records for index in tiled.values()):
-        raise ValueError("no picture can be read, the sentences above say why")
+        raise ValueError("no picture can be read, see the sentences above")
     write_splits(tiled, out, whole=splits)
     print(f"{describe(tiled)}\nwritten to {out}")
     if failed:
