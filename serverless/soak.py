@@ -279,6 +279,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if min(options.seconds, options.rate, options.pictures, options.size) <= 0:
         parser.error("--seconds, --rate, --pictures and --size must be more than 0")
+    if options.out is not None:  # what cannot be written is better known before the hour
+        options.out.parent.mkdir(parents=True, exist_ok=True)
     pictures = [make_picture(seed, options.size) for seed in range(options.pictures)]
     try:
         with local_runtime(options.weights) as (address, pid):
@@ -307,7 +309,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "summary": summary,
             "samples": [asdict(sample) for sample in samples],
         }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if summary["errors"] or not (summary["memory_flat"] and summary["latency_flat"]):
         sys.exit(1)

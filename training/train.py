@@ -565,7 +565,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         runner.train()
     except PictureError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+        # One of a worker process comes with its traceback, and its own sentence at the end.
+        told = str(error).rpartition(f"{PictureError.__name__}: ")[2].strip()
+        parser.exit(2, f"{parser.prog}: {told}\n")
 
 
 if __name__ == "__main__":

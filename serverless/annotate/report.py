@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from c3det.commands import printable
 from serverless.annotate.cvat import Place
 from serverless.annotate.errors import AnnotateError, FrameError
 from serverless.annotate.function import Box
@@ -35,7 +36,7 @@ def table(reports: Iterable[FrameReport], place: Place, dry: bool) -> str:
     rows: list[Sequence[str]] = [heads]
     failures = {}
     for report in reports:
-        name = place.frame_names.get(report.frame, "")
+        name = printable(place.frame_names.get(report.frame, ""))
         if report.failure is not None:
             rows.append([str(report.frame), name, str(report.clicks), *["-"] * 5])
             failures[len(rows) - 1] = report.failure

@@ -113,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--budget", type=float, default=60.0, help="seconds a call on it may take (%(default)s)")
     add("--requests", type=int, default=1000, help="for the memory (%(default)s)")
     given = parser.parse_args(arguments)
+    if given.out:  # what cannot be written is better known before the measurements
+        given.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         paper, starter = parts.random_weights(Path(folder)), STARTER_WEIGHTS
         both = (paper, starter)
@@ -137,7 +139,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     print(tables(results))  # it took long: whatever happens to the file
     if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
 
 
