@@ -10,7 +10,8 @@ import errno
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from getpass import getpass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -99,6 +100,17 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"what was read is not {error.encoding} text: {error.reason}"
     return printable(str(error))
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let errors of the machine name a file, as those of a write on a full disk do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def printable(text: str) -> str:

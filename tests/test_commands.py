@@ -21,7 +21,14 @@ import pytest
 from PIL import Image
 
 import serverless.annotate.__main__ as annotate
-from c3det.commands import CommandError, ask_password, cache_directory, command, sentence
+from c3det.commands import (
+    CommandError,
+    ask_password,
+    cache_directory,
+    command,
+    naming,
+    sentence,
+)
 from serverless.annotate.errors import Retry
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -357,6 +364,36 @@ def test_errors_of_the_code_keep_their_traceback(error: Exception) -> None:
 
     with pytest.raises(type(error)):
         main()
+
+
+def test_a_write_that_fails_names_its_file(tmp_path: Path) -> None:
+    error = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match="No space") as caught, naming(tmp_path):
+        raise error
+    assert sentence(caught.value).startswith(f"{tmp_path}: no space left on device; make room")
+    with pytest.raises(OSError, match="a process was killed"), naming(tmp_path):
+        raise ChildProcessError("a process was killed")
+
+
+@pytest.mark.parametrize("module", ["convert", "tiles"])
+def test_a_disk_that_fills_up_while_a_file_is_written_names_it(
+    module: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run: Callable[..., tuple[object, str]],
+) -> None:
+    a_set(tmp_path / "folder")
+    given = {**paths(tmp_path), "json": str(tmp_path / "folder" / "train.json")}
+
+    def full(path: Path, *more: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
+    name = f"training.data.{module}"
+    status, told = run(name, *(word.format(**given) for word in CALLS[name]))
+    assert status == 2
+    assert told.splitlines()[-1].startswith(f"{name}: {given['out']}/")
 
 
 def test_interrupt_is_silent(capsys: pytest.CaptureFixture[str]) -> None:

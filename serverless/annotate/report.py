@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from c3det.commands import printable
+from c3det.commands import naming, printable
 from serverless.annotate.cvat import Place
 from serverless.annotate.errors import AnnotateError, FrameError
 from serverless.annotate.function import Box
@@ -153,7 +153,9 @@ class Overlay:
             for width, colour_of_line in ((7, "white"), (3, colour)):
                 draw.line((x - 9, y, x + 9, y), colour_of_line, width)
                 draw.line((x, y - 9, x, y + 9), colour_of_line, width)
-        image.save(self._folder / f"frame-{seen.frame:06d}.png")
+        path = self._folder / f"frame-{seen.frame:06d}.png"
+        with naming(path):
+            image.save(path)
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: Box, scale: int, colour: str, name: str) -> None:

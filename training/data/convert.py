@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from c3det.commands import ask_password, command, printable
+from c3det.commands import ask_password, command, naming, printable
 from training.data.index import Index, first_repeated
 from training.data.pictures import MAX_NAME, part_of
 from training.data.readers.coco import read_coco
@@ -97,10 +97,11 @@ def place_pictures(index: Index, folder: Path, placing: Placing) -> Index:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = part_of(target)
         part.unlink(missing_ok=True)
-        if placing == "link":
-            part.symlink_to(source)
-        else:
-            shutil.copyfile(record.path, part)
+        with naming(target):
+            if placing == "link":
+                part.symlink_to(source)
+            else:
+                shutil.copyfile(record.path, part)
         part.replace(target)
     return replace(
         index,
@@ -311,7 +312,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             split=arguments.split,
             placing=arguments.pictures,
         )
-    except (ValueError, OSError, ServerError) as error:
+    except (ValueError, ServerError) as error:
         print(f"training.data.convert: {error}", file=sys.stderr)
         sys.exit(2)
 

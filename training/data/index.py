@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c3det.clicks import Click
+from c3det.commands import naming
 from training.data.pictures import PictureError, part_of, read_picture
 
 
@@ -409,8 +410,9 @@ def write_index(index: Index, path: Path) -> None:
             sections.append(f"{json.dumps(key)}: {json.dumps(content)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(path)
-    part.write_text("{" + ",\n".join(sections) + "}\n", encoding="utf-8")
-    part.replace(path)
+    with naming(path):
+        part.write_text("{" + ",\n".join(sections) + "}\n", encoding="utf-8")
+        part.replace(path)
 
 
 def read_index(path: Path) -> Index:

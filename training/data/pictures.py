@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from c3det.commands import naming
 from c3det.pictures import FORMATS, Header, read_header, read_pixels
 
 # Read by libvips when it is first imported. One file is decoded by one thread anyway; more of them
@@ -217,8 +218,9 @@ def write_png(path: Path, pixels: NDArray[np.uint8], source: str = "") -> None:
     image.set_type(pyvips.GValue.gstr_type, f"png-comment-0-{_SOURCE}", source)
     # Weak compression: a stronger one saves a tenth of the space and takes twice the time.
     content = image.pngsave_buffer(compression=1)
-    part.write_bytes(content)
-    part.replace(path)
+    with naming(path):
+        part.write_bytes(content)
+        part.replace(path)
 
 
 def source_of(path: Path) -> str | None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from c3det.commands import CommandError, cache_directory, command, sentence
+from c3det.commands import CommandError, cache_directory, command, naming, sentence
 from training.data import rendered, trees
 
 
@@ -57,8 +57,10 @@ def make_samples(folder: Path) -> list[Path]:
         if file.exists():
             continue
         part = file.with_suffix(f".{os.getpid()}.part")
-        Image.fromarray(make()).save(part, format="PNG")
-        part.replace(file)
+        image = Image.fromarray(make())
+        with naming(file):
+            image.save(part, format="PNG")
+            part.replace(file)
         written.append(file)
     return written
 

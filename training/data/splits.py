@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from c3det.clicks import Click
+from c3det.commands import naming
 from training.clicks.sequences import BACKGROUND, ClickSequence, save_sequences
 from training.data.index import Index, Record, first_repeated, write_index
 
@@ -98,7 +99,8 @@ def write_splits(
         for split, index in (whole or splits).items()
     }
     text = json.dumps(names, indent=1, ensure_ascii=False) + "\n"
-    (folder / SPLIT_FILE).write_text(text, encoding="utf-8")
+    with naming(folder / SPLIT_FILE):
+        (folder / SPLIT_FILE).write_text(text, encoding="utf-8")
     for split, index in splits.items():
         write_index(index, folder / f"{split}.json")
         clicks = folder / f"{split}.clicks.json"
