@@ -21,6 +21,7 @@ import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from c3det.commands import naming
+from c3det.commands import naming, sentence
 from c3det.pictures import FORMATS, Header, read_header, read_pixels
 
 # Read by libvips when it is first imported. One file is decoded by one thread anyway; more of them
@@ -193,13 +194,20 @@ def on_disk(path: Path) -> Path:
         if path.exists() or path == path.parent:
             return path
         folder = on_disk(path.parent)
-        wanted = unicodedata.normalize("NFC", path.name)
-        found = [
-            one for one in folder.iterdir() if unicodedata.normalize("NFC", one.name) == wanted
-        ]
+        names = _names_by_letters(folder, folder.stat().st_mtime_ns)
     except (OSError, ValueError):
         return path
-    return found[0] if len(found) == 1 else path
+    found = names.get(unicodedata.normalize("NFC", path.name), [])
+    return folder / found[0] if len(found) == 1 else path
+
+
+@lru_cache(maxsize=8)
+def _names_by_letters(folder: Path, changed: int) -> dict[str, list[str]]:
+    """The names in a folder, as it was when it was changed last, by their composed letters."""
+    names: dict[str, list[str]] = {}
+    for name in os.listdir(folder):
+        names.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+    return names
 
 
 def write_png(path: Path, pixels: NDArray[np.uint8], source: str = "") -> None:
@@ -451,7 +459,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
                 f"{path}: the picture is cut off or broken, or a TIFF of a kind that cannot be read"
             ) from None
         raise PictureError(f"{path}: this is no picture in one of {', '.join(FORMATS)}") from None
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's readers meet a broken file with exceptions of any kind
+        if isinstance(error, OSError) and error.filename is not None:  # the file, not what is in it
+            raise PictureError(sentence(error)) from error
         raise PictureError(f"{path}: the picture is cut off or broken: {error}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit

@@ -158,6 +158,22 @@ def test_missing_file_and_no_picture(tmp_path: Path) -> None:
         read_picture(tmp_path / "b.png")
 
 
+def test_what_the_machine_lacks_is_not_blamed_on_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(PictureError, match=rf"^{tmp_path}/a.png: is a directory$"):
+        read_picture(tmp_path / "a.png")
+    by_vips(tmp_path / "b.png")
+
+    def fail(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(MemoryError):
+        read_picture(tmp_path / "b.png")
+
+
 def test_limit_of_pillow_is_left_as_it_was(tmp_path: Path) -> None:
     before = Image.MAX_IMAGE_PIXELS
     by_vips(tmp_path / "a.png")
