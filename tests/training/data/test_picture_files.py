@@ -268,6 +268,12 @@ def other_table() -> dict[str, bytes]:
         table[f"PNG {mode}"] = saved(ramp(mode), "PNG")
     for bits in (1, 2, 4):
         table[f"PNG P of {bits} bits"] = saved(ramp("RGB").quantize(2**bits), "PNG", bits=bits)
+    grey = pyvips.Image.new_from_array(np.asarray(ramp("L")))
+    for bits in (1, 2, 4):
+        table[f"grey PNG of {bits} bits"] = grey.pngsave_buffer(bitdepth=bits)
+        table[f"grey TIFF of {bits} bits"] = grey.tiffsave_buffer(bitdepth=bits)
+    deep = (pyvips.Image.new_from_array(np.asarray(ramp("RGB"))) * 257).cast("ushort")
+    table["PNG of 16 bits a colour"] = deep.copy(interpretation="rgb16").pngsave_buffer()
     table["PNG P with transparency"] = saved(ramp("P"), "PNG", transparency=bytes(range(99)))
     table["PNG RGB with a transparent colour"] = saved(ramp("RGB"), "PNG", transparency=(1, 2, 3))
     frames = [ramp("RGB"), ramp("RGB").transpose(Image.Transpose.ROTATE_180)]

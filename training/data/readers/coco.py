@@ -137,7 +137,8 @@ class _Reader:
             sentence = "the picture has no file_name; it is left out"
             self.report.add(place, "missing field", sentence)
             return None
-        file_name = file_name.replace("\\", "/")
+        if "\\" in file_name and not os.path.isfile(self.folder.root / file_name):
+            file_name = file_name.replace("\\", "/")  # written on Windows
         name = name if _is_text(name) and name else file_name
         if name in names:
             sentence = f"the name {name} is taken; this picture and its objects are left out"
