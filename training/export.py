@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from c3det.clicks import Click
+from c3det.commands import command
 from c3det.configs import Architecture, Preset, normalization
 from c3det.mmdet_adapter import ClickDetector, build_detector
 from c3det.predictor import Predictor, load
 from c3det.weights import Card, WeightsError, card_path, save, save_card
 from training.data.index import Annotated
 from training.data.sets import PictureSet
-from training.data.sources import SourceError
 from training.dataset import pack
 from training.evaluate import best_threshold
 from training.starting import last_checkpoint, read_checkpoint
@@ -244,6 +244,7 @@ def export(
     return card
 
 
+@command("python -m training.export")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and export."""
     parser = argparse.ArgumentParser(
@@ -274,7 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             licence=given.licence,
             limits=given.limits,
         )
-    except (OSError, ValueError, WeightsError, SourceError) as error:
+    except (ValueError, WeightsError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     megabytes = given.out.stat().st_size / 1e6
     print(

@@ -25,6 +25,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
+from c3det.commands import command
 from c3det.configs import Architecture, Fusion, Preset, Stages
 from c3det.mmdet_adapter import ClickDetector, build_detector
 from c3det.weights import WeightsError, read_card
@@ -33,7 +34,6 @@ from training.clicks.sampling import parse_strategy
 from training.clicks.sequences import ClickSequence
 from training.data.pictures import PictureError
 from training.data.sets import FewObjects, PictureSet, load_sets
-from training.data.sources import SourceError
 from training.dataset import TrainingData, ValidationData
 from training.starting import (
     checkpoints,
@@ -513,6 +513,7 @@ def chosen_architecture(given: argparse.Namespace) -> Architecture:
     return read_card(Path(given.weights)).architecture
 
 
+@command("python -m training.train")
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line and train."""
     parser = argument_parser()
@@ -554,12 +555,14 @@ def main(arguments: list[str] | None = None) -> None:
             workers=given.workers,
             launcher=given.launcher,
         )
-    except (OSError, ValueError, WeightsError, SourceError) as error:
+    except (ValueError, WeightsError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     try:
         runner.train()
     except PictureError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+        # One of a worker process comes with its traceback, and its own sentence at the end.
+        told = str(error).rpartition(f"{PictureError.__name__}: ")[2].strip()
+        parser.exit(2, f"{parser.prog}: {told}\n")
 
 
 if __name__ == "__main__":

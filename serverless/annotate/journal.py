@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from c3det.commands import naming
 from serverless.annotate.errors import AnnotateError
 
 
@@ -68,8 +69,8 @@ class Journal:
         if not path.is_file():
             return
         # A line that was cut off by a break says nothing: its frame is looked at again.
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
         try:
+            lines = path.read_text(encoding="utf-8").split("\n")[:-1]
             rows = [json.loads(line) for line in lines]
             if not rows:
                 return
@@ -110,18 +111,26 @@ class Journal:
             raise AnnotateError(f"{self.path} cannot be written: {error.strerror}") from error
 
     def plan(self, report: FrameReport) -> None:
-        """Note what is going to be done on a frame."""
+        """Note what is going to be done on a frame.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         self.planned[report.frame] = report
         self._append(report, done=False)
 
     def add(self, report: FrameReport) -> None:
-        """Note a frame that is done, or failed: then the next run tries it again."""
+        """Note a frame that is done, or failed: then the next run tries it again.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         self.done[report.frame] = report
         if report.failure is None:
             self._append(report, done=True)
 
     def _append(self, report: FrameReport, done: bool) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({**asdict(report), "done": done}) + "\n")
 
     def close(self) -> None:

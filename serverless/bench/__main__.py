@@ -22,6 +22,7 @@ from typing import Any
 
 import torch
 
+from c3det.commands import command
 from serverless.bench import parts
 from serverless.processors import limit_threads
 from serverless.settings import STARTER_WEIGHTS
@@ -95,6 +96,7 @@ def tables(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@command("serverless.bench")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print tables, write JSON."""
     parser = argparse.ArgumentParser(
@@ -111,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--budget", type=float, default=60.0, help="seconds a call on it may take (%(default)s)")
     add("--requests", type=int, default=1000, help="for the memory (%(default)s)")
     given = parser.parse_args(arguments)
+    if given.out:  # what cannot be written is better known before the measurements
+        given.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         paper, starter = parts.random_weights(Path(folder)), STARTER_WEIGHTS
         both = (paper, starter)
@@ -133,10 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             large=[alone(parts.large_picture, starter, given.large, given.clicks, given.budget)],
             memory=alone(parts.flat_memory, starter, given.requests),
         )
+    print(tables(results))  # it took long: whatever happens to the file
     if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
-    print(tables(results))
 
 
 if __name__ == "__main__":

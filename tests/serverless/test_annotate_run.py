@@ -6,6 +6,7 @@ The predictor behind the emulator's function sees in every picture a "0" at (10,
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -20,7 +21,7 @@ from PIL import Image
 
 from serverless.annotate.__main__ import main
 from serverless.annotate.errors import Retry
-from serverless.annotate.journal import Journal
+from serverless.annotate.journal import FrameReport, Journal
 from tests.emulator.functions import Function
 from tests.emulator.server import Emulator, hosted_functions
 from tests.emulator.store import Task
@@ -558,6 +559,40 @@ def test_files_that_cannot_be_written(annotate: Command, tmp_path: Path) -> None
     for option in ("--journal", "--pictures"):
         assert annotate(option, str(file / "below")) == 2
         assert "cannot be" in annotate.err
+
+
+def full_disk(*arguments: object, **options: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "full")
+
+
+def test_a_disk_that_fills_up_loses_no_summary(
+    annotate: Command, emulator: Emulator, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = Journal.add
+
+    def second_fails(journal: Journal, report: FrameReport) -> None:
+        (add if report.frame == 0 else full_disk)(journal, report)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "add", second_fails)
+        assert annotate() == 2
+    assert "frames: 3 (2 done, 0 failed" in annotate.out
+    assert "The same command goes on from here" in annotate.out
+    assert annotate.err.splitlines()[-1].startswith(
+        "serverless.annotate: full: no space left on device; make room"
+    )
+    assert annotate() == 0
+    assert ours(emulator, task) == EXPECTED
+
+
+def test_a_disk_too_full_for_pictures_loses_no_summary(
+    annotate: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Image.Image, "save", full_disk)
+        assert annotate("--dry-run", "--pictures", str(tmp_path / "pictures")) == 2
+    assert "frames: 3 (0 done" in annotate.out
+    assert "no space left on device" in annotate.err
 
 
 def test_classes_that_are_not_the_functions(

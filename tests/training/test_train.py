@@ -17,12 +17,15 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch._utils import ExceptionWrapper
 
 from c3det.configs import Architecture, Stages, architecture
 from tests.c3det.small import build, small_detectors
 from tests.training import small_runs
+from training import train
 from training.clicks.sampling import parse_strategy
 from training.data.index import Annotated
+from training.data.pictures import PictureError
 from training.data.sets import load_set
 from training.dataset import TrainingData, pack, unpack, vary_light
 from training.starting import checkpoints, last_checkpoint
@@ -353,3 +356,22 @@ def test_light_varies_within_its_bounds() -> None:
         varied = vary_light(even, np.random.default_rng(seed)).astype(int)
         assert abs(varied - 100).max() <= 12
         assert np.ptp(varied, axis=(0, 1)).max() == 0
+
+
+def test_a_picture_that_breaks_in_a_worker_process_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Breaks:
+        def train(self) -> None:
+            try:
+                raise PictureError("a.png: the picture is cut off or broken")
+            except PictureError:
+                error = ExceptionWrapper(where="in DataLoader worker process 0")
+            error.reraise()
+
+    monkeypatch.setattr(train, "prepare", lambda *arguments, **options: Breaks())
+    with pytest.raises(SystemExit) as ended:
+        main(["--set", "trees", "--out", str(tmp_path)])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert told == "python -m training.train: a.png: the picture is cut off or broken\n"

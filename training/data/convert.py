@@ -8,42 +8,62 @@ a folder as `training.data.splits` describes it.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from getpass import getpass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from c3det.commands import ask_password, command, naming, printable
 from training.data.index import Index, first_repeated
+from training.data.pictures import MAX_NAME, part_of
 from training.data.readers.coco import read_coco
 from training.data.readers.cvat_server import ServerError, connect, download
 from training.data.readers.cvat_xml import read_cvat_xml
-from training.data.readers.defects import Reading, defect_table, merge
+from training.data.readers.defects import Defect, Reading, defect_table, merge
 from training.data.readers.dota import CLASSES, read_dota
 from training.data.readers.voc import read_voc
 from training.data.splits import split_by_file, split_by_name, write_splits
 
 Placing = Literal["reference", "link", "copy"]
 
+_BLOCK = 1 << 20
+"""Bytes of two files that are compared at a time."""
+
 
 def paths_below(folder: Path, names: Sequence[str]) -> list[Path]:
     """Turn names of pictures into paths that stay inside a folder.
 
+    A part of a name that is too long for a file system is shortened; a checksum keeps it unique.
+
     Raises:
-        ValueError: Two names give one path.
+        ValueError: Two names give one path, or a name gives none.
     """
-    paths = [
-        folder.joinpath(*(part for part in PurePosixPath(name).parts if part not in ("..", "/")))
-        for name in names
-    ]
+    paths = []
+    for name in names:
+        parts = [part for part in PurePosixPath(name).parts if part not in ("..", "/")]
+        if not parts:
+            raise ValueError(f"{name!r} cannot be the name of a file")
+        paths.append(folder.joinpath(*map(_shortened, parts)))
     if repeated := first_repeated(map(str, paths)):
         raise ValueError(f"two pictures would be written to {repeated}")
     return paths
+
+
+def _shortened(name: str) -> str:
+    encoded = os.fsencode(name)
+    if len(encoded) <= MAX_NAME:
+        return name
+    checksum = hashlib.sha256(encoded).hexdigest()[:16]
+    start, end = (
+        part.decode("utf-8", "ignore") for part in (encoded[: MAX_NAME - 70], encoded[-50:])
+    )
+    return f"{start}~{checksum}~{end}"
 
 
 def place_pictures(index: Index, folder: Path, placing: Placing) -> Index:
@@ -53,7 +73,8 @@ def place_pictures(index: Index, folder: Path, placing: Placing) -> Index:
         index: The pictures where they are.
         folder: Receives them, each under its name.
         placing: ``"reference"`` leaves them where they are, ``"link"`` makes symbolic links and
-            ``"copy"`` copies. What is there already, in the size of the original, stays.
+            ``"copy"`` copies. What is there already stays: a link that leads to the original, a
+            copy with the bytes of the original.
 
     Returns:
         The index with the new paths.
@@ -66,15 +87,21 @@ def place_pictures(index: Index, folder: Path, placing: Placing) -> Index:
         return index
     targets = paths_below(folder, [record.name for record in index.records])
     for record, target in zip(index.records, targets, strict=True):
-        if target.is_file() and target.stat().st_size == record.path.stat().st_size:
+        source = record.path.resolve()
+        if placing == "link":
+            there = target.is_symlink() and target.readlink() == source
+        else:
+            there = not target.is_symlink() and _same_bytes(target, source)
+        if there or (source == target.resolve() and not target.is_symlink()):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
+        part = part_of(target)
         part.unlink(missing_ok=True)
-        if placing == "link":
-            part.symlink_to(record.path.resolve())
-        else:
-            shutil.copyfile(record.path, part)
+        with naming(target):
+            if placing == "link":
+                part.symlink_to(source)
+            else:
+                shutil.copyfile(record.path, part)
         part.replace(target)
     return replace(
         index,
@@ -83,6 +110,16 @@ def place_pictures(index: Index, folder: Path, placing: Placing) -> Index:
             for record, target in zip(index.records, targets, strict=True)
         ),
     )
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    if not one.is_file() or one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as a, other.open("rb") as b:
+        while (block := a.read(_BLOCK)) == b.read(_BLOCK):
+            if not block:
+                return True
+    return False
 
 
 def describe(splits: dict[str, Index]) -> str:
@@ -114,6 +151,21 @@ def _count(reading: Reading) -> str:
     return f"{count} defect" if count == 1 else f"{count} defects"
 
 
+def leave_out_unnamed(reading: Reading) -> Reading:
+    """Leave out the pictures whose names no JSON file can hold, each a defect."""
+    named, defects = [], list(reading.defects)
+    for record in reading.index.records:
+        if any("\ud800" <= letter <= "\udfff" for letter in record.name):
+            sentence = (
+                f"the name {printable(record.name)} is not UTF-8: rename the picture; it is left "
+                "out"
+            )
+            defects.append(Defect(record.path, 1, "name not UTF-8", sentence))
+        else:
+            named.append(record)
+    return Reading(replace(reading.index, records=tuple(named)), tuple(defects))
+
+
 def finish(
     reading: Reading,
     out: Path,
@@ -140,6 +192,7 @@ def finish(
         ValueError: Nothing is left, a defect is refused, or a class or the file is not as needed.
         OSError: Something cannot be written.
     """
+    reading = leave_out_unnamed(reading)
     print_defects(reading)
     if strict and reading.defects:
         raise ValueError(f"{_count(reading)}, and --strict allows none")
@@ -186,7 +239,7 @@ def _read_server(source: str, arguments: argparse.Namespace) -> Reading:
         raise ValueError(f"{source!r} is neither task:<id> nor project:<id>")
     token, login = os.environ.get("CVAT_ACCESS_TOKEN"), None
     if arguments.user:
-        token, login = None, (arguments.user, _password(arguments.user))
+        token, login = None, (arguments.user, ask_password(arguments.user))
     elif not token:
         raise ValueError("set CVAT_ACCESS_TOKEN, or name a --user")
     folder = arguments.out / "cvat" / f"{kind}-{number}"
@@ -194,15 +247,6 @@ def _read_server(source: str, arguments: argparse.Namespace) -> Reading:
     with connect(arguments.host, token=token, login=login) as client:
         path = download(client, kind, int(number), folder)  # type: ignore[arg-type]  # checked
     return read_cvat_xml(path)
-
-
-def _password(user: str) -> str:
-    password = os.environ.get("CVAT_PASSWORD")
-    if password:
-        return password
-    if not sys.stdin.isatty():
-        raise ValueError(f"set CVAT_PASSWORD, the password of {user}: nobody is here to be asked")
-    return getpass(f"Password of {user}: ")
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -255,6 +299,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+@command("training.data.convert")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     arguments = _parser().parse_args(argv)
@@ -267,7 +312,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             split=arguments.split,
             placing=arguments.pictures,
         )
-    except (ValueError, OSError, ServerError) as error:
+    except (ValueError, ServerError) as error:
         print(f"training.data.convert: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -397,7 +397,12 @@ def load_set(
 
 
 def split_spec(spec: str) -> tuple[str, float | None]:
-    """Split ``"composite=0.6"`` into the set and how often it is drawn, ``None`` if not told."""
+    """Split ``"composite=0.6"`` into the set and how often it is drawn, ``None`` if not told.
+
+    A folder with a set in it may have such a name itself.
+    """
+    if (Path(spec) / "train.json").is_file():
+        return spec, None
     name, separator, number = spec.rpartition("=")
     try:
         return (name, float(number)) if separator and name else (spec, None)

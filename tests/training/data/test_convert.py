@@ -3,8 +3,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -235,3 +237,116 @@ def test_server_needs_an_id_and_credentials(
         convert.main(command)
     assert exit_info.value.code == 2
     assert capsys.readouterr().err == f"training.data.convert: {message}\n"
+
+
+def one_picture(folder: Path, name: str, colour: str = "red") -> Path:
+    """A COCO set of one BMP picture of 20 x 10; any two of them have one size in bytes."""
+    folder.mkdir(exist_ok=True)
+    picture(folder / name, colour)
+    content = {
+        "images": [{"id": 1, "file_name": name, "width": 20, "height": 10}],
+        "categories": [{"id": 1, "name": "car"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 2, 4, 4]}],
+    }
+    path = folder / "labels.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def picture(path: Path, colour: str) -> None:
+    with path.open("wb") as file:
+        Image.new("RGB", (20, 10), colour).save(file, "BMP")
+
+
+def convert_one(source: Path, out: Path, *more: str) -> Path:
+    """Make the set; return where it has its picture."""
+    convert.main(["coco", str(source), "--out", str(out), *more])
+    (record,) = (record for split in SPLITS for record in read_index(out / f"{split}.json").records)
+    return record.path
+
+
+@pytest.mark.parametrize("age", [-1000, 0, 1000])
+def test_a_corrected_picture_is_copied_anew(age: int, tmp_path: Path) -> None:
+    source = one_picture(tmp_path / "raw", "a.bmp")
+    placed = convert_one(source, tmp_path / "set", "--pictures", "copy")
+    before = (tmp_path / "raw" / "a.bmp").stat().st_mtime
+    picture(tmp_path / "raw" / "a.bmp", "blue")
+    os.utime(tmp_path / "raw" / "a.bmp", (before + age, before + age))
+    assert convert_one(source, tmp_path / "set", "--pictures", "copy") == placed
+    assert Image.open(placed).getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_links_and_copies_make_place_for_each_other(tmp_path: Path) -> None:
+    first = one_picture(tmp_path / "raw", "a.bmp")
+    second = one_picture(tmp_path / "other", "a.bmp", "blue")
+    placed = convert_one(first, tmp_path / "set", "--pictures", "link")
+    assert placed.readlink() == tmp_path / "raw" / "a.bmp"
+    convert_one(second, tmp_path / "set", "--pictures", "link")
+    assert placed.readlink() == tmp_path / "other" / "a.bmp"
+    convert_one(second, tmp_path / "set", "--pictures", "copy")
+    assert not placed.is_symlink()
+    convert_one(second, tmp_path / "set", "--pictures", "link")
+    assert placed.readlink() == tmp_path / "other" / "a.bmp"
+    assert Image.open(tmp_path / "other" / "a.bmp").getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_a_set_that_lies_where_it_is_written_keeps_its_pictures(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    source = one_picture(tmp_path / "set" / "images", "a.bmp")
+    placed = convert_one(source, tmp_path / "set", "--pictures", "link")
+    assert not placed.is_symlink()
+    assert Image.open(placed).getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("placing", ["reference", "link", "copy"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("x" * 251 + ".bmp", "\u9065" * 83 + ".bmp", "-rf.bmp", " a .bmp", "year=2024.bmp"),
+        *("a[1].bmp", "line\nbreak.bmp", "quote'\"$HOME`.bmp", "\U0001f6a2.bmp"),
+    ],
+    ids=ascii,
+)
+def test_pictures_of_any_name_are_converted(name: str, placing: str, tmp_path: Path) -> None:
+    source = one_picture(tmp_path / "raw", name)
+    placed = convert_one(source, tmp_path / "set", "--pictures", placing)
+    assert placed.name == name
+    assert Image.open(placed).getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_are_found_whatever_unicode_form_the_disk_has(form: str, tmp_path: Path) -> None:
+    name = "K\u00f6ln S\u00fcd.bmp"
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    source = one_picture(tmp_path / "raw", unicodedata.normalize(other, name))
+    labels = json.loads(source.read_text())
+    labels["images"][0]["file_name"] = unicodedata.normalize(form, name)
+    source.write_text(json.dumps(labels))
+    assert Image.open(convert_one(source, tmp_path / "set")).getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("data", ["dota", "voc"])
+def test_a_name_that_is_not_utf8_is_a_defect_of_that_picture(
+    data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voc = "<annotation><size><width>20</width><height>10</height></size><object><name>ship</name>"
+    voc += "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>"
+    text = {"dota": "1 1 9 1 9 9 1 9 ship 0\n", "voc": f"{voc}</annotation>"}[data]
+    images, labels = {
+        "dota": ("images", "labelTxt"),
+        "voc": ("JPEGImages", "Annotations"),
+    }[data]
+    suffix = {"dota": "txt", "voc": "xml"}[data]
+    for folder in (images, labels):
+        (tmp_path / "raw" / folder).mkdir(parents=True)
+    for name in (os.fsdecode(b"M\xfcnchen"), "fine"):
+        picture(tmp_path / "raw" / images / f"{name}.bmp", "red")
+        (tmp_path / "raw" / labels / f"{name}.{suffix}").write_text(text)
+    source = tmp_path / "raw" if data == "dota" else tmp_path / "raw" / labels
+    convert.main([data, str(source), "--out", str(tmp_path / "set")])
+    names = [name for names in written(tmp_path / "set").values() for name in names]
+    assert [Path(name).stem for name in names] == ["fine"]
+    printed = capsys.readouterr()
+    assert "the name M\\udcfcnchen" in printed.err
+    assert "is not UTF-8: rename the picture; it is left out" in printed.err
+    assert re.search(r"^name not UTF-8 +1 ", printed.out, re.MULTILINE)

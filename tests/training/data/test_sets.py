@@ -248,3 +248,14 @@ def test_the_sets_of_this_project() -> None:
 def test_trees_between_rendered_objects_are_objects_beside_trees() -> None:
     assert "tree" in load_sets(["rendered", "trees"]).classes
     assert "tree" not in load_sets(["rendered"]).classes
+
+
+@pytest.mark.parametrize("name", ["year=2024", "a=0.5", "=1", "x=", " a ", "line\nbreak"])
+def test_a_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
+    spec = str(small_runs.write_folder(tmp_path / name))
+    assert split_spec(spec) == (spec, None)
+    assert load_sets([spec]).name == name
+    assert split_spec(f"{spec}=0.5") == (spec, 0.5)
+    joined = load_sets([f"{spec}=0.25", spec])
+    assert isinstance(joined, MixedSet)
+    assert joined._weights.tolist() == pytest.approx([0.25, 0.75])

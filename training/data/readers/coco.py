@@ -132,12 +132,13 @@ class _Reader:
         self, place: Place, entry: Entry, names: set[str]
     ) -> tuple[str, Path, Objects] | None:
         file_name = entry.get("file_name")
-        if not _is_text(file_name) or not file_name:
+        name = entry.get("name")
+        if not file_name or not (_is_text(file_name) or (_is_text(name) and _is_path(file_name))):
             sentence = "the picture has no file_name; it is left out"
             self.report.add(place, "missing field", sentence)
             return None
-        file_name = file_name.replace("\\", "/")
-        name = entry.get("name")
+        if "\\" in file_name and not os.path.isfile(self.folder.root / file_name):
+            file_name = file_name.replace("\\", "/")  # written on Windows
         name = name if _is_text(name) and name else file_name
         if name in names:
             sentence = f"the name {name} is taken; this picture and its objects are left out"
@@ -266,6 +267,14 @@ def _is_identity(value: Any) -> TypeGuard[int]:
 def _is_text(value: Any) -> TypeGuard[str]:
     """Tell whether a value is a string that can be written; JSON can escape half a character."""
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _is_path(value: Any) -> TypeGuard[str]:
+    """Tell whether a value is the path of a file whose bytes need not be UTF-8."""
+    try:
+        return isinstance(value, str) and bool(os.fsencode(value))
+    except UnicodeEncodeError:
+        return False
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:

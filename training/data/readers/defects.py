@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from c3det.clicks import Click
+from c3det.commands import printable
 from training.data.index import Index, Record, relabel
-from training.data.pictures import SUFFIXES, PictureError, check_whole, picture_size
+from training.data.pictures import SUFFIXES, PictureError, check_whole, on_disk, picture_size
 
 OUTSIDE_TOLERANCE = 0.02
 """Pixels by which a box may leave the picture unreported: formats round to two decimals."""
@@ -37,7 +39,7 @@ class Defect:
     sentence: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.sentence}"
+        return printable(f"{self.file}:{self.line}: {self.sentence}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,7 @@ def defect_table(defects: Iterable[Defect]) -> str:
     first = {defect.kind: defect for defect in reversed(ordered)}
     counts = Counter(defect.kind for defect in ordered)
     rows = [
-        (kind, str(count), f"{first[kind].file}:{first[kind].line}")
+        (kind, str(count), printable(f"{first[kind].file}:{first[kind].line}"))
         for kind, count in counts.most_common()
     ]
     rows.insert(0, ("defect", "count", "first"))
@@ -131,14 +133,15 @@ class PictureFolder:
 
     def find(self, name: str) -> Path | None:
         """Return the picture of a name, which may have another suffix or none."""
-        path = self.root / name
+        path = on_disk(self.root / name)
         try:
             if path.is_file():
                 return path
         except OSError:  # the name is too long for the file system
             return None
         known = Path(name).suffix.lower() in SUFFIXES
-        found = self._stems(path.parent).get(path.stem if known else path.name, [])
+        stem = unicodedata.normalize("NFC", path.stem if known else path.name)
+        found = self._stems(path.parent).get(stem, [])
         return found[0] if len(found) == 1 else None
 
     def _stems(self, folder: Path) -> dict[str, list[Path]]:
@@ -146,7 +149,8 @@ class PictureFolder:
             stems: dict[str, list[Path]] = {}
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
                 if path.suffix.lower() in SUFFIXES:
-                    stems.setdefault(path.stem, []).append(path)
+                    stem = unicodedata.normalize("NFC", path.stem)
+                    stems.setdefault(stem, []).append(path)
             self._by_stem[folder] = stems
         return self._by_stem[folder]
 
