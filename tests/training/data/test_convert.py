@@ -118,7 +118,9 @@ def test_split_can_be_given_back_and_classes_kept(
 def test_defects_are_printed_and_counted_and_strict_refuses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = coco(tmp_path / "raw", annotations=[{"id": 1, "image_id": 0, "category_id": 9}])
+    sound = {"id": 2, "image_id": 0, "category_id": 1, "bbox": [1, 2, 4, 4]}
+    broken = {"id": 1, "image_id": 0, "category_id": 9}
+    source = coco(tmp_path / "raw", annotations=[broken, sound])
     command = ["coco", str(source), "--out", str(tmp_path / "set")]
     convert.main(command)
     printed = capsys.readouterr()
@@ -207,6 +209,72 @@ def test_the_other_formats(tmp_path: Path, make: Callable[[Path], list[str]]) ->
     assert index.records[0].boxes.tolist() == [[1, 2, 5, 6]]
     clicks = tmp_path / "set" / f"{split_of('a.png')}.clicks.json"
     assert clicks.exists() == (make is cvat_source)
+
+
+@pytest.mark.parametrize(
+    ("difficulty", "message"),
+    [
+        (0, "sought were boxes of ship; found instead: 1 x unknown class (see above)"),
+        (1, "sought were boxes of car; found instead: 1 difficult objects or crowds, which train "
+            "nothing"),
+    ],
+)  # fmt: skip
+def test_a_set_without_an_object_is_refused(
+    tmp_path: Path, difficulty: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(np.zeros((10, 20, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "labelTxt").mkdir()
+    (tmp_path / "labelTxt" / "a.txt").write_text(f"1 2 5 2 5 6 1 6 car {difficulty}\n")
+    command = ["dota", str(tmp_path), "--images", str(tmp_path), "--out", str(tmp_path / "set")]
+    with pytest.raises(SystemExit) as exit_info:
+        convert.main([*command, "--classes", "car" if difficulty else "ship"])
+    assert exit_info.value.code == 2
+    assert not (tmp_path / "set").exists()
+    assert capsys.readouterr().err.endswith(f"no object is left in 1 picture: {message}\n")
+
+
+def test_the_split_of_the_files_is_kept_where_it_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"Train": NAMES[:3], "Validation": NAMES[3:5]}
+    images = []
+    for subset, of_subset in names.items():
+        for name in of_subset:
+            path = tmp_path / "images" / subset / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.zeros((10, 20, 3), np.uint8)).save(path)
+            box = '<box label="ship" xtl="1" ytl="2" xbr="5" ybr="6"/>'
+            size = 'width="20" height="10"'
+            images.append(f'<image name="{name}" subset="{subset}" {size}>{box}</image>')
+    head = "<meta><job><labels><label><name>ship</name></label></labels></job></meta>"
+    file = tmp_path / "annotations.xml"
+    file.write_text(f"<annotations>{head}{''.join(images)}</annotations>")
+    command = ["cvat", str(file), "--out", str(tmp_path / "set")]
+    convert.main(command)
+    train, val = ([f"{subset}/{name}" for name in of] for subset, of in names.items())
+    assert written(tmp_path / "set") == {"train": train, "val": val, "test": []}
+    assert "note: the split is the one that the files have" in capsys.readouterr().out
+    file.write_text(file.read_text().replace('subset="Validation"', 'subset="Train"'))
+    (tmp_path / "images" / "Validation").rename(tmp_path / "images" / "more")
+    convert.main(command)
+    assert "they are split by the names' hashes" in capsys.readouterr().out
+
+
+def test_pictures_that_no_file_lists_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = coco(tmp_path / "raw", ["a.png", "b.png", "more/c.png"])
+    second = coco(tmp_path / "raw2", ["d.png"])
+    (tmp_path / "raw" / "odd.png").write_bytes((tmp_path / "raw" / "a.png").read_bytes())
+    content = json.loads(first.read_text())
+    kept = [image for image in content["images"] if image["file_name"] != "b.png"]
+    boxes = [one for one in content["annotations"] if one["image_id"] != 1]
+    first.write_text(json.dumps({**content, "images": kept, "annotations": boxes}))
+    convert.main(["coco", str(first), str(second), "--out", str(tmp_path / "set"), "--strict"])
+    raw = tmp_path / "raw"
+    assert (
+        f"note: 2 pictures are not in the files and are passed over: {raw}/b.png, {raw}/odd.png"
+    ) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

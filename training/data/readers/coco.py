@@ -27,6 +27,7 @@ from training.data.readers.defects import (
     check_picture,
     rotated,
 )
+from training.data.readers.folders import unnamed_pictures
 from training.data.readers.text import read_json
 
 Entry = dict[str, Any]
@@ -50,7 +51,12 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
         return Reading(Index((), ()), tuple(report.defects))
     report.locate = file.line
     reader = _Reader(file.content, images or path.parent, report, open_pictures)
-    return Reading(reader.read(), tuple(sorted(report.defects)))
+    index = reader.read()
+    unlisted: tuple[Path, ...] = ()
+    if open_pictures:
+        folder = images or path.parent
+        unlisted = unnamed_pictures(folder, reader.found, below=images is not None)
+    return Reading(index, tuple(sorted(report.defects)), unlisted=unlisted)
 
 
 class _Reader:
@@ -63,6 +69,7 @@ class _Reader:
         self.open_pictures = open_pictures
         self.label_of: dict[int, int] = {}
         self.files: set[str] = set()
+        self.found: list[Path] = []
         # By id, what is known of a picture; None where it was left out.
         self.pictures: dict[int, tuple[str, Path, Objects] | None] = {}
 
@@ -158,6 +165,7 @@ class _Reader:
                 sentence = f"there is no picture {self.folder.root / file_name}; it is left out"
                 self.report.add(place, "missing picture", sentence)
                 return None
+            self.found.append(path)
             file = os.path.normpath(path)
             if file in self.files:
                 sentence = f"the picture {path} has an entry already; this one is left out"
