@@ -28,7 +28,7 @@ from training.data.readers.cvat_server import ServerError, connect, download
 from training.data.readers.cvat_xml import read_cvat_xml
 from training.data.readers.defects import Defect, Reading, defect_table, merge
 from training.data.readers.dota import CLASSES, read_dota
-from training.data.readers.folders import listing, unpack
+from training.data.readers.folders import counted, listing, unpack
 from training.data.readers.voc import read_voc
 from training.data.readers.yolo import read_yolo
 from training.data.splits import split_as_given, split_by_file, split_by_name, write_splits
@@ -114,8 +114,9 @@ def print_defects(reading: Reading) -> None:
         print("no defects")
     notes = list(reading.notes)
     if reading.unlisted:
-        count, names = len(reading.unlisted), listing([str(path) for path in reading.unlisted])
-        notes.append(f"{count} pictures are not in the files and are passed over: {names}")
+        names = listing([str(path) for path in reading.unlisted])
+        pictures = counted(len(reading.unlisted), "picture is", "pictures are")
+        notes.append(f"{pictures} not in the files and passed over: {names}")
     for note in notes:
         print(f"note: {note}")
 
@@ -177,13 +178,13 @@ def finish(
 
 def _nothing_to_learn(reading: Reading, index: Index) -> str:
     """Say what was looked for and what was found instead of an object."""
-    pictures = "1 picture" if len(index.records) == 1 else f"{len(index.records)} pictures"
+    pictures = counted(len(index.records), "picture", "pictures")
     sought = f"no object is left in {pictures}: sought were boxes of {listing(index.classes)}"
     ignored = sum(len(record.labels) for record in index.records)
     clicks = sum(len(record.clicks) for record in index.records)
     kinds = Counter(defect.kind for defect in reading.defects).most_common(3)
-    found = [f"{ignored} difficult objects or crowds, which train nothing"] if ignored else []
-    found += [f"{clicks} points"] if clicks else []
+    found = [f"{ignored} x difficult or crowd, which trains nothing"] if ignored else []
+    found += [counted(clicks, "point", "points")] if clicks else []
     found += [f"{count} x {kind} (see above)" for kind, count in kinds]
     return f"{sought}; found {'instead: ' + ', '.join(found) if found else 'was nothing'}"
 
@@ -234,7 +235,7 @@ READERS: dict[str, Callable[[Path, argparse.Namespace], Reading]] = {
 
 def _unpacked(source: Path, folder: Path) -> tuple[Path, list[Defect]]:
     """Return the folder of a zip, unpacked, and its defects; other sources stay as they are."""
-    if source.is_file() and zipfile.is_zipfile(source):
+    if source.is_file() and (source.suffix.lower() == ".zip" or zipfile.is_zipfile(source)):
         return folder, unpack(source, folder)
     return source, []
 

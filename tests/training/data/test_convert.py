@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -200,7 +201,13 @@ def dota_source(folder: Path) -> list[str]:
     return ["dota", str(folder), "--images", str(folder), "--version", "1.0", "--keep", "ship"]
 
 
-@pytest.mark.parametrize("make", [voc_source, cvat_source, dota_source])
+def yolo_source(folder: Path) -> list[str]:
+    (folder / "a.txt").write_text("0 0.15 0.4 0.2 0.4\n")
+    (folder / "data.yaml").write_text("train: .\nnames: [ship]\n")
+    return ["yolo", str(folder / "data.yaml")]
+
+
+@pytest.mark.parametrize("make", [voc_source, cvat_source, dota_source, yolo_source])
 def test_the_other_formats(tmp_path: Path, make: Callable[[Path], list[str]]) -> None:
     Image.fromarray(np.zeros((10, 20, 3), np.uint8)).save(tmp_path / "a.png")
     convert.main([*make(tmp_path), "--out", str(tmp_path / "set"), "--strict"])
@@ -215,7 +222,7 @@ def test_the_other_formats(tmp_path: Path, make: Callable[[Path], list[str]]) ->
     ("difficulty", "message"),
     [
         (0, "sought were boxes of ship; found instead: 1 x unknown class (see above)"),
-        (1, "sought were boxes of car; found instead: 1 difficult objects or crowds, which train "
+        (1, "sought were boxes of car; found instead: 1 x difficult or crowd, which trains "
             "nothing"),
     ],
 )  # fmt: skip
@@ -260,6 +267,34 @@ def test_the_split_of_the_files_is_kept_where_it_is_one(
     assert "they are split by the names' hashes" in capsys.readouterr().out
 
 
+def test_a_zip_is_read_as_it_was_downloaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = io.BytesIO()
+    Image.fromarray(np.zeros((10, 20, 3), np.uint8)).save(picture, "PNG")
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    cvat_source(raw)
+    archive = tmp_path / "task 1.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.write(raw / "a.xml", "annotations.xml")
+        zipped.writestr("images/a.png", picture.getvalue())
+        zipped.writestr("../../evil.txt", "")
+    convert.main(["cvat", str(archive), "--out", str(tmp_path / "set")])
+    (record,) = read_index(tmp_path / "set" / f"{split_of('a.png')}.json").records
+    assert record.boxes.tolist() == [[1, 2, 5, 6]]
+    assert record.load().image.shape == (10, 20, 3)
+    assert capsys.readouterr().err == (
+        f"{archive}:1: ../../evil.txt would lie outside the folder; it is left out\n"
+    )
+    assert not list(tmp_path.parent.rglob("evil.txt"))
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.write(raw / "a.xml", "annotations.xml")
+    with pytest.raises(SystemExit):
+        convert.main(["cvat", str(archive), "--out", str(tmp_path / "set")])
+    assert 'export it from CVAT with "Save images"' in capsys.readouterr().out
+
+
 def test_pictures_that_no_file_lists_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -273,7 +308,7 @@ def test_pictures_that_no_file_lists_are_named(
     convert.main(["coco", str(first), str(second), "--out", str(tmp_path / "set"), "--strict"])
     raw = tmp_path / "raw"
     assert (
-        f"note: 2 pictures are not in the files and are passed over: {raw}/b.png, {raw}/odd.png"
+        f"note: 2 pictures are not in the files and passed over: {raw}/b.png, {raw}/odd.png"
     ) in capsys.readouterr().out
 
 

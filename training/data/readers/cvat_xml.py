@@ -34,12 +34,16 @@ from training.data.readers.defects import (
     rotated,
     side,
 )
-from training.data.readers.folders import files_below, find_one, listing, unnamed_pictures
+from training.data.readers.folders import counted, files_below, find_one, listing, unnamed_pictures
 from training.data.readers.text import XmlFile, number, read_xml
 from training.data.splits import known_split
 
-BOXED = ("polygon", "ellipse", "mask")
-"""Shapes of which the bounding box is read."""
+BOXED = {
+    "polygon": ("polygon is read as its", "polygons are read as their"),
+    "ellipse": ("ellipse is read as its", "ellipses are read as their"),
+    "mask": ("mask is read as its", "masks are read as their"),
+}
+"""Shapes of which the bounding box is read, and how one and many of them are called."""
 
 
 def read_cvat_xml(path: Path, images: Path | None = None) -> Reading:
@@ -149,7 +153,7 @@ class _Reader:
     def notes(self) -> tuple[str, ...]:
         """Sentences on what was read in another way than it stands there."""
         notes = [
-            f"of {count} {shape if count == 1 else _PLURAL[shape]} the bounding box is read"
+            f"{counted(count, *BOXED[shape])} bounding box{'' if count == 1 else 'es'}"
             for shape, count in sorted(self.boxed.items())
         ]
         if self.missing and not self.records:
@@ -384,7 +388,6 @@ _KEYS = {
     "ellipse": ("cx", "cy", "rx", "ry"),
     "mask": ("left", "top", "width", "height"),
 }
-_PLURAL = {"polygon": "polygons", "ellipse": "ellipses", "mask": "masks"}
 
 
 def _round_ellipse(cx: float, cy: float, rx: float, ry: float, degrees: float) -> list[float]:

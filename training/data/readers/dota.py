@@ -26,7 +26,7 @@ from training.data.readers.defects import (
     Report,
     check_picture,
 )
-from training.data.readers.folders import files_below, listing, other_files, passed_over
+from training.data.readers.folders import counted, files_below, listing, other_files, passed_over
 from training.data.readers.text import number, read_text
 
 Version = Literal["1.0", "1.5", "2.0"]
@@ -147,7 +147,7 @@ def read_dota(
         defects += other_files(labels, ".txt")
     notes = []
     if short := sum(row.difficulty is None for file in files for row in file.rows):
-        lines = "1 line has" if short == 1 else f"{short} lines have"
+        lines = counted(short, "line has", "lines have")
         notes.append(f"{lines} no difficulty; it is taken for 0")
     index = Index(known, tuple(records.values()))
     return Reading(index, tuple(sorted(defects)), tuple(notes))

@@ -8,7 +8,6 @@ import shutil
 import stat
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -24,7 +23,14 @@ _BESIDE = {
 """Suffixes that are no pictures and stand beside pictures for good reasons."""
 
 _NAMED = 10
-_OF_THE_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.ENOTDIR, errno.EISDIR)
+_OF_THE_NAME = (
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+    errno.EILSEQ,
+    errno.ENOTDIR,
+    errno.EISDIR,
+)
 
 
 class ArchiveError(ValueError):
@@ -39,6 +45,11 @@ def listing(names: Sequence[str]) -> str:
     """Name things in a sentence: all of them, or of very many the first ones."""
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """Count things in a sentence: ``counted(1, "box is", "boxes are")`` is "1 box is"."""
+    return f"{count} {one if count == 1 else many}"
 
 
 def absolute(path: Path) -> str:
@@ -148,7 +159,9 @@ def unpack(archive: Path, folder: Path) -> list[Defect]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         zipped = zipfile.ZipFile(archive)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # a broken zip is met with errors of many kinds
         raise ArchiveError(archive, str(error)) from error
     with (
         zipped,
@@ -209,13 +222,11 @@ def _extract(
         with zipped.open(member) as source, target.open("xb") as file:
             shutil.copyfileobj(source, file)
         return None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        fault = f"is broken: {error}"
     except OSError as error:
         if error.errno is not None and error.errno not in _OF_THE_NAME:
             raise
         fault = f"cannot be written: {error.strerror or error}"
-    except Exception as error:  # lzma and bz2 have errors of their own
+    except Exception as error:  # each method of compression has errors of its own
         fault = f"is broken: {error}"
     with suppress(OSError, ValueError):
         target.unlink()

@@ -31,7 +31,7 @@ from training.data.readers.defects import (
     check_picture,
     side,
 )
-from training.data.readers.folders import files_below, listing, other_files, passed_over
+from training.data.readers.folders import counted, files_below, listing, other_files, passed_over
 from training.data.readers.text import XmlFile, number, read_xml
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
@@ -103,7 +103,9 @@ def read_voc(
         if annotations not in (images, *images.parents):
             defects += other_files(annotations, ".xml")
     if reader.parts:
-        notes.append(f"parts of objects are not read; there are {reader.parts}")
+        notes.append(
+            f"{counted(reader.parts, 'part of an object is', 'parts of objects are')} not read"
+        )
     index = Index(tuple(classes), tuple(reader.records.values()))
     return Reading(index, tuple(sorted(defects)), tuple(notes))
 
@@ -174,7 +176,9 @@ class _Reader:
             stated_name = path.stem
         # In folders, some programs write the name with the folder and some without it.
         beside = (path.parent.relative_to(self.annotations) / stated_name).as_posix()
-        picture = self.folder.find(beside) or self.folder.find(stated_name)
+        stated_folder = (root.findtext("folder") or "").strip()
+        names = dict.fromkeys((beside, stated_name, f"{stated_folder}/{stated_name}"))
+        picture = next((p for p in map(self.folder.find, names) if p is not None), None)
         if picture is None:
             sentence = f"there is no picture {self.folder.root / stated_name}"
             report.add(file.line(root), "missing picture", f"{sentence}; it is left out")

@@ -47,6 +47,7 @@ from training.data.readers.defects import (
 )
 from training.data.readers.folders import (
     absolute,
+    counted,
     files_below,
     find_one,
     listing,
@@ -58,6 +59,11 @@ from training.data.splits import known_split
 
 _BEYOND = 2
 """A share of the picture's size that is larger was meant as pixels."""
+
+_KEYPOINTS = ("object has keypoints, not read", "objects have keypoints, not read")
+_CONFIDENCE = ("object has a confidence, not used", "objects have a confidence, not used")
+_POLYGON = ("polygon is read as its bounding box", "polygons are read as their bounding boxes")
+"""What is counted of lines, for one and for many."""
 
 _NAMES_FILES = ("classes.txt", "obj.names", "labels.txt")
 _DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml", "obj.data")
@@ -388,7 +394,7 @@ class _Reader:
         self.reports: list[Report] = []
         self.background: list[str] = []
         self.twice: list[str] = []
-        self.kinds: Counter[str] = Counter()
+        self.kinds: Counter[tuple[str, str]] = Counter()
 
     def picture(self, split: str, named: _Named) -> None:
         """Read a picture with its labels."""
@@ -432,13 +438,13 @@ class _Reader:
         for report in (layout.report, *layout.more, *self.reports):
             defects += report.defects
         notes = list(layout.notes)
-        for names, what in (
-            (self.background, "have no file of labels and are taken for background"),
-            (self.twice, "are in two splits and stay in the first one"),
-        ):
-            if names:
-                notes.append(f"{len(names)} pictures {what}: {listing(names)}")
-        notes += [f"{count} {kind}" for kind, count in sorted(self.kinds.items())]
+        if count := len(self.background):
+            what = counted(count, "picture has no file", "pictures have no file")
+            notes.append(f"{what} of labels, taken for background: {listing(self.background)}")
+        if count := len(self.twice):
+            what = counted(count, "picture is", "pictures are")
+            notes.append(f"{what} in two splits, kept in the first: {listing(self.twice)}")
+        notes += [counted(self.kinds[kind], *kind) for kind in sorted(self.kinds)]
         if self.missing and not self.records:
             notes.append(
                 f"none of the pictures of {layout.file} is in {self._roots()[0]}: export it with "
@@ -540,7 +546,7 @@ class _Reader:
         keypoints = self.layout.keypoints
         shape: list[float]
         if keypoints and len(rest) == 4 + keypoints:
-            self.kinds["objects have keypoints, of which the box alone is read"] += 1
+            self.kinds[_KEYPOINTS] += 1
             shape = rest[:4]
         elif keypoints or len(rest) < 4 or (len(rest) % 2 and len(rest) not in (5, 9)):
             wanted = "4 for a box" if not keypoints else f"{4 + keypoints} as kpt_shape says"
@@ -551,7 +557,7 @@ class _Reader:
         else:
             shape = rest[: len(rest) - len(rest) % 2]
             if len(rest) % 2:
-                self.kinds["objects have a confidence, which is not used"] += 1
+                self.kinds[_CONFIDENCE] += 1
         if not all(-_BEYOND < value < _BEYOND for value in shape if value == value):
             sentence = "the numbers are no shares of the picture's size, between 0 and 1"
             report.add(line, "not normalised", f"{sentence}; the object is left out")
@@ -568,6 +574,6 @@ class _Reader:
             if len(shape) == 8:
                 corners = list(zip(xs, ys, strict=True))
             else:
-                self.kinds["polygons, of which the bounding box is read"] += 1
+                self.kinds[_POLYGON] += 1
                 box = (min(xs), min(ys), max(xs), max(ys))
         objects.add(line, "the object", label, box, corners)

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from c3det.clicks import Click
 from training.data.readers.cvat_xml import read_cvat_xml
@@ -142,7 +147,7 @@ def test_every_defect_is_reported_and_the_rest_read(export: Path) -> None:
     ]  # fmt: skip
     first, second = reading.index.records
     assert first.boxes.tolist() == [[1, 1, 9, 9], [0, 1, 9, 9], [1, 1, 3, 2]]
-    assert reading.notes == ("of 1 polygon the bounding box is read",)
+    assert reading.notes == ("1 polygon is read as its bounding box",)
     assert first.clicks == (Click(5, 5, 1),)
     assert (second.name, second.width, second.height) == ("b.png", 50, 40)
 
@@ -236,9 +241,9 @@ def test_bounding_boxes_of_other_shapes(export: Path) -> None:
         "unsupported shape": 3,
     }
     assert reading.notes == (
-        "of 2 ellipses the bounding box is read",
-        "of 1 mask the bounding box is read",
-        "of 1 polygon the bounding box is read",
+        "2 ellipses are read as their bounding boxes",
+        "1 mask is read as its bounding box",
+        "1 polygon is read as its bounding box",
     )
 
 
@@ -339,6 +344,39 @@ def test_two_videos_of_one_subset_are_told_apart(
     reading = read_cvat_xml(tmp_path)
     assert reading.splits == {"Train/frame_000000": "train", "Test/frame_000000": "test"}
     assert [(defect.line, defect.kind) for defect in reading.defects] == [(11, "duplicate picture")]
+
+
+letters = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FFF), max_size=6)
+values = st.one_of(letters, st.floats().map(str), st.integers().map(str), st.just("1,2;3,9;7,8"))
+keys = "points xtl ytl xbr ybr rotation cx cy rx ry left top width height outside subset".split()
+shapes = st.builds(
+    lambda tag, given: (
+        f"<{tag} " + " ".join(f"{k}={quoteattr(v)}" for k, v in given.items()) + "/>"
+    ),
+    st.sampled_from(["box", "points", "polygon", "ellipse", "mask", "tag", "skeleton"]),
+    st.fixed_dictionaries(
+        {"label": st.just("ship"), "frame": st.one_of(st.just("0"), values)},
+        optional=dict.fromkeys(keys, values),
+    ),
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(shapes, max_size=3).map("".join), letters, letters)
+def test_no_shape_stops_the_reader(content: str, name: str, subset: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for picture in ("a.png", "frame_000000.png"):
+            Image.new("RGB", (10, 8)).save(Path(folder, picture))
+        path = Path(folder, "annotations.xml")
+        for text in (
+            f'<image name="a.png" width="10" height="8">{content}</image>',
+            f"<image name={quoteattr(name)} subset={quoteattr(subset)}/>",
+            f'<track label="ship" subset={quoteattr(subset)}>{content}</track>',
+        ):
+            path.write_text(f"{HEAD}{text}</annotations>", encoding="utf-8")
+            for record in read_cvat_xml(path).index.records:
+                assert np.isfinite(record.boxes).all()
+                assert (record.boxes[:, 2:] > record.boxes[:, :2]).all()
 
 
 def test_turn_and_size_without_end(export: Path) -> None:

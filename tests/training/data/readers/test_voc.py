@@ -159,6 +159,14 @@ def test_folders_are_searched_and_names_have_them(
     ]
 
 
+def test_the_folder_of_a_picture_may_stand_in_its_file(
+    folder: Path, make_picture: Callable[..., Path]
+) -> None:
+    make_picture("JPEGImages/site/c.png")
+    (folder / "Annotations" / "c.xml").write_text(voc_file("<folder>site</folder>", "c.png"))
+    assert [record.name for record in read_voc(folder).index.records] == ["site/c.png"]
+
+
 CVAT_MARKS = (
     "<source><database>Unknown</database><annotation>Unknown</annotation>"
     "<image>Unknown</image></source>"
@@ -208,7 +216,7 @@ def test_parts_of_objects_are_counted(folder: Path) -> None:
     reading = read_voc(folder)
     assert reading.index.classes == ("car",)
     assert reading.index.records[0].boxes.tolist() == [[0, 0, 3, 3]]
-    assert reading.notes[-1] == "parts of objects are not read; there are 1"
+    assert reading.notes[-1] == "1 part of an object is not read"
 
 
 def test_name_too_long_for_a_file_is_a_missing_picture(folder: Path) -> None:
