@@ -348,7 +348,8 @@ def test_two_videos_of_one_subset_are_told_apart(
 
 letters = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FFF), max_size=6)
 values = st.one_of(letters, st.floats().map(str), st.integers().map(str), st.just("1,2;3,9;7,8"))
-keys = "points xtl ytl xbr ybr rotation cx cy rx ry left top width height outside subset".split()
+keys = ["points", "xtl", "ytl", "xbr", "ybr", "rotation", "cx", "cy", "rx", "ry"]
+keys += ["left", "top", "width", "height", "outside", "subset"]
 shapes = st.builds(
     lambda tag, given: (
         f"<{tag} " + " ".join(f"{k}={quoteattr(v)}" for k, v in given.items()) + "/>"
