@@ -118,7 +118,7 @@ def print_defects(reading: Reading) -> None:
         pictures = counted(len(reading.unlisted), "picture is", "pictures are")
         notes.append(f"{pictures} not in the files and passed over: {names}")
     for note in notes:
-        print(f"note: {note}")
+        print(f"note: {note.encode('utf-8', 'backslashreplace').decode()}")
 
 
 def _count(reading: Reading) -> str:
@@ -159,8 +159,6 @@ def finish(
     index = reading.index if keep is None else reading.index.keep_classes(keep)
     if not index.records:
         raise ValueError("no picture is left, the defects above say why")
-    if not index.classes:
-        raise ValueError("there is no class")
     if all(record.ignored.all() for record in index.records):
         raise ValueError(_nothing_to_learn(reading, index))
     index = place_pictures(index, out / "images", placing)
@@ -179,11 +177,14 @@ def finish(
 def _nothing_to_learn(reading: Reading, index: Index) -> str:
     """Say what was looked for and what was found instead of an object."""
     pictures = counted(len(index.records), "picture", "pictures")
-    sought = f"no object is left in {pictures}: sought were boxes of {listing(index.classes)}"
+    classes = listing(index.classes) or "any class"
+    sought = f"no object is left in {pictures}: sought were boxes of {classes}"
+    others = sum(len(record.labels) for record in reading.index.records)
     ignored = sum(len(record.labels) for record in index.records)
     clicks = sum(len(record.clicks) for record in index.records)
     kinds = Counter(defect.kind for defect in reading.defects).most_common(3)
     found = [f"{ignored} x difficult or crowd, which trains nothing"] if ignored else []
+    found += [f"{others - ignored} x object of another class"] if others > ignored else []
     found += [counted(clicks, "point", "points")] if clicks else []
     found += [f"{count} x {kind} (see above)" for kind, count in kinds]
     return f"{sought}; found {'instead: ' + ', '.join(found) if found else 'was nothing'}"

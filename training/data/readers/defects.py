@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os.path import abspath
 from pathlib import Path
 
 import numpy as np
@@ -124,7 +124,7 @@ def merge(readings: Sequence[Reading]) -> Reading:
                 defects.append(Defect(record.path, 1, "duplicate picture", sentence))
             else:
                 records[record.name] = relabel(record, label_of)
-    listed = {os.path.abspath(record.path) for record in records.values()}
+    listed = {abspath(record.path) for record in records.values()}
     return Reading(
         Index(classes, tuple(records.values())),
         tuple(defects),
@@ -135,7 +135,7 @@ def merge(readings: Sequence[Reading]) -> Reading:
                 path
                 for reading in readings
                 for path in reading.unlisted
-                if os.path.abspath(path) not in listed
+                if abspath(path) not in listed
             )
         ),
     )
