@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -19,16 +20,19 @@ from tqdm import tqdm
 from training.data.index import Index
 from training.data.readers.defects import (
     Corners,
+    Defect,
     Objects,
     PictureFolder,
     Place,
     Reading,
     Report,
     check_picture,
+    merge,
     rotated,
 )
-from training.data.readers.folders import unnamed_pictures
+from training.data.readers.folders import files_below, listing, unnamed_pictures
 from training.data.readers.text import read_json
+from training.data.splits import known_split
 
 Entry = dict[str, Any]
 
@@ -57,6 +61,37 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
         folder = images or path.parent
         unlisted = unnamed_pictures(folder, reader.found, below=images is not None)
     return Reading(index, tuple(sorted(report.defects)), unlisted=unlisted)
+
+
+def read_coco_folder(folder: Path, images: Path | None = None) -> Reading:
+    """Read and validate a folder of COCO, such as CVAT's zip unpacked.
+
+    Args:
+        folder: It holds ``annotations/instances_<subset>.json``, or other JSON files there or in
+            itself.
+        images: Folder of the pictures; by default the first that there is of ``images/<subset>``,
+            ``<subset>``, ``images`` and the folder itself.
+
+    Returns:
+        All data sets joined. A subset called train, validation or test is the split of its
+        pictures.
+    """
+    files = [path for path in files_below(folder) if path.suffix.lower() == ".json"]
+    files = [path for path in files if path.parent.name == "annotations"] or files
+    files = [path for path in files if path.name.startswith("instances_")] or files
+    if not files:
+        there = listing([path.relative_to(folder).as_posix() for path in files_below(folder)])
+        sentence = f"there is no JSON file in this folder, but {there or 'nothing'}"
+        return Reading(Index((), ()), (Defect(folder, 1, "missing file", sentence),))
+    readings = []
+    for path in files:
+        subset = path.stem.rpartition("_")[2]
+        around = (folder / "images" / subset, folder / subset, folder / "images", folder)
+        reading = read_coco(path, images or next(place for place in around if place.is_dir()))
+        split = known_split(subset)
+        splits = {record.name: split for record in reading.index.records} if split else {}
+        readings.append(replace(reading, splits=splits))
+    return merge(readings)
 
 
 class _Reader:

@@ -536,11 +536,9 @@ class _Reader:
             return
         label = self.label_of.get(int(numbers[0])) if numbers[0] in self.label_of else None
         if label is None:
-            known = (
-                f"not one of 0 to {max(self.label_of, default=0)}" if self.label_of else "unknown"
-            )
-            sentence = f"the class is {fields[0][:80]}, {known}; the object is left out"
-            report.add(line, "unknown class", sentence)
+            known = listing([f"{n} {name}" for n, name in sorted(self.layout.names.items())])
+            sentence = f"the class is {fields[0][:80]}, not one of {known or 'no class'}"
+            report.add(line, "unknown class", f"{sentence}; the object is left out")
             return
         rest = numbers[1:]
         keypoints = self.layout.keypoints

@@ -127,7 +127,7 @@ def test_every_broken_line_is_reported(ultralytics: Path) -> None:
         "the line has 3 numbers behind the class, not 4 for a box, 8 for corners, or an even "
         "number for a polygon; it is left out"
     )
-    assert sentences[3] == f"the class is 2, not one of 0 to 1; {out}"
+    assert sentences[3] == f"the class is 2, not one of 0 no, 1 ship; {out}"
     assert (
         sentences[6] == f"the numbers are no shares of the picture's size, between 0 and 1; {out}"
     )
