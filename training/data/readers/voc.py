@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 from xml.etree.ElementTree import Element
 
@@ -32,7 +32,8 @@ from training.data.readers.defects import (
     side,
 )
 from training.data.readers.folders import counted, files_below, listing, other_files, passed_over
-from training.data.readers.text import XmlFile, number, read_xml
+from training.data.readers.text import XmlFile, number, read_text, read_xml
+from training.data.splits import known_split
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -60,7 +61,7 @@ def read_voc(
 
     Returns:
         The data set and all defects. The name of a picture is the path of its file in the folder of
-        the pictures.
+        the pictures. Its split is that of ``ImageSets/Main``, beside the folder of the XML files.
     """
     annotations = source / "Annotations" if (source / "Annotations").is_dir() else source
     folder = annotations if annotations.is_dir() else annotations.parent
@@ -107,7 +108,28 @@ def read_voc(
             f"{counted(reader.parts, 'part of an object is', 'parts of objects are')} not read"
         )
     index = Index(tuple(classes), tuple(reader.records.values()))
-    return Reading(index, tuple(sorted(defects)), tuple(notes))
+    listed = _listed(folder.parent / "ImageSets" / "Main", defects)
+    names = {PurePosixPath(name).with_suffix("").as_posix(): name for name in reader.records}
+    splits = {names[stem]: split for stem, split in listed.items() if stem in names}
+    return Reading(index, tuple(sorted(defects)), tuple(notes), splits)
+
+
+def _listed(folder: Path, defects: list[Defect]) -> dict[str, str]:
+    """The split of each picture, by its name without suffix, as the lists in a folder have it."""
+    splits: dict[str, str] = {}
+    for path in sorted(folder.glob("*.txt")) if folder.is_dir() else ():
+        split = known_split(path.stem)
+        if split is None:
+            continue
+        report = Report(path)
+        for line in (read_text(path, report) or "").splitlines():
+            # CVAT puts names with spaces into quotes; a flag may stand behind a name.
+            quoted = line.strip().startswith('"')
+            parts = line.strip()[1:].split('"') if quoted else line.split()
+            if parts:
+                splits.setdefault(parts[0], split)
+        defects += report.defects
+    return splits
 
 
 _CONVENTIONS: dict[Origin, str] = {

@@ -167,6 +167,21 @@ def test_the_folder_of_a_picture_may_stand_in_its_file(
     assert [record.name for record in read_voc(folder).index.records] == ["site/c.png"]
 
 
+def test_the_split_is_that_of_the_lists(folder: Path, make_picture: Callable[..., Path]) -> None:
+    make_picture("JPEGImages/site/c d.png")
+    for name, path in (("a.png", "a"), ("b.png", "b"), ("site/c d.png", "c")):
+        size = (50, 40) if name == "b.png" else (100, 80)
+        (folder / "Annotations" / f"{path}.xml").write_text(voc_file("", name, size))
+    lists = folder / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "Train.txt").write_text('a\n"site/c d" 1\n\n')
+    (lists / "val.txt").write_text("b -1\ngone\n")
+    (lists / "trainval.txt").write_text("a\nb\n")
+    reading = read_voc(folder)
+    assert reading.defects == ()
+    assert reading.splits == {"a.png": "train", "site/c d.png": "train", "b.png": "val"}
+
+
 CVAT_MARKS = (
     "<source><database>Unknown</database><annotation>Unknown</annotation>"
     "<image>Unknown</image></source>"
