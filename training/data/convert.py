@@ -23,7 +23,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from training.data.index import Index, first_repeated
-from training.data.readers.coco import read_coco, read_coco_folder
+from training.data.readers.coco import read_coco
 from training.data.readers.cvat_server import ServerError, connect, download
 from training.data.readers.cvat_xml import read_cvat_xml
 from training.data.readers.defects import Defect, Reading, defect_table, merge
@@ -223,9 +223,7 @@ UNPACKED = "unpacked"
 """Folder of the result that receives what zips hold."""
 
 READERS: dict[str, Callable[[Path, argparse.Namespace], Reading]] = {
-    "coco": lambda path, given: (read_coco_folder if path.is_dir() else read_coco)(
-        path, given.images
-    ),
+    "coco": lambda path, given: read_coco(path, given.images),
     "cvat": lambda path, given: read_cvat_xml(path, given.images),
     "voc": lambda path, given: read_voc(path, given.images, given.classes, given.origin),
     "dota": lambda path, given: read_dota(

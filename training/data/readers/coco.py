@@ -38,17 +38,22 @@ Entry = dict[str, Any]
 
 
 def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = True) -> Reading:
-    """Read and validate a COCO JSON file.
+    """Read and validate a COCO JSON file, or a folder of them such as CVAT's zip unpacked.
 
     Args:
-        path: The file.
-        images: Folder to which the names of the pictures are relative; by default that of the file.
+        path: The file, or a folder with ``annotations/instances_<subset>.json``, or else with other
+            JSON files. A subset called train, validation or test is the split of its pictures.
+        images: Folder to which the names of the pictures are relative; by default that of the file,
+            and of a folder the first that there is of ``images/<subset>``, ``<subset>``, ``images``
+            and the folder itself.
         open_pictures: Compare every picture with its size in the file. Otherwise the file is
             believed, and pictures may be missing.
 
     Returns:
         The data set, classes in the order of the file, and all defects.
     """
+    if path.is_dir():
+        return _read_folder(path, images)
     report = Report(path)
     file = read_json(path, report)
     if file is None:
@@ -63,19 +68,8 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
     return Reading(index, tuple(sorted(report.defects)), unlisted=unlisted)
 
 
-def read_coco_folder(folder: Path, images: Path | None = None) -> Reading:
-    """Read and validate a folder of COCO, such as CVAT's zip unpacked.
-
-    Args:
-        folder: It holds ``annotations/instances_<subset>.json``, or other JSON files there or in
-            itself.
-        images: Folder of the pictures; by default the first that there is of ``images/<subset>``,
-            ``<subset>``, ``images`` and the folder itself.
-
-    Returns:
-        All data sets joined. A subset called train, validation or test is the split of its
-        pictures.
-    """
+def _read_folder(folder: Path, images: Path | None) -> Reading:
+    """Read the files of a folder and join them."""
     files = [path for path in files_below(folder) if path.suffix.lower() == ".json"]
     files = [path for path in files if path.parent.name == "annotations"] or files
     files = [path for path in files if path.name.startswith("instances_")] or files

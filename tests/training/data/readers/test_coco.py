@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.readers.coco import read_coco, read_coco_folder
+from training.data.readers.coco import read_coco
 
 SOUND = """{
 "categories": [
@@ -294,7 +294,7 @@ def test_a_folder_as_cvat_exports_it(tmp_path: Path, make_picture: Callable[...,
         path.write_text(json.dumps(content))
     (tmp_path / "annotations" / "captions_Train.json").write_text("{}")
     make_picture("images/Train/more.png")
-    reading = read_coco_folder(tmp_path)
+    reading = read_coco(tmp_path)
     assert reading.defects == ()
     assert [record.boxes.tolist() for record in reading.index.records] == [[[1, 2, 4, 6]]] * 2
     assert reading.splits == {"0.png": "train", "1.png": "val"}
@@ -303,6 +303,6 @@ def test_a_folder_as_cvat_exports_it(tmp_path: Path, make_picture: Callable[...,
 
 def test_a_folder_without_json(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("")
-    assert [str(defect) for defect in read_coco_folder(tmp_path).defects] == [
+    assert [str(defect) for defect in read_coco(tmp_path).defects] == [
         f"{tmp_path}:1: there is no JSON file in this folder, but a.txt"
     ]
