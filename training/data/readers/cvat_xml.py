@@ -63,13 +63,12 @@ def read_cvat_xml(path: Path, images: Path | None = None) -> Reading:
     if path.is_dir():
         files = find_one(path, ("annotations.xml",))
         if len(files) != 1:
-            there = listing(
-                [file.relative_to(path).as_posix() for file in files or files_below(path)]
-            )
+            there = [file.relative_to(path).as_posix() for file in files or files_below(path)]
             sentence = (
-                f"{len(files) or 'no'} annotations.xml in this folder, but {there or 'nothing'}"
+                f"there is no annotations.xml in this folder, but {listing(there) or 'nothing'}"
             )
-            sentence = f"there is {sentence}" if not files else f"there are {sentence}"
+            if files:
+                sentence = f"there is more than one file, {listing(there)}: name the one to read"
             return Reading(Index((), ()), (Defect(path, 1, "missing file", sentence),))
         path = files[0]
     report = Report(path)

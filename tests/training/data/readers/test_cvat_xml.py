@@ -346,6 +346,17 @@ def test_two_videos_of_one_subset_are_told_apart(
     assert [(defect.line, defect.kind) for defect in reading.defects] == [(11, "duplicate picture")]
 
 
+def test_folder_without_a_file_or_with_several(tmp_path: Path) -> None:
+    sentence = "there is no annotations.xml in this folder, but nothing"
+    assert [defect.sentence for defect in read_cvat_xml(tmp_path).defects] == [sentence]
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "annotations.xml").write_text("")
+    assert [defect.sentence for defect in read_cvat_xml(tmp_path).defects] == [
+        "there is more than one file, one/annotations.xml, two/annotations.xml: name the one to read"
+    ]
+
+
 letters = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FFF), max_size=6)
 values = st.one_of(letters, st.floats().map(str), st.integers().map(str), st.just("1,2;3,9;7,8"))
 keys = ["points", "xtl", "ytl", "xbr", "ybr", "rotation", "cx", "cy", "rx", "ry"]
