@@ -206,10 +206,7 @@ def _ultralytics(file: Path) -> _Layout:
                 layout.report.add(1, "missing field", sentence)
             else:
                 layout.names[label] = name.strip()
-    count = _whole(content.get("nc"))
-    if count is not None and layout.names and count != len(layout.names):
-        sentence = f"nc is {count}, but there are {len(layout.names)} names; the names are taken"
-        layout.report.add(1, "broken header", sentence)
+    _check_count("nc", _whole(content.get("nc")), layout)
     layout.keypoints = _keypoints(content.get("kpt_shape"), layout.report)
     known = [key for key in content if isinstance(key, str) and known_split(key)]
     for key in known:
@@ -222,6 +219,13 @@ def _ultralytics(file: Path) -> _Layout:
     if not known:
         layout.report.add(1, "missing field", "the file names no train, val or test")
     return layout
+
+
+def _check_count(key: str, count: int | None, layout: _Layout) -> None:
+    """Compare the stated number of classes with their names."""
+    if count is not None and layout.names and count != len(layout.names):
+        sentence = f"{key} is {count}, but there are {len(layout.names)} names; the names are taken"
+        layout.report.add(1, "broken header", sentence)
 
 
 def _keypoints(shape: Any, report: Report) -> int:
@@ -238,13 +242,14 @@ def _keypoints(shape: Any, report: Report) -> int:
 def _darknet(file: Path) -> _Layout:
     """Read ``obj.data``."""
     layout = _Layout(file, file.parent)
+    count = None
     for line, text in enumerate((read_text(file, layout.report) or "").splitlines(), start=1):
         key, equals, value = (part.strip() for part in text.partition("="))
         if not equals or key == "backup" or not value:
             continue
         if key == "classes":
-            continue
-        if key == "names":
+            count = _whole(value)
+        elif key == "names":
             path = _resolve(value, [layout.root])
             if path is None:
                 sentence = f"there is no {value} in {layout.root}"
@@ -253,6 +258,7 @@ def _darknet(file: Path) -> _Layout:
                 layout.names = _names_file(path, layout)
         else:
             layout.lists.append((known_split(key) or "", _pictures(layout, value, key)))
+    _check_count("classes", count, layout)
     if not layout.lists:
         layout.report.add(1, "missing field", "the file names no list of pictures, such as train")
     return layout
@@ -398,7 +404,7 @@ class _Reader:
 
     def picture(self, split: str, named: _Named) -> None:
         """Read a picture with its labels."""
-        path = named.path if named.report is None else self._find(named.path)
+        path = self._find(named)
         labels = self._labels(named, path)
         if labels is not None:
             self.label_files.add(absolute(labels))
@@ -450,15 +456,12 @@ class _Reader:
                 f"none of the pictures of {layout.file} is in {self._roots()[0]}: export it with "
                 "its pictures, or name their folder (--images)"
             )
-        return Reading(
-            Index(self.classes, tuple(self.records.values())),
-            tuple(sorted(defects)),
-            tuple(notes),
-            self.splits,
-            unnamed_pictures(
-                layout.root, [*self.found, *(defect.file for defect in defects)], below=True
-            ),
-        )
+        unlisted: tuple[Path, ...] = ()
+        if self.found:
+            told = [*self.found, *(defect.file for defect in defects)]
+            unlisted = unnamed_pictures(layout.root, told, below=True)
+        index = Index(self.classes, tuple(self.records.values()))
+        return Reading(index, tuple(sorted(defects)), tuple(notes), self.splits, unlisted)
 
     def _report(self, named: _Named) -> Report:
         """The report of a list, or a new one for a picture that none names."""
@@ -471,10 +474,14 @@ class _Reader:
         roots = [self.layout.root, self.layout.file.parent]
         return roots if self.images is None else [self.images, *roots]
 
-    def _find(self, path: Path) -> Path | None:
-        """The file of a picture that a list names."""
+    def _find(self, named: _Named) -> Path | None:
+        """The file of a picture."""
+        path = named.path
+        if named.report is None:
+            return path
+        roots = dict.fromkeys((*self._roots(), named.report.file.parent))
         for name in (path.as_posix(), *map(str, _tails(PurePosixPath(path)))):
-            for root in self._roots():
+            for root in roots:
                 folder = self.folders.setdefault(root, PictureFolder(root))
                 if found := folder.find(name):
                     return found

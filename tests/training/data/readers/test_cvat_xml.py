@@ -349,11 +349,12 @@ def test_two_videos_of_one_subset_are_told_apart(
 def test_folder_without_a_file_or_with_several(tmp_path: Path) -> None:
     sentence = "there is no annotations.xml in this folder, but nothing"
     assert [defect.sentence for defect in read_cvat_xml(tmp_path).defects] == [sentence]
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "annotations.xml").write_text("")
+    files = [f"{name}/annotations.xml" for name in ("one", "two")]
+    for file in files:
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).write_text("")
     assert [defect.sentence for defect in read_cvat_xml(tmp_path).defects] == [
-        "there is more than one file, one/annotations.xml, two/annotations.xml: name the one to read"
+        f"there is more than one file, {', '.join(files)}: name the one to read"
     ]
 
 

@@ -258,6 +258,7 @@ def test_yolo_1_1_of_cvat(darknet: Path, make_picture: MakePicture) -> None:
     for name in ("obj_train_data/a", "obj_train_data/site/b", "obj_minival_data/c"):
         make_picture(f"export/{name}.png")
     text(darknet / "obj_train_data" / "odd.txt", BOX)
+    text(darknet / "obj.data", (darknet / "obj.data").read_text().replace("= 2", "= 3"))
     reading = read_yolo(darknet)
     assert reading.index.classes == ("car", "ship")
     assert set(boxes(reading)) == {
@@ -268,7 +269,8 @@ def test_yolo_1_1_of_cvat(darknet: Path, make_picture: MakePicture) -> None:
     assert all(box == [[40, 30, 60, 50]] for box in boxes(reading).values())
     assert set(reading.splits.values()) == {"train"}
     assert [(defect.file.name, defect.kind) for defect in reading.defects] == [
-        ("odd.txt", "missing picture")
+        ("obj.data", "broken header"),
+        ("odd.txt", "missing picture"),
     ]
 
 
@@ -286,6 +288,14 @@ def test_pictures_of_an_export_without_them_may_lie_elsewhere(
     reading = read_yolo(darknet, darknet.parent / "pictures")
     assert reading.defects == ()
     assert boxes(reading) == {name: [[40, 30, 60, 50]] for name in ("a.png", "site/b.png", "c.png")}
+
+
+def test_a_list_may_lie_beside_its_pictures(tmp_path: Path, make_picture: MakePicture) -> None:
+    make_picture("set/images/a.png")
+    text(tmp_path / "set/labels/a.txt", BOX)
+    text(tmp_path / "set/train.txt", "./images/a.png\n")
+    text(tmp_path / "data.yaml", "train: set/train.txt\nnames: [a, b]\n")
+    assert boxes(read_yolo(tmp_path)) == {"set/images/a.png": [[40, 30, 60, 50]]}
 
 
 def test_a_folder_with_classes(tmp_path: Path, make_picture: MakePicture) -> None:
