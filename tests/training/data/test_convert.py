@@ -5,9 +5,9 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -276,7 +276,7 @@ def test_a_zip_is_read_as_it_was_downloaded(
     raw.mkdir()
     cvat_source(raw)
     archive = tmp_path / "task 1.zip"
-    with zipfile.ZipFile(archive, "w") as zipped:
+    with ZipFile(archive, "w") as zipped:
         zipped.write(raw / "a.xml", "annotations.xml")
         zipped.writestr("images/a.png", picture.getvalue())
         zipped.writestr("../../evil.txt", "")
@@ -288,7 +288,7 @@ def test_a_zip_is_read_as_it_was_downloaded(
         f"{archive}:1: ../../evil.txt would lie outside the folder; it is left out\n"
     )
     assert not list(tmp_path.parent.rglob("evil.txt"))
-    with zipfile.ZipFile(archive, "w") as zipped:
+    with ZipFile(archive, "w") as zipped:
         zipped.write(raw / "a.xml", "annotations.xml")
     with pytest.raises(SystemExit):
         convert.main(["cvat", str(archive), "--out", str(tmp_path / "set")])
