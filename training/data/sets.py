@@ -149,7 +149,8 @@ class FolderSet:
 
     Raises:
         OSError: ``train.json`` is missing.
-        ValueError: ``train.json`` is broken or has no picture, or the balance is out of range.
+        ValueError: ``train.json`` is broken or has no picture or no object, or the balance is
+            out of range.
     """
 
     def __init__(self, folder: Path, balance: float = 0.5, turns: bool = True) -> None:
@@ -161,6 +162,11 @@ class FolderSet:
         index = read_index(folder / "train.json")
         if not index.records:
             raise ValueError(f"{folder / 'train.json'} has no picture to train on")
+        if not any(len(record.labels) for record in index.records):
+            raise ValueError(
+                f"{folder / 'train.json'} holds no object to train on: {len(index.records)} "
+                f"pictures without a box of {', '.join(index.classes) or 'any class'}"
+            )
         self._records = index.records
         self.name = folder.resolve().name
         self.classes = index.classes

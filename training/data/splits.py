@@ -82,6 +82,30 @@ def split_by_file(index: Index, path: Path) -> dict[str, Index]:
     return _split(index, where)
 
 
+def known_split(name: str) -> str | None:
+    """Return the split that a file of another tool means by a name, if it means one."""
+    words = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+    words |= dict.fromkeys(("val", "valid", "validation"), "val")
+    return words.get(name.strip().lower())
+
+
+def split_as_given(index: Index, given: Mapping[str, str]) -> dict[str, Index] | None:
+    """Split an index as the files that it was read from do.
+
+    Args:
+        index: The pictures.
+        given: The split by the name of the picture.
+
+    Returns:
+        ``None`` where that is no split to train with: a picture has none, all have the same one,
+        or none is to train on.
+    """
+    named = {given.get(record.name) for record in index.records}
+    if None in named or "train" not in named or len(named) < 2:
+        return None
+    return _split(index, given)
+
+
 def _split(index: Index, where: Mapping[str, str]) -> dict[str, Index]:
     return {
         split: Index(

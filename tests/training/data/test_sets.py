@@ -197,6 +197,19 @@ def test_crops_with_nothing_but_ignored_objects_are_drawn_again(tmp_path: Path) 
     assert sum(len(crop.labels) > 0 for crop in crops) <= 2
 
 
+def test_a_folder_without_an_object_is_refused(tmp_path: Path) -> None:
+    folder = lopsided(tmp_path)
+    index = read_index(folder / "train.json")
+    empty = [
+        Record(record.name, record.path, 100, 100, record.boxes[:0], record.labels[:0])
+        for record in index.records
+    ]
+    write_index(Index(index.classes, tuple(empty)), folder / "train.json")
+    message = r"train\.json holds no object to train on: 2 pictures without a box of often, rare$"
+    with pytest.raises(ValueError, match=message):
+        FolderSet(folder)
+
+
 @pytest.mark.parametrize("size", [10, 30, 200])
 @pytest.mark.parametrize("box", [[0, 0, 5, 5], [95, 55, 100, 60], [40, 20, 90, 50]])
 def test_a_window_holds_its_box_or_the_centre_of_a_larger_one(size: int, box: list[float]) -> None:

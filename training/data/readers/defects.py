@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os.path import abspath
 from pathlib import Path
 
 import numpy as np
@@ -49,10 +50,16 @@ class Reading:
     Attributes:
         index: Everything that is sound.
         defects: Everything that is not, in the order of files and lines.
+        notes: Sentences about what was taken for granted, such as how the format counts pixels.
+        splits: ``train``, ``val`` or ``test`` by the name of the picture, as far as the files say.
+        unlisted: Pictures beside those of a file that lists its pictures, which it does not list.
     """
 
     index: Index
     defects: tuple[Defect, ...]
+    notes: tuple[str, ...] = ()
+    splits: Mapping[str, str] = field(default_factory=dict)
+    unlisted: tuple[Path, ...] = ()
 
 
 def defect_table(defects: Iterable[Defect]) -> str:
@@ -108,7 +115,9 @@ def merge(readings: Sequence[Reading]) -> Reading:
     classes = tuple(dict.fromkeys(name for reading in readings for name in reading.index.classes))
     defects = [defect for reading in readings for defect in reading.defects]
     records: dict[str, Record] = {}
+    splits: dict[str, str] = {}
     for reading in readings:
+        splits = {**reading.splits, **splits}
         label_of = np.array([classes.index(name) for name in reading.index.classes], np.int64)
         for record in reading.index.records:
             if record.name in records:
@@ -117,7 +126,21 @@ def merge(readings: Sequence[Reading]) -> Reading:
                 defects.append(Defect(record.path, 1, "duplicate picture", sentence))
             else:
                 records[record.name] = relabel(record, label_of)
-    return Reading(Index(classes, tuple(records.values())), tuple(defects))
+    listed = {abspath(record.path) for record in records.values()}
+    return Reading(
+        Index(classes, tuple(records.values())),
+        tuple(defects),
+        tuple(dict.fromkeys(note for reading in readings for note in reading.notes)),
+        splits,
+        tuple(
+            dict.fromkeys(
+                path
+                for reading in readings
+                for path in reading.unlisted
+                if abspath(path) not in listed
+            )
+        ),
+    )
 
 
 class PictureFolder:
