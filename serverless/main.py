@@ -216,13 +216,17 @@ def answer_plugin(
     with seen.timed("answer"):
         boxes = plugin_boxes(detections, predictor.classes)
     seen.objects = len(boxes)
-    return plugin_answer(boxes, predictor.card.name, seen)
+    card = predictor.card
+    return plugin_answer(boxes, card.name, seen, card.score_threshold)
 
 
 def answer_built_in(
     service: Service, payload: Mapping[str, Any], seen: Observation
 ) -> dict[str, Any]:
-    """Clicks without classes in, masks of all objects of the class under them out."""
+    """Clicks without classes in, masks of all objects of the class under them out.
+
+    CVAT's pages of 2.15 to 2025 show the one under the last click.
+    """
     predictor, settings = service.predictor, service.settings
     with seen.timed("read"):
         request = read_built_in_request(payload, settings.max_clicks)
