@@ -77,6 +77,8 @@ const FILTER_FROM_LABELS = 13;
 const SLOW_MS = 1000;
 const MARGIN = 10;
 const SMALLEST_HEIGHT = 160;
+/** Under this the hint leaves its room to the labels. */
+const LOW_HEIGHT = 540;
 
 export class Panel {
   readonly element: HTMLElement;
@@ -224,11 +226,11 @@ export class Panel {
         { className: "section" },
         h(
           "label",
-          { className: "heading" },
+          { className: "heading score" },
           h("span", {}, "Score threshold"),
+          this.#threshold,
           this.#thresholdValue,
         ),
-        this.#threshold,
       ),
       h(
         "section",
@@ -253,6 +255,7 @@ export class Panel {
       this.#note,
     );
     this.#threshold.ariaLabel = "Score threshold";
+    this.#threshold.title = "Proposals of a lower score are hidden";
     const parts = [header, this.#body, this.#footer];
     this.element = h("aside", { className: "panel", ariaLabel: "C3Det" }, ...parts);
     this.element.hidden = true;
@@ -287,12 +290,14 @@ export class Panel {
     const { left, top, bottom } = this.#area;
     const [dx, dy] = this.#place;
     const { style } = this.element;
-    style.maxHeight = `${Math.max(bottom - top - 2 * MARGIN, SMALLEST_HEIGHT)}px`;
+    const room = bottom - top - 2 * MARGIN;
+    style.maxHeight = `${Math.max(room, SMALLEST_HEIGHT)}px`;
+    this.element.classList.toggle("low", room < LOW_HEIGHT);
     // The window without its scroll bars, under which the panel would be out of reach.
     const { clientWidth, clientHeight } = document.documentElement;
-    const { offsetWidth, offsetHeight } = this.element;
-    style.left = `${Math.max(0, Math.min(left + dx, clientWidth - offsetWidth))}px`;
-    style.top = `${Math.max(0, Math.min(top + dy, clientHeight - offsetHeight))}px`;
+    const { width, height } = this.element.getBoundingClientRect();
+    style.left = `${Math.max(0, Math.min(left + dx, clientWidth - width))}px`;
+    style.top = `${Math.max(0, Math.min(top + dy, clientHeight - height))}px`;
   }
 
   #draw(): void {

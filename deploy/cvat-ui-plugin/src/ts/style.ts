@@ -71,7 +71,7 @@ select.model { border: 0; background: none; padding: 0; cursor: pointer; }
 .choice > * { flex: none; }
 .choice > .labels, .choice > .mapping { flex: 0 1 auto; min-height: 50px; }
 footer { flex: none; padding: 8px 12px; }
-.told { display: flex; flex-direction: column; gap: 6px; max-height: 108px; overflow-y: auto;
+.told { display: flex; flex-direction: column; gap: 6px; max-height: 132px; overflow-y: auto;
   scrollbar-width: thin; }
 .told:has(> :not([hidden]):not(:empty)) + .row { margin-top: 8px; }
 .notes p { margin: 0; overflow-wrap: anywhere; }
@@ -125,7 +125,9 @@ kbd {
   max-height: 236px; overflow-y: auto; scrollbar-width: thin; align-items: center; }
 .mapping select { width: 100%; border: 1px solid #d0d7de; border-radius: 5px; background: #fff; }
 
-input[type="range"] { width: 100%; margin: 4px 0 0; accent-color: #1677ff; cursor: pointer; }
+.score { align-items: center; }
+input[type="range"] { flex: 1; min-width: 0; accent-color: #1677ff; cursor: pointer; }
+.low .hint { display: none; }
 .value { font-variant-numeric: tabular-nums; }
 
 .row { display: flex; gap: 6px; }
@@ -147,7 +149,9 @@ input[type="range"] { width: 100%; margin: 4px 0 0; accent-color: #1677ff; curso
 
 .status { display: flex; align-items: center; gap: 8px; }
 .status .text { flex: 1; min-width: 0; overflow-wrap: anywhere; }
-.status.failed { padding: 6px 8px; border-radius: 5px; background: #ffebe9; color: #82071e; }
+.status.failed { flex-wrap: wrap; padding: 5px 8px; border-radius: 5px; background: #ffebe9;
+  color: #82071e; font-size: 12px; }
+.status.failed .text { flex-basis: 100%; }
 .spinner {
   flex: none;
   width: 14px;

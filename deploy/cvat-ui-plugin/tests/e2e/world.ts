@@ -28,7 +28,7 @@ const ROOT = join(HERE, "../../../..");
 const PYTHON = process.env.PYTHON ?? join(ROOT, ".venv/bin/python");
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 
-export const PROFILES = ["2.15", "2026"] as const;
+export const PROFILES = ["2.15", "2026", "2.80"] as const;
 export type Profile = (typeof PROFILES)[number];
 
 /** What is in a picture. */
@@ -110,6 +110,8 @@ export class World {
     }
     const browser = await chromium.launch({
       executablePath: CHROMIUM,
+      // A page's scroll bars take room from it, as they do in front of a person.
+      ignoreDefaultArgs: ["--hide-scrollbars"],
       args: ["--no-sandbox", "--disable-dev-shm-usage", "--force-device-scale-factor=1"],
     });
     return new World(browser, pictures, processes, pages, emulators);
