@@ -227,7 +227,7 @@ export class Panel {
         h(
           "label",
           { className: "heading score" },
-          h("span", {}, "Score threshold"),
+          h("span", {}, "Score", h("span", { className: "roomy" }, " threshold")),
           this.#threshold,
           this.#thresholdValue,
         ),

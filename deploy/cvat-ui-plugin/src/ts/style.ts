@@ -125,9 +125,11 @@ kbd {
   max-height: 236px; overflow-y: auto; scrollbar-width: thin; align-items: center; }
 .mapping select { width: 100%; border: 1px solid #d0d7de; border-radius: 5px; background: #fff; }
 
-.score { align-items: center; }
-input[type="range"] { flex: 1; min-width: 0; accent-color: #1677ff; cursor: pointer; }
-.low .hint { display: none; }
+.score { flex-wrap: wrap; align-items: center; gap: 4px 8px; }
+input[type="range"] { order: 1; width: 100%; accent-color: #1677ff; cursor: pointer; }
+.low .score { flex-wrap: nowrap; }
+.low .score input { order: 0; flex: 1; min-width: 0; }
+.low .hint, .low .roomy { display: none; }
 .value { font-variant-numeric: tabular-nums; }
 
 .row { display: flex; gap: 6px; }
