@@ -59,6 +59,10 @@ export interface MadeRectangle extends Rectangle {
   /** "manual", "auto", "semi-auto" or "file". */
   readonly source: string;
   readonly locked: boolean;
+  /** It is in the annotation, and not shown. */
+  readonly hidden: boolean;
+  /** It is the object of a track on this frame. */
+  readonly tracked: boolean;
 }
 
 /** What is on CVAT's screen, as values. */
@@ -73,6 +77,8 @@ export interface Scene {
   readonly absence: string | null;
   /** Rectangles of the frame. */
   readonly rectangles: readonly MadeRectangle[];
+  /** Rectangles of the frame that the server has, and that the page has never had. */
+  readonly elsewhere: readonly Rectangle[];
   /** Every point of the frame's points shapes. */
   readonly points: readonly Click[];
   /** Client ids of the frame's objects. */
@@ -140,12 +146,12 @@ export interface Host {
    */
   remove(clientId: number): Promise<void>;
   /**
-   * Look for rectangles of the frame on the screen that somebody else has saved since the page was
-   * opened, so that CVAT shows them only when it is loaded anew.
+   * Read what the server has of the job: somebody else may have saved rectangles since the page was
+   * opened, which CVAT shows only when it is loaded anew. The scene tells them.
    *
    * @throws Error CVAT does not tell.
    */
-  elsewhere(signal: AbortSignal): Promise<readonly Rectangle[]>;
+  readSaved(signal: AbortSignal): Promise<void>;
 }
 
 /** Wait for CVAT to take plugins, then start this one. */
@@ -311,27 +317,18 @@ class Adapter implements Host {
     this.#dispatch(fetchAnnotations()?.());
   }
 
-  async elsewhere(signal: AbortSignal): Promise<readonly Rectangle[]> {
-    const [job, state] = [this.#job, this.#state];
-    if (job === null || state === null) return [];
-    const frame = state.player.frame.number;
+  async readSaved(signal: AbortSignal): Promise<void> {
+    const job = this.#job;
+    if (job === null) return;
     const place = `jobs/${job.id}`;
     // The job is small, its annotation may not be.
     const described = await this.#request(place, { method: "GET", signal });
     const date = isRecord(described) ? described.updated_date : undefined;
-    if (this.#saved?.job !== job.id || date === undefined || date !== this.#saved.date) {
-      const saved = await this.#request(`${place}/annotations`, { method: "GET", signal });
-      const shapes = isRecord(saved) && Array.isArray(saved.shapes) ? saved.shapes : [];
-      this.#saved = { job: job.id, date, shapes: shapes as readonly SavedShape[] };
-    }
-    return this.#saved.shapes
-      .filter((shape) => shape.frame === frame && shape.type === "rectangle")
-      .filter(({ id }) => id === undefined || !this.#known.has(id))
-      .map(({ points, rotation, label_id }) => ({
-        points: cornersOf(points),
-        rotation: rotation ?? 0,
-        label: label_id,
-      }));
+    if (this.#saved?.job === job.id && date !== undefined && date === this.#saved.date) return;
+    const saved = await this.#request(`${place}/annotations`, { method: "GET", signal });
+    const shapes = isRecord(saved) && Array.isArray(saved.shapes) ? saved.shapes : [];
+    this.#saved = { job: job.id, date, shapes: shapes as readonly SavedShape[] };
+    this.#tell();
   }
 
   look(): void {
@@ -467,8 +464,22 @@ class Adapter implements Host {
   }
 
   #tell(): void {
-    if (this.#job === null || this.#state === null) return;
-    this.#listener?.sceneChanged(sceneOf(this.#job, this.#state, this.#ours(), this.#absence));
+    const [job, state] = [this.#job, this.#state];
+    if (job === null || state === null) return;
+    const { number } = state.player.frame;
+    const saved = this.#saved?.job === job.id ? this.#saved.shapes : [];
+    const elsewhere = saved
+      .filter(({ frame, type }) => frame === number && type === "rectangle")
+      .filter(({ id }) => id !== undefined && !this.#known.has(id))
+      .map(({ points, rotation, label_id }) => ({
+        points: cornersOf(points),
+        rotation: rotation ?? 0,
+        label: label_id,
+      }));
+    this.#listener?.sceneChanged({
+      ...sceneOf(job, state, this.#ours(), this.#absence),
+      elsewhere,
+    });
   }
 
   readonly #pressed = (event: KeyboardEvent): void =>
@@ -725,7 +736,7 @@ function sceneOf(
   { job: { labels }, canvas, player, annotations }: GlobalState["annotation"],
   models: readonly MLModel[],
   absence: string | null,
-): Scene {
+): Omit<Scene, "elsewhere"> {
   const shapes = annotations.states.filter(({ outside }) => !outside);
   return {
     jobId: job.id,
@@ -755,6 +766,8 @@ function sceneOf(
       clientId: shape.clientID,
       source: shape.source ?? "manual",
       locked: shape.lock === true,
+      hidden: shape.hidden === true,
+      tracked: shape.objectType !== "shape",
     })),
     points: shapes.filter(isShape("points")).flatMap(({ points, label }) => {
       const numbers = points ?? [];

@@ -95,6 +95,7 @@ export interface ObjectState {
   /** "manual", "auto", "semi-auto" or "file". */
   readonly source?: string;
   readonly lock?: boolean;
+  readonly hidden?: boolean;
   /** A step of the undo history; a locked object stays. */
   readonly delete?: (frame: number, force: boolean) => Promise<unknown>;
 }

@@ -54,7 +54,6 @@ interface Shown extends Proposal, PreviewBox {
 }
 
 const NO_MODEL: Model = { id: "", name: "", classes: [] };
-const NONE: readonly Rectangle[] = [];
 
 /** What a person does, after which a sentence about something earlier is out of date. */
 const STEPS: readonly Action["type"][] = [
@@ -100,8 +99,6 @@ export class Plugin implements Listener {
   #accepting = false;
   #notice: Notice | null = null;
   #hidden = false;
-  /** Rectangles of a frame that CVAT's server has and its page does not show. */
-  #elsewhere: { readonly frame: number; readonly rectangles: readonly Rectangle[] } | null = null;
   #shown: readonly Shown[] = [];
   #hovered: Shown | null = null;
   /** What the proposals that are compared with the frame's rectangles came from. */
@@ -167,7 +164,6 @@ export class Plugin implements Listener {
       return;
     }
     if (this.#jobId !== this.#scene.jobId) {
-      this.#elsewhere = null;
       this.#notice = null;
       this.#do({ type: "job opened" });
     }
@@ -180,7 +176,7 @@ export class Plugin implements Listener {
       this.#do({ type: "frame shown", frame: this.#scene.frame });
     }
     this.#followAcceptance(this.#scene);
-    if (this.#scene.busy && !before?.busy && this.#state.armed !== null) this.#arm(null);
+    if (this.#scene.busy && !before?.busy) this.#giveWay();
     this.#draw();
   }
 
@@ -283,6 +279,15 @@ export class Plugin implements Listener {
     this.#do({ type: "armed", label });
   }
 
+  /** Another tool of CVAT has taken the mouse. */
+  #giveWay(): void {
+    if (this.#state.armed !== null) this.#arm(null);
+    if (!this.#state.waiting) return;
+    // Objects made now would end what is being drawn.
+    this.#do({ type: "waits no more" });
+    this.#say({ failed: false, message: "Another tool was chosen: nothing was accepted." });
+  }
+
   #click(click: Click): void {
     const placement = this.#host.placement();
     const last = entryOf(frameOf(this.#state)).clicks.at(-1);
@@ -312,7 +317,8 @@ export class Plugin implements Listener {
 
   /** The rectangle that a right click at a point means, or null: it means the proposal there. */
   #rectangleAt(point: Point): MadeRectangle | null {
-    const rectangle = smallestAt(this.#scene?.rectangles ?? [], point);
+    const seen = (this.#scene?.rectangles ?? []).filter(({ hidden }) => !hidden);
+    const rectangle = smallestAt(seen, point);
     const proposal = this.#editableAt(point);
     if (rectangle === null || (proposal && areaOf(proposal) <= areaOf(rectangle))) return null;
     return rectangle;
@@ -320,15 +326,11 @@ export class Plugin implements Listener {
 
   /** Take a rectangle away that a right click says is none. */
   async #remove(rectangle: MadeRectangle, click: Click): Promise<void> {
-    const { clientId, source, locked, label } = rectangle;
+    const { clientId, label } = rectangle;
     const name = this.#labelOf(label)?.name ?? "";
-    const undone = locked
-      ? "it is locked"
-      : MADE_BY_MODELS.includes(source)
-        ? null
-        : "it was not made by a model";
-    if (undone !== null || clientId === null) {
-      const message = `This rectangle of ${name} stays, as ${undone ?? "CVAT is drawing it"}: take it away with CVAT's own mouse (Esc) and Del.`;
+    const reason = whyItStays(rectangle);
+    if (reason !== null || clientId === null) {
+      const message = `This rectangle of ${name} stays, as ${reason}: take it away with CVAT's own mouse (Esc) and Del.`;
       this.#say({ failed: false, message });
       return;
     }
@@ -448,7 +450,7 @@ export class Plugin implements Listener {
    * Bring the proposals back when CVAT undid the objects that "Accept" made of them, and take them
    * away again when it made the objects again.
    */
-  #followAcceptance({ ids, depth }: Scene): void {
+  #followAcceptance({ ids, depth, redoable }: Scene): void {
     const { accepted, undone } = frameOf(this.#state);
     if (undone?.ids.every((id) => ids.has(id))) {
       this.#do({ type: "acceptance redone" });
@@ -457,8 +459,8 @@ export class Plugin implements Listener {
     if (accepted === null || accepted.ids.length === 0) return;
     const landed = this.#landed.get(accepted);
     if (accepted.ids.every((id) => ids.has(id))) this.#landed.set(accepted, landed ?? depth);
-    else if (landed !== undefined && depth < landed && !accepted.ids.some((id) => ids.has(id))) {
-      this.#do({ type: "acceptance undone" });
+    else if (landed !== undefined && redoable && depth < landed) {
+      if (!accepted.ids.some((id) => ids.has(id))) this.#do({ type: "acceptance undone" });
     }
   }
 
@@ -499,14 +501,13 @@ export class Plugin implements Listener {
     const { signal } = call.abort;
     const first = frameOf(this.#state).partial?.clicks !== request.clicks;
     try {
-      const [answer, elsewhere] = await Promise.all([
+      const [answer] = await Promise.all([
         this.#host.ask(model.id, points, LOWEST_SCORE, signal),
         // Without this answer boxes may be offered twice, but nothing else is wrong.
-        first ? this.#host.elsewhere(signal).catch(() => null) : null,
+        first && this.#host.readSaved(signal).catch(() => {}),
       ]);
       const { boxes, ...told } = decodeAnswer(answer);
       if (signal.aborted) return;
-      if (elsewhere) this.#elsewhere = { frame: request.frame, rectangles: elsewhere };
       const proposals = boxes.flatMap((box) => proposalOf(box, clicks, classes));
       this.#do({ type: "answered", id: call.id, proposals, ...told });
     } catch (error) {
@@ -550,12 +551,11 @@ export class Plugin implements Listener {
 
   /** The frame's proposals, and whether each has its rectangle. Kept: it is asked for often. */
   #compare(frame: Frame, scene: Scene): readonly Shown[] {
-    const elsewhere = this.#elsewhereOn(scene);
-    const inputs = [frame.shown, entryOf(frame).edits, scene.rectangles, elsewhere, this.#classes];
+    const rectangles = [...scene.rectangles, ...scene.elsewhere];
+    const inputs = [frame.shown, entryOf(frame).edits, scene.rectangles, this.#classes];
     if (this.#compared?.inputs.every((input, i) => input === inputs[i])) {
       return this.#compared.proposals;
     }
-    const rectangles = [...scene.rectangles, ...elsewhere];
     const proposals = proposalsOf(frame).map((proposal): Shown => {
       const present = rectangles.some((other) => isSame(other, proposal));
       const look = present ? "faint" : proposal.sure ? "strong" : "plain";
@@ -564,11 +564,6 @@ export class Plugin implements Listener {
     });
     this.#compared = { inputs, proposals };
     return proposals;
-  }
-
-  /** Rectangles of the frame that are on the server and not on the page. */
-  #elsewhereOn(scene: Scene): readonly Rectangle[] {
-    return this.#elsewhere?.frame === scene.frame ? this.#elsewhere.rectangles : NONE;
   }
 
   #view(scene: Scene, frame: Frame): PanelView {
@@ -605,7 +600,7 @@ export class Plugin implements Listener {
       notes: frame.shown.notes,
       awaited: isAwaited(this.#state),
       waiting: this.#state.waiting,
-      elsewhere: this.#elsewhereOn(scene).length,
+      elsewhere: scene.elsewhere.length,
       acceptable: this.#shown.length - present,
       present,
       accepting: this.#accepting,
@@ -649,6 +644,14 @@ function safely(host: Host, actions: PanelActions): PanelActions {
       host.safely(() => act(...given));
   const entries = Object.entries(actions).map(([name, act]) => [name, wrap(act)]);
   return Object.fromEntries(entries) as unknown as PanelActions;
+}
+
+/** Why a right click does not take a rectangle away, or null: it does. */
+function whyItStays({ clientId, source, locked, tracked }: MadeRectangle): string | null {
+  if (clientId === null) return "CVAT is still making it";
+  if (locked) return "it is locked";
+  if (tracked) return "it belongs to a track";
+  return MADE_BY_MODELS.includes(source) ? null : "it was not made by a model";
 }
 
 function isSame(rectangle: Rectangle, { label, ...box }: Proposal): boolean {

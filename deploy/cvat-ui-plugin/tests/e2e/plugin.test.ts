@@ -675,6 +675,48 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await expect.poll(() => a.says("count")).toBe("0");
   });
 
+  test("a step of CVAT's after a click is taken back before it, with a label armed or not", async () => {
+    const [box] = boxesOf(one);
+    const a = await open({ shapes: [{ type: "rectangle", label: one, points: box }] });
+    const points = async () => (await a.objects())[0]?.points;
+    const clicks = () => a.panel.locator("output.quiet").textContent();
+    await clickOn(a, two, 0, "3");
+    await a.key("Escape");
+    await a.hover(centre(one));
+    await a.drag(centre(one), [40, 0]);
+    expect(await a.says("undo")).toBe("Changed points");
+    await a.key("3");
+    await a.key("Control+z");
+    await expect.poll(points).toEqual(box);
+    expect(await clicks()).toBe("1");
+    await a.key("Control+z");
+    await expect.poll(clicks).toBe("0");
+    await a.key("Escape");
+    await a.key("Control+Shift+z");
+    await expect.poll(clicks).toBe("1");
+    expect(await points()).toEqual(box);
+    await a.key("Control+Shift+z");
+    await expect.poll(points).not.toEqual(box);
+    // CVAT has nothing to make again, and neither has the plugin: the key is CVAT's.
+    const keys = await a.keysOfCvat();
+    await a.key("Control+Shift+z");
+    await expect.poll(() => a.keysOfCvat()).toBe(`${keys} ctrl+z`);
+  });
+
+  test("another tool ends the wait, and nothing is made under it", async () => {
+    const a = await open();
+    await a.fault({ delay_s: 1 });
+    await a.key("2");
+    await a.click(centre(one));
+    await a.key("Enter");
+    await a.status.getByText(/^Waiting for the answer/).waitFor();
+    await a.key("n");
+    expect(await a.says("tool")).toBe("draw_rectangle");
+    await a.status.getByText("Another tool was chosen: nothing was accepted.").waitFor();
+    expect((await a.outlines()).length).toBeGreaterThan(0);
+    expect(await a.says("count")).toBe("0");
+  });
+
   test("what the eye hides is shown before it is accepted", async () => {
     const a = await open();
     await a.key("2");
