@@ -1,8 +1,7 @@
 """Detections and errors become the bodies that CVAT, its panel and the plugin read.
 
-The plugin form is ``{"c3det": 1, "boxes": [...], "error": null or {...}, "model", "threshold": 0 to
-1, "timings_ms", "cache": "hit" or "miss", "coverage": 0 to 1}``; threshold, cache and coverage are
-null where an error came before them.
+The plugin form is ``{"c3det": 1, "boxes": [...], "error": null or {...}, "model", "timings_ms",
+"cache": "hit" or "miss", "coverage": 0 to 1}``, the last two null where an error came before them.
 It has neither ``mask`` nor ``shapes``, so that every version of CVAT passes it on untouched, and
 its errors travel with status 200, because CVAT keeps no other body.
 
@@ -64,8 +63,8 @@ def plugin_answer(
         boxes: From ``plugin_boxes``; empty if there is an error.
         model: Name of the weights.
         seen: What was noted of the request.
-        threshold: Score from which on the weights want boxes to be shown; ``None`` where an error
-            is told.
+        threshold: Score from which on the weights want boxes to be shown, told as ``threshold``;
+            ``None`` where an error is told.
     """
     return {
         "c3det": PROTOCOL_VERSION,

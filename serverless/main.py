@@ -223,10 +223,7 @@ def answer_plugin(
 def answer_built_in(
     service: Service, payload: Mapping[str, Any], seen: Observation
 ) -> dict[str, Any]:
-    """Clicks without classes in, masks of all objects of the class under them out.
-
-    CVAT's pages of 2.15 to 2025 show the one under the last click.
-    """
+    """Clicks without classes in, masks of all objects of the class under them out."""
     predictor, settings = service.predictor, service.settings
     with seen.timed("read"):
         request = read_built_in_request(payload, settings.max_clicks)
