@@ -861,6 +861,35 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     expect(await a.status.isVisible()).toBe(false);
   });
 
+  test("a picture that takes the function many seconds is searched whole before it is accepted", async () => {
+    const clicked = world.centres("small-vehicle", 3).slice(0, 20);
+    annotator = await Annotator.open(world.browser, await world.hurriedUrl(), {
+      labels: ["small-vehicle", "tree"],
+      pictures: [join(world.pictures, "3.png")],
+      shapes: [{ type: "points", label: "small-vehicle", points: clicked.flat() }],
+    });
+    const a = annotator;
+    const told: { progress?: number; coverage: number }[] = [];
+    a.page.on("response", async (response) => {
+      if (/lambda\/functions\/./.test(response.url())) told.push(await response.json());
+    });
+    await a.key("1");
+    await a.button("Take 20 points as clicks").click();
+    await a.status.getByText(/% of the work done/).waitFor({ timeout: 60_000 });
+    const partly = (await a.outlines()).length;
+    await a.screenshot("searching");
+    await a.key("Enter");
+    await a.status.getByText(/^Waiting for the answer, then accepting/).waitFor();
+    await expect.poll(() => a.says("count"), { timeout: 100_000 }).not.toBe("1");
+    expect(told.length).toBeGreaterThan(2);
+    expect(told.at(-1)?.coverage).toBe(1);
+    const done = told.map(({ progress, coverage }) => progress ?? coverage);
+    for (const [i, share] of done.slice(1).entries())
+      expect(share).toBeGreaterThan(done[i] as number);
+    expect(Number(await a.says("count"))).toBeGreaterThan(partly);
+    for (const point of clicked) expect(await isMade(a, "small-vehicle", point)).toBe(true);
+  });
+
   test("a box that answers several clicks is one box, of the last click's label", async () => {
     const a = await open();
     await a.page.route("**/api/lambda/functions/*", async (route) => {
