@@ -461,7 +461,7 @@ export class Panel {
     if (!asking) return;
     const waited = performance.now() - askedAt;
     const seconds = waited < SLOW_MS ? "" : ` ${Math.floor(waited / 1000)} s`;
-    const share = progress === null ? "" : `${Math.floor(progress * 100)} % of the work done`;
+    const share = progress === null ? "" : `${Math.floor(progress * 100)} % done`;
     const doing = waiting
       ? `Waiting for the answer, then accepting${share && `: ${share}`}`
       : share || "Asking the model";

@@ -67,7 +67,8 @@ select.model { border: 0; background: none; padding: 0; cursor: pointer; }
 .body { display: flex; flex-direction: column; min-height: 0; overflow-y: auto;
   scrollbar-width: thin; }
 .section { flex: none; padding: 8px 12px; border-bottom: 1px solid #00000014; }
-.section.choice { flex: 0 1 auto; display: flex; flex-direction: column; min-height: 152px; }
+.section.choice { flex: 0 1 auto; display: flex; flex-direction: column; }
+.low .section.choice { min-height: 112px; }
 .choice > * { flex: none; }
 .choice > .labels, .choice > .mapping { flex: 0 1 auto; min-height: 50px; }
 footer { flex: none; padding: 8px 12px; }

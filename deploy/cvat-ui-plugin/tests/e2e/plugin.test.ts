@@ -844,7 +844,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     });
     await a.key("2");
     await a.click(centre(one));
-    await a.status.getByText("62 % of the work done …").waitFor();
+    await a.status.getByText("62 % done …").waitFor();
     await a.screenshot("progress");
     await a.settle();
     expect(await a.calls()).toHaveLength(4);
@@ -875,7 +875,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     });
     await a.key("1");
     await a.button("Take 20 points as clicks").click();
-    await a.status.getByText(/% of the work done/).waitFor({ timeout: 60_000 });
+    await a.status.getByText(/% done/).waitFor({ timeout: 60_000 });
     const partly = (await a.outlines()).length;
     await a.screenshot("searching");
     await a.key("Enter");
