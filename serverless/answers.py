@@ -26,6 +26,9 @@ from serverless.requests import PROTOCOL_VERSION, BuiltInRequest, Form, RequestE
 STATUS = {"too_large": 413, "internal": 500, "out_of_memory": 503}
 """HTTP status of an error outside the plugin form by its code; 400 for the others."""
 
+THINNEST_MASK = 3
+"""Shortest side of a mask, in pixels: later versions of CVAT drop those of fewer."""
+
 Bounds = tuple[int, int, int, int]
 """Inclusive ``(left, top, right, bottom)``, in whole pixels."""
 
@@ -51,19 +54,24 @@ def plugin_boxes(detections: Detections, classes: Sequence[str]) -> list[dict[st
     ]
 
 
-def plugin_answer(boxes: list[dict[str, Any]], model: str, seen: Observation) -> dict[str, Any]:
+def plugin_answer(
+    boxes: list[dict[str, Any]], model: str, seen: Observation, threshold: float | None = None
+) -> dict[str, Any]:
     """Return the body of a plugin answer.
 
     Args:
         boxes: From ``plugin_boxes``; empty if there is an error.
         model: Name of the weights.
         seen: What was noted of the request.
+        threshold: Score from which on the weights want boxes to be shown, told as ``threshold``;
+            ``None`` where an error is told.
     """
     return {
         "c3det": PROTOCOL_VERSION,
         "boxes": boxes,
         "error": None if seen.error is None else _error(seen.error),
         "model": model,
+        "threshold": threshold,
         "timings_ms": seen.timings_ms,
         "cache": seen.cache,
         "coverage": seen.coverage,
@@ -154,7 +162,10 @@ def detector_answer(boxes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def pixel_bounds(box: np.ndarray, image_size: tuple[int, int]) -> Bounds:
-    """Return the pixels whose centres lie in a box, at least one and none outside the picture.
+    """Return the pixels whose centres lie in a box, none outside the picture.
+
+    A side of fewer than `THINNEST_MASK` pixels grows to both sides to that many, or to all that the
+    picture has.
 
     Args:
         box: ``(x1, y1, x2, y2)`` in pixels.
@@ -165,6 +176,10 @@ def pixel_bounds(box: np.ndarray, image_size: tuple[int, int]) -> Bounds:
     def span(low: float, high: float, size: int) -> tuple[int, int]:
         first = min(max(math.ceil(low - 0.5), 0), size - 1)
         last = min(max(math.ceil(high - 0.5) - 1, first), size - 1)
+        lacking = min(THINNEST_MASK, size) - (last - first + 1)
+        if lacking > 0:
+            first = min(max(first - lacking // 2, 0), size - min(THINNEST_MASK, size))
+            last = first + min(THINNEST_MASK, size) - 1
         return first, last
 
     x1, y1, x2, y2 = (float(value) for value in box)

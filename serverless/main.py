@@ -216,7 +216,8 @@ def answer_plugin(
     with seen.timed("answer"):
         boxes = plugin_boxes(detections, predictor.classes)
     seen.objects = len(boxes)
-    return plugin_answer(boxes, predictor.card.name, seen)
+    card = predictor.card
+    return plugin_answer(boxes, card.name, seen, card.score_threshold)
 
 
 def answer_built_in(

@@ -32,7 +32,7 @@ MAX_PIXELS = 120_000
 MAX_CLICKS = 20
 NUM_CLASSES = 3
 
-PLUGIN_KEYS = {"c3det", "boxes", "error", "model", "timings_ms", "cache", "coverage"}
+PLUGIN_KEYS = {"c3det", "boxes", "error", "model", "threshold", "timings_ms", "cache", "coverage"}
 BOX_KEYS = {"class", "label", "points", "rotation", "score", "click"}
 CODES = {
     "malformed",

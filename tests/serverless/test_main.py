@@ -26,7 +26,7 @@ from tests.serverless.fakes import (
     make_context,
 )
 
-PLUGIN_KEYS = {"c3det", "boxes", "error", "model", "timings_ms", "cache", "coverage"}
+PLUGIN_KEYS = {"c3det", "boxes", "error", "model", "threshold", "timings_ms", "cache", "coverage"}
 
 
 def plugin(**changes: Any) -> dict[str, Any]:
@@ -86,6 +86,7 @@ def test_plugin_request() -> None:
     ]
     assert set(body) == PLUGIN_KEYS
     assert (body["c3det"], body["error"], body["model"]) == (1, None, "fake")
+    assert body["threshold"] == context.user_data.predictor.card.score_threshold
     assert (body["cache"], body["coverage"]) == ("miss", 1)
     assert set(body["timings_ms"]) == {"read", "decode", "encode", "detect", "answer"}
     assert (body["timings_ms"]["encode"], body["timings_ms"]["detect"]) == (1, 2)
