@@ -67,6 +67,7 @@ CALLS: dict[str, list[str]] = {
     "training.data.rendered": ["--pictures", "1", "--size", "64", "--out", "{out}"],
     "training.evaluate": ["--weights", "{weights}", "--sets", "{folder}", "--out", "{out}"],
     "training.robustness": ["--weights", "{weights}", "--sets", "{folder}", "--out", "{out}"],
+    "training.convert_card": ["{weights}"],
     "training.export": ["--run", "{folder}", "--out", "{out}.safetensors"],
     "training.train": ["--set", "{folder}", "--out", "{out}", "--iterations", "1"],
     "serverless.annotate.__main__": [

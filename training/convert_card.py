@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from c3det.commands import command
 from c3det.configs import Architecture
 from c3det.predictor import restore
 from c3det.weights import (
@@ -66,6 +67,7 @@ def convert(weights: Path) -> Card:
     return save_card(weights, card)
 
 
+@command("python -m training.convert_card")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and convert."""
     parser = argparse.ArgumentParser(
