@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -127,7 +128,7 @@ class Picture:
         self._last_number = NO_CLICKS
         # By the number of the question: to look for a thousand clicks in every tile takes long.
         self._answers: list[dict[int, Detections]] = [{} for _ in self._areas]
-        self._tile_seconds = {"encode": 0.0, "detect": 0.0}
+        self._pace = _Pace()
         self._finish_seconds = 0.0
         self._lock = threading.Lock()
         self.nbytes = image.nbytes
@@ -206,7 +207,7 @@ class Picture:
                 needed = list(dict.fromkeys(reversed(owners)))
                 for index in needed:
                     if NO_CLICKS not in self._answers[index]:
-                        if not work.may_begin(self._seconds_of(index)):
+                        if not work.may_begin(self._pace.of("search", index in self._tiles)):
                             break
                         self._ask(index, (), NO_CLICKS, work, set(owners))
                     found[index] = self._answers[index][NO_CLICKS]
@@ -227,7 +228,7 @@ class Picture:
                 answers = self._answers[index]
                 if number in answers:
                     answers[number] = answers.pop(number)  # the latest again
-                elif work.may_begin(self._seconds_of(index)):
+                elif work.may_begin(self._pace.of("search", index in self._tiles)):
                     self._ask(index, question, number, work, under_clicks)
         searched = {index for index in order if number in self._answers[index]}
         done = len(under_clicks) - unread + len(searched)
@@ -282,13 +283,14 @@ class Picture:
                 new[index] = [click for click in clicks if click not in self._templates]
         todo = [index for index, clicks in new.items() if clicks]
         for number, index in enumerate(todo):
-            if not work.may_begin(self._seconds_of(index)):
+            if not work.may_begin(self._pace.of("read", index in self._tiles)):
                 return len(todo) - number
-            tile = self._tile(index, work, set(owners.values()))
-            with work.timed("detect"):
-                found = self._detector.templates(tile, self._inside(index, new[index]))
-                for row, click in enumerate(new[index]):
-                    self._templates[click] = tuple(level[row].clone() for level in found)
+            with self._pace.noted("read", index in self._tiles):
+                tile = self._tile(index, work, set(owners.values()))
+                with work.timed("detect"):
+                    found = self._detector.templates(tile, self._inside(index, new[index]))
+                    for row, click in enumerate(new[index]):
+                        self._templates[click] = tuple(level[row].clone() for level in found)
         for click in list(self._templates)[: -max(TEMPLATES_KEPT, len(owners))]:
             del self._templates[click]
         return 0
@@ -297,50 +299,45 @@ class Picture:
         self, index: int, question: Question, number: int, work: _Work, under_clicks: set[int]
     ) -> None:
         """Search a tile."""
-        tile = self._tile(index, work, under_clicks)
-        before = work.seconds["detect"]
-        with work.timed("detect"):
-            levels = [self._templates[click] for click in question]
-            templates = [torch.stack(rows) for rows in zip(*levels, strict=True)]
-            self._detector.place(tile, self._inside(index, question))
-            found = self._detector.detect(tile, templates, [click.label for click in question])
-            offset = np.array(self._areas[index].box[:2] * 2, np.float32)
-            scores = found.scores.float().cpu().numpy()
-            order = np.argsort(-scores, kind="stable")
-            answers = self._answers[index]
-            answers[number] = Detections(
-                found.bboxes.float().cpu().numpy()[order] + offset,
-                scores[order],
-                found.labels.cpu().numpy()[order],
-                np.full(len(found), -1, np.int64),
-            )
-            for old in [other for other in answers if other != NO_CLICKS][:-ANSWERS_KEPT]:
-                del answers[old]
-        self._tile_seconds["detect"] = work.seconds["detect"] - before
-        self._shrink(self._max_bytes, under_clicks, index)
+        with self._pace.noted("search", index in self._tiles):
+            tile = self._tile(index, work, under_clicks)
+            with work.timed("detect"):
+                self._search_tile(index, tile, question, number)
+                self._shrink(self._max_bytes, under_clicks, index)
+
+    def _search_tile(self, index: int, tile: Tile, question: Question, number: int) -> None:
+        levels = [self._templates[click] for click in question]
+        templates = [torch.stack(rows) for rows in zip(*levels, strict=True)]
+        self._detector.place(tile, self._inside(index, question))
+        found = self._detector.detect(tile, templates, [click.label for click in question])
+        offset = np.array(self._areas[index].box[:2] * 2, np.float32)
+        scores = found.scores.float().cpu().numpy()
+        order = np.argsort(-scores, kind="stable")
+        answers = self._answers[index]
+        answers[number] = Detections(
+            found.bboxes.float().cpu().numpy()[order] + offset,
+            scores[order],
+            found.labels.cpu().numpy()[order],
+            np.full(len(found), -1, np.int64),
+        )
+        for old in [other for other in answers if other != NO_CLICKS][:-ANSWERS_KEPT]:
+            del answers[old]
 
     def _inside(self, index: int, clicks: Sequence[Click]) -> list[Click]:
         """Clicks in pixels of a tile."""
         left, top = self._areas[index].box[:2]
         return [replace(click, x=click.x - left, y=click.y - top) for click in clicks]
 
-    def _seconds_of(self, index: int) -> float:
-        """How long a tile is likely to take: as long as the last one."""
-        seconds = self._tile_seconds
-        return seconds["detect"] + (0.0 if index in self._tiles else seconds["encode"])
-
     def _tile(self, index: int, work: _Work, under_clicks: set[int]) -> Tile:
         """A tile, encoded now unless it is held."""
-        if index not in self._tiles:
-            x1, y1, x2, y2 = self._areas[index].box
-            before = work.seconds["encode"]
-            with work.timed("encode"):
+        with work.timed("encode"):
+            if index not in self._tiles:
+                x1, y1, x2, y2 = self._areas[index].box
                 self._tiles[index] = self._encode(self._image[y1:y2, x1:x2])
-            self._tile_seconds["encode"] = work.seconds["encode"] - before
-            self._shrink(self._max_bytes, under_clicks, index)
-        tile = self._tiles[index]
-        if tile.packed:
-            tile.unpack()
+                self._shrink(self._max_bytes, under_clicks, index)
+            tile = self._tiles[index]
+            if tile.packed:
+                tile.unpack()
         return tile
 
     @contextmanager
@@ -393,6 +390,32 @@ class Picture:
             if self.nbytes > max_bytes:
                 del self._tiles[index]
                 self.nbytes = self._held()
+
+
+class _Pace:
+    """How long the pieces of work took: reading and searching tiles, encoded before or not."""
+
+    def __init__(self) -> None:
+        self._took: dict[tuple[str, bool], deque[float]] = {}
+
+    def of(self, kind: str, held: bool) -> float:
+        """Seconds that a piece is likely to take: as the slowest of the last three; 0 if unknown.
+
+        Args:
+            kind: ``"read"`` or ``"search"``.
+            held: Whether the tile is encoded.
+        """
+        alike = [took for (_, other), took in self._took.items() if other == held]
+        own = self._took.get((kind, held))
+        return max((max(took) for took in ([own] if own else alike)), default=0.0)
+
+    @contextmanager
+    def noted(self, kind: str, held: bool) -> Iterator[None]:
+        """Note how long the block takes."""
+        started = time.perf_counter()
+        yield
+        took = self._took.setdefault((kind, held), deque(maxlen=3))
+        took.append(time.perf_counter() - started)
 
 
 class _Work:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -14,6 +17,8 @@ from torch import nn
 from c3det.clicks import Click
 from c3det.configs import Fusion, Preset, Stages, architecture, normalization
 from c3det.mmdet_adapter import build_detector
+from c3det.predictor import Predictor, load
+from c3det.weights import Card, save
 
 CHANNELS = 8
 NUM_CLASSES = 3
@@ -63,6 +68,31 @@ def build(preset: Preset, config: dict[str, Any], seed: int = 0) -> nn.Module:
         for parameter in detector.parameters():
             parameter += torch.randn_like(parameter) * 0.05
     return detector.eval()
+
+
+def saved(
+    folder: Path,
+    preset: Preset = "starter",
+    stages: Stages = "two-stage",
+    fusion: Fusion = "c3det",
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> Predictor:
+    """A predictor from a file in a folder, with random weights that see the clicks."""
+    config = shrunk(preset, stages, fusion, **options)
+    card = Card(
+        name="shrunk",
+        classes=("a", "b", "c"),
+        architecture=config,
+        normalization=normalization(preset),
+        score_threshold=0.1,
+        typical_sizes=((20.0, 24.0), (8.0, 12.0), (6.0, 10.0)),
+        training={},
+        results={},
+        licence={},
+    )
+    path = folder / "w.safetensors"
+    save(path, build(preset, config).state_dict(), card)
+    return load(path)
 
 
 def training_batch(clicks: list[list[Click]]) -> tuple[torch.Tensor, list[DetDataSample]]:

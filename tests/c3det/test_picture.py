@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,12 @@ from numpy.typing import NDArray
 from c3det import picture as picture_module
 from c3det.answering import answered_clicks, overruled
 from c3det.clicks import Click
-from c3det.configs import Fusion, Preset, Stages, normalization
+from c3det.configs import Fusion, Preset, Stages
 from c3det.incremental import IncrementalDetector
 from c3det.picture import Picture
-from c3det.predictor import Detections, Predictor, load
-from c3det.weights import Card, save
-from tests.c3det.small import NUM_CLASSES, build, shrunk
+from c3det.predictor import Detections, Predictor
+from c3det.tiles import TileLimitError
+from tests.c3det.small import NUM_CLASSES, build, saved, shrunk
 
 PIXELS, SCORE = 1e-3, 1e-4
 """How far the answers may lie from those of the whole computation."""
@@ -41,26 +40,6 @@ VARIANTS: list[tuple[Preset, Stages, Fusion, dict[str, Any]]] = [
     ("starter", "one-stage", "plain", {}),
     ("starter", "two-stage", "early", {}),
 ]
-
-
-def saved(
-    folder: Path, preset: Preset, stages: Stages, fusion: Fusion, options: dict[str, Any]
-) -> Predictor:
-    config = shrunk(preset, stages, fusion, **options)
-    card = Card(
-        name="shrunk",
-        classes=("a", "b", "c"),
-        architecture=config,
-        normalization=normalization(preset),
-        score_threshold=0.1,
-        typical_sizes=((20.0, 24.0), (8.0, 12.0), (6.0, 10.0)),
-        training={},
-        results={},
-        licence={},
-    )
-    path = folder / "w.safetensors"
-    save(path, build(preset, config).state_dict(), card)
-    return load(path)
 
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=lambda v: "-".join(map(str, v)))
@@ -262,11 +241,126 @@ def test_a_deadline_stops_and_the_next_call_goes_on(
 
 
 def test_a_deadline_that_is_over_still_makes_progress(starter: Predictor) -> None:
-    picture = small_tiles(starter, pixels(128, 300))
-    clicks = [Click(10, 10, 0), Click(290, 10, 1)]
-    coverages = [picture.detect(clicks, deadline=0.0).coverage for _ in range(10)]
-    assert coverages[-1] == 1
-    assert coverages == sorted(coverages)
+    """Every call does one piece of work, and the first answers tell that already."""
+    draw, image = random.Random(3), pixels(300, 300)
+    clicks = [random_click(draw, 300, 300) for _ in range(60)]
+    picture = small_tiles(starter, image)
+    answers = [picture.detect(clicks, 0, deadline=0.0)]
+    while answers[-1].progress < 1:
+        assert answers[-1].coverage < 1
+        answers.append(picture.detect(clicks, 0, deadline=0.0))
+    told = [answer.progress for answer in answers]
+    assert told == sorted(set(told)), "it grows with every call"
+    under = len({int(i) for i in picture._owners([(c.x, c.y) for c in clicks if c.positive])})
+    assert len(answers) == under + 16
+    assert [answer.coverage for answer in answers[:under]] == [0] * under
+    assert [answer.under_clicks for answer in answers] == [False] * (2 * under - 1) + [True] * (
+        len(answers) - 2 * under + 1
+    )
+    assert answers[-1].coverage == 1
+    complete = small_tiles(starter, image).detect(clicks, 0)
+    assert (complete.progress, complete.under_clicks) == (1, True)
+    assert_same(answers[-1].detections, complete.detections)
+
+
+def test_two_people_with_different_clicks_do_not_hold_each_other_up(starter: Predictor) -> None:
+    picture = small_tiles(starter, pixels(300, 300))
+    questions = [[Click(10, 10, 0), Click(290, 150, 2)], [Click(290, 290, 1)], []]
+    calls = 0
+    unfinished = list(questions)
+    while unfinished:
+        answers = [picture.detect(clicks, 0, deadline=0.0) for clicks in unfinished]
+        unfinished = [c for c, a in zip(unfinished, answers, strict=True) if a.progress < 1]
+        calls += 1
+        assert calls <= 2 + 16
+
+
+class WorkingClock:
+    """A clock that only the work of the detector moves on."""
+
+    def __init__(self, predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(picture_module, "time", self)
+        for name, seconds in (("encode", 2.0), ("detect", 0.5)):
+            method = getattr(IncrementalDetector, name)
+            monkeypatch.setattr(IncrementalDetector, name, self._taking(seconds, method))
+        merge = picture_module.Seams.merge
+        monkeypatch.setattr(picture_module.Seams, "merge", self._taking(0.7, merge))
+
+    def _taking(self, seconds: float, method: Any) -> Any:
+        def taking(*args: Any, **kwargs: Any) -> Any:
+            self.now += seconds
+            return method(*args, **kwargs)
+
+        return taking
+
+    def monotonic(self) -> float:
+        return self.now
+
+    perf_counter = monotonic
+
+
+def test_no_tile_is_begun_that_would_end_too_late_to_merge_it(
+    starter: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tile takes 2.5 s and merging 0.7 s, so that three fit into 8.3 s, and two into 8.1."""
+    for budget, tiles in ((8.3, 3), (8.1, 2)):
+        picture = small_tiles(starter, pixels(300, 300))
+        with monkeypatch.context() as patch:
+            clock = WorkingClock(starter, patch)
+            picture.detect([], 0, deadline=0.0)  # what the first one took is what is known
+            before = clock.now
+            answer = picture.detect([], 0, deadline=before + budget)
+            assert clock.now - before == pytest.approx(2.5 * tiles + 0.7)
+            assert answer.progress == (1 + tiles) / 16
+
+
+def test_what_is_under_a_point_is_found_in_its_tile_alone(
+    starter: Predictor, counting: Counting
+) -> None:
+    image = pixels(300, 300)
+    picture = small_tiles(starter, image)
+    answer = picture.detect_at([(290.0, 290.0), (280.0, 295.0)])
+    assert counting.calls == {"encode": 1, "detect": 1}
+    assert (answer.under_clicks, answer.progress) == (True, 1)
+    assert 0 < answer.coverage < 0.2
+    assert len(answer.detections)
+    assert (answer.detections.boxes[:, :2] >= 300 - 128).all()
+    again = picture.detect_at([(290.0, 290.0)])
+    assert counting.calls == {"encode": 1, "detect": 1}
+    assert np.array_equal(again.detections.boxes, answer.detections.boxes)
+    # What was computed for it is not computed again.
+    found = picture.detect([], 0).detections
+    assert counting.calls == {"encode": 16, "detect": 16}
+    assert_same(found, small_tiles(starter, image).detect([], 0).detections)
+
+
+def test_points_in_several_tiles_the_last_one_first(starter: Predictor) -> None:
+    picture = small_tiles(starter, pixels(128, 400))
+    points = [(10.0, 10.0), (390.0, 10.0)]
+    answers = [picture.detect_at(points, deadline=0.0) for _ in range(2)]
+    assert [answer.under_clicks for answer in answers] == [False, True]
+    assert [answer.progress for answer in answers] == [0.5, 1]
+    assert (answers[0].detections.boxes[:, 0] > 200).all()
+    assert (answers[1].detections.boxes[:, 0] < 200).any()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.05, 0.42, 0.9])
+def test_the_threshold_changes_no_answer(starter: Predictor, threshold: float) -> None:
+    draw, image = random.Random(4), pixels(300, 280)
+    clicks = [random_click(draw, 300, 280) for _ in range(30)]
+    picture = small_tiles(starter, image)
+    found, wanted = (picture.detect(clicks, t).detections for t in (threshold, None))
+    for answers in (found, wanted):
+        assert (answers.clicks >= 0).sum() > 20
+    assert np.array_equal(found.boxes[found.clicks >= 0], wanted.boxes[wanted.clicks >= 0])
+    assert found.answer_of.tolist() == wanted.answer_of.tolist()
+
+
+def test_a_picture_of_too_many_tiles_is_refused(starter: Predictor) -> None:
+    strip = np.zeros((1, 50_000_000, 3), np.uint8)
+    with pytest.raises(TileLimitError, match="50000000 x 1 pixels is too long: it takes 46297"):
+        starter.open(strip)
 
 
 def test_tiles_not_reached_in_time_show_what_earlier_clicks_found(starter: Predictor) -> None:
