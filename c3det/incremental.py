@@ -199,10 +199,13 @@ class IncrementalDetector:
                 given = {index: torch.zeros_like(level) for index, level in enumerate(levels)}
                 # The heads are not late fusion's; what they would see of it is not asked for.
                 for head in self._first:
-                    given |= dict.fromkeys(head, levels[0][:, :, :0, :0])
+                    given |= dict.fromkeys(head, levels[0][:, :, :0, :0].clone())
+                draw = partial(self._draw, [], input_size)
+                values = self._network.compute(draw, input_size, given)
+                used, nothing = {*self._late, *self._joined}, levels[0].new_empty(0)
                 self._blank = (
                     input_size,
-                    self._network.compute(partial(self._draw, [], input_size), input_size, given),
+                    [value if index in used else nothing for index, value in enumerate(values)],
                 )
             return self._blank[1]
 

@@ -51,19 +51,19 @@ def plugin_boxes(
     """
     return [
         {
-            "class": int(label),
+            "class": label,
             "label": classes[label],
-            "points": [round(float(value), 2) for value in box],
+            "points": box,
             "rotation": 0.0,
-            "score": round(float(score), 4),
-            "click": int(click) if click >= 0 else None,
+            "score": score,
+            "click": click if click >= 0 else None,
             "clicks": list(answered),
         }
         for box, score, label, click, answered in zip(
-            detections.boxes,
-            detections.scores,
-            detections.labels,
-            detections.clicks,
+            detections.boxes.astype(np.float64).round(2).tolist(),
+            detections.scores.astype(np.float64).round(4).tolist(),
+            detections.labels.tolist(),
+            detections.clicks.tolist(),
             answered_clicks(detections, clicks),
             strict=True,
         )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,8 @@ from c3det.picture import Picture
 from c3det.predictor import Detections, Predictor
 from c3det.tiles import TileLimitError
 from tests.c3det.small import NUM_CLASSES, build, saved, shrunk
+
+STARTER = Path(__file__).parents[2] / "serverless" / "weights" / "starter.safetensors"
 
 PIXELS, SCORE = 1e-3, 1e-4
 """How far the answers may lie from those of the whole computation."""
@@ -511,3 +517,42 @@ def test_the_branch_without_clicks_is_shared(starter: Predictor) -> None:
         assert not second.shared
         assert all(torch.equal(first.values[i], old) for i, old in zip(shared, before, strict=True))
         assert any(not torch.equal(first.values[i], second.values[i]) for i in shared)
+
+
+GROWTH = """
+import gc, json, sys
+import numpy as np, torch
+from c3det.clicks import Click
+from c3det.predictor import load
+
+def held():
+    gc.collect()
+    tensors = (one for one in gc.get_objects() if issubclass(type(one), torch.Tensor))
+    storages = (tensor.untyped_storage() for tensor in tensors)
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+weights, side, limit = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) << 20
+predictor = load(weights)
+image = np.zeros((side, side, 3), np.uint8)
+before, rows = held(), []
+picture = predictor.open(image, limit)
+clicks = [Click(100, 100, 0), Click(side - 50, side - 60, 3)]
+for number in range(3):
+    picture.detect(clicks[:number])
+    rows.append((held() - before + image.nbytes, picture.nbytes))
+print(json.dumps(rows))
+"""
+
+
+@pytest.mark.parametrize(
+    ("side", "limit"), [(1024, 1024), (1500, 250)], ids=["one tile", "four tiles under a limit"]
+)
+def test_all_that_the_process_holds_is_counted(side: int, limit: int) -> None:
+    """With the shipped weights; every tensor of the process is looked for, whoever holds it."""
+    arguments = [sys.executable, "-c", GROWTH, str(STARTER), str(side), str(limit)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=300)
+    mib = 2**20
+    for holds, counted in json.loads(done.stdout.splitlines()[-1]):
+        assert holds <= counted < holds + mib  # boxes are counted, and are no tensors
+        assert counted <= limit * mib
+        assert counted > 100 * mib, "otherwise nothing was tested"
