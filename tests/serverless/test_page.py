@@ -19,13 +19,16 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from c3det import predictor as predictor_module
 from c3det.answering import Detections
 from c3det.clicks import Click
-from c3det.picture import Answer
+from c3det.picture import Answer, Picture
+from c3det.predictor import Predictor
 from serverless import main
 from serverless.local import LocalServer, describe_model
 from serverless.nuclio_worker import FunctionSettings, NuclioWorker
 from serverless.settings import STARTER_WEIGHTS, Settings
+from tests.c3det.small import saved
 from tests.serverless.page_driver import LAPTOP, Page, chromium, missing_programs, serving
 
 pytestmark = pytest.mark.skipif(
@@ -130,7 +133,7 @@ def pictures(tmp_path: Path) -> Path:
 def opened(
     browser: Chrome,
     pictures: Path,
-    predictor: FakePredictor,
+    predictor: FakePredictor | Predictor,
     limits: FunctionSettings | None = None,
     **settings: int,
 ) -> Iterator[Page]:
@@ -154,7 +157,8 @@ def opened(
                 page.settle()
             yield page
         finally:
-            predictor.gate.set()
+            if isinstance(predictor, FakePredictor):
+                predictor.gate.set()
 
 
 def positions(clicks: Sequence[Click]) -> np.ndarray:
@@ -272,6 +276,35 @@ def test_a_picture_that_was_searched_in_part_is_searched_on(
         predictor.gate.set()
         page.settle()
         assert len(predictor.calls[-1]) == 2, "what is asked last are the latest clicks"
+
+
+def test_a_real_picture_of_many_tiles_is_searched_to_the_end(
+    browser: Chrome, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request has time for one of twelve tiles, or to read one under a click."""
+    monkeypatch.setattr(predictor_module, "TILE_SIDE", 128)
+    monkeypatch.setattr(predictor_module, "TILE_OVERLAP", 20)
+    told = []
+    detect = Picture.detect
+
+    def noted(picture: Picture, *args: Any, **kwargs: Any) -> Answer:
+        answer = detect(picture, *args, **kwargs)
+        told.append((len(args[0]), answer.progress))
+        return answer
+
+    monkeypatch.setattr(Picture, "detect", noted)
+    with opened(browser, pictures, saved(tmp_path), time_budget_seconds=0) as page:
+        page.settle()
+        assert told == [(0, (done + 1) / 12) for done in range(12)]
+        page.click(20, 20)
+        page.settle()
+        page.click(380, 280)
+        page.settle()
+        assert told[12:25] == [(1, (done + 1) / 13) for done in range(13)]
+        assert [progress for number, progress in told[25:]] == sorted({p for _, p in told[25:]})
+        assert told[-1] == (2, 1)
+        assert not page.find("#progress").is_displayed()
+        assert page.problems() == []
 
 
 def test_the_page_tells_how_far_the_search_is(browser: Chrome, pictures: Path) -> None:
