@@ -98,9 +98,10 @@ class Predictor:
 
         Args:
             image: uint8 ``(H, W, 3)``, RGB. Not to be written to any more.
-            max_bytes: Memory for the features of its tiles, see `Picture`.
+            max_bytes: Memory for all that is known of it, see `Picture`.
 
         Raises:
+            c3det.tiles.TileLimitError: It is so long that it takes too many tiles.
             ValueError: Another type or shape, or an empty picture.
         """
         _check_image(image)
@@ -163,6 +164,7 @@ class Predictor:
             candidates,
             clicks,
             score_threshold=threshold,
+            confident_score=self.card.score_threshold,
             typical_sizes=self.card.typical_sizes,
             image_size=features.image_size,
         )

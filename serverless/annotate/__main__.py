@@ -1,8 +1,8 @@
 """Let a function box all objects of a job or a task on a CVAT server.
 
-The clicks are the points that people placed, with their labels, and the centres of the rectangles
-that people drew. What is written are rectangles of source semi-auto, in one group a run. A run that
-was broken off goes on when the same command is given again.
+The clicks are the points that people placed or uploaded, with their labels, and the centres of the
+rectangles that people drew. What is written are rectangles of source semi-auto, in one group a run.
+A run that was broken off goes on when the same command is given again.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from serverless.annotate.run import Options, Run
 from serverless.local import FUNCTION
 
 SHIPPED = "shipped"
+
+RELOAD = "Reload the tabs of CVAT that were open before: they still show what was there before."
 
 
 def frame_ranges(text: str) -> tuple[int, ...]:
@@ -247,10 +249,12 @@ def annotate(options: argparse.Namespace, retry: Retry) -> int:
     reports: list[FrameReport] = [run.reports[f] for f in run.asked if f in run.reports]
     print(table(reports, place, run.dry))
     print()
-    print(summary(run, place, what, function.classes))
+    print(summary(run, place, what))
+    if fault is not None and journal is not None:
+        print(f"The same command goes on from here; what is done is noted in {journal.path}.")
+    if run.changed:
+        print(RELOAD)
     if fault is not None:
-        if journal is not None:
-            print(f"The same command goes on from here; what is done is noted in {journal.path}.")
         raise fault
     return 1 if any(report.failure is not None for report in reports) else 0
 

@@ -34,14 +34,14 @@ class Box:
         points: ``(x1, y1, x2, y2)`` in pixels, before the rotation.
         rotation: Degrees, clockwise about the centre.
         score: 0 to 1.
-        click: Index of the click that it answers, ``None`` if it answers none.
+        clicks: Indices of the clicks that it answers.
     """
 
     label: int
     points: tuple[float, float, float, float]
     rotation: float
     score: float
-    click: int | None
+    clicks: tuple[int, ...]
 
 
 class Function(Protocol):
@@ -87,7 +87,9 @@ def ask_until_searched(
 ) -> dict[str, Any]:
     """Return the answer of the function once it has searched the whole picture.
 
-    It stops at its time budget, and goes on there when the same clicks come again.
+    It stops at its time budget, and goes on there when the same clicks come again. Its answers tell
+    ``progress``, the share of the work that is done; where another function tells none, the share
+    of the picture that is searched is taken for it.
 
     Args:
         function: That is asked.
@@ -99,18 +101,18 @@ def ask_until_searched(
         FrameError: This frame was refused, or the function comes no further in it.
         TransientError: The function does not answer, in spite of several attempts.
     """
-    searched = -1.0
+    done = -1.0
     while True:
         answer = function.ask(frame, clicks, threshold)
-        coverage = answer.get("coverage")
-        if coverage is None or coverage >= 1:
+        progress = answer.get("progress", answer.get("coverage"))
+        if progress is None or progress >= 1:
             return answer
-        if coverage <= searched:
+        if progress <= done:
             raise FrameError(
-                f"{function.name} searches {coverage:.0%} of the picture and no more: raise its "
-                "C3DET_TIME_BUDGET_SECONDS or C3DET_CACHE_BYTES"
+                f"{function.name} does {progress:.0%} of the work for this picture and no more: "
+                "raise its C3DET_TIME_BUDGET_SECONDS or C3DET_CACHE_BYTES"
             )
-        searched = coverage
+        done = progress
 
 
 def read_boxes(answer: Mapping[str, Any], classes: Sequence[str], function: str) -> list[Box]:
@@ -141,8 +143,9 @@ def read_boxes(answer: Mapping[str, Any], classes: Sequence[str], function: str)
                 f"{name!r}; name the function.yaml that belongs to it with --function-yaml"
             )
         x1, y1, x2, y2 = box["points"]
+        clicks = box.get("clicks", [] if box["click"] is None else [box["click"]])
         boxes.append(
-            Box(box["class"], (x1, y1, x2, y2), box["rotation"], box["score"], box["click"])
+            Box(box["class"], (x1, y1, x2, y2), box["rotation"], box["score"], tuple(clicks))
         )
     return boxes
 

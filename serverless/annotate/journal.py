@@ -30,6 +30,7 @@ class FrameReport:
         drawn: Boxes left out because their object has a rectangle already.
         replaced: Rectangles of earlier runs that were removed.
         points_removed: Shapes of points, used as clicks, that were removed.
+        notes: What the function says of its answer, in short sentences.
         failure: Why the frame was not done; nothing was written then.
     """
 
@@ -41,6 +42,7 @@ class FrameReport:
     drawn: int = 0
     replaced: int = 0
     points_removed: int = 0
+    notes: list[str] = field(default_factory=list)
     failure: str | None = None
 
 

@@ -61,7 +61,7 @@ def table(reports: Iterable[FrameReport], place: Place, dry: bool) -> str:
     return "\n".join(lines)
 
 
-def summary(run: Run, place: Place, options: Options, class_names: Sequence[str]) -> str:
+def summary(run: Run, place: Place, options: Options) -> str:
     """Return what a run did, or a dry one would have done, in some lines with all numbers."""
     reports = [run.reports[frame] for frame in run.asked if frame in run.reports]
     good = [report for report in reports if report.failure is None]
@@ -93,13 +93,12 @@ def summary(run: Run, place: Place, options: Options, class_names: Sequence[str]
     if run.doubled:
         lines.append(f"rectangles removed that the server had written twice: {run.doubled}")
     names = {label.id: label.name for label in place.labels}
-    for label_id, count in sorted(run.unusable_points.items()):
-        lines.append(
-            f"points shapes of label {names[label_id]} not used, which is no class of the function "
-            f"({', '.join(class_names)}): {count}"
-        )
+    for (kind, label_id, reason), count in sorted(run.passed_over.items()):
+        name = names.get(label_id, label_id)
+        lines.append(f"{kind} shapes of label {name} not used, {reason}: {count}")
     if run.tracks:
         lines.append(f"tracks left alone, neither clicks nor compared with: {run.tracks}")
+    lines += [f"frame {report.frame}: {note}" for report in good for note in report.notes]
     lines += [f"frame {report.frame} failed: {report.failure}" for report in failed]
     return "\n".join(lines)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ from torch import nn
 from c3det.clicks import Click
 from c3det.configs import Architecture, Fusion, Preset, Stages, architecture, normalization
 from c3det.mmdet_adapter import build_detector
+from c3det.predictor import Predictor, load
+from c3det.weights import Card, save
 
 CHANNELS = 8
 NUM_CLASSES = 3
@@ -81,6 +85,31 @@ def build(preset: Preset, config: dict[str, Any], seed: int = 0) -> nn.Module:
         for parameter in detector.parameters():
             parameter += torch.randn_like(parameter) * 0.05
     return detector.eval()
+
+
+def saved(
+    folder: Path,
+    preset: Preset = "starter",
+    stages: Stages = "two-stage",
+    fusion: Fusion = "c3det",
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> Predictor:
+    """A predictor from a file in a folder, with random weights that see the clicks."""
+    architecture = Architecture(preset, stages, fusion, **options)
+    card = Card(
+        name="shrunk",
+        classes=("a", "b", "c"),
+        architecture=architecture,
+        score_threshold=0.1,
+        typical_sizes=((20.0, 24.0), (8.0, 12.0), (6.0, 10.0)),
+        training={},
+        results={},
+        licence={},
+    )
+    path = folder / "w.safetensors"
+    with small_detectors():
+        save(path, build(preset, architecture.config(NUM_CLASSES)).state_dict(), card)
+        return load(path)
 
 
 def training_batch(clicks: list[list[Click]]) -> tuple[torch.Tensor, list[DetDataSample]]:

@@ -65,7 +65,17 @@ def test_the_plugin_form_passes_both_ways(functions: list[Function], profile: st
     answer = call(lambdas, **PLUGIN, threshold=0.3, label="0", session="secret")
     assert 0 < answer.pop("threshold") < 1
     assert [box["click"] for box in answer["boxes"]] == [0, None, None, None]
-    keys = {"c3det", "boxes", "error", "model", "timings_ms", "cache", "coverage"}
+    keys = {
+        "c3det",
+        "boxes",
+        "error",
+        "model",
+        "timings_ms",
+        "cache",
+        "coverage",
+        "progress",
+        "notes",
+    }
     assert set(answer) == keys
     (received,) = lambdas.calls
     assert set(received) == {

@@ -192,6 +192,35 @@ def test_what_it_writes_and_says(
     assert journals(tmp_path) == []
 
 
+def test_uploaded_points_are_clicks_and_the_summary_names_what_is_not_used(
+    annotate: Command, emulator: Emulator, task: Task
+) -> None:
+    place(emulator, task, 2, "0", "points", [50, 30], source="file")
+    place(emulator, task, 2, "tree", "points", [5, 5, 6, 6], source="auto")
+    place(emulator, task, 1, "cat", "polygon", [5, 5, 6, 6, 5, 6], source="file")
+    assert annotate() == 0
+    assert {row[0] for row in ours(emulator, task)} == {0, 1, 2}
+    assert "frames: 3 (3 done, 0 failed, 0 without clicks" in annotate.out
+    for line in (
+        "points shapes of label tree not used, whose source is auto: no person placed them: 1",
+        "polygon shapes of label cat not used, which are neither points nor rectangles: 1",
+        "points shapes of label cat not used, which is no class of the function (tree, 0, 1): 1",
+    ):
+        assert line in annotate.out.splitlines()
+
+
+def test_the_last_line_says_to_reload_where_something_was_changed(annotate: Command) -> None:
+    reload = "Reload the tabs of CVAT that were open before"
+    assert annotate("--dry-run") == 0
+    assert reload not in annotate.out
+    assert annotate() == 0
+    assert annotate.out.splitlines()[-1].startswith(reload)
+    assert annotate() == 0
+    assert reload not in annotate.out, "nothing was left to write"
+    assert annotate("--existing", "overwrite") == 0
+    assert annotate.out.splitlines()[-1].startswith(reload)
+
+
 def test_a_second_run_writes_nothing_twice(
     annotate: Command, emulator: Emulator, task: Task
 ) -> None:

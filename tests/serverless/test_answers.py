@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 
+from c3det.clicks import Click
 from serverless.answers import (
     box_rle,
     built_in_answer,
     error_answer,
+    notes,
     pixel_bounds,
     plugin_answer,
     plugin_boxes,
@@ -78,10 +81,12 @@ def test_box_rle() -> None:
 
 
 def test_plugin_answer() -> None:
-    found = detections(((1.234, 2, 3, 4.567), 1.0, 2, 0), ((5, 5, 6, 6), 0.123456, 0, -1))
-    boxes = plugin_boxes(found, CLASSES)
-    seen = Observation(Form.PLUGIN, cache="hit")
-    seen.add({"encode": 0.0, "detect": 0.0015}, 0.75)
+    rows = ((1.234, 2, 3, 4.567), 1.0, 2, 2), ((5, 5, 6, 6), 0.123456, 0, -1)
+    clicks = [Click(2, 3, 2), Click(1, 1, 0, positive=False), Click(2, 4, 2)]
+    found = detections(*rows, answer_of=[2, -1, 2])
+    boxes = plugin_boxes(found, CLASSES, clicks)
+    seen = Observation(Form.PLUGIN, cache="hit", coverage=0.75, progress=0.8, notes=("So.",))
+    seen.add({"encode": 0.0, "detect": 0.0015})
     assert plugin_answer(boxes, "starter", seen, 0.42) == {
         "c3det": 1,
         "boxes": [
@@ -91,7 +96,8 @@ def test_plugin_answer() -> None:
                 "points": [1.23, 2.0, 3.0, 4.57],
                 "rotation": 0.0,
                 "score": 1.0,
-                "click": 0,
+                "click": 2,
+                "clicks": [0, 2],
             },
             {
                 "class": 0,
@@ -100,6 +106,7 @@ def test_plugin_answer() -> None:
                 "rotation": 0.0,
                 "score": 0.1235,
                 "click": None,
+                "clicks": [],
             },
         ],
         "error": None,
@@ -108,7 +115,19 @@ def test_plugin_answer() -> None:
         "timings_ms": {"read": 0, "decode": 0, "encode": 0, "detect": 1.5, "answer": 0},
         "cache": "hit",
         "coverage": 0.75,
+        "progress": 0.8,
+        "notes": ["So."],
     }
+
+
+def test_notes_say_which_of_two_classes_counts() -> None:
+    clicks = [Click(2, 3, 2), Click(3, 3, 2), Click(2, 2, 0), Click(9, 9, 1)]
+    found = detections(
+        ((1, 2, 3, 4), 1.0, 0, 2), ((8, 8, 10, 10), 1.0, 1, 3), answer_of=[2, 2, 2, 3]
+    )
+    sentence = "1 and tree were clicked on one object: the last click, tree, counts"
+    assert notes(found, CLASSES, clicks) == (sentence,)
+    assert [box["clicks"] for box in plugin_boxes(found, CLASSES, clicks)] == [[2], [3]]
 
 
 def test_plugin_answer_without_boxes() -> None:
@@ -124,6 +143,7 @@ def test_plugin_answer_without_boxes() -> None:
         ("too_large", 413),
         ("internal", 500),
         ("out_of_memory", 503),
+        ("unfinished", 503),
     ],
 )
 def test_error_answers(code: str, status: int) -> None:
@@ -142,6 +162,8 @@ def test_error_answers(code: str, status: int) -> None:
         "timings_ms": {"read": 250},
         "cache": None,
         "coverage": None,
+        "progress": None,
+        "notes": [],
     }
 
 
@@ -208,18 +230,21 @@ def test_the_object_of_the_last_click_counts() -> None:
     assert answer["bounds"] == [6, 2, 8, 4], "the box says which click it answers"
 
 
-def test_a_further_click_on_one_object_finds_it_again() -> None:
-    answer = built_in_answer(FOUND, request((3, 2), (4, 2)), 1, SIZE, 0)
+def test_a_click_that_shares_its_box_with_a_later_one_finds_it() -> None:
+    found = detections(((2, 1, 5, 3), 1.0, 1, 1), ((6, 2, 9, 5), 0.5, 1, -1), answer_of=[1, 1])
+    answer = built_in_answer(found, request((3, 2), (4, 2)), 1, SIZE, 0)
     assert answer["bounds"] == [2, 1, 4, 3]
 
 
 def test_without_an_object_under_the_last_click_an_earlier_one_counts() -> None:
-    answer = built_in_answer(FOUND, request((3, 2), (0, 0)), 1, SIZE, 0)
+    found = detections(((2, 1, 5, 3), 1.0, 1, 0), answer_of=[0, -1])
+    answer = built_in_answer(found, request((3, 2), (0, 0)), 1, SIZE, 0)
     assert answer["bounds"] == [2, 1, 4, 3]
 
 
-@pytest.mark.parametrize("found", [detections(), detections(((0, 0, 10, 6), 0.4, 0, -1))])
-def test_no_object_left(found: object) -> None:
+@pytest.mark.parametrize("rows", [[], [((0, 0, 10, 6), 0.4, 0, -1)]])
+def test_no_object_left(rows: list[Any]) -> None:
+    found = detections(*rows, answer_of=[-1])
     with pytest.raises(RequestError) as caught:
         built_in_answer(found, request((3, 2)), 1, SIZE, 60)
     assert (caught.value.code, caught.value.field) == ("nothing_left", "neg_points")
