@@ -43,7 +43,7 @@ unit: $(READY) ## Pytest (ARGS=... goes to pytest).
 
 ifneq ($(and $(shell command -v node),$(shell command -v npm)),)
 plugin: $(READY) $(PLUGIN)/node_modules/.package-lock.json ## The plugin of CVAT's page: lint, types, tests in Chromium.
-	@cd $(PLUGIN) && npm run --silent lint && npm run --silent typecheck && npm test --silent && PYTHON=$(CURDIR)/$(PY) npm run --silent e2e
+	@cd $(PLUGIN) && npm run --silent lint && npm run --silent typecheck && npm test --silent && PYTHON="$(CURDIR)/$(PY)" npm run --silent e2e
 else
 plugin:
 	@echo "The plugin of CVAT's page is NOT tested: node and npm are missing." >&2$(if $(CI),; exit 1)

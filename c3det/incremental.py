@@ -44,6 +44,7 @@ from c3det.devices import late_fusion_precision, moved
 from c3det.fusion import ClickBatch
 from c3det.graphs import Recorded
 from c3det.heatmaps import Size, click_heatmaps, click_patches, click_xy, draw_patches
+from c3det.memory import held_bytes
 from c3det.mmdet_adapter import ClickDetector, ClickedFeatures
 from c3det.windows import INPUT, Convolution, Copy, MaxPool, Network, Sum, Window, area, hull
 
@@ -112,9 +113,12 @@ class Tile:
     @property
     def nbytes(self) -> int:
         """Memory of the tensors that are this tile's own."""
-        own = [value for index, value in enumerate(self.values) if index not in self.shared]
-        held = (*own, *self.compared, *self.joined)
-        return sum({id(tensor): tensor.nbytes for tensor in held}.values())
+        own = (value for index, value in enumerate(self.values) if index not in self.shared)
+        return held_bytes((*own, *self.compared, *self.joined))
+
+    def borrowed(self) -> list[Tensor]:
+        """The tensors that are not."""
+        return [self.values[index] for index in self.shared]
 
 
 class IncrementalDetector:
@@ -227,12 +231,21 @@ class IncrementalDetector:
                 given = {index: torch.zeros_like(level) for index, level in enumerate(levels)}
                 # The heads are not late fusion's; what they would see of it is not asked for.
                 for head in self._first:
-                    given |= dict.fromkeys(head, levels[0][:, :, :0, :0])
+                    given |= dict.fromkeys(head, levels[0][:, :, :0, :0].clone())
+                draw = partial(self._draw, [], input_size)
+                values = self._network.compute(draw, input_size, given)
+                used, nothing = {*self._late, *self._joined}, levels[0].new_empty(0)
                 self._blank = (
                     input_size,
-                    self._network.compute(partial(self._draw, [], input_size), input_size, given),
+                    [value if index in used else nothing for index, value in enumerate(values)],
                 )
             return self._blank[1]
+
+    def kept_without_clicks(self, input_size: Size) -> list[Tensor]:
+        """The values of late fusion without clicks that are kept for tiles of a size, if any."""
+        with self._lock:
+            kept = self._blank
+        return list(kept[1]) if kept is not None and kept[0] == input_size else []
 
     def place(self, tile: Tile, clicks: Sequence[Click]) -> None:
         """Let late fusion see some clicks, in place of those that it has seen.

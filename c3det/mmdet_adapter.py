@@ -613,11 +613,26 @@ def build_detector(
     """Build a detector from its config.
 
     Args:
-        architecture: An mmdet config dict without ``data_preprocessor``, see `c3det.configs`.
+        architecture: An mmdet config dict without ``data_preprocessor``, made by `c3det.configs`:
+            never one from a file.
         normalization: ``mean`` and ``std`` a channel of RGB in 0..255, and ``pad_size_divisor`` in
             pixels, the multiple of which both sides are padded to.
+
+    Raises:
+        ValueError: A ``type`` is no name of the registry. mmengine imports any other, and calls it.
     """
+    _check_types(architecture)
     config = ConfigDict(copy.deepcopy(dict(architecture)))
     config["data_preprocessor"] = dict(type="DetDataPreprocessor", **normalization)
     with MODELS.switch_scope_and_registry("mmdet"):
         return MODELS.build(config)
+
+
+def _check_types(config: Any) -> None:
+    if isinstance(config, Mapping):
+        if "type" in config and not str(config["type"]).isidentifier():
+            raise ValueError(f"{config['type']!r} is no name of mmdet's registry")
+        config = list(config.values())
+    if isinstance(config, list | tuple):
+        for one in config:
+            _check_types(one)

@@ -101,9 +101,10 @@ class Predictor:
 
         Args:
             image: uint8 ``(H, W, 3)``, RGB. Not to be written to any more.
-            max_bytes: Memory for the features of its tiles, see `Picture`.
+            max_bytes: Memory for all that is known of it, see `Picture`.
 
         Raises:
+            c3det.tiles.TileLimitError: It is so long that it takes too many tiles.
             ValueError: Another type or shape, or an empty picture.
         """
         _check_image(image)
@@ -183,6 +184,7 @@ class Predictor:
             candidates,
             clicks,
             score_threshold=threshold,
+            confident_score=self.card.score_threshold,
             typical_sizes=self.card.typical_sizes,
             image_size=features.image_size,
         )
@@ -194,6 +196,30 @@ def _check_image(image: NDArray[np.uint8]) -> None:
             "image must be a uint8 array of shape (H, W, 3) that is not empty, "
             f"not {image.dtype} {image.shape}"
         )
+
+
+def restore(path: Path, card: Card) -> ClickDetector:
+    """Build the detector of a card and put its tensors into it.
+
+    Args:
+        path: The ``.safetensors`` file.
+        card: Of it.
+
+    Raises:
+        WeightsError: The tensors cannot be read, or are not those of the card.
+    """
+    tensors = load_tensors(path, card)
+    detector = build_detector(
+        card.architecture.config(len(card.classes)), card.architecture.normalization
+    )
+    try:
+        detector.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"the tensors of {path} do not fit the architecture in their card: export the weights "
+            "again with python -m training.export"
+        ) from error
+    return detector
 
 
 def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
@@ -208,15 +234,7 @@ def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
     """
     path = Path(weights)
     card = read_card(path)
-    tensors = load_tensors(path, card)
-    detector = build_detector(card.architecture, card.normalization)
-    try:
-        detector.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise WeightsError(
-            f"the tensors of {path} do not fit the architecture in their card: export the weights "
-            "again with python -m training.export"
-        ) from error
+    detector = restore(path, card)
     place = torch.device(device)
     use_float32(place)
     detector.to(place).eval()

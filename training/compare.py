@@ -36,6 +36,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from c3det.commands import command
 from c3det.configs import Stages
 from c3det.weights import WeightsError, read_card, save_card
 from training.data.sets import split_spec
@@ -556,6 +557,7 @@ def study_rows(
     return tuple(Row(name, each, fields) for each in stages for name, fields in table.items())
 
 
+@command("python -m training.compare")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, and train, measure and write."""
     parser = argparse.ArgumentParser(
@@ -617,7 +619,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         run_all(comparison)
         print(write(comparison))
-    except (OSError, ValueError, RuntimeError, WeightsError) as error:
+    except (ValueError, RuntimeError, WeightsError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 
 

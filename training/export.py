@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from c3det.clicks import Click
-from c3det.configs import normalization
+from c3det.commands import command
+from c3det.configs import Architecture, Preset, normalization
 from c3det.mmdet_adapter import ClickDetector, build_detector
 from c3det.predictor import TILE_SIDE, Detections, Predictor, load
 from c3det.weights import Card, WeightsError, card_path, save, save_card
 from training.data.index import Annotated
 from training.data.sets import PictureSet
-from training.data.sources import SourceError
 from training.dataset import pack
 from training.evaluate import best_threshold
 from training.starting import last_checkpoint, read_checkpoint
@@ -185,6 +185,14 @@ def chosen_checkpoint(run: Path, settings: Settings) -> dict[str, Any]:
     return read_checkpoint(run / Path(best).name) if best else last
 
 
+def _architecture(run: Path, preset: Preset, num_classes: int) -> Architecture:
+    stored = json.loads((run / "architecture.json").read_text())
+    if isinstance(stored, dict) and "backbone" in stored:
+        # Of a run that was begun when runs still held a config of mmdet.
+        return Architecture.of_config(stored, normalization(preset), num_classes)
+    return Architecture.read(stored)
+
+
 def export(
     run: Path,
     out: Path,
@@ -216,12 +224,17 @@ def export(
         raise ValueError(f"the score threshold must be between 0 and 1, it is {score_threshold}")
     last_checkpoint(run)
     training = json.loads((run / "training.json").read_text())
-    architecture = json.loads((run / "architecture.json").read_text())
     stored = training.get("settings")
     if stored is None:
         raise ValueError(f"{run} was trained by an older version of this program, which exports it")
-    settings = Settings(**{**stored, "sets": tuple(stored["sets"])})
-    classes = training["classes"]
+    try:
+        settings = Settings(**{**stored, "sets": tuple(stored["sets"])})
+        classes = training["classes"]
+        architecture = _architecture(run, training["preset"], len(classes))
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{run / 'training.json'} is not what a run writes ({error}): train it anew"
+        ) from error
     if not all(classes) or len(set(classes)) < len(classes):
         raise ValueError(f"CVAT needs class names that differ and are not empty: {classes}")
     pictures = settings.load_pictures()
@@ -232,7 +245,7 @@ def export(
     broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
     if broken:
         raise ValueError(f"the training of {run} has diverged: {broken[0]} is not finite")
-    detector = build_detector(architecture, normalization(training["preset"]))
+    detector = build_detector(architecture.config(len(classes)), architecture.normalization)
     detector.load_state_dict(state)
     detector.eval()
     licences = {**OWN_LICENCE, **training.pop("licence")}
@@ -243,7 +256,6 @@ def export(
         name=name,
         classes=tuple(classes),
         architecture=architecture,
-        normalization=normalization(training["preset"]),
         score_threshold=score_threshold or 0.0,
         typical_sizes=typical_sizes(pictures, settings.size),
         training=training,
@@ -271,6 +283,7 @@ def export(
     return card
 
 
+@command("python -m training.export")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and export."""
     parser = argparse.ArgumentParser(
@@ -301,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             licence=given.licence,
             limits=given.limits,
         )
-    except (OSError, ValueError, WeightsError, SourceError) as error:
+    except (ValueError, WeightsError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     megabytes = given.out.stat().st_size / 1e6
     print(

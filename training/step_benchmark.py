@@ -24,6 +24,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import OptimWrapper
 
 from c3det.clicks import Click
+from c3det.commands import command
 from c3det.configs import Fusion, Preset, Stages, architecture, normalization
 from c3det.mmdet_adapter import build_detector
 from training.data.index import Annotated
@@ -123,6 +124,7 @@ def _resident(field: str) -> float:
     raise OSError(f"/proc/self/status has no {field}")
 
 
+@command("python -m training.step_benchmark")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure and print."""
     parser = argparse.ArgumentParser(

@@ -24,6 +24,7 @@ from typing import Any
 
 import torch
 
+from c3det.commands import command
 from serverless.bench import parts
 from serverless.processors import limit_threads
 from serverless.settings import STARTER_WEIGHTS
@@ -118,6 +119,7 @@ def tables(results: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@command("serverless.bench")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print tables, write JSON."""
     parser = argparse.ArgumentParser(
@@ -142,6 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.exit(2, f"{parser.prog}: torch finds no GPU here: leave out --device\n")
     run = here if given.one_process else alone
     device, side, clicks = given.device, given.side, given.clicks
+    if given.out:  # what cannot be written is better known before the measurements
+        given.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         paper, starter = parts.random_weights(Path(folder)), STARTER_WEIGHTS
         both = (starter, paper)
@@ -176,10 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         threads=threads,
         torch=torch.__version__,
     )
+    print(tables(results))  # it took long: whatever happens to the file
     if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
-    print(tables(results))
 
 
 if __name__ == "__main__":

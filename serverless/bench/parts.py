@@ -22,7 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from c3det.clicks import Click
-from c3det.configs import architecture, normalization
+from c3det.configs import Architecture
 from c3det.correlation import class_correlations
 from c3det.devices import use_float32, wait_for
 from c3det.incremental import PARTS
@@ -55,14 +55,13 @@ def random_weights(folder: Path) -> Path:
 
     MMLogger.get_current_instance().setLevel("WARNING")
     torch.manual_seed(0)
-    config = architecture("paper", len(CLASSES))
-    detector = build_detector(config, normalization("paper"))
+    architecture = Architecture("paper")
+    detector = build_detector(architecture.config(len(CLASSES)), architecture.normalization)
     detector.init_weights()
     card = Card(
         name="paper, random weights",
         classes=CLASSES,
-        architecture=config,
-        normalization=normalization("paper"),
+        architecture=architecture,
         score_threshold=0.05,
         typical_sizes=((20.0, 20.0),) * len(CLASSES),
         training={},

@@ -426,3 +426,13 @@ def test_building_leaves_the_config_alone() -> None:
     before = json.dumps(config)
     build_detector(config, normalization("starter"))
     assert json.dumps(config) == before
+
+
+@pytest.mark.parametrize("place", ["backbone", "neck", "bbox_head", "clicks", "init_cfg"])
+def test_only_names_of_the_registry_are_built(place: str, tmp_path: Path) -> None:
+    """mmengine imports and calls any other: the last wall, since no config comes from a file."""
+    config = shrunk("starter")
+    config[place] = [{"type": "os.system", "command": f"touch {tmp_path}/touched"}]
+    with pytest.raises(ValueError, match=r"'os\.system' is no name of mmdet's registry"):
+        build_detector(config, normalization("starter"))
+    assert not (tmp_path / "touched").exists()

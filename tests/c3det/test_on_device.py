@@ -23,12 +23,12 @@ from c3det.configs import Fusion, Preset, Stages
 from c3det.devices import use_float32
 from c3det.incremental import IncrementalDetector
 from c3det.predictor import Detections, Predictor, load
+from tests.c3det.small import saved, small_detectors
 from tests.c3det.test_picture import (
     VARIANTS,
     assert_same,
     pixels,
     random_click,
-    saved,
     small_tiles,
     whole,
 )
@@ -51,7 +51,8 @@ def both(
     """The same weights on the CPU and, computed as on a GPU, on the device."""
     folder = tmp_path_factory.mktemp("weights")
     there = saved(folder, *request.param, device)
-    return load(folder / "w.safetensors"), as_on_a_gpu(there)
+    with small_detectors():
+        return load(folder / "w.safetensors"), as_on_a_gpu(there)
 
 
 @pytest.fixture(scope="module")
@@ -240,14 +241,14 @@ def test_a_click_takes_as_many_calls_as_fifty(
     """So that nothing is made on the device for each click, and no shape is new to cuDNN."""
     monkeypatch.setattr("c3det.regions._on_cpu", lambda level: False)
     monkeypatch.setattr("c3det.graphs._RECORD", False)
-    there = as_on_a_gpu(saved(tmp_path, preset, stages, fusion, options, device))._incremental
+    predictor = as_on_a_gpu(saved(tmp_path, preset, stages, fusion, options, device))
+    there = predictor._incremental
     image = pixels(128, 160)
     draw = random.Random(0)
     few = [random_click(draw, 128, 160) for _ in range(2)]
     many = [random_click(draw, 128, 160) for _ in range(60)]
     seen = []
     with torch.inference_mode():
-        predictor = load(tmp_path / "w.safetensors", device)
         tile = there.encode(predictor._batch(image), (128, 160))
         for clicks in (few, many):
             positive = [click for click in clicks if click.positive]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from c3det.clicks import Click
-from c3det.configs import normalization
+from c3det.configs import Architecture
 from c3det.correlation import class_correlations
 from c3det.fusion import ClickBatch
 from c3det.mmdet_adapter import ClickedFeatures
@@ -17,19 +18,24 @@ from c3det.predictor import load
 from c3det.weights import Card, save
 from serverless.bench import parts, reference
 from serverless.settings import STARTER_WEIGHTS
-from tests.c3det.small import NUM_CLASSES, build, shrunk
+from tests.c3det.small import NUM_CLASSES, build, shrunk, small_detectors
 
 CLICKS = [Click(20, 30, 1), Click(100.5, 64, 0), Click(90, 14, 1)]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
+    with small_detectors():
+        yield
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = shrunk("paper", "two-stage")
+    architecture = Architecture("paper")
     card = Card(
         name="shrunk",
         classes=("a", "b", "c"),
-        architecture=config,
-        normalization=normalization("paper"),
+        architecture=architecture,
         score_threshold=0.1,
         typical_sizes=((8.0, 8.0),) * NUM_CLASSES,
         training={},
@@ -37,7 +43,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         licence={},
     )
     path = tmp_path_factory.mktemp("weights") / "w.safetensors"
-    save(path, build("paper", config).state_dict(), card)
+    save(path, build("paper", architecture.config(NUM_CLASSES)).state_dict(), card)
     return path
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from c3det.commands import command
 from training.data import trees
 from training.data.backgrounds import covered, scaled_window
 from training.data.index import Annotated, Index, Record, clip_boxes, turn, write_index
@@ -31,7 +32,7 @@ from training.data.rendering.layout import fill
 from training.data.rendering.scene import Scene
 from training.data.rendering.shapes import Points, rectangle
 from training.data.rendering.style import SMALL_VEHICLE, TREE, draw_style
-from training.data.sources import SourceError, fetch
+from training.data.sources import fetch
 
 Split = Literal["train", "val", "test"]
 Range = tuple[float, float]
@@ -312,6 +313,7 @@ def _at_least(least: int) -> Callable[[str], int]:
     return parse
 
 
+@command("training.data.rendered")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(
@@ -335,15 +337,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     classes = (*CLASSES, *trees.CLASSES) if given.trees else CLASSES
-    try:
-        rendered = pictures(given.split, given.pictures, given.size, given.seed, given.trees)
-        write(rendered, given.out, classes)
-        if given.overlay:
-            (given.out / "overlay").mkdir(exist_ok=True)
-            for picture in rendered:
-                overlay(picture).save(given.out / "overlay" / f"{picture.name}.png")
-    except (SourceError, OSError) as error:
-        parser.error(str(error))
+    rendered = pictures(given.split, given.pictures, given.size, given.seed, given.trees)
+    write(rendered, given.out, classes)
+    if given.overlay:
+        (given.out / "overlay").mkdir(exist_ok=True)
+        for picture in rendered:
+            overlay(picture).save(given.out / "overlay" / f"{picture.name}.png")
     labels = np.concatenate([picture.labels for picture in rendered])
     counts = ", ".join(f"{(labels == i).sum()} {name}" for i, name in enumerate(classes))
     print(f"{given.out}: {len(rendered)} pictures with {counts}")
