@@ -42,7 +42,7 @@ from c3det.correlation import (
 )
 from c3det.devices import late_fusion_precision, moved
 from c3det.fusion import ClickBatch
-from c3det.graphs import Recorded
+from c3det.graphs import Recorded, Work
 from c3det.heatmaps import Size, click_heatmaps, click_patches, click_xy, draw_patches
 from c3det.memory import held_bytes
 from c3det.mmdet_adapter import ClickDetector, ClickedFeatures
@@ -387,9 +387,8 @@ class IncrementalDetector:
             parts.append(reads)
             sides.append(side)
         together = np.concatenate(parts, 1)
-        if self._in_windows or count > RECORDED_CLICKS:
-            read = self._templates
-        else:
+        read: Work = self._templates
+        if not self._in_windows and count <= RECORDED_CLICKS:
             read = self._read
             together = np.pad(together, ((0, RECORDED_CLICKS - count), (0, 0)))
         with self._replaying:

@@ -17,7 +17,6 @@ from c3det.mmdet_adapter import ClickedFeatures
 from c3det.predictor import load
 from c3det.weights import Card, save
 from serverless.bench import parts, reference
-from serverless.settings import STARTER_WEIGHTS
 from tests.c3det.small import NUM_CLASSES, build, shrunk, small_detectors
 
 CLICKS = [Click(20, 30, 1), Click(100.5, 64, 0), Click(90, 14, 1)]
@@ -97,7 +96,7 @@ def test_parts_run_and_their_ratios_are_of_their_seconds(
     assert len(large["calls"]) > 2
     for name in ("C3DET_WEIGHTS", "C3DET_DEVICE"):
         monkeypatch.setenv(name, "")  # what a worker sets is undone
-    whole = parts.whole_request(STARTER_WEIGHTS, 64, 3, device, 2)
+    whole = parts.whole_request(weights, 64, 3, device, 2)
     assert len(whole["cold"]) == 2
     assert 0 < whole["warm_median"] <= whole["warm_highest"]
     json.dumps([row, profiled, large, whole], allow_nan=False)
