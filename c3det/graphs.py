@@ -66,31 +66,33 @@ class Recorded:
         return known.outputs
 
     def _record(self, key: Hashable, inputs: Sequence[Tensor]) -> _Graph | None:
-        held = [torch.empty_like(one).copy_(one) for one in inputs]
-        # Once as it is, for what is planned and loaded at the first time.
-        self._work(key, *held)
+        try:
+            held = [torch.empty_like(one).copy_(one) for one in inputs]
+            # Once as it is, for what is planned and loaded at the first time.
+            self._work(key, *held)
+            return self._captured(key, held)
+        except RuntimeError as error:
+            if any(isinstance(one, torch.OutOfMemoryError) for one in (error, error.__context__)):
+                self._graphs.clear()  # the work itself needs less than its recording
+            warnings.warn(
+                f"no CUDA graph can be recorded, a click is slower: {error}", stacklevel=3
+            )
+            return None
+
+    def _captured(self, key: Hashable, held: list[Tensor]) -> _Graph:
         if self._stream is None:
             # Graphs that are never replayed side by side may work in the same memory.
             self._pool, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
         torch.cuda.synchronize()
         torch.cuda.empty_cache()  # a graph has memory of its own
         graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.stream(self._stream):
-                # Other threads may go on with what a recording must not do.
-                graph.capture_begin(self._pool, capture_error_mode="thread_local")
-                try:
-                    outputs = tuple(self._work(key, *held))
-                finally:
-                    graph.capture_end()
-        except RuntimeError as error:
-            for one in (error, error.__context__):
-                if isinstance(one, torch.OutOfMemoryError):
-                    raise one from None
-            warnings.warn(
-                f"no CUDA graph can be recorded, a click is slower: {error}", stacklevel=2
-            )
-            return None
+        with torch.cuda.stream(self._stream):
+            # Other threads may go on with what a recording must not do.
+            graph.capture_begin(self._pool, capture_error_mode="thread_local")
+            try:
+                outputs = tuple(self._work(key, *held))
+            finally:
+                graph.capture_end()
         return _Graph(graph, held, outputs)
 
 

@@ -88,10 +88,11 @@ def test_only_some_graphs_are_kept(work: Work) -> None:
     assert ("a", (1,)) in recorded._graphs
 
 
-def test_work_that_cannot_be_recorded_is_called(graph: type, work: Work) -> None:
-    def fail(self: Any) -> None:
-        raise RuntimeError("operation not permitted when stream is capturing")
+def fail(self: Any) -> None:
+    raise RuntimeError("operation failed due to a previous error during capture")
 
+
+def test_work_that_cannot_be_recorded_is_called(graph: type, work: Work) -> None:
     graph.capture_end = fail  # type: ignore[attr-defined]
     recorded = Recorded(work)
     with pytest.warns(UserWarning, match="no CUDA graph can be recorded"):
@@ -101,20 +102,31 @@ def test_work_that_cannot_be_recorded_is_called(graph: type, work: Work) -> None
     assert got.tolist() == [8]
 
 
-def test_a_lack_of_memory_stays_one(graph: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever CUDA says of a recording that ended early."""
+@pytest.mark.parametrize("lacking", [1, 2])
+def test_where_memory_lacks_for_a_recording_the_work_is_called(
+    graph: type, work: Work, lacking: int
+) -> None:
+    """Whatever CUDA says of a recording that ended early; what was recorded makes room."""
 
-    def fail(self: Any) -> None:
-        raise RuntimeError("operation failed due to a previous error during capture")
-
-    graph.capture_end = fail  # type: ignore[attr-defined]
-    calls = []
-
-    def hungry(key: str, one: Tensor) -> list[Tensor]:
-        calls.append(key)
-        if len(calls) > 1:
+    def hungry(key: str, *inputs: Tensor) -> list[Tensor]:
+        outputs = work(key, *inputs)
+        if key == "large" and work.calls == 2 + lacking:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return [one]
+        return outputs
 
-    with pytest.raises(torch.OutOfMemoryError):
+    recorded = Recorded(hungry)
+    recorded("small", torch.ones(1))
+    if lacking == 2:
+        graph.capture_end = fail  # type: ignore[attr-defined]
+    with pytest.warns(UserWarning, match="no CUDA graph can be recorded"):
+        (got,) = recorded("large", torch.full((1,), 4.0))
+    assert got.tolist() == [8]
+    assert [key for key, *_ in recorded._graphs] == ["large"]
+
+
+def test_a_lack_of_memory_of_the_work_itself_is_raised(graph: type) -> None:
+    def hungry(key: str, one: Tensor) -> list[Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.warns(UserWarning), pytest.raises(torch.OutOfMemoryError):
         Recorded(hungry)("a", torch.ones(1))
