@@ -128,5 +128,5 @@ def test_a_lack_of_memory_of_the_work_itself_is_raised(graph: type) -> None:
     def hungry(key: str, one: Tensor) -> list[Tensor]:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.warns(UserWarning), pytest.raises(torch.OutOfMemoryError):
+    with pytest.warns(UserWarning, match="no CUDA graph"), pytest.raises(torch.OutOfMemoryError):
         Recorded(hungry)("a", torch.ones(1))
