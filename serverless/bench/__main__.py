@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from c3det.commands import command
+from c3det.commands import at_least, command, positive
 from serverless.bench import parts
 from serverless.processors import limit_threads
 from serverless.settings import STARTER_WEIGHTS
@@ -106,12 +106,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     add = parser.add_argument
     add("--out", type=Path, help="file of the results, JSON")
-    add("--sizes", type=int, nargs="+", default=[512, 1024, 2048], metavar="PX")
-    add("--clicks", type=int, default=20, help="on a picture (%(default)s)")
-    add("--side", type=int, default=1024, help="of single measurements (%(default)s)")
-    add("--large", type=int, default=4000, help="side of the large picture (%(default)s)")
-    add("--budget", type=float, default=60.0, help="seconds a call on it may take (%(default)s)")
-    add("--requests", type=int, default=1000, help="for the memory (%(default)s)")
+    add("--sizes", type=at_least(1), nargs="+", default=[512, 1024, 2048], metavar="PX")
+    add("--clicks", type=at_least(0), default=20, help="on a picture (%(default)s)")
+    add("--side", type=at_least(1), default=1024, help="of single measurements (%(default)s)")
+    add("--large", type=at_least(1), default=4000, help="side of the large picture (%(default)s)")
+    add("--budget", type=positive, default=60.0, help="seconds a call on it may take (%(default)s)")
+    add("--requests", type=at_least(1), default=1000, help="for the memory (%(default)s)")
     given = parser.parse_args(arguments)
     if given.out:  # what cannot be written is better known before the measurements
         given.out.parent.mkdir(parents=True, exist_ok=True)
