@@ -174,7 +174,6 @@ class Picture:
                 self._seams.merge(self._latest()),
                 clicks,
                 score_threshold=threshold,
-                confident_score=self._card.score_threshold,
                 typical_sizes=self._card.typical_sizes,
                 image_size=self.image_size,
             )

@@ -43,7 +43,6 @@ def reconciled(
         candidates,
         clicks,
         score_threshold=threshold,
-        confident_score=0.3,
         typical_sizes=SIZES,
         image_size=(SIDE, SIDE),
     )
@@ -74,7 +73,7 @@ def test_a_click_on_a_box_of_its_class_confirms_it() -> None:
     assert answer(candidates, [Click(15, 15, 0)]) == [(A, 1, 0, 0), (B, 0.9, 0, -1)]
 
 
-def test_its_own_class_above_the_threshold_goes_before_a_higher_score() -> None:
+def test_its_own_class_goes_before_a_higher_score() -> None:
     wider = [9, 9, 21, 21]
     candidates = detections([(A, 0.9, 1), (wider, 0.4, 0)])
     assert answer(candidates, [Click(15, 15, 0)]) == [(wider, 1, 0, 0)]
