@@ -34,7 +34,8 @@ clicked 67.3 against 70.2 %.
 """
 
 NEAR = 0.2
-"""Clicks that lie so near to each other in both of two boxes, in their sides, are of one object."""
+"""Two clicks that lie so near to each other in both of two boxes, in their sides, are on one
+object; three are wherever they lie in both."""
 
 REACH = 0.1
 """How far outside of a box, in its sides, a click may be that is of its object all the same."""
@@ -469,19 +470,18 @@ class _Objects:
             return False
         part = shared >= SAME_OBJECT_SHARE * box.area
         whole = shared >= SAME_OBJECT_SHARE * holder.box.area
-        in_both = any(self._are_near(click, other, holder.box, box) for other in holder.clicks)
+        in_both = self._lie_in_both([*holder.clicks, click], holder.box, box)
         return part or in_both or (whole and score is not None and score <= holder.score)
 
-    def _are_near(self, one: int, other: int, *boxes: Box) -> bool:
-        """Whether two clicks lie in some boxes, and nearer to each other than `NEAR` of them."""
-        a, b = self._clicks[one], self._clicks[other]
-        return all(
-            box.holds(a.x, a.y)
-            and box.holds(b.x, b.y)
-            and abs(a.x - b.x) <= NEAR * (box.x2 - box.x1)
-            and abs(a.y - b.y) <= NEAR * (box.y2 - box.y1)
-            for box in boxes
-        )
+    def _lie_in_both(self, indices: Sequence[int], first: Box, second: Box) -> bool:
+        """Whether clicks lie in two boxes, close together or at least three of them."""
+        inner = Box.around([self._clicks[index] for index in indices])
+        width = min(first.x2 - first.x1, second.x2 - second.x1)
+        height = min(first.y2 - first.y1, second.y2 - second.y1)
+        close = inner.x2 - inner.x1 <= NEAR * width and inner.y2 - inner.y1 <= NEAR * height
+        corners = ((inner.x1, inner.y1), (inner.x2, inner.y2))
+        within = all(box.holds(x, y) for box in (first, second) for x, y in corners)
+        return within and (close or len(indices) > 2)
 
     def _join(self, click: int, holder: _Object, proposal: int | None = None) -> None:
         holder.clicks.append(click)
