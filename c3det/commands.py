@@ -6,8 +6,10 @@ names the file, and exits with 2. Tracebacks are left for what is wrong in the c
 
 from __future__ import annotations
 
+import argparse
 import errno
 import functools
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -119,6 +121,29 @@ def printable(text: str) -> str:
     return "".join(
         letter if letter.isprintable() or letter == " " else repr(letter)[1:-1] for letter in text
     )
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return a parser of whole numbers for the command line."""
+
+    def parse(text: str) -> int:
+        number = int(text) if text.isdecimal() else -1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least}, not {text!r}")
+        return number
+
+    return parse
+
+
+def positive(text: str) -> float:
+    """Read a number above 0 of the command line."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
+    return number
 
 
 def cache_directory() -> Path:

@@ -175,7 +175,6 @@ class Picture:
                 self._seams.merge(self._latest()),
                 clicks,
                 score_threshold=threshold,
-                confident_score=self._card.score_threshold,
                 typical_sizes=self._card.typical_sizes,
                 image_size=self.image_size,
             )
@@ -370,7 +369,7 @@ class Picture:
     def _shrink(
         self, max_bytes: int, under_clicks: Collection[int] = (), current: int | None = None
     ) -> None:
-        """Pack tiles, and then drop them, until no more than ``max_bytes`` are held.
+        """Pack tiles, and drop those that are too many even so, to hold at most ``max_bytes``.
 
         Args:
             max_bytes: To be held.
@@ -381,16 +380,24 @@ class Picture:
         # sorted() keeps the order within both groups.
         order = sorted(newest_first, key=lambda index: index in under_clicks)
         self.nbytes = self._held()
+        while order and self.nbytes - self._saved_by_packing(order) > max_bytes:
+            del self._tiles[order.pop(0)]
+            self.nbytes = self._held()
         for index in order:
             tile = self._tiles[index]
             if self.nbytes > max_bytes and not tile.packed:
                 self.nbytes -= tile.nbytes
                 tile.pack()
                 self.nbytes += tile.nbytes
-        for index in order:
+        for index in order:  # where some of it cannot be kept in half precision
             if self.nbytes > max_bytes:
                 del self._tiles[index]
                 self.nbytes = self._held()
+
+    def _saved_by_packing(self, indices: Sequence[int]) -> int:
+        """Memory that tiles would give back in half precision."""
+        tiles = (self._tiles[index] for index in indices)
+        return sum(tile.nbytes // 2 for tile in tiles if not tile.packed)
 
 
 class _Pace:

@@ -184,7 +184,6 @@ class Predictor:
             candidates,
             clicks,
             score_threshold=threshold,
-            confident_score=self.card.score_threshold,
             typical_sizes=self.card.typical_sizes,
             image_size=features.image_size,
         )

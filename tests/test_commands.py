@@ -397,6 +397,31 @@ def test_a_disk_that_fills_up_while_a_file_is_written_names_it(
     assert told.splitlines()[-1].startswith(f"{name}: {given['out']}/")
 
 
+@pytest.mark.parametrize(
+    ("module", "option", "values"),
+    [
+        ("training.train", "--threads", ("0", "-1", "x")),
+        ("training.train", "--workers", ("-1", "x")),
+        ("training.train", "--learning-rate", ("0", "-1", "nan", "inf", "x")),
+        ("training.compare", "--seeds", ("0", "-1")),
+        ("training.compare", "--jobs", ("0",)),
+        ("training.step_benchmark", "--batch", ("0",)),
+        ("training.step_benchmark", "--threads", ("0",)),
+        ("training.data.rendered", "--pictures", ("0", "1.5")),
+        ("serverless.soak", "--rate", ("0", "nan")),
+        ("serverless.bench.__main__", "--side", ("0",)),
+    ],
+)
+def test_numbers_that_cannot_be_are_named(
+    module: str, option: str, values: tuple[str, ...], run: Callable[..., tuple[object, str]]
+) -> None:
+    for value in values:
+        status, told = run(module, f"{option}={value}")
+        assert status == 2
+        assert f"argument {option}: must be a " in told.splitlines()[-1]
+        assert value in told.splitlines()[-1]
+
+
 def test_interrupt_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     @command("a.b")
     def main() -> None:

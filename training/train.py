@@ -25,7 +25,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from c3det.commands import command
+from c3det.commands import at_least, command, positive
 from c3det.configs import Architecture, Fusion, Preset, Stages
 from c3det.mmdet_adapter import ClickDetector, build_detector
 from c3det.weights import WeightsError, read_card
@@ -467,7 +467,7 @@ def argument_parser() -> argparse.ArgumentParser:
     how.add_argument("--accumulate", type=int, default=1, help="batches a step (%(default)s)")
     how.add_argument("--size", type=int, help="side of a crop, in pixels")
     how.add_argument("--seed", type=int, default=0)
-    how.add_argument("--learning-rate", type=float, default=1.5e-3)
+    how.add_argument("--learning-rate", type=positive, default=1.5e-3)
     how.add_argument("--trunk-rate", type=float, help="factor for backbone and neck; 0 freezes")
     how.add_argument("--head-rate", type=float, help="factor for the heads")
     how.add_argument("--click-rate", type=float, default=1.0, help="factor for the clicks' way")
@@ -483,8 +483,10 @@ def argument_parser() -> argparse.ArgumentParser:
     how.add_argument("--patience", type=int, default=0, help="validations without gain, then stop")
     where = parser.add_argument_group("with what")
     where.add_argument("--checkpoint-every", type=int, default=200, metavar="STEPS")
-    where.add_argument("--workers", type=int, default=0, help="processes that prepare pictures")
-    where.add_argument("--threads", type=int, default=torch.get_num_threads())
+    where.add_argument(
+        "--workers", type=at_least(0), default=0, help="processes that prepare pictures"
+    )
+    where.add_argument("--threads", type=at_least(1), default=torch.get_num_threads())
     where.add_argument(
         "--launcher",
         choices=get_args(Launcher),

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from c3det.commands import command
+from c3det.commands import at_least, command, positive
 from serverless.bench import parts
 from serverless.processors import limit_threads
 from serverless.settings import STARTER_WEIGHTS
@@ -132,13 +132,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--device", default="cpu", help="where the models run, as torch names it (%(default)s)")
     add("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is measured (all)")
     add("--one-process", action="store_true", help="no process of its own for each part")
-    add("--pictures", type=int, default=3, help="first ones of a worker (%(default)s)")
-    add("--sizes", type=int, nargs="+", default=[512, 1024, 2048], metavar="PX")
-    add("--clicks", type=int, default=20, help="on a picture (%(default)s)")
-    add("--side", type=int, default=1024, help="of single measurements (%(default)s)")
-    add("--large", type=int, default=4000, help="side of the large picture (%(default)s)")
-    add("--budget", type=float, default=60.0, help="seconds a call on it may take (%(default)s)")
-    add("--requests", type=int, default=1000, help="for the memory (%(default)s)")
+    add("--pictures", type=at_least(1), default=3, help="first ones of a worker (%(default)s)")
+    add("--sizes", type=at_least(1), nargs="+", default=[512, 1024, 2048], metavar="PX")
+    add("--clicks", type=at_least(0), default=20, help="on a picture (%(default)s)")
+    add("--side", type=at_least(1), default=1024, help="of single measurements (%(default)s)")
+    add("--large", type=at_least(1), default=4000, help="side of the large picture (%(default)s)")
+    add("--budget", type=positive, default=60.0, help="seconds a call on it may take (%(default)s)")
+    add("--requests", type=at_least(1), default=1000, help="for the memory (%(default)s)")
     given = parser.parse_args(arguments)
     if torch.device(given.device).type == "cuda" and not torch.cuda.is_available():
         parser.exit(2, f"{parser.prog}: torch finds no GPU here: leave out --device\n")

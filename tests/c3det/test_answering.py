@@ -43,7 +43,6 @@ def reconciled(
         candidates,
         clicks,
         score_threshold=threshold,
-        confident_score=0.3,
         typical_sizes=SIZES,
         image_size=(SIDE, SIDE),
     )
@@ -74,7 +73,7 @@ def test_a_click_on_a_box_of_its_class_confirms_it() -> None:
     assert answer(candidates, [Click(15, 15, 0)]) == [(A, 1, 0, 0), (B, 0.9, 0, -1)]
 
 
-def test_its_own_class_above_the_threshold_goes_before_a_higher_score() -> None:
+def test_its_own_class_goes_before_a_higher_score() -> None:
     wider = [9, 9, 21, 21]
     candidates = detections([(A, 0.9, 1), (wider, 0.4, 0)])
     assert answer(candidates, [Click(15, 15, 0)]) == [(wider, 1, 0, 0)]
@@ -141,6 +140,15 @@ def test_a_part_of_the_object_and_a_loose_box_around_it_are_not_further_objects(
     clicks = [Click(10, 30, 0), Click(58, 30, 0), Click(32, 39, 0)]
     candidates = detections([(LONG, 0.9, 0), (part, 0.4, 0), (loose, 0.5, 0)])
     assert shared(candidates, clicks) == [(LONG, 0, (0, 1, 2))]
+
+
+def test_clicks_close_together_in_both_of_two_boxes_are_on_one_object() -> None:
+    """The boxes have an IoU of 160 / 440, and each click is more central in its own."""
+    left, right = [10, 10, 30, 30], [22, 10, 42, 30]
+    candidates = detections([(left, 0.9, 0), (right, 0.9, 0)])
+    assert shared(candidates, [Click(24, 20, 0), Click(27, 20, 0)]) == [(left, 0, (0, 1))]
+    apart = [Click(20, 20, 0), Click(28, 20, 0)]
+    assert shared(candidates, apart) == [(left, 0, (0,)), (right, 0, (1,))]
 
 
 def test_a_click_almost_in_the_box_is_on_its_object() -> None:

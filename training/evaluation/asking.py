@@ -194,7 +194,6 @@ class _Session:
             candidates,
             self._to_model(clicks),
             score_threshold=threshold,
-            confident_score=self._predictor.card.score_threshold,
             typical_sizes=self._predictor.card.typical_sizes,
             image_size=self._features.image_size,
         )
