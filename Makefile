@@ -23,7 +23,12 @@ demo: $(READY) ## The sample pictures and the local runtime with its page (PORT=
 	-@$(PY) -m training.data.samples
 	@$(PY) -m serverless.local $(if $(PORT),--port $(PORT))
 
-test: lint types unit plugin ## Everything that must pass: lint, types, tests.
+ifeq ($(DEVICE),)
+test: lint types unit plugin ## Everything that must pass: lint, types, tests (DEVICE=cuda: the models' tests, on a GPU).
+else
+test: $(READY)
+	@$(PY) -m pytest --device "$(DEVICE)" tests/c3det tests/serverless $(ARGS)
+endif
 
 lint: $(READY) ## Ruff: rules and format.
 	@$(PY) -m ruff check .

@@ -30,6 +30,7 @@ from torch import Tensor
 from c3det import answering
 from c3det.answering import Detections
 from c3det.clicks import Click, check_labels
+from c3det.devices import wait_for
 from c3det.heatmaps import Size
 from c3det.incremental import IncrementalDetector, Tile
 from c3det.memory import held_bytes
@@ -166,7 +167,7 @@ class Picture:
             key=lambda click: (click.label, click.y, click.x),
         )
         with self._lock:
-            work = _Work(deadline, self._finish_seconds)
+            work = _Work(deadline, self._finish_seconds, self._detector.device)
             with self._whole():
                 answer = self._search(tuple(asked), work)
             started = time.perf_counter()
@@ -200,7 +201,7 @@ class Picture:
         """
         owners = self._owners(points)
         with self._lock:
-            work = _Work(deadline, self._finish_seconds)
+            work = _Work(deadline, self._finish_seconds, self._detector.device)
             with self._whole():
                 found: list[Detections | None] = [None] * len(self._areas)
                 needed = list(dict.fromkeys(reversed(owners)))
@@ -431,9 +432,11 @@ class _Work:
     Args:
         deadline: By `time.monotonic`, ``None``: none.
         finish_seconds: What is likely to be needed after the last piece of work.
+        device: Of the work.
     """
 
-    def __init__(self, deadline: float | None, finish_seconds: float) -> None:
+    def __init__(self, deadline: float | None, finish_seconds: float, device: torch.device) -> None:
+        self._device = device
         self.seconds = {"encode": 0.0, "detect": 0.0}
         self._deadline = deadline
         self._finish_seconds = finish_seconds
@@ -452,9 +455,11 @@ class _Work:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Add to a stage how long the block took."""
+        """Add to a stage how long the block took, on a GPU until it is done there."""
+        wait_for(self._device)
         started = time.perf_counter()
         try:
             yield
+            wait_for(self._device)
         finally:
             self.seconds[stage] += time.perf_counter() - started

@@ -14,6 +14,7 @@ from torch import Tensor
 from c3det import answering
 from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.devices import use_float32
 from c3det.fusion import ClickBatch
 from c3det.heatmaps import Size
 from c3det.incremental import IncrementalDetector, Tile
@@ -28,6 +29,10 @@ TILE_SIDE = 1280
 
 TILE_OVERLAP = 200
 """Of neighbouring tiles in pixels, the gap of DOTA's patches. Larger objects may be cut."""
+
+
+WARM_SIDES = (TILE_SIDE, 1024, 768, 512, 256)
+"""Of the square pictures that a GPU is warmed up with, in pixels; the largest takes the memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,9 +70,7 @@ class Predictor:
 
     def __init__(self, detector: ClickDetector, card: Card, device: torch.device) -> None:
         self._detector = detector
-        on_gpu = device.type == "cuda"
-        self._incremental = IncrementalDetector(detector, torch.float16 if on_gpu else None)
-        self._memory_format = torch.channels_last if on_gpu else torch.contiguous_format
+        self._incremental = IncrementalDetector(detector, windows=device.type == "cpu")
         self.card = card
         self.device = device
 
@@ -115,6 +118,24 @@ class Predictor:
             max_bytes=max_bytes,
         )
 
+    def warm_up(self) -> None:
+        """Answer some questions about noise, so that the first click is as fast as any other.
+
+        On a GPU, kernels are loaded when they are first called, and convolutions planned for each
+        size of picture: this is done for `WARM_SIDES`. The first click in a picture of another size
+        still pays for the plans.
+        """
+        draw = np.random.default_rng(0)
+        for side in (64,) if self.device.type == "cpu" else WARM_SIDES:
+            picture = self.open(draw.integers(0, 256, (side, side, 3), np.uint8))
+            for count in (0, 1, 20):
+                picture.detect(
+                    [
+                        Click(float(x), float(y), number % len(self.classes))
+                        for number, (x, y) in enumerate(draw.uniform(0, side, (count, 2)))
+                    ]
+                )
+
     def _tile(self, image: NDArray[np.uint8]) -> Tile:
         return self._incremental.encode(self._batch(image), (image.shape[0], image.shape[1]))
 
@@ -122,8 +143,7 @@ class Predictor:
         """Normalised and padded, ``(1, 3, H, W)``."""
         _check_image(image)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        batch = self._detector.data_preprocessor({"inputs": [pixels]})["inputs"]
-        return batch.contiguous(memory_format=self._memory_format)
+        return self._detector.data_preprocessor({"inputs": [pixels]})["inputs"].contiguous()
 
     @torch.inference_mode()
     def detect(
@@ -214,10 +234,8 @@ def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
     path = Path(weights)
     card = read_card(path)
     detector = restore(path, card)
-    detector.to(device)
-    if torch.device(device).type == "cuda":
-        for parameter in detector.parameters():
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    detector.eval()
-    return Predictor(detector, card, torch.device(device))
+    place = torch.device(device)
+    use_float32(place)
+    detector.to(place).eval()
+    detector.keep_anchors_on(place)
+    return Predictor(detector, card, place)

@@ -22,7 +22,7 @@ from c3det.clicks import Click
 from c3det.commands import command
 from c3det.configs import Architecture, Preset, normalization
 from c3det.mmdet_adapter import ClickDetector, build_detector
-from c3det.predictor import Predictor, load
+from c3det.predictor import TILE_SIDE, Detections, Predictor, load
 from c3det.weights import Card, WeightsError, card_path, save, save_card
 from training.data.index import Annotated
 from training.data.sets import PictureSet
@@ -41,6 +41,17 @@ BOX_TOLERANCE = 1e-3
 """Largest difference of a coordinate between the trained detector and the exported one, pixels."""
 
 SCORE_TOLERANCE = 1e-4
+
+SERVED_BOX_TOLERANCE, SERVED_SCORE_TOLERANCE = 0.1, 5e-3
+"""The same between what is served, from click to click, and the whole computation.
+
+Both take their sums in another order, so that a box on the edge of being suppressed may be in one
+alone: at most `SERVED_ALONE` of them.
+"""
+
+SERVED_ALONE = 0.01
+SERVED_FROM = 0.05
+"""Lowest score of the boxes that are compared."""
 
 _SIZES_SEED = 4 * 10**6
 
@@ -100,11 +111,13 @@ def check_same(
         The largest differences, of a coordinate in pixels and of a score.
 
     Raises:
-        ValueError: They find different boxes, classes, or differ by more than the tolerances.
+        ValueError: They find different boxes, classes, or differ by more than the tolerances, or
+            the predictor serves other answers than it computes as a whole.
     """
     largest = [0.0, 0.0]
     for index, picture in enumerate(pictures):
         features = predictor.encode(picture.image)
+        served = predictor.open(picture.image)
         for number in (0, 1, 5, 20):
             clicks = random_clicks(picture, number, len(predictor.classes), seed=index)
             item = pack(picture, clicks)
@@ -122,6 +135,12 @@ def check_same(
                     f"the exported predictor finds other objects in {picture.name} after {number} "
                     "clicks than the trained detector"
                 )
+            if max(features.image_size) <= TILE_SIDE:  # a larger one is served in tiles
+                check_served(
+                    served.detect(clicks, SERVED_FROM).detections,
+                    predictor.detect(features, clicks, SERVED_FROM),
+                    f"{picture.name} after {number} clicks",
+                )
             for place, difference in enumerate(
                 (found.boxes - ours.boxes, found.scores - ours.scores)
             ):
@@ -133,6 +152,26 @@ def check_same(
             f"{scores:.2g} of score"
         )
     return boxes, scores
+
+
+def check_served(served: Detections, whole: Detections, where: str) -> None:
+    """Compare what the function would answer with the whole computation.
+
+    Raises:
+        ValueError: More boxes are in one of them alone than the order of sums explains.
+    """
+    for first, second in ((served, whole), (whole, served)):
+        near = (
+            (np.abs(first.boxes[:, None] - second.boxes).max(2) <= SERVED_BOX_TOLERANCE)
+            & (np.abs(first.scores[:, None] - second.scores) <= SERVED_SCORE_TOLERANCE)
+            & (first.labels[:, None] == second.labels)
+        )
+        alone = len(first) - int(near.any(1).sum())
+        if alone > SERVED_ALONE * len(first):
+            raise ValueError(
+                f"what is served for {where} differs from the detector's own answer: {alone} of "
+                f"{len(first)} boxes are in one of them alone"
+            )
 
 
 def chosen_checkpoint(run: Path, settings: Settings) -> dict[str, Any]:

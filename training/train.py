@@ -74,8 +74,8 @@ class Settings:
         balance: See `training.data.sets.FolderSet`.
         turns: See `training.data.sets.FolderSet`.
         objects: Train on so few objects, see `training.data.sets.FewObjects`; ``None``: on all.
-        precision: ``"float16"`` (GPU only) and ``"bfloat16"`` (one-stage only, since mmcv's
-            operators do not know it) compute the forward pass in mixed precision.
+        precision: ``"float16"`` (GPU only) and ``"bfloat16"`` compute the forward pass in mixed
+            precision; boxes and the reading of regions stay in float32.
         start: Folder of a finished run to start from, see `training.starting.start_from`.
         weights: ``.safetensors`` file to start from, see `training.starting.start_from_weights`.
         backbone: File of torchvision's ImageNet weights, for the preset ``"paper"``; the
@@ -238,8 +238,6 @@ def prepare(
     pictures = settings.load_pictures()
     if settings.precision == "float16" and not gpu:
         raise ValueError("float16 needs a GPU")
-    if settings.precision == "bfloat16" and architecture.stages == "two-stage":
-        raise ValueError("mmcv's operators of two-stage detectors have no bfloat16: take float16")
     if launcher == "slurm" and not gpu:
         raise ValueError("Slurm is told one GPU a process, but torch finds no GPU here")
     if launcher == "pytorch" and not gpu and not torch.distributed.is_initialized():

@@ -93,6 +93,7 @@ def saved(
     stages: Stages = "two-stage",
     fusion: Fusion = "c3det",
     options: Mapping[str, Any] = MappingProxyType({}),
+    device: str = "cpu",
 ) -> Predictor:
     """A predictor from a file in a folder, with random weights that see the clicks."""
     architecture = Architecture(preset, stages, fusion, **options)
@@ -109,7 +110,7 @@ def saved(
     path = folder / "w.safetensors"
     with small_detectors():
         save(path, build(preset, architecture.config(NUM_CLASSES)).state_dict(), card)
-        return load(path)
+        return load(path, device)
 
 
 def training_batch(clicks: list[list[Click]]) -> tuple[torch.Tensor, list[DetDataSample]]:

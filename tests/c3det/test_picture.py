@@ -56,14 +56,14 @@ def _small() -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=lambda v: "-".join(map(str, v)))
 def predictor(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, device: str
 ) -> Predictor:
-    return saved(tmp_path_factory.mktemp("weights"), *request.param)
+    return saved(tmp_path_factory.mktemp("weights"), *request.param, device)
 
 
 @pytest.fixture(scope="module")
-def starter(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return saved(tmp_path_factory.mktemp("weights"), *VARIANTS[0])
+def starter(tmp_path_factory: pytest.TempPathFactory, device: str) -> Predictor:
+    return saved(tmp_path_factory.mktemp("weights"), *VARIANTS[0], device)
 
 
 def pixels(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -92,7 +92,13 @@ def assert_same(
             & (wanted.labels == label)
             & (wanted.clicks == click)
         )
-        assert near.any(), f"{box} {score} {label} {click} is in no answer of the whole"
+        if not near.any():
+            # Of two boxes with the same last score, the limit on their number may keep either.
+            lowest = wanted.scores.min(initial=1)
+            assert score <= lowest + score_step, (
+                f"{box} {score} {label} {click} is not in the whole"
+            )
+            continue
         left[np.flatnonzero(near)[0]] = False
 
 
@@ -492,19 +498,6 @@ def test_wrong_questions_are_named(starter: Predictor) -> None:
         starter.open(np.zeros((8, 8), np.uint8))
 
 
-def test_a_picture_encoded_in_half_precision(starter: Predictor) -> None:
-    """What a GPU does in float16, here in bfloat16, which has 8 bits instead of 11."""
-    image = pixels(64, 64)
-    half = IncrementalDetector(starter._detector, torch.bfloat16)
-    with torch.inference_mode():
-        batch = starter._batch(image)
-        exact, near = (d.encode(batch, (64, 64)) for d in (starter._incremental, half))
-    for a, b in zip(exact.values, near.values, strict=True):
-        assert b.dtype == torch.float32
-        assert (a - b).abs().max() < 0.05 * a.abs().max()
-    assert not torch.equal(exact.values[0], near.values[0])
-
-
 def test_a_branch_of_another_kind_is_refused() -> None:
     config = shrunk("starter")
     config["clicks"]["late"]["backbone"]["deep_stem"] = True
@@ -512,7 +505,8 @@ def test_a_branch_of_another_kind_is_refused() -> None:
         IncrementalDetector(build("starter", config))
 
 
-def test_the_branch_without_clicks_is_shared(starter: Predictor) -> None:
+def test_the_branch_without_clicks_is_shared(tmp_path: Path) -> None:
+    starter = saved(tmp_path, *VARIANTS[0])
     with torch.inference_mode():
         first, second = (starter._tile(pixels(64, 64, seed)) for seed in range(2))
         shared = sorted(first.shared)

@@ -67,13 +67,14 @@ def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="module")
-def predictor(weights: Path) -> Predictor:
-    return load(weights)
+def predictor(weights: Path, device: str) -> Predictor:
+    return load(weights, device)
 
 
 @pytest.fixture(scope="module")
-def c3det(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return load(saved(tmp_path_factory.mktemp("weights") / "w.safetensors", "one-stage", "c3det"))
+def c3det(tmp_path_factory: pytest.TempPathFactory, device: str) -> Predictor:
+    folder = tmp_path_factory.mktemp("weights")
+    return load(saved(folder / "w.safetensors", "one-stage", "c3det"), device)
 
 
 def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -265,10 +266,10 @@ def test_threads_do_not_meet(predictor: Predictor) -> None:
     assert all(same(a, b) for a, b in zip(one_by_one, side_by_side, strict=True))
 
 
-def test_predictor_tells_its_classes(c3det: Predictor) -> None:
+def test_predictor_tells_its_classes(c3det: Predictor, device: str) -> None:
     assert c3det.classes == CLASSES
     assert c3det.card.typical_sizes == SIZES
-    assert str(c3det.device) == "cpu"
+    assert str(c3det.device) == device
 
 
 def test_tensors_of_another_architecture(tmp_path: Path, c3det: Predictor) -> None:

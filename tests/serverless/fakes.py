@@ -110,6 +110,10 @@ class FakePredictor:
     detected: list[tuple[list[Click], float | None]] = field(default_factory=list)
     deadlines: list[float | None] = field(default_factory=list)
     fault: Exception | None = None
+    warm: bool = False
+
+    def warm_up(self) -> None:
+        self.warm = True
 
     def open(self, image: np.ndarray, max_bytes: int = 0) -> FakePicture:
         assert image.dtype == np.uint8

@@ -59,10 +59,10 @@ def test_slow_correlation_is_the_fast_one(scale: str) -> None:
         assert b.any()
 
 
-def test_reference_detects_what_the_detector_detects(weights: Path) -> None:
-    predictor = load(weights)
+def test_reference_detects_what_the_detector_detects(weights: Path, device: str) -> None:
+    predictor = load(weights, device)
     detector = predictor._detector
-    image = torch.randn(1, 3, 128, 128)
+    image = torch.randn(1, 3, 128, 128).to(device)
     got = reference.detect(detector, image, CLICKS)
     detector.rpn_head.test_cfg.update(nms_pre=2000, max_per_img=2000)
     with torch.inference_mode():
@@ -79,22 +79,30 @@ def test_reference_needs_clicks_that_enter_late(weights: Path) -> None:
         reference.detect(detector, torch.zeros(1, 3, 64, 64), CLICKS)
 
 
-def test_parts_run_and_their_ratios_are_of_their_seconds(weights: Path) -> None:
-    row = parts.one_size(weights, 128, 4)
+def test_parts_run_and_their_ratios_are_of_their_seconds(
+    weights: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = parts.one_size(weights, 128, 4, device)
     assert list(row["reference"]) == ["1", "4"]
     assert row["cold_over_warm"] == row["cold"]["seconds"] / row["warm"]["median"]
     assert 0 < row["warm"]["lowest"] <= row["warm"]["median"] <= row["warm"]["highest"]
-    profiled = parts.where_time_goes(weights, 128, 4)
+    profiled = parts.where_time_goes(weights, 128, 4, device)
     assert all(profiled["parts"][part] > 0 for part in parts.PARTS)
     assert sum(profiled["parts"].values()) <= profiled["seconds"]
+    assert bool(profiled["kernels"]) == (device != "cpu")
     assert profiled["operations"] > 1e6
-    large = parts.large_picture(weights, 1400, 3, 0.0)
+    large = parts.large_picture(weights, 1400, 3, 0.0, device)
     assert [call["coverage"] for call in large["calls"]].count(1.0) == 2
     assert len(large["calls"]) > 2
-    json.dumps([row, profiled, large], allow_nan=False)
+    for name in ("C3DET_WEIGHTS", "C3DET_DEVICE"):
+        monkeypatch.setenv(name, "")  # what a worker sets is undone
+    whole = parts.whole_request(weights, 64, 3, device, 2)
+    assert len(whole["cold"]) == 2
+    assert 0 < whole["warm_median"] <= whole["warm_highest"]
+    json.dumps([row, profiled, large, whole], allow_nan=False)
 
 
-def test_correlation_alone_is_compared_with_its_twin() -> None:
-    row = parts.correlation_alone(128, 3)
+def test_correlation_alone_is_compared_with_its_twin(device: str) -> None:
+    row = parts.correlation_alone(128, 3, device)
     assert row["largest_relative_difference"] < 1e-5
     assert row["slow_over_fast"] == row["slow"] / row["fast"]

@@ -174,6 +174,27 @@ def test_a_predictor_that_differs_is_refused(
         check_same(detector, off, pictures)
 
 
+def test_another_answer_on_the_way_that_serves_is_refused(run: Path, tmp_path: Path) -> None:
+    """Seen on a GPU: the levels of the served way were read as if they lay otherwise in memory."""
+    export(run, tmp_path / "w.safetensors", name="w", score_threshold=0.3)
+    predictor = load(tmp_path / "w.safetensors")
+    pictures = load_set(json.loads((run / "training.json").read_text())["settings"]["sets"][0])
+    shown = pictures.val_pictures(1)
+    check_same(predictor._detector, predictor, shown)
+    encode = predictor._incremental.encode
+
+    def scrambled(*args: Any) -> Any:
+        tile = encode(*args)
+        for index in predictor._incremental._joined:
+            level = tile.values[index]
+            tile.values[index] = level.permute(0, 2, 3, 1).reshape(level.shape)
+        return tile
+
+    predictor._incremental.encode = scrambled  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match=r"what is served for .* boxes are in one of them alone"):
+        check_same(predictor._detector, predictor, shown)
+
+
 def test_a_predictor_of_other_weights_finds_other_objects(run: Path, tmp_path: Path) -> None:
     export(run, tmp_path / "w.safetensors", name="w", score_threshold=0.3)
     predictor, other = load(tmp_path / "w.safetensors"), load(tmp_path / "w.safetensors")

@@ -206,18 +206,19 @@ def test_two_processes_train_as_one(
         )
 
 
-def test_bfloat16_trains_a_one_stage_detector(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stages", ["one-stage", "two-stage"])
+def test_bfloat16_trains(folder: Path, tmp_path: Path, stages: Stages) -> None:
     how = small_runs.settings(folder, iterations=2, precision="bfloat16")
-    small_runs.run(tmp_path, how, stages="one-stage")
+    small_runs.run(tmp_path, how, stages=stages)
     state = last_checkpoint(tmp_path)["state_dict"]
     assert all(value.isfinite().all() for value in state.values())
-    assert state["bbox_head.retina_cls.weight"].dtype == torch.float32
+    head = "bbox_head.retina_cls" if stages == "one-stage" else "rpn_head.rpn_cls"
+    assert state[f"{head}.weight"].dtype == torch.float32
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"precision": "bfloat16"}, "have no bfloat16: take float16"),
         ({"precision": "float16"}, "float16 needs a GPU"),
         ({"start": "nowhere"}, "there is no run nowhere"),
         ({"weights": "nowhere.safetensors"}, "the card nowhere.json is missing"),
