@@ -384,6 +384,7 @@ class _Objects:
         for pair in self._pairs(candidates):
             if pair.click not in self._object_of:
                 self._choose(pair, float(candidates.scores[pair.proposal]))
+        self._join_objects()
         self.used[list(self._by_proposal)] = True
         self._group_the_rest()
 
@@ -482,6 +483,25 @@ class _Objects:
         corners = ((inner.x1, inner.y1), (inner.x2, inner.y2))
         within = all(box.holds(x, y) for box in (first, second) for x, y in corners)
         return within and (close or len(indices) > 2)
+
+    def _join_objects(self) -> None:
+        """Make one of two objects whose clicks lie in the boxes of both, the better one."""
+        for worse in reversed(self._objects[:]):
+            holders = (holder for click in worse.clicks for holder in self._holders(click))
+            for better in holders:
+                clicks = [*better.clicks, *worse.clicks]
+                labels = {self._clicks[index].label for index in clicks}
+                if better is worse or len(labels) > 1 or better.box is None or worse.box is None:
+                    continue
+                if self._lie_in_both(clicks, better.box, worse.box):
+                    better.clicks = clicks
+                    better.chosen |= worse.chosen
+                    self._object_of |= dict.fromkeys(worse.clicks, better)
+                    for proposal, holder in self._by_proposal.items():
+                        if holder is worse:
+                            self._by_proposal[proposal] = better
+                    self._objects.remove(worse)
+                    break
 
     def _join(self, click: int, holder: _Object, proposal: int | None = None) -> None:
         holder.clicks.append(click)

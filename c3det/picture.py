@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from statistics import median
 
 import numpy as np
 import torch
@@ -407,7 +408,7 @@ class _Pace:
         self._took: dict[tuple[str, bool], deque[float]] = {}
 
     def of(self, kind: str, held: bool) -> float:
-        """Seconds that a piece is likely to take: as the slowest of the last three; 0 if unknown.
+        """Seconds that a piece is likely to take: the median of the last three; 0 if unknown.
 
         Args:
             kind: ``"read"`` or ``"search"``.
@@ -415,7 +416,7 @@ class _Pace:
         """
         alike = [took for (_, other), took in self._took.items() if other == held]
         own = self._took.get((kind, held))
-        return max((max(took) for took in ([own] if own else alike)), default=0.0)
+        return max((median(took) for took in ([own] if own else alike)), default=0.0)
 
     @contextmanager
     def noted(self, kind: str, held: bool) -> Iterator[None]:
