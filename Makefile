@@ -23,7 +23,12 @@ demo: $(READY) ## The sample pictures and the local runtime with its page (PORT=
 	-@$(PY) -m training.data.samples
 	@$(PY) -m serverless.local $(if $(PORT),--port $(PORT))
 
-test: lint types unit plugin ## Everything that must pass: lint, types, tests.
+ifeq ($(DEVICE),)
+test: lint types unit plugin ## Everything that must pass: lint, types, tests (DEVICE=cuda: the models' tests, on a GPU).
+else
+test: $(READY)
+	@$(PY) -m pytest --device "$(DEVICE)" tests/c3det tests/serverless $(ARGS)
+endif
 
 lint: $(READY) ## Ruff: rules and format.
 	@$(PY) -m ruff check .
@@ -38,7 +43,7 @@ unit: $(READY) ## Pytest (ARGS=... goes to pytest).
 
 ifneq ($(and $(shell command -v node),$(shell command -v npm)),)
 plugin: $(READY) $(PLUGIN)/node_modules/.package-lock.json ## The plugin of CVAT's page: lint, types, tests in Chromium.
-	@cd $(PLUGIN) && npm run --silent lint && npm run --silent typecheck && npm test --silent && PYTHON=$(CURDIR)/$(PY) npm run --silent e2e
+	@cd $(PLUGIN) && npm run --silent lint && npm run --silent typecheck && npm test --silent && PYTHON="$(CURDIR)/$(PY)" npm run --silent e2e
 else
 plugin:
 	@echo "The plugin of CVAT's page is NOT tested: node and npm are missing." >&2$(if $(CI),; exit 1)

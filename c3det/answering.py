@@ -5,8 +5,9 @@ The reference never does this (a click on a missed object does not produce a box
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,41 @@ from c3det.clicks import Click
 SAME_OBJECT_IOU = 0.5
 """From this overlap with an answer on, another box is taken to be of the same object."""
 
+SAME_OBJECT_SHARE = 0.8
+"""From this share of the one inside the other on, two boxes of one class are taken to be of one
+object and a part of it, where two clicks chose them."""
+
+OWN_PROPOSAL = 0.25
+"""How good a click's own proposal has to be, against the best one under it, which another click
+has, for the click to be of an object of its own.
+
+With these constants, measured on the shipped weights and the rendered test set: of all objects,
+each clicked twice at random within 60 % of its sides, 97 % have one box, and 89 % where the two
+clicks are at 10 % and 90 % of its length. Of objects clicked once near the middle, ten a picture,
+93.5 % have a right box, against 93.6 % where no clicks share one; where all are clicked, 90.0
+against 90.8 %. On trees, which stand crown to crown, it is 81.1 against 80.3 %, and where all are
+clicked 67.3 against 70.2 %.
+"""
+
+NEAR = 0.2
+"""Two clicks that lie so near to each other in both of two boxes, in their sides, are on one
+object; three are wherever they lie in both."""
+
+REACH = 0.1
+"""How far outside of a box, in its sides, a click may be that is of its object all the same."""
+
 OWN_CLASS_PREFERENCE = 3.0
-"""How much more a box above the threshold answers a click of its class than one of another class.
+"""How much more a box answers a click of its class than one of another class.
 
 On the shipped weights anything from 1.5 to 10 picks the clicked object equally often; a large
 factor would let a neighbour answer near whose edge the click lies.
 """
+
+_CHUNK = 256
+
+
+def _no_clicks() -> NDArray[np.int64]:
+    return np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,16 +62,27 @@ class Detections:
         boxes: float32 ``(N, 4)`` xyxy, pixels of the full picture.
         scores: float32 ``(N,)`` in [0, 1]; 1 where a box answers a click.
         labels: int64 ``(N,)``, 0-based.
-        clicks: int64 ``(N,)``, the index of the click that a box answers, -1 for none.
+        clicks: int64 ``(N,)``, the index of the last click that a box answers, -1 for none.
+        answer_of: int64 ``(C,)``, for each click that was reconciled with, the entry of ``clicks``
+            whose box is of the object under it: its own index for most, that of a later click where
+            several lie on one object, -1 for a negative click. Where that box is of another class,
+            the later click has overruled this one, see `overruled`. Empty before `answer_clicks`.
     """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
     clicks: NDArray[np.int64]
+    answer_of: NDArray[np.int64] = field(default_factory=_no_clicks)
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the arrays."""
+        arrays = (self.boxes, self.scores, self.labels, self.clicks, self.answer_of)
+        return sum(array.nbytes for array in arrays)
 
     @classmethod
     def none(cls) -> Detections:
@@ -56,8 +97,40 @@ class Detections:
     def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Detections:
         """The boxes at these indices, or where a mask is true."""
         return Detections(
-            self.boxes[chosen], self.scores[chosen], self.labels[chosen], self.clicks[chosen]
+            self.boxes[chosen],
+            self.scores[chosen],
+            self.labels[chosen],
+            self.clicks[chosen],
+            self.answer_of,
         )
+
+
+def answered_clicks(detections: Detections, clicks: Sequence[Click]) -> list[tuple[int, ...]]:
+    """The clicks that each box answers, by rising index; several where they lie on one object.
+
+    Args:
+        detections: As `answer_clicks` returned them, or some of them.
+        clicks: That it was given.
+    """
+    of: dict[int, list[int]] = {}
+    for index, answer in enumerate(detections.answer_of.tolist()):
+        if answer >= 0 and clicks[index].label == clicks[answer].label:
+            of.setdefault(answer, []).append(index)
+    return [tuple(of.get(last, ())) for last in detections.clicks.tolist()]
+
+
+def overruled(detections: Detections, clicks: Sequence[Click]) -> list[tuple[int, int]]:
+    """Clicks that lie on an object of which a later click says another class: (click, later).
+
+    Args:
+        detections: As `answer_clicks` returned them.
+        clicks: That it was given.
+    """
+    return [
+        (index, answer)
+        for index, answer in enumerate(detections.answer_of.tolist())
+        if answer >= 0 and clicks[index].label != clicks[answer].label
+    ]
 
 
 def contains(boxes: NDArray[np.float32], x: float, y: float) -> NDArray[np.bool_]:
@@ -66,8 +139,52 @@ def contains(boxes: NDArray[np.float32], x: float, y: float) -> NDArray[np.bool_
     return (x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2)
 
 
-def centredness(boxes: NDArray[np.float32], x: float, y: float) -> NDArray[np.float32]:
-    """How central a point lies in the boxes ``(N, 4)`` that contain it.
+def touching(
+    first: NDArray[np.floating], second: NDArray[np.floating]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Pairs of boxes that share a point, edges included, a portion at a time.
+
+    Args:
+        first: ``(N, 4)`` xyxy; a box without area is a point.
+        second: ``(M, 4)``.
+
+    Yields:
+        Indices of the first and of the second boxes of some pairs, by rising first index from
+        portion to portion.
+    """
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    # Boxes of about one width lie, sorted by their left edges, in one run for each first box.
+    width_class = np.ceil(np.log2(np.maximum(second[:, 2] - second[:, 0], 1.0))).astype(np.int64)
+    runs = []
+    for width in np.unique(width_class):
+        members = np.flatnonzero(width_class == width)
+        members = members[np.argsort(second[members, 0], kind="stable")]
+        runs.append((2.0**width, members, second[members, 0]))
+    for start in range(0, len(first), _CHUNK):
+        boxes = first[start : start + _CHUNK]
+        rows, others = [_no_clicks()], [_no_clicks()]
+        for width, members, left in runs:
+            begin = np.searchsorted(left, boxes[:, 0] - width, "left")
+            count = np.searchsorted(left, boxes[:, 2], "right") - begin
+            row = np.repeat(np.arange(len(boxes)), count)
+            within = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+            other = members[np.repeat(begin, count) + within]
+            meets = (
+                (second[other, 2] >= boxes[row, 0])
+                & (second[other, 1] <= boxes[row, 3])
+                & (second[other, 3] >= boxes[row, 1])
+            )
+            rows.append(row[meets] + start)
+            others.append(other[meets])
+        yield np.concatenate(rows), np.concatenate(others)
+
+
+def centredness(
+    boxes: NDArray[np.float32],
+    x: float | NDArray[np.float64],
+    y: float | NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """How central a point lies in the boxes ``(N, 4)`` that contain it; one point, or N of them.
 
     1 in the middle, 0 at an edge (FCOS, arXiv 1904.01355, equation 3).
     """
@@ -81,12 +198,23 @@ def centredness(boxes: NDArray[np.float32], x: float, y: float) -> NDArray[np.fl
     return np.nan_to_num(value).astype(np.float32)
 
 
-def iou(box: NDArray[np.float32], boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Intersection over union of one box ``(4,)`` with boxes ``(N, 4)``."""
-    corner = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    shared = corner.clip(0).prod(1)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
-    return shared / np.maximum(areas - shared, 1e-9)
+def shared_area(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Area of the intersection of boxes ``(..., 4)``, broadcast."""
+    corner = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(
+        first[..., :2], second[..., :2]
+    )
+    return corner.clip(0).prod(-1)
+
+
+def area(boxes: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Of boxes ``(..., 4)``."""
+    return (boxes[..., 2:] - boxes[..., :2]).prod(-1)
+
+
+def iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Intersection over union of boxes ``(..., 4)``, broadcast."""
+    shared = shared_area(first, second)
+    return shared / np.maximum(area(first) + area(second) - shared, 1e-9)
 
 
 def answer_clicks(
@@ -97,16 +225,22 @@ def answer_clicks(
     typical_sizes: Sequence[tuple[float, float]],
     image_size: tuple[int, int],
 ) -> Detections:
-    """Answer every positive click by a box of its class that contains it.
+    """Answer every object under positive clicks by a box of their class that contains them.
 
     1. A negative click removes the boxes under it, whatever their class.
     2. A positive click is answered by the best proposal of any class and score under it,
        re-labelled, or failing that by a box of the typical size of its class around it. Proposals
        are ranked by their score times how central the click lies in them: it was aimed at one
-       object, not at the neighbour whose box reaches under it. Those of the click's class above
-       the threshold come before others as good (`OWN_CLASS_PREFERENCE`). One box answers one
-       click.
-    3. An answer's score is 1. Other boxes of the same object give way to it.
+       object, not at the neighbour whose box reaches under it. Those of the click's class come
+       before others as good (`OWN_CLASS_PREFERENCE`).
+    3. Clicks on one object share its box. Two are on one object where their best proposal is the
+       same, unless a good one is left in which the second lies more centrally; and where the best
+       one that is left for the second is much the same as the first one's, or is of one object
+       with it: the classes agree, and it is a part of the other, or a worse box around it, or
+       both clicks lie close together in both. Where there is no proposal, clicks nearer than half
+       the typical size are on one object. Of clicks of several classes on one object the last one
+       counts.
+    4. An answer's score is 1. Other boxes of the same object give way to it.
 
     A box of typical size that would hold a negative click ends half-way to it. Only where a
     negative click lies on the very point of a positive one does a box with it inside remain.
@@ -114,81 +248,343 @@ def answer_clicks(
     Args:
         candidates: Proposals of any score, after non-maximum suppression, none of them answers.
         clicks: In pixels of the picture.
-        score_threshold: Below it, only answers are kept.
+        score_threshold: Below it, only answers are kept. It changes no answer.
         typical_sizes: ``(width, height)`` in pixels for each class.
         image_size: ``(height, width)`` in pixels.
 
     Returns:
-        The kept boxes; answers first, in the order of their clicks.
+        The kept boxes; answers first, in the order of the last click of each.
     """
-    negative = [click for click in clicks if not click.positive]
-    for click in negative:
-        candidates = candidates.take(~contains(candidates.boxes, click.x, click.y))
-    positive = [(index, click) for index, click in enumerate(clicks) if click.positive]
-
-    confident = candidates.scores >= score_threshold
-    ranks = []
-    for _, click in positive:
-        centred = centredness(candidates.boxes, click.x, click.y)
-        rank = np.where(
-            contains(candidates.boxes, click.x, click.y), candidates.scores * (0.05 + centred), 0.0
-        )
-        own = confident & (candidates.labels == click.label)
-        ranks.append(np.where(own, OWN_CLASS_PREFERENCE * rank, rank))
-    chosen = _match(ranks)
-
-    answers = []
-    for row, (_, click) in enumerate(positive):
-        if row in chosen:
-            answers.append(candidates.boxes[chosen[row]])
-        else:
-            answers.append(_typical_box(click, typical_sizes[click.label], negative, image_size))
-
-    free = confident.copy()
-    free[list(chosen.values())] = False
-    for box in answers:
-        free &= iou(box, candidates.boxes) < SAME_OBJECT_IOU
-    rest = candidates.take(free)
+    points = np.array([(click.x, click.y) * 2 for click in clicks]).reshape(-1, 4)
+    positive = np.array([click.positive for click in clicks], bool)
+    left = np.ones(len(candidates), bool)
+    for _, under in touching(points[~positive], candidates.boxes):
+        left[under] = False
+    candidates = candidates.take(left)
+    objects = _Objects(candidates, clicks, typical_sizes, image_size)
+    answers = objects.answers()
+    boxes = np.array([box for box, _ in answers], np.float32).reshape(-1, 4)
+    last = [max(members) for _, members in answers]
+    answer_of = np.full(len(clicks), -1, np.int64)
+    for _, members in answers:
+        answer_of[members] = max(members)
+    rest = candidates.take((candidates.scores >= score_threshold) & ~objects.used)
+    free = np.ones(len(rest), bool)
+    for answer, other in touching(boxes, rest.boxes):
+        same = iou(boxes[answer], rest.boxes[other]) >= SAME_OBJECT_IOU
+        free[other[same]] = False
+    rest = rest.take(free)
     rest = rest.take(np.argsort(-rest.scores, kind="stable"))
-    count = len(answers)
     return Detections(
-        np.concatenate([np.array(answers, np.float32).reshape(-1, 4), rest.boxes]),
-        np.concatenate([np.ones(count, np.float32), rest.scores]),
-        np.concatenate([np.array([c.label for _, c in positive], np.int64), rest.labels]),
-        np.concatenate([np.array([i for i, _ in positive], np.int64), rest.clicks]),
+        np.concatenate([boxes, rest.boxes]),
+        np.concatenate([np.ones(len(boxes), np.float32), rest.scores]),
+        np.concatenate([np.array([clicks[index].label for index in last], np.int64), rest.labels]),
+        np.concatenate([np.array(last, np.int64), rest.clicks]),
+        answer_of,
     )
 
 
-def _match(ranks: list[NDArray[np.float64]]) -> dict[int, int]:
-    """Give each click (row) the index of its best free box, the best pairs first."""
-    chosen: dict[int, int] = {}
-    taken = set()
-    pairs = [
-        (-rank[box], row, int(box)) for row, rank in enumerate(ranks) for box in rank.nonzero()[0]
-    ]
-    for _, row, box in sorted(pairs):
-        if row not in chosen and box not in taken:
-            chosen[row] = box
-            taken.add(box)
-    return chosen
+class Box(NamedTuple):
+    """A box in pixels, as plain numbers."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    @property
+    def area(self) -> float:
+        """Square pixels."""
+        return (self.x2 - self.x1) * (self.y2 - self.y1)
+
+    def shared(self, other: Box) -> float:
+        """Area of the intersection."""
+        across = min(self.x2, other.x2) - max(self.x1, other.x1)
+        down = min(self.y2, other.y2) - max(self.y1, other.y1)
+        return max(across, 0.0) * max(down, 0.0)
+
+    def holds(self, x: float, y: float) -> bool:
+        """Whether a point lies in it, edges included."""
+        return self.x1 <= x <= self.x2 and self.y1 <= y <= self.y2
+
+    @classmethod
+    def around(cls, clicks: Sequence[Click], box: Box | None = None) -> Box:
+        """The smallest box around some clicks and another box."""
+        x, y = [click.x for click in clicks], [click.y for click in clicks]
+        if box is not None:
+            x, y = [*x, box.x1, box.x2], [*y, box.y1, box.y2]
+        return cls(min(x), min(y), max(x), max(y))
 
 
-def _typical_box(
-    click: Click,
-    size: tuple[float, float],
-    negative: Sequence[Click],
-    image_size: tuple[int, int],
-) -> NDArray[np.float32]:
-    x1, x2 = click.x - size[0] / 2, click.x + size[0] / 2
-    y1, y2 = click.y - size[1] / 2, click.y + size[1] / 2
-    for other in negative:
-        across, down = other.x - click.x, other.y - click.y
-        if not (x1 <= other.x <= x2 and y1 <= other.y <= y2) or across == down == 0:
-            continue
-        if abs(across) >= abs(down):
-            x1, x2 = (x1, click.x + across / 2) if across > 0 else (click.x + across / 2, x2)
-        else:
-            y1, y2 = (y1, click.y + down / 2) if down > 0 else (click.y + down / 2, y2)
-    height, width = image_size
-    box = np.array([max(x1, 0), max(y1, 0), min(x2, width), min(y2, height)], np.float32)
-    return box
+class _Pair(NamedTuple):
+    """A click and a proposal that it lies in.
+
+    Attributes:
+        click: Index of the click.
+        proposal: Index of the proposal.
+        rank: How well the proposal answers the click.
+        centred: How central the click lies in it.
+    """
+
+    click: int
+    proposal: int
+    rank: float
+    centred: float
+
+
+@dataclass(slots=True)
+class _Object:
+    """Positive clicks on one object.
+
+    Attributes:
+        box: Of the proposal that the first of them chose, ``None`` where it had none.
+        score: Of that proposal.
+        clicks: Indices; the first is the one whose proposal is the best.
+        chosen: The proposal that each of them would have for itself, where it has one.
+    """
+
+    box: Box | None = None
+    score: float = 0.0
+    clicks: list[int] = field(default_factory=list)
+    chosen: dict[int, Box] = field(default_factory=dict)
+
+
+class _Objects:
+    """Which positive clicks lie on one object, and its box.
+
+    Args:
+        candidates: Proposals, none of them under a negative click.
+        clicks: All.
+        typical_sizes: See `answer_clicks`.
+        image_size: See there.
+
+    Attributes:
+        used: bool ``(N,)``, the candidates that answer a click.
+    """
+
+    def __init__(
+        self,
+        candidates: Detections,
+        clicks: Sequence[Click],
+        typical_sizes: Sequence[tuple[float, float]],
+        image_size: tuple[int, int],
+    ) -> None:
+        self._clicks = clicks
+        self._sizes = typical_sizes
+        self._image_size = image_size
+        self._positive = [index for index, click in enumerate(clicks) if click.positive]
+        self._negative = [click for click in clicks if not click.positive]
+        self._objects: list[_Object] = []
+        self._object_of: dict[int, _Object] = {}
+        self._boxes: dict[int, Box] = {}
+        self._near: dict[int, list[int]] = {index: [] for index in self._positive}
+        self._under: dict[int, list[_Pair]] = {index: [] for index in self._positive}
+        self._by_proposal: dict[int, _Object] = {}
+        self.used = np.zeros(len(candidates), bool)
+        for pair in self._pairs(candidates):
+            if pair.click not in self._object_of:
+                self._choose(pair, float(candidates.scores[pair.proposal]))
+        self._join_objects()
+        self.used[list(self._by_proposal)] = True
+        self._group_the_rest()
+
+    def _pairs(self, candidates: Detections) -> list[_Pair]:
+        """Note what is near to each click; the proposals under clicks, the best pairs first."""
+        if not self._positive:
+            return []
+        xy = np.array([(self._clicks[index].x, self._clicks[index].y) for index in self._positive])
+        labels = np.array([self._clicks[index].label for index in self._positive])
+        margin = (candidates.boxes[:, 2:] - candidates.boxes[:, :2]) * REACH
+        grown = np.concatenate(
+            [candidates.boxes[:, :2] - margin, candidates.boxes[:, 2:] + margin], 1
+        )
+        near = list(touching(np.concatenate([xy, xy], 1), grown))
+        row, box = (np.concatenate(part) for part in zip(*near, strict=True))
+        index = np.array(self._positive)[row]
+        for click, proposal in zip(index.tolist(), box.tolist(), strict=True):
+            self._near[click].append(proposal)
+        x, y = xy[row].T
+        boxes, scores = candidates.boxes[box], candidates.scores[box]
+        inside = contains(boxes, x, y)
+        centred = centredness(boxes, x, y)
+        rank = scores * (0.05 + centred)
+        own = candidates.labels[box] == labels[row]
+        rank = np.where(own, OWN_CLASS_PREFERENCE * rank, rank)
+        order = np.lexsort((box, index, -rank))
+        order = order[inside[order] & (rank[order] > 0)]
+        columns = (column[order].tolist() for column in (index, box, rank, centred))
+        pairs = [_Pair(*values) for values in zip(*columns, strict=True)]
+        for pair, corners in zip(pairs, boxes[order].tolist(), strict=True):
+            self._under[pair.click].append(pair)
+            self._boxes[pair.proposal] = Box(*corners)
+        return pairs
+
+    def _choose(self, pair: _Pair, score: float) -> None:
+        """Give a click its best proposal that is left, or let it join others on their object."""
+        click, proposal = pair.click, pair.proposal
+        holder = self._by_proposal.get(proposal)
+        if holder is not None:
+            if not self._has_its_own(pair, holder) and self._may_join(click, holder):
+                self._join(click, holder, proposal)
+            return
+        for holder in self._holders(click):
+            if self._is_same(click, holder, proposal, score) and self._may_join(click, holder):
+                self._join(click, holder, proposal)
+                return
+        self._objects.append(_Object(self._boxes[proposal], score))
+        self._by_proposal[proposal] = self._objects[-1]
+        self._join(click, self._objects[-1], proposal)
+
+    def _holders(self, click: int) -> Iterator[_Object]:
+        """Objects in whose boxes, or almost, a click lies."""
+        for proposal in self._near[click]:
+            if proposal in self._by_proposal:
+                yield self._by_proposal[proposal]
+
+    def _has_its_own(self, best: _Pair, holder: _Object) -> bool:
+        """Whether a click whose best proposal is another object's lies better in a free one."""
+        return any(
+            other.proposal not in self._by_proposal
+            and other.centred >= best.centred
+            and other.rank >= OWN_PROPOSAL * best.rank
+            and not self._is_same(best.click, holder, other.proposal)
+            for other in self._under[best.click]
+        )
+
+    def _is_same(
+        self, click: int, holder: _Object, proposal: int, score: float | None = None
+    ) -> bool:
+        """Whether a proposal under a click is of the object of other clicks.
+
+        Args:
+            click: Index of the click.
+            holder: The object.
+            proposal: Under the click.
+            score: Of the proposal, to take it also where it is a loose box around the object.
+        """
+        assert holder.box is not None
+        box = self._boxes[proposal]
+        shared = holder.box.shared(box)
+        if shared >= SAME_OBJECT_IOU * (holder.box.area + box.area - shared):
+            return True
+        if self._clicks[click].label != self._clicks[holder.clicks[0]].label:
+            return False
+        part = shared >= SAME_OBJECT_SHARE * box.area
+        whole = shared >= SAME_OBJECT_SHARE * holder.box.area
+        in_both = self._lie_in_both([*holder.clicks, click], holder.box, box)
+        return part or in_both or (whole and score is not None and score <= holder.score)
+
+    def _lie_in_both(self, indices: Sequence[int], first: Box, second: Box) -> bool:
+        """Whether clicks lie in two boxes, close together or at least three of them."""
+        inner = Box.around([self._clicks[index] for index in indices])
+        width = min(first.x2 - first.x1, second.x2 - second.x1)
+        height = min(first.y2 - first.y1, second.y2 - second.y1)
+        close = inner.x2 - inner.x1 <= NEAR * width and inner.y2 - inner.y1 <= NEAR * height
+        corners = ((inner.x1, inner.y1), (inner.x2, inner.y2))
+        within = all(box.holds(x, y) for box in (first, second) for x, y in corners)
+        return within and (close or len(indices) > 2)
+
+    def _join_objects(self) -> None:
+        """Make one of two objects whose clicks lie in the boxes of both, the better one."""
+        for worse in reversed(self._objects[:]):
+            holders = (holder for click in worse.clicks for holder in self._holders(click))
+            for better in holders:
+                clicks = [*better.clicks, *worse.clicks]
+                labels = {self._clicks[index].label for index in clicks}
+                if better is worse or len(labels) > 1 or better.box is None or worse.box is None:
+                    continue
+                if self._lie_in_both(clicks, better.box, worse.box):
+                    better.clicks = clicks
+                    better.chosen |= worse.chosen
+                    self._object_of |= dict.fromkeys(worse.clicks, better)
+                    for proposal, holder in self._by_proposal.items():
+                        if holder is worse:
+                            self._by_proposal[proposal] = better
+                    self._objects.remove(worse)
+                    break
+
+    def _join(self, click: int, holder: _Object, proposal: int | None = None) -> None:
+        holder.clicks.append(click)
+        self._object_of[click] = holder
+        if proposal is not None:
+            holder.chosen[click] = self._boxes[proposal]
+
+    def _may_join(self, click: int, holder: _Object) -> bool:
+        """Whether a box around an object and one more click would hold no negative click."""
+        members = [self._clicks[index] for index in (*holder.clicks, click)]
+        return not self._holds_negative(Box.around(members, holder.box))
+
+    def _holds_negative(self, box: Box) -> bool:
+        return any(box.holds(click.x, click.y) for click in self._negative)
+
+    def _group_the_rest(self) -> None:
+        """Let the clicks without a proposal join what is near, or make objects of them."""
+        rest = [index for index in self._positive if index not in self._object_of]
+        at = np.array([(self._clicks[i].x, self._clicks[i].y) for i in rest]).reshape(-1, 2)
+        half = np.array([self._sizes[self._clicks[i].label] for i in rest]).reshape(-1, 2) / 2
+        neighbours: dict[int, list[int]] = {index: [] for index in rest}
+        for first, second in touching(
+            np.concatenate([at, at], 1), np.concatenate([at - half, at + half], 1)
+        ):
+            for one, other in zip(first.tolist(), second.tolist(), strict=True):
+                neighbours[rest[one]].append(rest[other])
+        for index in rest:
+            label = self._clicks[index].label
+            near = [h for h in self._holders(index) if self._clicks[h.clicks[0]].label == label]
+            for other in neighbours[index]:
+                holder = self._object_of.get(other)
+                if holder is not None and holder.box is None and self._is_close(index, holder):
+                    near.append(holder)
+            holder = next((h for h in near if self._may_join(index, h)), None)
+            if holder is None:
+                holder = _Object()
+                self._objects.append(holder)
+            self._join(index, holder)
+
+    def _is_close(self, index: int, holder: _Object) -> bool:
+        """Whether a click is within half the typical size of all clicks of an object."""
+        click = self._clicks[index]
+        for member in holder.clicks:
+            other = self._clicks[member]
+            sizes = self._sizes[click.label], self._sizes[other.label]
+            width, height = (min(pair) for pair in zip(*sizes, strict=True))
+            if abs(click.x - other.x) > width / 2 or abs(click.y - other.y) > height / 2:
+                return False
+        return True
+
+    def answers(self) -> list[tuple[Box, list[int]]]:
+        """Of each object the box and its clicks, overruled ones included, by the last click."""
+        found = []
+        for one in sorted(self._objects, key=lambda one: max(one.clicks)):
+            label = self._clicks[max(one.clicks)].label
+            agreeing = [index for index in one.clicks if self._clicks[index].label == label]
+            members = [self._clicks[index] for index in agreeing]
+            boxes = [one.chosen[index] for index in agreeing if index in one.chosen]
+            boxes += [one.box] if one.box is not None else []
+            grown = (Box.around(members, box) for box in boxes)
+            free = (box for box in grown if not self._holds_negative(box))
+            box = next(free, None) or self._typical_box(Box.around(members), label)
+            found.append((box, one.clicks))
+        return found
+
+    def _typical_box(self, inner: Box, label: int) -> Box:
+        """A box of the typical size of a class, in the picture, about the middle of another one.
+
+        Args:
+            inner: Around the clicks.
+            label: The class.
+        """
+        width, height = self._sizes[label]
+        x, y = (inner.x1 + inner.x2) / 2, (inner.y1 + inner.y2) / 2
+        x1, x2, y1, y2 = x - width / 2, x + width / 2, y - height / 2, y + height / 2
+        for other in self._negative:
+            across = max(inner.x1 - other.x, other.x - inner.x2)
+            down = max(inner.y1 - other.y, other.y - inner.y2)
+            if not Box(x1, y1, x2, y2).holds(other.x, other.y) or max(across, down) <= 0:
+                continue
+            if across >= down:
+                x1, x2 = (x1, inner.x2 + across / 2) if other.x > x else (inner.x1 - across / 2, x2)
+            else:
+                y1, y2 = (y1, inner.y2 + down / 2) if other.y > y else (inner.y1 - down / 2, y2)
+        height, width = self._image_size
+        return Box(max(x1, 0.0), max(y1, 0.0), min(x2, width), min(y2, height))

@@ -1,13 +1,20 @@
 """The two shipped configurations, each one-stage or two-stage, with or without clicks.
 
-A variant is a choice of arguments, never a class of its own; what comes out is a plain dict that a
-weights' card carries as JSON and `c3det.mmdet_adapter.build_detector` builds.
+A variant is a choice of arguments, never a class of its own: an `Architecture`, which is plain data
+that a weights' card carries. The mmdet config that `c3det.mmdet_adapter.build_detector` builds is
+made from it here, and nowhere else: no config comes from a file. Cards name a preset and mean its
+numbers, so those of a released preset stay as they are; others are a preset of another name.
 """
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
+
+from c3det.correlation import Sampling, Scale
+from c3det.losses import Target
 
 Preset = Literal["paper", "starter"]
 Stages = Literal["one-stage", "two-stage"]
@@ -15,6 +22,34 @@ Fusion = Literal["plain", "early", "late", "c3det"]
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+
+MAX_CLASSES = 2000
+"""Detectors grow with their classes; LVIS, the largest set of boxes, has 1203."""
+
+Numbers = tuple[float, float]
+"""The least and the largest value of a number."""
+
+Allowed = Numbers | type[bool] | tuple[str, ...]
+"""What a value may be: a number in these bounds, a truth value, or one of these words."""
+
+_SIGMA: Numbers = (0.1, 100.0)
+
+_CORRELATION_VALUES: dict[str, Allowed] = {
+    "sampling": get_args(Sampling),
+    "sigma": _SIGMA,
+    "scale": get_args(Scale),
+    "gain": (0.001, 1000.0),
+    "stop_gradient": bool,
+    "projection": bool,
+}
+"""What the fields of `c3det.fusion.Correlation` may be."""
+
+_UEL_VALUES: dict[str, Allowed] = {
+    "weight": (0.0, 1000.0),
+    "target": get_args(Target),
+    "radius": (0.0, 1000.0),
+}
+"""What the fields of `c3det.losses.UserInputEnforcing` may be."""
 
 
 def normalization(preset: Preset) -> dict[str, Any]:
@@ -26,73 +61,275 @@ def normalization(preset: Preset) -> dict[str, Any]:
     )
 
 
-def architecture(
-    preset: Preset,
-    num_classes: int,
-    *,
-    stages: Stages = "two-stage",
-    fusion: Fusion = "c3det",
-    uel: bool | Mapping[str, Any] | None = None,
-    correlation: Mapping[str, Any] | None = None,
-    late: bool | None = None,
-    sigma: float | None = None,
-) -> dict[str, Any]:
-    """A detector's config.
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A detector but for its classes: all that a card or a run says about how it is built.
 
-    Args:
+    What is left out when it is made is the preset's afterwards: of two that are equal the detectors
+    are. Each value is checked, so that one from a file can do no more than choose.
+
+    Attributes:
         preset: ``"paper"``: ResNet-50 and FPN, 256 channels, strides 4 to 64 (two-stage) or 8 to
             128 (one-stage), the published settings, for pictures of 1024 px. ``"starter"``:
             MobileNetV2, 64 channels, strides 4, 8 and 16, anchors for objects of 6 to 60 px, small
             enough to train on a CPU.
-        num_classes: K.
         stages: ``"one-stage"`` (RetinaNet) or ``"two-stage"`` (Faster R-CNN).
         fusion: ``"plain"``: no clicks; ``"early"``: heatmaps as input channels; ``"late"``: late
             fusion alone; ``"c3det"``: late fusion and correlation.
         uel: Whether the loss enforces the clicks; ``None``: with ``"c3det"`` only. Or fields of
-            `c3det.losses.UserInputEnforcing`, each in place of the preset's.
-        correlation: Fields of `c3det.fusion.Correlation`, each in place of the preset's.
+            `c3det.losses.UserInputEnforcing`, each in place of the preset's. Then the fields, or
+            ``False``.
+        correlation: Fields of `c3det.fusion.Correlation`, each in place of the preset's; ``None``
+            without correlation.
         late: ``False`` leaves late fusion out of ``"c3det"``.
-        sigma: Of the clicks drawn for early and late fusion, in pixels; ``None``: the preset's.
+        sigma: Of the clicks drawn for early and late fusion, 0.1 to 100 px; ``None``: the preset's,
+            and then where nothing is drawn.
 
     Raises:
-        ValueError: An unknown ``preset``, ``stages`` or ``fusion``.
+        ValueError: A field has a value that it cannot have; the message names it.
     """
-    for name, value, known in (
-        ("preset", preset, get_args(Preset)),
-        ("stages", stages, get_args(Stages)),
-        ("fusion", fusion, get_args(Fusion)),
-    ):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {known}, not {value!r}")
-    backbone, neck, branch = _PARTS[preset](num_classes, stages)
-    if sigma is not None:
-        branch["sigma"] = sigma
-    clicks: dict[str, Any] = {}
-    if fusion == "early":
-        clicks["early"] = dict(sigma=branch["sigma"])
-        # The widened stem starts blind to the clicks, so it has to be trained.
-        backbone["frozen_stages"] = -1
-    if fusion in ("late", "c3det") and late is not False:
-        clicks["late"] = branch
-    if fusion == "c3det":
-        clicks["correlation"] = {**_CORRELATION[preset], **(correlation or {})}
-    fields = uel if isinstance(uel, Mapping) else {}
-    enforced = fusion == "c3det" if uel is None else uel is not False
-    heads = _one_stage if stages == "one-stage" else _two_stage
-    return dict(
-        backbone=backbone,
-        neck=neck,
-        num_classes=num_classes,
-        clicks=clicks or None,
-        **heads(
-            preset,
-            num_classes,
-            dict(weight=_UEL_WEIGHT[preset], target="assigned") | dict(fields)
-            if enforced
-            else None,
-        ),
-    )
 
+    preset: Preset
+    stages: Stages = "two-stage"
+    fusion: Fusion = "c3det"
+    uel: bool | Mapping[str, Any] | None = None
+    correlation: Mapping[str, Any] | None = None
+    late: bool | None = None
+    sigma: float | None = None
+
+    def __post_init__(self) -> None:
+        _check("preset", self.preset, get_args(Preset))
+        _check("stages", self.stages, get_args(Stages))
+        _check("fusion", self.fusion, get_args(Fusion))
+        resolved = {
+            "late": self._late(),
+            "sigma": self._sigma(self._late() or self.fusion == "early"),
+            "correlation": self._correlation(),
+            "uel": self._uel(),
+        }
+        for name, value in resolved.items():
+            object.__setattr__(self, name, value)
+
+    def _late(self) -> bool:
+        late = self.fusion in ("late", "c3det")
+        if self.late is None:
+            return late
+        _check("late", self.late, bool)
+        if self.late != late and self.fusion != "c3det":
+            raise ValueError(f"late cannot be {str(self.late).lower()} for fusion {self.fusion!r}")
+        return self.late
+
+    def _sigma(self, drawn: bool) -> float | None:
+        if self.sigma is None:
+            return _CLICK_SIGMA[self.preset] if drawn else None
+        if not drawn:
+            raise ValueError("sigma must be null where no clicks are drawn")
+        return float(_check("sigma", self.sigma, _SIGMA))
+
+    def _correlation(self) -> dict[str, Any] | None:
+        if self.fusion == "c3det":
+            chosen = {} if self.correlation is None else self.correlation
+            return _CORRELATION[self.preset] | _checked("correlation", chosen, _CORRELATION_VALUES)
+        if self.correlation is not None:
+            raise ValueError(f"correlation must be null for fusion {self.fusion!r}")
+        return None
+
+    def _uel(self) -> dict[str, Any] | bool:
+        if self.uel is False or (self.uel is None and self.fusion != "c3det"):
+            return False
+        chosen = {} if self.uel is None or self.uel is True else self.uel
+        default = dict(weight=_UEL_WEIGHT[self.preset], target="assigned")
+        return default | _checked("uel", chosen, _UEL_VALUES)
+
+    @classmethod
+    def read(cls, content: object) -> Architecture:
+        """Make one from what a card or a run has written: `asdict` of another.
+
+        Raises:
+            ValueError: It is anything else; the message names the field.
+        """
+        if not isinstance(content, dict):
+            raise ValueError(f"architecture must be an object, not {reprlib.repr(content)}")
+        names = {field.name for field in fields(cls)}
+        unknown, missing = sorted(content.keys() - names), sorted(names - content.keys())
+        if unknown:
+            raise ValueError(f"architecture.{printable(unknown[0])} is unknown")
+        if missing:
+            raise ValueError(f"architecture.{missing[0]} is missing")
+        try:
+            found = cls(**content)
+        except ValueError as error:
+            raise ValueError(f"architecture.{error}") from None
+        for name, value in asdict(found).items():
+            # What is left to the preset in the making is told in writing.
+            if not _same(value, content[name]):
+                raise ValueError(
+                    f"architecture.{name} must be {reprlib.repr(value)}, "
+                    f"not {reprlib.repr(content[name])}"
+                )
+        return found
+
+    @classmethod
+    def of_config(cls, config: object, normalized: object, num_classes: int) -> Architecture:
+        """Find the architecture whose config this is, by comparing it with those made here.
+
+        Args:
+            config: Of mmdet, as JSON. It is only read.
+            normalized: The normalisation that belongs to it.
+            num_classes: K.
+
+        Raises:
+            ValueError: There is none; the message names the first field that differs.
+        """
+        preset: Preset | None = next(
+            (
+                one
+                for one in get_args(Preset)
+                if not _difference("normalization", normalized, normalization(one))
+            ),
+            None,
+        )
+        if preset is None:
+            raise ValueError("normalization is that of no preset")
+        if not isinstance(config, dict):
+            raise ValueError("architecture is no object")
+        stages: Stages = "one-stage" if config.get("type") == "ClickRetinaNet" else "two-stage"
+        clicks = _objects(config, "clicks")
+        late = "late" in clicks
+        fusion: Fusion = "late" if late else "plain"
+        if "correlation" in clicks:
+            fusion = "c3det"
+        elif "early" in clicks:
+            fusion = "early"
+        uel = _objects(config, "bbox_head" if stages == "one-stage" else "roi_head").get("uel")
+        drawn = _objects(clicks, "late" if late else "early")
+        found = cls(
+            preset,
+            stages,
+            fusion,
+            uel=False if uel is None else uel,
+            correlation=clicks.get("correlation"),
+            late=late,
+            sigma=drawn.get("sigma"),
+        )
+        differs = _difference("architecture", config, found.config(num_classes))
+        if differs:
+            raise ValueError(f"{differs} is not what the preset {preset!r} has")
+        return found
+
+    @property
+    def normalization(self) -> dict[str, Any]:
+        """How pictures are normalised, see `normalization`."""
+        return normalization(self.preset)
+
+    def config(self, num_classes: int) -> dict[str, Any]:
+        """The detector's mmdet config.
+
+        Args:
+            num_classes: K, 1 to `MAX_CLASSES`.
+
+        Raises:
+            ValueError: Another number of classes.
+        """
+        if not 1 <= num_classes <= MAX_CLASSES:
+            raise ValueError(f"a detector has 1 to {MAX_CLASSES} classes, not {num_classes}")
+        backbone, neck, branch = _PARTS[self.preset](num_classes, self.stages)
+        clicks: dict[str, Any] = {}
+        if self.fusion == "early":
+            clicks["early"] = dict(sigma=self.sigma)
+            # The widened stem starts blind to the clicks, so it has to be trained.
+            backbone["frozen_stages"] = -1
+        if self.late:
+            clicks["late"] = branch | dict(sigma=self.sigma)
+        if self.correlation is not None:
+            clicks["correlation"] = dict(self.correlation)
+        heads = _one_stage if self.stages == "one-stage" else _two_stage
+        uel = dict(self.uel) if isinstance(self.uel, Mapping) else None
+        return dict(
+            backbone=backbone,
+            neck=neck,
+            num_classes=num_classes,
+            clicks=clicks or None,
+            **heads(self.preset, num_classes, uel),
+        )
+
+
+def architecture(preset: Preset, num_classes: int, **options: Any) -> dict[str, Any]:
+    """The mmdet config of an `Architecture` with these options, for a number of classes."""
+    return Architecture(preset, **options).config(num_classes)
+
+
+def printable(name: object) -> str:
+    """A name from a file, fit for a message: short, and on one line."""
+    return ascii(name)[1:-1][:60]
+
+
+def _check(name: str, value: Any, allowed: Allowed) -> Any:
+    """The value if it is allowed, a number as a float."""
+    if allowed is bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be true or false, not {reprlib.repr(value)}")
+        return value
+    assert isinstance(allowed, tuple)
+    if isinstance(allowed[0], str):
+        if not isinstance(value, str) or value not in allowed:
+            raise ValueError(f"{name} must be one of {allowed}, not {reprlib.repr(value)}")
+        return value
+    low, high = allowed
+    # NaN fails both comparisons.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(
+            f"{name} must be a number from {low:g} to {high:g}, not {reprlib.repr(value)}"
+        )
+    return float(value)
+
+
+def _checked(name: str, chosen: Any, values: Mapping[str, Allowed]) -> dict[str, Any]:
+    if not isinstance(chosen, Mapping):
+        raise ValueError(f"{name} must be an object, not {reprlib.repr(chosen)}")
+    unknown = sorted(map(str, chosen.keys() - values.keys()))
+    if unknown:
+        raise ValueError(
+            f"{name}.{printable(unknown[0])} is unknown, there are {', '.join(values)}"
+        )
+    return {key: _check(f"{name}.{key}", value, values[key]) for key, value in chosen.items()}
+
+
+def _objects(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = content.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _difference(name: str, found: Any, expected: Any) -> str:
+    """The name of the first field in which two JSON values differ, or an empty text."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for key in sorted({*found, *expected}):
+            place = f"{name}.{printable(key)}"
+            if key not in found or key not in expected:
+                return place
+            inner = _difference(place, found[key], expected[key])
+            if inner:
+                return inner
+        return ""
+    if isinstance(found, list) and isinstance(expected, list):
+        if len(found) != len(expected):
+            return name
+        places = (
+            _difference(f"{name}[{place}]", *both)
+            for place, both in enumerate(zip(found, expected, strict=True))
+        )
+        return next(filter(None, places), "")
+    return "" if type(found) is type(expected) and found == expected else name
+
+
+def _same(first: Any, second: Any) -> bool:
+    """Whether two values are the same in JSON, where 1 is 1.0 and true is not 1."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(_same(first[k], second[k]) for k in first)
+    return isinstance(first, bool) == isinstance(second, bool) and first == second
+
+
+_CLICK_SIGMA: dict[str, float] = {"paper": 1.0, "starter": 4.0}
 
 _CORRELATION: dict[str, dict[str, Any]] = {
     "paper": dict(sampling="gaussian-nearest", sigma=3.0, scale="none"),
@@ -128,7 +365,7 @@ def _paper_parts(num_classes: int, stages: Stages) -> tuple[dict, dict, dict]:
         norm_cfg=dict(type="BN", requires_grad=True),
         norm_eval=True,
     )
-    branch = dict(backbone=click_backbone, neck=neck([64, 128, 256, 512]), sigma=1.0)
+    branch = dict(backbone=click_backbone, neck=neck([64, 128, 256, 512]))
     return backbone, neck([256, 512, 1024, 2048]), branch
 
 
@@ -151,7 +388,7 @@ def _starter_parts(num_classes: int, stages: Stages) -> tuple[dict, dict, dict]:
         norm_eval=True,
     )
     click_neck = dict(type="FPN", in_channels=[16, 32, 64], out_channels=32, num_outs=3)
-    return backbone, neck, dict(backbone=click_backbone, neck=click_neck, sigma=4.0)
+    return backbone, neck, dict(backbone=click_backbone, neck=click_neck)
 
 
 _PARTS = {"paper": _paper_parts, "starter": _starter_parts}

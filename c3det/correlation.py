@@ -8,24 +8,23 @@ one class the maximum is kept (equation 3).
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from c3det.clicks import Click, check_labels
-from c3det.heatmaps import Size, click_xy, gaussian, positive_by_label, sizes_per_picture
+from c3det.devices import moved
+from c3det.heatmaps import Cells, Doubles, Size, click_xy, gaussian, sizes_per_picture, support
 
 Sampling = Literal["gaussian-nearest", "bilinear"]
 Scale = Literal["none", "channels", "cosine"]
 
-_CLICKS_AT_ONCE = 64
+_PRODUCTS_AT_ONCE = 1 << 24
 _EPSILON = 1e-8
-_REACH = 7.0
-"""Deviations from its centre at which a Gaussian is read no further: it is 2e-11 there."""
 
 
 def covering_stride(level_size: Size, image_sizes: Sequence[Size]) -> int:
@@ -34,25 +33,35 @@ def covering_stride(level_size: Size, image_sizes: Sequence[Size]) -> int:
     return 2 ** max(0, math.ceil(math.log2(need)))
 
 
-def _nearest_weights(
-    centres: Tensor, cells: int, covered: int, valid: int, sigma: float, device: torch.device
-) -> Tensor:
-    """Gaussians ``(n, cells)`` at the one pixel of each cell that nearest resizing keeps."""
-    scale = torch.tensor(covered / cells, dtype=torch.float32, device=device)
-    pixel = (torch.arange(cells, dtype=torch.float32, device=device) * scale).floor().double()
-    return gaussian(pixel + 0.5, centres, sigma) * (pixel < valid)
+def _nearest_along(
+    centres: Doubles, cells: int, covered: int, valid: int, sigma: float
+) -> tuple[Cells, Doubles, Doubles]:
+    """Along one axis, the cells that templates of ``"gaussian-nearest"`` read, and what there is.
+
+    Gaussians are taken at the one pixel of each cell that nearest resizing keeps. The last are
+    their sums over all cells, ``(n,)``.
+    """
+    # torch resizes with a scale in float32.
+    pixel = np.floor(np.arange(cells, dtype=np.float32) * np.float32(covered / cells))
+    along = gaussian(pixel.astype(np.float64) + 0.5, centres, sigma) * (pixel < valid)
+    near = support(centres, cells, covered / cells, sigma)
+    return near, np.take_along_axis(along, near, 1), along.sum(1)
 
 
-def _support(centres: Tensor, cells: int, stride: float, sigma: float) -> Tensor:
-    """The cells ``(n, m)`` along one axis in which Gaussians of these centres are not nothing."""
-    count = min(math.ceil(2 * _REACH * sigma / stride) + 1, cells)
-    first = (centres / stride - count / 2).round().long().clamp(0, cells - count)
-    return first[:, None] + torch.arange(count, device=first.device)
+def _bilinear_along(
+    centres: Doubles, cells: int, covered: int, valid: int
+) -> tuple[Cells, Doubles]:
+    """The same of ``"bilinear"``; no template mixes in a cell of the padding alone."""
+    stride = covered / cells
+    at = (centres / stride - 0.5).clip(0, math.ceil(valid / stride) - 1)
+    low = np.floor(at).clip(max=cells - 1)
+    near = np.stack([low, (low + 1).clip(max=cells - 1)], 1).astype(np.int64)
+    return near, np.stack([1 - (at - low), at - low], 1)
 
 
 def click_templates(
     feature: Tensor,
-    xy: Tensor,
+    xy: Doubles,
     sampling: Sampling,
     *,
     covered_size: Size,
@@ -63,7 +72,7 @@ def click_templates(
 
     Args:
         feature: ``(C, h, w)``, one level of one picture.
-        xy: ``(n, 2)`` float64, clicks in pixels.
+        xy: ``(n, 2)``, clicks in pixels.
         sampling: ``"gaussian-nearest"``: the mean of the feature under a Gaussian that was drawn at
             full size and brought to the level by nearest resizing, divided by its sum + 1e-8, as
             the reference does it. Where no sampled pixel lies near the click (11 % of the clicks at
@@ -77,34 +86,55 @@ def click_templates(
     Returns:
         ``(n, C)`` of the feature's type.
     """
-    _, height, width = feature.shape
-    if sampling == "gaussian-nearest":
-        shares, near = [], []
-        total = xy.new_tensor(1.0)
-        for axis, count in ((1, height), (0, width)):
-            covered, valid, centres = covered_size[1 - axis], image_size[1 - axis], xy[:, axis]
-            along = _nearest_weights(centres, count, covered, valid, sigma, xy.device)
-            total = total * along.sum(1)
-            cells = _support(centres, count, covered / count, sigma)
-            shares.append(along.gather(1, cells))
-            near.append(cells)
-        shares[0] = shares[0] / (total + _EPSILON)[:, None]
-        patches = feature[:, near[0][:, :, None], near[1][:, None, :]]
-        return torch.einsum("cnyx,ny,nx->nc", patches, *(w.to(feature.dtype) for w in shares))
-    stride = xy.new_tensor([covered_size[1] / width, covered_size[0] / height])
-    cells = (xy.new_tensor([image_size[1], image_size[0]]) / stride).ceil()
-    # No template mixes in a cell of the padding alone.
-    position = (xy / stride).minimum(cells - 0.5)
-    grid = position / xy.new_tensor([width, height]) * 2 - 1
-    # A grid in bfloat16 would be off by pixels.
-    precise = torch.promote_types(feature.dtype, torch.float32)
-    sampled = F.grid_sample(
-        feature[None].to(precise),
-        grid[None, None].to(precise),
-        padding_mode="border",
-        align_corners=False,
+    reads, sides = template_reads(
+        xy,
+        (feature.shape[1], feature.shape[2]),
+        sampling,
+        covered_size=covered_size,
+        image_size=image_size,
+        sigma=sigma,
     )
-    return sampled[0, :, 0].T.to(feature.dtype)
+    return read_templates(feature, moved(torch.from_numpy(reads), feature.device), sides)
+
+
+def template_reads(
+    xy: Doubles,
+    size: Size,
+    sampling: Sampling,
+    *,
+    covered_size: Size,
+    image_size: Size,
+    sigma: float,
+) -> tuple[Doubles, Size]:
+    """Where and with which shares `click_templates` reads a level of a size, on the CPU.
+
+    Returns:
+        ``(n, 2 * (rows + columns))``: the rows of cells and their shares, the columns and theirs;
+        and ``(rows, columns)``, the same for all. A row of zeros reads a template of zeros.
+    """
+    parts: list[Cells | Doubles] = []
+    total: Doubles = np.ones(len(xy))
+    for axis, cells in ((1, size[0]), (0, size[1])):
+        centres, covered, valid = xy[:, axis], covered_size[1 - axis], image_size[1 - axis]
+        if sampling == "gaussian-nearest":
+            near, shares, along = _nearest_along(centres, cells, covered, valid, sigma)
+            total = total * along
+        else:
+            near, shares = _bilinear_along(centres, cells, covered, valid)
+        parts += [near, shares]
+    if sampling == "gaussian-nearest":
+        parts[1] = parts[1] / (total + _EPSILON)[:, None]
+    return np.concatenate(parts, 1), (parts[0].shape[1], parts[2].shape[1])
+
+
+def read_templates(feature: Tensor, reads: Tensor, sides: Size) -> Tensor:
+    """Templates ``(n, C)`` from a level ``(C, h, w)``, as `template_reads` says, on its device."""
+    rows, down, columns, along = reads.split([sides[0], sides[0], sides[1], sides[1]], 1)
+    # Shares in half precision would move a template by a part of a pixel.
+    precise = torch.promote_types(feature.dtype, torch.float32)
+    patches = feature[:, rows.long()[:, :, None], columns.long()[:, None, :]].to(precise)
+    shares = (down[:, :, None] * along[:, None, :]).to(precise)
+    return (patches * shares).sum((2, 3)).T.to(feature.dtype)
 
 
 def comparable(level: Tensor, scale: Scale) -> Tensor:
@@ -119,26 +149,25 @@ def scaled_templates(templates: Tensor, scale: Scale) -> Tensor:
     return F.normalize(templates, dim=1) if scale == "cosine" else templates
 
 
-def best_by_label(templates: Tensor, labels: Sequence[int], cells: Tensor) -> dict[int, Tensor]:
+def best_by_label(templates: Tensor, labels: Tensor, num_classes: int, cells: Tensor) -> Tensor:
     """The largest product of any of a label's templates with each cell (equations 2 and 3).
 
     Args:
         templates: ``(n, C)``.
-        labels: Of the templates; those of one label follow each other.
+        labels: ``(n,)`` int64 of the templates, on their device.
+        num_classes: K.
         cells: ``(C, cells)``.
 
     Returns:
-        ``(cells,)`` by label.
+        ``(K, cells)``, 0 where a label has no template.
     """
-    best: dict[int, Tensor] = {}
-    for start in range(0, len(labels), _CLICKS_AT_ONCE):
-        some = labels[start : start + _CLICKS_AT_ONCE]
-        products = templates[start : start + _CLICKS_AT_ONCE] @ cells
-        counts = Counter(some)
-        for label, part in zip(counts, products.split(list(counts.values())), strict=True):
-            largest = part.amax(0)
-            best[label] = torch.maximum(best[label], largest) if label in best else largest
-    return best
+    parts = []
+    for some in cells.split(max(_PRODUCTS_AT_ONCE // max(len(labels), 1), 1), 1):
+        products = templates @ some
+        none = products.new_zeros(num_classes, some.shape[1])
+        rows = labels[:, None].expand_as(products)
+        parts.append(none.scatter_reduce(0, rows, products, "amax", include_self=False))
+    return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
 
 def class_correlations(
@@ -198,26 +227,26 @@ def class_correlations(
             stride = covering_stride((height, width), sizes)
             covered = (height * stride, width * stride)
         level = comparable(level, scale)
-        nowhere = level.new_zeros(height * width)
         # Taken apart and put together once: in training, each index into a batch and each part
         # written into a map would cost a gradient of the size of the whole.
         collated = []
         for picture, of_picture, size in zip(level.unbind(), clicks, sizes, strict=True):
-            best = dict.fromkeys(range(num_classes), nowhere)
-            groups = positive_by_label(of_picture)
-            if groups:
+            positive = [click for click in of_picture if click.positive]
+            if positive:
                 templates = click_templates(
                     picture,
-                    click_xy([click for group in groups.values() for click in group], level.device),
+                    click_xy(positive),
                     sampling,
                     covered_size=covered,
                     image_size=size,
                     sigma=sigma,
                 )
-                labels = [label for label, group in groups.items() for _ in group]
-                best |= best_by_label(
-                    scaled_templates(templates, scale), labels, picture.flatten(1)
+                labels = moved(torch.tensor([click.label for click in positive]), level.device)
+                best = best_by_label(
+                    scaled_templates(templates, scale), labels, num_classes, picture.flatten(1)
                 )
-            collated.append(torch.stack(list(best.values())).view(-1, height, width))
+            else:
+                best = level.new_zeros(num_classes, height * width)
+            collated.append(best.view(num_classes, height, width))
         maps.append(torch.stack(collated))
     return tuple(maps)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from c3det.clicks import Click
 from c3det.correlation import Sampling, Scale, class_correlations
+from c3det.devices import late_fusion_precision
 from c3det.heatmaps import Size, click_heatmaps
 
 
@@ -88,7 +89,11 @@ class ClickBranch(nn.Module):
     def forward(self, batch: ClickBatch, like: Tensor) -> tuple[Tensor, ...]:
         """Feature levels of the clicks of a batch, on the device and of the type of ``like``."""
         heatmaps = batch.heatmaps(self.num_classes, self.sigma, like)
-        return tuple(self.neck(self.backbone(heatmaps)))
+        if self.training:
+            return tuple(self.neck(self.backbone(heatmaps)))
+        with late_fusion_precision(like.device):
+            levels = self.neck(self.backbone(heatmaps))
+        return tuple(level.to(like.dtype) for level in levels)
 
 
 class ClickFusion(nn.Module):

@@ -10,6 +10,10 @@ first ReLU, the picture's part of both. Then, of the clicks' parts,
   click that comes, moves or goes has those windows computed again (`c3det.windows`).
 
 The rest is what a click cannot do without: the heads behind their first convolution.
+
+On a GPU the windows would cost more than they save: each has a shape of its own, for which cuDNN
+plans its convolutions anew, and a click is bound by the number of calls, not by what they compute.
+There late fusion and what follows it are computed whole, always in the same shapes.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.structures import InstanceData
@@ -28,14 +33,26 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 from c3det.clicks import Click
-from c3det.correlation import best_by_label, click_templates, comparable, scaled_templates
+from c3det.correlation import (
+    best_by_label,
+    comparable,
+    read_templates,
+    scaled_templates,
+    template_reads,
+)
+from c3det.devices import late_fusion_precision, moved
 from c3det.fusion import ClickBatch
-from c3det.heatmaps import Size, click_heatmaps, click_xy
+from c3det.graphs import Recorded, Work
+from c3det.heatmaps import Size, click_heatmaps, click_patches, click_xy, draw_patches
+from c3det.memory import held_bytes
 from c3det.mmdet_adapter import ClickDetector, ClickedFeatures
 from c3det.windows import INPUT, Convolution, Copy, MaxPool, Network, Sum, Window, area, hull
 
 PARTS = ("late fusion", "correlation", "first convolutions", "proposals", "regions")
 """Of a click, as `torch.profiler` names them; a one-stage detector has no regions."""
+
+RECORDED_CLICKS = 64
+"""Up to so many clicks, computed whole, are filled up to as many, so that shapes do not change."""
 
 NOTHING = 1e-8
 """Where a drawn click is lower than this, it is taken to be 0."""
@@ -48,9 +65,12 @@ class Tile:
     Attributes:
         image_size: ``(height, width)`` in pixels.
         input_size: The same with padding.
-        values: Of the network, with the clicks of ``drawn``.
+        values: Of the network, with the clicks of ``drawn``; where it is computed whole, only the
+            picture's part of the levels.
         compared: The levels that the correlation compares; none without a correlation.
         drawn: The clicks that late fusion has seen, in pixels of the tile.
+        joined: Where the network is computed whole, the levels with the clicks of ``drawn``;
+            before the first `IncrementalDetector.place`, none.
         shared: Indices of ``values`` that are not this tile's own.
         packed: Whether it has to be unpacked before it is used.
     """
@@ -60,6 +80,7 @@ class Tile:
     values: list[Tensor]
     compared: tuple[Tensor, ...] = ()
     drawn: frozenset[Click] = frozenset()
+    joined: tuple[Tensor, ...] = ()
     shared: frozenset[int] = frozenset()
     packed: bool = False
 
@@ -83,6 +104,7 @@ class Tile:
             return done[id(tensor)]
 
         self.compared = tuple(converted(level) for level in self.compared)
+        self.joined = tuple(converted(level) for level in self.joined)
         self.values = [
             value if index in self.shared else converted(value)
             for index, value in enumerate(self.values)
@@ -91,8 +113,12 @@ class Tile:
     @property
     def nbytes(self) -> int:
         """Memory of the tensors that are this tile's own."""
-        own = [value for index, value in enumerate(self.values) if index not in self.shared]
-        return sum({id(tensor): tensor.nbytes for tensor in (*own, *self.compared)}.values())
+        own = (value for index, value in enumerate(self.values) if index not in self.shared)
+        return held_bytes((*own, *self.compared, *self.joined))
+
+    def borrowed(self) -> list[Tensor]:
+        """The tensors that are not."""
+        return [self.values[index] for index in self.shared]
 
 
 class IncrementalDetector:
@@ -100,18 +126,22 @@ class IncrementalDetector:
 
     Args:
         detector: In evaluation mode. Its weights must not change any more.
-        precision: Of the backbone and the neck of the picture (autocast); all else is computed in
-            float32. ``None``: they too.
+        windows: Whether late fusion is computed again in windows, rather than whole.
 
     Raises:
         ValueError: Its late-fusion branch is not a ResNet of basic blocks with an FPN.
     """
 
-    def __init__(self, detector: ClickDetector, precision: torch.dtype | None = None) -> None:
+    def __init__(self, detector: ClickDetector, *, windows: bool = True) -> None:
         self._detector = detector
-        self._precision = precision
+        self._in_windows = windows
+        self.device = next(detector.parameters()).device
         with torch.inference_mode():
             self._build(detector)
+        self._join = Recorded(self._joined_whole)
+        self._see = Recorded(self._seen)
+        self._read = Recorded(self._templates)
+        self._replaying = threading.Lock()
         self._blank: tuple[Size, list[Tensor]] | None = None
         self._lock = threading.Lock()
 
@@ -123,6 +153,7 @@ class IncrementalDetector:
         self._correlation = fusion.correlation if fusion is not None else None
         self._branch = fusion.branch if fusion is not None else None
         self._picture_weight: Tensor | None = None
+        self._picture_bias: Tensor | None = None
         if fusion is not None:
             parts = [fusion.join.out_channels]
             parts.append(fusion.num_classes if self._correlation is not None else 0)
@@ -136,24 +167,29 @@ class IncrementalDetector:
                 from_clicks = list(_fpn(values, self._branch.neck, outs, late, bias))
                 bias = None
             self._joined = []
+            self._picture_bias = bias
             for level, clicks in zip(levels, from_clicks, strict=True):
-                own = Convolution(level, picture, bias)
+                # Computed whole, levels stand as the picture's part of the joined ones.
+                own = Convolution(level, picture, bias) if self._in_windows else Copy(level)
                 values.append(Sum((own, clicks) if clicks is not None else (own,)))
                 self._joined.append(len(values) - 1)
         self._late = range(len(levels), self._joined[0])
         self._first: list[list[int]] = []
         self._from_correlation: list[Tensor] = []
-        for convolution in detector.first_convolutions():
-            self._first.append([])
-            for index in self._joined:
-                values.append(Sum((_convolution(index, convolution),)))
-                self._first[-1].append(len(values) - 1)
+        if self._in_windows:
+            for convolution in detector.first_convolutions():
+                self._first.append([])
+                for index in self._joined:
+                    values.append(Sum((_convolution(index, convolution),)))
+                    self._first[-1].append(len(values) - 1)
         if self._correlation is not None:
             onto_joined = correlation * self._correlation.gain
-            self._from_correlation = [onto_joined] + [
-                torch.einsum("fcij,ck->fkij", convolution.weight, onto_joined[:, :, 0, 0])
-                for convolution in detector.first_convolutions()
-            ]
+            self._from_correlation = [onto_joined]
+            if self._in_windows:
+                self._from_correlation += [
+                    torch.einsum("fcij,ck->fkij", convolution.weight, onto_joined[:, :, 0, 0])
+                    for convolution in detector.first_convolutions()
+                ]
         self._network = Network(values)
 
     def encode(self, images: Tensor, image_size: Size) -> Tile:
@@ -164,13 +200,19 @@ class IncrementalDetector:
             image_size: ``(height, width)`` in pixels, without the padding.
         """
         input_size = (images.shape[-2], images.shape[-1])
-        half = torch.autocast(
-            images.device.type, self._precision, enabled=self._precision is not None
-        )
-        with half:
-            levels = [level.float() for level in self._detector.encode(images)]
+        levels = self._detector.encode(images)
         if self._detector.early_sigma is not None:
             return Tile(image_size, input_size, list(levels))
+        compared: tuple[Tensor, ...] = ()
+        fusion = self._detector.click_fusion
+        if self._correlation is not None and fusion is not None:
+            scale = self._correlation.scale
+            compared = tuple(comparable(level, scale) for level in fusion.compared(levels))
+        if not self._in_windows:
+            if self._picture_weight is not None:
+                weight, bias = self._picture_weight, self._picture_bias
+                levels = tuple(F.conv2d(level, weight, bias) for level in levels)
+            return Tile(image_size, input_size, list(levels), compared)
         given = dict(enumerate(levels))
         if self._branch is not None:
             blank = self._without_clicks(levels, input_size)
@@ -180,11 +222,6 @@ class IncrementalDetector:
         values = self._network.compute(self._nothing_drawn, input_size, given)
         for index in range(self._joined[0], len(values)):
             values[index] = values[index].contiguous(memory_format=torch.channels_last)
-        compared: tuple[Tensor, ...] = ()
-        fusion = self._detector.click_fusion
-        if self._correlation is not None and fusion is not None:
-            scale = self._correlation.scale
-            compared = tuple(comparable(level, scale) for level in fusion.compared(levels))
         return Tile(image_size, input_size, values, compared, shared=frozenset(self._late))
 
     def _without_clicks(self, levels: Sequence[Tensor], input_size: Size) -> list[Tensor]:
@@ -194,12 +231,21 @@ class IncrementalDetector:
                 given = {index: torch.zeros_like(level) for index, level in enumerate(levels)}
                 # The heads are not late fusion's; what they would see of it is not asked for.
                 for head in self._first:
-                    given |= dict.fromkeys(head, levels[0][:, :, :0, :0])
+                    given |= dict.fromkeys(head, levels[0][:, :, :0, :0].clone())
+                draw = partial(self._draw, [], input_size)
+                values = self._network.compute(draw, input_size, given)
+                used, nothing = {*self._late, *self._joined}, levels[0].new_empty(0)
                 self._blank = (
                     input_size,
-                    self._network.compute(partial(self._draw, [], input_size), input_size, given),
+                    [value if index in used else nothing for index, value in enumerate(values)],
                 )
             return self._blank[1]
+
+    def kept_without_clicks(self, input_size: Size) -> list[Tensor]:
+        """The values of late fusion without clicks that are kept for tiles of a size, if any."""
+        with self._lock:
+            kept = self._blank
+        return list(kept[1]) if kept is not None and kept[0] == input_size else []
 
     def place(self, tile: Tile, clicks: Sequence[Click]) -> None:
         """Let late fusion see some clicks, in place of those that it has seen.
@@ -213,7 +259,10 @@ class IncrementalDetector:
         reach = {click: self._window(click, tile.image_size) for click in clicks if click.positive}
         wanted = frozenset(click for click, window in reach.items() if area(window) > 0)
         changed = wanted ^ tile.drawn
-        if self._branch is not None and changed:
+        if not self._in_windows:
+            if changed or not tile.joined:
+                self._join_whole(tile, wanted)
+        elif self._branch is not None and changed:
             if tile.shared:
                 for index in tile.shared:
                     tile.values[index] = tile.values[index].clone()
@@ -229,6 +278,48 @@ class IncrementalDetector:
                 for step in steps:
                     network.update(values, draw, size, step)
         tile.drawn = wanted
+
+    def _join_whole(self, tile: Tile, clicks: frozenset[Click]) -> None:
+        if self._branch is None:
+            tile.joined = tuple(tile.values)
+            return
+        tile.joined = ()  # the memory is used again
+        patches, patch = click_patches(
+            [list(clicks)],
+            self._detector.num_classes,
+            tile.input_size,
+            sigma=self._sigma,
+            image_size=tile.image_size,
+        )
+        missing = max(RECORDED_CLICKS - len(patches), 0)
+        filled = np.concatenate([patches, np.zeros((missing, patches.shape[1]))])
+        given = moved(torch.from_numpy(filled), self.device)
+        join = self._join if len(filled) == RECORDED_CLICKS else self._joined_whole
+        with self._replaying, record_function("late fusion"):
+            found = join((tile.input_size, patch), given, *tile.values)
+            tile.joined = tuple(level.clone() for level in found)
+
+    def _joined_whole(
+        self, key: tuple[Size, Size], patches: Tensor, *levels: Tensor
+    ) -> list[Tensor]:
+        """The levels with late fusion.
+
+        Args:
+            key: The padded size of the tile, and that of the patches.
+            patches: Of `c3det.heatmaps.click_patches`.
+            levels: The picture's part of the levels.
+        """
+        input_size, patch = key
+        classes = self._detector.num_classes
+        maps = draw_patches(patches, patch, (1, classes, *input_size), torch.float32)
+
+        def draw(window: Window) -> Tensor:
+            (top, bottom), (left, right) = window
+            return maps[:, :, top:bottom, left:right]
+
+        with late_fusion_precision(self.device):
+            values = self._network.compute(draw, input_size, dict(enumerate(levels)))
+        return [values[index] for index in self._joined]
 
     def _window(self, click: Click, image_size: Size) -> Window:
         """The pixels of a picture in which a click is drawn; none where it does not reach it."""
@@ -253,15 +344,13 @@ class IncrementalDetector:
             for click in clicks
             if self._reaches(click, image_size, window)
         ]
-        weight = next(self._detector.parameters())
         return click_heatmaps(
             [seen],
             self._detector.num_classes,
             (bottom - top, right - left),
             sigma=self._sigma,
             image_size=(image_size[0] - top, image_size[1] - left),
-            device=weight.device,
-            dtype=weight.dtype,
+            device=self.device,
         )
 
     def _reaches(self, click: Click, image_size: Size, window: Window) -> bool:
@@ -285,20 +374,36 @@ class IncrementalDetector:
         settings = self._correlation
         if settings is None:
             return ()
-        return tuple(
-            scaled_templates(
-                click_templates(
-                    level[0],
-                    click_xy(clicks, level.device),
-                    settings.sampling,
-                    covered_size=tile.input_size,
-                    image_size=tile.image_size,
-                    sigma=settings.sigma,
-                ),
-                settings.scale,
+        xy, count, parts, sides = click_xy(clicks), len(clicks), [], []
+        for level in tile.compared:
+            reads, side = template_reads(
+                xy,
+                (level.shape[2], level.shape[3]),
+                settings.sampling,
+                covered_size=tile.input_size,
+                image_size=tile.image_size,
+                sigma=settings.sigma,
             )
-            for level in tile.compared
-        )
+            parts.append(reads)
+            sides.append(side)
+        together = np.concatenate(parts, 1)
+        read: Work = self._templates
+        if not self._in_windows and count <= RECORDED_CLICKS:
+            read = self._read
+            together = np.pad(together, ((0, RECORDED_CLICKS - count), (0, 0)))
+        with self._replaying:
+            given = moved(torch.from_numpy(together), self.device)
+            found = read(tuple(sides), given, *tile.compared)
+            return tuple(level[:count].clone() for level in found)
+
+    def _templates(self, sides: Sequence[Size], reads: Tensor, *compared: Tensor) -> list[Tensor]:
+        """Templates ``(n, C)`` a level, as `c3det.correlation.template_reads` says of all."""
+        assert self._correlation is not None
+        scale, found = self._correlation.scale, []
+        of_levels = reads.split([2 * sum(side) for side in sides], 1)
+        for level, own, side in zip(compared, of_levels, sides, strict=True):
+            found.append(scaled_templates(read_templates(level[0], own, side), scale))
+        return found
 
     def detect(
         self, tile: Tile, templates: Sequence[Tensor], labels: Sequence[int]
@@ -308,20 +413,17 @@ class IncrementalDetector:
         Args:
             tile: With the clicks `place`d.
             templates: As `templates` returns them, of any tile of the same picture.
-            labels: Of the templates; those of one label follow each other.
+            labels: Of the templates.
         """
         if self._detector.early_sigma is not None:
             batch = ClickBatch([list(tile.drawn)], [tile.image_size], tile.input_size)
             (found,) = self._detector.detect(ClickedFeatures(tuple(tile.values), batch))
             return found
-        maps: list[Tensor] = []
+        if not self._in_windows:
+            return self._detect_whole(tile, templates, labels)
         chosen = list(dict.fromkeys(labels))
-        if self._correlation is not None and chosen:
-            with record_function("correlation"):
-                for level, of_level in zip(tile.compared, templates, strict=True):
-                    best = best_by_label(of_level, labels, level[0].flatten(1))
-                    rows = torch.stack([best[label] for label in chosen])
-                    maps.append(rows.view(1, len(chosen), *level.shape[-2:]))
+        rows = [chosen.index(label) for label in labels]
+        maps = self._correlations(tile, templates, rows, len(chosen))
 
         def with_correlation(indices: Sequence[int], part: int, padding: int) -> list[Tensor]:
             levels = [tile.values[index] for index in indices]
@@ -337,12 +439,83 @@ class IncrementalDetector:
                 [F.relu(level) for level in with_correlation(indices, number, 1)]
                 for number, indices in enumerate(self._first, start=1)
             ]
-        return self._detector.detect_joined(
-            first,
+        limits = self._limits(tile.image_size)
+        return self._detector.choose(
+            self._detector.propose([level for levels in first for level in levels], limits),
             lambda: with_correlation(self._joined, 0, 0),
             tile.image_size,
-            tile.input_size,
+            limits,
         )
+
+    def _limits(self, image_size: Size) -> Tensor:
+        height, width = image_size
+        return moved(torch.tensor([width, height, width, height], dtype=torch.float32), self.device)
+
+    def _detect_whole(
+        self, tile: Tile, templates: Sequence[Tensor], labels: Sequence[int]
+    ) -> InstanceData:
+        missing = max(RECORDED_CLICKS - len(labels), 0)
+        # Those that fill up are of a class that is thrown away.
+        classes = [*labels, *[self._detector.num_classes] * missing]
+        rows = moved(torch.tensor(classes), self.device)
+        filled = [F.pad(of_level, (0, 0, 0, missing)) for of_level in templates]
+        if self._correlation is not None and not labels:
+            filled = [level.new_zeros(missing, level.shape[1]) for level in tile.compared]
+        limits = self._limits(tile.image_size)
+        see = self._see if len(rows) == RECORDED_CLICKS else self._seen
+        with self._replaying:
+            found = see(tile.input_size, limits, rows, *tile.joined, *tile.compared, *filled)
+            count = len(tile.joined)
+            return self._detector.choose(
+                found[count:], lambda: found[:count], tile.image_size, limits
+            )
+
+    def _seen(self, key: Size, limits: Tensor, rows: Tensor, *tensors: Tensor) -> list[Tensor]:
+        """The joined levels with correlation, and what the heads propose there.
+
+        Args:
+            key: The padded size of the tile.
+            limits: See `ClickDetector.propose`.
+            rows: ``(n,)`` int64, classes of the templates; K where there is none.
+            tensors: The joined levels, those that are compared, and the templates ``(n, C)`` of
+                each level; the latter two only with a correlation.
+        """
+        count = len(self._joined)
+        joined, compared = tensors[:count], tensors[count:][:count]
+        templates = tensors[2 * count :]
+        if self._correlation is not None:
+            with record_function("correlation"):
+                weight = self._from_correlation[0].flatten(1)
+                classes = weight.shape[1]
+                joined = tuple(
+                    torch.addmm(
+                        level[0].flatten(1),
+                        weight,
+                        best_by_label(those, rows, classes + 1, cells[0].flatten(1))[:classes],
+                    ).view_as(level)
+                    for level, cells, those in zip(joined, compared, templates, strict=True)
+                )
+        with record_function("first convolutions"):
+            first = [
+                F.relu(convolution(level))
+                for convolution in self._detector.first_convolutions()
+                for level in joined
+            ]
+        return [*joined, *self._detector.propose(first, limits)]
+
+    def _correlations(
+        self, tile: Tile, templates: Sequence[Tensor], rows: Sequence[int], count: int
+    ) -> list[Tensor]:
+        """The best correlation of each row, ``(1, count, h, w)`` a level; none without clicks."""
+        if self._correlation is None or not rows:
+            return []
+        maps = []
+        with record_function("correlation"):
+            of_rows = moved(torch.tensor(rows), tile.compared[0].device)
+            for level, of_level in zip(tile.compared, templates, strict=True):
+                best = best_by_label(of_level, of_rows, count, level[0].flatten(1))
+                maps.append(best.view(1, count, *level.shape[-2:]))
+        return maps
 
 
 def _added(level: Tensor, weight: Tensor, few: Tensor, padding: int) -> Tensor:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from c3det.clicks import Click
+from c3det.devices import moved
 from c3det.heatmaps import click_xy
 
 Target = Literal["assigned", "clicked"]
@@ -58,7 +59,7 @@ def clicked_boxes(
     if not positive or len(boxes) == 0:
         return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device), labels
     boxes = boxes.detach()
-    xy = click_xy(positive, boxes.device).to(boxes.dtype)
+    xy = moved(torch.from_numpy(click_xy(positive)).to(boxes.dtype), boxes.device)
     inside = (
         (xy >= boxes[:, None, :2] - settings.radius) & (xy <= boxes[:, None, 2:] + settings.radius)
     ).all(-1)
@@ -66,7 +67,7 @@ def clicked_boxes(
         return inside.any(1), labels
     offset = xy - (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     nearest = offset.square().sum(-1).masked_fill(~inside, torch.inf).argmin(1)
-    clicked = torch.tensor([click.label for click in positive], device=boxes.device)
+    clicked = moved(torch.tensor([click.label for click in positive]), boxes.device)
     return inside.any(1), clicked[nearest]
 
 

@@ -1,4 +1,4 @@
-"""How this process gets its memory from the system.
+"""How this process gets its memory from the system, and how much of it tensors hold.
 
 glibc maps each large block anew and gives it back when it is freed. Feature maps of pictures are
 such blocks, and a click allocates dozens of them: the system hands out zeroed pages one by one,
@@ -9,6 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Parameters of ``mallopt``, see malloc.h."""
@@ -37,3 +42,9 @@ def keep_freed_memory() -> bool:
             (_ARENA_MAX, 1),
         )
     )
+
+
+def held_bytes(tensors: Iterable[Tensor]) -> int:
+    """Memory that tensors keep from being freed: all that a view is a part of, each thing once."""
+    storages = (tensor.untyped_storage() for tensor in tensors)
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())

@@ -14,20 +14,22 @@ a sequence of `Click` in pixels of the picture as the detector gets it.
 from __future__ import annotations
 
 import copy
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
+from mmcv.ops.nms import NMSop
 from mmdet.models.backbones import MobileNetV2
 from mmdet.models.dense_heads import RetinaHead
 from mmdet.models.detectors import FasterRCNN, RetinaNet
-from mmdet.models.roi_heads import StandardRoIHead
+from mmdet.models.roi_heads import SingleRoIExtractor, StandardRoIHead
 from mmdet.models.utils import images_to_levels, multi_apply
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmdet.structures.bbox import bbox2roi
 from mmengine.config import ConfigDict
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
@@ -35,6 +37,7 @@ from torch import Tensor, nn
 from torch.profiler import record_function
 
 from c3det.fusion import ClickBatch, ClickBranch, ClickFusion, Correlation, widen_first_convolution
+from c3det.graphs import Recorded
 from c3det.heatmaps import Size
 from c3det.losses import (
     UserInputEnforcing,
@@ -42,7 +45,7 @@ from c3det.losses import (
     enforcing_loss,
     mean_over_processes,
 )
-from c3det.regions import roi_align
+from c3det.regions import read_regions
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ class ClickDetector(nn.Module):
         if settings:
             raise ValueError(f"unknown settings of clicks: {sorted(settings)}")
         self.num_classes = num_classes
+        for head in self._heads():
+            head.register_forward_hook(_in_float32)
         self.early_sigma: float | None = None
         if early is not None:
             self.early_sigma = early["sigma"]
@@ -100,6 +105,18 @@ class ClickDetector(nn.Module):
                 late["neck"]["out_channels"] if late is not None else 0,
                 Correlation(**correlation) if correlation is not None else None,
             )
+
+    def _heads(self) -> list[Any]:
+        if hasattr(self, "roi_head"):
+            return [self.rpn_head, self.roi_head.bbox_head]
+        return [self.bbox_head]
+
+    def keep_anchors_on(self, device: torch.device) -> None:
+        """Hold what anchors are made from on a device: mmdet copies it there with every call."""
+        for head in self._heads():
+            generator = getattr(head, "prior_generator", None)
+            if generator is not None:
+                generator.base_anchors = [one.to(device) for one in generator.base_anchors]
 
     def init_weights(self) -> None:
         """Initialise as mmdet does, the late-fusion branch included."""
@@ -176,21 +193,45 @@ class ClickDetector(nn.Module):
         """The convolutions of the heads that read the fused levels, each followed by a ReLU."""
 
     @abstractmethod
-    def detect_joined(
-        self,
-        first: Sequence[Sequence[Tensor]],
-        joined: Callable[[], Sequence[Tensor]],
-        image_size: Size,
-        input_size: Size,
-    ) -> InstanceData:
-        """As `detect`, for one picture whose features the caller has fused.
+    def propose(self, first: Sequence[Tensor], limits: Tensor) -> tuple[Tensor, ...]:
+        """All that the heads compute of one picture in fixed shapes and without waiting.
 
         Args:
-            first: For each of `first_convolutions` its result of each level, after the ReLU.
+            first: Of all levels the results of the first of `first_convolutions`, after the ReLU,
+                then those of the second.
+            limits: ``(4,)``, the picture's width, height, width, height in pixels.
+
+        Returns:
+            For `choose`.
+        """
+
+    @abstractmethod
+    def choose(
+        self,
+        proposed: Sequence[Tensor],
+        joined: Callable[[], Sequence[Tensor]],
+        image_size: Size,
+        limits: Tensor,
+    ) -> InstanceData:
+        """The boxes in pixels of the picture, with scores and labels.
+
+        Args:
+            proposed: What `propose` returned.
             joined: Returns the fused levels, where the detector reads them once more.
             image_size: ``(height, width)`` in pixels, without padding.
-            input_size: The same with padding.
+            limits: As for `propose`.
         """
+
+
+def _in_float32(module: nn.Module, inputs: Any, outputs: Any) -> Any:
+    """What a head puts out, in float32 also in mixed precision.
+
+    Boxes are decoded from it, and mmdet decodes in its type: float16 has steps of half a pixel
+    from 512 px on.
+    """
+    if isinstance(outputs, Tensor):
+        return outputs.float()
+    return type(outputs)(_in_float32(module, inputs, output) for output in outputs)
 
 
 def _frame(image_size: Size, input_size: Size) -> dict[str, Any]:
@@ -211,26 +252,36 @@ class ClickRetinaNet(ClickDetector, RetinaNet):
         """Of the two towers of the head."""
         return self.bbox_head.cls_convs[0].conv, self.bbox_head.reg_convs[0].conv
 
-    def detect_joined(
-        self,
-        first: Sequence[Sequence[Tensor]],
-        joined: Callable[[], Sequence[Tensor]],
-        image_size: Size,
-        input_size: Size,
-    ) -> InstanceData:
-        """See `ClickDetector.detect_joined`."""
+    def propose(self, first: Sequence[Tensor], limits: Tensor) -> tuple[Tensor, ...]:
+        """See `ClickDetector.propose`."""
         head = self.bbox_head
+        outputs: list[Tensor] = []
+        half = len(first) // 2
         with record_function("proposals"):
-            outputs = []
             for levels, tower, last in (
-                (first[0], head.cls_convs, head.retina_cls),
-                (first[1], head.reg_convs, head.retina_reg),
+                (first[:half], head.cls_convs, head.retina_cls),
+                (first[half:], head.reg_convs, head.retina_reg),
             ):
                 for convolution in list(tower)[1:]:
                     levels = [convolution(level) for level in levels]
-                outputs.append([last(level) for level in levels])
-            (found,) = head.predict_by_feat(
-                *outputs, batch_img_metas=[_frame(image_size, input_size)], rescale=False
+                outputs += [last(level) for level in levels]
+        return tuple(outputs)
+
+    def choose(
+        self,
+        proposed: Sequence[Tensor],
+        joined: Callable[[], Sequence[Tensor]],
+        image_size: Size,
+        limits: Tensor,
+    ) -> InstanceData:
+        """See `ClickDetector.choose`."""
+        half = len(proposed) // 2
+        with record_function("proposals"):
+            (found,) = self.bbox_head.predict_by_feat(
+                list(proposed[:half]),
+                list(proposed[half:]),
+                batch_img_metas=[_frame(image_size, image_size)],
+                rescale=False,
             )
         return found
 
@@ -243,53 +294,115 @@ class ClickFasterRCNN(ClickDetector, FasterRCNN):
         """Of the region proposal network."""
         return (self.rpn_head.rpn_conv,)
 
-    def detect_joined(
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._read = Recorded(self._read_regions)
+
+    def propose(self, first: Sequence[Tensor], limits: Tensor) -> tuple[Tensor, ...]:
+        """See `ClickDetector.propose`: boxes ``(m, 4)``, scores ``(m,)``, boxes by level apart.
+
+        As mmdet's head, but that boxes without area are still there, with a score of -1.
+        """
+        head, settings = self.rpn_head, self.rpn_head.test_cfg
+        boxes, scores, levels = [], [], []
+        with record_function("proposals"):
+            sizes = [(level.shape[-2], level.shape[-1]) for level in first]
+            priors = head.prior_generator.grid_priors(sizes, device=first[0].device)
+            for number, (level, anchors) in enumerate(zip(first, priors, strict=True)):
+                of_level = head.rpn_cls(level)[0].permute(1, 2, 0).flatten().sigmoid()
+                deltas = head.rpn_reg(level)[0].permute(1, 2, 0).reshape(-1, 4)
+                if len(of_level) > settings.nms_pre > 0:
+                    of_level, order = of_level.sort(descending=True)
+                    of_level, order = of_level[: settings.nms_pre], order[: settings.nms_pre]
+                    deltas, anchors = deltas[order], anchors[order]
+                boxes.append(_decoded(anchors, deltas, head.bbox_coder, limits))
+                scores.append(of_level)
+                levels.append(torch.full_like(of_level, number))
+            every = torch.cat(boxes)
+            least = max(settings.min_bbox_size, 0)
+            real = ((every[:, 2:] - every[:, :2]) > least).all(1)
+            # Moved such that those of different levels do not overlap: one suppression for all.
+            apart = every + (torch.cat(levels) * (every.max() + 1))[:, None]
+            return every, torch.cat(scores).masked_fill(~real, -1), apart
+
+    def choose(
         self,
-        first: Sequence[Sequence[Tensor]],
+        proposed: Sequence[Tensor],
         joined: Callable[[], Sequence[Tensor]],
         image_size: Size,
-        input_size: Size,
+        limits: Tensor,
     ) -> InstanceData:
-        """See `ClickDetector.detect_joined`."""
-        frame = [_frame(image_size, input_size)]
-        head = self.rpn_head
+        """See `ClickDetector.choose`: as mmdet's, in fixed shapes wherever that is possible."""
+        boxes, scores, apart = proposed
+        of_proposals, settings = self.rpn_head.test_cfg, self.roi_head.test_cfg
         with record_function("proposals"):
-            proposals = head.predict_by_feat(
-                [head.rpn_cls(level) for level in first[0]],
-                [head.rpn_reg(level) for level in first[0]],
-                batch_img_metas=frame,
-                rescale=False,
+            kept = NMSop.apply(apart, scores, of_proposals.nms.iou_threshold, 0, 0.0, 0)
+            kept = kept[: of_proposals.max_per_img]
+            count = of_proposals.max_per_img if boxes.is_cuda else len(kept)
+            # Boxes without area have a score of -1, and what fills up gets it.
+            regions = F.pad(
+                torch.cat([boxes, scores[:, None]], 1)[kept], (0, 0, 0, count - len(kept)), value=-1
             )
         with record_function("regions"):
-            (found,) = self._detect_regions(joined(), proposals[0], frame)
-        return found
+            levels = joined()[: self.roi_head.bbox_roi_extractor.num_inputs]
+            found, apart = self._read(None, regions, limits, *levels)
+            chosen = (found[:, 4] > settings.score_thr).nonzero()[:, 0]
+            found = found[chosen]
+            if len(chosen) > 0:
+                kept = NMSop.apply(
+                    apart[chosen], found[:, 4].contiguous(), settings.nms.iou_threshold, 0, 0.0, 0
+                )
+                found = found[kept[: settings.max_per_img]]
+        return InstanceData(bboxes=found[:, :4], scores=found[:, 4], labels=found[:, 5].long())
 
-    def _detect_regions(
-        self, levels: Sequence[Tensor], proposals: InstanceData, frame: list[dict[str, Any]]
-    ) -> list[InstanceData]:
-        """As mmdet's ``predict_bbox``, with the regions read by `c3det.regions` on a CPU."""
-        head = self.roi_head
-        extractor = head.bbox_roi_extractor
-        levels = levels[: extractor.num_inputs]
-        if levels[0].device.type != "cpu" or len(proposals) == 0:
-            return head.predict_bbox(levels, frame, [proposals], head.test_cfg, rescale=False)
-        rois = bbox2roi([proposals.bboxes])
-        of_level = extractor.map_roi_levels(rois, len(levels))
-        side = head.bbox_head.roi_feat_size[0]
-        features = levels[0].new_empty(len(rois), levels[0].shape[1], side, side)
-        for number, level in enumerate(levels):
-            chosen = (of_level == number).nonzero()[:, 0]
-            features[chosen] = roi_align(
-                level,
-                rois[chosen, 1:],
-                stride=extractor.featmap_strides[number],
-                output=side,
-                sampling_ratio=extractor.roi_layers[number].sampling_ratio,
-            )
-        scores, deltas = head.bbox_head(features)
-        return head.bbox_head.predict_by_feat(
-            (rois,), (scores,), (deltas,), batch_img_metas=frame, rcnn_test_cfg=head.test_cfg
-        )
+    def _read_regions(
+        self, key: None, regions: Tensor, limits: Tensor, *levels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Boxes of each class in each region.
+
+        Args:
+            key: None.
+            regions: ``(r, 5)``, xyxy and a score; below 0 it is only there to fill up.
+            limits: As for `propose`.
+            levels: That regions are read from.
+
+        Returns:
+            ``(r * K, 6)``, xyxy, score and label, and ``(r * K, 4)``, the boxes by label apart.
+        """
+        head, classes = self.roi_head.bbox_head, self.num_classes
+        corners = regions[:, :4]
+        logits, deltas = head(self.roi_head.bbox_roi_extractor(levels, F.pad(corners, (1, 0))))
+        scores = F.softmax(logits, 1)[:, :-1] * (regions[:, 4:] >= 0)
+        if head.reg_class_agnostic:
+            boxes = _decoded(corners, deltas, head.bbox_coder, limits)
+            boxes = boxes.repeat_interleave(classes, 0)
+        else:
+            repeated = corners.repeat_interleave(classes, 0)
+            boxes = _decoded(repeated, deltas.reshape(-1, 4), head.bbox_coder, limits)
+        labels = torch.arange(classes, device=boxes.device).repeat(len(regions))[:, None]
+        found = torch.cat([boxes, scores.reshape(-1, 1), labels.to(boxes.dtype)], 1)
+        return found, boxes + labels * (boxes.max() + 1)
+
+
+def _decoded(boxes: Tensor, deltas: Tensor, coder: Any, limits: Tensor) -> Tensor:
+    """As mmdet's ``DeltaXYWHBBoxCoder``, without a number that the CPU has to bring.
+
+    Args:
+        boxes: ``(n, 4)``.
+        deltas: ``(n, 4)``.
+        coder: With the means and deviations of the deltas.
+        limits: ``(4,)``, the largest coordinates.
+    """
+    x, y, wide, high = (
+        delta * std + mean
+        for delta, std, mean in zip(deltas.unbind(1), coder.stds, coder.means, strict=True)
+    )
+    largest = -math.log(16 / 1000)  # mmdet's clip of the growth
+    middle, size = (boxes[:, :2] + boxes[:, 2:]) * 0.5, boxes[:, 2:] - boxes[:, :2]
+    middle = middle + size * torch.stack([x, y], 1)
+    size = size * torch.stack([wide, high], 1).clamp(-largest, largest).exp()
+    corners = torch.cat([middle - size * 0.5, middle + size * 0.5], 1)
+    return corners.clamp(min=0).minimum(limits)
 
 
 @MODELS.register_module()
@@ -378,6 +491,28 @@ def _flat(levels: list[Tensor], channels: int) -> Tensor:
     return torch.cat(rows, 1)
 
 
+class RegionExtractor(SingleRoIExtractor):
+    """mmdet's choice of a level for each region; the regions are read by `c3det.regions`."""
+
+    def forward(self, feats: Sequence[Tensor], rois: Tensor) -> Tensor:
+        """As mmdet's, in float32.
+
+        Args:
+            feats: ``(B, C, h, w)`` a level.
+            rois: ``(n, 5)``: index of the picture, xyxy in pixels.
+        """
+        rois = rois.float()
+        layer = self.roi_layers[0]
+        return read_regions(
+            feats,
+            rois,
+            self.map_roi_levels(rois, len(feats)),
+            strides=self.featmap_strides,
+            output=layer.output_size[0],
+            sampling_ratio=layer.sampling_ratio,
+        )
+
+
 @MODELS.register_module()
 class ClickRoIHead(StandardRoIHead):
     """Faster R-CNN's RoI head with the user-input enforcing loss.
@@ -389,6 +524,12 @@ class ClickRoIHead(StandardRoIHead):
     def __init__(self, *args: Any, uel: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.uel = UserInputEnforcing(**uel) if uel is not None else None
+
+    def init_bbox_head(self, bbox_roi_extractor: Mapping[str, Any], bbox_head: Any) -> None:
+        """As mmdet's, with our reader of regions in place of its ``SingleRoIExtractor``."""
+        super().init_bbox_head(bbox_roi_extractor, bbox_head)
+        settings = {key: value for key, value in bbox_roi_extractor.items() if key != "type"}
+        self.bbox_roi_extractor = RegionExtractor(**settings)
 
     def loss(
         self,
@@ -472,11 +613,26 @@ def build_detector(
     """Build a detector from its config.
 
     Args:
-        architecture: An mmdet config dict without ``data_preprocessor``, see `c3det.configs`.
+        architecture: An mmdet config dict without ``data_preprocessor``, made by `c3det.configs`:
+            never one from a file.
         normalization: ``mean`` and ``std`` a channel of RGB in 0..255, and ``pad_size_divisor`` in
             pixels, the multiple of which both sides are padded to.
+
+    Raises:
+        ValueError: A ``type`` is no name of the registry. mmengine imports any other, and calls it.
     """
+    _check_types(architecture)
     config = ConfigDict(copy.deepcopy(dict(architecture)))
     config["data_preprocessor"] = dict(type="DetDataPreprocessor", **normalization)
     with MODELS.switch_scope_and_registry("mmdet"):
         return MODELS.build(config)
+
+
+def _check_types(config: Any) -> None:
+    if isinstance(config, Mapping):
+        if "type" in config and not str(config["type"]).isidentifier():
+            raise ValueError(f"{config['type']!r} is no name of mmdet's registry")
+        config = list(config.values())
+    if isinstance(config, list | tuple):
+        for one in config:
+            _check_types(one)

@@ -4,19 +4,24 @@ A picture is computed in tiles, each when it is first needed; one that fits a ti
 The context is the whole picture: the template of a click is compared with every tile, and late
 fusion sees a click in every tile that it reaches.
 
-Policy: a tile's answer is kept until other clicks are asked about, and the one without clicks for
-good. Features of tiles may take ``max_bytes``; beyond it they are kept in half precision, and if
-that is not enough, dropped, and encoded again when they are needed. Those encoded last go first,
-since what is near to the clicks is encoded before the rest, and tiles under clicks last of all.
+Policy: first the tiles under clicks are read for what the clicks look for, then all are searched,
+the nearest to the clicks first. A call that ends before that goes on where it stood when the same
+clicks come again. A tile's answers to the last few questions are kept, and the one without clicks
+for good. All that is held may take ``max_bytes``; beyond it features are kept in half precision,
+and if that is not enough, dropped, and encoded again when they are needed. Those encoded last go
+first, since what is near to the clicks is encoded before the rest, and tiles under clicks last of
+all.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from statistics import median
 
 import numpy as np
 import torch
@@ -26,15 +31,24 @@ from torch import Tensor
 from c3det import answering
 from c3det.answering import Detections
 from c3det.clicks import Click, check_labels
+from c3det.devices import wait_for
 from c3det.heatmaps import Size
 from c3det.incremental import IncrementalDetector, Tile
-from c3det.tiles import merge, plan_tiles
+from c3det.memory import held_bytes
+from c3det.tiles import Seams, distances, plan_tiles
 from c3det.weights import Card
 
-Question = tuple[tuple[Click, ...], tuple[Click, ...]]
-"""What an answer of a tile depends on: the positive clicks, and those of them with a template."""
+Question = tuple[Click, ...]
+"""What the answer of a tile depends on: the positive clicks, each once, in one order."""
 
-NO_CLICKS: Question = ((), ())
+NO_CLICKS = 0
+"""Number of the question without clicks."""
+
+ANSWERS_KEPT = 4
+"""To so many questions, the last ones, the answers of a tile are kept, beside that to none."""
+
+TEMPLATES_KEPT = 4096
+"""Of so many clicks, those asked with last."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,11 +59,16 @@ class Answer:
         detections: In pixels of the picture.
         coverage: Share of the picture's area, 0 to 1, that was searched with these clicks. The
             rest shows what earlier clicks found there.
+        progress: Share of the work for these clicks that is done: tiles read under clicks, and
+            tiles searched. It grows with every call until it is 1, when the coverage is 1.
+        under_clicks: Whether the tiles under all of the positive clicks were searched with them.
         seconds: What ``"encode"`` and ``"detect"`` took.
     """
 
     detections: Detections
     coverage: float
+    progress: float
+    under_clicks: bool
     seconds: dict[str, float]
 
 
@@ -79,7 +98,11 @@ class Picture:
         image: uint8 ``(H, W, 3)``, RGB. Not to be written to any more.
         side: Of a tile in pixels.
         overlap: Of neighbouring tiles in pixels.
-        max_bytes: Memory for the features of tiles, the tile that is worked on excepted.
+        max_bytes: Memory for all that is known of the picture, itself included. While a tile is
+            worked on, that tile may come on top.
+
+    Raises:
+        c3det.tiles.TileLimitError: The picture takes too many tiles.
     """
 
     def __init__(
@@ -100,16 +123,22 @@ class Picture:
         self._max_bytes = max_bytes
         self.image_size: Size = (image.shape[0], image.shape[1])
         self._areas = plan_tiles(self.image_size, side, overlap)
+        self._seams = Seams(self._areas, self.image_size)
         self._tiles: dict[int, Tile] = {}
         self._templates: dict[Click, tuple[Tensor, ...]] = {}
-        self._answers: list[dict[Question, Detections]] = [{} for _ in self._areas]
+        self._questions: dict[Question, int] = {}
+        self._last_number = NO_CLICKS
+        # By the number of the question: to look for a thousand clicks in every tile takes long.
+        self._answers: list[dict[int, Detections]] = [{} for _ in self._areas]
+        self._pace = _Pace()
+        self._finish_seconds = 0.0
         self._lock = threading.Lock()
         self.nbytes = image.nbytes
 
     def trim(self, max_bytes: int) -> None:
         """Pack and drop features, as far as there are any, until no more memory is held."""
         with self._lock:
-            self._shrink(max_bytes - self._image.nbytes, under_clicks=set(), current=None)
+            self._shrink(max_bytes)
 
     @torch.inference_mode()
     def detect(
@@ -124,8 +153,9 @@ class Picture:
         Args:
             clicks: Any number, in pixels of the picture, in any order.
             score_threshold: Lowest score of a box that answers no click; ``None``: the card's.
-            deadline: Value of `time.monotonic` after which no further tile is begun; one always
-                is. The next call, with the same clicks, goes on from there. ``None``: never.
+            deadline: Value of `time.monotonic` by which to answer: no tile is begun that is likely
+                to take longer. One always is, so that the next call, with the same clicks, comes
+                further. ``None``: never.
 
         Raises:
             ValueError: A click lies outside the picture or has an unknown label, or the threshold
@@ -133,160 +163,304 @@ class Picture:
         """
         threshold = self._card.score_threshold if score_threshold is None else score_threshold
         check_question(clicks, threshold, len(self._card.classes), self.image_size)
-        with self._lock:
-            search = _Search(self, clicks, deadline)
-            try:
-                candidates, coverage = search.run()
-            except BaseException:
-                # Whatever was half-way through is not to be trusted.
-                self._tiles.clear()
-                raise
-            finally:
-                self._count()
-        found = answering.answer_clicks(
-            candidates,
-            clicks,
-            score_threshold=threshold,
-            typical_sizes=self._card.typical_sizes,
-            image_size=self.image_size,
-        )
-        return Answer(found, coverage, search.seconds)
-
-    def _count(self) -> None:
-        held = sum(tile.nbytes for tile in self._tiles.values())
-        self.nbytes = self._image.nbytes + held
-
-    def _shrink(self, max_bytes: int, under_clicks: set[int], current: int | None) -> None:
-        """Pack tiles, and then drop them, until they take no more than ``max_bytes``."""
-        newest_first = [index for index in reversed(self._tiles) if index != current]
-        # sorted() keeps the order within both groups.
-        order = sorted(newest_first, key=lambda index: index in under_clicks)
-        held = sum(tile.nbytes for tile in self._tiles.values())
-        for index in order:
-            tile = self._tiles[index]
-            if held > max_bytes and not tile.packed:
-                held -= tile.nbytes
-                tile.pack()
-                held += tile.nbytes
-        for index in order:
-            if held > max_bytes:
-                held -= self._tiles.pop(index).nbytes
-        self._count()
-
-
-class _Search:
-    """One call of `Picture.detect`, which holds the picture's lock."""
-
-    def __init__(self, picture: Picture, clicks: Sequence[Click], deadline: float | None) -> None:
-        self._picture = picture
-        self._clicks = sorted(
+        asked = sorted(
             {click for click in clicks if click.positive},
             key=lambda click: (click.label, click.y, click.x),
         )
-        self._deadline = deadline
-        self.seconds = {"encode": 0.0, "detect": 0.0}
-        areas = picture._areas
-        self._owners = {
-            click: min(range(len(areas)), key=lambda i: areas[i].distance(click.x, click.y))
-            for click in self._clicks
-        }
-        self._order = sorted(range(len(areas)), key=self._distance)
+        with self._lock:
+            work = _Work(deadline, self._finish_seconds, self._detector.device)
+            with self._whole():
+                answer = self._search(tuple(asked), work)
+            started = time.perf_counter()
+            found = answering.answer_clicks(
+                self._seams.merge(self._latest()),
+                clicks,
+                score_threshold=threshold,
+                typical_sizes=self._card.typical_sizes,
+                image_size=self.image_size,
+            )
+            self._finish_seconds = time.perf_counter() - started
+            work.seconds["detect"] += self._finish_seconds
+            self._shrink(self._max_bytes)
+        return replace(answer, detections=found)
 
-    def _distance(self, index: int) -> float:
-        area = self._picture._areas[index]
-        return min((area.distance(click.x, click.y) for click in self._clicks), default=0.0)
+    @torch.inference_mode()
+    def detect_at(
+        self, points: Sequence[tuple[float, float]], *, deadline: float | None = None
+    ) -> Answer:
+        """Find, without clicks, what is in the tiles that hold some points, and in no others.
 
-    def run(self) -> tuple[Detections, float]:
-        """Boxes of any score, and the share of the area that they are up to date in."""
-        picture = self._picture
-        self._find_templates()
-        known = [click for click in self._clicks if click in picture._templates]
-        question = (tuple(self._clicks), tuple(known))
-        todo = [i for i in self._order if question not in picture._answers[i]]
-        for number, index in enumerate(todo):
-            if number and self._late():
-                break
-            self._ask(index, question)
-        parts, searched = [], 0
-        for area, answers in zip(picture._areas, picture._answers, strict=True):
-            if question in answers:
-                searched += area.core_area
-            if answers:
-                latest = next(reversed(answers))
-                parts.append((area, answers[question if question in answers else latest]))
-        height, width = picture.image_size
-        found = merge(parts, picture.image_size)
-        complete = len(known) == len(self._clicks)
-        return found, searched / (height * width) if complete else 0.0
+        What this computes, `detect` need not compute again.
 
-    def _late(self) -> bool:
-        return self._deadline is not None and time.monotonic() >= self._deadline
+        Args:
+            points: (x, y) in the picture, at least one. The tile of the last one comes first.
+            deadline: See `detect`.
 
-    def _find_templates(self) -> None:
-        """Read the templates of new clicks, and forget those of clicks that are gone."""
-        kept = self._picture._templates
-        self._picture._templates = {c: kept[c] for c in self._clicks if c in kept}
-        new: dict[int, list[Click]] = {index: [] for index in self._order}
-        for click in self._clicks:
-            if click not in self._picture._templates:
-                new[self._owners[click]].append(click)
+        Returns:
+            Boxes of any score of these tiles. ``under_clicks``: whether the deadline left time for
+            all of them.
+        """
+        owners = self._owners(points)
+        with self._lock:
+            work = _Work(deadline, self._finish_seconds, self._detector.device)
+            with self._whole():
+                found: list[Detections | None] = [None] * len(self._areas)
+                needed = list(dict.fromkeys(reversed(owners)))
+                for index in needed:
+                    if NO_CLICKS not in self._answers[index]:
+                        if not work.may_begin(self._pace.of("search", index in self._tiles)):
+                            break
+                        self._ask(index, (), NO_CLICKS, work, set(owners))
+                    found[index] = self._answers[index][NO_CLICKS]
+            merged = self._seams.merge(found)
+            self._shrink(self._max_bytes, set(owners))
+        done = sum(found[index] is not None for index in needed)
+        coverage = self._share(index for index in needed if found[index] is not None)
+        return Answer(merged, coverage, done / len(needed), done == len(needed), work.seconds)
+
+    def _search(self, question: Question, work: _Work) -> Answer:
+        """Read templates and search tiles as long as there is time; the boxes are not merged."""
+        owners = dict(zip(question, self._owners([(c.x, c.y) for c in question]), strict=True))
+        under_clicks = set(owners.values())
+        unread = self._find_templates(owners, work)
+        order, number = self._nearest_first(question), self._number(question)
+        if not unread:
+            for index in order:
+                answers = self._answers[index]
+                if number in answers:
+                    answers[number] = answers.pop(number)  # the latest again
+                elif work.may_begin(self._pace.of("search", index in self._tiles)):
+                    self._ask(index, question, number, work, under_clicks)
+        searched = {index for index in order if number in self._answers[index]}
+        done = len(under_clicks) - unread + len(searched)
+        return Answer(
+            Detections.none(),
+            self._share(searched),
+            done / (len(under_clicks) + len(order)),
+            under_clicks <= searched,
+            work.seconds,
+        )
+
+    def _number(self, question: Question) -> int:
+        """The number under which the answers to a question are kept."""
+        if not question:
+            return NO_CLICKS
+        number = self._questions.pop(question, None)
+        if number is None:
+            self._last_number = number = self._last_number + 1
+        self._questions[question] = number
+        for old in list(self._questions)[:-ANSWERS_KEPT]:
+            del self._questions[old]
+        return number
+
+    def _latest(self) -> list[Detections | None]:
+        """What was found last in each tile."""
+        return [next(reversed(answers.values()), None) for answers in self._answers]
+
+    def _share(self, indices: Iterable[int]) -> float:
+        """Of the picture's area that some tiles have."""
+        height, width = self.image_size
+        return sum(self._areas[index].core_area for index in indices) / (height * width)
+
+    def _owners(self, points: Sequence[tuple[float, float]]) -> list[int]:
+        """The tile that each point belongs to."""
+        at = np.array(points, np.float64).reshape(-1, 2)
+        return [int(index) for index in distances(self._areas, at).argmin(1)]
+
+    def _nearest_first(self, question: Question) -> list[int]:
+        """All tiles, the nearest to a click first."""
+        at = np.array([(click.x, click.y) for click in question], np.float64).reshape(-1, 2)
+        nearest = distances(self._areas, at).min(0, initial=np.inf)
+        return [int(index) for index in np.argsort(nearest, kind="stable")]
+
+    def _find_templates(self, owners: Mapping[Click, int], work: _Work) -> int:
+        """Read the templates of new clicks, a tile at a time; the number of tiles left to read."""
+        for click in owners:
+            if click in self._templates:
+                self._templates[click] = self._templates.pop(click)
+        new: dict[int, list[Click]] = {}
+        for index in self._nearest_first(tuple(owners)):
+            if clicks := [click for click in owners if owners[click] == index]:
+                new[index] = [click for click in clicks if click not in self._templates]
         todo = [index for index, clicks in new.items() if clicks]
         for number, index in enumerate(todo):
-            if number and self._late():
-                break
-            tile = self._tile(index)
-            with self._timed("detect"):
-                found = self._picture._detector.templates(tile, self._inside(index, new[index]))
-                for row, click in enumerate(new[index]):
-                    levels = tuple(level[row : row + 1] for level in found)
-                    self._picture._templates[click] = levels
+            if not work.may_begin(self._pace.of("read", index in self._tiles)):
+                return len(todo) - number
+            with self._pace.noted("read", index in self._tiles):
+                tile = self._tile(index, work, set(owners.values()))
+                with work.timed("detect"):
+                    found = self._detector.templates(tile, self._inside(index, new[index]))
+                    for row, click in enumerate(new[index]):
+                        self._templates[click] = tuple(level[row].clone() for level in found)
+        for click in list(self._templates)[: -max(TEMPLATES_KEPT, len(owners))]:
+            del self._templates[click]
+        return 0
 
-    def _ask(self, index: int, question: Question) -> None:
-        picture, (_, known) = self._picture, question
-        tile = self._tile(index)
-        with self._timed("detect"):
-            levels = [picture._templates[click] for click in known]
-            templates = [torch.cat(rows) for rows in zip(*levels, strict=True)]
-            picture._detector.place(tile, self._inside(index, self._clicks))
-            found = picture._detector.detect(tile, templates, [click.label for click in known])
-            offset = np.array(picture._areas[index].box[:2] * 2, np.float32)
-            scores = found.scores.float().cpu().numpy()
-            order = np.argsort(-scores, kind="stable")
-            answers = picture._answers[index]
-            kept: dict[Question, Detections] = {}
-            if NO_CLICKS in answers:
-                kept[NO_CLICKS] = answers[NO_CLICKS]
-            kept[question] = Detections(
-                found.bboxes.float().cpu().numpy()[order] + offset,
-                scores[order],
-                found.labels.cpu().numpy()[order],
-                np.full(len(found), -1, np.int64),
-            )
-            picture._answers[index] = kept
-        picture._shrink(picture._max_bytes, set(self._owners.values()), index)
+    def _ask(
+        self, index: int, question: Question, number: int, work: _Work, under_clicks: set[int]
+    ) -> None:
+        """Search a tile."""
+        with self._pace.noted("search", index in self._tiles):
+            tile = self._tile(index, work, under_clicks)
+            with work.timed("detect"):
+                self._search_tile(index, tile, question, number)
+                self._shrink(self._max_bytes, under_clicks, index)
+
+    def _search_tile(self, index: int, tile: Tile, question: Question, number: int) -> None:
+        levels = [self._templates[click] for click in question]
+        templates = [torch.stack(rows) for rows in zip(*levels, strict=True)]
+        self._detector.place(tile, self._inside(index, question))
+        found = self._detector.detect(tile, templates, [click.label for click in question])
+        offset = np.array(self._areas[index].box[:2] * 2, np.float32)
+        scores = found.scores.float().cpu().numpy()
+        order = np.argsort(-scores, kind="stable")
+        answers = self._answers[index]
+        answers[number] = Detections(
+            found.bboxes.float().cpu().numpy()[order] + offset,
+            scores[order],
+            found.labels.cpu().numpy()[order],
+            np.full(len(found), -1, np.int64),
+        )
+        for old in [other for other in answers if other != NO_CLICKS][:-ANSWERS_KEPT]:
+            del answers[old]
 
     def _inside(self, index: int, clicks: Sequence[Click]) -> list[Click]:
         """Clicks in pixels of a tile."""
-        left, top = self._picture._areas[index].box[:2]
+        left, top = self._areas[index].box[:2]
         return [replace(click, x=click.x - left, y=click.y - top) for click in clicks]
 
-    def _tile(self, index: int) -> Tile:
+    def _tile(self, index: int, work: _Work, under_clicks: set[int]) -> Tile:
         """A tile, encoded now unless it is held."""
-        picture = self._picture
-        if index not in picture._tiles:
-            x1, y1, x2, y2 = picture._areas[index].box
-            with self._timed("encode"):
-                picture._tiles[index] = picture._encode(picture._image[y1:y2, x1:x2])
-            picture._shrink(picture._max_bytes, set(self._owners.values()), index)
-        tile = picture._tiles[index]
-        if tile.packed:
-            tile.unpack()
+        with work.timed("encode"):
+            if index not in self._tiles:
+                x1, y1, x2, y2 = self._areas[index].box
+                self._tiles[index] = self._encode(self._image[y1:y2, x1:x2])
+                self._shrink(self._max_bytes, under_clicks, index)
+            tile = self._tiles[index]
+            if tile.packed:
+                tile.unpack()
         return tile
 
     @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
+    def _whole(self) -> Iterator[None]:
+        """Where the block fails, whatever was half-way through is not to be trusted."""
+        try:
+            yield
+        except BaseException:
+            self._tiles.clear()
+            self._shrink(self._max_bytes)
+            raise
+
+    def _held(self) -> int:
+        """Memory of all that is known of the picture, what its tiles share counted once."""
+        tiles = self._tiles.values()
+        borrowed = [tensor for tile in tiles for tensor in tile.borrowed()]
+        for tile in list(tiles)[:1]:
+            borrowed += self._detector.kept_without_clicks(tile.input_size)
+        answers = {id(found): found for kept in self._answers for found in kept.values()}
+        return (
+            self._image.nbytes
+            + sum(tile.nbytes for tile in tiles)
+            + held_bytes(borrowed)
+            + held_bytes(level for levels in self._templates.values() for level in levels)
+            + sum(found.nbytes for found in answers.values())
+            + self._seams.nbytes
+        )
+
+    def _shrink(
+        self, max_bytes: int, under_clicks: Collection[int] = (), current: int | None = None
+    ) -> None:
+        """Pack tiles, and drop those that are too many even so, to hold at most ``max_bytes``.
+
+        Args:
+            max_bytes: To be held.
+            under_clicks: Tiles that go last.
+            current: The tile that is worked on, which stays as it is.
+        """
+        newest_first = [index for index in reversed(self._tiles) if index != current]
+        # sorted() keeps the order within both groups.
+        order = sorted(newest_first, key=lambda index: index in under_clicks)
+        self.nbytes = self._held()
+        while order and self.nbytes - self._saved_by_packing(order) > max_bytes:
+            del self._tiles[order.pop(0)]
+            self.nbytes = self._held()
+        for index in order:
+            tile = self._tiles[index]
+            if self.nbytes > max_bytes and not tile.packed:
+                self.nbytes -= tile.nbytes
+                tile.pack()
+                self.nbytes += tile.nbytes
+        for index in order:  # where some of it cannot be kept in half precision
+            if self.nbytes > max_bytes:
+                del self._tiles[index]
+                self.nbytes = self._held()
+
+    def _saved_by_packing(self, indices: Sequence[int]) -> int:
+        """Memory that tiles would give back in half precision."""
+        tiles = (self._tiles[index] for index in indices)
+        return sum(tile.nbytes // 2 for tile in tiles if not tile.packed)
+
+
+class _Pace:
+    """How long the pieces of work took: reading and searching tiles, encoded before or not."""
+
+    def __init__(self) -> None:
+        self._took: dict[tuple[str, bool], deque[float]] = {}
+
+    def of(self, kind: str, held: bool) -> float:
+        """Seconds that a piece is likely to take: the median of the last three; 0 if unknown.
+
+        Args:
+            kind: ``"read"`` or ``"search"``.
+            held: Whether the tile is encoded.
+        """
+        alike = [took for (_, other), took in self._took.items() if other == held]
+        own = self._took.get((kind, held))
+        return max((median(took) for took in ([own] if own else alike)), default=0.0)
+
+    @contextmanager
+    def noted(self, kind: str, held: bool) -> Iterator[None]:
+        """Note how long the block takes."""
+        started = time.perf_counter()
+        yield
+        took = self._took.setdefault((kind, held), deque(maxlen=3))
+        took.append(time.perf_counter() - started)
+
+
+class _Work:
+    """What one call may still begin, and what took how long.
+
+    Args:
+        deadline: By `time.monotonic`, ``None``: none.
+        finish_seconds: What is likely to be needed after the last piece of work.
+        device: Of the work.
+    """
+
+    def __init__(self, deadline: float | None, finish_seconds: float, device: torch.device) -> None:
+        self._device = device
+        self.seconds = {"encode": 0.0, "detect": 0.0}
+        self._deadline = deadline
+        self._finish_seconds = finish_seconds
+        self._begun = False
+
+    def may_begin(self, seconds: float) -> bool:
+        """Whether there is time for a piece of work that takes so long; for one there always is."""
+        late = (
+            self._deadline is not None
+            and time.monotonic() + seconds + self._finish_seconds >= self._deadline
+        )
+        if late and self._begun:
+            return False
+        self._begun = True
+        return True
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add to a stage how long the block took, on a GPU until it is done there."""
+        wait_for(self._device)
         started = time.perf_counter()
         try:
             yield
+            wait_for(self._device)
         finally:
             self.seconds[stage] += time.perf_counter() - started

@@ -14,6 +14,7 @@ from torch import Tensor
 from c3det import answering
 from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.devices import use_float32
 from c3det.fusion import ClickBatch
 from c3det.heatmaps import Size
 from c3det.incremental import IncrementalDetector, Tile
@@ -28,6 +29,10 @@ TILE_SIDE = 1280
 
 TILE_OVERLAP = 200
 """Of neighbouring tiles in pixels, the gap of DOTA's patches. Larger objects may be cut."""
+
+
+WARM_SIDES = (TILE_SIDE, 1024, 768, 512, 256)
+"""Of the square pictures that a GPU is warmed up with, in pixels; the largest takes the memory."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,9 +70,7 @@ class Predictor:
 
     def __init__(self, detector: ClickDetector, card: Card, device: torch.device) -> None:
         self._detector = detector
-        on_gpu = device.type == "cuda"
-        self._incremental = IncrementalDetector(detector, torch.float16 if on_gpu else None)
-        self._memory_format = torch.channels_last if on_gpu else torch.contiguous_format
+        self._incremental = IncrementalDetector(detector, windows=device.type == "cpu")
         self.card = card
         self.device = device
 
@@ -98,9 +101,10 @@ class Predictor:
 
         Args:
             image: uint8 ``(H, W, 3)``, RGB. Not to be written to any more.
-            max_bytes: Memory for the features of its tiles, see `Picture`.
+            max_bytes: Memory for all that is known of it, see `Picture`.
 
         Raises:
+            c3det.tiles.TileLimitError: It is so long that it takes too many tiles.
             ValueError: Another type or shape, or an empty picture.
         """
         _check_image(image)
@@ -114,6 +118,24 @@ class Predictor:
             max_bytes=max_bytes,
         )
 
+    def warm_up(self) -> None:
+        """Answer some questions about noise, so that the first click is as fast as any other.
+
+        On a GPU, kernels are loaded when they are first called, and convolutions planned for each
+        size of picture: this is done for `WARM_SIDES`. The first click in a picture of another size
+        still pays for the plans.
+        """
+        draw = np.random.default_rng(0)
+        for side in (64,) if self.device.type == "cpu" else WARM_SIDES:
+            picture = self.open(draw.integers(0, 256, (side, side, 3), np.uint8))
+            for count in (0, 1, 20):
+                picture.detect(
+                    [
+                        Click(float(x), float(y), number % len(self.classes))
+                        for number, (x, y) in enumerate(draw.uniform(0, side, (count, 2)))
+                    ]
+                )
+
     def _tile(self, image: NDArray[np.uint8]) -> Tile:
         return self._incremental.encode(self._batch(image), (image.shape[0], image.shape[1]))
 
@@ -121,8 +143,7 @@ class Predictor:
         """Normalised and padded, ``(1, 3, H, W)``."""
         _check_image(image)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        batch = self._detector.data_preprocessor({"inputs": [pixels]})["inputs"]
-        return batch.contiguous(memory_format=self._memory_format)
+        return self._detector.data_preprocessor({"inputs": [pixels]})["inputs"].contiguous()
 
     @torch.inference_mode()
     def detect(
@@ -176,6 +197,30 @@ def _check_image(image: NDArray[np.uint8]) -> None:
         )
 
 
+def restore(path: Path, card: Card) -> ClickDetector:
+    """Build the detector of a card and put its tensors into it.
+
+    Args:
+        path: The ``.safetensors`` file.
+        card: Of it.
+
+    Raises:
+        WeightsError: The tensors cannot be read, or are not those of the card.
+    """
+    tensors = load_tensors(path, card)
+    detector = build_detector(
+        card.architecture.config(len(card.classes)), card.architecture.normalization
+    )
+    try:
+        detector.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"the tensors of {path} do not fit the architecture in their card: export the weights "
+            "again with python -m training.export"
+        ) from error
+    return detector
+
+
 def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
     """Load weights and their card.
 
@@ -188,19 +233,9 @@ def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
     """
     path = Path(weights)
     card = read_card(path)
-    tensors = load_tensors(path, card)
-    detector = build_detector(card.architecture, card.normalization)
-    try:
-        detector.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise WeightsError(
-            f"the tensors of {path} do not fit the architecture in their card: export the weights "
-            "again with python -m training.export"
-        ) from error
-    detector.to(device)
-    if torch.device(device).type == "cuda":
-        for parameter in detector.parameters():
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    detector.eval()
-    return Predictor(detector, card, torch.device(device))
+    detector = restore(path, card)
+    place = torch.device(device)
+    use_float32(place)
+    detector.to(place).eval()
+    detector.keep_anchors_on(place)
+    return Predictor(detector, card, place)

@@ -1,14 +1,104 @@
-"""RoIAlign (Mask R-CNN, arXiv 1703.06870) on a CPU, many regions at once.
+"""RoIAlign (Mask R-CNN, arXiv 1703.06870): the one place in which regions of levels are read.
 
-mmcv's operator goes over regions and samples one by one on one core. Here each bin is a weighted
-sum of rows of a table of cells, which torch computes on all cores.
+mmcv's operator takes the memory of a level for a contiguous ``(B, C, h, w)`` whatever its strides,
+and computes coordinates in the type of the level, which in half precision is off by pixels. Nobody
+else calls it: here it gets contiguous levels and everything in float32.
+
+On a CPU it goes over regions and samples one by one on one core. Where no gradient is asked for,
+`roi_align` takes its place there: each bin is a weighted sum of rows of a table of cells, which
+torch computes on all cores.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
+from mmcv.ops import roi_align as mmcv_roi_align
 from torch import Tensor
+
+_NOWHERE = -1e5
+"""A coordinate in pixels so far outside every picture that no sample there reads a cell."""
+
+
+def read_regions(
+    levels: Sequence[Tensor],
+    rois: Tensor,
+    of_level: Tensor,
+    *,
+    strides: Sequence[float],
+    output: int,
+    sampling_ratio: int,
+) -> Tensor:
+    """Read each region from its level, see `roi_align`.
+
+    Args:
+        levels: ``(B, C, h, w)`` each, of any type and memory format.
+        rois: ``(n, 5)``: index of the picture, xyxy in pixels.
+        of_level: ``(n,)`` int64, index of the level that a region is read from.
+        strides: Pixels a cell, for each level.
+        output: Bins along each side.
+        sampling_ratio: Samples along each side of a bin; 0: as many as it covers cells.
+
+    Returns:
+        ``(n, C, output, output)`` float32.
+    """
+    levels = [level.float() for level in levels]
+    rois = rois.float()
+    if len(rois) == 0:  # which the operator does not take; in training, all levels stay in play
+        nothing = levels[0].new_zeros(0, levels[0].shape[1], output, output)
+        return nothing + torch.stack([level.sum() for level in levels]).sum() * 0
+    if _on_cpu(levels[0]):
+        return _read_on_cpu(levels, rois, of_level, strides, output, sampling_ratio)
+    # Without a choice of the regions of a level, whose number the CPU would have to wait for.
+    nowhere = rois.new_full((4,), _NOWHERE)
+    total = None
+    for number, (level, stride) in enumerate(zip(levels, strides, strict=True)):
+        boxes = torch.where((of_level == number)[:, None], rois[:, 1:], nowhere)
+        placed = torch.cat([rois[:, :1], boxes], 1)
+        found = _operator(level, placed, stride, output, sampling_ratio)
+        total = found if total is None else total + found
+    assert total is not None
+    return total
+
+
+def _on_cpu(level: Tensor) -> bool:
+    return level.device.type == "cpu"
+
+
+def _operator(
+    level: Tensor, rois: Tensor, stride: float, output: int, sampling_ratio: int
+) -> Tensor:
+    return mmcv_roi_align(level.contiguous(), rois, output, 1 / stride, sampling_ratio, "avg", True)
+
+
+def _read_on_cpu(
+    levels: Sequence[Tensor],
+    rois: Tensor,
+    of_level: Tensor,
+    strides: Sequence[float],
+    output: int,
+    sampling_ratio: int,
+) -> Tensor:
+    learns = torch.is_grad_enabled() and any(level.requires_grad for level in levels)
+    result = levels[0].new_zeros(len(rois), levels[0].shape[1], output, output)
+    for number, (level, stride) in enumerate(zip(levels, strides, strict=True)):
+        if learns:
+            chosen = (of_level == number).nonzero()[:, 0]
+            found = _operator(level, rois[chosen], stride, output, sampling_ratio)
+            result = result.index_copy(0, chosen, found)
+            continue
+        for index in range(len(level)):
+            chosen = ((of_level == number) & (rois[:, 0] == index)).nonzero()[:, 0]
+            result[chosen] = roi_align(
+                level[index : index + 1],
+                rois[chosen, 1:],
+                stride=stride,
+                output=output,
+                sampling_ratio=sampling_ratio,
+            )
+    return result
 
 
 def roi_align(
@@ -17,7 +107,7 @@ def roi_align(
     """As ``mmcv.ops.roi_align`` with ``aligned=True`` and the mean of the samples.
 
     Args:
-        level: ``(1, C, h, w)``; fastest in the memory format ``channels_last``.
+        level: ``(1, C, h, w)`` in any memory format.
         boxes: ``(n, 4)`` xyxy in pixels.
         stride: Pixels a cell.
         output: Bins along each side.

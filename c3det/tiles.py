@@ -10,15 +10,26 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from c3det.answering import SAME_OBJECT_IOU, Detections
-from c3det.heatmaps import Size
+from c3det.answering import SAME_OBJECT_IOU, Detections, area, shared_area, touching
+
+if TYPE_CHECKING:
+    from c3det.heatmaps import Size
+
+MAX_TILES = 1024
+"""Most tiles of one picture. With tiles of 1280 px that overlap by 200, a square picture of 1.2
+gigapixels has as many, and so has a strip 1.1 million pixels long, however narrow."""
 
 CUT_MARGIN = 2.0
 """A box that comes so near to an edge of its tile, in pixels, may be cut off by it."""
+
+
+class TileLimitError(ValueError):
+    """A picture takes more than `MAX_TILES` tiles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +54,6 @@ class TileArea:
         """Pixels of the core."""
         return (self.core[2] - self.core[0]) * (self.core[3] - self.core[1])
 
-    def distance(self, x: float, y: float) -> float:
-        """From a point to the core, in pixels; 0 inside."""
-        x1, y1, x2, y2 = self.core
-        return math.hypot(max(x1 - x, 0.0, x - x2), max(y1 - y, 0.0, y - y2))
-
 
 def plan_tiles(image_size: Size, side: int, overlap: int) -> list[TileArea]:
     """Cover a picture with tiles of one size, row by row.
@@ -58,10 +64,18 @@ def plan_tiles(image_size: Size, side: int, overlap: int) -> list[TileArea]:
         overlap: Least overlap of neighbours in pixels.
 
     Raises:
+        TileLimitError: They would be more than `MAX_TILES`.
         ValueError: The overlap is negative, or as large as a tile.
     """
     if not 0 <= overlap < side:
         raise ValueError(f"the overlap must be at least 0 and below {side}, it is {overlap}")
+    height, width = image_size
+    number = _number(height, side, overlap) * _number(width, side, overlap)
+    if number > MAX_TILES:
+        raise TileLimitError(
+            f"the picture of {width} x {height} pixels is too long: it takes {number} tiles of "
+            f"{side} x {side} pixels, at most {MAX_TILES} are searched"
+        )
     rows, columns = (_spans(length, side, overlap) for length in image_size)
     return [
         TileArea((x1, y1, x2, y2), (core_x1, core_y1, core_x2, core_y2))
@@ -70,11 +84,34 @@ def plan_tiles(image_size: Size, side: int, overlap: int) -> list[TileArea]:
     ]
 
 
+def distances(areas: Sequence[TileArea], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From points to the cores of tiles, in pixels; 0 inside.
+
+    Args:
+        areas: T tiles.
+        points: ``(N, 2)``, (x, y).
+
+    Returns:
+        ``(N, T)``.
+    """
+    x1, y1, x2, y2 = np.array([area.core for area in areas], np.float64).T
+    x, y = points[:, :1], points[:, 1:]
+    zero = np.zeros(())
+    return np.hypot(
+        np.maximum(np.maximum(x1 - x, x - x2), zero), np.maximum(np.maximum(y1 - y, y - y2), zero)
+    )
+
+
+def _number(length: int, side: int, overlap: int) -> int:
+    """How many tiles cover a length."""
+    return 1 if length <= side else math.ceil((length - overlap) / (side - overlap))
+
+
 def _spans(length: int, side: int, overlap: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Along one axis, the span of each tile and that of its core."""
     if length <= side:
         return [((0, length), (0, length))]
-    count = math.ceil((length - overlap) / (side - overlap))
+    count = _number(length, side, overlap)
     side = math.ceil((length + (count - 1) * overlap) / count)
     begins = [number * (length - side) // (count - 1) for number in range(count)]
     seams = [(before + side + begin) // 2 for before, begin in pairwise(begins)]
@@ -82,70 +119,138 @@ def _spans(length: int, side: int, overlap: int) -> list[tuple[tuple[int, int], 
     return [((begin, begin + side), core) for begin, core in zip(begins, cores, strict=True)]
 
 
-def merge(parts: Sequence[tuple[TileArea, Detections]], image_size: Size) -> Detections:
-    """Bring the boxes of several tiles together: of one object, one box.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seam:
+    """Boxes of two tiles that show the same.
+
+    Attributes:
+        first, second: What was found in the tiles.
+        rows: int64 ``(P, 2)``, indices of a box of the first and of one of the second.
+        first_stays: bool ``(P,)``, which of the two is the better one.
+    """
+
+    first: Detections
+    second: Detections
+    rows: NDArray[np.int64]
+    first_stays: NDArray[np.bool_]
+
+
+class Seams:
+    """Brings the boxes of the tiles of one picture together: of one object, one box.
 
     Of two boxes of one class from different tiles with an IoU of at least 0.5 the one with the
-    larger score stays. A box that an edge of its tile may have cut off also gives way to one that
-    covers half of it.
+    larger score stays. A box that an edge of its tile may have cut off comes after all others, and
+    gives way also to one that covers half of it.
+
+    What two tiles have in common is kept, and compared anew only where one of them has changed.
 
     Args:
-        parts: Tiles and their boxes, in pixels of the picture.
+        areas: The tiles.
         image_size: ``(height, width)`` of the picture.
-
-    Returns:
-        By falling score.
     """
-    if not parts:
-        return Detections.none()
-    boxes = np.concatenate([found.boxes for _, found in parts])
-    together = Detections(
-        boxes,
-        np.concatenate([found.scores for _, found in parts]),
-        np.concatenate([found.labels for _, found in parts]),
-        np.concatenate([found.clicks for _, found in parts]),
-    )
-    tile = np.repeat(np.arange(len(parts)), [len(found) for _, found in parts])
-    cut = np.concatenate([_cut(area, found.boxes, image_size) for area, found in parts])
-    shared = np.zeros(len(boxes), bool)
-    for number, (area, _) in enumerate(parts):
-        x1, y1, x2, y2 = area.box
-        meets = (boxes[:, 0] < x2) & (boxes[:, 2] > x1) & (boxes[:, 1] < y2) & (boxes[:, 3] > y1)
-        shared |= meets & (tile != number)
-    kept = ~shared
-    for label in np.unique(together.labels[shared]):
-        candidates = np.flatnonzero(shared & (together.labels == label))
-        order = np.lexsort((-together.scores[candidates], cut[candidates]))
-        candidates = candidates[order]
-        kept[_distinct(candidates, boxes, tile, cut)] = True
-    together = together.take(kept)
-    return together.take(np.argsort(-together.scores, kind="stable"))
 
+    def __init__(self, areas: Sequence[TileArea], image_size: Size) -> None:
+        self._areas = areas
+        self._image_size = image_size
+        boxes = np.array([area.box for area in areas], np.float64)
+        self._neighbours = [
+            (one, other)
+            for first, second in touching(boxes, boxes)
+            for one, other in zip(first.tolist(), second.tolist(), strict=True)
+            if one < other
+        ]
+        self._seams: dict[tuple[int, int], _Seam] = {}
+        self._found: list[Detections | None] = []
+        self._merged = Detections.none()
 
-def _distinct(
-    candidates: NDArray[np.int64],
-    boxes: NDArray[np.float32],
-    tile: NDArray[np.int64],
-    cut: NDArray[np.bool_],
-) -> NDArray[np.int64]:
-    """Those of the candidates that no better one, which comes earlier, has made needless."""
-    left = np.ones(len(candidates), bool)
-    inside = boxes[candidates]
-    areas = (inside[:, 2:] - inside[:, :2]).prod(1)
-    for number, index in enumerate(candidates):
-        if not left[number]:
-            continue
-        corner = np.minimum(boxes[index, 2:], inside[:, 2:]) - np.maximum(
-            boxes[index, :2], inside[:, :2]
+    @property
+    def nbytes(self) -> int:
+        """Memory of what is kept."""
+        seams = sum(s.rows.nbytes + s.first_stays.nbytes for s in self._seams.values())
+        return seams + self._merged.nbytes
+
+    def merge(self, found: Sequence[Detections | None]) -> Detections:
+        """Bring boxes together.
+
+        Args:
+            found: What was found in each tile, in pixels of the picture; ``None``: nothing yet.
+                The same objects as before are taken to hold the same boxes.
+
+        Returns:
+            By falling score.
+        """
+        same = len(found) == len(self._found) and all(map(_is, found, self._found))
+        if not same:
+            self._merged = self._together(found)
+            self._found = list(found)
+        return self._merged
+
+    def _together(self, found: Sequence[Detections | None]) -> Detections:
+        parts = [Detections.none() if part is None else part for part in found]
+        begins = np.cumsum([0, *map(len, parts)])
+        rows: list[NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]
+        stays: list[NDArray[np.bool_]] = [np.zeros(0, bool)]
+        for pair in self._neighbours:
+            one, other = (found[tile] for tile in pair)
+            if one is None or other is None:
+                self._seams.pop(pair, None)
+                continue
+            seam = self._seams.get(pair)
+            if seam is None or seam.first is not one or seam.second is not other:
+                seam = self._seams[pair] = self._compare(pair, one, other)
+            rows.append(seam.rows + begins[list(pair)])
+            stays.append(seam.first_stays)
+        together = Detections(
+            np.concatenate([part.boxes for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.clicks for part in parts]),
         )
-        shared = corner.clip(0).prod(1)
-        of_both = shared / np.maximum(areas + areas[number] - shared, 1e-9)
-        of_it = shared / np.maximum(areas, 1e-9)
-        same = (of_both >= SAME_OBJECT_IOU) | (cut[candidates] & (of_it >= SAME_OBJECT_IOU))
-        same &= tile[candidates] != tile[index]
-        same[: number + 1] = False
-        left &= ~same
-    return candidates[left]
+        pairs, first_stays = np.concatenate(rows), np.concatenate(stays)
+        better = np.where(first_stays, pairs[:, 0], pairs[:, 1])
+        worse = np.where(first_stays, pairs[:, 1], pairs[:, 0])
+        cut = np.concatenate(
+            [self._cut(tile, part) for tile, part in enumerate(parts)] or [np.zeros(0, bool)]
+        )
+        # A box that has given way to a better one removes no other.
+        left = [True] * len(together)
+        order = np.lexsort((better, -together.scores[better], cut[better]))
+        for one, other in zip(better[order].tolist(), worse[order].tolist(), strict=True):
+            if left[one]:
+                left[other] = False
+        together = together.take(np.array(left, bool))
+        return together.take(np.argsort(-together.scores, kind="stable"))
+
+    def _compare(self, pair: tuple[int, int], one: Detections, other: Detections) -> _Seam:
+        first, second = self._inside(one, pair[1]), self._inside(other, pair[0])
+        rows: list[NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]
+        for index, near in touching(one.boxes[first], other.boxes[second]):
+            rows.append(np.stack([first[index], second[near]], 1))
+        a, b = np.concatenate(rows).T
+        same = one.labels[a] == other.labels[b]
+        a, b = a[same], b[same]
+        cut_a, cut_b = self._cut(pair[0], one)[a], self._cut(pair[1], other)[b]
+        stays = (cut_a < cut_b) | ((cut_a == cut_b) & (one.scores[a] >= other.scores[b]))
+        shared = shared_area(one.boxes[a], other.boxes[b])
+        area_a, area_b = area(one.boxes[a]), area(other.boxes[b])
+        of_both = shared / np.maximum(area_a + area_b - shared, 1e-9)
+        of_worse = shared / np.maximum(np.where(stays, area_b, area_a), 1e-9)
+        is_cut = np.where(stays, cut_b, cut_a)
+        same = (of_both >= SAME_OBJECT_IOU) | (is_cut & (of_worse >= SAME_OBJECT_IOU))
+        return _Seam(one, other, np.stack([a[same], b[same]], 1), stays[same])
+
+    def _inside(self, found: Detections, tile: int) -> NDArray[np.int64]:
+        """Indices of the boxes that reach into another tile."""
+        x1, y1, x2, y2 = self._areas[tile].box
+        left, top, right, bottom = found.boxes.T
+        return np.flatnonzero((left < x2) & (right > x1) & (top < y2) & (bottom > y1))
+
+    def _cut(self, tile: int, found: Detections) -> NDArray[np.bool_]:
+        return _cut(self._areas[tile], found.boxes, self._image_size)
+
+
+def _is(one: object, other: object) -> bool:
+    return one is other
 
 
 def _cut(area: TileArea, boxes: NDArray[np.float32], image_size: Size) -> NDArray[np.bool_]:

@@ -1,14 +1,20 @@
 """Weights on disk: a ``.safetensors`` file and a JSON card of the same name beside it.
 
-Nothing is ever unpickled. The card says what the tensors are, and carries their sha256.
+Nothing is ever unpickled, and nothing in a card names code: it says by a preset and by numbers
+which of `c3det.configs`' detectors the tensors are of. All of a card is checked before anything is
+built or any tensor is read, and a digest binds it to the tensors: it tells what was changed or
+mixed up. It is no signature.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
+import reprlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import InitVar, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +22,15 @@ import safetensors
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-FORMAT_VERSION = 1
+from c3det.configs import MAX_CLASSES, Architecture, printable
+
+FORMAT_VERSION = 2
+
+_MAX_BYTES = 16 << 20
+_MAX_DEPTH = 64
+_MAX_TEXT = 100_000
+_MAX_NAME = 200
+_SIZES = (0.1, 100_000.0)
 
 
 class WeightsError(Exception):
@@ -30,31 +44,55 @@ class Card:
     Attributes:
         name: Of these weights, for people and answers.
         classes: Names, in the order of the labels.
-        architecture: A detector's config, see `c3det.configs.architecture`.
-        normalization: ``mean``, ``std`` and ``pad_size_divisor``, see
-            `c3det.mmdet_adapter.build_detector`.
+        architecture: The detector that the tensors are of. Where a card is made it may be a config
+            of `c3det.configs.architecture`, with its ``normalization``, which no card keeps.
         score_threshold: From which score on boxes are shown unless the caller says otherwise.
         typical_sizes: For each class the median ``(width, height)`` of its objects, in pixels.
-        training: What the weights were trained on, and how.
-        results: What was measured, with the command that measures it.
+        training: What the weights were trained on, and how; told to people, read by no program.
+        results: What was measured, with the command that measures it; for people likewise.
         licence: Of the weights and of the data they were trained on.
         limits: What the weights cannot do, a sentence each; a card need not have the field.
-        sha256: Of the ``.safetensors`` file, in hexadecimal.
+        tensors: SHA-256 of the ``.safetensors`` file, in hexadecimal.
+        sha256: Of the whole card but this field, see `digest`, and so of the tensors, too.
         format_version: Of the card.
     """
 
     name: str
     classes: tuple[str, ...]
-    architecture: dict[str, Any]
-    normalization: dict[str, Any]
+    architecture: Architecture
     score_threshold: float
     typical_sizes: tuple[tuple[float, float], ...]
     training: dict[str, Any]
     results: dict[str, Any]
     licence: dict[str, str]
     limits: tuple[str, ...] = ()
+    tensors: str = ""
     sha256: str = ""
     format_version: int = FORMAT_VERSION
+    normalization: InitVar[Mapping[str, Any] | None] = None
+
+    def __post_init__(self, normalization: Mapping[str, Any] | None) -> None:
+        given: object = self.architecture
+        if not isinstance(given, Architecture):
+            found = Architecture.of_config(given, normalization, len(self.classes))
+            object.__setattr__(self, "architecture", found)
+
+    @property
+    def identity(self) -> str:
+        """SHA-256 of all that answers depend on: the tensors, and what the card says of their use.
+
+        It stays when results or remarks are written into the card, so results are known by it.
+        """
+        names = ("classes", "architecture", "score_threshold", "typical_sizes", "tensors")
+        content = asdict(self)
+        return digest({name: content[name] for name in names})
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """SHA-256 of a card's fields but ``sha256``, as JSON without spaces and with sorted keys."""
+    signed = {name: value for name, value in content.items() if name != "sha256"}
+    text = json.dumps(signed, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def card_path(weights: Path) -> Path:
@@ -68,28 +106,90 @@ def save(weights: Path, tensors: Mapping[str, Tensor], card: Card) -> Card:
     Args:
         weights: Path that ends in ``.safetensors``.
         tensors: The state of the detector.
-        card: Its ``sha256`` is replaced.
+        card: Its ``tensors`` and ``sha256`` are replaced.
 
     Returns:
         The card as written.
+
+    Raises:
+        WeightsError: A field of the card has a value that `read_card` refuses.
     """
     weights.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights)
-    return save_card(weights, replace(card, sha256=_sha256(weights)))
+    return save_card(weights, replace(card, tensors=_sha256(weights)))
 
 
 def save_card(weights: Path, card: Card) -> Card:
-    """Write the card of weights that are on disk already."""
-    content = json.dumps(asdict(card), indent=1, ensure_ascii=False, allow_nan=False)
-    card_path(weights).write_text(content + "\n", encoding="utf-8")
+    """Write the card of weights that are on disk already.
+
+    Returns:
+        The card as written, with another ``sha256``.
+
+    Raises:
+        WeightsError: A field of the card has a value that `read_card` refuses.
+    """
+    path = card_path(weights)
+    card = signed(asdict(card), path)
+    text = json.dumps(asdict(card), indent=1, ensure_ascii=False)
+    # In names of files that are not UTF-8 stands what JSON writes just as Python does.
+    path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     return card
+
+
+def signed(content: Mapping[str, Any], path: Path) -> Card:
+    """The card of some fields, with the digest that belongs to them.
+
+    Args:
+        content: The fields as JSON.
+        path: Of the card, for the message.
+
+    Raises:
+        WeightsError: A field is unknown, is missing, or has a value that it cannot have.
+    """
+    try:
+        content = json.loads(json.dumps({**content, "sha256": "0" * 64}, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"the card {path} cannot be written as JSON: {error}") from error
+    card = _card(content, path)
+    return replace(card, sha256=digest(asdict(card)))
 
 
 def read_card(weights: Path) -> Card:
     """Read and check the card of weights.
 
     Raises:
-        WeightsError: There is none, or it is not one of this version.
+        WeightsError: There is none, or it is not one of this version, or it was changed.
+    """
+    path = card_path(weights)
+    content = read_json(weights)
+    version = content.get("format_version")
+    if version == 1 and not isinstance(version, bool):
+        raise WeightsError(
+            f"the card {path} has format_version 1, which could hold code, and this program reads "
+            f"{FORMAT_VERSION}: convert it with python -m training.convert_card {weights}, or "
+            "export the weights again with python -m training.export"
+        )
+    if version != FORMAT_VERSION or not isinstance(version, int):
+        raise WeightsError(
+            f"the card {path} has format_version {reprlib.repr(version)} and this program reads "
+            f"{FORMAT_VERSION}: export the weights again, or install the version that wrote them"
+        )
+    card = _card(content, path)
+    found = digest(content)
+    if found != card.sha256:
+        raise WeightsError(
+            f"the card {path} was changed after it was written, its content has the sha256 {found} "
+            f"and it says {card.sha256}: copy both files again from the same source, or export the "
+            "weights again with python -m training.export"
+        )
+    return card
+
+
+def read_json(weights: Path) -> dict[str, Any]:
+    """Read the JSON object of a card, of any version, unchecked but for its being one.
+
+    Raises:
+        WeightsError: There is none, or anything else.
     """
     path = card_path(weights)
     if weights.suffix != ".safetensors":
@@ -98,54 +198,24 @@ def read_card(weights: Path) -> Card:
             "python -m training.export"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
+            raise ValueError(f"it has more than {_MAX_BYTES >> 20} MiB")
+        content = json.loads(
+            text.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant
+        )
     except FileNotFoundError:
         raise WeightsError(
             f"the card {path} is missing: put it beside {weights.name}, from where that file came"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(
             f"the card {path} cannot be read as JSON ({error}): copy it again from its source"
         ) from error
     if not isinstance(content, dict):
         raise WeightsError(f"the card {path} is not a JSON object: copy it again from its source")
-    version = content.get("format_version")
-    if version != FORMAT_VERSION:
-        raise WeightsError(
-            f"the card {path} has format_version {version!r} and this program reads "
-            f"{FORMAT_VERSION}: export the weights again, or install the version that wrote them"
-        )
-    known = {field.name for field in fields(Card)}
-    missing = sorted(known - {"limits"} - content.keys())
-    unknown = sorted(content.keys() - known)
-    if missing or unknown:
-        raise WeightsError(
-            f"the card {path} lacks the fields {missing} and has unknown ones {unknown}: "
-            "export the weights again with python -m training.export"
-        )
-    try:
-        card = Card(
-            **{
-                **content,
-                "classes": tuple(str(name) for name in content["classes"]),
-                "score_threshold": float(content["score_threshold"]),
-                "typical_sizes": tuple(
-                    (float(width), float(height)) for width, height in content["typical_sizes"]
-                ),
-                "limits": _sentences(content.get("limits", [])),
-            }
-        )
-    except (TypeError, ValueError) as error:
-        raise WeightsError(
-            f"the card {path} has a field of a wrong type ({error}): "
-            "export the weights again with python -m training.export"
-        ) from error
-    if len(card.typical_sizes) != len(card.classes):
-        raise WeightsError(
-            f"the card {path} has {len(card.typical_sizes)} typical_sizes for "
-            f"{len(card.classes)} classes: export the weights again with python -m training.export"
-        )
-    return card
+    return content
 
 
 def load_tensors(weights: Path, card: Card) -> dict[str, Tensor]:
@@ -159,10 +229,10 @@ def load_tensors(weights: Path, card: Card) -> dict[str, Tensor]:
             f"the weights {weights} are missing: put the file there, or name another one"
         )
     found = _sha256(weights)
-    if found != card.sha256:
+    if found != card.tensors:
         raise WeightsError(
             f"the weights {weights} have the sha256 {found} and their card says "
-            f"{card.sha256}: copy both files again from the same source"
+            f"{card.tensors}: copy both files again from the same source"
         )
     try:
         return load_file(weights)
@@ -173,10 +243,155 @@ def load_tensors(weights: Path, card: Card) -> dict[str, Tensor]:
         ) from error
 
 
-def _sentences(value: Any) -> tuple[str, ...]:
+def _card(content: Mapping[str, Any], path: Path) -> Card:
+    """Check the fields of a card of this version; the message names the one that is wrong."""
+    known = {field.name for field in fields(Card)}
+    missing = sorted(known - {"limits"} - content.keys())
+    unknown = sorted(printable(name) for name in content.keys() - known)[:5]
+    if missing or unknown:
+        raise WeightsError(
+            f"the card {path} lacks the fields {missing} and has unknown ones {unknown}: "
+            "export the weights again with python -m training.export"
+        )
+    try:
+        card = Card(
+            name=_name("name", content["name"]),
+            classes=_classes(content["classes"]),
+            architecture=Architecture.read(content["architecture"]),
+            score_threshold=_number("score_threshold", content["score_threshold"], 0.0, 1.0),
+            typical_sizes=_sizes(content["typical_sizes"]),
+            training=_told("training", content["training"]),
+            results=_told("results", content["results"]),
+            licence=_licence(content["licence"]),
+            limits=_sentences("limits", content.get("limits", [])),
+            tensors=_hexadecimal("tensors", content["tensors"]),
+            sha256=_hexadecimal("sha256", content["sha256"]),
+        )
+    except ValueError as error:
+        raise WeightsError(
+            f"the card {path} has a field that cannot be used ({str(error)[:400]}): "
+            "export the weights again with python -m training.export"
+        ) from error
+    if len(card.typical_sizes) != len(card.classes):
+        raise WeightsError(
+            f"the card {path} has {len(card.typical_sizes)} typical_sizes for "
+            f"{len(card.classes)} classes: export the weights again with python -m training.export"
+        )
+    return card
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON in which every name stands once."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the field {twice[:60]!r} stands there twice")
+    return content
+
+
+def _text(name: str, value: Any, longest: int = _MAX_TEXT) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= longest:
+        raise ValueError(
+            f"{name} must be a text of 1 to {longest} characters, not {reprlib.repr(value)}"
+        )
+    return value
+
+
+def _name(name: str, value: Any) -> str:
+    """A short text that can be sent and printed."""
+    text = _text(name, value, _MAX_NAME)
+    if any(ord(one) < 32 or 0xD800 <= ord(one) < 0xE000 for one in text):
+        raise ValueError(f"{name} must be a text of one line, not {reprlib.repr(value)}")
+    return text
+
+
+def _list(name: str, value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise TypeError(f"limits must be a list of sentences, it is {value!r}")
-    return tuple(str(one) for one in value)
+        raise ValueError(f"{name} must be a list, not {reprlib.repr(value)}")
+    return value
+
+
+def _classes(value: Any) -> tuple[str, ...]:
+    names = _list("classes", value)
+    if not 1 <= len(names) <= MAX_CLASSES:
+        raise ValueError(f"classes must be 1 to {MAX_CLASSES} names, they are {len(names)}")
+    classes = tuple(_name(f"classes[{place}]", one) for place, one in enumerate(names))
+    if len(set(classes)) < len(classes):
+        raise ValueError("classes must differ")
+    return classes
+
+
+def _number(name: str, value: Any, least: float, largest: float) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    # NaN fails both comparisons.
+    if not number or not least <= value <= largest:
+        raise ValueError(
+            f"{name} must be a number from {least:g} to {largest:g}, not {reprlib.repr(value)}"
+        )
+    return float(value)
+
+
+def _sizes(value: Any) -> tuple[tuple[float, float], ...]:
+    sizes = []
+    for place, size in enumerate(_list("typical_sizes", value)):
+        name = f"typical_sizes[{place}]"
+        if len(_list(name, size)) != 2:
+            raise ValueError(f"{name} must be a width and a height, not {reprlib.repr(size)}")
+        width, height = (_number(name, side, *_SIZES) for side in size)
+        sizes.append((width, height))
+    return tuple(sizes)
+
+
+def _sentences(name: str, value: Any) -> tuple[str, ...]:
+    return tuple(_text(f"{name}[{place}]", one) for place, one in enumerate(_list(name, value)))
+
+
+def _licence(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f"licence must be an object, not {reprlib.repr(value)}")
+    _plain("licence", value, 0)
+    return {
+        _text("licence", key): _text(f"licence.{printable(key)}", one) for key, one in value.items()
+    }
+
+
+def _told(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} must be an object, not {reprlib.repr(value)}")
+    _plain(name, value, 0)
+    return value
+
+
+def _plain(name: str, value: Any, depth: int) -> None:
+    """Refuse what no program of ours writes into the remarks of a card."""
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"{name} is nested more than {_MAX_DEPTH} times")
+    if isinstance(value, dict):
+        for key, one in value.items():
+            if key == "type":
+                raise ValueError(f"{name}.type is unknown, a card names no code")
+            _plain(f"{name}.{printable(key)}", one, depth + 1)
+    elif isinstance(value, list):
+        for place, one in enumerate(value):
+            _plain(f"{name}[{place}]", one, depth + 1)
+    elif isinstance(value, str):
+        if len(value) > _MAX_TEXT:
+            raise ValueError(f"{name} must be a text of up to {_MAX_TEXT} characters")
+    elif isinstance(value, int | float) and not (
+        math.isfinite(value) if isinstance(value, float) else abs(value) < 1 << 63
+    ):
+        raise ValueError(f"{name} must be a finite number, not {reprlib.repr(value)}")
+
+
+def _hexadecimal(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
+        raise ValueError(f"{name} must be 64 hexadecimal digits, not {reprlib.repr(value)}")
+    return value
 
 
 def _sha256(path: Path) -> str:

@@ -129,14 +129,16 @@ class Copy:
         """The result in a window."""
         if source == target:
             return read(window)
-        cells = [
-            [cell * small // large for cell in range(first, end)]
+        rows, columns = (
+            (first * small // large, (end - 1) * small // large + 1)
             for (first, end), small, large in zip(window, source, target, strict=True)
-        ]
-        rows, columns = ((span[0], span[-1] + 1) for span in cells)
+        )
         part = read((rows, columns))
         down, along = (
-            torch.tensor([cell - span[0] for cell in span], device=part.device) for span in cells
+            torch.arange(first, end, device=part.device) * small // large - read_from
+            for (first, end), (read_from, _), small, large in zip(
+                window, (rows, columns), source, target, strict=True
+            )
         )
         return part.index_select(2, down).index_select(3, along)
 

@@ -28,7 +28,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgpack
+try:
+    import msgpack
+except ImportError:
+    sys.exit("nuclio_processor: msgpack is missing: install the requirements of Nuclio's wrapper")
 import yaml
 
 MIB = 1024 * 1024
@@ -376,7 +379,11 @@ def main() -> int:
     parser.add_argument("picture", type=Path, help="picture of at least 301 x 201 pixels")
     arguments = parser.parse_args()
     report = Report()
-    observe(arguments.folder, arguments.picture.read_bytes(), report)
+    try:
+        observe(arguments.folder, arguments.picture.read_bytes(), report)
+    except OSError as error:
+        print(f"nuclio_processor: {error}", file=sys.stderr)
+        return 2
     return int(report.wrong > 0)
 
 

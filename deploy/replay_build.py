@@ -280,7 +280,7 @@ def main() -> int:
     )
     try:
         replay(parser.parse_args())
-    except (ReplayError, subprocess.CalledProcessError) as error:
+    except (ReplayError, OSError, subprocess.CalledProcessError) as error:
         print(f"replay: {error}", file=sys.stderr)
         return 1
     return 0

@@ -16,7 +16,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,8 @@ def classes_of(weights: Path) -> list[str]:
     """Return the classes that weights know, by their card.
 
     Raises:
-        FunctionError: The file or its card is missing, or they are not of each other.
+        FunctionError: The file or its card is missing, they are not of each other, or the card was
+            changed.
     """
     card_path = weights.with_suffix(".json")
     if weights.suffix != ".safetensors":
@@ -90,11 +91,25 @@ def classes_of(weights: Path) -> list[str]:
         raise FunctionError(*problems)
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))
-        classes, expected = [str(name) for name in card["classes"]], card["sha256"]
+        if card["format_version"] == 1:
+            raise FunctionError(
+                f"The card {card_path} has format_version 1: convert it with python -m "
+                f"training.convert_card {weights}."
+            )
+        classes, expected = [str(name) for name in card["classes"]], card["tensors"]
+        stated = card.pop("sha256")
     except (ValueError, KeyError, TypeError):
         raise FunctionError(
             f"The card {card_path} is not one of weights: copy it again from its source."
         ) from None
+    # As c3det.weights.digest, which needs torch, has it.
+    text = json.dumps(card, sort_keys=True, separators=(",", ":"))
+    found = hashlib.sha256(text.encode("ascii")).hexdigest()
+    if found != stated:
+        raise FunctionError(
+            f"The card {card_path} was changed after it was written, its content has the sha256 "
+            f"{found} and it says {stated}: copy both files again from the same source."
+        )
     found = hashlib.sha256(weights.read_bytes()).hexdigest()
     if found != expected:
         raise FunctionError(
@@ -128,6 +143,120 @@ def merge(function: Config, overlay: Mapping[str, Any]) -> None:
             function[key] = function[key] + value
         else:
             function[key] = value
+
+
+def read_overlay(path: Path, function: Config) -> Config:
+    """Read an overlay, and check it against the configuration that it changes.
+
+    Raises:
+        FunctionError: It is no YAML, or a value is of another kind than it must be.
+        OSError: It cannot be read.
+    """
+    try:
+        overlay = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise FunctionError(f"{path} is not UTF-8 text: save it as that.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        why = " ".join(str(error).split())
+        raise FunctionError(f"{path} is not YAML: {why}.") from None
+    if overlay is None:
+        return {}
+    if problems := list(overlay_problems(overlay, function)):
+        raise FunctionError(*(f"{path}: {problem}" for problem in problems))
+    return overlay
+
+
+def overlay_problems(overlay: Any, function: Any, key: str = "") -> Iterator[str]:
+    """Tell what an overlay cannot change so, one sentence each; ``function`` is what is there."""
+    name = key or "the overlay"
+    if overlay is None:
+        yield f"{name} is empty: give it a value, or leave it out."
+    elif key == "spec.env":
+        yield from _env_problems(overlay)
+    elif key == "spec.volumes" and not isinstance(overlay, list):
+        yield f"{name} is {_kind(overlay)}, not a list: begin each volume with a hyphen."
+    elif key == "spec.volumes":
+        for number, each in enumerate(overlay):
+            found = [
+                isinstance(each, dict)
+                and isinstance(each.get(part), dict)
+                and isinstance(each[part].get(field), str)
+                for part, field in (("volume", "name"), ("volumeMount", "mountPath"))
+            ]
+            if not all(found):
+                yield (
+                    f"spec.volumes[{number}] is not a volume: write volume with its name, and "
+                    "volumeMount with its mountPath."
+                )
+    elif isinstance(function, dict) or not key:
+        if not isinstance(overlay, dict):
+            yield f"{name} is {_kind(overlay)}: write keys with their values, such as spec:."
+            return
+        for each, value in overlay.items():
+            below = f"{key}.{each}" if key else str(each)
+            if isinstance(each, str):
+                yield from overlay_problems(value, (function or {}).get(each, _UNKNOWN), below)
+            else:
+                yield f"{below} is {_kind(each)}, not the name of a key: write it in quotes."
+    elif isinstance(function, list):
+        if not isinstance(overlay, list):
+            yield f"{name} is {_kind(overlay)}, not a list: begin each item with a hyphen."
+    elif isinstance(function, str):
+        if isinstance(overlay, (dict, list)):
+            yield f"{name} is {_kind(overlay)}, not a text."
+        elif not isinstance(overlay, str):
+            yield f"{name} is {_kind(overlay)}, not a text: write {_quoted(overlay)}."
+    elif isinstance(function, bool):
+        if not isinstance(overlay, bool):
+            yield f"{name} is {_kind(overlay)}: write true or false."
+    elif isinstance(function, int) and (
+        isinstance(overlay, bool) or not isinstance(overlay, (int, float))
+    ):
+        yield f"{name} is {_kind(overlay)}: write a number, without quotes."
+
+
+_UNKNOWN = object()
+"""What is there of a key that the function has not: any value does."""
+
+
+_VARIABLE = '- {name: NAME, value: "VALUE"}'
+
+
+def _env_problems(env: Any) -> Iterator[str]:
+    if not isinstance(env, list):
+        yield f"spec.env is {_kind(env)}, not a list: write {_VARIABLE} for each variable."
+        return
+    for number, each in enumerate(env):
+        place = f"spec.env[{number}]"
+        if not isinstance(each, dict) or not isinstance(each.get("name"), str) or not each["name"]:
+            yield f"{place} has no name: write {_VARIABLE}."
+        elif more := set(map(str, each)) - {"name", "value"}:
+            yield f"{place}, {each['name']}: there is no {sorted(more)[0]}, only name and value."
+        elif each.get("value") is None:
+            yield f'{place}, {each["name"]}, has no value: write value: "", or leave it out.'
+        elif isinstance(each["value"], (dict, list)):
+            yield f"the value of {place}, {each['name']}, is {_kind(each['value'])}, not a text."
+        elif not isinstance(each["value"], str):
+            yield (
+                f"the value of {place}, {each['name']}, is {_kind(each['value'])}, not a text: "
+                f"write value: {_quoted(each['value'])}."
+            )
+
+
+def _kind(value: Any) -> str:
+    kinds: list[tuple[type, str]] = [
+        (bool, "true or false"),
+        (int, "a number"),
+        (float, "a number"),
+        (str, "a text"),
+        (dict, "a mapping"),
+        (list, "a list"),
+    ]
+    return next((name for kind, name in kinds if isinstance(value, kind)), "a date or the like")
+
+
+def _quoted(value: Any) -> str:
+    return f'"{str(value).lower() if isinstance(value, bool) else value}"'
 
 
 def set_variable(function: Config, name: str, value: str) -> None:
@@ -230,6 +359,10 @@ def compose(
     return function
 
 
+def _system_error(error: OSError) -> str:
+    return f"{error.filename or 'The output'}: {error.strerror or error}."
+
+
 def main() -> int:
     """Print the configuration; the exit code is 1 when something is wrong."""
     parser = argparse.ArgumentParser(
@@ -247,19 +380,23 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
-        overlays = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in arguments.overlay]
+        base = base_function(arguments.detector, arguments.gpu)
+        overlays = [read_overlay(path, base) for path in arguments.overlay]
         function = compose(
-            base_function(arguments.detector, arguments.gpu),
+            base,
             arguments.weights,
             arguments.name,
             arguments.class_name,
             overlays,
         )
+        text = yaml.safe_dump(function, sort_keys=False, allow_unicode=True, width=100)
+        sys.stdout.buffer.write(text.encode("utf-8"))  # whatever the terminal's encoding is
+        sys.stdout.buffer.flush()
     except (FunctionError, OSError) as error:
-        for sentence in error.args if isinstance(error, FunctionError) else [error]:
+        sentences = error.args if isinstance(error, FunctionError) else [_system_error(error)]
+        for sentence in sentences:
             print(sentence, file=sys.stderr)
         return 1
-    yaml.safe_dump(function, sys.stdout, sort_keys=False, allow_unicode=True, width=100)
     return 0
 
 

@@ -1,9 +1,13 @@
 """Detections and errors become the bodies that CVAT, its panel and the plugin read.
 
 The plugin form is ``{"c3det": 1, "boxes": [...], "error": null or {...}, "model", "timings_ms",
-"cache": "hit" or "miss", "coverage": 0 to 1}``, the last two null where an error came before them.
-It has neither ``mask`` nor ``shapes``, so that every version of CVAT passes it on untouched, and
-its errors travel with status 200, because CVAT keeps no other body.
+"cache": "hit" or "miss", "coverage": 0 to 1, "progress": 0 to 1, "notes": [...]}``; where an error
+came first, the last four are null or empty. ``coverage`` is the share of the picture's area that
+was searched with these clicks, ``progress`` the share of all work for them that is done: while it
+is below 1, the same request goes on where this one ended, and it grows with each. ``notes`` are
+short sentences for people. The form has neither ``mask`` nor ``shapes``, so that every version of
+CVAT passes it on untouched, and its errors travel with status 200, because CVAT keeps no other
+body.
 
 The built-in form carries ``mask``, ``bounds`` and ``points`` of one object for CVAT 2.15 to 2025,
 and ``shapes`` of all objects for CVAT 2026, so that one answer serves every version.
@@ -19,54 +23,91 @@ from typing import Any
 
 import numpy as np
 
-from c3det.answering import Detections, contains
+from c3det.answering import Detections, answered_clicks, overruled
+from c3det.clicks import Click
 from serverless.observations import Observation
 from serverless.requests import PROTOCOL_VERSION, BuiltInRequest, Form, RequestError
 
-STATUS = {"too_large": 413, "internal": 500, "out_of_memory": 503}
+STATUS = {"too_large": 413, "internal": 500, "out_of_memory": 503, "unfinished": 503}
 """HTTP status of an error outside the plugin form by its code; 400 for the others."""
+
+THINNEST_MASK = 3
+"""Shortest side of a mask, in pixels: later versions of CVAT drop those of fewer."""
 
 Bounds = tuple[int, int, int, int]
 """Inclusive ``(left, top, right, bottom)``, in whole pixels."""
 
 
-def plugin_boxes(detections: Detections, classes: Sequence[str]) -> list[dict[str, Any]]:
+def plugin_boxes(
+    detections: Detections, classes: Sequence[str], clicks: Sequence[Click] = ()
+) -> list[dict[str, Any]]:
     """Return the boxes of a plugin answer, in the order of the detections.
 
-    ``points`` is ``[x1, y1, x2, y2]`` in pixels of the picture, to a hundredth; ``click`` is the
-    index in ``pos_points`` of the click that the box answers, or ``None``.
+    ``points`` is ``[x1, y1, x2, y2]`` in pixels of the picture, to a hundredth; ``clicks`` are the
+    indices in ``pos_points`` of all clicks that the box answers, ``click`` is the last of them, or
+    ``None``.
+
+    Args:
+        detections: The answer to the clicks.
+        classes: Names of the classes.
+        clicks: That were asked with.
     """
     return [
         {
-            "class": int(label),
+            "class": label,
             "label": classes[label],
-            "points": [round(float(value), 2) for value in box],
+            "points": box,
             "rotation": 0.0,
-            "score": round(float(score), 4),
-            "click": int(click) if click >= 0 else None,
+            "score": score,
+            "click": click if click >= 0 else None,
+            "clicks": list(answered),
         }
-        for box, score, label, click in zip(
-            detections.boxes, detections.scores, detections.labels, detections.clicks, strict=True
+        for box, score, label, click, answered in zip(
+            detections.boxes.astype(np.float64).round(2).tolist(),
+            detections.scores.astype(np.float64).round(4).tolist(),
+            detections.labels.tolist(),
+            detections.clicks.tolist(),
+            answered_clicks(detections, clicks),
+            strict=True,
         )
     ]
 
 
-def plugin_answer(boxes: list[dict[str, Any]], model: str, seen: Observation) -> dict[str, Any]:
+def notes(
+    detections: Detections, classes: Sequence[str], clicks: Sequence[Click]
+) -> tuple[str, ...]:
+    """Return what people should know of an answer to clicks, each sentence once."""
+    told = (
+        f"{classes[clicks[click].label]} and {classes[clicks[later].label]} were clicked on one "
+        f"object: the last click, {classes[clicks[later].label]}, counts"
+        for click, later in overruled(detections, clicks)
+    )
+    return tuple(dict.fromkeys(told))
+
+
+def plugin_answer(
+    boxes: list[dict[str, Any]], model: str, seen: Observation, threshold: float | None = None
+) -> dict[str, Any]:
     """Return the body of a plugin answer.
 
     Args:
         boxes: From ``plugin_boxes``; empty if there is an error.
         model: Name of the weights.
         seen: What was noted of the request.
+        threshold: Score from which on the weights want boxes to be shown, told as ``threshold``;
+            ``None`` where an error is told.
     """
     return {
         "c3det": PROTOCOL_VERSION,
         "boxes": boxes,
         "error": None if seen.error is None else _error(seen.error),
         "model": model,
+        "threshold": threshold,
         "timings_ms": seen.timings_ms,
         "cache": seen.cache,
         "coverage": seen.coverage,
+        "progress": seen.progress,
+        "notes": list(seen.notes),
     }
 
 
@@ -104,7 +145,7 @@ def built_in_answer(
         RequestError: No object is left under any positive click.
     """
     height, width = image_size
-    box = detections.boxes[_clicked(detections, request, label)]
+    box = detections.boxes[_clicked(detections, request)]
     left, top, right, bottom = bounds = pixel_bounds(box, image_size)
     if height * width <= full_mask_max_pixels:
         row = [0] * left + [1] * (right - left + 1) + [0] * (width - 1 - right)
@@ -154,7 +195,10 @@ def detector_answer(boxes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def pixel_bounds(box: np.ndarray, image_size: tuple[int, int]) -> Bounds:
-    """Return the pixels whose centres lie in a box, at least one and none outside the picture.
+    """Return the pixels whose centres lie in a box, none outside the picture.
+
+    A side of fewer than `THINNEST_MASK` pixels grows to both sides to that many, or to all that the
+    picture has.
 
     Args:
         box: ``(x1, y1, x2, y2)`` in pixels.
@@ -165,6 +209,10 @@ def pixel_bounds(box: np.ndarray, image_size: tuple[int, int]) -> Bounds:
     def span(low: float, high: float, size: int) -> tuple[int, int]:
         first = min(max(math.ceil(low - 0.5), 0), size - 1)
         last = min(max(math.ceil(high - 0.5) - 1, first), size - 1)
+        lacking = min(THINNEST_MASK, size) - (last - first + 1)
+        if lacking > 0:
+            first = min(max(first - lacking // 2, 0), size - min(THINNEST_MASK, size))
+            last = first + min(THINNEST_MASK, size) - 1
         return first, last
 
     x1, y1, x2, y2 = (float(value) for value in box)
@@ -184,19 +232,12 @@ def box_rle(bounds: Bounds) -> list[int]:
     return [0, (right - left + 1) * (bottom - top + 1), *bounds]
 
 
-def _clicked(detections: Detections, request: BuiltInRequest, label: int) -> int:
-    """Return the row of the object under the last positive click that has one.
-
-    Of several clicks on one object the box names only one, so a box that contains the click also
-    counts.
-    """
-    of_class = detections.labels == label
-    for index, (x, y) in reversed(list(enumerate(request.positive))):
-        answers = of_class & (detections.clicks == index)
-        holds = of_class & contains(detections.boxes, x, y)
-        for candidates in (answers, holds):
-            if candidates.any():
-                return int(np.argmax(candidates))
+def _clicked(detections: Detections, request: BuiltInRequest) -> int:
+    """Return the row of the object under the last positive click that has one."""
+    for index in reversed(range(len(request.positive))):
+        rows = np.flatnonzero(detections.clicks == detections.answer_of[index])
+        if detections.answer_of[index] >= 0 and len(rows):
+            return int(rows[0])
     raise RequestError(
         "nothing_left",
         "the clicks in neg_points removed every object under the clicks in pos_points",

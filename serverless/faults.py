@@ -5,28 +5,62 @@ from __future__ import annotations
 from serverless.requests import RequestError
 
 OUT_OF_MEMORY = (
-    "out of memory",
+    "out of memory",  # torch's allocator, and what CUDA says of cudaErrorMemoryAllocation
+    "out_of_memory",  # CUDA_ERROR_OUT_OF_MEMORY, NVRTC_ERROR_OUT_OF_MEMORY
+    "memoryallocation",  # cudaErrorMemoryAllocation
+    "alloc_failed",  # CUBLAS_STATUS_, CUDNN_STATUS_, CUSOLVER_STATUS_, CUSPARSE_STATUS_, CUFFT_
+    "allocation_failed",  # CURAND_STATUS_, CUDNN_STATUS_INTERNAL_ERROR_DEVICE_
+    # cuDNN has one for every convolution of ours. torch tries them one by one and passes over what
+    # lacks memory to work in; these are its words where none is left.
+    "unable to find an engine",
+    "unable to find a valid cudnn algorithm",
+    # C++, torch on a CPU, the system, OpenCV
     "allocate memory",
     "not enough memory",
     "bad_alloc",
     "insufficient memory",
 )
-"""What torch on a CPU and on a GPU, C++ and OpenCV say, in lower case."""
+"""What is said where memory lacks, in lower case.
+
+Not among them: ``CUDNN_STATUS_INTERNAL_ERROR`` and ``..._NOT_INITIALIZED``, which mean it at times
+and anything else at others. They are told as a fault of the function, and whether the GPU can still
+be used is asked of the GPU.
+"""
+
+DEVICE_BROKEN = (
+    "cuda error",
+    "status_execution_failed",  # CUBLAS_, CUDNN_: a kernel of theirs did not run
+    "status_mapping_error",
+    "device-side assert",
+    "illegal memory access",
+    "unspecified launch failure",
+)
+"""What is said after an error in a kernel, which ends the use of CUDA in a process, likewise."""
 
 
-def is_out_of_memory(fault: Exception) -> bool:
-    """Tell whether a fault is a lack of memory, of the machine or of the GPU."""
+def is_out_of_memory(fault: BaseException) -> bool:
+    """Tell whether a fault is a lack of memory, of the machine or of the GPU, by type or words.
+
+    What a fault was raised from counts too.
+    """
+    import torch
+
+    if isinstance(fault, (MemoryError, torch.OutOfMemoryError)):
+        return True
     text = str(fault).lower()
-    return isinstance(fault, MemoryError) or any(words in text for words in OUT_OF_MEMORY)
+    if any(words in text for words in OUT_OF_MEMORY):
+        return True
+    return fault.__cause__ is not None and is_out_of_memory(fault.__cause__)
 
 
-def is_device_broken(fault: Exception, device: str) -> bool:
+def is_device_broken(fault: BaseException, device: str) -> bool:
     """Tell whether, after a fault, all that follows on the device would fail or be wrong.
 
     After an error in a kernel every call of CUDA in this process fails, so one that does nothing
     but wait tells it. A lack of memory breaks nothing.
     """
-    if "CUDA error" in str(fault) and not is_out_of_memory(fault):
+    text = str(fault).lower()
+    if any(words in text for words in DEVICE_BROKEN) and not is_out_of_memory(fault):
         return True
     if not device.startswith("cuda"):
         return False
@@ -34,8 +68,8 @@ def is_device_broken(fault: Exception, device: str) -> bool:
 
     try:
         torch.cuda.synchronize(device)
-    except RuntimeError:
-        return True
+    except RuntimeError as error:
+        return not is_out_of_memory(error)
     return False
 
 
@@ -47,7 +81,7 @@ def release_memory(device: str) -> None:
         torch.cuda.empty_cache()
 
 
-def told(fault: Exception) -> RequestError:
+def told(fault: BaseException) -> RequestError:
     """Return what the caller is told of a fault; the log has the details."""
     if is_out_of_memory(fault):
         return RequestError(

@@ -36,6 +36,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import nuclio_sdk
 from nuclio_sdk.logger import HumanReadableFormatter
 
+from c3det.commands import CommandError, cache_directory, command, printable, sentence
 from serverless.metrics import CONTENT_TYPE
 from serverless.nuclio_worker import (
     Answer,
@@ -53,12 +54,6 @@ PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' blob: data:"
 
 
-def cache_directory() -> Path:
-    """Return the folder of what is kept between calls (``C3DET_CACHE``), which need not exist."""
-    cache = os.environ.get("C3DET_CACHE")
-    return Path(cache) if cache else Path.home() / ".cache" / "c3det"
-
-
 def samples_directory() -> Path:
     """Return the folder that ``python -m training.data.samples`` fills, which need not exist."""
     return cache_directory() / "samples"
@@ -70,7 +65,7 @@ class LocalServer(ThreadingHTTPServer):
     Args:
         address: Host and port to listen on; port 0 takes a free one.
         worker: Answers the POST requests.
-        pictures: Folder of the sample pictures, which need not exist.
+        pictures: Folder of the sample pictures, which need not exist; ``None``: there are none.
 
     Raises:
         FunctionError: The address cannot be listened on.
@@ -78,7 +73,9 @@ class LocalServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], worker: NuclioWorker, pictures: Path) -> None:
+    def __init__(
+        self, address: tuple[str, int], worker: NuclioWorker, pictures: Path | None
+    ) -> None:
         self.worker = worker
         self.pictures = pictures
         self.model: dict[str, Any] = {}
@@ -133,17 +130,20 @@ class LocalServer(ThreadingHTTPServer):
             service = self.worker.context.user_data
             text = service.metrics.text(service.cache.stats())
             return Answer(200, text.encode(), CONTENT_TYPE)
-        if path == "/samples":
-            return _json([{"name": name} for name in _files(self.pictures, PICTURE_SUFFIXES)])
-        if path.startswith("/samples/"):
-            file = _files(self.pictures, PICTURE_SUFFIXES).get(path.removeprefix("/samples/"))
-        else:
-            name = "index.html" if path == "/" else path.removeprefix("/")
-            file = _files(PAGE, PAGE_SUFFIXES).get(name)
-        if file is None:
-            return Answer(404, f"there is nothing at {path}\n".encode())
-        content_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-        return Answer(200, file.read_bytes(), content_type)
+        try:
+            if path == "/samples":
+                return _json([{"name": name} for name in _files(self.pictures, PICTURE_SUFFIXES)])
+            if path.startswith("/samples/"):
+                file = _files(self.pictures, PICTURE_SUFFIXES).get(path.removeprefix("/samples/"))
+            else:
+                name = "index.html" if path == "/" else path.removeprefix("/")
+                file = _files(PAGE, PAGE_SUFFIXES).get(name)
+            if file is None:
+                return Answer(404, f"there is nothing at {printable(path)}\n".encode())
+            content_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+            return Answer(200, file.read_bytes(), content_type)
+        except OSError as error:
+            return Answer(500, f"{sentence(error)}\n".encode())
 
 
 class _Connection(BaseHTTPRequestHandler):
@@ -221,12 +221,15 @@ class _Connection(BaseHTTPRequestHandler):
         self.server.worker.context.logger.debug(format % args)
 
 
-def _files(folder: Path, suffixes: set[str]) -> dict[str, Path]:
-    """Return the files of a folder that have one of the suffixes, sorted by name."""
-    if not folder.is_dir():
+def _files(folder: Path | None, suffixes: set[str]) -> dict[str, Path]:
+    """Return the files of a folder that have one of the suffixes, sorted, by printable names.
+
+    A browser can ask for any of these names: what is not UTF-8 is escaped.
+    """
+    if folder is None or not folder.is_dir():
         return {}
     files = (p for p in folder.iterdir() if p.suffix.lower() in suffixes and p.is_file())
-    return {path.name: path for path in sorted(files)}
+    return {printable(path.name): path for path in sorted(files)}
 
 
 def _json(value: Any) -> Answer:
@@ -249,6 +252,7 @@ def describe_model(worker: NuclioWorker) -> dict[str, Any]:
     }
 
 
+@command("serverless.local")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the local runtime until it is interrupted."""
     parser = argparse.ArgumentParser(
@@ -261,8 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--pictures",
         type=Path,
-        default=samples_directory(),
-        help="folder of the sample pictures (%(default)s)",
+        help="folder of the sample pictures (default: samples in $C3DET_CACHE or ~/.cache/c3det)",
     )
     options = parser.parse_args(arguments)
     if options.weights is not None:
@@ -272,8 +275,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # CVAT is not told the classes of weights that are tried here.
     init = "init_context" if options.weights is None else "init_with_any_classes"
     signal.signal(signal.SIGTERM, _interrupt)
+    pictures = options.pictures
+    if pictures is None:
+        try:
+            pictures = samples_directory()
+        except CommandError as error:
+            print(f"serverless.local: the page will lack sample pictures: {error}", file=sys.stderr)
     try:
-        _serve(options.host, options.port, options.pictures, logger, init)
+        _serve(options.host, options.port, pictures, logger, init)
     except FunctionError as error:
         sys.exit(f"serverless.local: {error}")
     except KeyboardInterrupt:
@@ -285,7 +294,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _serve(host: str, port: int, pictures: Path, logger: nuclio_sdk.Logger, init: str) -> None:
+def _serve(
+    host: str, port: int, pictures: Path | None, logger: nuclio_sdk.Logger, init: str
+) -> None:
     worker = NuclioWorker.load(FunctionSettings.read(FUNCTION), logger, init)
     with LocalServer((host, port), worker, pictures) as server:
         print("Loading the model ...", flush=True)

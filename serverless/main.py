@@ -7,8 +7,10 @@ never raises: an exception would put its traceback into the answer.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
+import math
 import os
 import sys
 import traceback
@@ -18,14 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
 from nuclio_sdk import Context, Event, Response
 
+from c3det.tiles import TileLimitError
 from serverless import deployment, faults
 from serverless.answers import (
     built_in_answer,
     detector_answer,
     error_answer,
+    notes,
     plugin_answer,
     plugin_boxes,
 )
@@ -38,6 +41,7 @@ from serverless.processors import limit_threads
 from serverless.requests import (
     AnyRequest,
     Form,
+    Point,
     RequestError,
     check_inside,
     form_of,
@@ -51,7 +55,7 @@ from serverless.settings import Settings
 if TYPE_CHECKING:
     from c3det.answering import Detections
     from c3det.clicks import Click
-    from c3det.predictor import Picture, Predictor
+    from c3det.predictor import Answer, Picture, Predictor
 
 BELIEF_THRESHOLD = 0.05
 """Lowest score of a box that has a say in the class of a click that comes without one."""
@@ -109,7 +113,7 @@ def init_with_any_classes(context: Context) -> None:
 
 
 def start(context: Context, descriptions: Sequence[Path]) -> None:
-    """Load the model and run it once, so that a fault shows now and the first click is fast."""
+    """Load the model and warm it up, so that a fault shows now and the first click is fast."""
     from c3det.memory import keep_freed_memory
     from c3det.predictor import load
 
@@ -123,7 +127,10 @@ def start(context: Context, descriptions: Sequence[Path]) -> None:
     predictor = load(settings.weights, settings.device)
     deployment.check_classes(predictor.classes, descriptions)
     deployment.check_class(settings.class_name, predictor.classes)
-    predictor.open(np.zeros((64, 64, 3), np.uint8)).detect([])
+    predictor.warm_up()
+    # What stays for good is not to be looked through again: Python took 0.2 s for it at times.
+    gc.collect()
+    gc.freeze()
     context.user_data = Service.create(predictor, settings, device_lock)
     context.platform.set_termination_callback(lambda: end(context))
     quieten_wrapper()
@@ -211,48 +218,61 @@ def answer_plugin(
     predictor, settings = service.predictor, service.settings
     with seen.timed("read"):
         request = read_plugin_request(payload, predictor.classes, settings.max_clicks)
-    with opened(service, request, seen) as ask:
-        detections = ask(request.clicks, request.threshold)
+    with opened(service, request, seen) as question:
+        answer = question.with_clicks(request.clicks, request.threshold)
     with seen.timed("answer"):
-        boxes = plugin_boxes(detections, predictor.classes)
+        boxes = plugin_boxes(answer.detections, predictor.classes, request.clicks)
+        seen.notes = notes(answer.detections, predictor.classes, request.clicks)
     seen.objects = len(boxes)
-    return plugin_answer(boxes, predictor.card.name, seen)
+    card = predictor.card
+    return plugin_answer(boxes, card.name, seen, card.score_threshold)
 
 
 def answer_built_in(
     service: Service, payload: Mapping[str, Any], seen: Observation
 ) -> dict[str, Any]:
-    """Clicks without classes in, masks of all objects of the class under them out."""
+    """Clicks without classes in, masks of all objects of the class under them out.
+
+    CVAT cannot ask on, so where the time budget ends before the tiles under the clicks are
+    searched, the answer is an error; objects in other tiles may be missing, and come with the next
+    click.
+    """
     predictor, settings = service.predictor, service.settings
     with seen.timed("read"):
         request = read_built_in_request(payload, settings.max_clicks)
-    with opened(service, request, seen) as ask:
+    with opened(service, request, seen) as question:
         if settings.class_name is not None:
             label = predictor.classes.index(settings.class_name)
         else:
-            unprompted = ask([], BELIEF_THRESHOLD)
-            label = believed_class(unprompted, request.positive, len(predictor.classes))
-        detections = ask(request.clicks(label), request.threshold)
+            unprompted = question.without_clicks_at(request.positive)
+            believable = unprompted.take(unprompted.scores >= BELIEF_THRESHOLD)
+            label = believed_class(believable, request.positive, len(predictor.classes))
+        answer = question.with_clicks(request.clicks(label), request.threshold)
+    if not answer.under_clicks:
+        raise unfinished(settings, "the objects under the clicks were found", "click again")
     assert seen.image_size is not None
     with seen.timed("answer"):
-        answer = built_in_answer(
-            detections, request, label, seen.image_size, settings.full_mask_max_pixels
+        body = built_in_answer(
+            answer.detections, request, label, seen.image_size, settings.full_mask_max_pixels
         )
-    seen.objects = len(answer["shapes"])
-    return answer
+    seen.objects = len(body["shapes"])
+    return body
 
 
 def answer_detector(
     service: Service, payload: Mapping[str, Any], seen: Observation
 ) -> list[dict[str, Any]]:
-    """No clicks in, rectangles of all classes out."""
+    """No clicks in, rectangles of all classes out: those of the whole picture, or an error."""
     predictor = service.predictor
     with seen.timed("read"):
         request = read_detector_request(payload)
-    with opened(service, request, seen) as ask:
-        detections = ask([], request.threshold)
+    with opened(service, request, seen) as question:
+        answer = question.with_clicks((), request.threshold)
+    if answer.coverage < 1:
+        searched = f"more than {math.floor(answer.coverage * 100)} % of the picture was searched"
+        raise unfinished(service.settings, searched, "ask again")
     with seen.timed("answer"):
-        boxes = detector_answer(plugin_boxes(detections, predictor.classes))
+        boxes = detector_answer(plugin_boxes(answer.detections, predictor.classes))
     seen.objects = len(boxes)
     return boxes
 
@@ -265,13 +285,40 @@ ANSWERS: dict[Form, Callable[[Service, Mapping[str, Any], Observation], Any]] = 
 """The body of the answer to a request of each form."""
 
 
-@contextmanager
-def opened(
-    service: Service, request: AnyRequest, seen: Observation
-) -> Iterator[Callable[[Sequence[Click], float | None], Detections]]:
-    """Give the request's picture, known from before or not, as a function that finds its objects.
+@dataclass(frozen=True, slots=True)
+class OpenQuestion:
+    """A request's picture, to be asked about within the time budget.
 
-    It takes clicks and the lowest score, ``None`` for the default of the weights.
+    Attributes:
+        picture: That is asked about.
+        deadline: Of the request, by `time.monotonic`.
+        seen: Notes what it takes.
+    """
+
+    picture: Picture
+    deadline: float
+    seen: Observation
+
+    def with_clicks(self, clicks: Sequence[Click], threshold: float | None) -> Answer:
+        """What is found with clicks, down to a score, ``None`` for the default of the weights."""
+        answer = self.picture.detect(clicks, threshold, deadline=self.deadline)
+        self.seen.add(answer.seconds)
+        self.seen.coverage, self.seen.progress = answer.coverage, answer.progress
+        return answer
+
+    def without_clicks_at(self, points: Sequence[Point]) -> Detections:
+        """What is seen without clicks in the tiles under some points, of any score."""
+        answer = self.picture.detect_at(points, deadline=self.deadline)
+        self.seen.add(answer.seconds)
+        return answer.detections
+
+
+@contextmanager
+def opened(service: Service, request: AnyRequest, seen: Observation) -> Iterator[OpenQuestion]:
+    """Give the request's picture, known from before or not.
+
+    Raises:
+        RequestError: It is no picture, it is too large, or a point lies outside.
     """
     predictor, settings = service.predictor, service.settings
     seen.clicks = sum(map(len, request.points.values()))
@@ -282,19 +329,26 @@ def opened(
     def open_picture() -> Picture:
         with seen.timed("decode"):
             image = decode(request.picture, settings.max_pixels)
-            return predictor.open(image, settings.cache_bytes)
+            try:
+                return predictor.open(image, settings.cache_bytes)
+            except TileLimitError as error:
+                raise RequestError("too_large", str(error), "image") from None
 
     with service.cache.use(key, open_picture) as (picture, known):
         seen.cache = "hit" if known else "miss"
         seen.image_size = picture.image_size
         check_inside(request, picture.image_size)
+        yield OpenQuestion(picture, deadline, seen)
 
-        def ask(clicks: Sequence[Click], threshold: float | None) -> Detections:
-            answer = picture.detect(clicks, threshold, deadline=deadline)
-            seen.add(answer.seconds, answer.coverage)
-            return answer.detections
 
-        yield ask
+def unfinished(settings: Settings, wanted: str, again: str) -> RequestError:
+    """Return the error of an answer that the time budget cut, where the caller cannot ask on."""
+    return RequestError(
+        "unfinished",
+        f"the time budget of {settings.time_budget_seconds} s ended before {wanted}: {again} to go "
+        "on from there, or raise C3DET_TIME_BUDGET_SECONDS",
+        None,
+    )
 
 
 def json_response(

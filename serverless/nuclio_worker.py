@@ -148,8 +148,17 @@ class NuclioWorker:
             settings: Of the function.
             logger: Given to the handler.
             init: What starts the function, in the module of the handler.
+
+        Raises:
+            FunctionError: It is not one of this package: a function.yaml of somebody else could
+                name any module.
         """
         module_name, _, function = settings.handler.partition(":")
+        if module_name.partition(".")[0] != __package__:
+            raise FunctionError(
+                f"the handler {settings.handler!r} is none of this project: take the function.yaml "
+                "that comes with it"
+            )
         module = importlib.import_module(module_name)
         return cls(getattr(module, function), getattr(module, init, None), settings, logger)
 

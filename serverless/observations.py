@@ -28,6 +28,8 @@ class Observation:
         clicks: How many clicks came.
         objects: How many objects were found.
         coverage: Share of the picture's area that was searched with these clicks.
+        progress: Share of the work for these clicks that is done; it grows with every request.
+        notes: What people should know of the answer, in short sentences.
         status: Of the answer over HTTP.
         error: Why there are no objects.
         started: When it began, by `time.monotonic`.
@@ -40,6 +42,8 @@ class Observation:
     clicks: int | None = None
     objects: int | None = None
     coverage: float | None = None
+    progress: float | None = None
+    notes: tuple[str, ...] = ()
     status: int = 200
     error: RequestError | None = None
     started: float = field(default_factory=time.monotonic)
@@ -58,11 +62,10 @@ class Observation:
         finally:
             self.seconds[stage] += time.perf_counter() - started
 
-    def add(self, seconds: Mapping[str, float], coverage: float) -> None:
-        """Note what one question to the model took, and how much of the picture it searched."""
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Note what one question to the model took."""
         for stage, more in seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + more
-        self.coverage = coverage if self.coverage is None else min(self.coverage, coverage)
 
     def log_fields(self) -> dict[str, Any]:
         """Return the fields of the request's line in the log."""
@@ -72,6 +75,7 @@ class Observation:
             "clicks": self.clicks,
             "objects": self.objects,
             "coverage": self.coverage,
+            "progress": self.progress,
             "timings_ms": self.timings_ms,
         }
         if self.image_size is not None:

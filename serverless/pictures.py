@@ -1,8 +1,7 @@
 """Encoded pictures become arrays that look as CVAT shows them.
 
 The model should see what the annotator sees, in the same coordinates, so each choice here is the
-one that CVAT makes when it prepares a frame for display: those of `c3det.pictures`, a rotation in
-the EXIF data is applied, and of an animation or a file of several pictures the first one counts.
+one that CVAT makes when it prepares a frame for display: those of `c3det.pictures`.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from c3det.pictures import FORMATS, to_rgb
+from c3det.pictures import FORMATS, read_pixels
 from serverless.requests import RequestError
 
 
@@ -50,8 +49,7 @@ def decode(picture: bytes, max_pixels: int) -> np.ndarray:
                     f"the picture has {width} x {height} pixels, at most {max_pixels} fit",
                     "image",
                 )
-            image.load()
-            return to_rgb(ImageOps.exif_transpose(image))
+            return read_pixels(image)
     except UnidentifiedImageError:
         raise RequestError(
             "undecodable", f"image is not a picture in one of {', '.join(FORMATS)}", "image"

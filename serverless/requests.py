@@ -40,7 +40,7 @@ class RequestError(Exception):
     Attributes:
         code: Kind of the error, a short constant for programs: ``malformed``, ``missing``,
             ``invalid``, ``outside``, ``too_large``, ``unsupported``, ``undecodable``,
-            ``nothing_left``, ``out_of_memory`` or ``internal``.
+            ``nothing_left``, ``unfinished``, ``out_of_memory`` or ``internal``.
         message: One sentence for people.
         field: The part of the request that is at fault, such as ``pos_points[3]``; ``None`` if
             no part is.

@@ -9,6 +9,9 @@ from pathlib import Path
 CVAT_SECONDS = 120
 """How long CVAT waits for an answer, the wait for a free worker included."""
 
+MOST_PIXELS = 1_000_000_000
+"""Above it a square picture takes more than `c3det.tiles.MAX_TILES` tiles."""
+
 STARTER_WEIGHTS = Path(__file__).resolve().parent / "weights" / "starter.safetensors"
 
 
@@ -19,7 +22,8 @@ class Settings:
     Attributes:
         weights: File of the weights (``C3DET_WEIGHTS``; default: the starter weights).
         device: Where the model runs, as torch names it (``C3DET_DEVICE``).
-        max_pixels: Largest picture that is accepted, in pixels (``C3DET_MAX_PIXELS``).
+        max_pixels: Largest picture that is accepted, in pixels (``C3DET_MAX_PIXELS``). Whatever
+            is set, a square picture of so many takes no more than `c3det.tiles.MAX_TILES` tiles.
         max_clicks: Most clicks that a request may hold (``C3DET_MAX_CLICKS``).
         full_mask_max_pixels: Largest picture, in pixels, for which the built-in answer carries a
             mask of the whole picture; above it the mask is a crop with ``bounds``
@@ -27,7 +31,8 @@ class Settings:
         cache_bytes: Memory for what is known of the last pictures (``C3DET_CACHE_BYTES``).
         cache_seconds: How long a picture that nobody asks about is kept (``C3DET_CACHE_SECONDS``).
         time_budget_seconds: How long a request may take (``C3DET_TIME_BUDGET_SECONDS``); what is
-            not searched by then is told by ``coverage``. CVAT gives up after `CVAT_SECONDS`.
+            not done by then is told by ``progress``, or is an error where the caller cannot ask on.
+            CVAT gives up after `CVAT_SECONDS`.
         class_name: The class of clicks that come without one (``C3DET_CLASS``), ``None`` to take
             the class that the model believes under them.
     """
@@ -64,7 +69,7 @@ class Settings:
         return cls(
             weights=Path(environment.get("C3DET_WEIGHTS") or STARTER_WEIGHTS),
             device=environment.get("C3DET_DEVICE") or "cpu",
-            max_pixels=whole("C3DET_MAX_PIXELS", default=50_000_000, least=1),
+            max_pixels=whole("C3DET_MAX_PIXELS", default=50_000_000, least=1, most=MOST_PIXELS),
             max_clicks=whole("C3DET_MAX_CLICKS", default=1000, least=1),
             full_mask_max_pixels=whole("C3DET_FULL_MASK_MAX_PIXELS", default=2_000_000, least=0),
             cache_bytes=whole("C3DET_CACHE_BYTES", default=1024**3, least=0),

@@ -33,6 +33,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image, ImageDraw
 
+from c3det.commands import at_least, command, positive
 from serverless.requests import HEADER_MARK, PROTOCOL_VERSION
 
 MOST_CLICKS = 20
@@ -262,21 +263,24 @@ def table(samples: Sequence[Sample]) -> str:
     return "\n".join(lines)
 
 
+@command("serverless.soak")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; it fails where something is not flat or a request was refused."""
     parser = argparse.ArgumentParser(
         prog="python -m serverless.soak",
         description="Ask the function for a long time; tell whether memory and latency stay flat.",
     )
-    parser.add_argument("--seconds", type=float, default=180, help="how long (%(default)s)")
-    parser.add_argument("--rate", type=float, default=2, help="requests a second (%(default)s)")
-    parser.add_argument("--pictures", type=int, default=10, help="how many (%(default)s)")
-    parser.add_argument("--size", type=int, default=1024, help="their side, px (%(default)s)")
+    parser.add_argument("--seconds", type=positive, default=180, help="how long (%(default)s)")
+    parser.add_argument("--rate", type=positive, default=2, help="requests a second (%(default)s)")
+    parser.add_argument("--pictures", type=at_least(1), default=10, help="how many (%(default)s)")
+    parser.add_argument(
+        "--size", type=at_least(1), default=1024, help="their side, px (%(default)s)"
+    )
     parser.add_argument("--weights", help="a .safetensors file instead of the shipped one")
     parser.add_argument("--out", type=Path, help="JSON file for every request and the verdict")
     options = parser.parse_args(arguments)
-    if min(options.seconds, options.rate, options.pictures, options.size) <= 0:
-        parser.error("--seconds, --rate, --pictures and --size must be more than 0")
+    if options.out is not None:  # what cannot be written is better known before the hour
+        options.out.parent.mkdir(parents=True, exist_ok=True)
     pictures = [make_picture(seed, options.size) for seed in range(options.pictures)]
     try:
         with local_runtime(options.weights) as (address, pid):
@@ -284,17 +288,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         summary = summarise(samples, options.pictures)
     except SoakError as error:
         sys.exit(f"serverless.soak: {error}")
-    if options.out is not None:
-        settings = {
-            name: getattr(options, name) for name in ("seconds", "rate", "pictures", "size")
-        }
-        content = {
-            "settings": {**settings, "processors": len(os.sched_getaffinity(0))},
-            "summary": summary,
-            "samples": [asdict(sample) for sample in samples],
-        }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(table(samples))
     for name in ("known_pictures", "new_pictures"):
         print(f"{name.replace('_', ' ')}: {summary[name]}")
@@ -307,6 +300,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     if summary["errors"]:
         print(f"{summary['errors']} requests were refused, first: {summary['first_error']}")
+    if options.out is not None:
+        settings = {
+            name: getattr(options, name) for name in ("seconds", "rate", "pictures", "size")
+        }
+        content = {
+            "settings": {**settings, "processors": len(os.sched_getaffinity(0))},
+            "summary": summary,
+            "samples": [asdict(sample) for sample in samples],
+        }
+        options.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     if summary["errors"] or not (summary["memory_flat"] and summary["latency_flat"]):
         sys.exit(1)
 

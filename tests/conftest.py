@@ -1,4 +1,4 @@
-"""What all tests share: a limit on threads, and no silent skips in continuous integration."""
+"""What all tests share: the device, a limit on threads, and no silent skips on CI."""
 
 from __future__ import annotations
 
@@ -10,6 +10,28 @@ import pytest
 # Read by OpenMP when torch or numpy is first imported, here and in processes that tests start.
 # More threads than the small arrays of the tests need only cost time.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device", default="cpu", help="where models run that the tests load: cpu, cuda, cuda:1"
+    )
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    device = session.config.getoption("--device")
+    if device == "cpu":
+        return
+    import torch
+
+    if not (device.startswith("cuda") and torch.cuda.is_available()):
+        raise pytest.UsageError(f"--device {device}: torch {torch.__version__} finds no such GPU")
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> str:
+    """Where the models under test run."""
+    return str(request.config.getoption("--device"))
 
 
 def _on_ci() -> bool:

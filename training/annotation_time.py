@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from c3det.commands import command
 from training.evaluation.reporting import write_json
 
 
@@ -183,6 +184,7 @@ def estimates(study: Study, measurements: Iterable[Measurement] = ()) -> list[Es
     return found
 
 
+@command("python -m training.annotation_time")
 def main() -> None:
     """Read the command line, estimate and print."""
     parser = argparse.ArgumentParser(
@@ -208,7 +210,7 @@ def main() -> None:
         )
         measured = read_evaluation(arguments.evaluation) if arguments.evaluation else []
         found = estimates(study, measured)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     width = max(len(one.title) for one in found)
     print(f"{'seconds an image':<{width}}{'by hand':>9}{'assisted':>10}{'ratio':>7}")

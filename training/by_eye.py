@@ -29,10 +29,11 @@ from PIL import Image
 
 from c3det.answering import Detections, contains
 from c3det.clicks import Click
+from c3det.commands import command
 from c3det.predictor import Predictor, load
 from c3det.weights import WeightsError
 from training.data.pictures import read_picture
-from training.data.sources import SourceError, fetch
+from training.data.sources import fetch
 from training.evaluation.reporting import write_json
 from training.validation import draw
 
@@ -171,6 +172,7 @@ def lines(results: Mapping[str, Any]) -> list[str]:
     return rows
 
 
+@command("python -m training.by_eye")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, ask, and write pictures and ``by_eye.json``."""
     parser = argparse.ArgumentParser(
@@ -190,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.out.mkdir(parents=True, exist_ok=True)
         results = dict(
             weights=predictor.card.name,
-            sha256=predictor.card.sha256,
+            sha256=predictor.card.identity,
             threshold=predictor.card.score_threshold,
             seed=given.seed,
             pictures={
@@ -201,10 +203,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for name, marked in pictures.items()
             },
         )
-    except (OSError, ValueError, WeightsError, SourceError) as error:
+    except (ValueError, WeightsError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
-    write_json(results, given.out / "by_eye.json")
     print("\n".join(lines(results)))
+    write_json(results, given.out / "by_eye.json")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from c3det.commands import at_least, command, positive
 from c3det.configs import Stages
 from c3det.weights import WeightsError, read_card, save_card
 from training.data.sets import split_spec
@@ -556,6 +557,7 @@ def study_rows(
     return tuple(Row(name, each, fields) for each in stages for name, fields in table.items())
 
 
+@command("python -m training.compare")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, and train, measure and write."""
     parser = argparse.ArgumentParser(
@@ -570,21 +572,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--study", choices=get_args(Study), default="variants")
     add("--rows", nargs="+", metavar="NAME", help="only these rows of the study")
     add("--stages", nargs="+", choices=get_args(Stages), default=["two-stage", "one-stage"])
-    add("--seeds", type=int, default=1, help="of training, for each row (%(default)s)")
+    add("--seeds", type=at_least(1), default=1, help="of training, for each row (%(default)s)")
     add("--plain-iterations", type=int, default=1400, help="shared first phase; 0: from ImageNet")
     add("--iterations", type=int, default=450, help="of each row (%(default)s)")
     add("--batch", type=int, default=8)
     add("--size", type=int, default=256, help="side of a crop in pixels")
-    add("--learning-rate", type=float, default=1.5e-3)
+    add("--learning-rate", type=positive, default=1.5e-3)
     add("--trunk-rate", type=float, default=0.2, help="after the first phase (%(default)s)")
     add("--head-rate", type=float, default=0.2, help="after the first phase (%(default)s)")
     add("--clicks-trained", default="mixed", metavar="STRATEGY", help="see training.train")
     add("--objects", type=int, nargs="+", default=[25, 100, 400], help="of the study of data")
     add("--weights", type=Path, help="to fine-tune, in the study of data")
-    add("--click-seeds", type=int, default=3, help="of the evaluation (%(default)s)")
+    add("--click-seeds", type=at_least(1), default=3, help="of the evaluation (%(default)s)")
     add("--clicks", type=int, nargs="+", default=CLICKS, metavar="N")
     add("--pictures", type=int, help="only the first ones of each test set")
-    add("--jobs", type=int, default=1, help="processes at a time, one thread each")
+    add("--jobs", type=at_least(1), default=1, help="processes at a time, one thread each")
     given = parser.parse_args(arguments)
     try:
         rows = study_rows(given.study, given.stages, given.objects, given.weights)
@@ -617,7 +619,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         run_all(comparison)
         print(write(comparison))
-    except (OSError, ValueError, RuntimeError, WeightsError) as error:
+    except (ValueError, RuntimeError, WeightsError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 
 

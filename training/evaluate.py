@@ -20,6 +20,7 @@ from typing import get_args
 
 import numpy as np
 
+from c3det.commands import command
 from c3det.predictor import Predictor, load
 from c3det.weights import WeightsError, read_card, save_card
 from training.clicks.sampling import parse_strategy
@@ -75,7 +76,8 @@ def named_weights(arguments: Sequence[str]) -> dict[str, Path]:
     weights: dict[str, Path] = {}
     for argument in arguments:
         name, separator, path = argument.partition("=")
-        if not separator:
+        # A folder may be called year=2024.
+        if not separator or Path(argument).is_file():
             name, path = Path(argument).stem, argument
         if not name or "/" in name:
             raise ValueError(f"{argument!r}: {name!r} is not a name for weights")
@@ -136,6 +138,7 @@ def load_all(arguments: argparse.Namespace) -> tuple[dict[str, Predictor], list[
     return predictors, test_sets
 
 
+@command("python -m training.evaluate")
 def main() -> None:
     """Read the command line, measure, and write the results."""
     parser = argparse.ArgumentParser(
@@ -189,8 +192,9 @@ def main() -> None:
             detections=arguments.detections,
             samples=arguments.samples,
         )
-    except (OSError, ValueError, WeightsError) as error:
+    except (ValueError, WeightsError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
+    print(table(results))  # it took long: whatever happens to the files
     write_json(results, arguments.out)
     if plan.strategy.sees_answers and not arguments.replay:
         for name, sequences in given.items():
@@ -198,7 +202,6 @@ def main() -> None:
     else:
         shared = {key: one for sequences in given.values() for key, one in sequences.items()}
         save_sequences(arguments.out.with_suffix(".clicks.json"), shared)
-    print(table(results))
     if arguments.plot:
         plot(results, arguments.plot)
     if arguments.card:

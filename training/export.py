@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from c3det.clicks import Click
-from c3det.configs import normalization
+from c3det.commands import command
+from c3det.configs import Architecture, Preset, normalization
 from c3det.mmdet_adapter import ClickDetector, build_detector
-from c3det.predictor import Predictor, load
+from c3det.predictor import TILE_SIDE, Detections, Predictor, load
 from c3det.weights import Card, WeightsError, card_path, save, save_card
 from training.data.index import Annotated
 from training.data.sets import PictureSet
-from training.data.sources import SourceError
 from training.dataset import pack
 from training.evaluate import best_threshold
 from training.starting import last_checkpoint, read_checkpoint
@@ -41,6 +41,17 @@ BOX_TOLERANCE = 1e-3
 """Largest difference of a coordinate between the trained detector and the exported one, pixels."""
 
 SCORE_TOLERANCE = 1e-4
+
+SERVED_BOX_TOLERANCE, SERVED_SCORE_TOLERANCE = 0.1, 5e-3
+"""The same between what is served, from click to click, and the whole computation.
+
+Both take their sums in another order, so that a box on the edge of being suppressed may be in one
+alone: at most `SERVED_ALONE` of them.
+"""
+
+SERVED_ALONE = 0.01
+SERVED_FROM = 0.05
+"""Lowest score of the boxes that are compared."""
 
 _SIZES_SEED = 4 * 10**6
 
@@ -100,11 +111,13 @@ def check_same(
         The largest differences, of a coordinate in pixels and of a score.
 
     Raises:
-        ValueError: They find different boxes, classes, or differ by more than the tolerances.
+        ValueError: They find different boxes, classes, or differ by more than the tolerances, or
+            the predictor serves other answers than it computes as a whole.
     """
     largest = [0.0, 0.0]
     for index, picture in enumerate(pictures):
         features = predictor.encode(picture.image)
+        served = predictor.open(picture.image)
         for number in (0, 1, 5, 20):
             clicks = random_clicks(picture, number, len(predictor.classes), seed=index)
             item = pack(picture, clicks)
@@ -122,6 +135,12 @@ def check_same(
                     f"the exported predictor finds other objects in {picture.name} after {number} "
                     "clicks than the trained detector"
                 )
+            if max(features.image_size) <= TILE_SIDE:  # a larger one is served in tiles
+                check_served(
+                    served.detect(clicks, SERVED_FROM).detections,
+                    predictor.detect(features, clicks, SERVED_FROM),
+                    f"{picture.name} after {number} clicks",
+                )
             for place, difference in enumerate(
                 (found.boxes - ours.boxes, found.scores - ours.scores)
             ):
@@ -135,6 +154,26 @@ def check_same(
     return boxes, scores
 
 
+def check_served(served: Detections, whole: Detections, where: str) -> None:
+    """Compare what the function would answer with the whole computation.
+
+    Raises:
+        ValueError: More boxes are in one of them alone than the order of sums explains.
+    """
+    for first, second in ((served, whole), (whole, served)):
+        near = (
+            (np.abs(first.boxes[:, None] - second.boxes).max(2) <= SERVED_BOX_TOLERANCE)
+            & (np.abs(first.scores[:, None] - second.scores) <= SERVED_SCORE_TOLERANCE)
+            & (first.labels[:, None] == second.labels)
+        )
+        alone = len(first) - int(near.any(1).sum())
+        if alone > SERVED_ALONE * len(first):
+            raise ValueError(
+                f"what is served for {where} differs from the detector's own answer: {alone} of "
+                f"{len(first)} boxes are in one of them alone"
+            )
+
+
 def chosen_checkpoint(run: Path, settings: Settings) -> dict[str, Any]:
     """The best checkpoint of a run that could stop early, the last one of any other.
 
@@ -144,6 +183,14 @@ def chosen_checkpoint(run: Path, settings: Settings) -> dict[str, Any]:
     last = last_checkpoint(run)
     best = last["message_hub"]["runtime_info"].get("best_ckpt") if settings.patience else None
     return read_checkpoint(run / Path(best).name) if best else last
+
+
+def _architecture(run: Path, preset: Preset, num_classes: int) -> Architecture:
+    stored = json.loads((run / "architecture.json").read_text())
+    if isinstance(stored, dict) and "backbone" in stored:
+        # Of a run that was begun when runs still held a config of mmdet.
+        return Architecture.of_config(stored, normalization(preset), num_classes)
+    return Architecture.read(stored)
 
 
 def export(
@@ -177,12 +224,17 @@ def export(
         raise ValueError(f"the score threshold must be between 0 and 1, it is {score_threshold}")
     last_checkpoint(run)
     training = json.loads((run / "training.json").read_text())
-    architecture = json.loads((run / "architecture.json").read_text())
     stored = training.get("settings")
     if stored is None:
         raise ValueError(f"{run} was trained by an older version of this program, which exports it")
-    settings = Settings(**{**stored, "sets": tuple(stored["sets"])})
-    classes = training["classes"]
+    try:
+        settings = Settings(**{**stored, "sets": tuple(stored["sets"])})
+        classes = training["classes"]
+        architecture = _architecture(run, training["preset"], len(classes))
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{run / 'training.json'} is not what a run writes ({error}): train it anew"
+        ) from error
     if not all(classes) or len(set(classes)) < len(classes):
         raise ValueError(f"CVAT needs class names that differ and are not empty: {classes}")
     pictures = settings.load_pictures()
@@ -193,7 +245,7 @@ def export(
     broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
     if broken:
         raise ValueError(f"the training of {run} has diverged: {broken[0]} is not finite")
-    detector = build_detector(architecture, normalization(training["preset"]))
+    detector = build_detector(architecture.config(len(classes)), architecture.normalization)
     detector.load_state_dict(state)
     detector.eval()
     licences = {**OWN_LICENCE, **training.pop("licence")}
@@ -204,7 +256,6 @@ def export(
         name=name,
         classes=tuple(classes),
         architecture=architecture,
-        normalization=normalization(training["preset"]),
         score_threshold=score_threshold or 0.0,
         typical_sizes=typical_sizes(pictures, settings.size),
         training=training,
@@ -232,6 +283,7 @@ def export(
     return card
 
 
+@command("python -m training.export")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and export."""
     parser = argparse.ArgumentParser(
@@ -262,7 +314,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             licence=given.licence,
             limits=given.limits,
         )
-    except (OSError, ValueError, WeightsError, SourceError) as error:
+    except (ValueError, WeightsError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     megabytes = given.out.stat().st_size / 1e6
     print(

@@ -17,6 +17,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from c3det.commands import command
 from c3det.predictor import Predictor
 from c3det.weights import WeightsError
 from training.clicks.sampling import parse_strategy
@@ -93,7 +94,7 @@ def robustness(
         "bootstrap": bootstrap,
         "machine": machine(),
         "models": {
-            name: {"sha256": one.card.sha256, "sets": {}} for name, one in predictors.items()
+            name: {"sha256": one.card.identity, "sets": {}} for name, one in predictors.items()
         },
     }
     for test_set in test_sets:
@@ -185,6 +186,7 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+@command("python -m training.robustness")
 def main() -> None:
     """Read the command line, measure, and write the report."""
     parser = argparse.ArgumentParser(
@@ -208,10 +210,10 @@ def main() -> None:
             bootstrap=arguments.bootstrap,
             threshold=arguments.threshold,
         )
-    except (OSError, ValueError, WeightsError) as error:
+    except (ValueError, WeightsError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
+    print(table(results))  # it took long: whatever happens to the files
     write_json(results, arguments.out)
-    print(table(results))
     if arguments.plot:
         plot(results, arguments.plot)
 

@@ -8,19 +8,19 @@ classifier, and its clicks arrive as the average of those that they know.
 
 from __future__ import annotations
 
-import copy
 import pickle
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
+import numpy as np
 import torch
+from mmengine.logging import HistoryBuffer
 from torch import Tensor, nn
 
-from c3det.configs import Preset, normalization
 from c3det.mmdet_adapter import ClickDetector
-from c3det.weights import Card, load_tensors, read_card
+from c3det.weights import load_tensors, read_card
 from training.data.sources import fetch
 
 STEMS = ("backbone.conv1.weight", "backbone.conv1.conv.weight")
@@ -82,11 +82,9 @@ def checkpoints(run: Path) -> list[Path]:
 def last_checkpoint(run: Path) -> dict[str, Any]:
     """Read what a run saved last.
 
-    mmengine's checkpoints hold its own buffers and configs, so they are pickles: read none but
-    your own.
-
     Raises:
-        ValueError: There is no such run, it has no checkpoint yet, or the checkpoint is broken.
+        ValueError: There is no such run, it has no checkpoint yet, or the checkpoint is none, see
+            `read_checkpoint`.
     """
     if not run.is_dir():
         raise ValueError(f"there is no run {run}")
@@ -97,17 +95,50 @@ def last_checkpoint(run: Path) -> dict[str, Any]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of an own run, see `last_checkpoint`.
+    """Read a checkpoint of a run, of which no more is unpickled than a run puts into it.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is broken, or no checkpoint.
+        ValueError: It is broken, no checkpoint, or holds what could run code.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=False)
+        with torch.serialization.safe_globals(_OF_A_RUN):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
+        if foreign:
+            raise ValueError(
+                f"{path} holds {foreign[1]}, which no run puts into a checkpoint and which may run "
+                "code: take a checkpoint of this program"
+            ) from error
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} is not a whole checkpoint, delete it: {reason}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("meta", {}), dict):
+        raise ValueError(f"{path} is no checkpoint of a run: take one of this program")
+    if "config" in content.get("meta", {}):
+        # mmengine would run it as a Python file when the run goes on; this program writes none.
+        raise ValueError(f"{path} holds meta.config, which could run code: take another checkpoint")
+    return content
+
+
+def _statistic(owner: object, name: str) -> Any:
+    """What mmengine's buffers of logged values name by ``getattr``, and nothing else."""
+    if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
+        raise pickle.UnpicklingError("GLOBAL builtins.getattr of something else")
+    return getattr(owner, name)
+
+
+_OF_A_RUN = [
+    HistoryBuffer,
+    (_statistic, "builtins.getattr"),
+    # How numpy writes an array and a number.
+    np.zeros(0).__reduce__()[0],
+    np.float64(0).__reduce__()[0],
+    np.ndarray,
+    np.dtype,
+    *(type(np.dtype(name)) for name in ("float64", "float32", "int64", "int32", "bool")),
+]
+"""What a checkpoint holds besides tensors and plain values: the logged values, in numpy arrays."""
 
 
 def start_from(model: ClickDetector, run: Path) -> None:
@@ -137,27 +168,6 @@ def start_from(model: ClickDetector, run: Path) -> None:
     model.load_state_dict({**{name: own[name] for name in lacking}, **state})
     if model.click_fusion is not None and lacking:
         model.click_fusion.silence()
-
-
-def architecture_of(card: Card, classes: int) -> tuple[Preset, dict[str, Any]]:
-    """The architecture of weights, for another number of classes, and its preset.
-
-    Raises:
-        ValueError: Their normalisation is that of no preset.
-    """
-    for preset in get_args(Preset):
-        if normalization(preset) == card.normalization:
-            break
-    else:
-        raise ValueError(f"the weights {card.name} are normalised as no preset is")
-    config = copy.deepcopy(card.architecture)
-    config["num_classes"] = classes
-    head = config["roi_head"]["bbox_head"] if "roi_head" in config else config["bbox_head"]
-    head["num_classes"] = classes
-    late = (config["clicks"] or {}).get("late")
-    if late is not None:
-        late["backbone"]["in_channels"] = classes
-    return preset, config
 
 
 def start_from_weights(model: ClickDetector, weights: Path, classes: Sequence[str]) -> list[str]:

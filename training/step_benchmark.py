@@ -24,6 +24,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import OptimWrapper
 
 from c3det.clicks import Click
+from c3det.commands import at_least, command
 from c3det.configs import Fusion, Preset, Stages, architecture, normalization
 from c3det.mmdet_adapter import build_detector
 from training.data.index import Annotated
@@ -123,6 +124,7 @@ def _resident(field: str) -> float:
     raise OSError(f"/proc/self/status has no {field}")
 
 
+@command("python -m training.step_benchmark")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure and print."""
     parser = argparse.ArgumentParser(
@@ -132,10 +134,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--preset", choices=get_args(Preset), default="starter")
     parser.add_argument("--stages", nargs="+", choices=get_args(Stages), default=get_args(Stages))
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--size", type=int, default=256, help="side of a picture in pixels")
-    parser.add_argument("--steps", type=int, default=10, help="that are timed (%(default)s)")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--batch", type=at_least(1), default=8)
+    parser.add_argument(
+        "--size", type=at_least(32), default=256, help="side of a picture in pixels"
+    )
+    parser.add_argument(
+        "--steps", type=at_least(1), default=10, help="that are timed (%(default)s)"
+    )
+    parser.add_argument("--threads", type=at_least(1), default=torch.get_num_threads())
     parser.add_argument("--json", action="store_true", help="print JSON")
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)

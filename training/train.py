@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -26,7 +25,8 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from c3det.configs import Fusion, Preset, Stages, architecture, normalization
+from c3det.commands import at_least, command, positive
+from c3det.configs import Architecture, Fusion, Preset, Stages
 from c3det.mmdet_adapter import ClickDetector, build_detector
 from c3det.weights import WeightsError, read_card
 from training import hooks, validation
@@ -34,13 +34,12 @@ from training.clicks.sampling import parse_strategy
 from training.clicks.sequences import ClickSequence
 from training.data.pictures import PictureError
 from training.data.sets import FewObjects, PictureSet, load_sets
-from training.data.sources import SourceError
 from training.dataset import TrainingData, ValidationData
 from training.starting import (
-    architecture_of,
     checkpoints,
     imagenet_mobilenet,
     imagenet_resnet,
+    read_checkpoint,
     start_from,
     start_from_weights,
 )
@@ -75,8 +74,8 @@ class Settings:
         balance: See `training.data.sets.FolderSet`.
         turns: See `training.data.sets.FolderSet`.
         objects: Train on so few objects, see `training.data.sets.FewObjects`; ``None``: on all.
-        precision: ``"float16"`` (GPU only) and ``"bfloat16"`` (one-stage only, since mmcv's
-            operators do not know it) compute the forward pass in mixed precision.
+        precision: ``"float16"`` (GPU only) and ``"bfloat16"`` compute the forward pass in mixed
+            precision; boxes and the reading of regions stay in float32.
         start: Folder of a finished run to start from, see `training.starting.start_from`.
         weights: ``.safetensors`` file to start from, see `training.starting.start_from_weights`.
         backbone: File of torchvision's ImageNet weights, for the preset ``"paper"``; the
@@ -139,7 +138,7 @@ def describe(
         licence = {**origin.get("licence", {}), **licence}
     elif settings.weights:
         card = read_card(Path(settings.weights))
-        origin = dict(weights=card.name, sha256=card.sha256, classes=list(card.classes))
+        origin = dict(weights=card.name, sha256=card.identity, classes=list(card.classes))
         licence = {**card.licence, **licence}
     return dict(
         preset=preset,
@@ -178,11 +177,11 @@ def remember(out: Path, name: str, content: dict[str, Any]) -> None:
 
 
 def begin(
-    detector: dict[str, Any], preset: Preset, classes: tuple[str, ...], settings: Settings
+    architecture: Architecture, classes: tuple[str, ...], settings: Settings
 ) -> ClickDetector:
     """Build a detector with its initial weights, frozen where the rate is 0."""
     torch.manual_seed(settings.seed)
-    model = build_detector(detector, normalization(preset))
+    model = build_detector(architecture.config(len(classes)), architecture.normalization)
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel("WARNING")  # mmengine would print three lines a tensor
@@ -192,7 +191,7 @@ def begin(
         start_from(model, Path(settings.start))
     elif settings.weights:
         start_from_weights(model, Path(settings.weights), classes)
-    elif preset == "starter":
+    elif architecture.preset == "starter":
         imagenet_mobilenet(model.backbone)
     elif settings.backbone:
         imagenet_resnet(model.backbone, Path(settings.backbone))
@@ -210,10 +209,9 @@ def begin(
 
 def prepare(
     out: Path,
-    detector_for: Callable[[int], dict[str, Any]],
+    architecture: Architecture,
     settings: Settings,
     *,
-    preset: Preset = "starter",
     checkpoint_every: int = 200,
     workers: int = 0,
     launcher: Launcher = "none",
@@ -223,9 +221,8 @@ def prepare(
     Args:
         out: Folder of checkpoints and logs; ``architecture.json`` and ``training.json`` in it say
             what is trained, and how.
-        detector_for: An architecture of `c3det.configs` for a number of classes.
+        architecture: Of the detector.
         settings: How.
-        preset: Of the architecture.
         checkpoint_every: Steps between two checkpoints; a killed run loses no more.
         workers: Processes that prepare pictures beside each training process.
         launcher: Who started the processes of a run on several GPUs.
@@ -233,17 +230,14 @@ def prepare(
     Raises:
         OSError: A file of the data cannot be read.
         ValueError: The data, the settings or the start do not fit each other, or ``out`` holds a
-            run of other settings.
+            run of other settings, or its checkpoint is none.
         c3det.weights.WeightsError: The weights to start from cannot be read.
     """
     gpu = torch.cuda.is_available()
     parse_strategy(settings.clicks)
     pictures = settings.load_pictures()
-    detector = detector_for(len(pictures.classes))
     if settings.precision == "float16" and not gpu:
         raise ValueError("float16 needs a GPU")
-    if settings.precision == "bfloat16" and "roi_head" in detector:
-        raise ValueError("mmcv's operators of two-stage detectors have no bfloat16: take float16")
     if launcher == "slurm" and not gpu:
         raise ValueError("Slurm is told one GPU a process, but torch finds no GPU here")
     if launcher == "pytorch" and not gpu and not torch.distributed.is_initialized():
@@ -252,13 +246,16 @@ def prepare(
     processes = int(os.environ.get("WORLD_SIZE") or 1) if launcher == "pytorch" else 1
     if launcher == "slurm":
         processes = int(os.environ["SLURM_NTASKS"])
-    about = describe(pictures, preset, settings, processes)
-    model = begin(detector, preset, pictures.classes, settings)
+    about = describe(pictures, architecture.preset, settings, processes)
+    model = begin(architecture, pictures.classes, settings)
     out.mkdir(parents=True, exist_ok=True)
     if _is_first():
-        remember(out, "architecture", detector)
+        remember(out, "architecture", asdict(architecture))
         remember(out, "training", about)
     found = checkpoints(out)
+    if found:
+        # mmengine unpickles whatever a checkpoint holds.
+        read_checkpoint(found[-1])
     return Runner(
         model=model,
         work_dir=str(out),
@@ -470,7 +467,7 @@ def argument_parser() -> argparse.ArgumentParser:
     how.add_argument("--accumulate", type=int, default=1, help="batches a step (%(default)s)")
     how.add_argument("--size", type=int, help="side of a crop, in pixels")
     how.add_argument("--seed", type=int, default=0)
-    how.add_argument("--learning-rate", type=float, default=1.5e-3)
+    how.add_argument("--learning-rate", type=positive, default=1.5e-3)
     how.add_argument("--trunk-rate", type=float, help="factor for backbone and neck; 0 freezes")
     how.add_argument("--head-rate", type=float, help="factor for the heads")
     how.add_argument("--click-rate", type=float, default=1.0, help="factor for the clicks' way")
@@ -486,8 +483,10 @@ def argument_parser() -> argparse.ArgumentParser:
     how.add_argument("--patience", type=int, default=0, help="validations without gain, then stop")
     where = parser.add_argument_group("with what")
     where.add_argument("--checkpoint-every", type=int, default=200, metavar="STEPS")
-    where.add_argument("--workers", type=int, default=0, help="processes that prepare pictures")
-    where.add_argument("--threads", type=int, default=torch.get_num_threads())
+    where.add_argument(
+        "--workers", type=at_least(0), default=0, help="processes that prepare pictures"
+    )
+    where.add_argument("--threads", type=at_least(1), default=torch.get_num_threads())
     where.add_argument(
         "--launcher",
         choices=get_args(Launcher),
@@ -496,27 +495,25 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def chosen_detector(
-    given: argparse.Namespace,
-) -> tuple[Preset, Callable[[int], dict[str, Any]]]:
-    """The preset that a command line chooses, and its architecture by the number of classes.
+def chosen_architecture(given: argparse.Namespace) -> Architecture:
+    """The detector that a command line chooses.
 
     Raises:
-        ValueError: It chooses weights and an architecture.
+        ValueError: It chooses weights and an architecture, or a field of the architecture has a
+            value that it cannot have.
         c3det.weights.WeightsError: The weights cannot be read.
     """
     names = ("stages", "fusion", "late", "correlation", "uel", "sigma")
     options = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     if given.weights is None:
-        preset: Preset = given.preset or "starter"
-        return preset, lambda classes: architecture(preset, classes, **options)
+        return Architecture(given.preset or "starter", **options)
     if options or given.preset:
         name = next(iter(options), "preset")
         raise ValueError(f"the detector comes with the weights, so --{name} cannot be chosen")
-    card = read_card(Path(given.weights))
-    return architecture_of(card, 1)[0], lambda classes: architecture_of(card, classes)[1]
+    return read_card(Path(given.weights)).architecture
 
 
+@command("python -m training.train")
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line and train."""
     parser = argument_parser()
@@ -525,8 +522,8 @@ def main(arguments: list[str] | None = None) -> None:
     # A finished detector is disturbed less by clicks that are added to it.
     detector_rate = 0.2 if given.start else 1.0
     try:
-        preset, detector_for = chosen_detector(given)
-        size = {"starter": 256, "paper": 1024}[preset]
+        architecture = chosen_architecture(given)
+        size = {"starter": 256, "paper": 1024}[architecture.preset]
         settings = Settings(
             sets=tuple(given.sets),
             iterations=given.iterations,
@@ -552,19 +549,20 @@ def main(arguments: list[str] | None = None) -> None:
         )
         runner = prepare(
             given.out,
-            detector_for,
+            architecture,
             settings,
-            preset=preset,
             checkpoint_every=given.checkpoint_every,
             workers=given.workers,
             launcher=given.launcher,
         )
-    except (OSError, ValueError, WeightsError, SourceError) as error:
+    except (ValueError, WeightsError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
     try:
         runner.train()
     except PictureError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+        # One of a worker process comes with its traceback, and its own sentence at the end.
+        told = str(error).rpartition(f"{PictureError.__name__}: ")[2].strip()
+        parser.exit(2, f"{parser.prog}: {told}\n")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ if [[ $what == image ]]; then
 
 The image $image is built. Put it to use as README.md says ("Put it to use").
 To undo: go back to the image cvat/ui:$version, and run
-    $here/build.sh --remove $cvat $version
+    "$here/build.sh" --remove "$cvat" $version
 TEXT
 else
     command -v yarn >/dev/null || fail "yarn is not here: npm install --global yarn@1.22.22"
@@ -84,6 +84,6 @@ else
 
 The page is in $cvat/cvat-ui/dist: let a web server give out these files in place of the old ones.
 To undo: put the old files back, and run
-    $here/build.sh --remove $cvat $version
+    "$here/build.sh" --remove "$cvat" $version
 TEXT
 fi

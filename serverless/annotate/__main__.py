@@ -1,14 +1,13 @@
 """Let a function box all objects of a job or a task on a CVAT server.
 
-The clicks are the points that people placed, with their labels, and the centres of the rectangles
-that people drew. What is written are rectangles of source semi-auto, in one group a run. A run that
-was broken off goes on when the same command is given again.
+The clicks are the points that people placed or uploaded, with their labels, and the centres of the
+rectangles that people drew. What is written are rectangles of source semi-auto, in one group a run.
+A run that was broken off goes on when the same command is given again.
 """
 
 from __future__ import annotations
 
 import argparse
-import getpass
 import os
 import re
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from c3det.commands import ask_password, cache_directory, command
 from serverless.annotate.cvat import Kind, Place, Server
 from serverless.annotate.errors import AnnotateError, Retry
 from serverless.annotate.function import (
@@ -30,9 +30,11 @@ from serverless.annotate.journal import FrameReport, Journal, journal_name
 from serverless.annotate.plan import map_labels
 from serverless.annotate.report import Overlay, summary, table
 from serverless.annotate.run import Options, Run
-from serverless.local import FUNCTION, cache_directory
+from serverless.local import FUNCTION
 
 SHIPPED = "shipped"
+
+RELOAD = "Reload the tabs of CVAT that were open before: they still show what was there before."
 
 
 def frame_ranges(text: str) -> tuple[int, ...]:
@@ -155,10 +157,7 @@ def connect(options: argparse.Namespace, retry: Retry) -> Server:
         raise AnnotateError(f"{options.host}: begin the address with http:// or https://")
     server = Server(options.host, retry, verify=not options.insecure)
     if options.user is not None:
-        password = os.environ.get("CVAT_PASSWORD")
-        if password is None:
-            password = getpass.getpass(f"Password of {options.user} at {options.host}: ")
-        server.log_in(options.user, password)
+        server.log_in(options.user, ask_password(options.user, f" at {options.host}"))
     elif token := os.environ.get("CVAT_ACCESS_TOKEN"):
         server.use_token(token)
     if options.org is not None:
@@ -245,19 +244,22 @@ def annotate(options: argparse.Namespace, retry: Retry) -> int:
                 bar.update()
         run.remove_doubles()
         run.finish()
-    except (AnnotateError, KeyboardInterrupt) as caught:
+    except (AnnotateError, OSError, KeyboardInterrupt) as caught:
         fault = caught
     reports: list[FrameReport] = [run.reports[f] for f in run.asked if f in run.reports]
     print(table(reports, place, run.dry))
     print()
-    print(summary(run, place, what, function.classes))
+    print(summary(run, place, what))
+    if fault is not None and journal is not None:
+        print(f"The same command goes on from here; what is done is noted in {journal.path}.")
+    if run.changed:
+        print(RELOAD)
     if fault is not None:
-        if journal is not None:
-            print(f"The same command goes on from here; what is done is noted in {journal.path}.")
         raise fault
     return 1 if any(report.failure is not None for report in reports) else 0
 
 
+@command("serverless.annotate")
 def main(arguments: Sequence[str] | None = None, retry: Retry | None = None) -> None:
     """Run the command."""
     options = make_parser().parse_args(arguments)
@@ -266,8 +268,6 @@ def main(arguments: Sequence[str] | None = None, retry: Retry | None = None) -> 
     except AnnotateError as error:
         print(f"serverless.annotate: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
     sys.exit(status)
 
 

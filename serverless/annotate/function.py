@@ -21,7 +21,7 @@ import yaml
 from c3det.clicks import Click
 from serverless.annotate.cvat import TIMEOUT_S, Place, RefusedError
 from serverless.annotate.errors import AnnotateError, FrameError, Retry, TransientError
-from serverless.nuclio_worker import FunctionSettings, NuclioWorker, Request
+from serverless.nuclio_worker import FunctionError, FunctionSettings, NuclioWorker, Request
 from serverless.requests import HEADER_MARK, PROTOCOL_VERSION
 
 
@@ -34,14 +34,14 @@ class Box:
         points: ``(x1, y1, x2, y2)`` in pixels, before the rotation.
         rotation: Degrees, clockwise about the centre.
         score: 0 to 1.
-        click: Index of the click that it answers, ``None`` if it answers none.
+        clicks: Indices of the clicks that it answers.
     """
 
     label: int
     points: tuple[float, float, float, float]
     rotation: float
     score: float
-    click: int | None
+    clicks: tuple[int, ...]
 
 
 class Function(Protocol):
@@ -87,7 +87,9 @@ def ask_until_searched(
 ) -> dict[str, Any]:
     """Return the answer of the function once it has searched the whole picture.
 
-    It stops at its time budget, and goes on there when the same clicks come again.
+    It stops at its time budget, and goes on there when the same clicks come again. Its answers tell
+    ``progress``, the share of the work that is done; where another function tells none, the share
+    of the picture that is searched is taken for it.
 
     Args:
         function: That is asked.
@@ -99,18 +101,18 @@ def ask_until_searched(
         FrameError: This frame was refused, or the function comes no further in it.
         TransientError: The function does not answer, in spite of several attempts.
     """
-    searched = -1.0
+    done = -1.0
     while True:
         answer = function.ask(frame, clicks, threshold)
-        coverage = answer.get("coverage")
-        if coverage is None or coverage >= 1:
+        progress = answer.get("progress", answer.get("coverage"))
+        if progress is None or progress >= 1:
             return answer
-        if coverage <= searched:
+        if progress <= done:
             raise FrameError(
-                f"{function.name} searches {coverage:.0%} of the picture and no more: raise its "
-                "C3DET_TIME_BUDGET_SECONDS or C3DET_CACHE_BYTES"
+                f"{function.name} does {progress:.0%} of the work for this picture and no more: "
+                "raise its C3DET_TIME_BUDGET_SECONDS or C3DET_CACHE_BYTES"
             )
-        searched = coverage
+        done = progress
 
 
 def read_boxes(answer: Mapping[str, Any], classes: Sequence[str], function: str) -> list[Box]:
@@ -141,8 +143,9 @@ def read_boxes(answer: Mapping[str, Any], classes: Sequence[str], function: str)
                 f"{name!r}; name the function.yaml that belongs to it with --function-yaml"
             )
         x1, y1, x2, y2 = box["points"]
+        clicks = box.get("clicks", [] if box["click"] is None else [box["click"]])
         boxes.append(
-            Box(box["class"], (x1, y1, x2, y2), box["rotation"], box["score"], box["click"])
+            Box(box["class"], (x1, y1, x2, y2), box["rotation"], box["score"], tuple(clicks))
         )
     return boxes
 
@@ -244,7 +247,7 @@ class FunctionInProcess:
         weights: A ``.safetensors`` file; ``None`` for the one that the function would take.
 
     Raises:
-        AnnotateError: The weights cannot be used.
+        AnnotateError: The weights or the ``function.yaml`` cannot be used.
     """
 
     def __init__(
@@ -253,13 +256,13 @@ class FunctionInProcess:
         from c3det.weights import WeightsError
 
         logger = nuclio_sdk.Logger("ERROR", name="serverless.annotate")
-        self._worker = NuclioWorker.load(
-            FunctionSettings.read(function_yaml), logger, "init_with_any_classes"
-        )
         try:
+            self._worker = NuclioWorker.load(
+                FunctionSettings.read(function_yaml), logger, "init_with_any_classes"
+            )
             with _weights_setting(weights):
                 self._worker.start()
-        except (WeightsError, ValueError) as error:
+        except (FunctionError, WeightsError, ValueError) as error:
             raise AnnotateError(str(error)) from error
         predictor = self._worker.context.user_data.predictor
         self.name = f"the model {predictor.card.name}"

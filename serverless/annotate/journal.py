@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from c3det.commands import naming
 from serverless.annotate.errors import AnnotateError
 
 
@@ -29,6 +30,7 @@ class FrameReport:
         drawn: Boxes left out because their object has a rectangle already.
         replaced: Rectangles of earlier runs that were removed.
         points_removed: Shapes of points, used as clicks, that were removed.
+        notes: What the function says of its answer, in short sentences.
         failure: Why the frame was not done; nothing was written then.
     """
 
@@ -40,6 +42,7 @@ class FrameReport:
     drawn: int = 0
     replaced: int = 0
     points_removed: int = 0
+    notes: list[str] = field(default_factory=list)
     failure: str | None = None
 
 
@@ -68,8 +71,8 @@ class Journal:
         if not path.is_file():
             return
         # A line that was cut off by a break says nothing: its frame is looked at again.
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
         try:
+            lines = path.read_text(encoding="utf-8").split("\n")[:-1]
             rows = [json.loads(line) for line in lines]
             if not rows:
                 return
@@ -110,18 +113,26 @@ class Journal:
             raise AnnotateError(f"{self.path} cannot be written: {error.strerror}") from error
 
     def plan(self, report: FrameReport) -> None:
-        """Note what is going to be done on a frame."""
+        """Note what is going to be done on a frame.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         self.planned[report.frame] = report
         self._append(report, done=False)
 
     def add(self, report: FrameReport) -> None:
-        """Note a frame that is done, or failed: then the next run tries it again."""
+        """Note a frame that is done, or failed: then the next run tries it again.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         self.done[report.frame] = report
         if report.failure is None:
             self._append(report, done=True)
 
     def _append(self, report: FrameReport, done: bool) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+        with naming(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({**asdict(report), "done": done}) + "\n")
 
     def close(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from c3det.clicks import Click
 from serverless.annotate.cvat import Label, Shape
@@ -13,6 +15,24 @@ from serverless.annotate.overlap import Rectangle, overlaps
 
 SAME_OBJECT_IOU = 0.5
 """From this overlap on, two rectangles of one label are taken for one object."""
+
+
+PEOPLE = ("manual", "file")
+"""Sources of what people placed, in CVAT or in a file that they uploaded."""
+
+
+class PassedOver(NamedTuple):
+    """Shapes that are neither clicks nor compared with.
+
+    Attributes:
+        type: Such as ``polygon``.
+        label_id: Of their label.
+        reason: Why, the end of a sentence.
+    """
+
+    type: str
+    label_id: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -107,12 +127,13 @@ def map_labels(
 def placed_clicks(shapes: Iterable[Shape], labels: LabelMap) -> list[PlacedClick]:
     """Return the clicks in some shapes: each point, and the centre of each rectangle.
 
-    Only shapes that people made count, and of these only those whose label has a class.
+    Only shapes that people made or uploaded count, and of these only those whose label has a class;
+    `passed_over` tells the others.
     """
     clicks = []
     for shape in shapes:
         label = labels.class_of.get(shape.label_id)
-        if label is None or shape.source != "manual":
+        if label is None or shape.source not in PEOPLE:
             continue
         if shape.type == "points":
             pairs = list(zip(shape.points[::2], shape.points[1::2], strict=True))
@@ -122,6 +143,22 @@ def placed_clicks(shapes: Iterable[Shape], labels: LabelMap) -> list[PlacedClick
             continue
         clicks += [PlacedClick(Click(x, y, label), shape) for x, y in pairs]
     return clicks
+
+
+def passed_over(shapes: Iterable[Shape], labels: LabelMap) -> Counter[PassedOver]:
+    """Count the shapes that are not used. Rectangles that no person drew are: boxes give way."""
+    found: Counter[PassedOver] = Counter()
+    for shape in shapes:
+        if shape.type not in ("points", "rectangle"):
+            reason = "which are neither points nor rectangles"
+        elif shape.label_id not in labels.class_of:
+            reason = f"which is no class of the function ({', '.join(labels.classes)})"
+        elif shape.type == "points" and shape.source not in PEOPLE:
+            reason = f"whose source is {shape.source}: no person placed them"
+        else:
+            continue
+        found[PassedOver(shape.type, shape.label_id, reason)] += 1
+    return found
 
 
 def sort_boxes(
@@ -148,10 +185,13 @@ def sort_boxes(
         label = labels.label_of.get(box.label)
         if label is None:
             found.unlabelled.append(box)
-        elif (box.click is not None and clicks[box.click].shape.type == "rectangle") or (
-            overlaps(Rectangle(box.points, box.rotation), rectangles.get(label.id, []))
-            >= SAME_OBJECT_IOU
-        ).any():
+        elif (
+            any(clicks[index].shape.type == "rectangle" for index in box.clicks)
+            or (
+                overlaps(Rectangle(box.points, box.rotation), rectangles.get(label.id, []))
+                >= SAME_OBJECT_IOU
+            ).any()
+        ):
             found.drawn.append(box)
         else:
             found.chosen.append((box, label))

@@ -8,14 +8,16 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
+from c3det.commands import naming, printable
 from serverless.annotate.cvat import Place
-from serverless.annotate.errors import AnnotateError
+from serverless.annotate.errors import AnnotateError, FrameError
 from serverless.annotate.function import Box
 from serverless.annotate.journal import FrameReport
 from serverless.annotate.overlap import Rectangle
 from serverless.annotate.plan import LabelMap
 from serverless.annotate.run import Options, Run, Seen
 from serverless.pictures import decode
+from serverless.requests import RequestError
 
 COLUMNS = ("frame", "picture", "clicks", "found", "written", "no label", "drawn", "replaced")
 GREY = "#9a9a9a"
@@ -34,7 +36,7 @@ def table(reports: Iterable[FrameReport], place: Place, dry: bool) -> str:
     rows: list[Sequence[str]] = [heads]
     failures = {}
     for report in reports:
-        name = place.frame_names.get(report.frame, "")
+        name = printable(place.frame_names.get(report.frame, ""))
         if report.failure is not None:
             rows.append([str(report.frame), name, str(report.clicks), *["-"] * 5])
             failures[len(rows) - 1] = report.failure
@@ -59,7 +61,7 @@ def table(reports: Iterable[FrameReport], place: Place, dry: bool) -> str:
     return "\n".join(lines)
 
 
-def summary(run: Run, place: Place, options: Options, class_names: Sequence[str]) -> str:
+def summary(run: Run, place: Place, options: Options) -> str:
     """Return what a run did, or a dry one would have done, in some lines with all numbers."""
     reports = [run.reports[frame] for frame in run.asked if frame in run.reports]
     good = [report for report in reports if report.failure is None]
@@ -91,13 +93,12 @@ def summary(run: Run, place: Place, options: Options, class_names: Sequence[str]
     if run.doubled:
         lines.append(f"rectangles removed that the server had written twice: {run.doubled}")
     names = {label.id: label.name for label in place.labels}
-    for label_id, count in sorted(run.unusable_points.items()):
-        lines.append(
-            f"points shapes of label {names[label_id]} not used, which is no class of the function "
-            f"({', '.join(class_names)}): {count}"
-        )
+    for (kind, label_id, reason), count in sorted(run.passed_over.items()):
+        name = names.get(label_id, label_id)
+        lines.append(f"{kind} shapes of label {name} not used, {reason}: {count}")
     if run.tracks:
         lines.append(f"tracks left alone, neither clicks nor compared with: {run.tracks}")
+    lines += [f"frame {report.frame}: {note}" for report in good for note in report.notes]
     lines += [f"frame {report.frame} failed: {report.failure}" for report in failed]
     return "\n".join(lines)
 
@@ -128,8 +129,16 @@ class Overlay:
             raise AnnotateError(f"{folder} cannot be made: {error.strerror}") from error
 
     def __call__(self, seen: Seen) -> None:
-        """Write ``frame-000012.png``."""
-        image = Image.fromarray(decode(self._place.picture(seen.frame), MAX_PIXELS))
+        """Write ``frame-000012.png``.
+
+        Raises:
+            FrameError: The picture of the frame cannot be decoded.
+            OSError: The picture cannot be written.
+        """
+        try:
+            image = Image.fromarray(decode(self._place.picture(seen.frame), MAX_PIXELS))
+        except RequestError as error:
+            raise FrameError(f"its picture cannot be drawn: {error.message}") from error
         scale = max(1, round(LEAST_SIDE / max(image.size)))
         image = image.resize((image.width * scale, image.height * scale))
         draw = ImageDraw.Draw(image)
@@ -143,7 +152,9 @@ class Overlay:
             for width, colour_of_line in ((7, "white"), (3, colour)):
                 draw.line((x - 9, y, x + 9, y), colour_of_line, width)
                 draw.line((x, y - 9, x, y + 9), colour_of_line, width)
-        image.save(self._folder / f"frame-{seen.frame:06d}.png")
+        path = self._folder / f"frame-{seen.frame:06d}.png"
+        with naming(path):
+            image.save(path)
 
 
 def _draw_box(draw: ImageDraw.ImageDraw, box: Box, scale: int, colour: str, name: str) -> None:

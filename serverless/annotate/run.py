@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,9 +13,11 @@ from serverless.annotate.function import Box, Function, ask_until_searched, read
 from serverless.annotate.journal import FrameReport, Journal
 from serverless.annotate.plan import (
     LabelMap,
+    PassedOver,
     PlacedClick,
     Sorted,
     is_machine_made,
+    passed_over,
     placed_clicks,
     sort_boxes,
 )
@@ -121,15 +123,17 @@ class Run:
         return self._group
 
     @property
-    def unusable_points(self) -> Mapping[int, int]:
-        """Points that people placed on the asked frames whose label has no class, by label id."""
-        return Counter(
-            shape.label_id
-            for frame in self._options.frames
-            for shape in self._shapes.get(frame, [])
-            if shape.type == "points"
-            and shape.source == "manual"
-            and shape.label_id not in self._labels.class_of
+    def passed_over(self) -> Counter[PassedOver]:
+        """Shapes on the frames of the run that are not used."""
+        shapes = (s for frame in self._options.frames for s in self._shapes.get(frame, []))
+        return passed_over(shapes, self._labels)
+
+    @property
+    def changed(self) -> bool:
+        """Whether rectangles were written, or shapes removed."""
+        reports = [report for report in self.reports.values() if report.failure is None]
+        return not self.dry and any(
+            report.written or report.replaced or report.points_removed for report in reports
         )
 
     def frames(self) -> Iterable[FrameReport]:
@@ -192,6 +196,7 @@ class Run:
                 len(found.drawn),
                 len(replaced),
                 len(used),
+                list(answer.get("notes") or []),
             )
             if self._journal is not None:
                 self._journal.plan(report)

@@ -1,11 +1,13 @@
-"""What a click costs: ``python -m serverless.bench --out bench.json``.
+"""What a click costs: ``python -m serverless.bench --out bench.json``, ``--device cuda`` on a GPU.
 
 In one run, so that the ratios mean something on a shared machine: the pipeline in the shape of the
 authors' released code, which computes everything again (`serverless.bench.reference`), and this
 project's, cold (a picture never seen) and warm (a further click). Random weights of the preset
 ``paper``, with the classes of Tiny-DOTA, and the shipped weights. Then the correlation alone, the
 whole request through the handler with JSON and base64, a large picture, where the time of a warm
-click goes, and whether memory stays flat. Each part runs in a process of its own.
+click goes, and whether memory stays flat. Each part runs in a process of its own, or, with
+``--one-process``, in this one, which is quicker where CUDA is slow to start; peaks of memory are
+then those of all parts so far.
 """
 
 from __future__ import annotations
@@ -22,17 +24,31 @@ from typing import Any
 
 import torch
 
+from c3det.commands import at_least, command, positive
 from serverless.bench import parts
 from serverless.processors import limit_threads
 from serverless.settings import STARTER_WEIGHTS
 
+PARTS = ("requests", "sizes", "correlation", "profiles", "large", "memory")
+
 
 def alone(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     """Run a part in a process of its own."""
-    print(f"{work.__name__} {' '.join(map(str, arguments[-2:]))}", flush=True)
+    tell(work, arguments)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, spawn, limit_threads) as pool:
         return pool.submit(work, *arguments).result()
+
+
+def here(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """Run a part in this process."""
+    tell(work, arguments)
+    return work(*arguments)
+
+
+def tell(work: Callable[..., dict[str, Any]], arguments: Sequence[Any]) -> None:
+    """Say what is measured next."""
+    print(f"{work.__name__} {' '.join(map(str, arguments))}", flush=True)
 
 
 def fewer(clicks: int, side: int) -> int:
@@ -42,40 +58,48 @@ def fewer(clicks: int, side: int) -> int:
 
 def tables(results: Mapping[str, Any]) -> str:
     """The results in Markdown."""
-    lines = [
-        "| weights | side | reference, first and last click, s | cold, s | warm, s | "
-        "reference / warm | cold / warm | peak of reference / cold / warm, MiB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    lines = [f"On {results['machine']['device']}, torch {results['machine']['torch']}.", ""]
+    if results["sizes"]:
+        lines += [
+            "| weights | side | reference, first and last click, s | cold, s | warm, s | "
+            "highest warm, s | reference / warm | cold / warm | "
+            "peak of reference / cold / warm, MiB |",
+            "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        ]
     for row in results["sizes"]:
         again = list(row["reference"].values())
         lines.append(
             f"| {row['model']} | {row['side']} | "
-            f"{' / '.join(format(one['seconds'], '.2f') for one in again)} | "
-            f"{row['cold']['seconds']:.2f} | {row['warm']['median']:.3f} | "
+            f"{' / '.join(format(one['seconds'], '.3f') for one in again)} | "
+            f"{row['cold']['seconds']:.3f} | {row['warm']['median']:.4f} | "
+            f"{row['warm']['highest']:.4f} | "
             f"{row['reference_over_warm']:.1f} | {row['cold_over_warm']:.1f} | "
             f"{max(one['peak_mib'] for one in again):.0f} / {row['cold']['peak_mib']:.0f} / "
             f"{row['warm']['peak_mib']:.0f} |"
         )
-    c3 = results["correlation"]
-    lines += [
-        "",
-        f"C3 alone, {c3['side']} px, {c3['clicks']} clicks: slow twin {c3['slow']:.2f} s, "
-        f"{c3['fast'] * 1000:.0f} ms here, ratio {c3['slow_over_fast']:.0f}.",
-    ]
+    lines.append("")
+    for c3 in results["correlation"]:
+        lines.append(
+            f"C3 alone, {c3['side']} px, {c3['clicks']} clicks: slow twin {c3['slow']:.3f} s, "
+            f"{c3['fast'] * 1000:.2f} ms here, ratio {c3['slow_over_fast']:.0f}."
+        )
     for row in results["requests"]:
         lines.append(
             f"Whole request, {row['model']}, {row['side']} px, body {row['body_mib']:.1f} MiB: "
-            f"warm {row['warm_median']:.3f} s, of it not the model's "
-            f"{row['overhead_share_median']:.1%}."
+            f"start {row['start']:.1f} s, first picture {row['cold'][0]:.3f} s, picture "
+            f"{len(row['cold'])} {row['cold'][-1]:.3f} s, warm {row['warm_median']:.3f} s (highest "
+            f"{row['warm_highest']:.3f}), of it not the model's {row['overhead_share_median']:.1%}."
         )
     for row in results["profiles"]:
-        shares = ", ".join(f"{part} {spent * 1000:.0f}" for part, spent in row["parts"].items())
+        shares = ", ".join(f"{part} {spent * 1000:.1f}" for part, spent in row["parts"].items())
+        kernels = row["kernels"]
         lines.append(
-            f"A warm click, {row['model']}, {row['side']} px: {row['seconds'] * 1000:.0f} ms "
-            f"({shares}, other {row['other'] * 1000:.0f}); floor {row['operations'] / 1e9:.1f} "
+            f"A warm click, {row['model']}, {row['side']} px: {row['seconds'] * 1000:.1f} ms "
+            f"({shares}, other {row['other'] * 1000:.1f}"
+            + (f"; {kernels['count']} kernels {kernels['seconds'] * 1000:.1f}" if kernels else "")
+            + f"); floor {row['operations'] / 1e9:.1f} "
             f"GFLOP at {row['operations_a_second'] / 1e9:.0f} GFLOP/s = "
-            f"{row['floor_seconds'] * 1000:.0f} ms."
+            f"{row['floor_seconds'] * 1000:.1f} ms."
         )
     for row in results["large"]:
         calls = "; ".join(
@@ -86,15 +110,16 @@ def tables(results: Mapping[str, Any]) -> str:
             f"{row['side']} px, {row['model']}, budget {row['budget']:.0f} s: {calls}; "
             f"peak {row['peak_mib']:.0f} MiB."
         )
-    flat = results["memory"]
-    resident = list(flat["resident_mib"].values())
-    lines.append(
-        f"{flat['requests']} requests: resident {resident[1]:.0f} MiB after a tenth, "
-        f"{resident[-1]:.0f} MiB at the end, at most {max(resident):.0f} MiB."
-    )
+    for flat in results["memory"]:
+        resident = list(flat["resident_mib"].values())
+        lines.append(
+            f"{flat['requests']} requests: resident {resident[1]:.0f} MiB after a tenth, "
+            f"{resident[-1]:.0f} MiB at the end, at most {max(resident):.0f} MiB."
+        )
     return "\n".join(lines)
 
 
+@command("serverless.bench")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print tables, write JSON."""
     parser = argparse.ArgumentParser(
@@ -104,39 +129,60 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     add = parser.add_argument
     add("--out", type=Path, help="file of the results, JSON")
-    add("--sizes", type=int, nargs="+", default=[512, 1024, 2048], metavar="PX")
-    add("--clicks", type=int, default=20, help="on a picture (%(default)s)")
-    add("--side", type=int, default=1024, help="of single measurements (%(default)s)")
-    add("--large", type=int, default=4000, help="side of the large picture (%(default)s)")
-    add("--budget", type=float, default=60.0, help="seconds a call on it may take (%(default)s)")
-    add("--requests", type=int, default=1000, help="for the memory (%(default)s)")
+    add("--device", default="cpu", help="where the models run, as torch names it (%(default)s)")
+    add("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is measured (all)")
+    add("--one-process", action="store_true", help="no process of its own for each part")
+    add("--pictures", type=at_least(1), default=3, help="first ones of a worker (%(default)s)")
+    add("--sizes", type=at_least(1), nargs="+", default=[512, 1024, 2048], metavar="PX")
+    add("--clicks", type=at_least(0), default=20, help="on a picture (%(default)s)")
+    add("--side", type=at_least(1), default=1024, help="of single measurements (%(default)s)")
+    add("--large", type=at_least(1), default=4000, help="side of the large picture (%(default)s)")
+    add("--budget", type=positive, default=60.0, help="seconds a call on it may take (%(default)s)")
+    add("--requests", type=at_least(1), default=1000, help="for the memory (%(default)s)")
     given = parser.parse_args(arguments)
+    if torch.device(given.device).type == "cuda" and not torch.cuda.is_available():
+        parser.exit(2, f"{parser.prog}: torch finds no GPU here: leave out --device\n")
+    run = here if given.one_process else alone
+    device, side, clicks = given.device, given.side, given.clicks
+    if given.out:  # what cannot be written is better known before the measurements
+        given.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         paper, starter = parts.random_weights(Path(folder)), STARTER_WEIGHTS
-        both = (paper, starter)
-        results: dict[str, Any] = dict(
-            machine=dict(
-                processor=platform.processor() or platform.machine(),
-                threads=limit_threads(),
-                torch=torch.__version__,
-            ),
-            sizes=[
-                alone(parts.one_size, weights, side, fewer(given.clicks, side))
+        both = (starter, paper)
+        # The requests go first: what the first ones pay for, nothing has paid for yet.
+        todo: dict[str, Callable[[], list[dict[str, Any]]]] = dict(
+            requests=lambda: [
+                run(parts.whole_request, each, side, clicks, device, given.pictures)
+                for each in both
+            ],
+            sizes=lambda: [
+                run(parts.one_size, weights, size, fewer(clicks, size), device)
                 for weights in both
-                for side in given.sizes
+                for size in given.sizes
             ],
-            correlation=alone(parts.correlation_alone, given.side, given.clicks),
-            requests=[alone(parts.whole_request, each, given.side, given.clicks) for each in both],
-            profiles=[
-                alone(parts.where_time_goes, each, given.side, given.clicks) for each in both
+            correlation=lambda: [run(parts.correlation_alone, side, clicks, device)],
+            profiles=lambda: [
+                run(parts.where_time_goes, each, side, clicks, device) for each in both
             ],
-            large=[alone(parts.large_picture, starter, given.large, given.clicks, given.budget)],
-            memory=alone(parts.flat_memory, starter, given.requests),
+            large=lambda: [
+                run(parts.large_picture, starter, given.large, clicks, given.budget, device)
+            ],
+            memory=lambda: [run(parts.flat_memory, starter, given.requests, device)],
         )
+        threads = limit_threads()
+        results: dict[str, Any] = {
+            part: measure() if part in given.parts else [] for part, measure in todo.items()
+        }
+    on_gpu = torch.device(device).type == "cuda"
+    results["machine"] = dict(
+        device=torch.cuda.get_device_name(device) if on_gpu else device,
+        processor=platform.processor() or platform.machine(),
+        threads=threads,
+        torch=torch.__version__,
+    )
+    print(tables(results))  # it took long: whatever happens to the file
     if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
-    print(tables(results))
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from c3det.clicks import Click
-from c3det.configs import architecture, normalization
+from c3det.configs import Architecture
 from c3det.correlation import class_correlations
+from c3det.devices import use_float32, wait_for
 from c3det.incremental import PARTS
 from c3det.memory import keep_freed_memory
 from c3det.mmdet_adapter import build_detector
@@ -54,14 +55,13 @@ def random_weights(folder: Path) -> Path:
 
     MMLogger.get_current_instance().setLevel("WARNING")
     torch.manual_seed(0)
-    config = architecture("paper", len(CLASSES))
-    detector = build_detector(config, normalization("paper"))
+    architecture = Architecture("paper")
+    detector = build_detector(architecture.config(len(CLASSES)), architecture.normalization)
     detector.init_weights()
     card = Card(
         name="paper, random weights",
         classes=CLASSES,
-        architecture=config,
-        normalization=normalization("paper"),
+        architecture=architecture,
         score_threshold=0.05,
         typical_sizes=((20.0, 20.0),) * len(CLASSES),
         training={},
@@ -96,10 +96,18 @@ def scattered(count: int, side: int, num_classes: int, seed: int = 0) -> list[Cl
     ]
 
 
+def wait() -> None:
+    """Wait for the GPU, if this process uses one."""
+    if torch.cuda.is_initialized():
+        wait_for(torch.device("cuda"))
+
+
 def seconds(work: Callable[[], Any]) -> float:
-    """How long something takes."""
+    """How long something takes, on a GPU until it is done there."""
+    wait()
     started = time.perf_counter()
     work()
+    wait()
     return time.perf_counter() - started
 
 
@@ -117,17 +125,35 @@ def forget_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
+class Peak:
+    """By how much memory rises: that of the GPU if this process uses one, else the resident one."""
+
+    def __init__(self) -> None:
+        self._on_gpu = torch.cuda.is_initialized()
+        if self._on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+            self._before = torch.cuda.memory_allocated()
+        else:
+            forget_peak()
+            self._before = resident_bytes()
+
+    @property
+    def mib(self) -> float:
+        """The rise until now."""
+        peak = torch.cuda.max_memory_allocated() if self._on_gpu else resident_bytes(peak=True)
+        return (peak - self._before) / MIB
+
+
 def measured(work: Callable[[], Any]) -> dict[str, float]:
-    """Seconds, and by how many MiB the resident memory rose in between."""
-    before = resident_bytes()
-    forget_peak()
+    """Seconds, and by how many MiB memory rose in between."""
+    peak = Peak()
     took = seconds(work)
-    return dict(seconds=took, peak_mib=(resident_bytes(peak=True) - before) / MIB)
+    return dict(seconds=took, peak_mib=peak.mib)
 
 
-def one_size(weights: Path, side: int, clicks: int) -> dict[str, Any]:
+def one_size(weights: Path, side: int, clicks: int, device: str = "cpu") -> dict[str, Any]:
     """Reference, cold and warm on one size of picture; the reference with memory as it comes."""
-    predictor = load(weights)
+    predictor = load(weights, device)
     scattered_clicks = scattered(clicks, side, len(predictor.classes))
     image = photo(side)
     batch = predictor._batch(image)
@@ -147,13 +173,12 @@ def one_size(weights: Path, side: int, clicks: int) -> dict[str, Any]:
     first_of_size = measured(lambda: predictor.open(image, MEMORY).detect(scattered_clicks[:1]))
     picture = predictor.open(photo(side, seed=1), MEMORY)
     cold = measured(lambda: picture.detect(scattered_clicks[:1]))
-    forget_peak()
-    before = resident_bytes()
+    rise = Peak()
     warm = [
         seconds(lambda number=number: picture.detect(scattered_clicks[:number]))  # type: ignore[misc]
         for number in range(2, clicks + 1)
     ]
-    peak = (resident_bytes(peak=True) - before) / MIB
+    peak = rise.mib
     undone = seconds(lambda: picture.detect(scattered_clicks[: clicks - 1]))
     median = statistics.median(warm)
     reference_median = statistics.median(one["seconds"] for one in again.values())
@@ -172,10 +197,11 @@ def one_size(weights: Path, side: int, clicks: int) -> dict[str, Any]:
     )
 
 
-def correlation_alone(side: int, clicks: int) -> dict[str, Any]:
+def correlation_alone(side: int, clicks: int, device: str = "cpu") -> dict[str, Any]:
     """C3 on random features of the preset ``paper``, against its slow twin, memory as it comes."""
     torch.manual_seed(0)
-    levels = [torch.randn(1, 256, side // s, side // s) for s in (4, 8, 16, 32, 64)]
+    use_float32(torch.device(device))
+    levels = [torch.randn(1, 256, side // s, side // s).to(device) for s in (4, 8, 16, 32, 64)]
     chosen = scattered(clicks, side, len(CLASSES))
 
     @torch.inference_mode()
@@ -206,9 +232,9 @@ def correlation_alone(side: int, clicks: int) -> dict[str, Any]:
     )
 
 
-def start_worker(weights: Path) -> NuclioWorker:
+def start_worker(weights: Path, device: str = "cpu") -> NuclioWorker:
     """The function, as Nuclio would start it."""
-    os.environ["C3DET_WEIGHTS"] = str(weights)
+    os.environ["C3DET_WEIGHTS"], os.environ["C3DET_DEVICE"] = str(weights), device
     worker = NuclioWorker.load(
         FunctionSettings.read(FUNCTION),
         nuclio_sdk.Logger(logging.CRITICAL, name="serverless.bench"),
@@ -247,32 +273,44 @@ def ask(worker: NuclioWorker, sent: Request) -> tuple[float, dict[str, Any]]:
     return took, json.loads(answer.body)
 
 
-def whole_request(weights: Path, side: int, clicks: int) -> dict[str, Any]:
-    """Warm clicks through the handler: what is not the model's is its overhead."""
-    worker = start_worker(weights)
-    image = encoded(photo(side))
+def whole_request(
+    weights: Path, side: int, clicks: int, device: str = "cpu", pictures: int = 3
+) -> dict[str, Any]:
+    """Through the handler: the first pictures of a worker, then warm clicks and their overhead."""
+    started = time.perf_counter()
+    worker = start_worker(weights, device)
+    start = time.perf_counter() - started
+    images = [encoded(photo(side, seed)) for seed in range(pictures)]
     chosen = scattered(clicks, side, 8)
-    cold, _ = ask(worker, request(image, chosen[:1]))
+    cold = [ask(worker, request(image, chosen[:1])) for image in images]
     totals, shares = [], []
     for number in range(2, clicks + 1):
-        took, answer = ask(worker, request(image, chosen[:number]))
+        took, answer = ask(worker, request(images[-1], chosen[:number]))
         model = (answer["timings_ms"]["encode"] + answer["timings_ms"]["detect"]) / 1000
         totals.append(took)
         shares.append((took - model) / took)
+    if worker.context.user_data.device_lock is not None:  # for the next worker of this process
+        worker.context.user_data.device_lock.close()
     return dict(
         model=answer["model"],
         side=side,
-        body_mib=len(request(image, chosen).body) / MIB,
-        cold=cold,
+        body_mib=len(request(images[-1], chosen).body) / MIB,
+        start=start,
+        cold=[took for took, _ in cold],
+        cold_timings_ms=[told["timings_ms"] for _, told in (cold[0], cold[-1])],
         warm_median=statistics.median(totals),
+        warm_highest=max(totals),
+        timings_ms=answer["timings_ms"],
         overhead_share_median=statistics.median(shares),
     )
 
 
-def large_picture(weights: Path, side: int, clicks: int, budget: float) -> dict[str, Any]:
+def large_picture(
+    weights: Path, side: int, clicks: int, budget: float, device: str = "cpu"
+) -> dict[str, Any]:
     """A picture of many tiles: calls until all of it is searched, then a further click."""
     keep_freed_memory()
-    predictor = load(weights)
+    predictor = load(weights, device)
     chosen = scattered(clicks, side, len(predictor.classes))
     picture = predictor.open(photo(side))
     forget_peak()
@@ -301,9 +339,9 @@ def large_picture(weights: Path, side: int, clicks: int, budget: float) -> dict[
     )
 
 
-def flat_memory(weights: Path, requests: int) -> dict[str, Any]:
+def flat_memory(weights: Path, requests: int, device: str = "cpu") -> dict[str, Any]:
     """Resident memory while requests on three pictures come one after another."""
-    worker = start_worker(weights)
+    worker = start_worker(weights, device)
     images = [encoded(photo(512, seed)) for seed in range(3)]
     chosen = scattered(20, 512, 8)
     resident = {}
@@ -314,21 +352,40 @@ def flat_memory(weights: Path, requests: int) -> dict[str, Any]:
     return dict(requests=requests, resident_mib=resident)
 
 
-def where_time_goes(weights: Path, side: int, clicks: int) -> dict[str, Any]:
-    """A warm click by its parts, against the multiplications it takes at this machine's rate."""
+def where_time_goes(weights: Path, side: int, clicks: int, device: str = "cpu") -> dict[str, Any]:
+    """A warm click by its parts, against the multiplications it takes at this machine's rate.
+
+    On a GPU the parts are the time from their first kernel to their last, and ``kernels`` tells
+    how many there are and how long they take.
+    """
     keep_freed_memory()
-    predictor = load(weights)
+    predictor = load(weights, device)
+    on_gpu = predictor.device.type == "cuda"
     chosen = scattered(clicks, side, len(predictor.classes))
     picture = predictor.open(photo(side))
-    picture.detect(chosen[:-2])
+    for number in range(clicks - 1):
+        picture.detect(chosen[:number])
     counter = FlopCounterMode(display=False)
     with counter:
         picture.detect(chosen[:-1])
-    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+    both = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=both) as profiled:
         total = seconds(lambda: picture.detect(chosen))
-    spent = {event.key: event.cpu_time_total / 1e6 for event in profiled.key_averages()}
+    kernels: dict[str, float] = {}
+    if on_gpu:
+        spent = dict.fromkeys(PARTS, 0.0)
+        there = [one for one in profiled.events() if str(one.device_type).endswith("CUDA")]
+        for one in there:
+            took = one.time_range.elapsed_us() / 1e6
+            if one.name in spent:
+                spent[one.name] += took
+            elif not getattr(one, "is_user_annotation", False):
+                kernels["count"] = kernels.get("count", 0) + 1
+                kernels["seconds"] = kernels.get("seconds", 0.0) + took
+    else:
+        spent = {event.key: event.cpu_time_total / 1e6 for event in profiled.key_averages()}
     parts = {part: spent.get(part, 0.0) for part in PARTS}
-    rate = machine_rate()
+    rate = machine_rate(device)
     return dict(
         model=predictor.card.name,
         side=side,
@@ -336,6 +393,7 @@ def where_time_goes(weights: Path, side: int, clicks: int) -> dict[str, Any]:
         seconds=total,
         parts=parts,
         other=total - sum(parts.values()),
+        kernels=kernels,
         operations=counter.get_total_flops(),
         operations_a_second=rate,
         floor_seconds=counter.get_total_flops() / rate,
@@ -343,9 +401,10 @@ def where_time_goes(weights: Path, side: int, clicks: int) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def machine_rate() -> float:
+def machine_rate(device: str = "cpu") -> float:
     """Operations a second in the convolution that detectors are made of, at its best size."""
-    cells, weight = torch.randn(1, 256, 256, 256), torch.randn(256, 256, 3, 3)
+    cells = torch.randn(1, 256, 256, 256, device=device)
+    weight = torch.randn(256, 256, 3, 3, device=device)
     operations = 2 * 256 * 256 * weight.numel()
     return operations / min(
         seconds(lambda: torch.nn.functional.conv2d(cells, weight, padding=1)) for _ in range(5)

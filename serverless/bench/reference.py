@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmdet.models.roi_heads import SingleRoIExtractor
+from mmdet.structures.bbox import bbox2roi
 from mmengine.structures import InstanceData
 from torch import Tensor
 
@@ -27,7 +29,7 @@ PROPOSALS = 2000
 
 
 def drawn_at_full_size(click: Click, image_size: Size, sigma: float) -> Tensor:
-    """A click drawn on every pixel, ``(height, width)`` float64."""
+    """A click drawn on every pixel, ``(height, width)`` float64, on torch's default device."""
     rows = torch.arange(image_size[0], dtype=torch.float64)[:, None] + 0.5 - click.y
     columns = torch.arange(image_size[1], dtype=torch.float64)[None] + 0.5 - click.x
     return torch.exp(-(rows**2 + columns**2) / (2 * sigma**2))
@@ -55,7 +57,8 @@ def correlations(
         ``(1, K, h, w)`` each.
     """
     repeated = [clicks[number % len(clicks)] for number in range(CLICKS_DRAWN)]
-    drawn = [drawn_at_full_size(click, image_size, sigma) for click in repeated]
+    with levels[0].device:
+        drawn = [drawn_at_full_size(click, image_size, sigma) for click in repeated]
     maps = []
     for level in levels:
         level = comparable(level, scale)
@@ -98,11 +101,12 @@ def detect(detector: ClickDetector, images: Tensor, clicks: Sequence[Click]) -> 
         settings.sigma,
         settings.scale,
     )
-    heatmaps = torch.zeros(1, detector.num_classes, *size, dtype=torch.float64)
-    for number in range(CLICKS_DRAWN):
-        click = clicks[number % len(clicks)]
-        drawn = drawn_at_full_size(click, size, fusion.branch.sigma)
-        heatmaps[0, click.label] = torch.maximum(heatmaps[0, click.label], drawn)
+    with images.device:
+        heatmaps = torch.zeros(1, detector.num_classes, *size, dtype=torch.float64)
+        for number in range(CLICKS_DRAWN):
+            click = clicks[number % len(clicks)]
+            drawn = drawn_at_full_size(click, size, fusion.branch.sigma)
+            heatmaps[0, click.label] = torch.maximum(heatmaps[0, click.label], drawn)
     late = fusion.branch.neck(fusion.branch.backbone(heatmaps.float()))
     joined = [
         fusion.join(torch.cat([level, c3 * settings.gain, clicked], 1))
@@ -117,7 +121,12 @@ def detect(detector: ClickDetector, images: Tensor, clicks: Sequence[Click]) -> 
         rescale=False,
     )
     head = detector.roi_head
-    (boxes,) = head.predict_bbox(
-        joined[: head.bbox_roi_extractor.num_inputs], [frame], proposals, head.test_cfg
-    )
-    return boxes
+    extractor = head.bbox_roi_extractor
+    rois = bbox2roi([proposals[0].bboxes])
+    contiguous = tuple(level.contiguous() for level in joined[: extractor.num_inputs])
+    # mmdet's own extractor and mmcv's own operator, as the released code has them.
+    regions = SingleRoIExtractor.forward(extractor, contiguous, rois)
+    scores, deltas = head.bbox_head(regions)
+    return head.bbox_head.predict_by_feat(
+        (rois,), (scores,), (deltas,), batch_img_metas=[frame], rcnn_test_cfg=head.test_cfg
+    )[0]

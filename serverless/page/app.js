@@ -25,7 +25,7 @@ let keys = [];
 let chosenClass = 0;
 let picture = null; // {name, base64, width, height}
 let history = new ClickHistory();
-let answer = null; // {boxes, coverage, clicks: those that the function was asked with}
+let answer = null; // {boxes, progress, grows, notes, clicks: those that the function was asked with}
 let asking = false;
 let askAgain = false;
 let loads = 0;
@@ -126,22 +126,28 @@ function readBase64(blob) {
 
 // Asking the function
 
-/** Ask for the boxes of the latest clicks. One request is under way at a time. */
+/**
+ * Ask for the boxes of the latest clicks, and on as long as the function comes further with them: it
+ * stops at its time budget, and goes on there when the same clicks come again. One request is under
+ * way at a time.
+ */
 async function ask() {
   if (asking) {
     askAgain = true;
     return;
   }
   asking = true;
+  let goesOn;
   do {
     askAgain = false;
     $("stage").setAttribute("aria-busy", "true");
-    await askOnce(picture, history.clicks);
-  } while (askAgain);
+    goesOn = await askOnce(picture, history.clicks);
+  } while (askAgain || goesOn);
   asking = false;
   $("stage").setAttribute("aria-busy", "false");
 }
 
+/** Show the answer to some clicks; returns whether there is more to come for the same ones. */
 async function askOnce(askedPicture, clicks) {
   // An answer still counts after more clicks on the same picture, not after an undo.
   const current = () => picture === askedPicture && startsWith(history.clicks, clicks);
@@ -156,20 +162,25 @@ async function askOnce(askedPicture, clicks) {
     }
     const headers = { "Content-Type": "application/json" };
     const response = await fetch(".", { method: "POST", headers, body });
-    const decoded = decodeAnswer(response.status, await response.text());
-    const { boxes, coverage, timings_ms: timings } = decoded;
-    if (!current()) return;
-    answer = { boxes, coverage, clicks };
+    const { boxes, progress, notes, timings_ms: timings } = decodeAnswer(
+      response.status, await response.text(),
+    );
+    if (!current()) return false;
+    const before = answer?.clicks === clicks ? answer.progress : -1;
+    const grows = progress > before;
+    answer = { boxes, progress, grows, notes, clicks };
     hideError();
     $("round-trip").textContent = `${Math.round(performance.now() - started)} ms`;
     $("stages").textContent = Object.entries(timings ?? {})
       .map(([stage, ms]) => `${stage.replaceAll("_", "\u00a0")}\u00a0${Math.round(ms)}`)
       .join(" · ") || "–";
     update();
+    return progress < 1 && grows;
   } catch (error) {
-    if (!current()) return;
+    if (!current()) return false;
     const unreachable = "The function cannot be reached: is the runtime still running?";
     showError(error instanceof AnswerError ? error.message : unreachable);
+    return false;
   }
 }
 
@@ -189,10 +200,7 @@ function update() {
   $("click-count").value = clicks.length;
   $("threshold-value").value = Number($("threshold").value).toFixed(2);
   $("box-count").value = boxes.length;
-  // The function stops at its time budget, and goes on there when the same clicks come again.
-  const searched = Math.floor((answer?.coverage ?? 1) * 100);
-  $("coverage").hidden = searched >= 100;
-  $("coverage-text").textContent = `${searched} % of the picture searched.`;
+  showProgress();
   $("canvas").ariaLabel = picture ? `${picture.name} with ${boxes.length} boxes` : "No picture";
   const counts = new Map();
   for (const box of boxes) counts.set(box.class, (counts.get(box.class) ?? 0) + 1);
@@ -202,6 +210,20 @@ function update() {
     button.querySelector(".count").textContent = counts.get(label) ?? "";
   }
   hover(null);
+}
+
+/** How far the function has come with the clicks, and what it says of its answer. */
+function showProgress() {
+  const { progress, grows, notes } = answer ?? { progress: 1, grows: true, notes: [] };
+  const done = Math.floor(progress * 100);
+  $("progress").hidden = progress >= 1;
+  $("search-on").hidden = grows;
+  $("progress-text").textContent = grows
+    ? `Searching: ${done} % done.`
+    : `The search stops at ${done} %: the function needs a larger C3DET_TIME_BUDGET_SECONDS or ` +
+      "C3DET_CACHE_BYTES.";
+  $("notes").hidden = !notes.length;
+  $("notes").textContent = notes.map((note) => `${note}.`).join(" ");
 }
 
 /** The boxes over the threshold, and all that answer a click. */
@@ -343,7 +365,10 @@ function listen() {
   $("undo").addEventListener("click", undo);
   $("redo").addEventListener("click", redo);
   $("clear").addEventListener("click", () => change(() => history.clear()));
-  $("search-on").addEventListener("click", ask);
+  $("search-on").addEventListener("click", () => {
+    answer = { ...answer, progress: -1 };
+    ask();
+  });
   $("threshold").addEventListener("input", update);
   $("error-close").addEventListener("click", hideError);
   $("class-filter").addEventListener("input", (event) => {

@@ -1,6 +1,6 @@
 // The plugin protocol between the page and the function: clicks with their class go in, boxes come
 // back. A click is {x, y, label, positive}, in pixels of the picture; a box is
-// {class, label, points: [x1, y1, x2, y2], rotation, score, click}.
+// {class, label, points: [x1, y1, x2, y2], rotation, score, click, clicks}.
 
 const VERSION = 1;
 
@@ -18,7 +18,10 @@ export function encodeRequest(image, clicks, threshold) {
   });
 }
 
-/** Read an answer. Returns {boxes, timings_ms, coverage, ...}; throws AnswerError. */
+/**
+ * Read an answer. Returns {boxes, timings_ms, progress: 0 to 1, notes, ...}; throws AnswerError.
+ * What tells no progress is taken to be finished.
+ */
 export function decodeAnswer(status, text) {
   let answer;
   try {
@@ -38,5 +41,9 @@ export function decodeAnswer(status, text) {
     throw new AnswerError(`The function failed with status ${status}. ${lines.at(-1)}`.trim());
   }
   if (!Array.isArray(answer?.boxes)) throw new AnswerError("The function's answer has no boxes.");
-  return answer;
+  return {
+    ...answer,
+    progress: Number.isFinite(answer.progress) ? answer.progress : 1,
+    notes: Array.isArray(answer.notes) ? answer.notes : [],
+  };
 }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.logging import MMLogger
@@ -12,8 +16,10 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from c3det.clicks import Click
-from c3det.configs import Fusion, Preset, Stages, architecture, normalization
+from c3det.configs import Architecture, Fusion, Preset, Stages, architecture, normalization
 from c3det.mmdet_adapter import build_detector
+from c3det.predictor import Predictor, load
+from c3det.weights import Card, save
 
 CHANNELS = 8
 NUM_CLASSES = 3
@@ -24,8 +30,11 @@ def shrunk(
     preset: Preset, stages: Stages = "one-stage", fusion: Fusion = "c3det", **options: Any
 ) -> dict[str, Any]:
     """A shipped config with few channels, shallow backbones, and boxes of every score."""
-    config = architecture(preset, NUM_CLASSES, stages=stages, fusion=fusion, **options)
-    config = copy.deepcopy(config)
+    return shrink(architecture(preset, NUM_CLASSES, stages=stages, fusion=fusion, **options))
+
+
+def shrink(config: dict[str, Any]) -> dict[str, Any]:
+    """The same config, shrunk; a shrunk one stays as it is."""
     parts = [config, *([config["clicks"]["late"]] if (config["clicks"] or {}).get("late") else [])]
     for part in parts:
         backbone, neck = part["backbone"], part["neck"]
@@ -53,6 +62,19 @@ def shrunk(
     return config
 
 
+@contextmanager
+def small_detectors(
+    change: Callable[[dict[str, Any]], dict[str, Any]] = shrink,
+) -> Iterator[None]:
+    """Let cards and runs of any `Architecture` mean shrunk detectors: no card can ask for one."""
+    whole = Architecture.config
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Architecture, "config", lambda self, num_classes: change(whole(self, num_classes))
+        )
+        yield
+
+
 def build(preset: Preset, config: dict[str, Any], seed: int = 0) -> nn.Module:
     """A detector whose random weights see the clicks."""
     MMLogger.get_current_instance().setLevel("WARNING")  # not every initialised tensor
@@ -63,6 +85,32 @@ def build(preset: Preset, config: dict[str, Any], seed: int = 0) -> nn.Module:
         for parameter in detector.parameters():
             parameter += torch.randn_like(parameter) * 0.05
     return detector.eval()
+
+
+def saved(
+    folder: Path,
+    preset: Preset = "starter",
+    stages: Stages = "two-stage",
+    fusion: Fusion = "c3det",
+    options: Mapping[str, Any] = MappingProxyType({}),
+    device: str = "cpu",
+) -> Predictor:
+    """A predictor from a file in a folder, with random weights that see the clicks."""
+    architecture = Architecture(preset, stages, fusion, **options)
+    card = Card(
+        name="shrunk",
+        classes=("a", "b", "c"),
+        architecture=architecture,
+        score_threshold=0.1,
+        typical_sizes=((20.0, 24.0), (8.0, 12.0), (6.0, 10.0)),
+        training={},
+        results={},
+        licence={},
+    )
+    path = folder / "w.safetensors"
+    with small_detectors():
+        save(path, build(preset, architecture.config(NUM_CLASSES)).state_dict(), card)
+        return load(path, device)
 
 
 def training_batch(clicks: list[list[Click]]) -> tuple[torch.Tensor, list[DetDataSample]]:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import asdict, fields
 from itertools import product
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
-from c3det.configs import Fusion, Preset, Stages, architecture, normalization
+from c3det.configs import (
+    _CORRELATION_VALUES,
+    _UEL_VALUES,
+    Architecture,
+    Fusion,
+    Preset,
+    Stages,
+    architecture,
+    normalization,
+)
+from c3det.fusion import Correlation
+from c3det.losses import UserInputEnforcing
 
 PRESETS, STAGES, FUSIONS = get_args(Preset), get_args(Stages), get_args(Fusion)
 
@@ -106,3 +119,78 @@ def test_unknown_variant_is_named(name: str) -> None:
     arguments = {"preset": "starter", "num_classes": 3, name: "huge"}
     with pytest.raises(ValueError, match=rf"{name} must be one of .* not 'huge'"):
         architecture(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("preset", "stages", "fusion"), list(product(PRESETS, STAGES, FUSIONS)))
+def test_an_architecture_survives_json(preset: Preset, stages: Stages, fusion: Fusion) -> None:
+    chosen = Architecture(preset, stages, fusion)
+    content = json.loads(json.dumps(asdict(chosen)))
+    assert Architecture.read(content) == chosen
+    assert Architecture.read(content).config(5) == architecture(
+        preset, 5, stages=stages, fusion=fusion
+    )
+    assert chosen.normalization == normalization(preset)
+
+
+def test_an_architecture_says_what_the_preset_has() -> None:
+    assert asdict(Architecture("starter", sigma=2)) == {
+        "preset": "starter",
+        "stages": "two-stage",
+        "fusion": "c3det",
+        "uel": {"weight": 0.1, "target": "assigned"},
+        "correlation": {
+            "sampling": "bilinear",
+            "scale": "cosine",
+            "gain": 10.0,
+            "stop_gradient": True,
+            "projection": True,
+        },
+        "late": True,
+        "sigma": 2.0,
+    }
+    assert asdict(Architecture("paper", "one-stage", "plain")) == {
+        "preset": "paper",
+        "stages": "one-stage",
+        "fusion": "plain",
+        "uel": False,
+        "correlation": None,
+        "late": False,
+        "sigma": None,
+    }
+
+
+def test_every_field_of_the_settings_has_its_values() -> None:
+    assert list(_CORRELATION_VALUES) == [field.name for field in fields(Correlation)]
+    assert list(_UEL_VALUES) == [field.name for field in fields(UserInputEnforcing)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sigma": 0}, "sigma must be a number from 0.1 to 100, not 0"),
+        ({"sigma": float("nan")}, "sigma must be a number from 0.1 to 100, not nan"),
+        ({"sigma": True}, "sigma must be a number"),
+        ({"sigma": 4.0, "fusion": "plain"}, "sigma must be null where no clicks are drawn"),
+        ({"late": 1}, "late must be true or false, not 1"),
+        ({"late": True, "fusion": "plain"}, "late cannot be true for fusion 'plain'"),
+        ({"late": False, "fusion": "late"}, "late cannot be false for fusion 'late'"),
+        ({"correlation": {"gain": "10"}}, "correlation.gain must be a number"),
+        ({"correlation": {"scale": "dot"}}, "correlation.scale must be one of"),
+        ({"correlation": {"type": "os.system"}}, "correlation.type is unknown"),
+        ({"correlation": [1]}, "correlation must be an object"),
+        ({"correlation": {}, "fusion": "late"}, "correlation must be null for fusion 'late'"),
+        ({"uel": {"weight": -1}}, "uel.weight must be a number from 0 to 1000, not -1"),
+        ({"uel": {"target": ["clicked"]}}, "uel.target must be one of"),
+        ({"uel": {"radius": 10**400}}, "uel.radius must be a number"),
+        ({"uel": 1}, "uel must be an object, not 1"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Architecture("starter", **options)
+
+
+@pytest.mark.parametrize("number", [0, -1, 2001, 10**9])
+def test_a_number_of_classes_that_no_detector_has(number: int) -> None:
+    with pytest.raises(ValueError, match=f"a detector has 1 to 2000 classes, not {number}"):
+        Architecture("starter").config(number)

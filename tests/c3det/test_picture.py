@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,13 +19,16 @@ import torch
 from numpy.typing import NDArray
 
 from c3det import picture as picture_module
+from c3det.answering import answered_clicks, overruled
 from c3det.clicks import Click
-from c3det.configs import Fusion, Preset, Stages, normalization
+from c3det.configs import Fusion, Preset, Stages
 from c3det.incremental import IncrementalDetector
 from c3det.picture import Picture
-from c3det.predictor import Detections, Predictor, load
-from c3det.weights import Card, save
-from tests.c3det.small import NUM_CLASSES, build, shrunk
+from c3det.predictor import Detections, Predictor
+from c3det.tiles import TileLimitError
+from tests.c3det.small import NUM_CLASSES, build, saved, shrunk, small_detectors
+
+STARTER = Path(__file__).parents[2] / "serverless" / "weights" / "starter.safetensors"
 
 PIXELS, SCORE = 1e-3, 1e-4
 """How far the answers may lie from those of the whole computation."""
@@ -42,36 +48,22 @@ VARIANTS: list[tuple[Preset, Stages, Fusion, dict[str, Any]]] = [
 ]
 
 
-def saved(
-    folder: Path, preset: Preset, stages: Stages, fusion: Fusion, options: dict[str, Any]
-) -> Predictor:
-    config = shrunk(preset, stages, fusion, **options)
-    card = Card(
-        name="shrunk",
-        classes=("a", "b", "c"),
-        architecture=config,
-        normalization=normalization(preset),
-        score_threshold=0.1,
-        typical_sizes=((20.0, 24.0), (8.0, 12.0), (6.0, 10.0)),
-        training={},
-        results={},
-        licence={},
-    )
-    path = folder / "w.safetensors"
-    save(path, build(preset, config).state_dict(), card)
-    return load(path)
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
+    with small_detectors():
+        yield
 
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=lambda v: "-".join(map(str, v)))
 def predictor(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, device: str
 ) -> Predictor:
-    return saved(tmp_path_factory.mktemp("weights"), *request.param)
+    return saved(tmp_path_factory.mktemp("weights"), *request.param, device)
 
 
 @pytest.fixture(scope="module")
-def starter(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return saved(tmp_path_factory.mktemp("weights"), *VARIANTS[0])
+def starter(tmp_path_factory: pytest.TempPathFactory, device: str) -> Predictor:
+    return saved(tmp_path_factory.mktemp("weights"), *VARIANTS[0], device)
 
 
 def pixels(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
@@ -100,7 +92,13 @@ def assert_same(
             & (wanted.labels == label)
             & (wanted.clicks == click)
         )
-        assert near.any(), f"{box} {score} {label} {click} is in no answer of the whole"
+        if not near.any():
+            # Of two boxes with the same last score, the limit on their number may keep either.
+            lowest = wanted.scores.min(initial=1)
+            assert score <= lowest + score_step, (
+                f"{box} {score} {label} {click} is not in the whole"
+            )
+            continue
         left[np.flatnonzero(near)[0]] = False
 
 
@@ -216,8 +214,11 @@ def test_every_click_is_answered_wherever_it_lies(starter: Predictor) -> None:
     draw, image = random.Random(1), pixels(300, 280)
     clicks = [random_click(draw, 300, 280) for _ in range(30)]
     found = small_tiles(starter, image).detect(clicks).detections
-    for index, click in enumerate(clicks):
-        assert (found.clicks == index).sum() == click.positive
+    answers = [index for of_box in answered_clicks(found, clicks) for index in of_box]
+    lost = [index for index, _ in overruled(found, clicks)]
+    wanted = [index for index, click in enumerate(clicks) if click.positive]
+    assert sorted([*answers, *lost]) == wanted
+    assert len(lost) < 3
 
 
 class Clock:
@@ -258,11 +259,126 @@ def test_a_deadline_stops_and_the_next_call_goes_on(
 
 
 def test_a_deadline_that_is_over_still_makes_progress(starter: Predictor) -> None:
-    picture = small_tiles(starter, pixels(128, 300))
-    clicks = [Click(10, 10, 0), Click(290, 10, 1)]
-    coverages = [picture.detect(clicks, deadline=0.0).coverage for _ in range(10)]
-    assert coverages[-1] == 1
-    assert coverages == sorted(coverages)
+    """Every call does one piece of work, and the first answers tell that already."""
+    draw, image = random.Random(3), pixels(300, 300)
+    clicks = [random_click(draw, 300, 300) for _ in range(60)]
+    picture = small_tiles(starter, image)
+    answers = [picture.detect(clicks, 0, deadline=0.0)]
+    while answers[-1].progress < 1:
+        assert answers[-1].coverage < 1
+        answers.append(picture.detect(clicks, 0, deadline=0.0))
+    told = [answer.progress for answer in answers]
+    assert told == sorted(set(told)), "it grows with every call"
+    under = len({int(i) for i in picture._owners([(c.x, c.y) for c in clicks if c.positive])})
+    assert len(answers) == under + 16
+    assert [answer.coverage for answer in answers[:under]] == [0] * under
+    assert [answer.under_clicks for answer in answers] == [False] * (2 * under - 1) + [True] * (
+        len(answers) - 2 * under + 1
+    )
+    assert answers[-1].coverage == 1
+    complete = small_tiles(starter, image).detect(clicks, 0)
+    assert (complete.progress, complete.under_clicks) == (1, True)
+    assert_same(answers[-1].detections, complete.detections)
+
+
+def test_two_people_with_different_clicks_do_not_hold_each_other_up(starter: Predictor) -> None:
+    picture = small_tiles(starter, pixels(300, 300))
+    questions = [[Click(10, 10, 0), Click(290, 150, 2)], [Click(290, 290, 1)], []]
+    calls = 0
+    unfinished = list(questions)
+    while unfinished:
+        answers = [picture.detect(clicks, 0, deadline=0.0) for clicks in unfinished]
+        unfinished = [c for c, a in zip(unfinished, answers, strict=True) if a.progress < 1]
+        calls += 1
+        assert calls <= 2 + 16
+
+
+class WorkingClock:
+    """A clock that only the work of the detector moves on."""
+
+    def __init__(self, predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(picture_module, "time", self)
+        for name, seconds in (("encode", 2.0), ("detect", 0.5)):
+            method = getattr(IncrementalDetector, name)
+            monkeypatch.setattr(IncrementalDetector, name, self._taking(seconds, method))
+        merge = picture_module.Seams.merge
+        monkeypatch.setattr(picture_module.Seams, "merge", self._taking(0.7, merge))
+
+    def _taking(self, seconds: float, method: Any) -> Any:
+        def taking(*args: Any, **kwargs: Any) -> Any:
+            self.now += seconds
+            return method(*args, **kwargs)
+
+        return taking
+
+    def monotonic(self) -> float:
+        return self.now
+
+    perf_counter = monotonic
+
+
+def test_no_tile_is_begun_that_would_end_too_late_to_merge_it(
+    starter: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tile takes 2.5 s and merging 0.7 s, so that three fit into 8.3 s, and two into 8.1."""
+    for budget, tiles in ((8.3, 3), (8.1, 2)):
+        picture = small_tiles(starter, pixels(300, 300))
+        with monkeypatch.context() as patch:
+            clock = WorkingClock(starter, patch)
+            picture.detect([], 0, deadline=0.0)  # what the first one took is what is known
+            before = clock.now
+            answer = picture.detect([], 0, deadline=before + budget)
+            assert clock.now - before == pytest.approx(2.5 * tiles + 0.7)
+            assert answer.progress == (1 + tiles) / 16
+
+
+def test_what_is_under_a_point_is_found_in_its_tile_alone(
+    starter: Predictor, counting: Counting
+) -> None:
+    image = pixels(300, 300)
+    picture = small_tiles(starter, image)
+    answer = picture.detect_at([(290.0, 290.0), (280.0, 295.0)])
+    assert counting.calls == {"encode": 1, "detect": 1}
+    assert (answer.under_clicks, answer.progress) == (True, 1)
+    assert 0 < answer.coverage < 0.2
+    assert len(answer.detections)
+    assert (answer.detections.boxes[:, :2] >= 300 - 128).all()
+    again = picture.detect_at([(290.0, 290.0)])
+    assert counting.calls == {"encode": 1, "detect": 1}
+    assert np.array_equal(again.detections.boxes, answer.detections.boxes)
+    # What was computed for it is not computed again.
+    found = picture.detect([], 0).detections
+    assert counting.calls == {"encode": 16, "detect": 16}
+    assert_same(found, small_tiles(starter, image).detect([], 0).detections)
+
+
+def test_points_in_several_tiles_the_last_one_first(starter: Predictor) -> None:
+    picture = small_tiles(starter, pixels(128, 400))
+    points = [(10.0, 10.0), (390.0, 10.0)]
+    answers = [picture.detect_at(points, deadline=0.0) for _ in range(2)]
+    assert [answer.under_clicks for answer in answers] == [False, True]
+    assert [answer.progress for answer in answers] == [0.5, 1]
+    assert (answers[0].detections.boxes[:, 0] > 200).all()
+    assert (answers[1].detections.boxes[:, 0] < 200).any()
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.05, 0.42, 0.9])
+def test_the_threshold_changes_no_answer(starter: Predictor, threshold: float) -> None:
+    draw, image = random.Random(4), pixels(300, 280)
+    clicks = [random_click(draw, 300, 280) for _ in range(30)]
+    picture = small_tiles(starter, image)
+    found, wanted = (picture.detect(clicks, t).detections for t in (threshold, None))
+    for answers in (found, wanted):
+        assert (answers.clicks >= 0).sum() > 20
+    assert np.array_equal(found.boxes[found.clicks >= 0], wanted.boxes[wanted.clicks >= 0])
+    assert found.answer_of.tolist() == wanted.answer_of.tolist()
+
+
+def test_a_picture_of_too_many_tiles_is_refused(starter: Predictor) -> None:
+    strip = np.zeros((1, 50_000_000, 3), np.uint8)
+    with pytest.raises(TileLimitError, match="50000000 x 1 pixels is too long: it takes 46297"):
+        starter.open(strip)
 
 
 def test_tiles_not_reached_in_time_show_what_earlier_clicks_found(starter: Predictor) -> None:
@@ -277,10 +393,14 @@ def test_tiles_not_reached_in_time_show_what_earlier_clicks_found(starter: Predi
     assert np.array_equal(middle[0].boxes, middle[1].boxes)
 
 
+SMALL = 50_000
+"""Bytes: more than templates and boxes take here, and less than the features of half a tile."""
+
+
 def tile_bytes(predictor: Predictor) -> int:
-    """Of a tile of `small_tiles` that no click has reached."""
+    """Of a tile of `small_tiles` that a click has reached."""
     picture = small_tiles(predictor, pixels(128, 128))
-    picture.detect([], 0)
+    picture.detect([Click(64, 64, 0)], 0)
     return picture.nbytes - 128 * 128 * 3
 
 
@@ -289,11 +409,11 @@ def test_memory_is_bounded_and_answers_stay(starter: Predictor) -> None:
     clicks = [random_click(draw, 300, 300) for _ in range(6)]
     wanted = small_tiles(starter, image).detect(clicks, 0).detections
     # Room for two tiles of sixteen in full, beside the one that is worked on.
-    bound = 2 * tile_bytes(starter)
+    bound = image.nbytes + SMALL + 2 * tile_bytes(starter)
     picture = small_tiles(starter, image, max_bytes=bound)
     for number in range(len(clicks) + 1):
         found = picture.detect(clicks[:number], 0).detections
-        assert picture.nbytes <= image.nbytes + bound
+        assert picture.nbytes <= bound
     assert_same(found, wanted, PACKED_PIXELS, PACKED_SCORE)
 
 
@@ -303,14 +423,14 @@ def test_half_precision_before_anything_is_forgotten(
     image, clicks = pixels(128, 128), [Click(20, 30, 1), Click(100, 90, 0)]
     picture = small_tiles(starter, image)
     picture.detect(clicks[:1], 0)
-    held = picture.nbytes - image.nbytes
-    picture.trim(image.nbytes + held // 2 + 1)
-    assert picture.nbytes == image.nbytes + held // 2
+    held = picture.nbytes
+    picture.trim(held - 1)
+    assert image.nbytes < picture.nbytes < held
     wanted = whole(starter, image, clicks)
     assert_same(picture.detect(clicks, 0).detections, wanted, PACKED_PIXELS, PACKED_SCORE)
     assert counting.calls["encode"] == 1
     picture.trim(0)
-    assert picture.nbytes == image.nbytes
+    assert picture.nbytes < image.nbytes + SMALL
     assert_same(picture.detect(clicks[1:], 0).detections, whole(starter, image, clicks[1:]))
     assert counting.calls["encode"] == 2
 
@@ -342,7 +462,7 @@ def test_a_failure_leaves_nothing_half_done(
         patch.setattr(IncrementalDetector, "place", fails_after)
         with pytest.raises(MemoryError):
             picture.detect(clicks, 0)
-    assert picture.nbytes == image.nbytes
+    assert picture.nbytes < image.nbytes + SMALL
     assert_same(
         picture.detect(clicks, 0).detections,
         small_tiles(starter, image).detect(clicks, 0).detections,
@@ -378,19 +498,6 @@ def test_wrong_questions_are_named(starter: Predictor) -> None:
         starter.open(np.zeros((8, 8), np.uint8))
 
 
-def test_a_picture_encoded_in_half_precision(starter: Predictor) -> None:
-    """What a GPU does in float16, here in bfloat16, which has 8 bits instead of 11."""
-    image = pixels(64, 64)
-    half = IncrementalDetector(starter._detector, torch.bfloat16)
-    with torch.inference_mode():
-        batch = starter._batch(image)
-        exact, near = (d.encode(batch, (64, 64)) for d in (starter._incremental, half))
-    for a, b in zip(exact.values, near.values, strict=True):
-        assert b.dtype == torch.float32
-        assert (a - b).abs().max() < 0.05 * a.abs().max()
-    assert not torch.equal(exact.values[0], near.values[0])
-
-
 def test_a_branch_of_another_kind_is_refused() -> None:
     config = shrunk("starter")
     config["clicks"]["late"]["backbone"]["deep_stem"] = True
@@ -398,7 +505,8 @@ def test_a_branch_of_another_kind_is_refused() -> None:
         IncrementalDetector(build("starter", config))
 
 
-def test_the_branch_without_clicks_is_shared(starter: Predictor) -> None:
+def test_the_branch_without_clicks_is_shared(tmp_path: Path) -> None:
+    starter = saved(tmp_path, *VARIANTS[0])
     with torch.inference_mode():
         first, second = (starter._tile(pixels(64, 64, seed)) for seed in range(2))
         shared = sorted(first.shared)
@@ -409,3 +517,42 @@ def test_the_branch_without_clicks_is_shared(starter: Predictor) -> None:
         assert not second.shared
         assert all(torch.equal(first.values[i], old) for i, old in zip(shared, before, strict=True))
         assert any(not torch.equal(first.values[i], second.values[i]) for i in shared)
+
+
+GROWTH = """
+import gc, json, sys
+import numpy as np, torch
+from c3det.clicks import Click
+from c3det.predictor import load
+
+def held():
+    gc.collect()
+    tensors = (one for one in gc.get_objects() if issubclass(type(one), torch.Tensor))
+    storages = (tensor.untyped_storage() for tensor in tensors)
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+weights, side, limit = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) << 20
+predictor = load(weights)
+image = np.zeros((side, side, 3), np.uint8)
+before, rows = held(), []
+picture = predictor.open(image, limit)
+clicks = [Click(100, 100, 0), Click(side - 50, side - 60, 3)]
+for number in range(3):
+    picture.detect(clicks[:number])
+    rows.append((held() - before + image.nbytes, picture.nbytes))
+print(json.dumps(rows))
+"""
+
+
+@pytest.mark.parametrize(
+    ("side", "limit"), [(1024, 1024), (1500, 250)], ids=["one tile", "four tiles under a limit"]
+)
+def test_all_that_the_process_holds_is_counted(side: int, limit: int) -> None:
+    """With the shipped weights; every tensor of the process is looked for, whoever holds it."""
+    arguments = [sys.executable, "-c", GROWTH, str(STARTER), str(side), str(limit)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=300)
+    mib = 2**20
+    for holds, counted in json.loads(done.stdout.splitlines()[-1]):
+        assert holds <= counted < holds + mib  # boxes are counted, and are no tensors
+        assert counted <= limit * mib
+        assert counted > 100 * mib, "otherwise nothing was tested"

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from c3det.answering import Detections
-from c3det.tiles import TileArea, merge, plan_tiles
+from c3det.heatmaps import Size
+from c3det.predictor import TILE_OVERLAP, TILE_SIDE
+from c3det.tiles import MAX_TILES, Seams, TileArea, TileLimitError, distances, plan_tiles
+from tests.c3det.twins import merged_tiles
 
 SIZES = [(1, 1), (100, 100), (100, 101), (101, 100), (250, 100), (1000, 333), (99, 2000)]
 
@@ -53,13 +58,28 @@ def test_tiles_by_hand() -> None:
     left, right = plan_tiles((50, 150), 100, 20)
     assert left == TileArea((0, 0, 85, 50), (0, 0, 75, 50))
     assert right == TileArea((65, 0, 150, 50), (75, 0, 150, 50))
-    assert left.distance(75, 10) == 0
-    assert right.distance(72, 54) == 5
+    points = np.array([[75.0, 10], [72, 54]])
+    assert distances([left, right], points).tolist() == [[0, 0], [4, 5]]
 
 
 def test_overlap_as_large_as_a_tile_is_refused() -> None:
     with pytest.raises(ValueError, match="overlap must be at least 0 and below 100, it is 100"):
         plan_tiles((200, 200), 100, 100)
+
+
+@pytest.mark.parametrize("size", [(50_000_000, 1), (1, 50_000_000), (1_300_000, 30)])
+def test_a_picture_of_too_many_tiles_is_refused(size: Size) -> None:
+    with pytest.raises(TileLimitError, match=f"it takes .* tiles of .*, at most {MAX_TILES}"):
+        plan_tiles(size, TILE_SIDE, TILE_OVERLAP)
+
+
+def test_a_square_picture_of_a_thousand_million_pixels_is_not() -> None:
+    assert len(plan_tiles((31_622, 31_622), TILE_SIDE, TILE_OVERLAP)) <= MAX_TILES
+
+
+def merge(parts: Sequence[tuple[TileArea, Detections]], image_size: Size) -> Detections:
+    areas, boxes = zip(*parts, strict=True)
+    return Seams(areas, image_size).merge(boxes)
 
 
 TILES = plan_tiles((50, 150), 100, 20)
@@ -128,3 +148,84 @@ def test_random_objects_are_found_once() -> None:
     merged = merge(parts, size)
     assert sorted(map(tuple, merged.boxes.tolist())) == sorted(map(tuple, objects.tolist()))
     assert (np.diff(merged.scores) <= 0).all()
+
+
+def crowded(
+    areas: Sequence[TileArea], boxes: int, draw: np.random.Generator
+) -> list[Detections | None]:
+    """In every tile so many boxes that overlap, of three classes, some at its edges."""
+    parts: list[Detections | None] = []
+    for area in areas:
+        x1, y1, x2, y2 = area.box
+        corners = draw.uniform((x1, y1), (x2, y2), (boxes, 2)).round()
+        sides = draw.integers(4, 40, (boxes, 2))
+        rows = np.concatenate([corners, np.minimum(corners + sides, (x2, y2))], 1)
+        scores = draw.integers(1, 20, boxes) / 20  # many are equal
+        labels = draw.integers(0, 3, boxes)
+        parts.append(found(*np.column_stack([rows, scores, labels]).tolist()))
+    return parts
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_seams_kept_from_call_to_call_are_the_obvious_comparison(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    size = (400, 500)
+    areas = plan_tiles(size, 200, 60)
+    seams = Seams(areas, size)
+    parts = crowded(areas, 30, draw)
+    parts[3] = None
+    for _ in range(6):
+        got = seams.merge(parts)
+        given = [(a, part) for a, part in zip(areas, parts, strict=True) if part is not None]
+        wanted = merged_tiles(given, size)
+        assert 0 < len(wanted) < sum(len(part) for _, part in given)
+        for attribute in ("boxes", "scores", "labels"):
+            np.testing.assert_array_equal(getattr(got, attribute), getattr(wanted, attribute))
+        for tile in draw.integers(0, len(areas), 2):
+            (parts[tile],) = crowded([areas[tile]], 30, draw)
+
+
+def test_only_what_has_changed_is_compared_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    compare = Seams._compare
+
+    def counted(self: Seams, pair: tuple[int, int], *found: Detections) -> object:
+        compared.append(pair)
+        return compare(self, pair, *found)
+
+    monkeypatch.setattr(Seams, "_compare", counted)
+    draw = np.random.default_rng(0)
+    areas = plan_tiles((500, 500), 200, 60)
+    seams = Seams(areas, (500, 500))
+    parts = crowded(areas, 20, draw)
+    first = seams.merge(parts)
+    assert seams.merge(parts) is first
+    everything = len(compared)
+    (parts[0],) = crowded(areas[:1], 20, draw)
+    seams.merge(parts)
+    assert {0} < {tile for pair in compared[everything:] for tile in pair}
+    assert all(0 in pair for pair in compared[everything:])
+    assert len(compared) - everything == 3, "a tile in a corner has three neighbours"
+
+
+def test_crowded_tiles_are_merged_many_times_faster_than_by_the_obvious_comparison() -> None:
+    """Measured side by side, so that the machine's speed does not matter."""
+    draw = np.random.default_rng(0)
+    size = (7000, 7000)
+    areas = plan_tiles(size, TILE_SIDE, TILE_OVERLAP)
+    parts = crowded(areas, 40, draw)
+    assert (len(areas), len(parts)) == (49, 49)
+
+    def seconds(action: object) -> float:
+        started = time.perf_counter()
+        action()  # type: ignore[operator]
+        return time.perf_counter() - started
+
+    seams = Seams(areas, size)
+    slow = seconds(lambda: merged_tiles(list(zip(areas, parts, strict=True)), size))
+    fast = seconds(lambda: seams.merge(parts))
+    (parts[24],) = crowded(areas[24:25], 40, draw)
+    again = seconds(lambda: seams.merge(parts))
+    print(f"slow {slow:.3f} s, fast {fast:.3f} s, one tile changed {again:.3f} s")
+    assert fast < slow / 4
+    assert again < slow / 10

@@ -1,15 +1,20 @@
-"""Slow, obvious twins of what `c3det` computes fast. They share no code with it but `Click`."""
+"""Slow, obvious twins of what `c3det` computes fast. They share its types of values and no
+other code with it.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.tiles import TileArea
 
 Size = tuple[int, int]
 
@@ -136,3 +141,44 @@ def enforcing_loss(logits: Tensor, targets: Sequence[int], sigmoid: bool, weight
         else:
             total -= math.log(math.exp(row[target]) / sum(math.exp(logit) for logit in row))
     return weight * total / len(targets)
+
+
+def merged_tiles(parts: Sequence[tuple[TileArea, Detections]], image_size: Size) -> Detections:
+    """Go over all boxes, those that a tile's edge may have cut last, and else the best first.
+
+    Each is compared with all that stayed before it.
+    """
+    edges = (0, 0, image_size[1], image_size[0])
+    boxes, scores, labels, tiles, cut = [], [], [], [], []
+    for tile, (area, found) in enumerate(parts):
+        for box, score, label in zip(found.boxes, found.scores, found.labels, strict=True):
+            near = [abs(box[side] - area.box[side]) < 2 for side in range(4)]
+            cut.append(any(n and area.box[i] != edges[i] for i, n in enumerate(near)))
+            boxes.append(box)
+            scores.append(score)
+            labels.append(label)
+            tiles.append(tile)
+    corners = np.array(boxes, np.float64).reshape(-1, 4)
+    order = sorted(range(len(boxes)), key=lambda i: (cut[i], -scores[i]))
+    kept: list[int] = []
+    for i in order:
+        others = corners[kept]
+        across = np.minimum(corners[i, 2], others[:, 2]) - np.maximum(corners[i, 0], others[:, 0])
+        down = np.minimum(corners[i, 3], others[:, 3]) - np.maximum(corners[i, 1], others[:, 1])
+        shared = across.clip(0) * down.clip(0)
+        own = (corners[i, 2] - corners[i, 0]) * (corners[i, 3] - corners[i, 1])
+        theirs = (others[:, 2] - others[:, 0]) * (others[:, 3] - others[:, 1])
+        same = shared >= 0.5 * np.maximum(own + theirs - shared, 1e-9)
+        if cut[i]:
+            same |= shared >= 0.5 * max(own, 1e-9)
+        rivals = [tiles[k] != tiles[i] and labels[k] == labels[i] for k in kept]
+        if not (same & np.array(rivals, bool)).any():
+            kept.append(i)
+    kept.sort()  # tile by tile, so that equal scores stay in that order
+    kept.sort(key=lambda i: -scores[i])
+    return Detections(
+        np.array([boxes[i] for i in kept], np.float32).reshape(-1, 4),
+        np.array([scores[i] for i in kept], np.float32),
+        np.array([labels[i] for i in kept], np.int64),
+        np.full(len(kept), -1, np.int64),
+    )

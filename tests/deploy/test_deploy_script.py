@@ -287,3 +287,45 @@ def test_shellcheck_finds_nothing(script: str) -> None:
     path = ROOT / "deploy" / script
     found = subprocess.run(["shellcheck", str(path)], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (0, "")
+
+
+def test_a_clone_with_crlf_is_the_same(tmp_path: Path) -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("no clone")
+    clone = ["git", "-c", "core.autocrlf=true", "clone", "--quiet", str(ROOT), str(tmp_path / "a")]
+    subprocess.run(clone, check=True)
+    scripts = ("deploy/deploy.sh", "deploy/setup.sh", "deploy/cvat-ui-plugin/build.sh", ".ci/run")
+    for script in (*scripts, "Makefile", "serverless/weights/starter.safetensors"):
+        assert (tmp_path / "a" / script).read_bytes() == (ROOT / script).read_bytes(), script
+
+
+@pytest.mark.skipif(
+    None in (shutil.which("make"), shutil.which("node"), shutil.which("npm")),
+    reason="make, node or npm is missing",
+)
+def test_make_quotes_the_folder_of_the_project(tmp_path: Path) -> None:
+    folder = tmp_path / "my checkout"
+    folder.mkdir()
+    shutil.copy(ROOT / "Makefile", folder)
+    for done in (".venv/.ready", "deploy/cvat-ui-plugin/node_modules/.package-lock.json"):
+        (folder / done).parent.mkdir(parents=True)
+        (folder / done).touch()
+    for needed in ("pyproject.toml", "constraints.txt", "deploy/setup.sh"):
+        (folder / needed).touch()
+        os.utime(folder / needed, (0, 0))
+    lock = folder / "deploy/cvat-ui-plugin/package-lock.json"
+    lock.touch()
+    os.utime(lock, (0, 0))
+    shown = subprocess.run(
+        ["make", "-n", "plugin"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    script = f"npm() {{ printf '%s\\n' \"${{PYTHON:-}}\"; }}\n{shown.stdout}"
+    ran = subprocess.run(
+        ["bash", "-ec", script],
+        cwd=folder,
+        env={**os.environ, "PYTHON": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.splitlines()[-1] == f"{folder}/.venv/bin/python"

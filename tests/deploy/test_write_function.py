@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,15 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.write_function import FunctionError, base_function, compose, merge, set_variable
+from c3det.weights import FORMAT_VERSION, digest
+from deploy.write_function import (
+    FunctionError,
+    base_function,
+    compose,
+    merge,
+    read_overlay,
+    set_variable,
+)
 from tests.serverless.nuclio_fields import wrong_in_function
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,8 +35,12 @@ def make_weights(folder: Path, *classes: str, name: str = "ships") -> Path:
     """A file in the place of weights, with the card of that file."""
     weights = folder / f"{name}.safetensors"
     weights.write_bytes(b"weights")
-    sha256 = hashlib.sha256(b"weights").hexdigest()
-    weights.with_suffix(".json").write_text(json.dumps({"classes": classes, "sha256": sha256}))
+    card = {
+        "classes": classes,
+        "tensors": hashlib.sha256(b"weights").hexdigest(),
+        "format_version": FORMAT_VERSION,
+    }
+    weights.with_suffix(".json").write_text(json.dumps({**card, "sha256": digest(card)}))
     return weights
 
 
@@ -164,6 +177,10 @@ def test_weights_without_card_or_with_anothers(tmp_path: Path) -> None:
     weights.write_bytes(b"other weights")
     assert "sha256" in refusals(base_function(False, False), weights)[0]
     card = weights.with_suffix(".json")
+    card.write_text(card.read_text().replace("ship", "car"))
+    assert "was changed after it was written" in refusals(base_function(False, False), weights)[0]
+    card.write_text(json.dumps({"format_version": 1, "classes": ["ship"], "sha256": "0" * 64}))
+    assert "training.convert_card" in refusals(base_function(False, False), weights)[0]
     card.write_text("[]")
     assert str(card) in refusals(base_function(False, False), weights)[0]
     card.unlink()
@@ -206,3 +223,55 @@ def test_the_command_writes_yaml_and_tells_sentences(tmp_path: Path) -> None:
     assert refused.stdout == ""
     assert len(refused.stderr.splitlines()) == 2
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("overlay", "told"),
+    [
+        ("spec:\n  env:\n  - {name: A, value: 4294967296}\n", 'a number, .*value: "4294967296"'),
+        ("spec:\n  env:\n  - {name: A, value: true}\n", 'true or false, .*value: "true"'),
+        ("spec:\n  env:\n  - {name: A}\n", r"spec.env\[0\], A, has no value"),
+        ("spec:\n  env:\n  - {value: b}\n", r"spec.env\[0\] has no name"),
+        ("spec:\n  env:\n  - a\n", r"spec.env\[0\] has no name"),
+        ("spec:\n  env:\n    A: b\n", "spec.env is a mapping, not a list"),
+        ("spec:\n  env:\n", "spec.env is empty"),
+        ("spec:\n\tenv: []\n", "is not YAML: .*line 2"),
+        ("- spec\n", "the overlay is a list"),
+        ("spec\n", "the overlay is a text"),
+        ("metadata: 5\n", "metadata is a number: write keys"),
+        ("spec:\n  eventTimeout: 60\n", 'spec.eventTimeout is a number, not a text: write "60"'),
+        ("spec:\n  volumes: [a]\n", r"spec.volumes\[0\] is not a volume"),
+        ("spec:\n  volumes: a\n", "spec.volumes is a text, not a list"),
+        ("1: a\n", "1 is a number, not the name of a key"),
+        ("a: !!python/name:os.system x\n", "is not YAML"),
+    ],
+)
+def test_an_overlay_of_the_wrong_kind_is_one_sentence(
+    overlay: str, told: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "overlay.yaml"
+    path.write_text(overlay)
+    done = subprocess.run(
+        [sys.executable, ROOT / "deploy" / "write_function.py", "--overlay", path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(str(path))
+    assert re.search(told, line), line
+
+
+@pytest.mark.parametrize("content", ["", "# nothing\n", "---\n"])
+def test_an_empty_overlay_changes_nothing(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "overlay.yaml"
+    path.write_text(content)
+    own = base_function(False, False)
+    assert read_overlay(path, own) == {}
+
+
+@pytest.mark.parametrize("name", ["gpu-node", "weights-volume"])
+def test_the_projects_own_overlays_are_taken(name: str) -> None:
+    path = ROOT / "deploy" / "kubernetes" / f"{name}.yaml"
+    assert read_overlay(path, base_function(False, name == "gpu-node"))

@@ -1,8 +1,9 @@
 """What CVAT's lambda manager does between a client and a Nuclio function.
 
-Two profiles: ``2.15`` follows ``lambda_manager/views.py`` of CVAT 2.15, ``2026`` that of 2025 with
-the region of interest of 2026 (``lambda_manager/utils.py``). The function is called over HTTP, as
-CVAT's invocation method ``direct`` does.
+Three profiles: ``2.15`` follows ``lambda_manager/views.py`` of CVAT 2.15, ``2026`` that of 2025
+with the region of interest of 2026 (``lambda_manager/utils.py``), ``2.80`` the servers and pages
+from 2.70 to 2.80, as far as it is known what they send and accept. The function is called over
+HTTP, as CVAT's invocation method ``direct`` does.
 """
 
 from __future__ import annotations
@@ -29,21 +30,34 @@ class Profile:
     """What differs between the servers.
 
     Attributes:
-        name: ``2.15`` or ``2026``.
+        name: ``2.15``, ``2026`` or ``2.80``.
         version: What the server says of itself.
         regions: Whether it knows the region of interest, and with it checks the points.
+        skips_bad_functions: Whether a function whose description is wrong is left out of the list;
+            otherwise the list fails.
+        empty_box: Whether its page sends ``[]`` where a click comes without a box; otherwise
+            nothing, which arrives as null.
+        checks_masks: Whether its page fails on masks without attributes and drops those that are
+            thinner than `THINNEST_MASK`.
         timeout_s: How long it waits for a function.
     """
 
     name: str
     version: str
     regions: bool
+    skips_bad_functions: bool
+    empty_box: bool
+    checks_masks: bool
     timeout_s: float = 120
 
 
+THINNEST_MASK = 3
+"""Pixels of a mask's shorter side from which its contour is one for the pages of 2.7x to 2.8x."""
+
 PROFILES = {
-    "2.15": Profile("2.15", "2.15.0", regions=False),
-    "2026": Profile("2026", "2.80.0", regions=True),
+    "2.15": Profile("2.15", "2.15.0", False, False, False, False),
+    "2026": Profile("2026", "2.69.0", True, True, False, False),
+    "2.80": Profile("2.80", "2.80.0", True, True, True, True),
 }
 
 
@@ -138,6 +152,17 @@ class LambdaManager:
         """What the functions received: the payloads, with the picture's size for the picture."""
         self._http = urllib3.PoolManager(retries=False)
 
+    def listing(self) -> list[dict[str, Any]]:
+        """``GET /api/lambda/functions``."""
+        described = []
+        for function in self.functions.values():
+            try:
+                described.append(function.to_dict(self.profile))
+            except (CallError, ValueError):
+                if not self.profile.skips_bad_functions:
+                    raise
+        return described
+
     def get(self, function_id: str) -> Function:
         if function_id not in self.functions:
             url = f"http://nuclio:8070/api/functions/{function_id}"
@@ -208,7 +233,9 @@ class LambdaManager:
         return {
             "pos_points": _shifted_pairs(positive, dx, dy),
             "neg_points": _shifted_pairs(negative, dx, dy),
-            "obj_bbox": _shifted_pairs(data.get("obj_bbox"), dx, dy),
+            "obj_bbox": _shifted_pairs(
+                data.get("obj_bbox", [] if self.profile.empty_box else None), dx, dy
+            ),
         }
 
     def _picture(self, task: Task, frame: int, data: Mapping[str, Any], region: Any) -> bytes:
@@ -329,8 +356,17 @@ def _to_full_picture(answer: Any, picture: bytes, region: Any, profile: Profile)
         for shape in answer.get("shapes", []):
             _shift_shape(shape, left, top)
     if isinstance(answer.get("shapes"), list):
-        answer["shapes"] = [shape for shape in answer["shapes"] if shape.get("type") == "mask"]
+        masks = [shape for shape in answer["shapes"] if shape.get("type") == "mask"]
+        answer["shapes"] = [mask for mask in masks if not profile.checks_masks or _is_seen(mask)]
     return answer
+
+
+def _is_seen(mask: Mapping[str, Any]) -> bool:
+    """Whether the page of 2.7x to 2.8x shows a mask; one without attributes breaks it."""
+    if not isinstance(mask.get("attributes"), list):
+        raise CallError(500, "Cannot read properties of undefined (reading 'find')")
+    left, top, right, bottom = mask["points"][-4:]
+    return min(right - left, bottom - top) + 1 >= THINNEST_MASK
 
 
 def _shift_shape(shape: dict[str, Any], dx: int, dy: int) -> None:

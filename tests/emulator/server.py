@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -88,7 +89,7 @@ class Emulator(ThreadingHTTPServer):
 
     Args:
         functions: The deployed ones.
-        profile: ``2.15`` or ``2026``, or a profile of one's own.
+        profile: ``2.15``, ``2026`` or ``2.80``, or a profile of one's own.
         address: Host and port; port 0 takes a free one.
         credentials: Name and password without which nobody gets in; ``None`` lets everybody in.
         static: Folder of the files at the other paths.
@@ -297,7 +298,7 @@ class Emulator(ThreadingHTTPServer):
             "data_compressed_chunk_type": "imageset",
             "data_original_chunk_type": "imageset",
             "created_date": DATE,
-            "updated_date": DATE,
+            "updated_date": _date_after(job.changes),
             "issues": {"count": 0, "url": f"{self.url}/api/issues?job_id={job.id}"},
             "labels": {"url": f"{self.url}/api/labels?job_id={job.id}"},
             "organization": None,
@@ -385,8 +386,7 @@ class Emulator(ThreadingHTTPServer):
         return Answer(204)
 
     def _list_functions(self, request: Request) -> Answer:
-        functions = self.functions.functions.values()
-        return Answer(200, [function.to_dict(self.profile) for function in functions])
+        return Answer(200, self.functions.listing())
 
     def _show_function(self, request: Request, name: str) -> Answer:
         return Answer(200, self.functions.get(name).to_dict(self.profile))
@@ -497,6 +497,11 @@ class _Connection(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """The list of requests is the log."""
+
+
+def _date_after(changes: int) -> str:
+    """The date of so many changes, one a second."""
+    return (datetime.fromisoformat(DATE[:-1]) + timedelta(seconds=changes)).isoformat() + "Z"
 
 
 def _task_of(place: Task | Job) -> Task:

@@ -58,7 +58,10 @@ class Frame:
 
 @dataclass
 class Job:
-    """A range of a task's frames, or some of them, with its annotations, by id."""
+    """A range of a task's frames, or some of them, with its annotations, by id.
+
+    ``changes`` counts the requests that changed them.
+    """
 
     id: int
     task: Task
@@ -68,6 +71,7 @@ class Job:
     tags: dict[int, dict[str, Any]] = field(default_factory=dict)
     shapes: dict[int, dict[str, Any]] = field(default_factory=dict)
     tracks: dict[int, dict[str, Any]] = field(default_factory=dict)
+    changes: int = 0
 
     def holds(self, frame: int) -> bool:
         return self.start <= frame <= self.stop
@@ -191,6 +195,7 @@ class Store:
             kind: [_checked(job.task, kind, item) for item in data.get(kind, [])] for kind in KINDS
         }
         with self.lock:
+            job.changes += 1
             if action == "put":
                 self.clear_job(job)
             for kind in KINDS:
@@ -220,6 +225,7 @@ class Store:
 
     def clear_job(self, job: Job) -> None:
         with self.lock:
+            job.changes += 1
             for kind in KINDS:
                 getattr(job, kind).clear()
 

@@ -20,7 +20,7 @@ from tests.emulator.server import Emulator
 from tests.emulator.store import Store, Task
 from tests.serverless.fakes import encoded_picture
 
-BOTH = pytest.mark.parametrize("profile", ["2.15", "2026"])
+ALL = pytest.mark.parametrize("profile", ["2.15", "2026", "2.80"])
 PLUGIN = {"frame": 0, "pos_points": [[50, 30]], "neg_points": [[-1, 1], [1, 1]]}
 BUILT_IN = {"frame": 0, "pos_points": [[12, 12]], "neg_points": []}
 
@@ -47,24 +47,35 @@ def refusal(lambdas: LambdaManager, name: str = "c3det", **data: Any) -> tuple[i
     return caught.value.status, caught.value.body
 
 
-@BOTH
+@ALL
 def test_the_list_says_what_function_yaml_says(functions: list[Function], profile: str) -> None:
     interactor, detector = (f.to_dict(PROFILES[profile]) for f in functions)
     assert (interactor["id"], interactor["kind"]) == ("c3det", "interactor")
     assert (interactor["min_pos_points"], interactor["min_neg_points"]) == (1, 0)
     assert (interactor["startswith_box"], interactor["version"]) == (False, 2)
-    assert ("startswith_box_optional" in interactor) is (profile == "2026")
+    assert ("startswith_box_optional" in interactor) is (profile != "2.15")
     assert interactor["labels_v2"][0] == {"name": "tree", "type": "rectangle", "attributes": []}
     assert (detector["id"], detector["kind"]) == ("c3det-detector", "detector")
     assert "min_pos_points" not in detector
 
 
-@BOTH
+@ALL
 def test_the_plugin_form_passes_both_ways(functions: list[Function], profile: str) -> None:
     lambdas = manager(functions, profile)
     answer = call(lambdas, **PLUGIN, threshold=0.3, label="0", session="secret")
+    assert 0 < answer.pop("threshold") < 1
     assert [box["click"] for box in answer["boxes"]] == [0, None, None, None]
-    keys = {"c3det", "boxes", "error", "model", "timings_ms", "cache", "coverage"}
+    keys = {
+        "c3det",
+        "boxes",
+        "error",
+        "model",
+        "timings_ms",
+        "cache",
+        "coverage",
+        "progress",
+        "notes",
+    }
     assert set(answer) == keys
     (received,) = lambdas.calls
     assert set(received) == {
@@ -76,10 +87,43 @@ def test_the_plugin_form_passes_both_ways(functions: list[Function], profile: st
         "function",
     }
     assert received["neg_points"] == [[-1, 1], [1, 1]]
-    assert received["obj_bbox"] is None
+    assert received["obj_bbox"] == ([] if profile == "2.80" else None)
 
 
-@BOTH
+@ALL
+def test_the_built_in_form_passes_without_a_box(functions: list[Function], profile: str) -> None:
+    lambdas = manager(functions, profile)
+    assert call(lambdas, **BUILT_IN)["shapes"]
+    assert lambdas.calls[0]["obj_bbox"] == ([] if profile == "2.80" else None)
+
+
+def test_one_bad_function_breaks_the_list_of_2_15_alone(functions: list[Function]) -> None:
+    twice = json.dumps([{"id": i, "name": "same", "type": "rectangle"} for i in range(2)])
+    bad = replace(functions[0], id="bad", annotations={**functions[0].annotations, "spec": twice})
+    with pytest.raises(CallError, match="non-unique labels"):
+        manager([*functions, bad], "2.15").listing()
+    for profile in ("2026", "2.80"):
+        listed = manager([bad, *functions], profile).listing()
+        assert [function["id"] for function in listed] == ["c3det", "c3det-detector"]
+
+
+def test_2_80_drops_thin_masks_and_fails_on_those_without_attributes(
+    functions: list[Function],
+) -> None:
+    def mask(right: int, bottom: int) -> dict[str, Any]:
+        area = (right + 1) * (bottom + 1)
+        return {"type": "mask", "points": [0, area, 0, 0, right, bottom], "attributes": []}
+
+    masks = [mask(1, 9), mask(9, 1), mask(2, 2), mask(0, 0)]
+    for profile, count in (("2026", 4), ("2.80", 1)):
+        lambdas = manager(functions, profile)
+        lambdas._post = lambda function, payload: {"shapes": [dict(each) for each in masks]}
+        assert len(call(lambdas, **BUILT_IN)["shapes"]) == count
+    del masks[2]["attributes"]
+    assert refusal(lambdas, **BUILT_IN)[0] == 500
+
+
+@ALL
 def test_a_threshold_of_0_is_dropped(functions: list[Function], profile: str) -> None:
     lambdas = manager(functions, profile)
     call(lambdas, **PLUGIN, threshold=0)
@@ -180,7 +224,7 @@ def test_only_2_15_sends_the_compressed_picture(functions: list[Function]) -> No
         assert [picture.format for picture in pictures] == formats
 
 
-@BOTH
+@ALL
 def test_the_body_of_an_error_is_lost(functions: list[Function], profile: str) -> None:
     lambdas = manager(functions, profile)
     url = functions[0].url
@@ -231,7 +275,7 @@ def test_frames_belong_to_jobs(functions: list[Function]) -> None:
     assert refusal(lambdas, **{**PLUGIN, "frame": 4})[0] == 400
 
 
-@BOTH
+@ALL
 def test_the_detector_gets_the_picture_alone(functions: list[Function], profile: str) -> None:
     lambdas = manager(functions, profile)
     answer = call(lambdas, "c3det-detector", frame=0, threshold=0.3)

@@ -14,6 +14,7 @@ import numpy as np
 from nuclio_sdk import Context, Event
 from PIL import Image
 
+from c3det.answering import Detections
 from c3det.clicks import Click
 from serverless.main import Service
 from serverless.settings import Settings
@@ -21,32 +22,35 @@ from serverless.settings import Settings
 CLASSES = ("tree", "0", "1")
 
 
-@dataclass(frozen=True)
-class FakeDetections:
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    clicks: np.ndarray
+def detections(
+    *rows: tuple[Sequence[float], float, int, int], answer_of: Sequence[int] | None = None
+) -> Detections:
+    """Detections from rows of (box, score, label, click), each click answered by a box of its own.
 
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-
-def detections(*rows: tuple[Sequence[float], float, int, int]) -> FakeDetections:
-    """Detections from rows of (box, score, label, click)."""
+    Args:
+        rows: In their order.
+        answer_of: Where that is not so, which click's box answers each click.
+    """
     boxes, scores, labels, clicks = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return FakeDetections(
+    if answer_of is None:
+        answer_of = [
+            click if click in clicks else -1 for click in range(max(clicks, default=-1) + 1)
+        ]
+    return Detections(
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(scores, np.float32),
         np.array(labels, np.int64),
         np.array(clicks, np.int64),
+        np.array(answer_of, np.int64),
     )
 
 
 @dataclass(frozen=True)
 class FakeAnswer:
-    detections: FakeDetections
+    detections: Detections
     coverage: float
+    progress: float
+    under_clicks: bool
     seconds: dict[str, float]
 
 
@@ -75,7 +79,15 @@ class FakePicture:
             seconds["encode"] = 0.001
         predictor.detected.append((list(clicks), score_threshold))
         predictor.deadlines.append(deadline)
-        return FakeAnswer(found(clicks), predictor.coverage, seconds)
+        share = predictor.coverage
+        return FakeAnswer(found(clicks), share, share, predictor.under_clicks, seconds)
+
+    def detect_at(
+        self, points: Sequence[tuple[float, float]], *, deadline: float | None = None
+    ) -> FakeAnswer:
+        self._predictor.looked_at.append(list(points))
+        self._predictor.deadlines.append(deadline)
+        return FakeAnswer(found([]), 1, 1, True, {})
 
     def trim(self, max_bytes: int) -> None:
         if max_bytes < self.nbytes:
@@ -91,11 +103,17 @@ class FakePredictor:
         default_factory=lambda: SimpleNamespace(name="fake", sha256="00", score_threshold=0.3)
     )
     coverage: float = 1.0
+    under_clicks: bool = True
+    looked_at: list[list[tuple[float, float]]] = field(default_factory=list)
     opened: list[tuple[int, ...]] = field(default_factory=list)
     encoded: list[tuple[int, ...]] = field(default_factory=list)
     detected: list[tuple[list[Click], float | None]] = field(default_factory=list)
     deadlines: list[float | None] = field(default_factory=list)
     fault: Exception | None = None
+    warm: bool = False
+
+    def warm_up(self) -> None:
+        self.warm = True
 
     def open(self, image: np.ndarray, max_bytes: int = 0) -> FakePicture:
         assert image.dtype == np.uint8
@@ -106,7 +124,7 @@ class FakePredictor:
         return FakePicture(self, image.shape[:2])
 
 
-def found(clicks: Sequence[Click]) -> FakeDetections:
+def found(clicks: Sequence[Click]) -> Detections:
     """What a ``FakePredictor`` finds."""
     seen = [
         ((10.0, 10.0, 14.0, 16.0), 0.9, 1, -1),
@@ -124,7 +142,9 @@ def found(clicks: Sequence[Click]) -> FakeDetections:
         elif not any(row[2] == click.label and row[3] >= 0 for row in inside):
             x, y = click.x, click.y
             seen.append(((x - 2, y - 2, x + 2, y + 2), 1.0, click.label, index))
-    return detections(*sorted(seen, key=lambda row: -row[1]))
+    answered = {row[3] for row in seen}
+    answer_of = [index if index in answered else -1 for index in range(len(clicks))]
+    return detections(*sorted(seen, key=lambda row: -row[1]), answer_of=answer_of)
 
 
 class Log:

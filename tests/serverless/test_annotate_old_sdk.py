@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from serverless.local import cache_directory
+from c3det.commands import cache_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = "2.15.0"

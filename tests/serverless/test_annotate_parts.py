@@ -23,7 +23,7 @@ from serverless.annotate.function import (
 )
 from serverless.annotate.journal import FrameReport, Journal, journal_name
 from serverless.annotate.overlap import Rectangle, overlaps
-from serverless.annotate.plan import map_labels, placed_clicks, sort_boxes
+from serverless.annotate.plan import map_labels, passed_over, placed_clicks, sort_boxes
 from serverless.local import FUNCTION
 
 CLASSES = ("tree", "car")
@@ -38,8 +38,8 @@ def shape(number: int, kind: str, points: tuple[float, ...], **changes: object) 
     return Shape(**{"id": number, "type": kind, "points": points, **values, **changes})
 
 
-def box(index: int, points: tuple[float, float, float, float], click: int | None = None) -> Box:
-    return Box(index, points, 0.0, 0.9, click)
+def box(index: int, points: tuple[float, float, float, float], *clicks: int) -> Box:
+    return Box(index, points, 0.0, 0.9, clicks)
 
 
 def test_overlap_by_hand() -> None:
@@ -149,14 +149,46 @@ def test_clicks_are_points_and_centres_of_what_people_made() -> None:
     assert [c.shape.id for c in clicks] == [1, 1, 2]
 
 
+def test_what_was_uploaded_is_a_click_and_what_is_not_used_is_counted() -> None:
+    labels = map_labels([label(1, "tree"), label(2, "car"), label(3, "cat")], CLASSES, [])
+    shapes = [
+        shape(1, "points", (1.0, 2.0, 3.0, 4.0), source="file"),
+        shape(2, "rectangle", (10.0, 10.0, 20.0, 14.0), source="file"),
+        shape(3, "points", (9.0, 9.0), source="auto"),
+        shape(4, "points", (8.0, 9.0), source="auto"),
+        shape(5, "points", (9.0, 9.0), label_id=3, source="file"),
+        shape(6, "rectangle", (0.0, 0.0, 5.0, 5.0), label_id=3),
+        shape(7, "polygon", (9.0, 9.0, 8.0, 8.0, 7.0, 9.0), label_id=2),
+        shape(8, "rectangle", (0.0, 0.0, 5.0, 5.0), source="auto"),  # boxes give way to it
+    ]
+    clicks = placed_clicks(shapes, labels)
+    assert [c.click for c in clicks] == [Click(1, 2, 0), Click(3, 4, 0), Click(15, 12, 0)]
+    no_class = "which is no class of the function (tree, car)"
+    assert passed_over(shapes, labels) == {
+        ("points", 1, "whose source is auto: no person placed them"): 2,
+        ("points", 3, no_class): 1,
+        ("rectangle", 3, no_class): 1,
+        ("polygon", 2, "which are neither points nor rectangles"): 1,
+    }
+
+
+def test_a_box_of_a_drawn_object_and_of_points_on_it_is_not_written_again() -> None:
+    labels = map_labels([label(1, "tree")], CLASSES, [])
+    clicks = placed_clicks(
+        [shape(1, "rectangle", (0.0, 0.0, 10.0, 10.0)), shape(2, "points", (2.0, 2.0))], labels
+    )
+    found = sort_boxes([box(0, (0, 0, 4, 4), 0, 1)], clicks, [], labels)
+    assert (len(found.chosen), len(found.drawn)) == (0, 1)
+
+
 def test_boxes_are_sorted() -> None:
     labels = map_labels([label(1, "tree")], CLASSES, [])
     drawn = shape(1, "rectangle", (0.0, 0.0, 10.0, 10.0))
     point = shape(2, "points", (50.0, 50.0))
     clicks = placed_clicks([drawn, point], labels)
     boxes = [
-        box(0, (4, 4, 6, 6), click=0),  # small, but of the drawn object
-        box(0, (45, 45, 55, 55), click=1),
+        box(0, (4, 4, 6, 6), 0),  # small, but of the drawn object
+        box(0, (45, 45, 55, 55), 1),
         box(0, (1, 0, 10, 10)),  # 90 of 100
         box(0, (6, 0, 16, 10)),  # 40 of 160
         box(1, (1, 0, 10, 10)),
@@ -195,8 +227,10 @@ def test_boxes_of_an_answer() -> None:
     found = read_boxes(
         answer({**row, "click": 0}, {**row, "label": None, "click": None}), CLASSES, "f"
     )
-    assert found[0] == Box(1, (1, 2, 3, 4), 9, 0.5, 0)
-    assert found[1].click is None
+    assert found[0] == Box(1, (1, 2, 3, 4), 9, 0.5, (0,))
+    assert found[1].clicks == ()
+    (shared,) = read_boxes(answer({**row, "click": 2, "clicks": [0, 2]}), CLASSES, "f")
+    assert shared.clicks == (0, 2)
     with pytest.raises(AnnotateError, match="other classes"):
         read_boxes(answer({**row, "label": "tree", "click": 0}), CLASSES, "f")
     with pytest.raises(AnnotateError, match="other classes"):
@@ -292,13 +326,13 @@ def test_arguments() -> None:
 
 
 class Slow:
-    """A function that tells one coverage after the other."""
+    """A function that gives one answer after the other."""
 
     name = "the slow function"
     classes = ("tree",)
 
-    def __init__(self, *coverages: float | None) -> None:
-        self.answers = [{"coverage": coverage} for coverage in coverages]
+    def __init__(self, *answers: dict[str, object]) -> None:
+        self.answers = answers
         self.asked: list[tuple[int, list[Click], float | None]] = []
 
     def ask(self, frame: int, clicks: list[Click], threshold: float | None) -> dict[str, object]:
@@ -306,20 +340,28 @@ class Slow:
         return self.answers[len(self.asked) - 1]
 
 
-def test_a_picture_is_asked_about_until_it_is_searched() -> None:
-    slow, clicks = Slow(0.2, 0.7, 1.0), [Click(1, 2, 0)]
-    assert ask_until_searched(slow, 5, clicks, 0.3) == {"coverage": 1.0}
-    assert slow.asked == [(5, clicks, 0.3)] * 3
+def test_a_picture_is_asked_about_as_long_as_the_work_goes_on() -> None:
+    """Nothing is searched until all is read under the clicks, and yet the work goes on."""
+    answers = [{"coverage": c, "progress": p} for c, p in ((0, 0.1), (0, 0.2), (0.3, 0.7), (1, 1))]
+    slow, clicks = Slow(*answers), [Click(1, 2, 0)]
+    assert ask_until_searched(slow, 5, clicks, 0.3) == answers[-1]
+    assert slow.asked == [(5, clicks, 0.3)] * 4
 
 
-def test_a_function_without_coverage_is_asked_once() -> None:
-    slow = Slow(None)
-    assert ask_until_searched(slow, 5, [], None) == {"coverage": None}
-    assert len(slow.asked) == 1
+def test_of_a_function_without_progress_the_coverage_counts() -> None:
+    slow = Slow({"coverage": 0.2}, {"coverage": 0.7}, {"coverage": 1.0})
+    assert ask_until_searched(slow, 5, [], None) == {"coverage": 1.0}
+
+
+def test_a_function_that_tells_neither_is_asked_once() -> None:
+    for answer in ({}, {"coverage": None}, {"coverage": None, "progress": None}):
+        slow = Slow(answer)
+        assert ask_until_searched(slow, 5, [], None) == answer
+        assert len(slow.asked) == 1
 
 
 def test_a_function_that_comes_no_further_fails_the_frame() -> None:
-    slow = Slow(0.2, 0.4, 0.4)
-    with pytest.raises(FrameError, match="searches 40% of the picture and no more"):
+    slow = Slow(*({"coverage": 0.0, "progress": p} for p in (0.2, 0.4, 0.4)))
+    with pytest.raises(FrameError, match="does 40% of the work for this picture and no more"):
         ask_until_searched(slow, 5, [], None)
     assert len(slow.asked) == 3

@@ -6,6 +6,7 @@ The predictor behind the emulator's function sees in every picture a "0" at (10,
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -20,7 +21,7 @@ from PIL import Image
 
 from serverless.annotate.__main__ import main
 from serverless.annotate.errors import Retry
-from serverless.annotate.journal import Journal
+from serverless.annotate.journal import FrameReport, Journal
 from tests.emulator.functions import Function
 from tests.emulator.server import Emulator, hosted_functions
 from tests.emulator.store import Task
@@ -189,6 +190,35 @@ def test_what_it_writes_and_says(
     assert annotate.asked == [1, 1]
     assert len(shapes(emulator, task, type="points")) == 2
     assert journals(tmp_path) == []
+
+
+def test_uploaded_points_are_clicks_and_the_summary_names_what_is_not_used(
+    annotate: Command, emulator: Emulator, task: Task
+) -> None:
+    place(emulator, task, 2, "0", "points", [50, 30], source="file")
+    place(emulator, task, 2, "tree", "points", [5, 5, 6, 6], source="auto")
+    place(emulator, task, 1, "cat", "polygon", [5, 5, 6, 6, 5, 6], source="file")
+    assert annotate() == 0
+    assert {row[0] for row in ours(emulator, task)} == {0, 1, 2}
+    assert "frames: 3 (3 done, 0 failed, 0 without clicks" in annotate.out
+    for line in (
+        "points shapes of label tree not used, whose source is auto: no person placed them: 1",
+        "polygon shapes of label cat not used, which are neither points nor rectangles: 1",
+        "points shapes of label cat not used, which is no class of the function (tree, 0, 1): 1",
+    ):
+        assert line in annotate.out.splitlines()
+
+
+def test_the_last_line_says_to_reload_where_something_was_changed(annotate: Command) -> None:
+    reload = "Reload the tabs of CVAT that were open before"
+    assert annotate("--dry-run") == 0
+    assert reload not in annotate.out
+    assert annotate() == 0
+    assert annotate.out.splitlines()[-1].startswith(reload)
+    assert annotate() == 0
+    assert reload not in annotate.out, "nothing was left to write"
+    assert annotate("--existing", "overwrite") == 0
+    assert annotate.out.splitlines()[-1].startswith(reload)
 
 
 def test_a_second_run_writes_nothing_twice(
@@ -558,6 +588,40 @@ def test_files_that_cannot_be_written(annotate: Command, tmp_path: Path) -> None
     for option in ("--journal", "--pictures"):
         assert annotate(option, str(file / "below")) == 2
         assert "cannot be" in annotate.err
+
+
+def full_disk(*arguments: object, **options: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "full")
+
+
+def test_a_disk_that_fills_up_loses_no_summary(
+    annotate: Command, emulator: Emulator, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = Journal.add
+
+    def second_fails(journal: Journal, report: FrameReport) -> None:
+        (add if report.frame == 0 else full_disk)(journal, report)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "add", second_fails)
+        assert annotate() == 2
+    assert "frames: 3 (2 done, 0 failed" in annotate.out
+    assert "The same command goes on from here" in annotate.out
+    assert annotate.err.splitlines()[-1].startswith(
+        "serverless.annotate: full: no space left on device; make room"
+    )
+    assert annotate() == 0
+    assert ours(emulator, task) == EXPECTED
+
+
+def test_a_disk_too_full_for_pictures_loses_no_summary(
+    annotate: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Image.Image, "save", full_disk)
+        assert annotate("--dry-run", "--pictures", str(tmp_path / "pictures")) == 2
+    assert "frames: 3 (0 done" in annotate.out
+    assert "no space left on device" in annotate.err
 
 
 def test_classes_that_are_not_the_functions(

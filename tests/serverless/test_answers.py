@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 
+from c3det.clicks import Click
 from serverless.answers import (
     box_rle,
     built_in_answer,
     error_answer,
+    notes,
     pixel_bounds,
     plugin_answer,
     plugin_boxes,
@@ -35,17 +38,39 @@ def decode_rle(points: list[int]) -> tuple[np.ndarray, list[int]]:
 @pytest.mark.parametrize(
     ("box", "bounds"),
     [
-        ((2, 1, 5, 3), (2, 1, 4, 2)),
-        ((2.4, 1.4, 5.4, 3.4), (2, 1, 4, 2)),
-        ((2.6, 1.6, 5.6, 3.6), (3, 2, 5, 3)),
-        ((2.6, 1.6, 2.9, 1.9), (3, 2, 3, 2)),
+        ((2, 1, 5, 4), (2, 1, 4, 3)),
+        ((2.4, 1.4, 5.4, 4.4), (2, 1, 4, 3)),
+        ((2.6, 1.6, 5.6, 4.6), (3, 2, 5, 4)),
         ((-3, -3, 99, 99), (0, 0, 9, 5)),
-        ((9.8, 5.8, 10, 6), (9, 5, 9, 5)),
-        ((-5, -5, -4, -4), (0, 0, 0, 0)),
+        # Of 1 and of 2 pixels: 3, the object in their middle where there is room.
+        ((2.6, 1.6, 2.9, 1.9), (2, 1, 4, 3)),
+        ((2, 1, 6, 3), (2, 1, 5, 3)),
+        ((2, 4, 6, 6), (2, 3, 5, 5)),
+        ((9.8, 5.8, 10, 6), (7, 3, 9, 5)),
+        ((-5, -5, -4, -4), (0, 0, 2, 2)),
     ],
 )
 def test_pixel_bounds(box: tuple[float, ...], bounds: tuple[int, ...]) -> None:
     assert pixel_bounds(np.array(box, np.float32), SIZE) == bounds
+
+
+def test_a_mask_grows_no_further_than_its_picture() -> None:
+    assert pixel_bounds(np.array((1, 0, 2, 1), np.float32), (2, 5)) == (0, 0, 2, 1)
+    assert pixel_bounds(np.array((0, 0, 1, 1), np.float32), (1, 1)) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("limit", [0, 60])
+def test_no_mask_is_thinner_than_3_pixels_and_all_have_attributes(limit: int) -> None:
+    found = detections(((4, 2, 5, 3), 1.0, 1, 0), ((8, 4, 10, 5), 0.5, 1, -1))
+    answer = built_in_answer(found, request((4.5, 2.5)), 1, SIZE, limit)
+    rows = np.array(answer["mask"])
+    assert (rows.any(0).sum(), rows.any(1).sum()) == (3, 3)
+    assert [shape["points"] for shape in answer["shapes"]] == [
+        [0, 9, 3, 1, 5, 3],
+        [0, 9, 7, 3, 9, 5],
+    ]
+    assert all(isinstance(shape["attributes"], list) for shape in answer["shapes"])
+    assert answer["points"] == [[4, 2], [5, 2], [5, 3], [4, 3]], "the polygon is exact"
 
 
 def test_box_rle() -> None:
@@ -56,11 +81,13 @@ def test_box_rle() -> None:
 
 
 def test_plugin_answer() -> None:
-    found = detections(((1.234, 2, 3, 4.567), 1.0, 2, 0), ((5, 5, 6, 6), 0.123456, 0, -1))
-    boxes = plugin_boxes(found, CLASSES)
-    seen = Observation(Form.PLUGIN, cache="hit")
-    seen.add({"encode": 0.0, "detect": 0.0015}, 0.75)
-    assert plugin_answer(boxes, "starter", seen) == {
+    rows = ((1.234, 2, 3, 4.567), 1.0, 2, 2), ((5, 5, 6, 6), 0.123456, 0, -1)
+    clicks = [Click(2, 3, 2), Click(1, 1, 0, positive=False), Click(2, 4, 2)]
+    found = detections(*rows, answer_of=[2, -1, 2])
+    boxes = plugin_boxes(found, CLASSES, clicks)
+    seen = Observation(Form.PLUGIN, cache="hit", coverage=0.75, progress=0.8, notes=("So.",))
+    seen.add({"encode": 0.0, "detect": 0.0015})
+    assert plugin_answer(boxes, "starter", seen, 0.42) == {
         "c3det": 1,
         "boxes": [
             {
@@ -69,7 +96,8 @@ def test_plugin_answer() -> None:
                 "points": [1.23, 2.0, 3.0, 4.57],
                 "rotation": 0.0,
                 "score": 1.0,
-                "click": 0,
+                "click": 2,
+                "clicks": [0, 2],
             },
             {
                 "class": 0,
@@ -78,14 +106,28 @@ def test_plugin_answer() -> None:
                 "rotation": 0.0,
                 "score": 0.1235,
                 "click": None,
+                "clicks": [],
             },
         ],
         "error": None,
         "model": "starter",
+        "threshold": 0.42,
         "timings_ms": {"read": 0, "decode": 0, "encode": 0, "detect": 1.5, "answer": 0},
         "cache": "hit",
         "coverage": 0.75,
+        "progress": 0.8,
+        "notes": ["So."],
     }
+
+
+def test_notes_say_which_of_two_classes_counts() -> None:
+    clicks = [Click(2, 3, 2), Click(3, 3, 2), Click(2, 2, 0), Click(9, 9, 1)]
+    found = detections(
+        ((1, 2, 3, 4), 1.0, 0, 2), ((8, 8, 10, 10), 1.0, 1, 3), answer_of=[2, 2, 2, 3]
+    )
+    sentence = "1 and tree were clicked on one object: the last click, tree, counts"
+    assert notes(found, CLASSES, clicks) == (sentence,)
+    assert [box["clicks"] for box in plugin_boxes(found, CLASSES, clicks)] == [[2], [3]]
 
 
 def test_plugin_answer_without_boxes() -> None:
@@ -101,6 +143,7 @@ def test_plugin_answer_without_boxes() -> None:
         ("too_large", 413),
         ("internal", 500),
         ("out_of_memory", 503),
+        ("unfinished", 503),
     ],
 )
 def test_error_answers(code: str, status: int) -> None:
@@ -115,14 +158,17 @@ def test_error_answers(code: str, status: int) -> None:
         "boxes": [],
         "error": told,
         "model": "m",
+        "threshold": None,
         "timings_ms": {"read": 250},
         "cache": None,
         "coverage": None,
+        "progress": None,
+        "notes": [],
     }
 
 
 FOUND = detections(
-    ((2, 1, 5, 3), 1.0, 1, 0),
+    ((2, 1, 5, 4), 1.0, 1, 0),
     ((6, 2, 9, 5), 0.5, 1, -1),
     ((0, 0, 10, 6), 0.4, 0, -1),
 )
@@ -134,19 +180,19 @@ def test_full_mask_of_the_clicked_object() -> None:
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         [0, 0, 1, 1, 1, 0, 0, 0, 0, 0],
         [0, 0, 1, 1, 1, 0, 0, 0, 0, 0],
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        [0, 0, 1, 1, 1, 0, 0, 0, 0, 0],
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
     ]
     assert answer["bounds"] == [0, 0, 9, 5]
-    assert answer["points"] == [[2, 1], [5, 1], [5, 3], [2, 3]]
+    assert answer["points"] == [[2, 1], [5, 1], [5, 4], [2, 4]]
 
 
 def test_cut_mask_of_a_large_picture() -> None:
     answer = built_in_answer(FOUND, request((3, 2)), 1, SIZE, 59)
-    assert answer["mask"] == [[1, 1, 1], [1, 1, 1]]
-    assert answer["bounds"] == [2, 1, 4, 2]
-    assert answer["points"] == [[2, 1], [5, 1], [5, 3], [2, 3]]
+    assert answer["mask"] == [[1, 1, 1], [1, 1, 1], [1, 1, 1]]
+    assert answer["bounds"] == [2, 1, 4, 3]
+    assert answer["points"] == [[2, 1], [5, 1], [5, 4], [2, 4]]
 
 
 @pytest.mark.parametrize("limit", [0, 60])
@@ -172,7 +218,7 @@ def test_shapes_hold_each_object_of_the_class() -> None:
             "group": 0,
             "rotation": 0,
         }
-        for points, score in (([0, 6, 2, 1, 4, 2], "1.0000"), ([0, 9, 6, 2, 8, 4], "0.5000"))
+        for points, score in (([0, 9, 2, 1, 4, 3], "1.0000"), ([0, 9, 6, 2, 8, 4], "0.5000"))
     ]
 
 
@@ -184,18 +230,21 @@ def test_the_object_of_the_last_click_counts() -> None:
     assert answer["bounds"] == [6, 2, 8, 4], "the box says which click it answers"
 
 
-def test_a_further_click_on_one_object_finds_it_again() -> None:
-    answer = built_in_answer(FOUND, request((3, 2), (4, 2)), 1, SIZE, 0)
-    assert answer["bounds"] == [2, 1, 4, 2]
+def test_a_click_that_shares_its_box_with_a_later_one_finds_it() -> None:
+    found = detections(((2, 1, 5, 3), 1.0, 1, 1), ((6, 2, 9, 5), 0.5, 1, -1), answer_of=[1, 1])
+    answer = built_in_answer(found, request((3, 2), (4, 2)), 1, SIZE, 0)
+    assert answer["bounds"] == [2, 1, 4, 3]
 
 
 def test_without_an_object_under_the_last_click_an_earlier_one_counts() -> None:
-    answer = built_in_answer(FOUND, request((3, 2), (0, 0)), 1, SIZE, 0)
-    assert answer["bounds"] == [2, 1, 4, 2]
+    found = detections(((2, 1, 5, 3), 1.0, 1, 0), answer_of=[0, -1])
+    answer = built_in_answer(found, request((3, 2), (0, 0)), 1, SIZE, 0)
+    assert answer["bounds"] == [2, 1, 4, 3]
 
 
-@pytest.mark.parametrize("found", [detections(), detections(((0, 0, 10, 6), 0.4, 0, -1))])
-def test_no_object_left(found: object) -> None:
+@pytest.mark.parametrize("rows", [[], [((0, 0, 10, 6), 0.4, 0, -1)]])
+def test_no_object_left(rows: list[Any]) -> None:
+    found = detections(*rows, answer_of=[-1])
     with pytest.raises(RequestError) as caught:
         built_in_answer(found, request((3, 2)), 1, SIZE, 60)
     assert (caught.value.code, caught.value.field) == ("nothing_left", "neg_points")

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 from c3det.clicks import Click
-from c3det.configs import normalization
+from c3det.configs import Architecture
 from c3det.correlation import class_correlations
 from c3det.fusion import ClickBatch
 from c3det.mmdet_adapter import ClickedFeatures
 from c3det.predictor import load
 from c3det.weights import Card, save
 from serverless.bench import parts, reference
-from tests.c3det.small import NUM_CLASSES, build, shrunk
+from tests.c3det.small import NUM_CLASSES, build, shrunk, small_detectors
 
 CLICKS = [Click(20, 30, 1), Click(100.5, 64, 0), Click(90, 14, 1)]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
+    with small_detectors():
+        yield
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = shrunk("paper", "two-stage")
+    architecture = Architecture("paper")
     card = Card(
         name="shrunk",
         classes=("a", "b", "c"),
-        architecture=config,
-        normalization=normalization("paper"),
+        architecture=architecture,
         score_threshold=0.1,
         typical_sizes=((8.0, 8.0),) * NUM_CLASSES,
         training={},
@@ -36,7 +42,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         licence={},
     )
     path = tmp_path_factory.mktemp("weights") / "w.safetensors"
-    save(path, build("paper", config).state_dict(), card)
+    save(path, build("paper", architecture.config(NUM_CLASSES)).state_dict(), card)
     return path
 
 
@@ -53,10 +59,10 @@ def test_slow_correlation_is_the_fast_one(scale: str) -> None:
         assert b.any()
 
 
-def test_reference_detects_what_the_detector_detects(weights: Path) -> None:
-    predictor = load(weights)
+def test_reference_detects_what_the_detector_detects(weights: Path, device: str) -> None:
+    predictor = load(weights, device)
     detector = predictor._detector
-    image = torch.randn(1, 3, 128, 128)
+    image = torch.randn(1, 3, 128, 128).to(device)
     got = reference.detect(detector, image, CLICKS)
     detector.rpn_head.test_cfg.update(nms_pre=2000, max_per_img=2000)
     with torch.inference_mode():
@@ -73,22 +79,30 @@ def test_reference_needs_clicks_that_enter_late(weights: Path) -> None:
         reference.detect(detector, torch.zeros(1, 3, 64, 64), CLICKS)
 
 
-def test_parts_run_and_their_ratios_are_of_their_seconds(weights: Path) -> None:
-    row = parts.one_size(weights, 128, 4)
+def test_parts_run_and_their_ratios_are_of_their_seconds(
+    weights: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = parts.one_size(weights, 128, 4, device)
     assert list(row["reference"]) == ["1", "4"]
     assert row["cold_over_warm"] == row["cold"]["seconds"] / row["warm"]["median"]
     assert 0 < row["warm"]["lowest"] <= row["warm"]["median"] <= row["warm"]["highest"]
-    profiled = parts.where_time_goes(weights, 128, 4)
+    profiled = parts.where_time_goes(weights, 128, 4, device)
     assert all(profiled["parts"][part] > 0 for part in parts.PARTS)
     assert sum(profiled["parts"].values()) <= profiled["seconds"]
+    assert bool(profiled["kernels"]) == (device != "cpu")
     assert profiled["operations"] > 1e6
-    large = parts.large_picture(weights, 1400, 3, 0.0)
+    large = parts.large_picture(weights, 1400, 3, 0.0, device)
     assert [call["coverage"] for call in large["calls"]].count(1.0) == 2
     assert len(large["calls"]) > 2
-    json.dumps([row, profiled, large], allow_nan=False)
+    for name in ("C3DET_WEIGHTS", "C3DET_DEVICE"):
+        monkeypatch.setenv(name, "")  # what a worker sets is undone
+    whole = parts.whole_request(weights, 64, 3, device, 2)
+    assert len(whole["cold"]) == 2
+    assert 0 < whole["warm_median"] <= whole["warm_highest"]
+    json.dumps([row, profiled, large, whole], allow_nan=False)
 
 
-def test_correlation_alone_is_compared_with_its_twin() -> None:
-    row = parts.correlation_alone(128, 3)
+def test_correlation_alone_is_compared_with_its_twin(device: str) -> None:
+    row = parts.correlation_alone(128, 3, device)
     assert row["largest_relative_difference"] < 1e-5
     assert row["slow_over_fast"] == row["slow"] / row["fast"]

@@ -55,6 +55,19 @@ def test_a_body_that_is_not_json() -> None:
     assert response.status_code == 400
 
 
+def test_a_picture_that_was_searched_in_part_is_an_error() -> None:
+    context = make_context(time_budget_seconds=3)
+    context.user_data.predictor.coverage = 0.755
+    response = detector_handler(context, event({"image": base64_picture()}))
+    assert response.status_code == 503
+    error = json.loads(response.body)["error"]
+    assert error["code"] == "unfinished"
+    assert error["message"] == (
+        "the time budget of 3 s ended before more than 75 % of the picture was searched: ask again "
+        "to go on from there, or raise C3DET_TIME_BUDGET_SECONDS"
+    )
+
+
 def test_the_log_counts_the_boxes() -> None:
     context = make_context()
     detector_handler(context, event({"image": base64_picture()}))

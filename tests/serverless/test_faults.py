@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from serverless.faults import is_device_broken, is_out_of_memory, told
 from serverless.main import handler
@@ -16,22 +20,83 @@ from tests.serverless.fakes import base64_picture, event, make_context
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def np_error() -> MemoryError:
+    """What numpy raises."""
+    with pytest.raises(MemoryError) as raised:
+        np.empty(1 << 62, np.uint8)
+    return raised.value
+
+
+def raised_from(cause: BaseException) -> RuntimeError:
+    fault = RuntimeError("the picture could not be computed")
+    fault.__cause__ = cause
+    return fault
+
+
 @pytest.mark.parametrize(
     "fault",
     [
         MemoryError(),
+        np_error(),
+        OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
+        torch.OutOfMemoryError("whatever it says"),
+        torch.cuda.OutOfMemoryError("whatever it says"),
+        raised_from(torch.OutOfMemoryError("whatever it says")),
         RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."),
         RuntimeError("CUDA error: out of memory"),
+        RuntimeError("cudaErrorMemoryAllocation: the API call failed"),
+        RuntimeError("CUDA driver error: CUDA_ERROR_OUT_OF_MEMORY"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED"),
+        RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDn...`"),
+        RuntimeError("cusparse error: CUSPARSE_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+        RuntimeError("CURAND_STATUS_ALLOCATION_FAILED"),
+        RuntimeError("nvrtc: error: NVRTC_ERROR_OUT_OF_MEMORY"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        RuntimeError("FIND was unable to find an engine to execute this computation"),
+        RuntimeError("Unable to find a valid cuDNN algorithm to run convolution"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to ..."),
         RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
         RuntimeError("std::bad_alloc"),
         Exception("OpenCV(4.12.0) (-4:Insufficient memory) Failed to allocate 9 bytes"),
     ],
+    ids=str,
 )
 def test_lack_of_memory_in_everyones_words(fault: Exception) -> None:
     assert is_out_of_memory(fault)
     assert told(fault).code == "out_of_memory"
     assert not is_device_broken(fault, "cpu")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: an illegal memory access was encountered",
+        "CUDA error: device-side assert triggered",
+        "CUDA error: unspecified launch failure",
+        "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(handle, ...)`",
+        "CUBLAS_STATUS_EXECUTION_FAILED",
+        "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+        "cuDNN error: CUDNN_STATUS_MAPPING_ERROR",
+    ],
+)
+def test_errors_of_kernels_break_the_device_and_lack_no_memory(words: str) -> None:
+    fault = RuntimeError(words)
+    assert not is_out_of_memory(fault)
+    assert is_device_broken(fault, "cpu")
+
+
+@pytest.mark.parametrize("status", ["INTERNAL_ERROR", "NOT_INITIALIZED"])
+def test_errors_of_cudnn_that_may_be_anything_are_asked_of_the_gpu(
+    monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    fault = RuntimeError(f"cuDNN error: CUDNN_STATUS_{status}")
+    assert told(fault).code == "internal"
+    monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
+    assert not is_device_broken(fault, "cuda")
 
 
 def test_other_faults() -> None:
@@ -40,6 +105,14 @@ def test_other_faults() -> None:
     assert told(fault).code == "internal"
     assert "shapes" not in told(fault).message
     assert not is_device_broken(fault, "cpu")
+
+
+def test_a_wait_that_lacks_memory_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(device: str) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr("torch.cuda.synchronize", fail)
+    assert not is_device_broken(RuntimeError("CUDA out of memory."), "cuda:0")
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("CUDA out of memory."), KeyError("x")])

@@ -32,8 +32,19 @@ MAX_PIXELS = 120_000
 MAX_CLICKS = 20
 NUM_CLASSES = 3
 
-PLUGIN_KEYS = {"c3det", "boxes", "error", "model", "timings_ms", "cache", "coverage"}
-BOX_KEYS = {"class", "label", "points", "rotation", "score", "click"}
+PLUGIN_KEYS = {
+    "c3det",
+    "boxes",
+    "error",
+    "model",
+    "threshold",
+    "timings_ms",
+    "cache",
+    "coverage",
+    "progress",
+    "notes",
+}
+BOX_KEYS = {"class", "label", "points", "rotation", "score", "click", "clicks"}
 CODES = {
     "malformed",
     "missing",
@@ -275,6 +286,7 @@ def check_answer(form: str, status: int, body: Any) -> None:
             return
         assert body["cache"] in ("hit", "miss")
         assert 0 <= body["coverage"] <= 1
+        assert (body["progress"] == 1) == (body["coverage"] == 1)
         for box in body["boxes"]:
             assert set(box) == BOX_KEYS
             assert 0 <= box["score"] <= 1

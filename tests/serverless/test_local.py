@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nuclio_sdk
 import pytest
@@ -28,7 +29,7 @@ Handler = Callable[[Context, Event], Any]
 
 @contextmanager
 def running(
-    handler: Handler, pictures: Path = Path("absent"), **limits: Any
+    handler: Handler, pictures: Path | None = Path("absent"), **limits: Any
 ) -> Iterator[LocalServer]:
     settings = FunctionSettings("fake:handler", **limits)
     worker = NuclioWorker(handler, None, settings, nuclio_sdk.Logger("ERROR", name="test_local"))
@@ -188,9 +189,47 @@ def test_samples_are_the_pictures_of_the_folder(pictures: Path) -> None:
         assert call(server, "GET", "/samples/notes.txt")[0] == 404
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "\u9065\u611f.png",
+            "x" * 251 + ".png",
+            "-rf.png",
+            " a .png",
+            "100%?#&;+.png",
+            "a'\"`.png",
+        ),
+        *("line\nbreak.png", "year=2024.png", os.fsdecode(b"M\xfcnchen.png"), "U\u0308.png"),
+    ],
+    ids=ascii,
+)
+def test_a_browser_can_ask_for_samples_of_any_name(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"picture")
+    with running(describe_body, tmp_path) as server:
+        (listed,) = json.loads(call(server, "GET", "/samples")[2])
+        # As encodeURIComponent in the page does; it takes no half characters.
+        path = quote(listed["name"].encode("utf-8"), safe="!'()*")
+        assert call(server, "GET", f"/samples/{path}") == (200, "image/png", b"picture")
+
+
+def test_a_sample_that_cannot_be_read_is_told(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with running(describe_body, pictures) as server:
+        monkeypatch.setattr(Path, "read_bytes", fail)
+        status, _, body = call(server, "GET", "/samples/a.jpg")
+    assert status == 500
+    assert body.decode() == f"{pictures}/a.jpg: permission denied\n"
+
+
 def test_no_folder_means_no_samples() -> None:
-    with running(describe_body) as server:
-        assert call(server, "GET", "/samples")[::2] == (200, b"[]")
+    for folder in (Path("absent"), None):
+        with running(describe_body, folder) as server:
+            assert call(server, "GET", "/samples")[::2] == (200, b"[]")
 
 
 @pytest.mark.parametrize(
@@ -282,6 +321,13 @@ def test_settings_come_from_function_yaml(tmp_path: Path) -> None:
         FunctionSettings.read(file)
     with pytest.raises(FunctionError, match="missing"):
         FunctionSettings.read(tmp_path / "absent.yaml")
+
+
+@pytest.mark.parametrize("handler", ["os:system", "serverlessly.x:y", "antigravity:fly", ""])
+def test_a_handler_of_another_project_is_not_imported(handler: str) -> None:
+    with pytest.raises(FunctionError, match="is none of this project"):
+        NuclioWorker.load(FunctionSettings(handler), nuclio_sdk.Logger("ERROR", name="test_local"))
+    assert "antigravity" not in sys.modules
 
 
 def test_shipped_function_can_be_served() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import os
 import subprocess
@@ -26,7 +27,18 @@ from tests.serverless.fakes import (
     make_context,
 )
 
-PLUGIN_KEYS = {"c3det", "boxes", "error", "model", "timings_ms", "cache", "coverage"}
+PLUGIN_KEYS = {
+    "c3det",
+    "boxes",
+    "error",
+    "model",
+    "threshold",
+    "timings_ms",
+    "cache",
+    "coverage",
+    "progress",
+    "notes",
+}
 
 
 def plugin(**changes: Any) -> dict[str, Any]:
@@ -74,6 +86,7 @@ def test_plugin_request() -> None:
             "rotation": 0.0,
             "score": 1.0,
             "click": 0,
+            "clicks": [0],
         },
         {
             "class": 1,
@@ -82,10 +95,12 @@ def test_plugin_request() -> None:
             "rotation": 0.0,
             "score": 0.5,
             "click": None,
+            "clicks": [],
         },
     ]
     assert set(body) == PLUGIN_KEYS
     assert (body["c3det"], body["error"], body["model"]) == (1, None, "fake")
+    assert body["threshold"] == context.user_data.predictor.card.score_threshold
     assert (body["cache"], body["coverage"]) == ("miss", 1)
     assert set(body["timings_ms"]) == {"read", "decode", "encode", "detect", "answer"}
     assert (body["timings_ms"]["encode"], body["timings_ms"]["detect"]) == (1, 2)
@@ -104,7 +119,7 @@ def test_threshold_reaches_the_model_in_both_forms() -> None:
     handler(context, event(plugin(threshold=0.75)))
     handler(context, event(built_in(threshold=0.25)))
     thresholds = [threshold for _, threshold in context.user_data.predictor.detected]
-    assert thresholds == [0.75, 0.05, 0.25]
+    assert thresholds == [0.75, 0.25]
 
 
 def test_built_in_request() -> None:
@@ -121,7 +136,9 @@ def test_built_in_request() -> None:
         [0, 16, 10, 10, 13, 13],
         [0, 24, 10, 10, 13, 15],
     ]
-    _, (clicks, _) = context.user_data.predictor.detected
+    predictor = context.user_data.predictor
+    assert predictor.looked_at == [[(12, 12)]], "the class is looked for under the clicks alone"
+    ((clicks, _),) = predictor.detected
     assert clicks == [Click(12, 12, 1), Click(33, 22, 1, positive=False)]
 
 
@@ -172,7 +189,8 @@ def test_each_question_has_the_time_that_is_left() -> None:
 def test_an_answer_tells_how_much_of_the_picture_was_searched() -> None:
     context = make_context()
     context.user_data.predictor.coverage = 0.25
-    assert answer(handler(context, event(plugin())))["coverage"] == 0.25
+    body = answer(handler(context, event(plugin())))
+    assert (body["coverage"], body["progress"]) == (0.25, 0.25)
     assert context.logger.lines[-1][2]["coverage"] == 0.25
 
 
@@ -180,6 +198,18 @@ def test_the_class_of_the_setting_is_not_guessed() -> None:
     context = make_context(**{"class": "tree"})
     handler(context, event(built_in()))
     assert context.user_data.predictor.detected == [([Click(12, 12, 0)], None)]
+    assert context.user_data.predictor.looked_at == []
+
+
+def test_what_the_budget_cut_under_the_clicks_is_an_error_of_the_built_in_form() -> None:
+    context = make_context(time_budget_seconds=7)
+    context.user_data.predictor.under_clicks = False
+    response = handler(context, event(built_in()))
+    assert response.status_code == 503
+    error = answer(response)["error"]
+    assert error["code"] == "unfinished"
+    assert "time budget of 7 s" in error["message"]
+    assert "C3DET_TIME_BUDGET_SECONDS" in error["message"]
 
 
 def test_points_are_checked_also_when_the_picture_is_known() -> None:
@@ -373,6 +403,7 @@ def test_each_request_writes_one_short_line() -> None:
         "clicks": 2,
         "objects": 2,
         "coverage": 1.0,
+        "progress": 1.0,
         "picture": "60x40",
     }
     assert refused["field"] == "threshold"
@@ -400,9 +431,12 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
 
 def test_init_context_loads_the_starter_weights(loaded: list[tuple[Any, str]]) -> None:
     context = Context(logger=Log())
+    gc.unfreeze()
     init_context(context)
+    assert gc.get_freeze_count() > 0, "a collection would stop a click for 0.2 s"
+    gc.unfreeze()
     assert loaded == [(STARTER_WEIGHTS, "cpu")]
-    assert context.user_data.predictor.encoded == [(64, 64)], "the model has run once"
+    assert context.user_data.predictor.warm
     assert [line[1] for line in context.logger.lines] == ["ready"]
     check_next_request(context)
 
@@ -422,7 +456,7 @@ def test_init_context_obeys_the_environment(
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("C3DET_MAX_PIXELS", "16 MP", "C3DET_MAX_PIXELS must be a whole number of at least 1"),
+        ("C3DET_MAX_PIXELS", "16 MP", "C3DET_MAX_PIXELS must be a whole number from 1 to"),
         ("C3DET_MAX_CLICKS", "0", "C3DET_MAX_CLICKS must be a whole number of at least 1"),
         ("C3DET_CACHE_BYTES", "-1", "C3DET_CACHE_BYTES must be a whole number of at least 0"),
         ("C3DET_DEVICE", "cuda", "set C3DET_DEVICE to 'cpu'"),

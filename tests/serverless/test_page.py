@@ -19,11 +19,16 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from c3det import predictor as predictor_module
+from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.picture import Answer, Picture
+from c3det.predictor import Predictor
 from serverless import main
 from serverless.local import LocalServer, describe_model
 from serverless.nuclio_worker import FunctionSettings, NuclioWorker
 from serverless.settings import STARTER_WEIGHTS, Settings
+from tests.c3det.small import saved
 from tests.serverless.page_driver import LAPTOP, Page, chromium, missing_programs, serving
 
 pytestmark = pytest.mark.skipif(
@@ -38,18 +43,27 @@ RADIUS = 12
 TREE_COLOR = (0xFF, 0xD6, 0x0A)
 
 
+# Keeps all that the page says of the progress.
+WATCH = """
+window.seen = [];
+const text = document.getElementById("progress-text");
+new MutationObserver(() => window.seen.push(text.textContent)).observe(text, { childList: true });
+"""
+
+
 @dataclass
 class FakePredictor:
     """Finds the three discs with the scores above, and answers each click with a box of 20 px.
 
-    ``coverages`` are told one after the other, then 1. ``gate`` can be cleared to hold calls back;
+    ``progresses`` are told one after the other, then 1. ``gate`` can be cleared to hold calls back;
     ``waiting`` tells that one has come.
     """
 
     classes: tuple[str, ...] = CLASSES
     calls: list[tuple[Click, ...]] = field(default_factory=list)
     fault: Exception | None = None
-    coverages: list[float] = field(default_factory=list)
+    progresses: list[float] = field(default_factory=list)
+    overruled: bool = False
     gate: threading.Event = field(default_factory=threading.Event)
     waiting: threading.Event = field(default_factory=threading.Event)
 
@@ -61,9 +75,7 @@ class FakePredictor:
     def open(self, image: np.ndarray, max_bytes: int = 0) -> Any:
         return SimpleNamespace(image_size=image.shape[:2], nbytes=1, detect=self.detect)
 
-    def detect(
-        self, clicks: Sequence[Click], score_threshold: float, *, deadline: float
-    ) -> SimpleNamespace:
+    def detect(self, clicks: Sequence[Click], score_threshold: float, *, deadline: float) -> Answer:
         self.calls.append(tuple(clicks))
         self.waiting.set()
         self.gate.wait(20)
@@ -84,14 +96,18 @@ class FakePredictor:
                 scores.append(score)
                 labels.append(0)
                 answered.append(-1)
-        coverage = self.coverages.pop(0) if self.coverages else 1.0
-        found = SimpleNamespace(
-            boxes=np.array(boxes, np.float32).reshape(-1, 4),
-            scores=np.array(scores, np.float32),
-            labels=np.array(labels, np.int64),
-            clicks=np.array(answered, np.int64),
+        answer_of = [index if index in answered else -1 for index in range(len(clicks))]
+        if self.overruled and len(clicks) > 1:
+            answer_of[0] = len(clicks) - 1
+        found = Detections(
+            np.array(boxes, np.float32).reshape(-1, 4),
+            np.array(scores, np.float32),
+            np.array(labels, np.int64),
+            np.array(answered, np.int64),
+            np.array(answer_of, np.int64),
         )
-        return SimpleNamespace(detections=found, coverage=coverage, seconds={"detect": 0.001})
+        progress = self.progresses.pop(0) if self.progresses else 1.0
+        return Answer(found, float(progress == 1), progress, True, {"detect": 0.001})
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +133,7 @@ def pictures(tmp_path: Path) -> Path:
 def opened(
     browser: Chrome,
     pictures: Path,
-    predictor: FakePredictor,
+    predictor: FakePredictor | Predictor,
     limits: FunctionSettings | None = None,
     **settings: int,
 ) -> Iterator[Page]:
@@ -141,7 +157,8 @@ def opened(
                 page.settle()
             yield page
         finally:
-            predictor.gate.set()
+            if isinstance(predictor, FakePredictor):
+                predictor.gate.set()
 
 
 def positions(clicks: Sequence[Click]) -> np.ndarray:
@@ -243,18 +260,88 @@ def test_threshold_filters_without_asking_again(browser: Chrome, pictures: Path)
         assert len(predictor.calls) == 1
 
 
-def test_a_picture_that_was_searched_in_part_can_be_searched_on(
+def test_a_picture_that_was_searched_in_part_is_searched_on(
     browser: Chrome, pictures: Path
 ) -> None:
-    predictor = FakePredictor(coverages=[0.31, 0.728])
+    """By itself, from the first answer, in which nothing is searched yet, to the last."""
+    predictor = FakePredictor(progresses=[0.1, 0.312, 0.728])
     with opened(browser, pictures, predictor) as page:
-        page.wait_for("#coverage-text", "31 % of the picture searched.")
-        page.press("#search-on")
-        page.wait_for("#coverage-text", "72 % of the picture searched.")
+        page.settle()
+        assert not page.find("#progress").is_displayed()
+        assert predictor.calls == [()] * 4, "the same clicks each time"
+        predictor.progresses = [0.25]
+        predictor.gate.clear()
+        page.click(20, 20)
+        page.click(60, 20)
+        predictor.gate.set()
+        page.settle()
+        assert len(predictor.calls[-1]) == 2, "what is asked last are the latest clicks"
+
+
+def test_a_real_picture_of_many_tiles_is_searched_to_the_end(
+    browser: Chrome, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request has time for one of twelve tiles, or to read one under a click."""
+    monkeypatch.setattr(predictor_module, "TILE_SIDE", 128)
+    monkeypatch.setattr(predictor_module, "TILE_OVERLAP", 20)
+    told = []
+    detect = Picture.detect
+
+    def noted(picture: Picture, *args: Any, **kwargs: Any) -> Answer:
+        answer = detect(picture, *args, **kwargs)
+        told.append((len(args[0]), answer.progress))
+        return answer
+
+    monkeypatch.setattr(Picture, "detect", noted)
+    with opened(browser, pictures, saved(tmp_path), time_budget_seconds=0) as page:
+        page.settle()
+        assert told == [(0, (done + 1) / 12) for done in range(12)]
+        page.click(20, 20)
+        page.settle()
+        page.click(380, 280)
+        page.settle()
+        assert told[12:25] == [(1, (done + 1) / 13) for done in range(13)]
+        assert [progress for number, progress in told[25:]] == sorted({p for _, p in told[25:]})
+        assert told[-1] == (2, 1)
+        assert not page.find("#progress").is_displayed()
+        assert page.problems() == []
+
+
+def test_the_page_tells_how_far_the_search_is(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor(progresses=[0.728])
+    with opened(browser, pictures, predictor) as page:
+        page.settle()
+        predictor.progresses = [0.31]
+        page.browser.execute_script(WATCH)
+        page.click(20, 20)
+        page.settle()
+        assert "Searching: 31 % done." in page.browser.execute_script("return window.seen")
+
+
+def test_a_search_that_comes_no_further_says_so(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor(progresses=[0.2, 0.4, 0.4])
+    with opened(browser, pictures, predictor) as page:
+        page.wait_for("#progress-text", "The search stops at 40 %")
+        page.settle()
+        assert len(predictor.calls) == 3
         page.press("#search-on")
         page.settle()
-        assert not page.find("#coverage").is_displayed()
-        assert predictor.calls == [(), (), ()], "the same clicks each time"
+        assert not page.find("#progress").is_displayed()
+        assert len(predictor.calls) == 4
+
+
+def test_the_page_shows_what_the_answer_notes(browser: Chrome, pictures: Path) -> None:
+    with opened(browser, pictures, FakePredictor(overruled=True)) as page:
+        page.settle()
+        page.click(20, 20)
+        page.press("#classes [title='3']")
+        page.click(28, 20)
+        page.settle()
+        sentence = "tree and 3 were clicked on one object: the last click, 3, counts."
+        assert page.text("#notes") == sentence
+        page.undo_by_key()
+        page.settle()
+        assert not page.find("#notes").is_displayed()
 
 
 def test_pointing_at_a_box_tells_label_and_score(browser: Chrome, pictures: Path) -> None:

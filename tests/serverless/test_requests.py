@@ -38,6 +38,22 @@ def built_in(**changes: Any) -> dict[str, Any]:
     return {**payload, **changes}
 
 
+@pytest.mark.parametrize("box", [None, [], "missing"])
+def test_a_click_without_a_box_is_the_same_however_cvat_says_so(box: object) -> None:
+    def sent(payload: dict[str, Any]) -> dict[str, Any]:
+        changed = {**payload, "obj_bbox": box}
+        if box == "missing":
+            del changed["obj_bbox"]
+        return parse_body(json.dumps(changed).encode())
+
+    body = sent(plugin())
+    assert form_of(body) is Form.PLUGIN
+    assert read_plugin_request(body, CLASSES, 10) == read_plugin_request(plugin(), CLASSES, 10)
+    body = sent(built_in())
+    assert form_of(body) is Form.BUILT_IN
+    assert read_built_in_request(body, 10) == read_built_in_request(built_in(), 10)
+
+
 @pytest.mark.parametrize("body", [{"a": 1}, b'{"a": 1}', '{"a": 1}', bytearray(b'{"a": 1}')])
 def test_body_is_parsed_whatever_its_type(body: object) -> None:
     assert parse_body(body) == {"a": 1}

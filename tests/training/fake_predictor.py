@@ -63,7 +63,7 @@ class FakePredictor:
         return SimpleNamespace(
             name="fake",
             score_threshold=0.3,
-            sha256="00",
+            identity="00",
             typical_sizes=((10.0, 10.0),) * len(self.classes),
         )
 

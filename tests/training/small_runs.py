@@ -11,7 +11,6 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -25,8 +24,8 @@ from mmengine.runner import ValLoop
 from PIL import Image
 
 import training.train
-from c3det.configs import Stages
-from tests.c3det.small import shrunk
+from c3det.configs import Architecture, Stages
+from tests.c3det.small import shrink, small_detectors
 from training import hooks
 from training.data.index import Index, Record, write_index
 from training.train import Settings, prepare
@@ -68,10 +67,9 @@ def write_folder(folder: Path, pictures: int = 3) -> Path:
     return folder
 
 
-def small(classes: int, stages: Stages = "two-stage", **options: Any) -> dict[str, Any]:
-    """The detector; `tests.c3det.small` has as many classes as the squares have colours."""
-    assert classes == len(CLASSES)
-    config = shrunk("starter", stages, **options)
+def small(config: dict[str, Any]) -> dict[str, Any]:
+    """A config as the runs here train it, for `small_detectors`."""
+    config = shrink(config)
     if "rcnn" in config["train_cfg"]:
         # So few that the sampler always finds enough.
         config["train_cfg"]["rcnn"]["sampler"]["num"] = 16
@@ -90,13 +88,14 @@ def run(out: Path, how: Settings, kill: str = "", **options: Any) -> None:
     # The shrunk backbone fits no ImageNet weights.
     training.train.imagenet_mobilenet = lambda backbone: None
     stages = options.pop("stages", "two-stage")
-    runner = prepare(
-        out,
-        partial(small, stages=stages),
-        how,
-        checkpoint_every=options.pop("checkpoint_every", 2),
-        **options,
-    )
+    with small_detectors(small):
+        runner = prepare(
+            out,
+            Architecture("starter", stages),
+            how,
+            checkpoint_every=options.pop("checkpoint_every", 2),
+            **options,
+        )
     if kill:
         KILLS[kill]()
     runner.register_hook(NoteLosses(out))

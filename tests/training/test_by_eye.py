@@ -40,7 +40,7 @@ class Knower:
     """Finds a ship of 10 x 10 pixels around each click, and a car at (0, 0)."""
 
     classes = CLASSES
-    card = SimpleNamespace(name="knower", sha256="ab", score_threshold=0.4)
+    card = SimpleNamespace(name="knower", identity="ab", score_threshold=0.4)
 
     def encode(self, image: np.ndarray) -> np.ndarray:
         return image

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from c3det.configs import architecture, normalization
+from c3det.configs import Architecture, architecture, normalization
 from c3det.mmdet_adapter import build_detector
 from c3det.weights import Card, read_card, save
 from training import compare
@@ -32,7 +32,7 @@ from training.compare import (
     write,
 )
 from training.evaluation.measuring import METRICS, PARTS
-from training.train import argument_parser, chosen_detector
+from training.train import argument_parser, chosen_architecture
 
 ROWS = (
     Row("plain", "two-stage", {"fusion": "plain"}),
@@ -82,14 +82,14 @@ class Commands:
         out = Path(arguments[arguments.index("--out") + 1])
         out.parent.mkdir(parents=True, exist_ok=True)
         if module == "training.export":
-            empty: dict[str, Any] = dict(architecture={}, normalization={}, training={})
             save(
                 out,
                 {},
                 Card(
                     "x",
                     ("0",),
-                    **empty,
+                    architecture=Architecture("starter"),
+                    training={},
                     score_threshold=0.3,
                     typical_sizes=((1.0, 1.0),),
                     results={},
@@ -119,7 +119,7 @@ class Commands:
                 "sets": {"composite": {"pictures": 3, "objects": 9, "classes": ["0"]}},
                 "models": {
                     name: {
-                        "sha256": read_card(Path(path)).sha256,
+                        "sha256": read_card(Path(path)).identity,
                         "sets": {"composite": parts},
                         "at_threshold": {},
                         "seconds_per_click": {},
@@ -187,9 +187,7 @@ def test_the_command_line_says_the_architecture(fields: dict[str, Any]) -> None:
     given = argument_parser().parse_args(
         ["--out", "o", "--set", "trees", *architecture_arguments(row)]
     )
-    preset, detector_for = chosen_detector(given)
-    assert preset == "starter"
-    assert detector_for(3) == architecture("starter", 3, stages="one-stage", **fields)
+    assert chosen_architecture(given) == Architecture("starter", "one-stage", **fields)
 
 
 def test_rows_share_a_start_and_differ_in_nothing_else(commands: Commands, tmp_path: Path) -> None:

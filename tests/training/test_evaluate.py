@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from c3det.configs import Architecture
 from c3det.weights import Card, WeightsError
 from tests.training.fake_predictor import CLASSES, FakePredictor, picture, pictures_of
 from training import annotation_time, evaluate, robustness
@@ -141,7 +142,7 @@ def test_budget_of_a_picture(command: Any) -> None:
 
 
 def test_the_card_is_written(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    card = Card("n", CLASSES, {}, {}, 0.3, ((1.0, 1.0),) * 3, {}, {}, {})
+    card = Card("n", CLASSES, Architecture("starter"), 0.3, ((1.0, 1.0),) * 3, {}, {}, {})
     written = {}
     monkeypatch.setattr(evaluate, "read_card", lambda path: card)
     monkeypatch.setattr(evaluate, "save_card", lambda path, new: written.update({path: new}))

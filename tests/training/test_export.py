@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from c3det.configs import Architecture
 from c3det.predictor import Predictor, load
+from tests.c3det.small import small_detectors
 from tests.training import small_runs
 from training.data.sets import load_set
 from training.export import check_same, chosen_checkpoint, export, main, typical_sizes
@@ -30,6 +32,12 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     how = small_runs.settings(folder, validate_every=2, patience=9, validation_pictures=1)
     assert small_runs.in_process(small_runs.run, out, how) == 0
     return out
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
+    with small_detectors(small_runs.small):
+        yield
 
 
 @pytest.fixture
@@ -78,6 +86,26 @@ def test_the_threshold_is_chosen_on_the_validation_pictures(run: Path, tmp_path:
     assert 0.05 <= card.score_threshold <= 0.95
 
 
+def test_a_run_of_the_former_program_is_exported(run: Path, tmp_path: Path) -> None:
+    """It holds a whole config of mmdet, which is compared with ours and nothing else."""
+    path = run / "architecture.json"
+    path.write_text(json.dumps(Architecture("starter").config(3)))
+    card = export(run, tmp_path / "w.safetensors", name="w", score_threshold=0.3)
+    assert card.architecture == Architecture("starter")
+    config = Architecture("starter").config(3)
+    config["backbone"] = {"type": "os.system", "command": f"touch {tmp_path}/touched"}
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"architecture\.backbone\.\S+ is not what the preset"):
+        export(run, tmp_path / "x.safetensors", name="x", score_threshold=0.3)
+    assert not (tmp_path / "touched").exists()
+
+
+def test_the_architecture_of_a_run_is_checked(run: Path, tmp_path: Path) -> None:
+    (run / "architecture.json").write_text(json.dumps({"preset": "starter", "type": "os.system"}))
+    with pytest.raises(ValueError, match=r"architecture\.type is unknown"):
+        export(run, tmp_path / "w.safetensors", name="w", score_threshold=0.3)
+
+
 def change_training(run: Path, **changes: Any) -> None:
     path = run / "training.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -105,6 +133,8 @@ def take_checkpoints_away(run: Path) -> None:
             lambda run: change_training(run, classes=["red", "red", "blue"]),
             "CVAT needs class names that differ",
         ),
+        (lambda run: change_training(run, settings={"sets": [], "x": 1}), "not what a run writes"),
+        (lambda run: change_training(run, classes=3), "not what a run writes"),
         (
             lambda run: change_training(run, classes=["red", "green", "cyan"]),
             "has other classes now than",
@@ -142,6 +172,27 @@ def test_a_predictor_that_differs_is_refused(
     off = Off(predictor._detector, predictor.card, predictor.device)
     with pytest.raises(ValueError, match="differs from the trained detector by"):
         check_same(detector, off, pictures)
+
+
+def test_another_answer_on_the_way_that_serves_is_refused(run: Path, tmp_path: Path) -> None:
+    """Seen on a GPU: the levels of the served way were read as if they lay otherwise in memory."""
+    export(run, tmp_path / "w.safetensors", name="w", score_threshold=0.3)
+    predictor = load(tmp_path / "w.safetensors")
+    pictures = load_set(json.loads((run / "training.json").read_text())["settings"]["sets"][0])
+    shown = pictures.val_pictures(1)
+    check_same(predictor._detector, predictor, shown)
+    encode = predictor._incremental.encode
+
+    def scrambled(*args: Any) -> Any:
+        tile = encode(*args)
+        for index in predictor._incremental._joined:
+            level = tile.values[index]
+            tile.values[index] = level.permute(0, 2, 3, 1).reshape(level.shape)
+        return tile
+
+    predictor._incremental.encode = scrambled  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match=r"what is served for .* boxes are in one of them alone"):
+        check_same(predictor._detector, predictor, shown)
 
 
 def test_a_predictor_of_other_weights_finds_other_objects(run: Path, tmp_path: Path) -> None:

@@ -35,8 +35,8 @@ def test_the_table_of_a_comparison_is_made_from_its_json(name: str) -> None:
 def test_what_was_measured_is_of_the_shipped_weights() -> None:
     card = read_card(SHIPPED)
     measured = read("starter")
-    assert measured["models"]["starter"]["sha256"] == card.sha256
-    assert read("by_eye/by_eye")["sha256"] == card.sha256
+    assert measured["models"]["starter"]["sha256"] == card.identity
+    assert read("by_eye/by_eye")["sha256"] == card.identity
     assert card.results["AP at IoU 0.5, percent, by clicks"] == summary(measured)
 
 

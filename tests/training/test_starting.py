@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
 
 from c3det.clicks import Click
-from c3det.configs import Fusion, Preset, Stages, architecture, normalization
+from c3det.configs import Architecture, Stages, architecture, normalization
 from c3det.fusion import ClickBatch
 from c3det.mmdet_adapter import ClickDetector, ClickedFeatures, build_detector
 from c3det.weights import Card, save
 from tests.training import small_runs
 from training.starting import (
-    architecture_of,
     checkpoints,
     class_places,
     last_checkpoint,
     start_from,
     start_from_weights,
 )
-from training.train import describe
+from training.train import argument_parser, chosen_architecture, describe
 
 SIZE = (64, 64)
 OLD, NEW = ("tree", "car", "ship"), ("ship", "hut", "tree", "pier")
@@ -45,8 +46,7 @@ def saved(
     card = Card(
         name="old",
         classes=OLD,
-        architecture=architecture("starter", len(OLD), **options),
-        normalization=normalization("starter"),
+        architecture=Architecture("starter", **options),
         score_threshold=0.3,
         typical_sizes=((9.0, 9.0),) * len(OLD),
         training={},
@@ -189,6 +189,37 @@ def test_a_run_without_checkpoint_and_no_run_say_so(tmp_path: Path) -> None:
         last_checkpoint(tmp_path / "nowhere")
 
 
+class Reduced:
+    """Is unpickled as a call of a function."""
+
+    def __init__(self, *call: Any) -> None:
+        self.call = call
+
+    def __reduce__(self) -> Any:
+        return self.call[0], self.call[1:]
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (lambda folder: Reduced(os.system, f"touch {folder}/touched"), "posix.system"),
+        (lambda folder: {"meta": Reduced(os.mkdir, f"{folder}/touched")}, "posix.mkdir"),
+        (lambda folder: {"meta": [Reduced(getattr, HistoryBuffer, "__init__")]}, "getattr"),
+        (lambda folder: {"meta": {"config": "import os"}}, "meta.config"),
+    ],
+    ids=["call", "in meta", "attribute", "config"],
+)
+def test_a_checkpoint_runs_nothing(
+    content: Callable[[Path], Any], named: str, zipped: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "iter_1.pth"
+    torch.save(content(tmp_path), path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=rf"iter_1.pth holds .*{named}.* run code: take"):
+        last_checkpoint(tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["iter_1.pth"]
+
+
 @pytest.mark.parametrize("part", [0, 0.5])
 def test_a_broken_checkpoint_is_named(part: float, tmp_path: Path) -> None:
     path = tmp_path / "iter_1.pth"
@@ -199,18 +230,13 @@ def test_a_broken_checkpoint_is_named(part: float, tmp_path: Path) -> None:
         last_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("stages", ["one-stage", "two-stage"])
-@pytest.mark.parametrize("fusion", ["c3det", "late", "early", "plain"])
-@pytest.mark.parametrize("preset", ["starter", "paper"])
-def test_the_architecture_of_weights_for_other_classes(
-    preset: Preset, stages: Stages, fusion: Fusion
-) -> None:
-    options: dict[str, Any] = {"stages": stages, "fusion": fusion}
-    card = Card(
-        "old", OLD, architecture(preset, 3, **options), normalization(preset), 0.3, (), {}, {}, {}
+def test_a_run_takes_the_architecture_of_the_weights_that_it_starts_from(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"stages": "one-stage", "correlation": {"gain": 3.0}, "uel": False}
+    weights = saved(tmp_path, detector(len(OLD), **options), **options)
+    given = argument_parser().parse_args(
+        ["--out", "o", "--set", "trees", "--weights", str(weights)]
     )
-    assert architecture_of(card, 7) == (preset, architecture(preset, 7, **options))
-    assert card.architecture == architecture(preset, 3, **options)
+    assert chosen_architecture(given) == Architecture("starter", **options)
 
 
 def test_the_licences_of_what_a_run_starts_from_go_on(tmp_path: Path) -> None:

@@ -17,12 +17,15 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch._utils import ExceptionWrapper
 
-from c3det.configs import Stages
-from tests.c3det.small import build
+from c3det.configs import Architecture, Stages, architecture
+from tests.c3det.small import build, small_detectors
 from tests.training import small_runs
+from training import train
 from training.clicks.sampling import parse_strategy
 from training.data.index import Annotated
+from training.data.pictures import PictureError
 from training.data.sets import load_set
 from training.dataset import TrainingData, pack, unpack, vary_light
 from training.starting import checkpoints, last_checkpoint
@@ -108,8 +111,8 @@ def test_what_a_run_says_of_itself(whole: Path, how: Settings) -> None:
     assert content["classes"] == list(small_runs.CLASSES)
     assert content["settings"]["clicks"] == "errors"
     assert content["origin"] == "ImageNet"
-    architecture = json.loads((whole / "architecture.json").read_text())
-    assert architecture == json.loads(json.dumps(small_runs.small(3)))
+    stored = json.loads((whole / "architecture.json").read_text())
+    assert Architecture.read(stored) == Architecture("starter")
 
 
 def test_another_run_in_the_same_folder_is_refused(
@@ -122,6 +125,24 @@ def test_another_run_in_the_same_folder_is_refused(
     assert not any("torch.Size" in line for line in logged)
 
 
+def test_a_run_does_not_go_on_from_a_checkpoint_that_runs_code(
+    whole: Path, how: Settings, tmp_path: Path
+) -> None:
+    """mmengine unpickles all of it where it cannot read it safely."""
+    run = Path(shutil.copytree(whole, tmp_path / "run"))
+    last = checkpoints(run)[-1]
+    content = torch.load(last, weights_only=False)
+
+    class Poison:
+        def __reduce__(self) -> Any:
+            return os.system, (f"touch {tmp_path}/touched",)
+
+    torch.save({**content, "more": Poison()}, last)
+    with pytest.raises(ValueError, match=r"iter_12.pth holds posix.system.* may run code"):
+        small_runs.run(run, how)
+    assert not (tmp_path / "touched").exists()
+
+
 def test_picture_that_is_gone_is_told_in_one_line(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -129,11 +150,8 @@ def test_picture_that_is_gone_is_told_in_one_line(
     for path in (tmp_path / "set").glob("train-*.png"):
         path.write_bytes(path.read_bytes()[:-50])
     monkeypatch.setattr("training.train.imagenet_mobilenet", lambda backbone: None)
-    monkeypatch.setattr(
-        "training.train.chosen_detector", lambda given: ("starter", small_runs.small)
-    )
     size = ["--size", "64", "--iterations", "1", "--batch", "1"]
-    with pytest.raises(SystemExit) as exit_:
+    with small_detectors(small_runs.small), pytest.raises(SystemExit) as exit_:
         main(["--out", str(tmp_path / "run"), "--set", str(tmp_path / "set"), *size])
     assert exit_.value.code == 2
     assert ".png: the picture is cut off or broken" in capsys.readouterr().err.splitlines()[-1]
@@ -188,18 +206,19 @@ def test_two_processes_train_as_one(
         )
 
 
-def test_bfloat16_trains_a_one_stage_detector(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stages", ["one-stage", "two-stage"])
+def test_bfloat16_trains(folder: Path, tmp_path: Path, stages: Stages) -> None:
     how = small_runs.settings(folder, iterations=2, precision="bfloat16")
-    small_runs.run(tmp_path, how, stages="one-stage")
+    small_runs.run(tmp_path, how, stages=stages)
     state = last_checkpoint(tmp_path)["state_dict"]
     assert all(value.isfinite().all() for value in state.values())
-    assert state["bbox_head.retina_cls.weight"].dtype == torch.float32
+    head = "bbox_head.retina_cls" if stages == "one-stage" else "rpn_head.rpn_cls"
+    assert state[f"{head}.weight"].dtype == torch.float32
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"precision": "bfloat16"}, "have no bfloat16: take float16"),
         ({"precision": "float16"}, "float16 needs a GPU"),
         ({"start": "nowhere"}, "there is no run nowhere"),
         ({"weights": "nowhere.safetensors"}, "the card nowhere.json is missing"),
@@ -210,6 +229,9 @@ def test_bfloat16_trains_a_one_stage_detector(folder: Path, tmp_path: Path) -> N
         ({"objects": 0}, "at least one object"),
         ({"sets": ("nowhere",)}, "there is no set 'nowhere'"),
         ({"weights": "w", "fusion": "late"}, "so --fusion cannot be chosen"),
+        ({"correlation": '{"type": "os.system"}'}, "correlation.type is unknown"),
+        ({"uel": '{"weight": NaN}'}, "uel.weight must be a number from 0 to 1000, not nan"),
+        ({"sigma": 0}, "sigma must be a number from 0.1 to 100, not 0.0"),
     ],
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU changes what is refused")
@@ -264,7 +286,7 @@ def test_ignored_objects_travel_apart_and_come_back() -> None:
 def test_ignored_objects_give_no_loss(stages: Stages) -> None:
     """A detection in an ignored region costs nothing; in the background it does."""
     torch.manual_seed(0)
-    config = small_runs.small(3, stages)
+    config = small_runs.small(architecture("starter", 3, stages=stages))
     for part in (config["train_cfg"], config["train_cfg"].get("rpn", {})):
         if "sampler" in part and "num" in part["sampler"]:
             part["sampler"]["num"] = 10**6  # no random choice
@@ -335,3 +357,22 @@ def test_light_varies_within_its_bounds() -> None:
         varied = vary_light(even, np.random.default_rng(seed)).astype(int)
         assert abs(varied - 100).max() <= 12
         assert np.ptp(varied, axis=(0, 1)).max() == 0
+
+
+def test_a_picture_that_breaks_in_a_worker_process_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Breaks:
+        def train(self) -> None:
+            try:
+                raise PictureError("a.png: the picture is cut off or broken")
+            except PictureError:
+                error = ExceptionWrapper(where="in DataLoader worker process 0")
+            error.reraise()
+
+    monkeypatch.setattr(train, "prepare", lambda *arguments, **options: Breaks())
+    with pytest.raises(SystemExit) as ended:
+        main(["--set", "trees", "--out", str(tmp_path)])
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert told == "python -m training.train: a.png: the picture is cut off or broken\n"

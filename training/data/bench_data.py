@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyvips
 
+from c3det.commands import CommandError, command
 from training.data.pictures import PictureError, read_picture
 from training.data.readers.defects import rotated
 from training.data.readers.dota import CLASSES, read_dota
@@ -37,6 +38,9 @@ def make_data(folder: Path, side: int, objects: int, suffix: str) -> None:
         side: Of the picture.
         objects: How many there are, 8 to 60 pixels large.
         suffix: ``png``, ``jpg`` or ``tif`` (strips, deflate).
+
+    Raises:
+        CommandError: The picture cannot be written.
     """
     rng = np.random.default_rng(0)
     coarse = rng.integers(60, 200, (side // 40 + 2, side // 40 + 2, 3), dtype=np.uint8)
@@ -52,7 +56,11 @@ def make_data(folder: Path, side: int, objects: int, suffix: str) -> None:
         "jpg": {"Q": 90},
         "tif": {"compression": "deflate"},
     }
-    picture.write_to_file(str(folder / "images" / f"P0000.{suffix}"), **options[suffix])
+    path = folder / "images" / f"P0000.{suffix}"
+    try:
+        picture.write_to_file(str(path), **options[suffix])
+    except pyvips.Error as error:
+        raise CommandError(f"{path} cannot be written: {' '.join(str(error).split())}") from error
     lines = ["imagesource:GoogleEarth", "gsd:0.2"]
     for x, y, width, height, degrees, label in zip(
         *rng.uniform(50, side - 50, (2, objects)),
@@ -138,6 +146,7 @@ def measure(step: Callable[[Path], str], folder: Path) -> tuple[float, float, fl
     return results.get()
 
 
+@command("training.data.bench_data")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(

@@ -1,49 +1,74 @@
 """Make a set to train on: ``python -m training.data.convert coco labels.json --out set``.
 
-Formats: COCO JSON, "CVAT for images 1.1", a running CVAT, Pascal VOC and DOTA. Every defect of the
-data is printed as ``file:line: sentence``, then counted; what is sound is converted. The result is
-a folder as `training.data.splits` describes it.
+Formats: COCO JSON, "CVAT for images 1.1" and "CVAT for video 1.1", a running CVAT, Pascal VOC, DOTA
+and YOLO; a zip, such as CVAT's exports, is unpacked into the result. Every defect of the data is
+printed as ``file:line: sentence``, then counted; what is sound is converted. The result is a folder
+as `training.data.splits` describes it.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from getpass import getpass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
+from c3det.commands import ask_password, command, naming, printable
 from training.data.index import Index, first_repeated
+from training.data.pictures import MAX_NAME, part_of
 from training.data.readers.coco import read_coco
 from training.data.readers.cvat_server import ServerError, connect, download
 from training.data.readers.cvat_xml import read_cvat_xml
-from training.data.readers.defects import Reading, defect_table, merge
+from training.data.readers.defects import Defect, Reading, defect_table, merge
 from training.data.readers.dota import CLASSES, read_dota
+from training.data.readers.folders import counted, listing, unpack
 from training.data.readers.voc import read_voc
-from training.data.splits import split_by_file, split_by_name, write_splits
+from training.data.readers.yolo import read_yolo
+from training.data.splits import split_as_given, split_by_file, split_by_name, write_splits
 
 Placing = Literal["reference", "link", "copy"]
+
+_BLOCK = 1 << 20
+"""Bytes of two files that are compared at a time."""
 
 
 def paths_below(folder: Path, names: Sequence[str]) -> list[Path]:
     """Turn names of pictures into paths that stay inside a folder.
 
+    A part of a name that is too long for a file system is shortened; a checksum keeps it unique.
+
     Raises:
-        ValueError: Two names give one path.
+        ValueError: Two names give one path, or a name gives none.
     """
-    paths = [
-        folder.joinpath(*(part for part in PurePosixPath(name).parts if part not in ("..", "/")))
-        for name in names
-    ]
+    paths = []
+    for name in names:
+        parts = [part for part in PurePosixPath(name).parts if part not in ("..", "/")]
+        if not parts:
+            raise ValueError(f"{name!r} cannot be the name of a file")
+        paths.append(folder.joinpath(*map(_shortened, parts)))
     if repeated := first_repeated(map(str, paths)):
         raise ValueError(f"two pictures would be written to {repeated}")
     return paths
+
+
+def _shortened(name: str) -> str:
+    encoded = os.fsencode(name)
+    if len(encoded) <= MAX_NAME:
+        return name
+    checksum = hashlib.sha256(encoded).hexdigest()[:16]
+    start, end = (
+        part.decode("utf-8", "ignore") for part in (encoded[: MAX_NAME - 70], encoded[-50:])
+    )
+    return f"{start}~{checksum}~{end}"
 
 
 def place_pictures(index: Index, folder: Path, placing: Placing) -> Index:
@@ -53,7 +78,8 @@ def place_pictures(index: Index, folder: Path, placing: Placing) -> Index:
         index: The pictures where they are.
         folder: Receives them, each under its name.
         placing: ``"reference"`` leaves them where they are, ``"link"`` makes symbolic links and
-            ``"copy"`` copies. What is there already, in the size of the original, stays.
+            ``"copy"`` copies. What is there already stays: a link that leads to the original, a
+            copy with the bytes of the original.
 
     Returns:
         The index with the new paths.
@@ -66,15 +92,21 @@ def place_pictures(index: Index, folder: Path, placing: Placing) -> Index:
         return index
     targets = paths_below(folder, [record.name for record in index.records])
     for record, target in zip(index.records, targets, strict=True):
-        if target.is_file() and target.stat().st_size == record.path.stat().st_size:
+        source = record.path.resolve()
+        if placing == "link":
+            there = target.is_symlink() and target.readlink() == source
+        else:
+            there = not target.is_symlink() and _same_bytes(target, source)
+        if there or (source == target.resolve() and not target.is_symlink()):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
+        part = part_of(target)
         part.unlink(missing_ok=True)
-        if placing == "link":
-            part.symlink_to(record.path.resolve())
-        else:
-            shutil.copyfile(record.path, part)
+        with naming(target):
+            if placing == "link":
+                part.symlink_to(source)
+            else:
+                shutil.copyfile(record.path, part)
         part.replace(target)
     return replace(
         index,
@@ -83,6 +115,16 @@ def place_pictures(index: Index, folder: Path, placing: Placing) -> Index:
             for record, target in zip(index.records, targets, strict=True)
         ),
     )
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    if not one.is_file() or one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as a, other.open("rb") as b:
+        while (block := a.read(_BLOCK)) == b.read(_BLOCK):
+            if not block:
+                return True
+    return False
 
 
 def describe(splits: dict[str, Index]) -> str:
@@ -100,18 +142,44 @@ def describe(splits: dict[str, Index]) -> str:
 
 
 def print_defects(reading: Reading) -> None:
-    """Print every defect to standard error, then their count by kind."""
+    """Print every defect to standard error, then their count by kind and what else is to know."""
     for defect in reading.defects:
         print(defect, file=sys.stderr)
     if reading.defects:
         print(f"{_count(reading)}\n{defect_table(reading.defects)}")
     else:
         print("no defects")
+    notes = list(reading.notes)
+    if reading.unlisted:
+        names = listing([str(path) for path in reading.unlisted])
+        pictures = counted(len(reading.unlisted), "picture is", "pictures are")
+        notes.append(f"{pictures} not in the files and passed over: {names}")
+    for note in notes:
+        print(f"note: {note.encode('utf-8', 'backslashreplace').decode()}")
 
 
 def _count(reading: Reading) -> str:
     count = len(reading.defects)
     return f"{count} defect" if count == 1 else f"{count} defects"
+
+
+def leave_out_unnamed(reading: Reading) -> Reading:
+    """Leave out the pictures whose names no JSON file can hold, each a defect."""
+    named, defects = [], list(reading.defects)
+    for record in reading.index.records:
+        if any("\ud800" <= letter <= "\udfff" for letter in record.name):
+            sentence = (
+                f"the name {printable(record.name)} is not UTF-8: rename the picture; it is left "
+                "out"
+            )
+            defects.append(Defect(record.path, 1, "name not UTF-8", sentence))
+        else:
+            named.append(record)
+    return replace(
+        reading,
+        index=replace(reading.index, records=tuple(named)),
+        defects=tuple(defects),
+    )
 
 
 def finish(
@@ -130,54 +198,104 @@ def finish(
         out: Folder of the result, see `training.data.splits`; placed pictures come into ``images``.
         strict: Refuse a data set with defects.
         keep: Classes to keep, in their new order; ``None``: all.
-        split: A ``split.json`` to split by instead of the names' hashes.
+        split: A ``split.json`` to split by, instead of the split that the data set comes with or
+            of the names' hashes.
         placing: See `place_pictures`.
 
     Returns:
         What was written.
 
     Raises:
-        ValueError: Nothing is left, a defect is refused, or a class or the file is not as needed.
+        ValueError: No object is left, a defect is refused, or a class or the file is not as needed.
         OSError: Something cannot be written.
     """
+    reading = leave_out_unnamed(reading)
     print_defects(reading)
     if strict and reading.defects:
         raise ValueError(f"{_count(reading)}, and --strict allows none")
     index = reading.index if keep is None else reading.index.keep_classes(keep)
     if not index.records:
         raise ValueError("no picture is left, the defects above say why")
-    if not index.classes:
-        raise ValueError("there is no class")
+    if all(record.ignored.all() for record in index.records):
+        raise ValueError(_nothing_to_learn(reading, index))
     index = place_pictures(index, out / "images", placing)
-    splits = split_by_name(index) if split is None else split_by_file(index, split)
+    splits = _split(index, reading.splits, split)
     write_splits(splits, out)
     print(f"{describe(splits)}\nwritten to {out}")
     for name, part in splits.items():
-        if not part.records:
+        if all(record.ignored.all() for record in part.records):
             print(
-                f"warning: {name} is empty; with few pictures choose yourself: edit "
-                f"{out / 'split.json'} and give it back with --split"
+                f"warning: {name} {'holds no object' if part.records else 'is empty'}; with few "
+                f"pictures choose yourself: edit {out / 'split.json'} and give it back with --split"
             )
     return splits
 
 
+def _nothing_to_learn(reading: Reading, index: Index) -> str:
+    """Say what was looked for and what was found instead of an object."""
+    pictures = counted(len(index.records), "picture", "pictures")
+    classes = listing(index.classes) or "any class"
+    sought = f"no object is left in {pictures}: sought were boxes of {classes}"
+    others = sum(len(record.labels) for record in reading.index.records)
+    ignored = sum(len(record.labels) for record in index.records)
+    clicks = sum(len(record.clicks) for record in index.records)
+    kinds = Counter(defect.kind for defect in reading.defects).most_common(3)
+    found = [f"{ignored} x difficult or crowd, which trains nothing"] if ignored else []
+    found += [f"{others - ignored} x object of another class"] if others > ignored else []
+    found += [counted(clicks, "point", "points")] if clicks else []
+    found += [f"{count} x {kind} (see above)" for kind, count in kinds]
+    return f"{sought}; found {'instead: ' + ', '.join(found) if found else 'was nothing'}"
+
+
+def _split(index: Index, given: Mapping[str, str], path: Path | None) -> dict[str, Index]:
+    """Split by a file, or else as the data set comes, or else by the names' hashes."""
+    if path is not None:
+        return split_by_file(index, path)
+    splits = split_as_given(index, given)
+    if splits is not None:
+        print("note: the split is the one that the files have")
+        return splits
+    if given:
+        print(
+            "note: the files do not split all pictures into train and others; they are split by "
+            "the names' hashes"
+        )
+    return split_by_name(index)
+
+
 def read(arguments: argparse.Namespace) -> Reading:
     """Read what the command line names."""
-    readings = []
-    for source in arguments.source:
-        options: dict[str, Any] = {"images": arguments.images}
-        if arguments.format == "cvat-server":
-            readings.append(_read_server(source, arguments))
-        elif arguments.format == "coco":
-            readings.append(read_coco(Path(source), **options))
-        elif arguments.format == "cvat":
-            readings.append(read_cvat_xml(Path(source), **options))
-        elif arguments.format == "voc":
-            readings.append(read_voc(Path(source), classes=arguments.classes, **options))
-        else:
-            version, labels = arguments.version, arguments.labels
-            readings.append(read_dota(Path(source), version=version, labels=labels, **options))
+    if arguments.format == "cvat-server":
+        readings = [_read_server(source, arguments) for source in arguments.source]
+    else:
+        readings = []
+        for number, source in enumerate(map(Path, arguments.source)):
+            path, defects = _unpacked(source, arguments.out / UNPACKED / f"{number}-{source.stem}")
+            reading = READERS[arguments.format](path, arguments)
+            readings.append(replace(reading, defects=(*defects, *reading.defects)))
     return readings[0] if len(readings) == 1 else merge(readings)
+
+
+UNPACKED = "unpacked"
+"""Folder of the result that receives what zips hold."""
+
+READERS: dict[str, Callable[[Path, argparse.Namespace], Reading]] = {
+    "coco": lambda path, given: read_coco(path, given.images),
+    "cvat": lambda path, given: read_cvat_xml(path, given.images),
+    "voc": lambda path, given: read_voc(path, given.images, given.classes, given.origin),
+    "dota": lambda path, given: read_dota(
+        path, given.images, given.version, given.labels, given.classes
+    ),
+    "yolo": lambda path, given: read_yolo(path, given.images, given.classes),
+}
+"""Readers of files by the name of their format, each with the options that it has."""
+
+
+def _unpacked(source: Path, folder: Path) -> tuple[Path, list[Defect]]:
+    """Return the folder of a zip, unpacked, and its defects; other sources stay as they are."""
+    if source.is_file() and (source.suffix.lower() == ".zip" or zipfile.is_zipfile(source)):
+        return folder, unpack(source, folder)
+    return source, []
 
 
 def _read_server(source: str, arguments: argparse.Namespace) -> Reading:
@@ -186,7 +304,7 @@ def _read_server(source: str, arguments: argparse.Namespace) -> Reading:
         raise ValueError(f"{source!r} is neither task:<id> nor project:<id>")
     token, login = os.environ.get("CVAT_ACCESS_TOKEN"), None
     if arguments.user:
-        token, login = None, (arguments.user, _password(arguments.user))
+        token, login = None, (arguments.user, ask_password(arguments.user))
     elif not token:
         raise ValueError("set CVAT_ACCESS_TOKEN, or name a --user")
     folder = arguments.out / "cvat" / f"{kind}-{number}"
@@ -194,15 +312,6 @@ def _read_server(source: str, arguments: argparse.Namespace) -> Reading:
     with connect(arguments.host, token=token, login=login) as client:
         path = download(client, kind, int(number), folder)  # type: ignore[arg-type]  # checked
     return read_cvat_xml(path)
-
-
-def _password(user: str) -> str:
-    password = os.environ.get("CVAT_PASSWORD")
-    if password:
-        return password
-    if not sys.stdin.isatty():
-        raise ValueError(f"set CVAT_PASSWORD, the password of {user}: nobody is here to be asked")
-    return getpass(f"Password of {user}: ")
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -236,18 +345,35 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--images", type=Path, help=images)
         return one
 
-    add("coco", "COCO JSON", "JSON files")
-    add("cvat", "CVAT for images 1.1", "XML files")
+    add("coco", "COCO JSON", "JSON files, folders of them or CVAT's zips")
+    add("cvat", "CVAT for images 1.1, CVAT for video 1.1", "XML files, folders or CVAT's zips")
     server = add("cvat-server", "a running CVAT", "task:<id> or project:<id>")
     server.add_argument("--host", required=True, help="address, such as http://localhost:8080")
     server.add_argument(
         "--user", help="log in by password; by default CVAT_ACCESS_TOKEN holds an access token"
     )
-    voc = add("voc", "Pascal VOC", "XML files or folders of them")
-    voc.add_argument("--classes", type=_names, help="the classes that there are, comma-separated")
-    dota = add("dota", "DOTA", "folders with images and labelTxt")
-    dota.add_argument("--version", choices=tuple(CLASSES), default="2.0", help="%(default)s")
+    voc = add("voc", "Pascal VOC", "XML files, folders of them or zips")
+    voc.add_argument(
+        "--origin",
+        type=int,
+        choices=(0, 1),
+        help="1: pixels are counted from 1, the last included; 0: continuous coordinates, from 0, "
+        "as CVAT writes them (default: by what the files show)",
+    )
+    dota = add("dota", "DOTA, and own classes in its format", "folders with images and labelTxt")
+    dota.add_argument(
+        "--version", choices=tuple(CLASSES), help="the classes are DOTA's of this one"
+    )
     dota.add_argument("--labels", type=Path, help="folder of the text files")
+    yolo = add(
+        "yolo",
+        "YOLO and YOLO-OBB, Ultralytics' or CVAT's",
+        "data.yaml, obj.data, folders with one of them, or zips",
+    )
+    for one in (voc, dota, yolo):
+        one.add_argument(
+            "--classes", type=_names, help="the classes that there are, comma-separated, in order"
+        )
     return parser
 
 
@@ -255,6 +381,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+@command("training.data.convert")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     arguments = _parser().parse_args(argv)
@@ -267,7 +394,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             split=arguments.split,
             placing=arguments.pictures,
         )
-    except (ValueError, OSError, ServerError) as error:
+    except (ValueError, ServerError) as error:
         print(f"training.data.convert: {error}", file=sys.stderr)
         sys.exit(2)
 

@@ -31,7 +31,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c3det.clicks import Click
-from training.data.pictures import read_picture
+from c3det.commands import naming
+from training.data.pictures import PictureError, part_of, read_picture
 
 
 def _none() -> NDArray[np.bool_]:
@@ -146,12 +147,12 @@ class Record:
         """Read the pixels.
 
         Raises:
-            training.data.pictures.PictureError: The picture cannot be read.
-            ValueError: It has another size than the record says.
+            training.data.pictures.PictureError: The picture cannot be read, or has another size
+                than the record says.
         """
         image = read_picture(self.path)
         if image.shape[:2] != (self.height, self.width):
-            raise ValueError(
+            raise PictureError(
                 f"{self.path} is {image.shape[1]} x {image.shape[0]} pixels large, "
                 f"but {self.width} x {self.height} in the index"
             )
@@ -408,9 +409,10 @@ def write_index(index: Index, path: Path) -> None:
         else:
             sections.append(f"{json.dumps(key)}: {json.dumps(content)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text("{" + ",\n".join(sections) + "}\n", encoding="utf-8")
-    part.replace(path)
+    part = part_of(path)
+    with naming(path):
+        part.write_text("{" + ",\n".join(sections) + "}\n", encoding="utf-8")
+        part.replace(path)
 
 
 def read_index(path: Path) -> Index:

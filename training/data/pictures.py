@@ -1,28 +1,37 @@
 """Pictures on disk: their size, their pixels, and horizontal bands of very large ones.
 
-A picture looks here as it does in the function and in CVAT (see ``c3det.pictures``), and a rotation
-in its EXIF data is applied: width, height and all coordinates are those of the turned picture.
+A picture looks here as it does in the function and in CVAT (see ``c3det.pictures``): width, height
+and all coordinates are those of the turned picture.
 
 Reading in bands, libvips streams the file from top to bottom, so that memory grows with the width
-of a picture and the height of a band, not with the height of the picture. That works for PNG, JPEG
-and TIFF (strips or tiles) of 8 bits, grey or RGB, with or without transparency. It does not work
-for interlaced PNG and progressive JPEG, pictures with an EXIF rotation, of other depths and colour
-spaces, nor for the other formats. These are read whole, and refused above ``WHOLE_PIXELS``.
+of a picture and the height of a band, not with the height of the picture. Two decoders must not
+make two pictures of one file, so this is done only where both are known to give the same pixels:
+PNG, JPEG and TIFF (strips or tiles) of up to 8 bits, grey, RGB or with a palette, with or without
+transparency, a TIFF without compression or with LZW, Deflate, PackBits or JPEG. It is not done for
+interlaced PNG and progressive JPEG, pictures with a rotation, other compressions, depths and colour
+spaces, separate planes, nor for the other formats. These are read whole, by Pillow, and refused
+above ``WHOLE_PIXELS``.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
-import struct
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from c3det.pictures import FORMATS, to_rgb
+from c3det.commands import naming, sentence
+from c3det.pictures import FORMATS, Header, read_header, read_pixels
 
 # Read by libvips when it is first imported. One file is decoded by one thread anyway; more of them
 # only cost memory.
@@ -40,8 +49,21 @@ SUFFIXES = frozenset(
 )
 """File name suffixes, in lower case, that are taken for pictures."""
 
+_SAMPLE_PIXELS = 4_000_000
+"""Largest strip or tile of a TIFF that both decoders read on trial."""
+
 _STRIP = 256
 """Rows that libvips is asked for at once."""
+
+_SOURCE = "c3det:source"
+"""Keyword of a text in a PNG."""
+
+_DARK = 8
+"""Up to this value a picture may be black to another decoder."""
+
+
+MAX_NAME = 255
+"""Bytes that the name of a file may have; all usual file systems take as many."""
 
 
 class PictureError(ValueError):
@@ -54,8 +76,8 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises:
         PictureError: The file is missing or no picture in one of ``c3det.pictures.FORMATS``.
     """
-    with _opened(path) as image:
-        return _shown_size(image)
+    header = _header(path)
+    return header.height, header.width
 
 
 def check_whole(path: Path) -> None:
@@ -68,17 +90,21 @@ def check_whole(path: Path) -> None:
             has more than ``WHOLE_PIXELS``.
     """
     with _opened(path) as image:
-        height, width = image.height, image.width
-        if image.format == "PNG":
+        header = read_header(image)
+        pixels = header.height * header.width
+        if pixels > WHOLE_PIXELS and (reason := _stream(path)[1]):
+            raise _too_large(path, header, reason)
+        _check_pieces(path, image)
+        if header.format == "PNG":
             image.verify()
             return
-        if height * width <= WHOLE_PIXELS:
-            if image.format == "JPEG":
-                image.draft(None, (width // 8, height // 8))
+        if pixels <= WHOLE_PIXELS:
+            if header.format == "JPEG":
+                image.draft(None, (image.width // 8, image.height // 8))
             image.load()
             return
-    rows = [(top, min(top + _STRIP, height)) for top in range(0, height, _STRIP)]
-    for _ in read_bands(path, rows):
+    tops = range(0, header.height, _STRIP)
+    for _ in read_bands(path, [(top, min(top + _STRIP, header.height)) for top in tops]):
         pass
 
 
@@ -92,13 +118,15 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         PictureError: The file is missing, no picture, broken, or has more than ``WHOLE_PIXELS``.
     """
     with _opened(path) as image:
-        height, width = _shown_size(image)
+        header = read_header(image)
+        height, width = header.height, header.width
         if height * width > WHOLE_PIXELS:
             raise PictureError(
                 f"{path}: {width} x {height} pixels are more than the {WHOLE_PIXELS} that are "
                 "read at once: cut it into tiles (python -m training.data.tiles)"
             )
-        return to_rgb(ImageOps.exif_transpose(image))
+        _check_pieces(path, image)
+        return read_pixels(image)
 
 
 def read_bands(path: Path, rows: Sequence[tuple[int, int]]) -> Iterator[NDArray[np.uint8]]:
@@ -116,43 +144,100 @@ def read_bands(path: Path, rows: Sequence[tuple[int, int]]) -> Iterator[NDArray[
         PictureError: The file is missing, no picture or broken, or it cannot be read in bands (see
             the module) and has more than ``WHOLE_PIXELS``.
     """
-    height, width = picture_size(path)
+    header = _header(path)
     for top, bottom in rows:
-        if not 0 <= top < bottom <= height:
-            raise ValueError(f"{path}: no rows {top} to {bottom} in a picture {height} rows high")
-    image, reason = _stream(path)
-    if image is None:
-        if height * width > WHOLE_PIXELS:
-            raise PictureError(
-                f"{path}: {width} x {height} pixels, and {reason}, which can only be read whole, "
-                f"up to {WHOLE_PIXELS} pixels: rewrite it as TIFF or as PNG without interlacing"
+        if not 0 <= top < bottom <= header.height:
+            raise ValueError(
+                f"{path}: no rows {top} to {bottom} in a picture {header.height} rows high"
             )
+    image, reason = _stream(path)
+    done, dark = 0, True
+    if image is not None:
+        try:
+            for band in _stream_bands(image, rows):
+                dark = dark and not band.any()
+                yield band
+                done += 1
+        except pyvips.Error as error:
+            reason = f"{_UNREAD} ({_cause(error)})"
+    if done < len(rows):
+        if header.height * header.width > WHOLE_PIXELS:
+            raise _too_large(path, header, reason)
+        # Whether a picture is broken is for Pillow to say, as in the function.
         whole = read_picture(path)
-        for top, bottom in rows:
+        for top, bottom in rows[done:]:
             yield whole[top:bottom]
-        return
+    elif dark and rows and not _is_dark(path, rows):
+        raise PictureError(
+            f"{path}: libvips reads it as black, and it is not: rewrite it as PNG or JPEG"
+        )
+
+
+def part_of(path: Path) -> Path:
+    """Return the name under which a file is written before it is whole."""
+    name = f".{path.name}.part"
+    if len(os.fsencode(name)) > MAX_NAME:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()}.part"
+    return path.with_name(name)
+
+
+def on_disk(path: Path) -> Path:
+    """Return the path of a file whose name is written with other Unicode letters on disk.
+
+    macOS and some archives write an umlaut as a letter and a mark (NFD), annotations as one letter
+    (NFC). Where there is no file of the exact name, and exactly one of the same letters, it is that
+    one; else it is ``path``.
+    """
+    if str(path).isascii():
+        return path
     try:
-        yield from _stream_bands(image, rows)
-    except pyvips.Error as error:
-        raise PictureError(f"{path}: the picture is cut off or broken: {_cause(error)}") from None
+        if path.exists() or path == path.parent:
+            return path
+        folder = on_disk(path.parent)
+        names = _names_by_letters(folder, folder.stat().st_mtime_ns)
+    except (OSError, ValueError):
+        return path
+    found = names.get(unicodedata.normalize("NFC", path.name), [])
+    return folder / found[0] if len(found) == 1 else path
 
 
-def write_png(path: Path, pixels: NDArray[np.uint8]) -> None:
+@lru_cache(maxsize=8)
+def _names_by_letters(folder: Path, changed: int) -> dict[str, list[str]]:
+    """The names in a folder, as it was when it was changed last, by their composed letters."""
+    names: dict[str, list[str]] = {}
+    for name in os.listdir(folder):
+        names.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+    return names
+
+
+def write_png(path: Path, pixels: NDArray[np.uint8], source: str = "") -> None:
     """Write a picture; the file is complete or absent.
 
     Args:
         path: Of the file; its folder exists.
         pixels: uint8 (H, W, 3), RGB.
+        source: A text that tells what the picture was made from, for `source_of`.
 
     Raises:
         OSError: The file cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
-    image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels))
+    part = part_of(path)
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels)).copy()
+    image.set_type(pyvips.GValue.gstr_type, f"png-comment-0-{_SOURCE}", source)
     # Weak compression: a stronger one saves a tenth of the space and takes twice the time.
     content = image.pngsave_buffer(compression=1)
-    part.write_bytes(content)
-    part.replace(path)
+    with naming(path):
+        part.write_bytes(content)
+        part.replace(path)
+
+
+def source_of(path: Path) -> str | None:
+    """Return the text that `write_png` was given; ``None`` where there is no such picture."""
+    try:
+        with _opened(path) as image:
+            return image.info.get(_SOURCE)
+    except PictureError:
+        return None
 
 
 def _stream_bands(
@@ -177,30 +262,188 @@ def _stream_bands(
         yield band
 
 
+_STREAMED_SAMPLES = {
+    "PNG": ("1", "L", "L;2", "L;4", "LA", "P", "P;1", "P;2", "P;4", "RGB", "RGBA"),
+    "JPEG": ("L", "RGB"),
+    "TIFF": ("1", "1;I", "L", "L;I", "LA", "P", "RGB", "RGBA", "RGBX"),
+}
+"""By format, how values may be stored, as Pillow names it, that libvips reads like Pillow."""
+
+_STREAMED_COLOURS = {
+    "raw": (0, 1, 2, 3),
+    "tiff_lzw": (0, 1, 2, 3),
+    "tiff_adobe_deflate": (0, 1, 2, 3),
+    "tiff_deflate": (0, 1, 2, 3),
+    "packbits": (0, 1, 2, 3),
+    "jpeg": (1, 2, 6),
+}
+"""By compression of a TIFF, which PhotometricInterpretation libvips reads like Pillow."""
+
+
+def _why_whole(header: Header) -> str:
+    """Say why a picture is not left to libvips; empty where it is."""
+    if header.format not in _STREAMED_SAMPLES:
+        return "its format is not PNG, JPEG or TIFF"
+    if header.codec == "interlaced":
+        return "it is interlaced"
+    if header.codec == "progressive":
+        return "it is a progressive JPEG"
+    if header.orientation != 1:
+        return "it is rotated by its EXIF or XMP data"
+    if header.animated:
+        return "it is an animation"
+    if header.planar:
+        return "its channels are stored in separate planes"
+    if header.samples not in _STREAMED_SAMPLES[header.format]:
+        return "it is not 8-bit grey or RGB"
+    if header.format == "TIFF":
+        colours = _STREAMED_COLOURS.get(header.codec)
+        if colours is None:
+            return f"it is compressed with {header.codec.removeprefix('tiff_')}"
+        if header.colours not in colours:
+            return "it is not 8-bit grey or RGB"
+    return ""
+
+
 def _stream(path: Path) -> tuple[pyvips.Image | None, str]:
-    """Open a picture for streaming, or say why it cannot be streamed."""
+    """Open a picture for streaming, or say why it is not streamed."""
+    with _opened(path) as opened:
+        header = read_header(opened)
+        if reason := _why_whole(header):
+            return None, reason
+        _check_pieces(path, opened)
+        sample = _sample(opened) if header.format == "TIFF" else None
     try:
-        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="truncated")
-    except pyvips.Error:
-        return None, "its format is not PNG, JPEG or TIFF"
-    loader = image.get("vips-loader")
-    if loader not in ("pngload", "jpegload", "tiffload"):
-        return None, "its format is not PNG, JPEG or TIFF"
-    if image.get_typeof("interlaced") and image.get("interlaced"):
-        return None, "it is a progressive JPEG" if loader == "jpegload" else "it is interlaced"
-    if image.get_typeof("orientation") and image.get("orientation") != 1:
-        return None, "it is rotated by its EXIF data"
-    if loader == "pngload" and _exif_behind_pixels(path):
-        return None, "it has EXIF data behind its pixels"
-    if image.format != "uchar" or image.interpretation not in ("srgb", "b-w"):
-        return None, "it is not 8-bit grey or RGB"
+        # By a source: in a name, libvips takes brackets for options and wants UTF-8.
+        with on_disk(path).open("rb") as file:
+            source = pyvips.Source.new_from_descriptor(file.fileno())
+        image = pyvips.Image.new_from_source(source, "", **_STREAMING)
+    except pyvips.Error as error:
+        return None, f"{_UNREAD} ({_cause(error)})"
+    if (image.width, image.height) != (header.width, header.height) or image.format != "uchar":
+        return None, "libvips takes it for another picture"
+    if sample is not None and not _is_read_alike(sample):
+        return None, "libvips reads other pixels than Pillow"
     return image, ""
+
+
+_UNREAD = "libvips cannot read it"
+_STREAMING = {"access": "sequential", "fail_on": "truncated"}
+
+_WIDTH, _HEIGHT = ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength
+_ROWS = ExifTags.Base.RowsPerStrip
+_OFFSETS, _COUNTS = ExifTags.Base.StripOffsets, ExifTags.Base.StripByteCounts
+_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
+# Bits, compression, colours, order of bits, samples, predictor, palette, extra samples, sample
+# format, JPEG's tables, subsampling, reference black and white.
+_CODING = (258, 259, 262, 266, 277, 317, 320, 338, 339, 347, 530, 532)
+
+
+def _pieces(image: Image.Image) -> list[tuple[int, int]]:
+    """Offset and length in bytes of the strips or tiles of a TIFF, or of nothing."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    tiled = _TILE_OFFSETS in tags
+    offsets = tags.get(_TILE_OFFSETS if tiled else _OFFSETS, ())
+    counts = tags.get(_TILE_COUNTS if tiled else _COUNTS, ())
+    return list(zip_longest(offsets, counts[: len(offsets)], fillvalue=0))
+
+
+def _check_pieces(path: Path, image: Image.Image) -> None:
+    """Check that the file of a TIFF is as long as it says.
+
+    Raises:
+        PictureError: It is not.
+    """
+    if image.format != "TIFF":
+        return
+    pieces = _pieces(image)
+    if not pieces:
+        raise PictureError(
+            f"{path}: the picture is cut off or broken: it does not tell where its pixels are"
+        )
+    end = max(offset + count for offset, count in pieces)
+    if end > (length := on_disk(path).stat().st_size):
+        raise PictureError(
+            f"{path}: the picture is cut off or broken: it has {length} bytes of {end}"
+        )
+
+
+def _sample(image: Image.Image) -> bytes | None:
+    """Make a small TIFF out of the strip or tile that holds most; ``None`` where that is large."""
+    tags = image.tag_v2  # type: ignore[attr-defined]
+    pieces = _pieces(image)
+    if not pieces:
+        return None
+    number = max(range(len(pieces)), key=lambda one: pieces[one][1])
+    offset, count = pieces[number]
+    if _TILE_OFFSETS in tags:
+        width, height = tags[_TILE_WIDTH], tags[_TILE_HEIGHT]
+    else:
+        rows = min(tags.get(_ROWS, tags[_HEIGHT]), tags[_HEIGHT])
+        width, height = tags[_WIDTH], min(rows, tags[_HEIGHT] - number * rows)
+    if height < 1 or width * height > _SAMPLE_PIXELS:
+        return None
+    directory = ImageFileDirectory_v2()
+    for tag in _CODING:
+        if tag in tags:
+            directory.tagtype[tag] = tags.tagtype[tag]
+            directory[tag] = tags[tag]
+    directory[_WIDTH], directory[_HEIGHT], directory[_ROWS] = width, height, height
+    directory[_OFFSETS], directory[_COUNTS] = 0, count  # counted from the end of the directory
+    small = io.BytesIO()
+    directory.save(small)
+    image.fp.seek(offset)  # type: ignore[attr-defined]
+    small.write(image.fp.read(count))  # type: ignore[attr-defined]
+    return small.getvalue()
+
+
+def _is_read_alike(picture: bytes) -> bool:
+    """Whether both decoders make the same of a picture, but for the rounding of a JPEG."""
+    with Image.open(io.BytesIO(picture), formats=FORMATS) as image:
+        ours = read_pixels(image)
+    try:
+        theirs = pyvips.Image.new_from_buffer(picture, "", **_STREAMING)
+        (band,) = _stream_bands(theirs, [(0, theirs.height)])
+    except pyvips.Error:
+        return False
+    return band.shape == ours.shape and int(np.abs(band.astype(np.int16) - ours).max()) <= 2
+
+
+def _is_dark(path: Path, rows: Sequence[tuple[int, int]]) -> bool:
+    """Whether rows that libvips reads as black are black to Pillow, as far as it can read them."""
+    with _opened(path) as image:
+        height, pixels = image.height, image.height * image.width
+        if image.format in ("JPEG", "MPO"):
+            image.draft(None, (image.width // 8, height // 8))
+        elif pixels > WHOLE_PIXELS:
+            return True
+        found = read_pixels(image)
+    scale = height / len(found)
+    # Of a reduced picture, a row at the edge holds what stands beside the rows asked for.
+    inner = [found[round(top / scale) + 1 : round(bottom / scale) - 1] for top, bottom in rows]
+    return all(int(one.max(initial=0)) <= _DARK for one in inner)
+
+
+def _header(path: Path) -> Header:
+    with _opened(path) as image:
+        return read_header(image)
+
+
+def _too_large(path: Path, header: Header, reason: str) -> PictureError:
+    if reason.startswith(_UNREAD):
+        return PictureError(f"{path}: the picture is cut off or broken: {reason}")
+    return PictureError(
+        f"{path}: {header.width} x {header.height} pixels, and {reason}, which can only be read "
+        f"whole, up to {WHOLE_PIXELS} pixels: rewrite it as TIFF with Deflate or as PNG without "
+        "interlacing"
+    )
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """Open a picture by Pillow, of any size, and turn every error of reading it into ours."""
     limit = Image.MAX_IMAGE_PIXELS
+    path = on_disk(path)
     try:
         # Pillow's limit guards servers against hostile files; here `WHOLE_PIXELS` is the limit.
         Image.MAX_IMAGE_PIXELS = None
@@ -211,45 +454,24 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise PictureError(f"{path}: there is no such file") from None
     except UnidentifiedImageError:
+        if _begins_as_tiff(path):
+            raise PictureError(
+                f"{path}: the picture is cut off or broken, or a TIFF of a kind that cannot be read"
+            ) from None
         raise PictureError(f"{path}: this is no picture in one of {', '.join(FORMATS)}") from None
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's readers meet a broken file with exceptions of any kind
+        if isinstance(error, OSError) and error.filename is not None:  # the file, not what is in it
+            raise PictureError(sentence(error)) from error
         raise PictureError(f"{path}: the picture is cut off or broken: {error}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _shown_size(image: Image.Image) -> tuple[int, int]:
-    """Height and width after the rotation of the EXIF data."""
-    # Pillow's TIFF reader reports the turned size by itself.
-    turned = image.format != "TIFF" and _exif(image).get(ExifTags.Base.Orientation, 1) >= 5
-    return (image.width, image.height) if turned else (image.height, image.width)
-
-
-def _exif(image: Image.Image) -> Image.Exif:
-    """The EXIF data, without decoding the picture if that can be."""
-    if image.format == "PNG" and not _exif_behind_pixels(Path(image.filename)):  # type: ignore[attr-defined]
-        # Its own method decodes the whole picture, in case that something stands behind.
-        return Image.Image.getexif(image)
-    return image.getexif()
-
-
-def _exif_behind_pixels(path: Path) -> bool:
-    """Whether a PNG has EXIF data, or text of which Pillow makes some, behind its pixels."""
-    pixels = False
-    with path.open("rb", buffering=0) as file:
-        file.seek(8)
-        while len(head := file.read(8)) == 8:
-            length, kind = struct.unpack(">I4s", head)
-            start = file.tell()
-            pixels |= kind == b"IDAT"
-            if pixels and kind == b"eXIf":
-                return True
-            if pixels and kind in (b"tEXt", b"zTXt", b"iTXt"):
-                keyword = file.read(min(length, 80)).partition(b"\0")[0]
-                if keyword in (b"Raw profile type exif", b"XML:com.adobe.xmp"):
-                    return True
-            file.seek(start + length + 4)
-    return False
+def _begins_as_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def _cause(error: pyvips.Error) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from c3det.commands import at_least, command
 from training.data import trees
 from training.data.backgrounds import covered, scaled_window
 from training.data.index import Annotated, Index, Record, clip_boxes, turn, write_index
@@ -31,7 +32,7 @@ from training.data.rendering.layout import fill
 from training.data.rendering.scene import Scene
 from training.data.rendering.shapes import Points, rectangle
 from training.data.rendering.style import SMALL_VEHICLE, TREE, draw_style
-from training.data.sources import SourceError, fetch
+from training.data.sources import fetch
 
 Split = Literal["train", "val", "test"]
 Range = tuple[float, float]
@@ -300,18 +301,7 @@ def write(rendered: Sequence[Annotated], folder: Path, classes: tuple[str, ...])
     write_index(Index(classes, tuple(records)), folder / "index.json")
 
 
-def _at_least(least: int) -> Callable[[str], int]:
-    """Return a parser of whole numbers for the command line."""
-
-    def parse(text: str) -> int:
-        number = int(text) if text.isdecimal() else -1
-        if number < least:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {least}, not {text!r}")
-        return number
-
-    return parse
-
-
+@command("training.data.rendered")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(
@@ -321,12 +311,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--split", choices=list(PLACES), default="test", help="(%(default)s)")
     parser.add_argument(
-        "--pictures", type=_at_least(1), default=TEST_PICTURES, help="how many (%(default)s)"
+        "--pictures", type=at_least(1), default=TEST_PICTURES, help="how many (%(default)s)"
     )
     parser.add_argument(
-        "--size", type=_at_least(64), default=TEST_SIZE, help="side in pixels (%(default)s)"
+        "--size", type=at_least(64), default=TEST_SIZE, help="side in pixels (%(default)s)"
     )
-    parser.add_argument("--seed", type=_at_least(0), default=0, help="(%(default)s)")
+    parser.add_argument("--seed", type=at_least(0), default=0, help="(%(default)s)")
     parser.add_argument("--trees", action="store_true", help="with boxes of the trees as well")
     parser.add_argument(
         "--overlay",
@@ -335,15 +325,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     given = parser.parse_args(arguments)
     classes = (*CLASSES, *trees.CLASSES) if given.trees else CLASSES
-    try:
-        rendered = pictures(given.split, given.pictures, given.size, given.seed, given.trees)
-        write(rendered, given.out, classes)
-        if given.overlay:
-            (given.out / "overlay").mkdir(exist_ok=True)
-            for picture in rendered:
-                overlay(picture).save(given.out / "overlay" / f"{picture.name}.png")
-    except (SourceError, OSError) as error:
-        parser.error(str(error))
+    rendered = pictures(given.split, given.pictures, given.size, given.seed, given.trees)
+    write(rendered, given.out, classes)
+    if given.overlay:
+        (given.out / "overlay").mkdir(exist_ok=True)
+        for picture in rendered:
+            overlay(picture).save(given.out / "overlay" / f"{picture.name}.png")
     labels = np.concatenate([picture.labels for picture in rendered])
     counts = ", ".join(f"{(labels == i).sum()} {name}" for i, name in enumerate(classes))
     print(f"{given.out}: {len(rendered)} pictures with {counts}")

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from c3det.commands import CommandError, cache_directory, command, naming, sentence
 from training.data import rendered, trees
-from training.data.sources import SourceError, cache_directory
 
 
 def _trees(scale: float) -> NDArray[np.uint8]:
@@ -48,6 +48,7 @@ def make_samples(folder: Path) -> list[Path]:
 
     Raises:
         training.data.sources.SourceError: An archive cannot be fetched.
+        OSError: The folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -56,12 +57,15 @@ def make_samples(folder: Path) -> list[Path]:
         if file.exists():
             continue
         part = file.with_suffix(f".{os.getpid()}.part")
-        Image.fromarray(make()).save(part, format="PNG")
-        part.replace(file)
+        image = Image.fromarray(make())
+        with naming(file):
+            image.save(part, format="PNG")
+            part.replace(file)
         written.append(file)
     return written
 
 
+@command("training.data.samples")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(
@@ -72,14 +76,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "folder",
         type=Path,
         nargs="?",
-        default=cache_directory() / "samples",
-        help="where they go (%(default)s)",
+        help="where they go (default: samples in $C3DET_CACHE or ~/.cache/c3det)",
     )
     folder = parser.parse_args(arguments).folder
+    lacking = "training.data.samples: the page will lack sample pictures"
     try:
+        folder = folder or cache_directory() / "samples"
         written = make_samples(folder)
-    except SourceError as error:
-        sys.exit(f"training.data.samples: the page will lack sample pictures: {error}")
+    except CommandError as error:
+        sys.exit(f"{lacking}: {error}")
+    except OSError as error:
+        sys.exit(f"{lacking}: {sentence(error)}: set C3DET_CACHE to a folder that can be written")
     if written:
         print(f"{len(written)} sample pictures written to {folder}")
 

@@ -149,7 +149,8 @@ class FolderSet:
 
     Raises:
         OSError: ``train.json`` is missing.
-        ValueError: ``train.json`` is broken or has no picture, or the balance is out of range.
+        ValueError: ``train.json`` is broken or has no picture or no object, or the balance is
+            out of range.
     """
 
     def __init__(self, folder: Path, balance: float = 0.5, turns: bool = True) -> None:
@@ -161,6 +162,11 @@ class FolderSet:
         index = read_index(folder / "train.json")
         if not index.records:
             raise ValueError(f"{folder / 'train.json'} has no picture to train on")
+        if not any(len(record.labels) for record in index.records):
+            raise ValueError(
+                f"{folder / 'train.json'} holds no object to train on: {len(index.records)} "
+                f"pictures without a box of {', '.join(index.classes) or 'any class'}"
+            )
         self._records = index.records
         self.name = folder.resolve().name
         self.classes = index.classes
@@ -397,7 +403,12 @@ def load_set(
 
 
 def split_spec(spec: str) -> tuple[str, float | None]:
-    """Split ``"composite=0.6"`` into the set and how often it is drawn, ``None`` if not told."""
+    """Split ``"composite=0.6"`` into the set and how often it is drawn, ``None`` if not told.
+
+    A folder with a set in it may have such a name itself.
+    """
+    if (Path(spec) / "train.json").is_file():
+        return spec, None
     name, separator, number = spec.rpartition("=")
     try:
         return (name, float(number)) if separator and name else (spec, None)

@@ -27,8 +27,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Literal
 
+from c3det.commands import CommandError, cache_directory, sentence
 
-class SourceError(RuntimeError):
+
+class SourceError(CommandError):
     """An archive cannot be fetched, or is not the one that was pinned."""
 
 
@@ -210,12 +212,6 @@ SOURCES = {
 }
 
 
-def cache_directory() -> Path:
-    """Return the folder of the unpacked archives, which need not exist."""
-    configured = os.environ.get("C3DET_CACHE")
-    return Path(configured) if configured else Path.home() / ".cache" / "c3det"
-
-
 def fetch(name: str) -> Path:
     """Return the folder with a source's files, downloading the archive on first use.
 
@@ -227,7 +223,7 @@ def fetch(name: str) -> Path:
 
     Raises:
         SourceError: There is no such source, its download fails, the archive's sha256 is not the
-            pinned one, or the archive lacks a file.
+            pinned one, the archive lacks a file, or the cache cannot be written.
     """
     if name not in SOURCES:
         raise SourceError(f"there is no source {name!r}, only {', '.join(sorted(SOURCES))}")
@@ -237,6 +233,17 @@ def fetch(name: str) -> Path:
     target = cache_directory() / f"{name}-{source.version}-{content[:12]}"
     if target.is_dir():
         return target
+    try:
+        _fill(name, source, target)
+    except OSError as error:
+        raise SourceError(
+            f"{name} cannot be kept in {target.parent}: {sentence(error)}; or set C3DET_CACHE to a "
+            "folder that can be written"
+        ) from error
+    return target
+
+
+def _fill(name: str, source: Source, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as folder:
         archive = _download(name, source, Path(folder))
@@ -249,7 +256,6 @@ def fetch(name: str) -> Path:
             # Another process was quicker; its folder is as complete as ours.
             if not target.is_dir():
                 raise
-    return target
 
 
 def _download(name: str, source: Source, folder: Path) -> Path:

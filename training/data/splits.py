@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from c3det.clicks import Click
+from c3det.commands import naming
 from training.clicks.sequences import BACKGROUND, ClickSequence, save_sequences
 from training.data.index import Index, Record, first_repeated, write_index
 
@@ -55,6 +57,10 @@ def split_by_file(index: Index, path: Path) -> dict[str, Index]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         named = [(name, split) for split in SPLITS for name in content[split]]
+        # A list may have a name in other Unicode letters than the set: an umlaut as two or as one.
+        by_letters: dict[str, list[str]] = {}
+        for name, split in named:
+            by_letters.setdefault(unicodedata.normalize("NFC", name), []).append(split)
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
@@ -64,12 +70,40 @@ def split_by_file(index: Index, path: Path) -> dict[str, Index]:
     if repeated := first_repeated(name for name, _ in named):
         raise ValueError(f"{path} has the picture {repeated!r} twice")
     where = dict(named)
+    for record in index.records:
+        found = by_letters.get(unicodedata.normalize("NFC", record.name), [])
+        if record.name not in where and len(found) == 1:
+            where[record.name] = found[0]
     missing = [record.name for record in index.records if record.name not in where]
     if missing:
         raise ValueError(
             f"{path} does not say where {len(missing)} of the pictures go, such as {missing[0]}"
         )
     return _split(index, where)
+
+
+def known_split(name: str) -> str | None:
+    """Return the split that a file of another tool means by a name, if it means one."""
+    words = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+    words |= dict.fromkeys(("val", "valid", "validation"), "val")
+    return words.get(name.strip().lower())
+
+
+def split_as_given(index: Index, given: Mapping[str, str]) -> dict[str, Index] | None:
+    """Split an index as the files that it was read from do.
+
+    Args:
+        index: The pictures.
+        given: The split by the name of the picture.
+
+    Returns:
+        ``None`` where that is no split to train with: a picture has none, all have the same one,
+        or none is to train on.
+    """
+    named = {given.get(record.name) for record in index.records}
+    if None in named or "train" not in named or len(named) < 2:
+        return None
+    return _split(index, given)
 
 
 def _split(index: Index, where: Mapping[str, str]) -> dict[str, Index]:
@@ -98,7 +132,8 @@ def write_splits(
         for split, index in (whole or splits).items()
     }
     text = json.dumps(names, indent=1, ensure_ascii=False) + "\n"
-    (folder / SPLIT_FILE).write_text(text, encoding="utf-8")
+    with naming(folder / SPLIT_FILE):
+        (folder / SPLIT_FILE).write_text(text, encoding="utf-8")
     for split, index in splits.items():
         write_index(index, folder / f"{split}.json")
         clicks = folder / f"{split}.clicks.json"

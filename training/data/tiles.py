@@ -5,9 +5,10 @@ have the full size unless the picture is smaller. An object cut by a tile's edge
 the tile where enough of its area is inside, and is ignored there otherwise.
 
 Pictures are cut in several processes, each reading its picture in bands (`training.data.pictures`),
-so that a process needs memory for about two rows of tiles. A killed run goes on when started again:
-a tile is written under another name and renamed, and a tile that exists and is not older than its
-picture is not cut again.
+so that a process needs memory for about two rows of tiles. A picture that cannot be read is named
+and left out, and the exit status is 1. A killed run goes on when started again: a tile is written
+under another name and renamed, and a tile that was cut from its picture as it is now, in size and
+time of change, is not cut again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -30,9 +32,10 @@ import shapely
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from c3det.commands import command, printable
 from training.data.convert import describe, paths_below
 from training.data.index import Index, Record, read_index
-from training.data.pictures import read_bands, write_png
+from training.data.pictures import PictureError, on_disk, read_bands, source_of, write_png
 from training.data.splits import SPLITS, write_splits
 
 ROUNDING = 1e-6
@@ -179,7 +182,12 @@ def tile_name(record: Record, window: Window) -> str:
 
 
 def tile_index(
-    index: Index, images: Path, tiling: Tiling, processes: int = 1, progress: str | None = None
+    index: Index,
+    images: Path,
+    tiling: Tiling,
+    processes: int = 1,
+    progress: str | None = None,
+    failed: list[PictureError] | None = None,
 ) -> Index:
     """Cut all pictures of an index, or those that a killed run has left.
 
@@ -189,14 +197,16 @@ def tile_index(
         tiling: How to cut.
         processes: How many cut at once, each another picture.
         progress: Text beside the bar that counts tiles, on a terminal; ``None``: no bar.
+        failed: Receives, for each picture that cannot be read, why; the index lacks its tiles.
 
     Returns:
         The index of the tiles, picture by picture and row by row.
 
     Raises:
         training.data.pictures.PictureError: A picture cannot be read, or not in bands and is too
-            large.
-        ValueError: Two tiles would have one path, or a picture is not as wide as the index says.
+            large, or is not as wide as the index says, and nobody receives that. The tiles of the
+            others are written.
+        ValueError: Two tiles would have one path.
         OSError: A tile cannot be written, or a process was killed.
     """
     windows = [
@@ -205,30 +215,48 @@ def tile_index(
         for window in tiling.windows(record.width, record.height)
     ]
     paths = paths_below(images, [f"{tile_name(*one)}.png" for one in windows])
-    tiles = []
+    tiles: dict[str, list[Record]] = {record.name: [] for record in index.records}
+    sources = {record.name: _state(record.path) for record in index.records}
     jobs: dict[str, _Job] = {}
     for (record, window), path in zip(windows, paths, strict=True):
-        tiles.append(cut_record(record, window, tiling.keep_inside, path))
-        if not _is_done(path, record.path):
-            job = jobs.setdefault(record.name, _Job(record.path, record.width, []))
+        tiles[record.name].append(cut_record(record, window, tiling.keep_inside, path))
+        source = sources[record.name]
+        if source is None or source_of(path) != source:
+            job = jobs.setdefault(
+                record.name, _Job(record.name, record.path, record.width, source or "", [])
+            )
             job.tiles.append((window, path))
     for folder in {path.parent for job in jobs.values() for _, path in job.tiles}:
         folder.mkdir(parents=True, exist_ok=True)
     total = sum(len(job.tiles) for job in jobs.values())
     with tqdm(total=total, desc=progress, unit="tile", disable=None if progress else True) as bar:
+        broken: dict[str, PictureError] = {}
         if processes == 1:
             for job in jobs.values():
-                _cut(job, bar)
+                try:
+                    _cut(job, bar)
+                except PictureError as error:
+                    broken[job.name] = error
         elif jobs:
-            _cut_in_processes(list(jobs.values()), processes, bar)
-    return Index(index.classes, tuple(tiles))
+            broken = _cut_in_processes(list(jobs.values()), processes, bar)
+    in_order = [broken[record.name] for record in index.records if record.name in broken]
+    if failed is not None:
+        failed += in_order
+    elif in_order:
+        raise in_order[0]
+    return Index(
+        index.classes,
+        tuple(tile for name, of in tiles.items() if name not in broken for tile in of),
+    )
 
 
 class _Job(NamedTuple):
     """The tiles of one picture that are still to be cut."""
 
+    name: str
     picture: Path
     width: int
+    source: str
     tiles: list[tuple[Window, Path]]
 
 
@@ -244,26 +272,36 @@ class _Counter:
             self._value.value += 1
 
 
-def _is_done(tile: Path, picture: Path) -> bool:
+def _state(picture: Path) -> str | None:
+    """What changes with a picture's file: its size in bytes and its time of change."""
     try:
-        return tile.stat().st_mtime >= picture.stat().st_mtime
-    except FileNotFoundError:
-        return False
+        found = on_disk(picture).stat()
+    except OSError:
+        return None
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def _cut(job: _Job, counter: tqdm | _Counter) -> None:
-    """Write the tiles of one picture."""
+    """Write the tiles of one picture, all or, where it cannot be read, none.
+
+    Raises:
+        training.data.pictures.PictureError: See `tile_index`.
+    """
     rows = sorted({(window.y, window.y + window.height) for window, _ in job.tiles})
-    bands = read_bands(job.picture, rows)
-    for (top, _), band in zip(rows, bands, strict=True):
-        if band.shape[1] != job.width:
-            raise ValueError(
-                f"{job.picture} is {band.shape[1]} pixels wide, but {job.width} in the index"
-            )
-        for window, path in job.tiles:
-            if window.y == top:
-                write_png(path, band[:, window.x : window.x + window.width])
-                counter.update()
+    try:
+        for (top, _), band in zip(rows, read_bands(job.picture, rows), strict=True):
+            if band.shape[1] != job.width:
+                raise PictureError(
+                    f"{job.picture} is {band.shape[1]} pixels wide, but {job.width} in the index"
+                )
+            for window, path in job.tiles:
+                if window.y == top:
+                    write_png(path, band[:, window.x : window.x + window.width], job.source)
+                    counter.update()
+    except PictureError:
+        for _, path in job.tiles:
+            path.unlink(missing_ok=True)
+        raise
 
 
 _counter: _Counter | None = None
@@ -272,6 +310,7 @@ _counter: _Counter | None = None
 
 def _start_worker(value: Synchronized[int]) -> None:
     global _counter
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl+C the parent ends, and this with it
     _counter = _Counter(value)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -290,8 +329,13 @@ def _cut_in_worker(job: _Job) -> None:
     _cut(job, _counter)
 
 
-def _cut_in_processes(jobs: Sequence[_Job], processes: int, bar: tqdm) -> None:
-    """Cut pictures in worker processes, the largest first, and show what they have done."""
+def _cut_in_processes(jobs: Sequence[_Job], processes: int, bar: tqdm) -> dict[str, PictureError]:
+    """Cut pictures in worker processes, the largest first, and show what they have done.
+
+    Returns:
+        Why a picture cannot be read, by its name.
+    """
+    broken: dict[str, PictureError] = {}
     # A forked process would share libvips' threads, which do not survive a fork.
     context = multiprocessing.get_context("spawn")
     value = context.Value("q", 0)
@@ -299,12 +343,17 @@ def _cut_in_processes(jobs: Sequence[_Job], processes: int, bar: tqdm) -> None:
     with ProcessPoolExecutor(min(processes, len(jobs)), context, _start_worker, (value,)) as pool:
         try:
             largest_first = sorted(jobs, key=lambda job: -len(job.tiles))
-            waiting = _submit(pool, largest_first)
+            waiting_for = _submit(pool, largest_first)
+            waiting = set(waiting_for)
             while waiting:
                 done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
                 bar.update(value.value - bar.n)
                 for future in done:
-                    future.result()
+                    error = future.exception()
+                    if isinstance(error, PictureError):
+                        broken[waiting_for.pop(future).name] = error
+                    elif error is not None:
+                        raise error
         except BrokenProcessPool as error:
             # A worker that was being started when the pool broke would be waited for forever.
             for child in set(multiprocessing.active_children()) - others:
@@ -315,37 +364,53 @@ def _cut_in_processes(jobs: Sequence[_Job], processes: int, bar: tqdm) -> None:
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for child in set(multiprocessing.active_children()) - others:
+                child.kill()
             raise
+    return broken
 
 
-def _submit(pool: ProcessPoolExecutor, jobs: Sequence[_Job]) -> set[Future[None]]:
+def _submit(pool: ProcessPoolExecutor, jobs: Sequence[_Job]) -> dict[Future[None], _Job]:
     """Give the pool its work.
 
     Raises:
         concurrent.futures.process.BrokenProcessPool: A worker has died meanwhile.
     """
     try:
-        return {pool.submit(_cut_in_worker, job) for job in jobs}
+        return {pool.submit(_cut_in_worker, job): job for job in jobs}
     except (OSError, ValueError) as error:
         # A pool that breaks closes its pipes, of which a worker that is being started has need.
         raise BrokenProcessPool(str(error)) from error
 
 
-def tile_splits(splits: dict[str, Index], out: Path, tiling: Tiling, processes: int) -> None:
+def tile_splits(splits: dict[str, Index], out: Path, tiling: Tiling, processes: int) -> bool:
     """Cut the pictures of all splits into a folder as `training.data.splits` describes it.
 
-    The indices are written when all tiles are there.
+    The indices are written when all tiles are there. Pictures that cannot be read are left out, and
+    named at the end.
+
+    Returns:
+        Whether all pictures could be read.
 
     Raises:
-        training.data.pictures.PictureError: See `tile_index`.
+        ValueError: None could.
         OSError: Something cannot be written.
     """
+    failed: list[PictureError] = []
     tiled = {
-        split: tile_index(index, out / "images", tiling, processes, progress=split)
+        split: tile_index(index, out / "images", tiling, processes, split, failed)
         for split, index in splits.items()
     }
+    for error in failed:
+        print(f"{printable(str(error))}; the picture is left out", file=sys.stderr)
+    if failed and not any(index.records for index in tiled.values()):
+        raise ValueError("no picture can be read, see the sentences above")
     write_splits(tiled, out, whole=splits)
     print(f"{describe(tiled)}\nwritten to {out}")
+    if failed:
+        lacking = "1 picture that" if len(failed) == 1 else f"{len(failed)} pictures that"
+        print(f"without {lacking} cannot be read, named above", file=sys.stderr)
+    return not failed
 
 
 def add_tiling_options(parser: argparse.ArgumentParser) -> None:
@@ -375,6 +440,7 @@ def tiling_of(arguments: argparse.Namespace) -> Tiling:
     return Tiling(arguments.size, arguments.gap, arguments.keep_inside)
 
 
+@command("training.data.tiles")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(
@@ -392,10 +458,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise ValueError(f"{arguments.folder} has none of {', '.join(map(str, files))}")
         if arguments.out.resolve() == arguments.folder.resolve():
             raise ValueError("--out must be another folder than the one that is cut")
-        tile_splits(splits, arguments.out, tiling, arguments.processes)
-    except (ValueError, OSError) as error:
+        all_read = tile_splits(splits, arguments.out, tiling, arguments.processes)
+    except ValueError as error:
         print(f"training.data.tiles: {error}", file=sys.stderr)
         sys.exit(2)
+    if not all_read:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

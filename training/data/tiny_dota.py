@@ -15,6 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from c3det.commands import command
 from training.data.convert import add_output_options, finish
 from training.data.readers.defects import merge
 from training.data.readers.dota import CLASSES, TINY_CLASSES, read_dota
@@ -23,6 +24,7 @@ from training.data.tiles import add_tiling_options, tile_splits, tiling_of
 WHOLE_FOLDER = "whole"
 
 
+@command("training.data.tiny_dota")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(
@@ -43,10 +45,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             keep=TINY_CLASSES,
             split=arguments.split,
         )
-        tile_splits(splits, arguments.out, tiling, arguments.processes)
-    except (ValueError, OSError) as error:
+        all_read = tile_splits(splits, arguments.out, tiling, arguments.processes)
+    except ValueError as error:
         print(f"training.data.tiny_dota: {error}", file=sys.stderr)
         sys.exit(2)
+    if not all_read:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

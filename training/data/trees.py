@@ -27,7 +27,7 @@ SCALES = (1 / 2, 1 / 3)
 def load(name: str) -> Annotated:
     """Load the train, test or validation picture in full resolution, with every crown."""
     folder = fetch("deepforest") / "deepforest" / "data"
-    reading = read_voc(folder / f"{name}.xml", folder, ["Tree"])
+    reading = read_voc(folder / f"{name}.xml", folder, ["Tree"], origin=1)
     if reading.defects:
         raise ValueError(str(reading.defects[0]))
     (record,) = reading.index.records

@@ -193,7 +193,7 @@ def evaluate(
         },
         "models": {
             name: {
-                "sha256": predictor.card.sha256,
+                "sha256": predictor.card.identity,
                 "seconds_per_encode": {},
                 "seconds_per_click": {},
                 "sets": {},

@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from c3det.commands import naming
 from training.evaluation.measuring import METRICS, PARTS
 
 TITLES = {"ap50": "AP at IoU 0.5", "ap": "AP at IoU 0.5:0.95", "voc07": "VOC07 AP at IoU 0.5"}
@@ -184,7 +185,8 @@ def finish_axes(axes: Any, title: str, results: Mapping[str, Any]) -> None:
 def write_json(results: Mapping[str, Any], path: Path) -> None:
     """Write results, in a folder that need not exist yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    with naming(path):
+        path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def summary(results: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,10 +3,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -118,7 +121,9 @@ def test_split_can_be_given_back_and_classes_kept(
 def test_defects_are_printed_and_counted_and_strict_refuses(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = coco(tmp_path / "raw", annotations=[{"id": 1, "image_id": 0, "category_id": 9}])
+    sound = {"id": 2, "image_id": 0, "category_id": 1, "bbox": [1, 2, 4, 4]}
+    broken = {"id": 1, "image_id": 0, "category_id": 9}
+    source = coco(tmp_path / "raw", annotations=[broken, sound])
     command = ["coco", str(source), "--out", str(tmp_path / "set")]
     convert.main(command)
     printed = capsys.readouterr()
@@ -198,7 +203,13 @@ def dota_source(folder: Path) -> list[str]:
     return ["dota", str(folder), "--images", str(folder), "--version", "1.0", "--keep", "ship"]
 
 
-@pytest.mark.parametrize("make", [voc_source, cvat_source, dota_source])
+def yolo_source(folder: Path) -> list[str]:
+    (folder / "a.txt").write_text("0 0.15 0.4 0.2 0.4\n")
+    (folder / "data.yaml").write_text("train: .\nnames: [ship]\n")
+    return ["yolo", str(folder / "data.yaml")]
+
+
+@pytest.mark.parametrize("make", [voc_source, cvat_source, dota_source, yolo_source])
 def test_the_other_formats(tmp_path: Path, make: Callable[[Path], list[str]]) -> None:
     Image.fromarray(np.zeros((10, 20, 3), np.uint8)).save(tmp_path / "a.png")
     convert.main([*make(tmp_path), "--out", str(tmp_path / "set"), "--strict"])
@@ -207,6 +218,100 @@ def test_the_other_formats(tmp_path: Path, make: Callable[[Path], list[str]]) ->
     assert index.records[0].boxes.tolist() == [[1, 2, 5, 6]]
     clicks = tmp_path / "set" / f"{split_of('a.png')}.clicks.json"
     assert clicks.exists() == (make is cvat_source)
+
+
+@pytest.mark.parametrize(
+    ("difficulty", "message"),
+    [
+        (0, "sought were boxes of ship; found instead: 1 x unknown class (see above)"),
+        (1, "sought were boxes of car; found instead: 1 x difficult or crowd, which trains "
+            "nothing"),
+    ],
+)  # fmt: skip
+def test_a_set_without_an_object_is_refused(
+    tmp_path: Path, difficulty: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(np.zeros((10, 20, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "labelTxt").mkdir()
+    (tmp_path / "labelTxt" / "a.txt").write_text(f"1 2 5 2 5 6 1 6 car {difficulty}\n")
+    command = ["dota", str(tmp_path), "--images", str(tmp_path), "--out", str(tmp_path / "set")]
+    with pytest.raises(SystemExit) as exit_info:
+        convert.main([*command, "--classes", "car" if difficulty else "ship"])
+    assert exit_info.value.code == 2
+    assert not (tmp_path / "set").exists()
+    assert capsys.readouterr().err.endswith(f"no object is left in 1 picture: {message}\n")
+
+
+def test_the_split_of_the_files_is_kept_where_it_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"Train": NAMES[:3], "Validation": NAMES[3:5]}
+    images = []
+    for subset, of_subset in names.items():
+        for name in of_subset:
+            path = tmp_path / "images" / subset / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.zeros((10, 20, 3), np.uint8)).save(path)
+            box = '<box label="ship" xtl="1" ytl="2" xbr="5" ybr="6"/>'
+            size = 'width="20" height="10"'
+            images.append(f'<image name="{name}" subset="{subset}" {size}>{box}</image>')
+    head = "<meta><job><labels><label><name>ship</name></label></labels></job></meta>"
+    file = tmp_path / "annotations.xml"
+    file.write_text(f"<annotations>{head}{''.join(images)}</annotations>")
+    command = ["cvat", str(file), "--out", str(tmp_path / "set")]
+    convert.main(command)
+    train, val = ([f"{subset}/{name}" for name in of] for subset, of in names.items())
+    assert written(tmp_path / "set") == {"train": train, "val": val, "test": []}
+    assert "note: the split is the one that the files have" in capsys.readouterr().out
+    file.write_text(file.read_text().replace('subset="Validation"', 'subset="Train"'))
+    (tmp_path / "images" / "Validation").rename(tmp_path / "images" / "more")
+    convert.main(command)
+    assert "they are split by the names' hashes" in capsys.readouterr().out
+
+
+def test_a_zip_is_read_as_it_was_downloaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = io.BytesIO()
+    Image.fromarray(np.zeros((10, 20, 3), np.uint8)).save(picture, "PNG")
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    cvat_source(raw)
+    archive = tmp_path / "task 1.zip"
+    with ZipFile(archive, "w") as zipped:
+        zipped.write(raw / "a.xml", "annotations.xml")
+        zipped.writestr("images/a.png", picture.getvalue())
+        zipped.writestr("../../evil.txt", "")
+    convert.main(["cvat", str(archive), "--out", str(tmp_path / "set")])
+    (record,) = read_index(tmp_path / "set" / f"{split_of('a.png')}.json").records
+    assert record.boxes.tolist() == [[1, 2, 5, 6]]
+    assert record.load().image.shape == (10, 20, 3)
+    assert capsys.readouterr().err == (
+        f"{archive}:1: ../../evil.txt would lie outside the folder; it is left out\n"
+    )
+    assert not list(tmp_path.parent.rglob("evil.txt"))
+    with ZipFile(archive, "w") as zipped:
+        zipped.write(raw / "a.xml", "annotations.xml")
+    with pytest.raises(SystemExit):
+        convert.main(["cvat", str(archive), "--out", str(tmp_path / "set")])
+    assert 'export it from CVAT with "Save images"' in capsys.readouterr().out
+
+
+def test_pictures_that_no_file_lists_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = coco(tmp_path / "raw", ["a.png", "b.png", "more/c.png"])
+    second = coco(tmp_path / "raw2", ["d.png"])
+    (tmp_path / "raw" / "odd.png").write_bytes((tmp_path / "raw" / "a.png").read_bytes())
+    content = json.loads(first.read_text())
+    kept = [image for image in content["images"] if image["file_name"] != "b.png"]
+    boxes = [one for one in content["annotations"] if one["image_id"] != 1]
+    first.write_text(json.dumps({**content, "images": kept, "annotations": boxes}))
+    convert.main(["coco", str(first), str(second), "--out", str(tmp_path / "set"), "--strict"])
+    raw = tmp_path / "raw"
+    assert (
+        f"note: 2 pictures are not in the files and passed over: {raw}/b.png, {raw}/odd.png"
+    ) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -235,3 +340,116 @@ def test_server_needs_an_id_and_credentials(
         convert.main(command)
     assert exit_info.value.code == 2
     assert capsys.readouterr().err == f"training.data.convert: {message}\n"
+
+
+def one_picture(folder: Path, name: str, colour: str = "red") -> Path:
+    """A COCO set of one BMP picture of 20 x 10; any two of them have one size in bytes."""
+    folder.mkdir(exist_ok=True)
+    picture(folder / name, colour)
+    content = {
+        "images": [{"id": 1, "file_name": name, "width": 20, "height": 10}],
+        "categories": [{"id": 1, "name": "car"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 2, 4, 4]}],
+    }
+    path = folder / "labels.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def picture(path: Path, colour: str) -> None:
+    with path.open("wb") as file:
+        Image.new("RGB", (20, 10), colour).save(file, "BMP")
+
+
+def convert_one(source: Path, out: Path, *more: str) -> Path:
+    """Make the set; return where it has its picture."""
+    convert.main(["coco", str(source), "--out", str(out), *more])
+    (record,) = (record for split in SPLITS for record in read_index(out / f"{split}.json").records)
+    return record.path
+
+
+@pytest.mark.parametrize("age", [-1000, 0, 1000])
+def test_a_corrected_picture_is_copied_anew(age: int, tmp_path: Path) -> None:
+    source = one_picture(tmp_path / "raw", "a.bmp")
+    placed = convert_one(source, tmp_path / "set", "--pictures", "copy")
+    before = (tmp_path / "raw" / "a.bmp").stat().st_mtime
+    picture(tmp_path / "raw" / "a.bmp", "blue")
+    os.utime(tmp_path / "raw" / "a.bmp", (before + age, before + age))
+    assert convert_one(source, tmp_path / "set", "--pictures", "copy") == placed
+    assert Image.open(placed).getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_links_and_copies_make_place_for_each_other(tmp_path: Path) -> None:
+    first = one_picture(tmp_path / "raw", "a.bmp")
+    second = one_picture(tmp_path / "other", "a.bmp", "blue")
+    placed = convert_one(first, tmp_path / "set", "--pictures", "link")
+    assert placed.readlink() == tmp_path / "raw" / "a.bmp"
+    convert_one(second, tmp_path / "set", "--pictures", "link")
+    assert placed.readlink() == tmp_path / "other" / "a.bmp"
+    convert_one(second, tmp_path / "set", "--pictures", "copy")
+    assert not placed.is_symlink()
+    convert_one(second, tmp_path / "set", "--pictures", "link")
+    assert placed.readlink() == tmp_path / "other" / "a.bmp"
+    assert Image.open(tmp_path / "other" / "a.bmp").getpixel((0, 0)) == (0, 0, 255)
+
+
+def test_a_set_that_lies_where_it_is_written_keeps_its_pictures(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    source = one_picture(tmp_path / "set" / "images", "a.bmp")
+    placed = convert_one(source, tmp_path / "set", "--pictures", "link")
+    assert not placed.is_symlink()
+    assert Image.open(placed).getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("placing", ["reference", "link", "copy"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("x" * 251 + ".bmp", "\u9065" * 83 + ".bmp", "-rf.bmp", " a .bmp", "year=2024.bmp"),
+        *("a[1].bmp", "line\nbreak.bmp", "quote'\"$HOME`.bmp", "\U0001f6a2.bmp"),
+    ],
+    ids=ascii,
+)
+def test_pictures_of_any_name_are_converted(name: str, placing: str, tmp_path: Path) -> None:
+    source = one_picture(tmp_path / "raw", name)
+    placed = convert_one(source, tmp_path / "set", "--pictures", placing)
+    assert placed.name == name
+    assert Image.open(placed).getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_are_found_whatever_unicode_form_the_disk_has(form: str, tmp_path: Path) -> None:
+    name = "K\u00f6ln S\u00fcd.bmp"
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    source = one_picture(tmp_path / "raw", unicodedata.normalize(other, name))
+    labels = json.loads(source.read_text())
+    labels["images"][0]["file_name"] = unicodedata.normalize(form, name)
+    source.write_text(json.dumps(labels))
+    assert Image.open(convert_one(source, tmp_path / "set")).getpixel((0, 0)) == (255, 0, 0)
+
+
+@pytest.mark.parametrize("data", ["dota", "voc"])
+def test_a_name_that_is_not_utf8_is_a_defect_of_that_picture(
+    data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    voc = "<annotation><size><width>20</width><height>10</height></size><object><name>ship</name>"
+    voc += "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>"
+    text = {"dota": "1 1 9 1 9 9 1 9 ship 0\n", "voc": f"{voc}</annotation>"}[data]
+    images, labels = {
+        "dota": ("images", "labelTxt"),
+        "voc": ("JPEGImages", "Annotations"),
+    }[data]
+    suffix = {"dota": "txt", "voc": "xml"}[data]
+    for folder in (images, labels):
+        (tmp_path / "raw" / folder).mkdir(parents=True)
+    for name in (os.fsdecode(b"M\xfcnchen"), "fine"):
+        picture(tmp_path / "raw" / images / f"{name}.bmp", "red")
+        (tmp_path / "raw" / labels / f"{name}.{suffix}").write_text(text)
+    source = tmp_path / "raw" if data == "dota" else tmp_path / "raw" / labels
+    convert.main([data, str(source), "--out", str(tmp_path / "set")])
+    names = [name for names in written(tmp_path / "set").values() for name in names]
+    assert [Path(name).stem for name in names] == ["fine"]
+    printed = capsys.readouterr()
+    assert "the name M\\udcfcnchen" in printed.err
+    assert "is not UTF-8: rename the picture; it is left out" in printed.err
+    assert re.search(r"^name not UTF-8 +1 ", printed.out, re.MULTILINE)

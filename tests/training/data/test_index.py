@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -243,3 +244,30 @@ def test_record_loads_its_picture(tmp_path: Path) -> None:
     assert loaded.ignored.tolist() == [True, False]
     with pytest.raises(ValueError, match=r"a.png is 20 x 10 pixels large, but 21 x 10 in the ind"):
         replace(one, width=21).load()
+
+
+@pytest.mark.parametrize(
+    "name", ["a\\b.png", " a .png", "line\nbreak.png", "'\"`$.png", "u\u0308.png"]
+)
+def test_names_of_all_kinds_come_back(name: str, tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "plain.png")
+    (tmp_path / "plain.png").rename(tmp_path / name)
+    boxes, labels = np.array([[1, 1, 5, 5]], np.float32), np.zeros(1, np.int64)
+    record = Record(name, tmp_path / name, 9, 9, boxes, labels)
+    write_index(Index(("car",), (record,)), tmp_path / "train.json")
+    (found,) = read_index(tmp_path / "train.json").records
+    assert found.name == name
+    assert found.load().image[0, 0].tolist() == [255, 0, 0]
+
+
+def test_a_folder_whose_name_is_not_utf8_comes_back(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"M\xfcnchen")
+    folder.mkdir()
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(folder / "a.png")
+    boxes, labels = np.array([[1, 1, 5, 5]], np.float32), np.zeros(1, np.int64)
+    record = Record("a.png", folder / "a.png", 9, 9, boxes, labels)
+    write_index(Index(("car",), (record,)), tmp_path / "set" / "train.json")
+    (found,) = read_index(tmp_path / "set" / "train.json").records
+    assert found.name == "a.png"
+    assert found.load().image[0, 0].tolist() == [255, 0, 0]

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import io
+import os
+import struct
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,11 +11,15 @@ import numpy as np
 import pytest
 import pyvips
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from c3det.pictures import read_header
+from serverless.pictures import decode
 from training.data import pictures
 from training.data.pictures import (
     PictureError,
     check_whole,
+    on_disk,
     picture_size,
     read_bands,
     read_picture,
@@ -50,7 +58,7 @@ STREAMED: dict[str, Callable[[Path], None]] = {
 WHOLE: dict[str, Callable[[Path], None]] = {
     "it is interlaced": lambda path: by_vips(path, interlace=True),
     "it is a progressive JPEG": lambda path: by_vips(path, interlace=True),
-    "it is rotated by its EXIF data": lambda path: with_exif(path, TURN_RIGHT),
+    "it is rotated by its EXIF or XMP data": lambda path: with_exif(path, TURN_RIGHT),
     "it is not 8-bit grey or RGB": lambda path: Image.fromarray(
         PIXELS[..., 0].astype(np.uint16) * 200
     ).save(path),
@@ -150,6 +158,22 @@ def test_missing_file_and_no_picture(tmp_path: Path) -> None:
         read_picture(tmp_path / "b.png")
 
 
+def test_what_the_machine_lacks_is_not_blamed_on_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(PictureError, match=rf"^{tmp_path}/a.png: is a directory$"):
+        read_picture(tmp_path / "a.png")
+    by_vips(tmp_path / "b.png")
+
+    def fail(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(MemoryError):
+        read_picture(tmp_path / "b.png")
+
+
 def test_limit_of_pillow_is_left_as_it_was(tmp_path: Path) -> None:
     before = Image.MAX_IMAGE_PIXELS
     by_vips(tmp_path / "a.png")
@@ -196,3 +220,359 @@ def test_cut_picture_is_found(
     path.write_bytes(path.read_bytes()[:-900])
     with pytest.raises(PictureError, match=f"{path}: "):
         check_whole(path)
+
+
+def ramp(mode: str, width: int = 50, height: int = 70) -> Image.Image:
+    """A picture with all kinds of values in each channel."""
+    pixels = np.random.default_rng(2).integers(0, 256, (height, width, 4), dtype=np.uint8)
+    if mode in ("I;16", "I", "F"):
+        deep = pixels[..., 0].astype(np.int32) * 257
+        dtype = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+        return Image.fromarray(deep.astype(dtype))
+    if mode == "LAB":
+        return Image.merge("LAB", [Image.fromarray(pixels[..., i]) for i in range(3)])
+    if mode in ("RGBa", "La"):
+        return Image.fromarray(pixels, "RGBA").convert(mode[:-1] + "A").convert(mode)
+    image = Image.fromarray(pixels, "RGBA")
+    return image if mode == "RGBA" else image.convert("RGB").convert(mode)
+
+
+def saved(image: Image.Image, file_format: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, file_format, **options)
+    return stream.getvalue()
+
+
+CODECS = (None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "lzma", "group4")
+MODES = ("1", "L", "LA", "La", "P", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB")
+DEEP = ("I;16", "I", "F")
+
+
+def tiff_table() -> dict[str, bytes]:
+    """TIFFs of all codecs, colour spaces and depths that Pillow writes."""
+    table = {}
+    for codec in CODECS:
+        for mode in (*MODES, *DEEP):
+            image = ramp(mode)
+            try:
+                table[f"TIFF {codec} {mode}"] = saved(image, "TIFF", compression=codec)
+            except (OSError, KeyError):
+                continue
+    return table
+
+
+def other_table() -> dict[str, bytes]:
+    """PNG, JPEG, WebP and TIFF as others write them."""
+    table: dict[str, bytes] = {}
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
+        table[f"PNG {mode}"] = saved(ramp(mode), "PNG")
+    for bits in (1, 2, 4):
+        table[f"PNG P of {bits} bits"] = saved(ramp("RGB").quantize(2**bits), "PNG", bits=bits)
+    grey = pyvips.Image.new_from_array(np.asarray(ramp("L")))
+    for bits in (1, 2, 4):
+        table[f"grey PNG of {bits} bits"] = grey.pngsave_buffer(bitdepth=bits)
+        table[f"grey TIFF of {bits} bits"] = grey.tiffsave_buffer(bitdepth=bits)
+    deep = (pyvips.Image.new_from_array(np.asarray(ramp("RGB"))) * 257).cast("ushort")
+    table["PNG of 16 bits a colour"] = deep.copy(interpretation="rgb16").pngsave_buffer()
+    table["PNG P with transparency"] = saved(ramp("P"), "PNG", transparency=bytes(range(99)))
+    table["PNG RGB with a transparent colour"] = saved(ramp("RGB"), "PNG", transparency=(1, 2, 3))
+    frames = [ramp("RGB"), ramp("RGB").transpose(Image.Transpose.ROTATE_180)]
+    for name in ("PNG", "WEBP", "TIFF", "GIF", "MPO"):
+        table[f"{name} of two"] = saved(frames[0], name, save_all=True, append_images=frames[1:])
+    for mode in ("L", "RGB", "CMYK", "YCbCr"):
+        for options in ({}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}):
+            table[f"JPEG {mode} {options}"] = saved(ramp(mode), "JPEG", **options)
+    table["JPEG of RGB"] = saved(ramp("RGB"), "JPEG", keep_rgb=True)
+    table["WebP"] = saved(ramp("RGB"), "WEBP", lossless=True)
+    table["JPEG 2000"] = saved(ramp("RGB"), "JPEG2000")
+    vips = pyvips.Image.new_from_array(np.asarray(ramp("RGB")))
+    grey = vips[0].copy(interpretation="b-w")
+    for options in (
+        dict(tile=True, tile_width=16, tile_height=32),
+        dict(tile=True, compression="deflate", predictor="horizontal"),
+        dict(tile=True, compression="jpeg", Q=90),
+        dict(compression="lzw", predictor="horizontal"),
+        dict(bigtiff=True),
+        dict(tile=True, pyramid=True, tile_width=16, tile_height=16),
+    ):
+        table[f"libvips' TIFF {options}"] = vips.tiffsave_buffer(**options)
+        table[f"libvips' grey TIFF {options}"] = grey.tiffsave_buffer(**options)
+    table["libvips' TIFF, white is 0"] = grey.tiffsave_buffer(miniswhite=True)
+    table["libvips' TIFF of 1 bit"] = grey.tiffsave_buffer(bitdepth=1)
+    table["libvips' TIFF of 16 bits"] = (vips * 257).cast("ushort").tiffsave_buffer()
+    table["libvips' grey TIFF of floats"] = grey.cast("float").tiffsave_buffer()
+    straight, premultiplied = (struct.pack("<HHIHH", 338, 3, 1, kind, 0) for kind in (2, 1))
+    table["premultiplied TIFF"] = saved(ramp("RGBA"), "TIFF").replace(straight, premultiplied)
+    return table
+
+
+def planar(tiled: bool) -> bytes:
+    """A TIFF whose channels are in planes of their own, as GDAL's INTERLEAVE=BAND writes them."""
+    data = np.asarray(ramp("RGB", 64, 64)).transpose(2, 0, 1).tobytes()
+    size = 64 * 64
+    directory = ImageFileDirectory_v2()
+    directory[256] = directory[257] = 64
+    directory[258], directory[259], directory[262], directory[277] = (8, 8, 8), 1, 2, 3
+    directory[284] = 2
+    if tiled:
+        directory[322] = directory[323] = 64
+        first, offsets, counts = 0, 324, 325
+    else:
+        directory[278] = 64
+        first, offsets, counts = 0, 273, 279
+    for _ in range(2):  # the first time tells how long the directory is
+        directory[offsets] = tuple(first + size * plane for plane in range(3))
+        directory[counts] = (size, size, size)
+        stream = io.BytesIO()
+        directory.save(stream)
+        first = len(stream.getvalue()) if tiled else 0
+    return stream.getvalue() + data
+
+
+TABLE = {
+    **tiff_table(),
+    **other_table(),
+    "planar TIFF in strips": planar(tiled=False),
+    "planar TIFF in tiles": planar(tiled=True),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", TABLE)
+def test_both_decoders_and_the_function_see_one_picture(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.picture"
+    path.write_bytes(TABLE[name])
+    whole = read_picture(path)
+    assert picture_size(path) == whole.shape[:2]
+    np.testing.assert_array_equal(decode(TABLE[name], 10_000), whole)
+    check_whole(path)
+    assert whole.any()
+    height = len(whole)
+    rows = [(0, 20), (10, 33), (33, height)]
+    for (top, bottom), band in zip(rows, read_bands(path, rows), strict=True):
+        difference = np.abs(band.astype(int) - whole[top:bottom]).max()
+        assert difference <= (2 if "JPEG" in name or "jpeg" in name or "MPO" in name else 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("TIFF zstd RGB", "it is compressed with zstd"),
+        ("TIFF lzma RGB", "it is compressed with lzma"),
+        ("TIFF group4 1", "it is compressed with group4"),
+        ("TIFF None CMYK", "it is not 8-bit grey or RGB"),
+        ("TIFF None LAB", "it is not 8-bit grey or RGB"),
+        ("TIFF None YCbCr", "it is not 8-bit grey or RGB"),
+        ("premultiplied TIFF", "it is not 8-bit grey or RGB"),
+        ("planar TIFF in tiles", "its channels are stored in separate planes"),
+        ("JPEG CMYK {}", "it is not 8-bit grey or RGB"),
+        ("PNG of two", "it is an animation"),
+        ("WebP", "its format is not PNG, JPEG or TIFF"),
+        ("TIFF tiff_lzw RGB", ""),
+        ("TIFF jpeg RGB", ""),
+        ("PNG P of 4 bits", ""),
+        ("JPEG RGB {}", ""),
+    ],
+)
+def test_what_is_left_to_libvips(
+    name: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.picture"
+    path.write_bytes(TABLE[name])
+    image, why = pictures._stream(path)
+    assert (image is None, why) == (bool(reason), reason)
+    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 100)
+    if reason:
+        for read in (check_whole, lambda path: next(read_bands(path, [(0, 9)]))):
+            with pytest.raises(PictureError, match=f"^{path}: .*{reason}, which can only be read"):
+                read(path)
+    else:
+        check_whole(path)
+
+
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-'
+    'syntax-ns#"><rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
+    'tiff:Orientation="{}"/></rdf:RDF></x:xmpmeta>'
+)
+SHOWN: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+
+
+def oriented(file_format: str, by: str, orientation: int) -> bytes:
+    image = Image.fromarray(PIXELS)
+    options: dict[str, object] = {"lossless": True} if file_format == "WEBP" else {}
+    xmp = XMP.format(orientation).encode()
+    if by == "EXIF":
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        options["exif"] = exif
+    elif file_format == "TIFF":
+        options["tiffinfo"] = {700: xmp}
+    elif file_format == "PNG":
+        from PIL.PngImagePlugin import PngInfo
+
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())  # type: ignore[attr-defined]
+    else:
+        options["xmp"] = xmp
+    return saved(image, file_format, **options)
+
+
+@pytest.mark.parametrize("orientation", SHOWN)
+@pytest.mark.parametrize("by", ["EXIF", "XMP"])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_all_readers_turn_alike(
+    file_format: str, by: str, orientation: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.picture"
+    path.write_bytes(oriented(file_format, by, orientation))
+    expected = SHOWN[orientation](PIXELS)
+    with Image.open(path) as image:
+        header = read_header(image)
+    assert (header.orientation, header.height, header.width) == (orientation, *expected.shape[:2])
+    assert picture_size(path) == expected.shape[:2]
+    whole = read_picture(path)
+    check_whole(path)
+    if file_format == "JPEG":
+        plain = tmp_path / "plain.jpg"
+        Image.fromarray(PIXELS).save(plain)
+        expected = SHOWN[orientation](read_picture(plain))
+    np.testing.assert_array_equal(whole, expected)
+    np.testing.assert_array_equal(decode(path.read_bytes(), 10_000), expected)
+    (band,) = read_bands(path, [(3, 41)])
+    np.testing.assert_array_equal(band, expected[3:41])
+
+
+def test_a_decoder_that_gives_zeros_is_found_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As if someone had put ZSTD among what libvips reads like Pillow.
+    monkeypatch.setitem(pictures._STREAMED_COLOURS, "zstd", (0, 1, 2, 3))
+    path = tmp_path / "a.tif"
+    path.write_bytes(TABLE["TIFF zstd RGB"])
+    assert pictures._stream(path) == (None, "libvips reads other pixels than Pillow")
+    (band,) = read_bands(path, [(0, 70)])
+    np.testing.assert_array_equal(band, read_picture(path))
+    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 3499)
+    with pytest.raises(PictureError, match=r"libvips reads other pixels than Pillow, which can"):
+        next(read_bands(path, [(0, 70)]))
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
+def test_black_bands_of_a_picture_that_is_not_black_are_an_error(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(PIXELS).save(path)
+
+    def zeros(image: object, rows: list[tuple[int, int]]) -> object:
+        return (np.zeros((bottom - top, 50, 3), np.uint8) for top, bottom in rows)
+
+    monkeypatch.setattr(pictures, "_stream_bands", zeros)
+    monkeypatch.setattr(pictures, "_stream", lambda path: (object(), ""))
+    with pytest.raises(PictureError, match=f"^{path}: libvips reads it as black, and it is not"):
+        list(read_bands(path, [(0, 40), (30, 70)]))
+    Image.new("RGB", (50, 70)).save(path)
+    assert len(list(read_bands(path, [(0, 40), (30, 70)]))) == 2
+
+
+def test_a_picture_that_is_black_above_may_be_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    pixels = np.zeros((400, 50, 3), np.uint8)
+    pixels[200:] = 255
+    Image.fromarray(pixels).save(path)
+    (band,) = read_bands(path, [(0, 192)])
+    assert not band.any()
+
+
+def flat(path: Path, side: int) -> None:
+    """A picture with something in its last corner that compresses to little."""
+    image = Image.new("1" if path.suffix == ".tif" else "L", (side, side), 1)
+    image.paste(0, (side - 9, side - 9, side, side))
+    options = {".tif": {"compression": "tiff_lzw"}, ".png": {"compress_level": 1}, ".jpg": {}}
+    image.save(path, **options[path.suffix])
+
+
+@pytest.mark.parametrize("side", [4500, 14_200], ids=["20 megapixels", "200 megapixels"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_cut_off_files_of_any_size_are_found(suffix: str, side: int, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{suffix}"
+    flat(path, side)
+    check_whole(path)
+    content = path.read_bytes()
+    for part in (0.2, 0.9):
+        path.write_bytes(content[: int(len(content) * part)])
+        for read in (check_whole, lambda path: list(read_bands(path, [(0, 9), (side - 9, side)]))):
+            with pytest.raises(PictureError, match=f"^{path}: the picture is cut off or broken"):
+                read(path)
+
+
+def test_a_tiff_that_ends_before_its_pixels_is_cut_off(tmp_path: Path) -> None:
+    # Pillow writes the directory first where nothing is compressed.
+    path = tmp_path / "a.tif"
+    path.write_bytes(TABLE["TIFF None RGB"][:-1])
+    length = len(TABLE["TIFF None RGB"])
+    told = f"^{path}: the picture is cut off or broken: it has {length - 1} bytes of {length}$"
+    for read in (check_whole, read_picture, lambda path: next(read_bands(path, [(0, 9)]))):
+        with pytest.raises(PictureError, match=told):
+            read(path)
+
+
+def test_a_kind_that_pillow_cannot_read_is_refused_by_all(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(pyvips.Image.new_from_array(PIXELS).cast("float").tiffsave_buffer())
+    for read in (picture_size, check_whole, read_picture, lambda path: next(read_bands(path, []))):
+        with pytest.raises(PictureError, match=f"^{path}: .* or a TIFF of a kind that cannot be"):
+            read(path)
+
+
+NAMES = [
+    "a[1].png",
+    "a[n=2,page=1].tif",
+    " leading and trailing .png ",
+    "-rf.png",
+    "year=2024.png",
+    "line\nbreak.png",
+    "\"quotes' `$HOME`.png",
+    "%s%20&?#;.png",
+    "\u9065\u611f" * 40 + ".png",
+    os.fsdecode(b"M\xfcnchen.png"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_names_of_all_kinds(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    by_vips(tmp_path / "plain.png")
+    (tmp_path / "plain.png").rename(path)
+    image, reason = pictures._stream(path)
+    assert (image is not None, reason) == (True, "")
+    (band,) = read_bands(path, [(0, 70)])
+    np.testing.assert_array_equal(band, PIXELS)
+    np.testing.assert_array_equal(read_picture(path), PIXELS)
+
+
+def test_a_name_in_other_unicode_letters_is_found(tmp_path: Path) -> None:
+    composed = "K\u00f6ln/S\u00fcd.png"
+    stored = tmp_path / unicodedata.normalize("NFD", composed)
+    stored.parent.mkdir()
+    by_vips(stored)
+    assert on_disk(tmp_path / composed) == stored
+    np.testing.assert_array_equal(read_picture(tmp_path / composed), PIXELS)
+    np.testing.assert_array_equal(next(read_bands(tmp_path / composed, [(0, 70)])), PIXELS)
+    absent = tmp_path / "K\u00f6ln" / "n\u00f6.png"
+    assert on_disk(absent) == absent
+    # Two that fit: nobody can know which.
+    for form in ("NFD", "NFC"):
+        by_vips(tmp_path / (unicodedata.normalize(form, "\u1e69") + ".png"))
+    third = tmp_path / "s\u0307\u0323.png"
+    assert on_disk(third) == third

@@ -197,6 +197,19 @@ def test_crops_with_nothing_but_ignored_objects_are_drawn_again(tmp_path: Path) 
     assert sum(len(crop.labels) > 0 for crop in crops) <= 2
 
 
+def test_a_folder_without_an_object_is_refused(tmp_path: Path) -> None:
+    folder = lopsided(tmp_path)
+    index = read_index(folder / "train.json")
+    empty = [
+        Record(record.name, record.path, 100, 100, record.boxes[:0], record.labels[:0])
+        for record in index.records
+    ]
+    write_index(Index(index.classes, tuple(empty)), folder / "train.json")
+    message = r"train\.json holds no object to train on: 2 pictures without a box of often, rare$"
+    with pytest.raises(ValueError, match=message):
+        FolderSet(folder)
+
+
 @pytest.mark.parametrize("size", [10, 30, 200])
 @pytest.mark.parametrize("box", [[0, 0, 5, 5], [95, 55, 100, 60], [40, 20, 90, 50]])
 def test_a_window_holds_its_box_or_the_centre_of_a_larger_one(size: int, box: list[float]) -> None:
@@ -248,3 +261,14 @@ def test_the_sets_of_this_project() -> None:
 def test_trees_between_rendered_objects_are_objects_beside_trees() -> None:
     assert "tree" in load_sets(["rendered", "trees"]).classes
     assert "tree" not in load_sets(["rendered"]).classes
+
+
+@pytest.mark.parametrize("name", ["year=2024", "a=0.5", "=1", "x=", " a ", "line\nbreak"])
+def test_a_folder_may_have_any_name(name: str, tmp_path: Path) -> None:
+    spec = str(small_runs.write_folder(tmp_path / name))
+    assert split_spec(spec) == (spec, None)
+    assert load_sets([spec]).name == name
+    assert split_spec(f"{spec}=0.5") == (spec, 0.5)
+    joined = load_sets([f"{spec}=0.25", spec])
+    assert isinstance(joined, MixedSet)
+    assert joined._weights.tolist() == pytest.approx([0.25, 0.75])

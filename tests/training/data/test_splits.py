@@ -104,6 +104,25 @@ def test_broken_split_file(tmp_path: Path, content: str, message: str) -> None:
         split_by_file(index("a", "b", "c"), tmp_path / "split.json")
 
 
+def test_a_list_may_have_names_in_other_unicode_letters(tmp_path: Path) -> None:
+    path = tmp_path / "split.json"
+    composed, apart = "K\u00f6ln.png", "Ko\u0308ln.png"
+    for listed, there in ((composed, apart), (apart, composed)):
+        path.write_text(json.dumps({"train": [], "val": [listed], "test": []}))
+        assert split_by_file(index(there), path)["val"].records[0].name == there
+    path.write_text(json.dumps({"train": [apart], "val": [composed], "test": []}))
+    splits = split_by_file(index(apart, composed), path)
+    assert [splits[split].records[0].name for split in ("train", "val")] == [apart, composed]
+
+
+@pytest.mark.parametrize("names", [[1], [["a"]], [None], 5, {"a": 1}])
+def test_names_that_are_no_texts(names: object, tmp_path: Path) -> None:
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps({"train": names, "val": [], "test": []}))
+    with pytest.raises(ValueError, match=r"must be JSON with the lists|does not say where"):
+        split_by_file(index("b"), path)
+
+
 def test_missing_split_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"split.json: there is no such file$"):
         split_by_file(index("a"), tmp_path / "split.json")

@@ -361,21 +361,81 @@ def test_picture_of_another_width_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
-def test_broken_picture_is_named(
+def test_a_broken_picture_is_named_and_stops_no_other(
     tmp_path: Path, processes: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a_set(tmp_path / "set", pictures=2, side=50)
+    a_set(tmp_path / "set", pictures=4, side=50)
     (tmp_path / "set" / "1.png").write_bytes(b"broken")
+    whole = (tmp_path / "set" / "2.png").read_bytes()
+    (tmp_path / "set" / "2.png").write_bytes(whole[: len(whole) // 2])
+    command = [str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--processes", processes]
+    command += ["--size", "20", "--gap", "0"]
     with pytest.raises(SystemExit) as exit_info:
-        tiles.main(
-            [str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--processes", processes]
-        )
+        tiles.main(command)
+    assert exit_info.value.code == 1
+    first, second, last = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"{tmp_path}/set/1.png: this is no picture in one of")
+    assert second.startswith(f"{tmp_path}/set/2.png: the picture is cut off or broken")
+    assert last == "without 2 pictures that cannot be read, named above"
+    names = {one.name.partition("@")[0] for one in read_index(tmp_path / "out/train.json").records}
+    assert names == {"0.png", "3.png"}
+    # Of the half picture no tile is left that a second run would take for done.
+    assert {path.name[0] for path in (tmp_path / "out" / "images").iterdir()} == {"0", "3"}
+    (tmp_path / "set" / "2.png").write_bytes(whole)
+    noise(tmp_path / "set" / "1.png", 50, 50, 1)
+    tiles.main(command)
+    assert len(read_index(tmp_path / "out" / "train.json").records) == 4 * 9
+
+
+def test_a_set_of_nothing_but_broken_pictures_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_set(tmp_path / "set", pictures=1, side=50)
+    (tmp_path / "set" / "0.png").write_bytes(b"broken")
+    with pytest.raises(SystemExit) as exit_info:
+        tiles.main([str(tmp_path / "set"), "--out", str(tmp_path / "out"), "--processes", "1"])
     assert exit_info.value.code == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(
-        f"training.data.tiles: {tmp_path}/set/1.png: this is no picture in one of"
-    )
+    assert error == "training.data.tiles: no picture can be read, see the sentences above"
     assert not (tmp_path / "out" / "train.json").exists()
+
+
+def test_a_picture_that_was_replaced_by_an_older_one_is_cut_anew(tmp_path: Path) -> None:
+    path = noise(tmp_path / "a.bmp", 60, 60)
+    index = Index(("car",), (record(path, 60, 60, []),))
+    (tile,) = tile_index(index, tmp_path / "tiles", Tiling(100, 0)).records
+    noise(path, 60, 60, seed=1)
+    os.utime(path, (1000, 1000))
+    tile_index(index, tmp_path / "tiles", Tiling(100, 0))
+    np.testing.assert_array_equal(tile.load().image, np.asarray(Image.open(path)))
+
+
+LONG = "\u9065\u611f\u5f71\u50cf" * 20 + ".jpg"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [LONG, "x" * 251 + ".png", "\u00fc" * 125 + ".png", "a[1].png", "-a =.png ", "line\nbreak.png"],
+    ids=ascii,
+)
+def test_pictures_of_any_name_are_cut(name: str, tmp_path: Path) -> None:
+    assert len(os.fsencode(name)) <= 255
+    path = tmp_path / name
+    noise(tmp_path / "plain.png", 60, 60).rename(path)
+    twin = tmp_path / f"{name[:-10]}@{name[-9:]}"  # of nearly the same name
+    noise(tmp_path / "plain.png", 60, 60, 1).rename(twin)
+    records = tuple(record(one, 60, 60, [[1, 1, 9, 9]]) for one in (path, twin))
+    tiled = tile_index(Index(("car",), records), tmp_path / "tiles", Tiling(40, 20))
+    write_index(tiled, tmp_path / "tiles.json")
+    found = read_index(tmp_path / "tiles.json").records
+    assert [one.name for one in found[:2]] == [f"{name}@0,0,40x40", f"{name}@20,0,40x40"]
+    for one in (found[0], found[4]):
+        assert len(os.fsencode(one.path.name)) <= 255
+        whole = np.asarray(Image.open(path if one is found[0] else twin))
+        np.testing.assert_array_equal(one.load().image, whole[:40, :40])
+    before = [one.path.stat().st_mtime_ns for one in found]
+    tile_index(Index(("car",), records), tmp_path / "tiles", Tiling(40, 20))
+    assert [one.path.stat().st_mtime_ns for one in found] == before
 
 
 # Not resource.getrusage: its maximum includes the process that forked this one.

@@ -10,7 +10,7 @@ import torch
 
 from c3det.answering import Detections
 from c3det.clicks import Click
-from c3det.configs import normalization
+from c3det.configs import Architecture
 from c3det.predictor import Predictor
 from c3det.weights import Card
 from tests.c3det.small import NUM_CLASSES, build, shrunk
@@ -160,8 +160,7 @@ def test_answers_are_those_of_the_predictor() -> None:
     card = Card(
         name="random",
         classes=CLASSES,
-        architecture={},
-        normalization=normalization("starter"),
+        architecture=Architecture("starter"),
         score_threshold=0.3,
         typical_sizes=((10.0, 10.0),) * NUM_CLASSES,
         training={},

@@ -11,6 +11,7 @@ import json
 import math
 import os
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -19,38 +20,72 @@ from tqdm import tqdm
 from training.data.index import Index
 from training.data.readers.defects import (
     Corners,
+    Defect,
     Objects,
     PictureFolder,
     Place,
     Reading,
     Report,
     check_picture,
+    merge,
     rotated,
 )
+from training.data.readers.folders import files_below, listing, unnamed_pictures
 from training.data.readers.text import read_json
+from training.data.splits import known_split
 
 Entry = dict[str, Any]
 
 
 def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = True) -> Reading:
-    """Read and validate a COCO JSON file.
+    """Read and validate a COCO JSON file, or a folder of them such as CVAT's zip unpacked.
 
     Args:
-        path: The file.
-        images: Folder to which the names of the pictures are relative; by default that of the file.
+        path: The file, or a folder with ``annotations/instances_<subset>.json``, or else with other
+            JSON files. A subset called train, validation or test is the split of its pictures.
+        images: Folder to which the names of the pictures are relative; by default that of the file,
+            and of a folder the first that there is of ``images/<subset>``, ``<subset>``, ``images``
+            and the folder itself.
         open_pictures: Compare every picture with its size in the file. Otherwise the file is
             believed, and pictures may be missing.
 
     Returns:
         The data set, classes in the order of the file, and all defects.
     """
+    if path.is_dir():
+        return _read_folder(path, images)
     report = Report(path)
     file = read_json(path, report)
     if file is None:
         return Reading(Index((), ()), tuple(report.defects))
     report.locate = file.line
     reader = _Reader(file.content, images or path.parent, report, open_pictures)
-    return Reading(reader.read(), tuple(sorted(report.defects)))
+    index = reader.read()
+    unlisted: tuple[Path, ...] = ()
+    if open_pictures:
+        folder = images or path.parent
+        unlisted = unnamed_pictures(folder, reader.found, below=images is not None)
+    return Reading(index, tuple(sorted(report.defects)), unlisted=unlisted)
+
+
+def _read_folder(folder: Path, images: Path | None) -> Reading:
+    """Read the files of a folder and join them."""
+    files = [path for path in files_below(folder) if path.suffix.lower() == ".json"]
+    files = [path for path in files if path.parent.name == "annotations"] or files
+    files = [path for path in files if path.name.startswith("instances_")] or files
+    if not files:
+        there = listing([path.relative_to(folder).as_posix() for path in files_below(folder)])
+        sentence = f"there is no JSON file in this folder, but {there or 'nothing'}"
+        return Reading(Index((), ()), (Defect(folder, 1, "missing file", sentence),))
+    readings = []
+    for path in files:
+        subset = path.stem.rpartition("_")[2]
+        around = (folder / "images" / subset, folder / subset, folder / "images", folder)
+        reading = read_coco(path, images or next(place for place in around if place.is_dir()))
+        split = known_split(subset)
+        splits = {record.name: split for record in reading.index.records} if split else {}
+        readings.append(replace(reading, splits=splits))
+    return merge(readings)
 
 
 class _Reader:
@@ -63,6 +98,7 @@ class _Reader:
         self.open_pictures = open_pictures
         self.label_of: dict[int, int] = {}
         self.files: set[str] = set()
+        self.found: list[Path] = []
         # By id, what is known of a picture; None where it was left out.
         self.pictures: dict[int, tuple[str, Path, Objects] | None] = {}
 
@@ -132,12 +168,13 @@ class _Reader:
         self, place: Place, entry: Entry, names: set[str]
     ) -> tuple[str, Path, Objects] | None:
         file_name = entry.get("file_name")
-        if not _is_text(file_name) or not file_name:
+        name = entry.get("name")
+        if not file_name or not (_is_text(file_name) or (_is_text(name) and _is_path(file_name))):
             sentence = "the picture has no file_name; it is left out"
             self.report.add(place, "missing field", sentence)
             return None
-        file_name = file_name.replace("\\", "/")
-        name = entry.get("name")
+        if "\\" in file_name and not os.path.isfile(self.folder.root / file_name):
+            file_name = file_name.replace("\\", "/")  # written on Windows
         name = name if _is_text(name) and name else file_name
         if name in names:
             sentence = f"the name {name} is taken; this picture and its objects are left out"
@@ -158,6 +195,7 @@ class _Reader:
                 sentence = f"there is no picture {self.folder.root / file_name}; it is left out"
                 self.report.add(place, "missing picture", sentence)
                 return None
+            self.found.append(path)
             file = os.path.normpath(path)
             if file in self.files:
                 sentence = f"the picture {path} has an entry already; this one is left out"
@@ -266,6 +304,14 @@ def _is_identity(value: Any) -> TypeGuard[int]:
 def _is_text(value: Any) -> TypeGuard[str]:
     """Tell whether a value is a string that can be written; JSON can escape half a character."""
     return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _is_path(value: Any) -> TypeGuard[str]:
+    """Tell whether a value is the path of a file whose bytes need not be UTF-8."""
+    try:
+        return isinstance(value, str) and bool(os.fsencode(value))
+    except UnicodeEncodeError:
+        return False
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from training.data.readers.folders import ArchiveError, unpack
 
 if TYPE_CHECKING:
     from cvat_sdk import Client
@@ -82,10 +83,11 @@ def download(client: Any, kind: Kind, number: int, folder: Path) -> Path:
             )
         unpacked = Path(temporary) / "unpacked"
         try:
-            with zipfile.ZipFile(archive) as zipped:
-                zipped.extractall(unpacked)  # leaves out ".." and absolute paths
-        except zipfile.BadZipFile as error:
-            raise ServerError(f"the export of {kind} {number} is broken: {error}") from error
+            broken = unpack(archive, unpacked)
+        except ArchiveError as error:
+            raise ServerError(f"the export of {kind} {number} is broken: {error.cause}") from error
+        if broken:
+            raise ServerError(f"the export of {kind} {number} is broken: {broken[0].sentence}")
         if not (unpacked / "annotations.xml").is_file():
             raise ServerError(f"the export of {kind} {number} holds no annotations.xml")
         shutil.rmtree(folder, ignore_errors=True)

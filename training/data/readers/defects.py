@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os.path import abspath
 from pathlib import Path
 
 import numpy as np
 
 from c3det.clicks import Click
+from c3det.commands import printable
 from training.data.index import Index, Record, relabel
-from training.data.pictures import SUFFIXES, PictureError, check_whole, picture_size
+from training.data.pictures import SUFFIXES, PictureError, check_whole, on_disk, picture_size
 
 OUTSIDE_TOLERANCE = 0.02
 """Pixels by which a box may leave the picture unreported: formats round to two decimals."""
@@ -37,7 +40,7 @@ class Defect:
     sentence: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.sentence}"
+        return printable(f"{self.file}:{self.line}: {self.sentence}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +50,16 @@ class Reading:
     Attributes:
         index: Everything that is sound.
         defects: Everything that is not, in the order of files and lines.
+        notes: Sentences about what was taken for granted, such as how the format counts pixels.
+        splits: ``train``, ``val`` or ``test`` by the name of the picture, as far as the files say.
+        unlisted: Pictures beside those of a file that lists its pictures, which it does not list.
     """
 
     index: Index
     defects: tuple[Defect, ...]
+    notes: tuple[str, ...] = ()
+    splits: Mapping[str, str] = field(default_factory=dict)
+    unlisted: tuple[Path, ...] = ()
 
 
 def defect_table(defects: Iterable[Defect]) -> str:
@@ -59,7 +68,7 @@ def defect_table(defects: Iterable[Defect]) -> str:
     first = {defect.kind: defect for defect in reversed(ordered)}
     counts = Counter(defect.kind for defect in ordered)
     rows = [
-        (kind, str(count), f"{first[kind].file}:{first[kind].line}")
+        (kind, str(count), printable(f"{first[kind].file}:{first[kind].line}"))
         for kind, count in counts.most_common()
     ]
     rows.insert(0, ("defect", "count", "first"))
@@ -106,7 +115,9 @@ def merge(readings: Sequence[Reading]) -> Reading:
     classes = tuple(dict.fromkeys(name for reading in readings for name in reading.index.classes))
     defects = [defect for reading in readings for defect in reading.defects]
     records: dict[str, Record] = {}
+    splits: dict[str, str] = {}
     for reading in readings:
+        splits = {**reading.splits, **splits}
         label_of = np.array([classes.index(name) for name in reading.index.classes], np.int64)
         for record in reading.index.records:
             if record.name in records:
@@ -115,7 +126,21 @@ def merge(readings: Sequence[Reading]) -> Reading:
                 defects.append(Defect(record.path, 1, "duplicate picture", sentence))
             else:
                 records[record.name] = relabel(record, label_of)
-    return Reading(Index(classes, tuple(records.values())), tuple(defects))
+    listed = {abspath(record.path) for record in records.values()}
+    return Reading(
+        Index(classes, tuple(records.values())),
+        tuple(defects),
+        tuple(dict.fromkeys(note for reading in readings for note in reading.notes)),
+        splits,
+        tuple(
+            dict.fromkeys(
+                path
+                for reading in readings
+                for path in reading.unlisted
+                if abspath(path) not in listed
+            )
+        ),
+    )
 
 
 class PictureFolder:
@@ -131,14 +156,15 @@ class PictureFolder:
 
     def find(self, name: str) -> Path | None:
         """Return the picture of a name, which may have another suffix or none."""
-        path = self.root / name
+        path = on_disk(self.root / name)
         try:
             if path.is_file():
                 return path
         except OSError:  # the name is too long for the file system
             return None
         known = Path(name).suffix.lower() in SUFFIXES
-        found = self._stems(path.parent).get(path.stem if known else path.name, [])
+        stem = unicodedata.normalize("NFC", path.stem if known else path.name)
+        found = self._stems(path.parent).get(stem, [])
         return found[0] if len(found) == 1 else None
 
     def _stems(self, folder: Path) -> dict[str, list[Path]]:
@@ -146,7 +172,8 @@ class PictureFolder:
             stems: dict[str, list[Path]] = {}
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
                 if path.suffix.lower() in SUFFIXES:
-                    stems.setdefault(path.stem, []).append(path)
+                    stem = unicodedata.normalize("NFC", path.stem)
+                    stems.setdefault(stem, []).append(path)
             self._by_stem[folder] = stems
         return self._by_stem[folder]
 

@@ -41,6 +41,14 @@ def read_text(path: Path, report: Report) -> str | None:
         return None
 
 
+def number(text: str | None) -> float | None:
+    """Read a number, or ``None``; words such as ``nan`` are numbers, and objects refuse them."""
+    try:
+        return float(text or "")
+    except ValueError:
+        return None
+
+
 class JsonFile:
     """The content of a JSON file, and the lines on which its objects and lists begin.
 

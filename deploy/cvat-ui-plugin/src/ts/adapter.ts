@@ -17,10 +17,19 @@ import type {
   MLModel,
   ObjectState,
   PluginComponent,
+  RequestOptions,
+  SavedShape,
 } from "./cvat";
-import { type Box, type Placement, type Point, toPicture } from "./geometry";
-import type { Model, TaskLabel } from "./labels";
-import type { RequestPoints } from "./protocol";
+import {
+  type Area,
+  type Box,
+  intersection,
+  type Placement,
+  type Point,
+  toPicture,
+} from "./geometry";
+import type { Model, OtherLabel, TaskLabel } from "./labels";
+import { type RequestPoints, sentence } from "./protocol";
 import type { Click } from "./state";
 
 const NAME = "C3Det";
@@ -34,24 +43,48 @@ const WORKSPACE = "Standard";
 const BOARD = "#cvat_canvas_attachment_board";
 const DRAG_PIXELS = 4;
 
-/** A rectangle of the annotation, or one to become part of it. */
+/** How long CVAT has to find its functions by itself, and how long it takes to look again. */
+const FIRST_LOOK_MS = 1500;
+const LONGEST_LOOK_MS = 60_000;
+
+/** A rectangle to become part of the annotation. */
 export interface Rectangle extends Box {
   /** Id of the label. */
   readonly label: number;
+}
+
+/** A rectangle of the annotation. */
+export interface MadeRectangle extends Rectangle {
+  readonly clientId: number | null;
+  /** "manual", "auto", "semi-auto" or "file". */
+  readonly source: string;
+  readonly locked: boolean;
+  /** It is in the annotation, and not shown. */
+  readonly hidden: boolean;
+  /** It is the object of a track on this frame. */
+  readonly tracked: boolean;
 }
 
 /** What is on CVAT's screen, as values. */
 export interface Scene {
   readonly jobId: number;
   readonly frame: number;
+  /** Labels that a rectangle may have. */
   readonly labels: readonly TaskLabel[];
+  readonly otherLabels: readonly OtherLabel[];
   readonly models: readonly Model[];
+  /** Why no model is known yet, in a sentence; null: one is, or none is expected. */
+  readonly absence: string | null;
   /** Rectangles of the frame. */
-  readonly rectangles: readonly Rectangle[];
+  readonly rectangles: readonly MadeRectangle[];
+  /** Rectangles of the frame that the server has, and that the page has never had. */
+  readonly elsewhere: readonly Rectangle[];
   /** Every point of the frame's points shapes. */
   readonly points: readonly Click[];
   /** Client ids of the frame's objects. */
   readonly ids: ReadonlySet<number>;
+  /** Length of CVAT's undo history. */
+  readonly depth: number;
   /** Something was undone last, and could be redone. */
   readonly redoable: boolean;
   /** Another tool of CVAT has the mouse. */
@@ -82,6 +115,10 @@ export interface Host {
   /** Lay an SVG over the picture whose user units are the picture's pixels; null takes it away. */
   overlay(element: SVGSVGElement | null): void;
   placement(): Placement | null;
+  /** The part of the canvas that is on the screen, without scroll bars. */
+  visible(): Area | null;
+  /** Ask CVAT at once for the functions that it has not found. */
+  look(): void;
   /** Take the mouse from CVAT's other tools, and show that clicks are the plugin's. */
   arm(armed: boolean): void;
   /**
@@ -102,6 +139,19 @@ export interface Host {
    * @returns Their client ids, empty where CVAT does not tell them.
    */
   create(rectangles: readonly Rectangle[]): Promise<readonly number[]>;
+  /**
+   * Remove an object from the frame on the screen, in one step of CVAT's undo history.
+   *
+   * @throws Error Its message is a sentence for the person at the screen.
+   */
+  remove(clientId: number): Promise<void>;
+  /**
+   * Read what the server has of the job: somebody else may have saved rectangles since the page was
+   * opened, which CVAT shows only when it is loaded anew. The scene tells them.
+   *
+   * @throws Error CVAT does not tell.
+   */
+  readSaved(signal: AbortSignal): Promise<void>;
 }
 
 /** Wait for CVAT to take plugins, then start this one. */
@@ -141,6 +191,17 @@ class Adapter implements Host {
   readonly #core: Core;
   #listener: Listener | null = null;
   #hidden: readonly MLModel[] = [];
+  /** Models that CVAT knows, and those that only the plugin's own look has found. */
+  #models: GlobalState["models"] | undefined;
+  #found: readonly MLModel[] = [];
+  #absence: string | null = null;
+  #look: { timer: number; wait: number } | null = null;
+  /** No function of ours is there, or CVAT has none at all: there is nothing to look for. */
+  #looked = false;
+  /** What the server has of the job, as of the date that it tells. */
+  #saved: { job: number; date: unknown; shapes: readonly SavedShape[] } | null = null;
+  /** Server ids of the job's objects that the page has had. */
+  readonly #known = new Set<number>();
   #seen: readonly unknown[] = [];
   #state: GlobalState["annotation"] | null = null;
   #job: Job | null = null;
@@ -189,6 +250,10 @@ class Adapter implements Host {
     return this.#stage?.placement() ?? null;
   }
 
+  visible(): Area | null {
+    return this.#stage?.visible() ?? null;
+  }
+
   arm(armed: boolean): void {
     this.#stage?.arm(armed);
   }
@@ -208,12 +273,13 @@ class Adapter implements Host {
       ...points,
       threshold,
     };
-    const root = this.#core.config?.backendAPI ?? "/api";
-    const url = `${root}/lambda/functions/${encodeURIComponent(modelId)}`;
     try {
       // Not core.lambda.call: other plugins hook into it and misread this answer.
-      const response = await this.#core.server.request(url, { method: "POST", data, signal });
-      return isRecord(response) && "data" in response ? response.data : response;
+      return await this.#request(`lambda/functions/${encodeURIComponent(modelId)}`, {
+        method: "POST",
+        data,
+        signal,
+      });
     } catch (error) {
       throw new Error(explain(error));
     }
@@ -234,7 +300,7 @@ class Adapter implements Host {
           label: labels.get(label) as Label,
           source: "semi-auto",
           occluded: false,
-          zOrder: state.annotations.zLayer.cur,
+          zOrder: layerOf(state.annotations.zLayer),
           attributes: {},
         }),
     );
@@ -243,7 +309,87 @@ class Adapter implements Host {
     return Array.isArray(ids) ? ids.filter(Number.isInteger) : [];
   }
 
+  async remove(clientId: number): Promise<void> {
+    const state = this.#state;
+    const object = state?.annotations.states.find(({ clientID }) => clientID === clientId);
+    if (!state || !object?.delete) throw new Error("This CVAT lets no plugin remove it.");
+    await object.delete(state.player.frame.number, false);
+    this.#dispatch(fetchAnnotations()?.());
+  }
+
+  async readSaved(signal: AbortSignal): Promise<void> {
+    const job = this.#job;
+    if (job === null) return;
+    const place = `jobs/${job.id}`;
+    // The job is small, its annotation may not be.
+    const described = await this.#request(place, { method: "GET", signal });
+    const date = isRecord(described) ? described.updated_date : undefined;
+    if (this.#saved?.job === job.id && date !== undefined && date === this.#saved.date) return;
+    const saved = await this.#request(`${place}/annotations`, { method: "GET", signal });
+    const shapes = isRecord(saved) && Array.isArray(saved.shapes) ? saved.shapes : [];
+    this.#saved = { job: job.id, date, shapes: shapes as readonly SavedShape[] };
+    this.#tell();
+  }
+
+  look(): void {
+    window.clearTimeout(this.#look?.timer);
+    this.#look = { timer: 0, wait: FIRST_LOOK_MS };
+    this.safely(() => this.#lookForModels());
+  }
+
+  async #request(path: string, options: RequestOptions): Promise<unknown> {
+    const root = this.#core.config?.backendAPI ?? "/api";
+    const response = await this.#core.server.request(`${root}/${path}`, options);
+    return isRecord(response) && "data" in response ? response.data : response;
+  }
+
   // What CVAT does
+
+  /** CVAT asks for its functions once, when the page is loaded; whoever was down then is missed. */
+  #lookLater(wait: number): void {
+    const timer = window.setTimeout(() => this.safely(() => this.#lookForModels()), wait);
+    this.#look = { timer, wait };
+  }
+
+  async #lookForModels(): Promise<void> {
+    const wait = this.#look?.wait ?? FIRST_LOOK_MS;
+    const list = this.#core.lambda?.list;
+    if (this.#listener === null || this.#job === null || this.#ours().length > 0 || !list) {
+      this.#look = null;
+      return;
+    }
+    if (this.#models?.fetching) {
+      this.#lookLater(wait);
+      return;
+    }
+    try {
+      const result = await list.call(this.#core.lambda);
+      const models = isRecord(result) && Array.isArray(result.models) ? result.models : [];
+      this.#found = (models as readonly MLModel[]).filter(isOurs);
+      this.#absence = null;
+      this.#look = null;
+      this.#looked = true;
+    } catch (error) {
+      const code = isRecord(error) ? error.code : undefined;
+      // This CVAT has no functions, or none for this person.
+      this.#looked = code === 401 || code === 403 || code === 404;
+      this.#absence = this.#looked
+        ? null
+        : "CVAT gets no answer from its functions: Nuclio is stopped or starting. This panel looks again by itself.";
+      this.#look = null;
+      if (!this.#looked) this.#lookLater(Math.min(2 * wait, LONGEST_LOOK_MS));
+    }
+    this.#tell();
+  }
+
+  /** The models that speak the protocol, whoever has found them. */
+  #ours(): readonly MLModel[] {
+    const ours = (this.#models?.interactors ?? []).filter(isOurs);
+    for (const model of [...this.#hidden, ...this.#found]) {
+      if (ours.every(({ id }) => id !== model.id)) ours.push(model);
+    }
+    return ours;
+  }
 
   /** Keep a model that cannot answer CVAT's own panel out of that panel's list. */
   #hideFromList(): void {
@@ -270,6 +416,7 @@ class Adapter implements Host {
   #update(globalState: unknown): void {
     if (this.#listener === null) return;
     const { annotation, models } = globalState as GlobalState;
+    this.#models = models;
     need(annotation?.job, "state.annotation.job", "object");
     need(annotation.canvas, "state.annotation.canvas", "object");
     need(annotation.player?.frame, "state.annotation.player.frame", "object");
@@ -302,15 +449,37 @@ class Adapter implements Host {
       this.#stage = new Stage(canvas, this.#listener, this.#guard);
       this.#stage.overlay(this.#overlay);
     }
-    if (this.#job !== job) need(job.annotations?.put, "job.annotations.put");
+    if (this.#job !== job) {
+      need(job.annotations?.put, "job.annotations.put");
+      this.#known.clear();
+    }
     this.#job = job;
-    const interactors = (models?.interactors ?? []).filter(isOurs);
-    this.#listener.sceneChanged(
-      sceneOf(job, annotation, [
-        ...interactors,
-        ...this.#hidden.filter(({ id }) => interactors.every((model) => model.id !== id)),
-      ]),
-    );
+    for (const { serverID } of annotation.annotations.states) {
+      if (typeof serverID === "number") this.#known.add(serverID);
+    }
+    this.#tell();
+    if (!this.#looked && this.#look === null && this.#ours().length === 0) {
+      this.#lookLater(FIRST_LOOK_MS);
+    }
+  }
+
+  #tell(): void {
+    const [job, state] = [this.#job, this.#state];
+    if (job === null || state === null) return;
+    const { number } = state.player.frame;
+    const saved = this.#saved?.job === job.id ? this.#saved.shapes : [];
+    const elsewhere = saved
+      .filter(({ frame, type }) => frame === number && type === "rectangle")
+      .filter(({ id }) => id !== undefined && !this.#known.has(id))
+      .map(({ points, rotation, label_id }) => ({
+        points: cornersOf(points),
+        rotation: rotation ?? 0,
+        label: label_id,
+      }));
+    this.#listener?.sceneChanged({
+      ...sceneOf(job, state, this.#ours(), this.#absence),
+      elsewhere,
+    });
   }
 
   readonly #pressed = (event: KeyboardEvent): void =>
@@ -324,6 +493,8 @@ class Adapter implements Host {
 
   /** No job in which the plugin can work is on the screen. */
   #close(): void {
+    window.clearTimeout(this.#look?.timer);
+    this.#look = null;
     this.#job = null;
     this.#stage?.remove();
     this.#stage = null;
@@ -332,6 +503,7 @@ class Adapter implements Host {
 
   #remove(): void {
     window.removeEventListener("keydown", this.#pressed, { capture: true });
+    window.clearTimeout(this.#look?.timer);
     const listener = this.#listener;
     this.#listener = null;
     this.#stage?.remove();
@@ -406,6 +578,9 @@ class Stage {
     this.#resized = new ResizeObserver(() => guard(() => listener.placementChanged()));
     this.#resized.observe(this.#surface);
     this.#listen();
+    const { signal } = this.#ended;
+    const scrolled = (): void => guard(() => listener.placementChanged());
+    window.addEventListener("scroll", scrolled, { capture: true, passive: true, signal });
   }
 
   placement(): Placement {
@@ -421,6 +596,22 @@ class Stage {
       scale,
       angle,
     };
+  }
+
+  visible(): Area {
+    const { clientWidth, clientHeight } = document.documentElement;
+    let area: Area = { left: 0, top: 0, right: clientWidth, bottom: clientHeight };
+    let element: HTMLElement | null = this.#surface;
+    for (; element !== null && element !== document.body; element = element.parentElement) {
+      const { overflowX, overflowY } = getComputedStyle(element);
+      const clips = overflowX !== "visible" || overflowY !== "visible";
+      if (!clips && element !== this.#surface) continue;
+      const bounds = element.getBoundingClientRect();
+      const [left, top] = [bounds.left + element.clientLeft, bounds.top + element.clientTop];
+      const [right, bottom] = [left + element.clientWidth, top + element.clientHeight];
+      area = intersection(area, { left, top, right, bottom });
+    }
+    return area;
   }
 
   overlay(element: SVGSVGElement | null): void {
@@ -544,7 +735,8 @@ function sceneOf(
   job: Job,
   { job: { labels }, canvas, player, annotations }: GlobalState["annotation"],
   models: readonly MLModel[],
-): Scene {
+  absence: string | null,
+): Omit<Scene, "elsewhere"> {
   const shapes = annotations.states.filter(({ outside }) => !outside);
   return {
     jobId: job.id,
@@ -554,15 +746,28 @@ function sceneOf(
       name,
       color: color ?? "#ffffff",
     })),
+    otherLabels: labels
+      .filter((label) => !takesRectangles(label))
+      .map(({ name, color, type }) => ({
+        name,
+        color: color ?? "#ffffff",
+        reason: type === undefined ? "not saved yet" : `${type} only`,
+      })),
+    absence,
     models: models.map(({ id, name, labels: classes }) => ({
       id: String(id),
       name,
       classes: (classes ?? []).map((label) => label.name),
     })),
-    rectangles: shapes.filter(isShape("rectangle")).map(({ points, rotation, label }) => ({
-      points: cornersOf(points ?? []),
-      rotation: rotation ?? 0,
-      label: label.id as number,
+    rectangles: shapes.filter(isShape("rectangle")).map((shape) => ({
+      points: cornersOf(shape.points ?? []),
+      rotation: shape.rotation ?? 0,
+      label: shape.label.id as number,
+      clientId: shape.clientID,
+      source: shape.source ?? "manual",
+      locked: shape.lock === true,
+      hidden: shape.hidden === true,
+      tracked: shape.objectType !== "shape",
     })),
     points: shapes.filter(isShape("points")).flatMap(({ points, label }) => {
       const numbers = points ?? [];
@@ -574,9 +779,15 @@ function sceneOf(
       }));
     }),
     ids: new Set(annotations.states.flatMap(({ clientID }) => clientID ?? [])),
+    depth: annotations.history.undo.length,
     redoable: annotations.history.redo.length > 0,
     busy: canvas.activeControl !== "cursor",
   };
+}
+
+/** The layer of new objects: versions without a selector of layers have no current one. */
+function layerOf({ cur, max }: GlobalState["annotation"]["annotations"]["zLayer"]): number {
+  return [cur, max].find(Number.isInteger) ?? 0;
 }
 
 function takesRectangles({ id, type }: Label): boolean {
@@ -592,18 +803,28 @@ function cornersOf(points: readonly number[]): Rectangle["points"] {
   return [Math.min(x1, x2), Math.min(y1, y2), Math.max(x1, x2), Math.max(y1, y2)];
 }
 
-/** CVAT's errors in a sentence; the function's own words are lost on the way, unless it is 200. */
+/**
+ * What an annotator can do about an error of CVAT's. The function's own words are lost on the way,
+ * unless its status is 200, and what CVAT says instead is an address that tells nobody anything.
+ */
 function explain(error: unknown): string {
   const { code, message } = isRecord(error) ? error : { code: undefined, message: undefined };
-  if (code === 504 || code === 408) return "The function did not answer in time.";
-  if (code === 503) return "The function is busy or not there: try again.";
-  if (code === 403) return "CVAT does not let you use this function.";
-  if (code === 404) return "CVAT does not find this function: is it still deployed?";
-  const [line] = String(message ?? error)
+  const kept = "Your clicks are kept.";
+  const tell = "tell whoever runs CVAT";
+  if (typeof code !== "number" || code === 0)
+    return `CVAT cannot be reached. ${kept} Look at your connection, then ask again.`;
+  if (code === 504 || code === 408)
+    return `The function did not answer in time. ${kept} Ask again, or ${tell}.`;
+  if (code === 413) return `The picture is too large for the function. ${kept} ${sentence(tell)}`;
+  if (code === 401 || code === 403) return `CVAT does not let you use this function: ${tell}.`;
+  if (code === 404) return `CVAT does not find this function any more: ${tell}. ${kept}`;
+  if (code >= 500)
+    return `The function is stopped, restarting or busy. ${kept} Ask again in a moment, or ${tell}.`;
+  const [line = ""] = String(message ?? error)
     .trim()
     .split("\n");
-  if (typeof code !== "number" || code === 0) return `CVAT cannot be reached. (${line})`;
-  return `The function failed. (${line})`;
+  const reason = sentence(line.replace(/ for url:.*/, ""));
+  return `CVAT refused the request: ask again, or ${tell}. ${kept} ${reason}`;
 }
 
 function isModalOpen(): boolean {

@@ -30,12 +30,14 @@ export interface Core {
     /** An axios request with CVAT's session; it answers with axios' response. */
     readonly request: (url: string, options: RequestOptions) => Promise<unknown>;
   };
+  /** The functions among the AI tools, asked for anew. */
+  readonly lambda?: { readonly list?: () => Promise<unknown> };
   readonly classes: { readonly ObjectState: new (fields: NewObject) => ObjectState };
 }
 
 export interface RequestOptions {
-  readonly method: "POST";
-  readonly data: unknown;
+  readonly method: "GET" | "POST";
+  readonly data?: unknown;
   readonly signal: AbortSignal;
 }
 
@@ -82,12 +84,30 @@ export interface NewObject {
 /** An object of the annotation on one frame. */
 export interface ObjectState {
   readonly clientID: number | null;
+  /** Id on the server; none before it was saved. */
+  readonly serverID?: number | null;
   readonly objectType: string;
   readonly shapeType: string | null;
   readonly label: Label;
   readonly points: readonly number[] | null;
   readonly rotation: number | null;
   readonly outside?: boolean;
+  /** "manual", "auto", "semi-auto" or "file". */
+  readonly source?: string;
+  readonly lock?: boolean;
+  readonly hidden?: boolean;
+  /** A step of the undo history; a locked object stays. */
+  readonly delete?: (frame: number, force: boolean) => Promise<unknown>;
+}
+
+/** A shape as the server has it. */
+export interface SavedShape {
+  readonly id?: number;
+  readonly frame: number;
+  readonly type: string;
+  readonly label_id: number;
+  readonly points: readonly number[];
+  readonly rotation?: number;
 }
 
 export interface Job {
@@ -131,11 +151,11 @@ export interface GlobalState {
     readonly player: { readonly frame: { readonly number: number } };
     readonly annotations: {
       readonly states: readonly ObjectState[];
-      readonly history: { readonly redo: readonly unknown[] };
-      readonly zLayer: { readonly cur: number };
+      readonly history: { readonly undo: readonly unknown[]; readonly redo: readonly unknown[] };
+      readonly zLayer: { readonly cur?: number; readonly max?: number };
     };
   };
-  readonly models: { readonly interactors: readonly MLModel[] };
+  readonly models: { readonly interactors: readonly MLModel[]; readonly fetching?: boolean };
 }
 
 /** Of the module actions/annotation-actions: a thunk that reads the frame's objects anew. */

@@ -15,6 +15,14 @@ export interface Box {
   readonly rotation: number;
 }
 
+/** A part of the screen. */
+export interface Area {
+  readonly left: number;
+  readonly top: number;
+  readonly right: number;
+  readonly bottom: number;
+}
+
 /** Place of the picture on the screen. */
 export interface Placement {
   /** Left and top of the canvas element in the window. */
@@ -73,6 +81,16 @@ export function isInside(placement: Placement, [x, y]: Point): boolean {
   return x >= 0 && y >= 0 && x <= placement.width && y <= placement.height;
 }
 
+/** What two parts of the screen share. */
+export function intersection(a: Area, b: Area): Area {
+  return {
+    left: Math.max(a.left, b.left),
+    top: Math.max(a.top, b.top),
+    right: Math.min(a.right, b.right),
+    bottom: Math.min(a.bottom, b.bottom),
+  };
+}
+
 /** The four corners of a box as it lies in the picture, clockwise. */
 export function polygonOf({ points: [x1, y1, x2, y2], rotation }: Box): readonly Point[] {
   const corners: Point[] = [
@@ -88,6 +106,16 @@ export function polygonOf({ points: [x1, y1, x2, y2], rotation }: Box): readonly
 
 export function areaOf({ points: [x1, y1, x2, y2] }: Box): number {
   return (x2 - x1) * (y2 - y1);
+}
+
+/** The shorter side of a box, in pixels of the picture. */
+export function shortSideOf({ points: [x1, y1, x2, y2] }: Box): number {
+  return Math.min(x2 - x1, y2 - y1);
+}
+
+/** A box that reaches further by so many pixels of the picture on each side. */
+export function grown({ points: [x1, y1, x2, y2], rotation }: Box, by: number): Box {
+  return { points: [x1 - by, y1 - by, x2 + by, y2 + by], rotation };
 }
 
 /** Whether a box contains a point; its edges belong to it. */

@@ -8,6 +8,14 @@ export interface TaskLabel {
   readonly color: string;
 }
 
+/** A label of the task that no rectangle may have. */
+export interface OtherLabel {
+  readonly name: string;
+  readonly color: string;
+  /** Why not, in a few words. */
+  readonly reason: string;
+}
+
 /** A function that speaks the protocol. */
 export interface Model {
   readonly id: string;

@@ -1,7 +1,8 @@
 // The panel over the annotation page.
 
 import { button, h, icon, swatch } from "./dom";
-import { keyOf, type Model, type TaskLabel } from "./labels";
+import type { Area } from "./geometry";
+import { keyOf, type Model, type OtherLabel, type TaskLabel } from "./labels";
 import { recall, remember } from "./storage";
 
 /** What the panel shows. */
@@ -10,12 +11,15 @@ export interface PanelView {
   readonly model: Model;
   /** The labels that can be clicked. */
   readonly labels: readonly TaskLabel[];
-  /** All labels of the task, each with the name of its class, or "". */
+  /** All labels that a rectangle may have, each with the name of its class, or "". */
   readonly mapping: readonly { readonly label: TaskLabel; readonly className: string }[];
+  /** The task's labels that no rectangle may have. */
+  readonly otherLabels: readonly OtherLabel[];
   /** Proposals shown, by label. */
   readonly counts: ReadonlyMap<number, number>;
   readonly armed: number | null;
-  readonly threshold: number;
+  /** null: that of the weights, which the first answer tells. */
+  readonly threshold: number | null;
   readonly clicks: number;
   readonly canUndo: boolean;
   readonly canRedo: boolean;
@@ -23,14 +27,22 @@ export interface PanelView {
   readonly takeable: number;
   /** A request is in flight since then, in milliseconds of performance.now(). */
   readonly askedAt: number | null;
-  /** Share of a large picture that was searched so far, 0 to 1; null: none yet, or all. */
-  readonly searched: number | null;
+  /** Share of the work on a large picture that is done, 0 to 1; null: none yet, or all. */
+  readonly progress: number | null;
   readonly trouble: {
     readonly failed: boolean;
     readonly message: string;
     /** Asking again may help. */
     readonly again: boolean;
   } | null;
+  /** What the function says of its answer. */
+  readonly notes: readonly string[];
+  /** Clicks have no answer yet, so "Accept" would wait for it. */
+  readonly awaited: boolean;
+  /** "Accept" was chosen, and waits. */
+  readonly waiting: boolean;
+  /** Rectangles of the frame that were saved elsewhere since the page was opened. */
+  readonly elsewhere: number;
   /** Rectangles that "Accept" would make. */
   readonly acceptable: number;
   /** Proposals that it would skip: a rectangle of their label is there. */
@@ -45,6 +57,8 @@ export interface PanelActions {
   arm(label: number): void;
   map(label: TaskLabel, className: string): void;
   setThreshold(threshold: number): void;
+  /** Look again for a model. */
+  look(): void;
   undo(): void;
   redo(): void;
   clear(): void;
@@ -62,11 +76,17 @@ const FILTER_FROM_LABELS = 13;
 /** A request that takes longer than this shows its seconds. */
 const SLOW_MS = 1000;
 const MARGIN = 10;
+const SMALLEST_HEIGHT = 160;
+/** Under this the hint leaves its room to the labels. */
+const LOW_HEIGHT = 540;
 
 export class Panel {
   readonly element: HTMLElement;
   readonly #actions: PanelActions;
   #view: PanelView | null = null;
+  /** Why there is no model, where nothing else can be shown. */
+  #missing: string | null = null;
+  #area: Area | null = null;
   #folded = recall("folded") === true;
   #mapping = false;
   #place = placeOf(recall("place"));
@@ -76,6 +96,8 @@ export class Panel {
   readonly #eye: HTMLButtonElement;
   readonly #fold: HTMLButtonElement;
   readonly #body: HTMLElement;
+  readonly #footer: HTMLElement;
+  readonly #acceptRow: HTMLElement;
   readonly #filter = h("input", {
     type: "search",
     className: "filter",
@@ -102,6 +124,7 @@ export class Panel {
   readonly #statusLink: HTMLButtonElement;
   readonly #accept: HTMLButtonElement;
   readonly #ask: HTMLButtonElement;
+  readonly #notes = h("div", { className: "notes", role: "status" });
   readonly #note = h("p", { className: "note quiet" });
   #rows: readonly TaskLabel[] = [];
   #drawnModels = "";
@@ -128,10 +151,10 @@ export class Panel {
       button({ className: "button", title }, act, text);
     this.#undo = small(
       "Undo",
-      "Take the last click or edit back (Ctrl+Z while a label is armed)",
+      "Take the last click or edit back (Ctrl+Z, if nothing else was done since)",
       () => actions.undo(),
     );
-    this.#redo = small("Redo", "Ctrl+Shift+Z while a label is armed", () => actions.redo());
+    this.#redo = small("Redo", "Ctrl+Shift+Z", () => actions.redo());
     this.#clear = small("Clear", "Remove all clicks of this frame; can be undone", () =>
       actions.clear(),
     );
@@ -148,7 +171,8 @@ export class Panel {
       () => actions.accept(),
     );
     this.#statusLink = button({ className: "link" }, () => {
-      if (this.#view?.askedAt === null) actions.ask();
+      if (this.#view === null) actions.look();
+      else if (this.#view.askedAt === null) actions.ask();
       else actions.cancel();
     });
     this.#status = h(
@@ -158,7 +182,10 @@ export class Panel {
       this.#statusText,
       this.#statusLink,
     );
-    this.#models.addEventListener("change", () => actions.chooseModel(this.#models.value));
+    this.#models.addEventListener("change", () => {
+      this.#models.blur();
+      actions.chooseModel(this.#models.value);
+    });
     this.#threshold.addEventListener("input", () =>
       actions.setThreshold(Number(this.#threshold.value)),
     );
@@ -184,10 +211,10 @@ export class Panel {
     header.addEventListener("pointerdown", (event) => this.#drag(header, event));
     this.#body = h(
       "div",
-      {},
+      { className: "body" },
       h(
         "section",
-        { className: "section" },
+        { className: "section choice" },
         h("div", { className: "heading" }, h("span", {}, "Click objects of"), this.#mappingLink),
         this.#filter,
         this.#labels,
@@ -199,11 +226,11 @@ export class Panel {
         { className: "section" },
         h(
           "label",
-          { className: "heading" },
-          h("span", {}, "Score threshold"),
+          { className: "heading score" },
+          h("span", {}, "Score", h("span", { className: "roomy" }, " threshold")),
+          this.#threshold,
           this.#thresholdValue,
         ),
-        this.#threshold,
       ),
       h(
         "section",
@@ -218,16 +245,19 @@ export class Panel {
         this.#take,
         this.#ask,
       ),
-      h(
-        "section",
-        { className: "section" },
-        this.#status,
-        h("div", { className: "row" }, this.#accept),
-        this.#note,
-      ),
+    );
+    this.#acceptRow = h("div", { className: "row" }, this.#accept);
+    this.#footer = h(
+      "footer",
+      {},
+      h("div", { className: "told" }, this.#status, this.#notes),
+      this.#acceptRow,
+      this.#note,
     );
     this.#threshold.ariaLabel = "Score threshold";
-    this.element = h("aside", { className: "panel", ariaLabel: "C3Det" }, header, this.#body);
+    this.#threshold.title = "Proposals of a lower score are hidden";
+    const parts = [header, this.#body, this.#footer];
+    this.element = h("aside", { className: "panel", ariaLabel: "C3Det" }, ...parts);
     this.element.hidden = true;
   }
 
@@ -238,28 +268,48 @@ export class Panel {
   /** Show a view; null hides the panel. */
   show(view: PanelView | null): void {
     this.#view = view;
+    this.#missing = null;
     this.#draw();
   }
 
-  /** Stand at the canvas' top left corner, or where the panel was dragged to. */
-  placeAt(left: number, top: number): void {
+  /** Say why there is no model, and show nothing else. */
+  miss(reason: string): void {
+    this.#view = null;
+    this.#missing = reason;
+    this.#draw();
+  }
+
+  /** Stand in the top left corner of the canvas' visible part, or where the panel was dragged to. */
+  placeIn(area: Area): void {
+    this.#area = area;
+    this.#stand();
+  }
+
+  #stand(): void {
+    if (this.#area === null || this.element.hidden) return;
+    const { left, top, bottom } = this.#area;
     const [dx, dy] = this.#place;
-    const { offsetWidth, offsetHeight } = this.element;
-    const x = Math.min(Math.max(left + dx, 0), Math.max(0, window.innerWidth - offsetWidth));
-    const y = Math.min(
-      Math.max(top + dy, 0),
-      Math.max(0, window.innerHeight - Math.min(offsetHeight, 40)),
-    );
-    this.element.style.left = `${x}px`;
-    this.element.style.top = `${y}px`;
+    const { style } = this.element;
+    const room = bottom - top - 2 * MARGIN;
+    style.maxHeight = `${Math.max(room, SMALLEST_HEIGHT)}px`;
+    this.element.classList.toggle("low", room < LOW_HEIGHT);
+    // The window without its scroll bars, under which the panel would be out of reach.
+    const { clientWidth, clientHeight } = document.documentElement;
+    const { width, height } = this.element.getBoundingClientRect();
+    style.left = `${Math.max(0, Math.min(left + dx, clientWidth - width))}px`;
+    style.top = `${Math.max(0, Math.min(top + dy, clientHeight - height))}px`;
   }
 
   #draw(): void {
     const view = this.#view;
-    this.element.hidden = view === null;
+    this.element.hidden = view === null && this.#missing === null;
     window.clearTimeout(this.#clock);
-    if (view === null) return;
-    this.#body.hidden = this.#folded;
+    this.#eye.hidden = this.#fold.hidden = view === null;
+    if (view === null) {
+      this.#drawMissing();
+      return;
+    }
+    this.#body.hidden = this.#acceptRow.hidden = this.#folded;
     this.#fold.style.transform = this.#folded ? "" : "rotate(180deg)";
     this.#fold.ariaExpanded = String(!this.#folded);
     this.#eye.ariaPressed = String(!view.hidden);
@@ -267,8 +317,9 @@ export class Panel {
     this.#drawLabels(view);
     this.#drawMapping(view);
     this.#hint.textContent = hintOf(view);
-    this.#threshold.value = String(view.threshold);
-    this.#thresholdValue.value = view.threshold.toFixed(2);
+    this.#threshold.disabled = view.threshold === null;
+    if (view.threshold !== null) this.#threshold.value = String(view.threshold);
+    this.#thresholdValue.value = view.threshold?.toFixed(2) ?? "the model's";
     this.#undo.disabled = !view.canUndo;
     this.#redo.disabled = !view.canRedo;
     this.#clear.disabled = view.clicks === 0;
@@ -277,12 +328,30 @@ export class Panel {
     this.#take.textContent = `Take ${count(view.takeable, "point")} as ${view.takeable === 1 ? "a click" : "clicks"}`;
     this.#ask.hidden = view.clicks > 0;
     this.#ask.disabled = view.askedAt !== null;
-    this.#drawStatus(view);
-    this.#accept.disabled = view.acceptable === 0 || view.accepting;
+    this.#accept.disabled =
+      view.accepting || view.waiting || (view.acceptable === 0 && !view.awaited);
     this.#accept.textContent =
       view.acceptable === 0 ? "Accept" : `Accept ${count(view.acceptable, "box")}`;
-    this.#note.hidden = view.present === 0;
+    this.#notes.replaceChildren(
+      ...notesOf(view).map((note) => h("p", { className: "quiet", textContent: note })),
+    );
+    this.#note.hidden = view.present === 0 || this.#folded;
     this.#note.textContent = `${count(view.present, "more box")} ${view.present === 1 ? "has its rectangle" : "have their rectangles"} already`;
+    this.#drawStatus(view);
+  }
+
+  #drawMissing(): void {
+    this.#body.hidden = this.#acceptRow.hidden = this.#note.hidden = true;
+    this.#models.hidden = true;
+    this.#modelName.hidden = false;
+    this.#modelName.textContent = this.#modelName.title = "";
+    this.#notes.replaceChildren();
+    this.#footer.hidden = this.#status.hidden = this.#statusLink.hidden = false;
+    this.#spinner.hidden = true;
+    this.#status.classList.remove("failed");
+    this.#statusText.textContent = this.#missing;
+    this.#statusLink.textContent = "Look now";
+    this.#stand();
   }
 
   #drawModels({ models, model }: PanelView): void {
@@ -338,9 +407,10 @@ export class Panel {
     });
   }
 
-  #drawMapping({ mapping, labels, model }: PanelView): void {
-    const closed = model.classes.length > 0;
-    const others = mapping.length - labels.length;
+  #drawMapping({ mapping, labels, otherLabels, model }: PanelView): void {
+    const mapped = model.classes.length > 0 ? mapping : [];
+    const others = mapping.length - labels.length + otherLabels.length;
+    const closed = mapped.length + otherLabels.length > 0;
     this.#mappingLink.hidden = !closed;
     this.#mappingLink.textContent = this.#mapping
       ? "done"
@@ -350,11 +420,11 @@ export class Panel {
     this.#mappingLink.title = "Which label of the task is which class of the model";
     this.#mappingTable.hidden = !closed || !this.#mapping;
     this.#labels.hidden = closed && this.#mapping;
-    const key = JSON.stringify([mapping, model]);
+    const key = JSON.stringify([mapping, otherLabels, model]);
     if (this.#mappingTable.hidden || key === this.#drawnMapping) return;
     this.#drawnMapping = key;
     this.#mappingTable.replaceChildren(
-      ...mapping.flatMap(({ label, className }) => {
+      ...mapped.flatMap(({ label, className }) => {
         const choice = h(
           "select",
           { ariaLabel: `Class of ${label.name}` },
@@ -362,27 +432,41 @@ export class Panel {
           ...model.classes.map((name) => h("option", { value: name, textContent: name })),
         );
         choice.value = className;
-        choice.addEventListener("change", () => this.#actions.map(label, choice.value));
+        choice.addEventListener("change", () => {
+          choice.blur();
+          this.#actions.map(label, choice.value);
+        });
         return [h("span", { className: "name", title: label.name }, label.name), choice];
+      }),
+      ...otherLabels.flatMap(({ name, reason }) => {
+        const title = `${name}: CVAT lets no rectangle have this label (${reason})`;
+        return [
+          h("span", { className: "name quiet", title }, name),
+          h("select", { disabled: true, title, ariaLabel: title }, h("option", {}, reason)),
+        ];
       }),
     );
   }
 
-  #drawStatus({ askedAt, searched, trouble }: PanelView): void {
+  #drawStatus({ askedAt, progress, waiting, trouble }: PanelView): void {
     const asking = askedAt !== null;
     this.#status.hidden = !asking && trouble === null;
+    this.#footer.hidden = this.#folded && this.#status.hidden;
     this.#status.classList.toggle("failed", !asking && trouble?.failed === true);
     this.#spinner.hidden = !asking;
     this.#statusLink.hidden = !asking && !trouble?.again;
     this.#statusLink.textContent = asking ? "Cancel" : "Ask again";
     this.#statusText.textContent = trouble?.message ?? "";
+    this.#stand();
     if (!asking) return;
     const waited = performance.now() - askedAt;
     const seconds = waited < SLOW_MS ? "" : ` ${Math.floor(waited / 1000)} s`;
-    this.#statusText.textContent =
-      searched === null
-        ? `Asking the model …${seconds}`
-        : `${Math.floor(searched * 100)} % of the picture searched …${seconds}`;
+    const share = progress === null ? "" : `${Math.floor(progress * 100)} % done`;
+    const doing = waiting
+      ? `Waiting for the answer, then accepting${share && `: ${share}`}`
+      : share || "Asking the model";
+    this.#statusText.textContent = `${doing} …${seconds}`;
+    this.#stand();
     this.#clock = window.setTimeout(
       () => this.#view && this.#drawStatus(this.#view),
       SLOW_MS - (waited % SLOW_MS),
@@ -398,11 +482,12 @@ export class Panel {
   #drag(header: HTMLElement, event: PointerEvent): void {
     if (event.button !== 0 || (event.target as Element).closest("button, select")) return;
     const { left, top } = this.element.getBoundingClientRect();
-    const [dx, dy] = this.#place;
+    const { left: fromLeft, top: fromTop } = this.#area ?? { left: 0, top: 0 };
+    const [dx, dy] = [left - fromLeft, top - fromTop];
     header.setPointerCapture(event.pointerId);
     const move = ({ clientX, clientY }: PointerEvent): void => {
       this.#place = [dx + clientX - event.clientX, dy + clientY - event.clientY];
-      this.placeAt(left - dx, top - dy);
+      this.#stand();
     };
     header.addEventListener("pointermove", move);
     header.addEventListener(
@@ -416,7 +501,18 @@ export class Panel {
   }
 }
 
-function hintOf({ labels, armed }: PanelView): string {
+function notesOf({ notes, elsewhere }: PanelView): readonly string[] {
+  if (elsewhere === 0) return notes;
+  const made = elsewhere === 1 ? "was" : "were";
+  return [
+    ...notes,
+    `${count(elsewhere, "rectangle")} of this frame ${made} saved elsewhere: load the page again to see ${elsewhere === 1 ? "it" : "them"}. Nothing is offered there.`,
+  ];
+}
+
+function hintOf({ labels, mapping, otherLabels, armed }: PanelView): string {
+  if (mapping.length === 0 && otherLabels.length > 0)
+    return "No label of this task may have rectangles: add one of type rectangle or any to the task.";
   if (labels.length === 0)
     return "No label of this task is a class of the model: choose which is which above.";
   if (armed === null)

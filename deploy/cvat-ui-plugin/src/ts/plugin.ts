@@ -1,7 +1,7 @@
 // The plugin: CVAT's scene and the person's doings in, requests and rectangles out.
 
-import type { Host, Listener, Rectangle, Scene } from "./adapter";
-import { isInside, overlap, type Point, smallestAt, toScreen } from "./geometry";
+import type { Host, Listener, MadeRectangle, Rectangle, Scene } from "./adapter";
+import { areaOf, isInside, overlap, type Point, smallestAt, toScreen } from "./geometry";
 import { type Choices, ClassMap, keyOf, type Model, type TaskLabel } from "./labels";
 import { Panel, type PanelActions, type PanelView } from "./panel";
 import { Menu, Tip } from "./popups";
@@ -18,22 +18,34 @@ import {
   hasToAsk,
   initialState,
   isAnswered,
+  isAwaited,
   overThreshold,
   type Proposal,
   proposalsOf,
+  redoesNext,
   reduce,
   type State,
+  thresholdOf,
+  undoesNext,
 } from "./state";
 import { recall, remember } from "./storage";
 import { CANVAS_STYLE, STYLE } from "./style";
 
 /** The function is asked for all boxes down to this score, once; the slider chooses among them. */
 const LOWEST_SCORE = 0.05;
-const DEFAULT_THRESHOLD = 0.4;
 /** Overlap from which a proposal is the object of a rectangle of its label. */
 const SAME_OBJECT = 0.5;
 /** The second half of a double click is no click of its own. */
 const SAME_POINT_PIXELS = 2;
+
+/** Rectangles that a model made, so that a right click may take them away. */
+const MADE_BY_MODELS = ["auto", "semi-auto"];
+
+/** A sentence about what was done last. */
+interface Notice {
+  readonly failed: boolean;
+  readonly message: string;
+}
 
 /** A proposal as it is shown. */
 interface Shown extends Proposal, PreviewBox {
@@ -42,6 +54,29 @@ interface Shown extends Proposal, PreviewBox {
 }
 
 const NO_MODEL: Model = { id: "", name: "", classes: [] };
+
+/** What a person does, after which a sentence about something earlier is out of date. */
+const STEPS: readonly Action["type"][] = [
+  "clicked",
+  "edited",
+  "cleared",
+  "undone",
+  "redone",
+  "asked",
+];
+
+/** Types of input fields in which digits mean nothing. */
+const WITHOUT_TEXT = [
+  "button",
+  "checkbox",
+  "color",
+  "file",
+  "image",
+  "radio",
+  "range",
+  "reset",
+  "submit",
+];
 
 export class Plugin implements Listener {
   readonly #host: Host;
@@ -53,16 +88,16 @@ export class Plugin implements Listener {
   readonly #panel: Panel;
   #scene: Scene | null = null;
   #jobId: number | null = null;
-  /** Those of the frames' "accepted" whose objects CVAT has shown. */
-  readonly #landed = new WeakSet<object>();
-  #state: State = initialState(DEFAULT_THRESHOLD);
+  /** Those of the frames' "accepted" whose objects CVAT has shown, and its undo history then. */
+  readonly #landed = new WeakMap<object, number>();
+  #state: State = initialState();
   #model: Model = NO_MODEL;
   #chosenModel = recall("model");
   #classes = new ClassMap([], NO_MODEL, {});
   #classesKey = "";
   #call: { id: number; since: number; abort: AbortController } | null = null;
   #accepting = false;
-  #trouble: string | null = null;
+  #notice: Notice | null = null;
   #hidden = false;
   #shown: readonly Shown[] = [];
   #hovered: Shown | null = null;
@@ -79,6 +114,7 @@ export class Plugin implements Listener {
         remember(`threshold:${this.#model.id}`, threshold);
         this.#do({ type: "threshold set", threshold });
       },
+      look: () => this.#host.look(),
       undo: () => this.#do({ type: "undone" }),
       redo: () => this.#do({ type: "redone" }),
       clear: () => this.#do({ type: "cleared" }),
@@ -88,6 +124,7 @@ export class Plugin implements Listener {
       accept: () => this.#accept(),
       toggleHidden: () => {
         this.#hidden = !this.#hidden;
+        this.#notice = null;
         this.#draw();
       },
     };
@@ -120,17 +157,26 @@ export class Plugin implements Listener {
       this.#closeMenu();
       if (this.#state.armed !== null) this.#arm(null);
       this.#do({ type: "frame shown", frame: null });
+      if (scene?.absence) {
+        this.#panel.miss(scene.absence);
+        this.#place();
+      }
       return;
     }
-    if (this.#jobId !== this.#scene.jobId) this.#do({ type: "job opened" });
+    if (this.#jobId !== this.#scene.jobId) {
+      this.#notice = null;
+      this.#do({ type: "job opened" });
+    }
     this.#jobId = this.#scene.jobId;
     this.#chooseClasses(this.#scene);
+    this.#do({ type: "CVAT stepped", depth: this.#scene.depth });
     if (this.#state.frame !== this.#scene.frame) {
       this.#closeMenu();
+      this.#notice = null;
       this.#do({ type: "frame shown", frame: this.#scene.frame });
     }
     this.#followAcceptance(this.#scene);
-    if (this.#scene.busy && !before?.busy && this.#state.armed !== null) this.#arm(null);
+    if (this.#scene.busy && !before?.busy) this.#giveWay();
     this.#draw();
   }
 
@@ -166,7 +212,10 @@ export class Plugin implements Listener {
     }
     const { armed } = this.#state;
     if (armed !== null) {
-      this.#click({ x: point[0], y: point[1], label: armed, positive: button === "left" });
+      const click = { x: point[0], y: point[1], label: armed, positive: button === "left" };
+      const rectangle = button === "right" ? this.#rectangleAt(point) : null;
+      if (rectangle === null) this.#click(click);
+      else this.#host.safely(() => this.#remove(rectangle, click));
       return;
     }
     const found = this.#editableAt(point);
@@ -181,17 +230,23 @@ export class Plugin implements Listener {
     const { armed } = this.#state;
     const control = event.ctrlKey || event.metaKey;
     if (control && !event.altKey) {
-      if (armed === null) return false;
       const lower = key.toLowerCase();
       const redo = lower === "y" || (lower === "z" && event.shiftKey);
-      const frame = frameOf(this.#state);
-      // Without a step of its own, the plugin leaves the key to CVAT.
-      if (!(redo ? canRedo(frame) : lower === "z" && canUndo(frame))) return false;
+      if (!redo && lower !== "z") return false;
+      // Where the last step is CVAT's, so is the key.
+      const ours = redo ? redoesNext(this.#state, this.#scene.redoable) : undoesNext(this.#state);
+      if (!ours) return false;
+      this.#closeMenu();
       this.#do({ type: redo ? "redone" : "undone" });
       return true;
     }
     if (event.altKey || event.shiftKey) return false;
+    if (isChoosing(event) && !/^\d$/.test(key)) return false;
     if (this.#menu.pressed(key)) return true;
+    if (this.#state.waiting && key === "Escape") {
+      this.#do({ type: "waits no more" });
+      return true;
+    }
     if (armed !== null && key === "Escape") {
       this.#arm(null);
       return true;
@@ -224,6 +279,15 @@ export class Plugin implements Listener {
     this.#do({ type: "armed", label });
   }
 
+  /** Another tool of CVAT has taken the mouse. */
+  #giveWay(): void {
+    if (this.#state.armed !== null) this.#arm(null);
+    if (!this.#state.waiting) return;
+    // Objects made now would end what is being drawn.
+    this.#do({ type: "waits no more" });
+    this.#say({ failed: false, message: "Another tool was chosen: nothing was accepted." });
+  }
+
   #click(click: Click): void {
     const placement = this.#host.placement();
     const last = entryOf(frameOf(this.#state)).clicks.at(-1);
@@ -251,6 +315,44 @@ export class Plugin implements Listener {
     this.#menu.open(choice, toScreen(placement, point));
   }
 
+  /** The rectangle that a right click at a point means, or null: it means the proposal there. */
+  #rectangleAt(point: Point): MadeRectangle | null {
+    const seen = (this.#scene?.rectangles ?? []).filter(({ hidden }) => !hidden);
+    const rectangle = smallestAt(seen, point);
+    const proposal = this.#editableAt(point);
+    if (rectangle === null || (proposal && areaOf(proposal) <= areaOf(rectangle))) return null;
+    return rectangle;
+  }
+
+  /** Take a rectangle away that a right click says is none. */
+  async #remove(rectangle: MadeRectangle, click: Click): Promise<void> {
+    const { clientId, label } = rectangle;
+    const name = this.#labelOf(label)?.name ?? "";
+    const reason = whyItStays(rectangle);
+    if (reason !== null || clientId === null) {
+      const message = `This rectangle of ${name} stays, as ${reason}: take it away with CVAT's own mouse (Esc) and Del.`;
+      this.#say({ failed: false, message });
+      return;
+    }
+    // A proposal for the same object would be offered again.
+    const proposed = this.#shown.some((one) => overlap(one, rectangle) >= SAME_OBJECT);
+    if (proposed) this.#click(click);
+    try {
+      await this.#host.remove(clientId);
+      this.#say({ failed: false, message: `Rectangle of ${name} removed. Ctrl+Z brings it back.` });
+    } catch (error) {
+      this.#say({
+        failed: true,
+        message: `CVAT did not remove the rectangle. ${sentence(messageOf(error))}`,
+      });
+    }
+  }
+
+  #say(notice: Notice): void {
+    this.#notice = notice;
+    this.#draw();
+  }
+
   #edit({ color, look, present, ...proposal }: Shown, label: number | null): void {
     this.#do({ type: "edited", edit: { proposal, label } });
     this.hovered(null);
@@ -276,20 +378,37 @@ export class Plugin implements Listener {
   }
 
   async #accept(): Promise<void> {
+    const { frame } = this.#state;
+    if (this.#accepting || frame === null) return;
+    this.#notice = null;
+    if (isAwaited(this.#state)) {
+      this.#do({ type: "waits to accept" });
+      return;
+    }
     const rectangles: Rectangle[] = this.#shown
       .filter(({ present }) => !present)
       .map(({ points, rotation, label }) => ({ points, rotation, label }));
-    if (rectangles.length === 0 || this.#accepting) return;
-    const frame = this.#state.frame;
+    if (rectangles.length > 0 && this.#hidden) {
+      this.#hidden = false;
+      const message = "The proposals were hidden. Here they are: look, then accept again.";
+      this.#say({ failed: false, message });
+      return;
+    }
+    if (rectangles.length === 0) {
+      this.#draw();
+      return;
+    }
+    const { clicks } = entryOf(frameOf(this.#state));
+    const job = this.#jobId;
     this.#accepting = true;
-    this.#trouble = null;
     this.#closeMenu();
     this.#draw();
     try {
       const ids = await this.#host.create(rectangles);
-      if (this.#state.frame === frame) this.#do({ type: "accepted", ids });
+      if (this.#jobId === job) this.#do({ type: "accepted", frame, clicks, ids });
     } catch (error) {
-      this.#trouble = `CVAT did not take the boxes. ${sentence(messageOf(error))}`;
+      const message = `CVAT did not take the boxes. ${sentence(messageOf(error))}`;
+      this.#notice = { failed: true, message };
     } finally {
       this.#accepting = false;
       this.#draw();
@@ -319,7 +438,7 @@ export class Plugin implements Listener {
     if (another) {
       const threshold = recall(`threshold:${model.id}`);
       const isScore = typeof threshold === "number" && threshold >= 0 && threshold <= 1;
-      this.#do({ type: "threshold set", threshold: isScore ? threshold : DEFAULT_THRESHOLD });
+      this.#do({ type: "threshold set", threshold: isScore ? threshold : null });
     }
   }
 
@@ -327,13 +446,21 @@ export class Plugin implements Listener {
     return this.#scene?.labels.find((label) => label.id === id);
   }
 
-  /** Bring the proposals back when CVAT undid the objects that "Accept" made of them. */
-  #followAcceptance({ ids, redoable }: Scene): void {
-    const { accepted } = frameOf(this.#state);
+  /**
+   * Bring the proposals back when CVAT undid the objects that "Accept" made of them, and take them
+   * away again when it made the objects again.
+   */
+  #followAcceptance({ ids, depth, redoable }: Scene): void {
+    const { accepted, undone } = frameOf(this.#state);
+    if (undone?.ids.every((id) => ids.has(id))) {
+      this.#do({ type: "acceptance redone" });
+      return;
+    }
     if (accepted === null || accepted.ids.length === 0) return;
-    if (accepted.ids.every((id) => ids.has(id))) this.#landed.add(accepted);
-    else if (this.#landed.has(accepted) && redoable && !accepted.ids.some((id) => ids.has(id))) {
-      this.#do({ type: "acceptance undone" });
+    const landed = this.#landed.get(accepted);
+    if (accepted.ids.every((id) => ids.has(id))) this.#landed.set(accepted, landed ?? depth);
+    else if (landed !== undefined && redoable && depth < landed) {
+      if (!accepted.ids.some((id) => ids.has(id))) this.#do({ type: "acceptance undone" });
     }
   }
 
@@ -341,7 +468,7 @@ export class Plugin implements Listener {
 
   #do(action: Action): void {
     this.#state = reduce(this.#state, action);
-    if (action.type === "clicked" || action.type === "asked") this.#trouble = null;
+    if (STEPS.includes(action.type)) this.#notice = null;
     if (this.#call && this.#state.request?.id !== this.#call.id) {
       this.#call.abort.abort();
       this.#call = null;
@@ -350,7 +477,10 @@ export class Plugin implements Listener {
       this.#state = reduce(this.#state, { type: "sent" });
       this.#host.safely(() => this.#ask());
     }
+    const answered = this.#state.waiting && !isAwaited(this.#state);
+    if (answered) this.#state = reduce(this.#state, { type: "waits no more" });
     this.#draw();
+    if (answered) this.#host.safely(() => this.#accept());
   }
 
   async #ask(): Promise<void> {
@@ -368,11 +498,18 @@ export class Plugin implements Listener {
         classIndex: classes.classOf(label) as number,
       })),
     );
+    const { signal } = call.abort;
+    const first = frameOf(this.#state).partial?.clicks !== request.clicks;
     try {
-      const answer = await this.#host.ask(model.id, points, LOWEST_SCORE, call.abort.signal);
-      const { boxes, coverage } = decodeAnswer(answer);
+      const [answer] = await Promise.all([
+        this.#host.ask(model.id, points, LOWEST_SCORE, signal),
+        // Without this answer boxes may be offered twice, but nothing else is wrong.
+        first && this.#host.readSaved(signal).catch(() => {}),
+      ]);
+      const { boxes, ...told } = decodeAnswer(answer);
+      if (signal.aborted) return;
       const proposals = boxes.flatMap((box) => proposalOf(box, clicks, classes));
-      this.#do({ type: "answered", id: call.id, proposals, coverage });
+      this.#do({ type: "answered", id: call.id, proposals, ...told });
     } catch (error) {
       if (call.abort.signal.aborted) return;
       const message = error instanceof AnswerError ? error.message : sentence(messageOf(error));
@@ -392,7 +529,8 @@ export class Plugin implements Listener {
       return;
     }
     const frame = frameOf(this.#state);
-    this.#shown = overThreshold(this.#compare(frame, scene), this.#state.threshold) as Shown[];
+    const threshold = thresholdOf(this.#state) ?? 0;
+    this.#shown = overThreshold(this.#compare(frame, scene), threshold) as Shown[];
     this.#panel.show(this.#view(scene, frame));
     this.#preview.drawBoxes(this.#hidden ? [] : this.#shown);
     const { clicks } = entryOf(frame);
@@ -413,14 +551,13 @@ export class Plugin implements Listener {
 
   /** The frame's proposals, and whether each has its rectangle. Kept: it is asked for often. */
   #compare(frame: Frame, scene: Scene): readonly Shown[] {
+    const rectangles = [...scene.rectangles, ...scene.elsewhere];
     const inputs = [frame.shown, entryOf(frame).edits, scene.rectangles, this.#classes];
     if (this.#compared?.inputs.every((input, i) => input === inputs[i])) {
       return this.#compared.proposals;
     }
     const proposals = proposalsOf(frame).map((proposal): Shown => {
-      const present = scene.rectangles.some(
-        (other) => other.label === proposal.label && overlap(other, proposal) >= SAME_OBJECT,
-      );
+      const present = rectangles.some((other) => isSame(other, proposal));
       const look = present ? "faint" : proposal.sure ? "strong" : "plain";
       const color = this.#labelOf(proposal.label)?.color ?? "#ffffff";
       return { ...proposal, present, look, color };
@@ -443,18 +580,27 @@ export class Plugin implements Listener {
         label,
         className: this.#model.classes[this.#classes.classOf(label.id) ?? -1] ?? "",
       })),
+      otherLabels: scene.otherLabels,
       counts,
       armed: this.#state.armed,
-      threshold: this.#state.threshold,
+      threshold: thresholdOf(this.#state),
       clicks: clicks.length,
       canUndo: canUndo(frame),
       canRedo: canRedo(frame),
       takeable: this.#takeable().length,
       askedAt: this.#call?.since ?? null,
-      searched: frame.partial?.clicks === clicks ? frame.partial.coverage : null,
-      trouble: this.#trouble
-        ? { failed: true, message: this.#trouble, again: false }
-        : trouble && { failed: trouble.kind === "failed", message: trouble.message, again: true },
+      progress: frame.partial?.clicks === clicks ? frame.partial.progress : null,
+      trouble: this.#notice
+        ? { ...this.#notice, again: false }
+        : trouble && {
+            failed: trouble.kind !== "cancelled",
+            message: trouble.message,
+            again: true,
+          },
+      notes: frame.shown.notes,
+      awaited: isAwaited(this.#state),
+      waiting: this.#state.waiting,
+      elsewhere: scene.elsewhere.length,
       acceptable: this.#shown.length - present,
       present,
       accepting: this.#accepting,
@@ -466,7 +612,8 @@ export class Plugin implements Listener {
     const placement = this.#host.placement();
     if (placement === null) return;
     this.#preview.scale = placement.scale;
-    this.#panel.placeAt(placement.canvasLeft, placement.canvasTop);
+    const area = this.#host.visible();
+    if (area !== null) this.#panel.placeIn(area);
   }
 
   /** The frame's points that are no clicks yet. */
@@ -499,9 +646,22 @@ function safely(host: Host, actions: PanelActions): PanelActions {
   return Object.fromEntries(entries) as unknown as PanelActions;
 }
 
+/** Why a right click does not take a rectangle away, or null: it does. */
+function whyItStays({ clientId, source, locked, tracked }: MadeRectangle): string | null {
+  if (clientId === null) return "CVAT is still making it";
+  if (locked) return "it is locked";
+  if (tracked) return "it belongs to a track";
+  return MADE_BY_MODELS.includes(source) ? null : "it was not made by a model";
+}
+
+function isSame(rectangle: Rectangle, { label, ...box }: Proposal): boolean {
+  return rectangle.label === label && overlap(rectangle, box) >= SAME_OBJECT;
+}
+
 function proposalOf(box: ClassBox, clicks: readonly Click[], classes: ClassMap): Proposal[] {
   const { points, rotation, score } = box;
-  const click = box.click === null ? undefined : clicks[box.click];
+  // Of several clicks on one object, the last one says what it is.
+  const click = box.clicks.flatMap((index) => clicks[index] ?? []).at(-1);
   const label = click?.label ?? classes.labelOf(box.classIndex)?.id;
   // The task has no label for this class.
   if (label === undefined) return [];
@@ -523,13 +683,26 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Whether a key event goes into a field for text or choices. */
+/** Whether a key event goes into text, or into the panel's own choices. */
 function isTyping(event: Event): boolean {
-  const target = event.composedPath()[0];
+  const [target] = event.composedPath();
+  if (target instanceof HTMLInputElement) {
+    if (WITHOUT_TEXT.includes(target.type) || target.readOnly) return false;
+    // A dropdown of CVAT's is a field too: it keeps the focus after the choice, and is no text then.
+    const closed = target.role === "combobox" && target.ariaExpanded !== "true";
+    return !closed || target.value !== "";
+  }
+  if (target instanceof HTMLSelectElement) return target.getRootNode() instanceof ShadowRoot;
   return (
     target instanceof HTMLTextAreaElement ||
-    target instanceof HTMLSelectElement ||
-    (target instanceof HTMLInputElement && target.type !== "range") ||
     (target instanceof HTMLElement && target.isContentEditable)
+  );
+}
+
+/** Whether a dropdown is open, whose keys are Enter and Escape. */
+function isChoosing(event: Event): boolean {
+  const [target] = event.composedPath();
+  return (
+    target instanceof HTMLElement && target.role === "combobox" && target.ariaExpanded === "true"
   );
 }

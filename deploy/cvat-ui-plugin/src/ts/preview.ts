@@ -3,7 +3,7 @@
 // However many boxes there are, they are a few paths, one for each look; what is under the mouse is
 // found by geometry, not by the SVG.
 
-import { type Box, type Point, polygonOf } from "./geometry";
+import { type Box, grown, type Point, polygonOf, shortSideOf } from "./geometry";
 
 export interface PreviewBox extends Box {
   /** A CSS colour. */
@@ -24,10 +24,34 @@ export interface Mark {
 const SVG = "http://www.w3.org/2000/svg";
 
 // Widths and sizes are in pixels of the screen.
-const WIDTHS = { plain: 2, strong: 3.5, faint: 1.5 };
-const EDGE = 1.5;
+
+/** How lines are drawn, by the shorter side of their box as it is shown. */
+interface Pen {
+  /** For boxes whose shorter side is under this. */
+  readonly under: number;
+  readonly widths: Readonly<Record<PreviewBox["look"], number>>;
+  /** Of each of the two casings, on each side of the line. */
+  readonly casing: number;
+  /** The line goes around the box, so that it covers nothing of a small object. */
+  readonly outside: boolean;
+}
+
+const PENS: readonly Pen[] = [
+  { under: 14, widths: { plain: 1, strong: 1.75, faint: 1 }, casing: 0.5, outside: true },
+  { under: 36, widths: { plain: 1.5, strong: 2.5, faint: 1 }, casing: 0.6, outside: true },
+  {
+    under: Number.POSITIVE_INFINITY,
+    widths: { plain: 2, strong: 3.5, faint: 1.5 },
+    casing: 0.75,
+    outside: false,
+  },
+];
+const DARK = "#000";
+const LIGHT = "#fff";
 const MARK_ARM = 4.5;
 const MARK_RING = 8;
+const MARK_WIDTH = 1.75;
+const MARK_CASING = 1;
 const NEGATIVE = "#ff3b30";
 
 export class Preview {
@@ -35,7 +59,9 @@ export class Preview {
   readonly #boxes = document.createElementNS(SVG, "g");
   readonly #hovered = document.createElementNS(SVG, "g");
   readonly #marks = document.createElementNS(SVG, "g");
+  #shownBoxes: readonly PreviewBox[] = [];
   #shownMarks: readonly Mark[] = [];
+  #shownHover: PreviewBox | null = null;
   #scale = 0;
 
   constructor() {
@@ -55,28 +81,14 @@ export class Preview {
     if (scale === this.#scale) return;
     this.#scale = scale;
     this.element.style.setProperty("--c3det-px", `${1 / scale}px`);
+    this.#drawBoxes();
     this.#drawMarks();
+    this.#drawHover();
   }
 
   drawBoxes(boxes: readonly PreviewBox[]): void {
-    const groups = new Map<string, PreviewBox[]>();
-    for (const box of boxes) {
-      const key = `${box.look} ${box.color}`;
-      const group = groups.get(key);
-      if (group) group.push(box);
-      else groups.set(key, [box]);
-    }
-    // All edges come first: no edge covers another box's line.
-    const edges: SVGPathElement[] = [];
-    const lines: SVGPathElement[] = [];
-    for (const group of groups.values()) {
-      const { look, color } = group[0] as PreviewBox;
-      const outline = group.map(outlineOf).join("");
-      const opacity = look === "faint" ? 0.45 : 1;
-      edges.push(path(outline, "#000", WIDTHS[look] + EDGE, 0.55 * opacity));
-      lines.push(path(outline, color, WIDTHS[look], opacity));
-    }
-    this.#boxes.replaceChildren(...edges, ...lines);
+    this.#shownBoxes = boxes;
+    this.#drawBoxes();
   }
 
   drawMarks(marks: readonly Mark[]): void {
@@ -86,15 +98,45 @@ export class Preview {
 
   /** Mark the box under the mouse. */
   hover(box: PreviewBox | null): void {
+    this.#shownHover = box;
+    this.#drawHover();
+  }
+
+  #drawHover(): void {
+    const box = this.#shownHover;
     if (box === null) {
       this.#hovered.replaceChildren();
       return;
     }
-    const outline = outlineOf(box);
-    const line = path(outline, box.color, WIDTHS.strong + 0.5, 1);
+    const pen = penOf(box, this.#scale);
+    const layers = cased(
+      this.#outlineOf(box, pen),
+      box.color,
+      pen.widths.strong + 0.5,
+      pen.casing,
+      1,
+    );
+    const [, , line] = layers;
     line.setAttribute("fill", box.color);
     line.setAttribute("fill-opacity", "0.25");
-    this.#hovered.replaceChildren(path(outline, "#000", WIDTHS.strong + 2.5, 0.55), line);
+    this.#hovered.replaceChildren(...layers);
+  }
+
+  #drawBoxes(): void {
+    const groups = new Map<string, PreviewBox[]>();
+    for (const box of this.#shownBoxes) {
+      const key = `${penOf(box, this.#scale).under} ${box.look} ${box.color}`;
+      const group = groups.get(key);
+      if (group) group.push(box);
+      else groups.set(key, [box]);
+    }
+    const layers = [...groups.values()].map((group) => {
+      const [{ look, color }] = group as [PreviewBox];
+      const pen = penOf(group[0] as PreviewBox, this.#scale);
+      const outline = group.map((box) => this.#outlineOf(box, pen)).join("");
+      return cased(outline, color, pen.widths[look], pen.casing, look === "faint" ? 0.45 : 1);
+    });
+    this.#boxes.replaceChildren(...stacked(layers));
   }
 
   #drawMarks(): void {
@@ -103,11 +145,17 @@ export class Preview {
       const color = mark.positive ? mark.color : NEGATIVE;
       outlines.set(color, (outlines.get(color) ?? "") + this.#signOf(mark));
     }
-    const whole = [...outlines.values()].join("");
-    this.#marks.replaceChildren(
-      path(whole, "#000", 4, 0.75),
-      ...[...outlines].map(([color, outline]) => path(outline, color, 1.75, 1)),
+    const layers = [...outlines].map(([color, outline]) =>
+      cased(outline, color, MARK_WIDTH, MARK_CASING, 1),
     );
+    this.#marks.replaceChildren(...stacked(layers));
+  }
+
+  /** The outline of a box as a pen draws it: on its edge or, so that it hides nothing, around it. */
+  #outlineOf(box: PreviewBox, { widths, casing, outside }: Pen): string {
+    const by = outside ? (widths[box.look] / 2 + 2 * casing) / this.#scale : 0;
+    const corners = polygonOf(grown(box, by));
+    return `M${corners.map(([x, y]: Point) => `${round(x)} ${round(y)}`).join("L")}Z`;
   }
 
   /** A plus or, for "none here", a cross; a ring around it while it waits. */
@@ -122,10 +170,43 @@ export class Preview {
   }
 }
 
-function outlineOf(box: Box): string {
-  return `M${polygonOf(box)
-    .map(([x, y]: Point) => `${round(x)} ${round(y)}`)
-    .join("L")}Z`;
+function penOf(box: Box, scale: number): Pen {
+  const side = shortSideOf(box) * scale;
+  return PENS.find(({ under }) => side < under) as Pen;
+}
+
+/** The outer casing, the inner one and the line. */
+type Layers = readonly [SVGPathElement, SVGPathElement, SVGPathElement];
+
+/**
+ * A line with a light and a dark casing, of which one stands out from any ground; the inner one is
+ * that from which the line's own colour stands out.
+ */
+function cased(d: string, color: string, width: number, casing: number, opacity: number): Layers {
+  const [inner, outer] = isDark(color) ? [LIGHT, DARK] : [DARK, LIGHT];
+  const line = path(d, color, width, opacity);
+  line.dataset.part = "line";
+  return [
+    path(d, outer, width + 4 * casing, 0.8 * opacity),
+    path(d, inner, width + 2 * casing, opacity),
+    line,
+  ];
+}
+
+/** All casings come first: none covers another box's line. */
+function stacked(layers: readonly Layers[]): readonly SVGPathElement[] {
+  return [0, 1, 2].flatMap((layer) => layers.map((paths) => paths[layer] as SVGPathElement));
+}
+
+/** Whether a colour, "#rgb" or "#rrggbb", is nearer to black than to white for the eye. */
+export function isDark(color: string): boolean {
+  const digits = color.replace("#", "");
+  const pairs = digits.length < 6 ? [...digits].map((digit) => digit + digit) : digits.match(/../g);
+  const [r = 0, g = 0, b = 0] = (pairs ?? []).map((pair) => Number.parseInt(pair, 16) / 255);
+  const linear = (value: number) => value ** 2.2;
+  const luminance = 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  // Where black and white are of the same contrast: (1 + 0.05) / (L + 0.05) = (L + 0.05) / 0.05.
+  return luminance < 0.179;
 }
 
 function round(value: number): number {

@@ -6,6 +6,8 @@ import type { Corners } from "./geometry";
 
 const VERSION = 1;
 const HEADER_MARK = -1;
+/** For functions of before the answer told the threshold of its weights. */
+const UNTOLD_THRESHOLD = 0.4;
 
 /** A click as the function counts it. */
 export interface ClassClick {
@@ -24,15 +26,19 @@ export interface ClassBox {
   readonly rotation: number;
   /** 0 to 1. */
   readonly score: number;
-  /** Index of the click that the box answers, or null. */
-  readonly click: number | null;
+  /** Indices of the clicks that the box answers, the one that decided its class last. */
+  readonly clicks: readonly number[];
 }
 
 /** What the function answers. */
 export interface ClassAnswer {
   readonly boxes: readonly ClassBox[];
-  /** Share of the picture that was searched with these clicks, 0 to 1. */
-  readonly coverage: number;
+  /** Share of all work for these clicks that is done, 0 to 1; a further request goes on with it. */
+  readonly progress: number;
+  /** Short sentences for people. */
+  readonly notes: readonly string[];
+  /** From which score on the weights want boxes to be shown, 0 to 1. */
+  readonly threshold: number;
 }
 
 export interface RequestPoints {
@@ -76,7 +82,10 @@ export function decodeAnswer(answer: unknown): ClassAnswer {
     throw new AnswerError("The answer of the function has no boxes.");
   return {
     boxes: answer.boxes.map((box, index) => decodeBox(box, index)),
-    coverage: isFraction(answer.coverage) ? answer.coverage : 1,
+    // Functions of before progress was told tell the share of the picture that was searched.
+    progress: [answer.progress, answer.coverage].find(isFraction) ?? 1,
+    notes: Array.isArray(answer.notes) ? answer.notes.filter(isText).map(sentence) : [],
+    threshold: isFraction(answer.threshold) ? answer.threshold : UNTOLD_THRESHOLD,
   };
 }
 
@@ -103,8 +112,22 @@ function decodeBox(box: unknown, index: number): ClassBox {
     points: points as unknown as Corners,
     rotation: Number.isFinite(box.rotation) ? (((box.rotation as number) % 360) + 360) % 360 : 0,
     score: box.score,
-    click: Number.isInteger(box.click) ? (box.click as number) : null,
+    clicks: clicksOf(box),
   };
+}
+
+/** Functions of before a box could answer several clicks tell `click` alone. */
+function clicksOf({ click, clicks }: Record<string, unknown>): readonly number[] {
+  const all = Array.isArray(clicks) ? clicks.filter(isIndex) : [];
+  return isIndex(click) ? [...all.filter((index) => index !== click), click] : all;
+}
+
+function isIndex(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0;
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === "string" && value.trim() !== "";
 }
 
 function isFraction(value: unknown): value is number {

@@ -36,29 +36,40 @@ export interface Edit {
 export interface Entry {
   readonly clicks: Clicks;
   readonly edits: readonly Edit[];
+  /** Length of CVAT's own undo history when the step was made: which of the two came later. */
+  readonly depth: number;
 }
 
-/** Why the latest clicks have no answer. */
+/** What the function found for some clicks. */
+export interface Answer {
+  readonly proposals: readonly Proposal[];
+  /** Short sentences for people. */
+  readonly notes: readonly string[];
+}
+
+/** Why the latest clicks have no answer, or not all of it. */
 export interface Trouble {
   readonly clicks: Clicks;
-  readonly kind: "failed" | "cancelled";
-  /** One sentence. */
+  readonly kind: "failed" | "cancelled" | "stalled";
+  /** Sentences. */
   readonly message: string;
 }
 
 export interface Frame {
   readonly history: readonly Entry[];
   readonly index: number;
-  readonly answers: ReadonlyMap<Clicks, readonly Proposal[]>;
+  readonly answers: ReadonlyMap<Clicks, Answer>;
   /** The latest answer, which may be one to earlier clicks. */
-  readonly shown: readonly Proposal[];
-  /** How much of a large picture was searched with some clicks so far; it is asked on. */
-  readonly partial: { readonly clicks: Clicks; readonly coverage: number } | null;
+  readonly shown: Answer;
+  /** How much of the work on a large picture is done for some clicks so far; it is asked on. */
+  readonly partial: { readonly clicks: Clicks; readonly progress: number } | null;
   readonly trouble: Trouble | null;
   /** The function is asked without clicks too. */
   readonly open: boolean;
   /** What was here before the last "Accept", and the objects that it made. */
   readonly accepted: { readonly before: Frame; readonly ids: readonly number[] } | null;
+  /** What comes back if CVAT makes the objects again of an "Accept" that it undid. */
+  readonly undone: { readonly after: Frame; readonly ids: readonly number[] } | null;
 }
 
 export interface Request {
@@ -73,11 +84,17 @@ export interface State {
   readonly frames: ReadonlyMap<number, Frame>;
   /** Id of the label of the next click; null: clicks are not taken. */
   readonly armed: number | null;
-  /** Proposals of a lower score are hidden, unless they are sure. */
-  readonly threshold: number;
+  /** The threshold that the person chose; null: that of the weights. */
+  readonly threshold: number | null;
+  /** The threshold of the weights, as the last answer told it; null before the first one. */
+  readonly modelThreshold: number | null;
   /** The one request in flight. */
   readonly request: Request | null;
   readonly requests: number;
+  /** "Accept" was chosen, and waits until all clicks of the frame are answered. */
+  readonly waiting: boolean;
+  /** Length of CVAT's own undo history. */
+  readonly depth: number;
 }
 
 export type Action =
@@ -90,37 +107,63 @@ export type Action =
   | { readonly type: "cleared" }
   | { readonly type: "undone" }
   | { readonly type: "redone" }
-  | { readonly type: "threshold set"; readonly threshold: number }
+  | { readonly type: "threshold set"; readonly threshold: number | null }
   | { readonly type: "asked" }
   | { readonly type: "sent" }
   | {
       readonly type: "answered";
       readonly id: number;
       readonly proposals: readonly Proposal[];
-      /** Share of the picture that was searched, 0 to 1. */
-      readonly coverage: number;
+      readonly notes: readonly string[];
+      /** Share of the work for the request's clicks that is done, 0 to 1. */
+      readonly progress: number;
+      /** That of the weights. */
+      readonly threshold: number;
     }
   | { readonly type: "failed"; readonly id: number; readonly message: string }
   | { readonly type: "cancelled" }
-  | { readonly type: "accepted"; readonly ids: readonly number[] }
-  | { readonly type: "acceptance undone" };
+  | { readonly type: "waits to accept" }
+  | { readonly type: "waits no more" }
+  | {
+      readonly type: "accepted";
+      readonly frame: number;
+      /** Clicks whose answer was accepted. */
+      readonly clicks: Clicks;
+      readonly ids: readonly number[];
+    }
+  | { readonly type: "acceptance undone" }
+  | { readonly type: "acceptance redone" }
+  | { readonly type: "CVAT stepped"; readonly depth: number };
 
 /** Overlap from which a box of a later answer is the one that an edit speaks of. */
 const SAME_BOX = 0.5;
 
+const NOTHING: Answer = { proposals: [], notes: [] };
+
 const EMPTY_FRAME: Frame = {
-  history: [{ clicks: [], edits: [] }],
+  history: [{ clicks: [], edits: [], depth: 0 }],
   index: 0,
   answers: new Map(),
-  shown: [],
+  shown: NOTHING,
   partial: null,
   trouble: null,
   open: false,
   accepted: null,
+  undone: null,
 };
 
-export function initialState(threshold: number): State {
-  return { frame: null, frames: new Map(), armed: null, threshold, request: null, requests: 0 };
+export function initialState(): State {
+  return {
+    frame: null,
+    frames: new Map(),
+    armed: null,
+    threshold: null,
+    modelThreshold: null,
+    request: null,
+    requests: 0,
+    waiting: false,
+    depth: 0,
+  };
 }
 
 /** The frame on the screen. */
@@ -141,6 +184,19 @@ export function canRedo(frame: Frame): boolean {
   return frame.index < frame.history.length - 1;
 }
 
+/** Whether the next thing to take back, of the plugin's and CVAT's, is a step of the frame. */
+export function undoesNext(state: State): boolean {
+  const frame = frameOf(state);
+  return canUndo(frame) && entryOf(frame).depth >= state.depth;
+}
+
+/** Whether the next thing to make again is a step of the frame. */
+export function redoesNext(state: State, redoableInCvat: boolean): boolean {
+  const { history, index } = frameOf(state);
+  const next = history[index + 1];
+  return next !== undefined && (next.depth <= state.depth || !redoableInCvat);
+}
+
 /** Whether the proposals of a frame answer its clicks. */
 export function isAnswered(frame: Frame): boolean {
   return frame.answers.has(entryOf(frame).clicks);
@@ -156,9 +212,23 @@ export function hasToAsk(state: State): boolean {
   );
 }
 
+/** Whether clicks of the frame are still to be answered, so that accepting would lose them. */
+export function isAwaited(state: State): boolean {
+  const frame = frameOf(state);
+  const { clicks } = entryOf(frame);
+  if (isAnswered(frame) || (clicks.length === 0 && !frame.open)) return false;
+  // Of a search that was stopped half-way, what it found is there to be accepted.
+  return state.request !== null || frame.partial?.clicks !== clicks;
+}
+
+/** Proposals of a lower score are hidden, unless they are sure; null before the first answer. */
+export function thresholdOf(state: State): number | null {
+  return state.threshold ?? state.modelThreshold;
+}
+
 /** The proposals of a frame after its edits, of every score. */
 export function proposalsOf(frame: Frame): readonly Proposal[] {
-  const proposals = [...frame.shown];
+  const proposals = [...frame.shown.proposals];
   for (const { proposal, label } of entryOf(frame).edits) {
     const index = find(proposals, proposal);
     if (label === null) {
@@ -183,17 +253,19 @@ export function overThreshold(
 export function reduce(state: State, action: Action): State {
   switch (action.type) {
     case "job opened":
-      return { ...initialState(state.threshold), requests: state.requests };
+      return { ...initialState(), threshold: state.threshold, requests: state.requests };
     case "frame shown": {
       if (action.frame === state.frame) return state;
-      return { ...state, frame: action.frame, request: null };
+      return { ...state, frame: action.frame, request: null, waiting: false };
     }
     case "classes changed": {
       const frames = new Map<number, Frame>();
       for (const [number, frame] of state.frames) {
-        frames.set(number, { ...frame, answers: new Map(), shown: [], trouble: null });
+        const unanswered = { answers: new Map(), shown: NOTHING, partial: null, trouble: null };
+        frames.set(number, { ...frame, ...unanswered });
       }
-      return { ...state, frames, armed: null, request: null };
+      const without = { armed: null, request: null, waiting: false, modelThreshold: null };
+      return { ...state, ...without, frames };
     }
     case "armed":
       return { ...state, armed: action.label };
@@ -211,21 +283,17 @@ export function reduce(state: State, action: Action): State {
       return step(state, ({ clicks, edits }) => ({ clicks, edits: [...edits, action.edit] }));
     case "cleared":
       return onFrame(
-        step(state, () => ({ clicks: [], edits: [] })),
-        (frame) => ({ ...frame, shown: [], open: false }),
+        step({ ...state, waiting: false }, () => ({ clicks: [], edits: [] })),
+        (frame) => ({ ...frame, shown: NOTHING, open: false }),
       );
     case "undone":
-      return canUndo(frameOf(state)) ? move(state, -1) : state;
+      return canUndo(frameOf(state)) ? move({ ...state, waiting: false }, -1) : state;
     case "redone":
-      return canRedo(frameOf(state)) ? move(state, 1) : state;
+      return canRedo(frameOf(state)) ? move({ ...state, waiting: false }, 1) : state;
     case "threshold set":
       return { ...state, threshold: action.threshold };
     case "asked":
-      return onFrame(state, (frame) => ({
-        ...frame,
-        trouble: null,
-        open: frame.open || entryOf(frame).clicks.length === 0,
-      }));
+      return askedAgain(state);
     case "sent": {
       if (state.frame === null) return state;
       const { clicks } = entryOf(frameOf(state));
@@ -235,19 +303,24 @@ export function reduce(state: State, action: Action): State {
     case "answered": {
       const { request } = state;
       if (request?.id !== action.id) return state;
-      const answered = { ...state, request: null };
-      return onFrame(answered, (frame) => {
-        const before = frame.partial?.clicks === request.clicks ? frame.partial.coverage : -1;
-        // Where a further request would find no more, the answer is taken as it is.
-        const goesOn = action.coverage < 1 && action.coverage > before;
-        const partial = goesOn ? { clicks: request.clicks, coverage: action.coverage } : null;
+      const { clicks } = request;
+      const { proposals, notes, progress } = action;
+      const answer: Answer = { proposals, notes };
+      const answered = { ...state, request: null, modelThreshold: action.threshold };
+      const { partial } = frameOf(state);
+      const before = partial?.clicks === clicks ? partial.progress : -1;
+      const next = onFrame(answered, (frame) => {
         const answers = new Map(frame.answers);
-        if (!goesOn) answers.set(request.clicks, action.proposals);
+        if (progress >= 1) answers.set(clicks, answer);
         // An answer still counts after more clicks, but not after an undo.
-        const counts = beginsWith(entryOf(frame).clicks, request.clicks);
-        const seen = counts && { shown: action.proposals, trouble: null };
-        return { ...frame, answers, partial, ...seen };
+        const counts = beginsWith(entryOf(frame).clicks, clicks);
+        const seen = counts && { shown: answer, trouble: null };
+        return { ...frame, answers, partial: progress < 1 ? { clicks, progress } : null, ...seen };
       });
+      if (progress >= 1 || progress > before) return next;
+      const share = Math.floor(progress * 100);
+      const message = `The function came no further than ${share} % of the work: boxes may be missing.`;
+      return stop(next, { clicks, kind: "stalled", message });
     }
     case "failed": {
       const { request } = state;
@@ -256,23 +329,77 @@ export function reduce(state: State, action: Action): State {
       return stop(state, { clicks: request.clicks, kind: "failed", message: action.message });
     }
     case "cancelled": {
-      if (state.request === null) return state;
+      if (state.request === null) return { ...state, waiting: false };
       const { clicks } = entryOf(frameOf(state));
       return stop(state, { clicks, kind: "cancelled", message: "Cancelled." });
     }
+    case "waits to accept":
+      // Clicks whose request failed are sent again.
+      return { ...askedAgain(state), waiting: true };
+    case "waits no more":
+      return { ...state, waiting: false };
     case "accepted": {
-      return onFrame({ ...state, request: null }, (frame) => ({
+      const before = state.frames.get(action.frame);
+      if (before === undefined) return state;
+      // Clicks made while CVAT took the boxes stay, as the first ones after it.
+      const clicks = entryOf(before).clicks.filter((click) => !action.clicks.includes(click));
+      const later = clicks.length > 0 ? [{ clicks, edits: [], depth: state.depth + 1 }] : [];
+      const frame: Frame = {
         ...EMPTY_FRAME,
-        accepted: { before: frame, ids: action.ids },
-      }));
+        history: [...EMPTY_FRAME.history, ...later],
+        index: later.length,
+        accepted: {
+          // What was undone before is no more to be made again.
+          before: { ...before, history: before.history.slice(0, before.index + 1), undone: null },
+          ids: action.ids,
+        },
+      };
+      const shown = action.frame === state.frame;
+      return {
+        ...state,
+        frames: new Map(state.frames).set(action.frame, frame),
+        ...(shown && { request: null, waiting: false }),
+      };
     }
     case "acceptance undone":
-      return onFrame(state, (frame) => {
+      return onFrame({ ...state, waiting: false }, (frame) => {
         if (frame.accepted === null) return frame;
         // Clicks made since then are not given up for the earlier ones.
-        return frame.history.length > 1 ? { ...frame, accepted: null } : frame.accepted.before;
+        if (frame.index > 0) return { ...frame, accepted: null };
+        const { before, ids } = frame.accepted;
+        return { ...before, undone: { after: frame, ids } };
       });
+    case "acceptance redone":
+      return onFrame({ ...state, request: null, waiting: false }, (frame) =>
+        frame.undone === null ? frame : frame.undone.after,
+      );
+    case "CVAT stepped": {
+      const { depth } = action;
+      if (depth === state.depth) return state;
+      const frames = depth > state.depth ? state.frames : loweredTo(depth, state.frames);
+      return { ...state, depth, frames };
+    }
   }
+}
+
+/** Whatever CVAT does after it took steps back comes later than the steps of the frames. */
+function loweredTo(depth: number, frames: State["frames"]): State["frames"] {
+  const lowered = new Map<number, Frame>();
+  for (const [number, frame] of frames) {
+    const history = frame.history.map((entry, i) =>
+      i <= frame.index && entry.depth > depth ? { ...entry, depth } : entry,
+    );
+    lowered.set(number, { ...frame, history });
+  }
+  return lowered;
+}
+
+function askedAgain(state: State): State {
+  return onFrame(state, (frame) => ({
+    ...frame,
+    trouble: null,
+    open: frame.open || entryOf(frame).clicks.length === 0,
+  }));
 }
 
 function onFrame(state: State, change: (frame: Frame) => Frame): State {
@@ -284,25 +411,35 @@ function onFrame(state: State, change: (frame: Frame) => Frame): State {
 }
 
 /** Add an entry to the frame's history; what was undone is forgotten. */
-function step(state: State, change: (entry: Entry) => Entry): State {
-  return onFrame(state, (frame) => ({
-    ...frame,
-    history: [...frame.history.slice(0, frame.index + 1), change(entryOf(frame))],
-    index: frame.index + 1,
-  }));
+function step(state: State, change: (entry: Entry) => Omit<Entry, "depth">): State {
+  return onFrame(state, (frame) => {
+    const entry = { ...change(entryOf(frame)), depth: state.depth };
+    return {
+      ...frame,
+      history: [...frame.history.slice(0, frame.index + 1), entry],
+      index: frame.index + 1,
+      undone: null,
+    };
+  });
 }
 
 function move(state: State, by: -1 | 1): State {
   return onFrame(state, (frame) => {
     const moved = { ...frame, index: frame.index + by };
     const { clicks } = entryOf(moved);
-    const answer = moved.answers.get(clicks) ?? (clicks.length === 0 ? [] : undefined);
+    const answer = moved.answers.get(clicks) ?? (clicks.length === 0 ? NOTHING : undefined);
     return answer === undefined ? moved : { ...moved, shown: answer };
   });
 }
 
-function stop(state: State, trouble: Trouble): State {
-  return onFrame({ ...state, request: null }, (frame) => ({ ...frame, trouble }));
+/** No request is in flight any more, and the reason is told. */
+function stop(state: State, { message, ...trouble }: Trouble): State {
+  const waits = state.waiting && entryOf(frameOf(state)).clicks !== trouble.clicks;
+  const told = state.waiting && !waits ? `${message} Nothing was accepted.` : message;
+  return onFrame({ ...state, request: null, waiting: waits }, (frame) => ({
+    ...frame,
+    trouble: { ...trouble, message: told },
+  }));
 }
 
 function beginsWith(clicks: Clicks, earlier: Clicks): boolean {

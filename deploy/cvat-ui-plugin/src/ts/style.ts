@@ -17,6 +17,8 @@ button, select, input { font: inherit; color: inherit; margin: 0; }
 
 .panel {
   position: absolute;
+  display: flex;
+  flex-direction: column;
   width: 244px;
   background: #fffffff5;
   border: 1px solid #0000001f;
@@ -27,6 +29,7 @@ button, select, input { font: inherit; color: inherit; margin: 0; }
   user-select: none;
 }
 header {
+  flex: none;
   display: flex;
   align-items: center;
   gap: 6px;
@@ -60,8 +63,19 @@ select.model { border: 0; background: none; padding: 0; cursor: pointer; }
 .icon:hover { background: #0000000f; color: #1f2328; }
 .icon[aria-pressed="true"] { color: #1677ff; }
 
-.section { padding: 8px 12px; border-bottom: 1px solid #00000014; }
-.section:last-child { border-bottom: 0; }
+/* On a low screen the list of labels gives way first, then all that is not the footer. */
+.body { display: flex; flex-direction: column; min-height: 0; overflow-y: auto;
+  scrollbar-width: thin; }
+.section { flex: none; padding: 8px 12px; border-bottom: 1px solid #00000014; }
+.section.choice { flex: 0 1 auto; display: flex; flex-direction: column; }
+.low .section.choice { min-height: 112px; }
+.choice > * { flex: none; }
+.choice > .labels, .choice > .mapping { flex: 0 1 auto; min-height: 50px; }
+footer { flex: none; padding: 8px 12px; }
+.told { display: flex; flex-direction: column; gap: 6px; max-height: 132px; overflow-y: auto;
+  scrollbar-width: thin; }
+.told:has(> :not([hidden]):not(:empty)) + .row { margin-top: 8px; }
+.notes p { margin: 0; overflow-wrap: anywhere; }
 .heading { display: flex; justify-content: space-between; align-items: baseline; gap: 8px; }
 .heading > :first-child { font-weight: 600; }
 .quiet { color: #57606a; font-size: 12px; }
@@ -76,7 +90,7 @@ select.model { border: 0; background: none; padding: 0; cursor: pointer; }
 .link:hover { text-decoration: underline; }
 
 .filter { width: 100%; margin-top: 6px; padding: 2px 8px; border: 1px solid #d0d7de; border-radius: 5px; }
-.labels { margin: 6px -6px 0; max-height: min(236px, 30vh); overflow-y: auto; }
+.labels { margin: 6px -6px 0; max-height: 236px; overflow-y: auto; scrollbar-width: thin; }
 .label {
   display: flex;
   align-items: center;
@@ -109,10 +123,14 @@ kbd {
 }
 .hint { min-height: 34px; margin: 6px 0 0; }
 .mapping { display: grid; grid-template-columns: 1fr 1fr; gap: 4px 8px; margin-top: 6px;
-  max-height: 30vh; overflow-y: auto; align-items: center; }
+  max-height: 236px; overflow-y: auto; scrollbar-width: thin; align-items: center; }
 .mapping select { width: 100%; border: 1px solid #d0d7de; border-radius: 5px; background: #fff; }
 
-input[type="range"] { width: 100%; margin: 4px 0 0; accent-color: #1677ff; cursor: pointer; }
+.score { flex-wrap: wrap; align-items: center; gap: 4px 8px; }
+input[type="range"] { order: 1; width: 100%; accent-color: #1677ff; cursor: pointer; }
+.low .score { flex-wrap: nowrap; }
+.low .score input { order: 0; flex: 1; min-width: 0; }
+.low .hint, .low .roomy { display: none; }
 .value { font-variant-numeric: tabular-nums; }
 
 .row { display: flex; gap: 6px; }
@@ -132,9 +150,11 @@ input[type="range"] { width: 100%; margin: 4px 0 0; accent-color: #1677ff; curso
 .button.main:hover:enabled { background: #0f62d6; color: #fff; }
 .button.main:disabled { border-color: #d0d7de; background: #f6f8fa; color: #8c959f; }
 
-.status { display: flex; align-items: center; gap: 8px; margin-bottom: 8px; }
+.status { display: flex; align-items: center; gap: 8px; }
 .status .text { flex: 1; min-width: 0; overflow-wrap: anywhere; }
-.status.failed { padding: 6px 8px; border-radius: 5px; background: #ffebe9; color: #82071e; }
+.status.failed { flex-wrap: wrap; padding: 5px 8px; border-radius: 5px; background: #ffebe9;
+  color: #82071e; font-size: 12px; }
+.status.failed .text { flex-basis: 100%; }
 .spinner {
   flex: none;
   width: 14px;

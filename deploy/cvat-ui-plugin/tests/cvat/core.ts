@@ -92,6 +92,9 @@ interface Fields {
   zOrder: number;
   attributes?: Record<number, string>;
   clientID?: number | null;
+  serverID?: number | null;
+  lock?: boolean;
+  remove?: () => void;
 }
 
 function check(holds: boolean, message: string): void {
@@ -101,6 +104,9 @@ function check(holds: boolean, message: string): void {
 /** An object on a frame; it checks what CVAT's checks. */
 export class ObjectState {
   readonly clientID: number | null;
+  readonly serverID: number | null;
+  readonly lock: boolean;
+  readonly #remove: (() => void) | undefined;
   readonly frame: number;
   readonly objectType: string;
   readonly shapeType: string;
@@ -117,6 +123,9 @@ export class ObjectState {
     check(fields.label instanceof Label, "label must be a Label of the job");
     check(Number.isInteger(fields.frame), "frame must be an integer");
     this.clientID = fields.clientID ?? null;
+    this.serverID = fields.serverID ?? null;
+    this.lock = fields.lock ?? false;
+    this.#remove = fields.remove;
     this.frame = fields.frame;
     this.objectType = fields.objectType;
     this.shapeType = fields.shapeType;
@@ -127,6 +136,13 @@ export class ObjectState {
     this.attributes = { ...fields.attributes };
     this.points = [...fields.points];
     this.rotation = fields.rotation ?? 0;
+  }
+
+  async delete(frame: number, force = false): Promise<boolean> {
+    check(frame === this.frame, "an object is removed from its own frame");
+    if (this.lock && !force) return false;
+    this.#remove?.();
+    return true;
   }
 }
 
@@ -183,6 +199,7 @@ export class Job {
         objectType: "shape",
         shapeType: shape.type,
         zOrder: shape.z_order,
+        serverID: shape.id,
         label,
         attributes: {},
       });
@@ -194,7 +211,7 @@ export class Job {
     get: async (frame: number): Promise<ObjectState[]> =>
       this.#objects
         .filter((object) => object.frame === frame && !object.removed)
-        .map((object) => new ObjectState(object)),
+        .map((object) => new ObjectState({ ...object, remove: () => this.#removeObject(object) })),
     put: async (states: ObjectState[]): Promise<number[]> => {
       for (const state of states) {
         check(state instanceof ObjectState, "put takes ObjectStates");
@@ -250,11 +267,21 @@ export class Job {
       source: fields.source ?? "manual",
       occluded,
       zOrder,
+      serverID: fields.serverID ?? null,
       clientID: this.#objects.length + 1,
       removed: false,
     };
     this.#objects.push(object);
     return object;
+  }
+
+  #removeObject(object: Stored): void {
+    const set = (removed: boolean) => () => {
+      object.removed = removed;
+    };
+    set(true)();
+    const { frame } = object;
+    this.#do({ name: "Removed object", frame, undo: set(false), redo: set(true) });
   }
 
   #do(step: Step): void {

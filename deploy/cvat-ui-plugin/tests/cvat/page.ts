@@ -53,8 +53,9 @@ function takePlugins(): void {
   document.dispatchEvent(new CustomEvent("plugins.ready", { bubbles: true }));
 }
 
+/** Once, as CVAT does: without an answer there are no models until the page is loaded again. */
 async function fetchModels(): Promise<void> {
-  const { models } = await core.lambda.list();
+  const { models } = await core.lambda.list().catch(() => ({ models: [] }));
   const interactors = models.filter(({ kind }: MLModel) => kind === "interactor");
   store.dispatch((state: State): State => ({ ...state, models: { interactors } }), true);
 }
@@ -100,6 +101,9 @@ function onKey(event: KeyboardEvent): void {
 
 async function main(): Promise<void> {
   store.subscribe(showState);
+  if (new URLSearchParams(location.search).has("noLayer")) {
+    change({ annotations: { zLayer: { min: 0, max: 2 } } });
+  }
   document.addEventListener("keydown", onKey);
   $("#leave").addEventListener("click", closeJob);
   await import("../../src/ts/index");

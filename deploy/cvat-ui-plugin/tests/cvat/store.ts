@@ -19,7 +19,8 @@ export interface State {
       states: ObjectState[];
       activatedStateID: number | null;
       history: { undo: readonly unknown[]; redo: readonly unknown[] };
-      zLayer: { min: number; max: number; cur: number };
+      /** Pages of 2.73 and later may have no current layer. */
+      zLayer: { min: number; max: number; cur?: number };
     };
   };
   models: { interactors: MLModel[] };

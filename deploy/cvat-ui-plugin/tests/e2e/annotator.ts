@@ -16,6 +16,7 @@ export interface MadeObject {
   readonly label: string;
   readonly source: string;
   readonly shapeType: string;
+  readonly zOrder: number;
   readonly points: readonly number[];
   readonly rotation: number;
 }
@@ -28,13 +29,21 @@ export interface Call {
 }
 
 export interface Options {
-  readonly labels: readonly string[];
+  readonly labels: readonly (
+    | string
+    | { readonly name: string; readonly type?: string; readonly color?: string }
+  )[];
   /** Files of the frames. */
   readonly pictures: readonly string[];
   /** Shapes that are there before. */
   readonly shapes?: readonly object[];
   /** Parts of CVAT's interface that are not there, such as "core.plugins". */
   readonly missing?: readonly string[];
+  /** The page has no current layer. */
+  readonly noLayer?: boolean;
+  /** What goes wrong while the page is loaded. */
+  readonly faults?: readonly object[];
+  readonly viewport?: { readonly width: number; readonly height: number };
   /** Changes the list of functions on its way to the page. */
   readonly functions?: (functions: readonly object[]) => readonly object[];
   readonly kind?: typeof OUR_PAGE;
@@ -72,9 +81,10 @@ export class Annotator {
   static async open(
     browser: Browser,
     url: string,
-    { labels, shapes = [], missing = [], ...options }: Options,
+    { labels, shapes = [], missing = [], faults = [], ...options }: Options,
   ): Promise<Annotator> {
-    const page = await browser.newPage({ viewport: { width: 1366, height: 800 } });
+    const { viewport = { width: 1366, height: 800 } } = options;
+    const page = await browser.newPage({ viewport });
     // What tells CVAT's page that somebody has logged in.
     await page.addInitScript(() => localStorage.setItem("token", "some"));
     const annotator = new Annotator(page, url);
@@ -108,7 +118,9 @@ export class Annotator {
       });
     }
     const query = missing.map((path) => `&missing=${path}`).join("");
-    await page.goto(url + kind.path(task.id, job) + query);
+    const layer = options.noLayer ? "&noLayer=1" : "";
+    for (const fault of faults) await annotator.post("emulator/faults", fault);
+    await page.goto(url + kind.path(task.id, job) + query + layer);
     await page.locator(kind.ready).waitFor();
     return annotator;
   }
@@ -191,9 +203,8 @@ export class Annotator {
   async outlines(): Promise<readonly (readonly Point[])[]> {
     return this.page.evaluate(() => {
       const svg = document.querySelector('[data-c3det="preview"]') as SVGSVGElement | null;
-      // The coloured lines come after the dark edges, which are as many.
-      const paths = [...(svg?.querySelectorAll<SVGPathElement>("g:first-of-type path") ?? [])];
-      return paths.slice(paths.length / 2).flatMap((path) => {
+      const lines = "g:first-of-type path[data-part=line]";
+      return [...(svg?.querySelectorAll<SVGPathElement>(lines) ?? [])].flatMap((path) => {
         const matrix = path.getScreenCTM() as DOMMatrix;
         return (path.getAttribute("d") ?? "").split("Z").flatMap((outline) => {
           const numbers = outline.match(/-?[\d.]+/g)?.map(Number) ?? [];
@@ -237,10 +248,11 @@ export class Annotator {
       const { store } = (window as any).cvatEmulator;
       return store.getState().annotation.annotations.states.map(
         // biome-ignore lint/suspicious/noExplicitAny: as above
-        ({ label, source, shapeType, points, rotation }: any) => ({
+        ({ label, source, shapeType, points, rotation, zOrder }: any) => ({
           label: label.name,
           source,
           shapeType,
+          zOrder,
           points,
           rotation,
         }),

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { Locator } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { Annotator, type Call, type Options, type Point } from "./annotator";
 import { CLASSES, PROFILES, type Profile, World, whatIsMissing } from "./world";
@@ -44,6 +45,46 @@ function says(label: string, rest = " "): RegExp {
 
 function centre(label: string, index = 0, frame = 0): Point {
   return world.centres(label, frame)[index] as Point;
+}
+
+function boxesOf(label: string): readonly (readonly number[])[] {
+  return (world.truth[0]?.objects ?? [])
+    .filter((each) => each.label === label)
+    .map(({ box }) => box);
+}
+
+/** Arm a label by its key, if one is given, click one of its objects, and wait for the answer. */
+async function clickOn(a: Annotator, label: string, index: number, key?: string): Promise<void> {
+  if (key) await a.key(key);
+  await a.click(centre(label, index));
+  await a.settle();
+}
+
+/** Whether CVAT has a rectangle of a label over a point. */
+async function isMade(a: Annotator, label: string, [x, y]: Point): Promise<boolean> {
+  return (await a.objects()).some(
+    ({ label: other, points: [x1 = 0, y1 = 0, x2 = 0, y2 = 0] }) =>
+      other === label && x1 <= x && x <= x2 && y1 <= y && y <= y2,
+  );
+}
+
+interface Bounds {
+  readonly left: number;
+  readonly top: number;
+  readonly right: number;
+  readonly bottom: number;
+}
+
+async function bounds(locator: Locator): Promise<Bounds> {
+  return locator.evaluate((element) => {
+    const { left, top, right, bottom } = element.getBoundingClientRect();
+    return { left, top, right, bottom };
+  });
+}
+
+function isWithin(inner: Bounds, outer: Bounds): boolean {
+  const [low, high] = [inner.left >= outer.left, inner.right <= outer.right];
+  return low && high && inner.top >= outer.top && inner.bottom <= outer.bottom;
 }
 
 async function lastCall(a: Annotator): Promise<Call> {
@@ -376,12 +417,16 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await a.key("2");
     await a.fault({ status: 500 });
     await a.click(centre(one));
-    await a.status.getByText(/^The function failed/).waitFor();
+    await a.status
+      .getByText(
+        "The function is stopped, restarting or busy. Your clicks are kept. Ask again in a moment, or tell whoever runs CVAT.",
+      )
+      .waitFor();
     await a.screenshot("failed");
     expect(await a.panel.locator("output.quiet").textContent()).toBe("1");
     await a.fault({ cut: true });
     await a.button("Ask again").click();
-    await a.status.getByText(/failed|reached/).waitFor();
+    await a.status.getByText(/^(The function is stopped|CVAT cannot be reached)/).waitFor();
     await a.button("Ask again").click();
     await a.settle();
     expect((await a.outlines()).length).toBeGreaterThan(0);
@@ -514,6 +559,8 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await a.key("2");
     await a.click(centre(one));
     await a.settle();
+    // So large, all lines are on the edges of their boxes.
+    await a.zoom(centre(one), 14);
     await a.screenshot("rotated");
     const shown = (await a.outlines()).map((corners) => corners.flat());
     await a.key("Enter");
@@ -525,7 +572,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
       [made, shown],
       [shown, made],
     ] as const) {
-      for (const corners of some) expect(nearest(corners, others)).toBeLessThan(0.1);
+      for (const corners of some) expect(nearest(corners, others)).toBeLessThan(0.5);
     }
   });
 
@@ -547,6 +594,520 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
       [indexOf(two), 1],
     ]);
     expect((await a.outlines()).length).toBeGreaterThan(0);
+  });
+
+  test("Enter waits for the answer in flight, and the last click is accepted too", async () => {
+    const a = await open();
+    await a.key("2");
+    await clickOn(a, one, 0);
+    await a.fault({ delay_s: 1.5 });
+    await a.click(centre(one, 1));
+    await a.key("Enter");
+    await a.status.getByText(/^Waiting for the answer, then accepting …/).waitFor();
+    await a.screenshot("waiting");
+    expect(await a.says("count")).toBe("0");
+    await expect.poll(() => a.says("count"), { timeout: 10_000 }).not.toBe("0");
+    for (const index of [0, 1]) expect(await isMade(a, one, centre(one, index))).toBe(true);
+    expect(await a.outlines()).toEqual([]);
+    expect(await a.panel.locator("output.quiet").textContent()).toBe("0");
+    expect(await a.says("undo")).toBe("Created objects");
+
+    // Without an answer nothing is accepted, and that is said; the click is there to be asked again.
+    await clickOn(a, two, 0, "3");
+    await a.fault({ delay_s: 0.5, status: 502 });
+    await a.click(centre(two, 1));
+    const before = await a.says("count");
+    await a.key("Enter");
+    await a.status.getByText("Nothing was accepted.", { exact: false }).waitFor();
+    expect(await a.says("count")).toBe(before);
+    expect(await a.panel.locator("output.quiet").textContent()).toBe("2");
+    await a.key("Enter");
+    await expect.poll(() => isMade(a, two, centre(two, 1)), { timeout: 10_000 }).toBe(true);
+    a.console.splice(0);
+  });
+
+  test("undo and redo go through clicks, acceptances and CVAT's steps in their order", async () => {
+    const a = await open();
+    await a.key("2");
+    await clickOn(a, one, 0);
+    await clickOn(a, one, 1);
+    const shown = (await a.outlines()).length;
+    const clicks = () => a.panel.locator("output.quiet").textContent();
+    await a.key("Enter");
+    await expect.poll(() => a.says("count")).toBe(String(shown));
+    await a.key("Escape");
+    // No label is armed from here on.
+    for (let i = 0; i < 2; i += 1) {
+      await a.key("Control+z");
+      await expect.poll(() => a.says("count")).toBe("0");
+      expect(await a.outlines()).toHaveLength(shown);
+      expect(await clicks()).toBe("2");
+      await a.key("Control+Shift+z");
+      await expect.poll(() => a.says("count")).toBe(String(shown));
+      expect(await a.outlines()).toEqual([]);
+      expect(await clicks()).toBe("0");
+      expect(await a.panel.locator(".note").isVisible()).toBe(false);
+    }
+    await a.key("Control+z");
+    await expect.poll(() => a.says("count")).toBe("0");
+    await a.key("Control+z");
+    await expect.poll(clicks).toBe("1");
+    expect(await a.says("undo")).toBe("");
+    await a.key("Control+Shift+z");
+    await expect.poll(clicks).toBe("2");
+
+    // An edit by the menu, and then CVAT's own step.
+    await a.click(centre(one), "right");
+    expect(await a.outlines()).toHaveLength(shown - 1);
+    await a.key("Control+z");
+    expect(await a.outlines()).toHaveLength(shown);
+    await a.key("Control+Shift+z");
+    await a.key("2");
+    await a.key("Enter");
+    await expect.poll(() => a.says("count")).toBe(String(shown - 1));
+    await a.key("1");
+    await clickOn(a, "tree", 0);
+    await a.key("Escape");
+    await a.key("Control+z");
+    await expect.poll(clicks).toBe("0");
+    expect(await a.says("count")).toBe(String(shown - 1));
+    await a.key("Control+z");
+    await expect.poll(() => a.says("count")).toBe("0");
+  });
+
+  test("a step of CVAT's after a click is taken back before it, with a label armed or not", async () => {
+    const [box] = boxesOf(one);
+    const a = await open({ shapes: [{ type: "rectangle", label: one, points: box }] });
+    const points = async () => (await a.objects())[0]?.points;
+    const clicks = () => a.panel.locator("output.quiet").textContent();
+    await clickOn(a, two, 0, "3");
+    await a.key("Escape");
+    await a.hover(centre(one));
+    await a.drag(centre(one), [40, 0]);
+    expect(await a.says("undo")).toBe("Changed points");
+    await a.key("3");
+    await a.key("Control+z");
+    await expect.poll(points).toEqual(box);
+    expect(await clicks()).toBe("1");
+    await a.key("Control+z");
+    await expect.poll(clicks).toBe("0");
+    await a.key("Escape");
+    await a.key("Control+Shift+z");
+    await expect.poll(clicks).toBe("1");
+    expect(await points()).toEqual(box);
+    await a.key("Control+Shift+z");
+    await expect.poll(points).not.toEqual(box);
+    // CVAT has nothing to make again, and neither has the plugin: the key is CVAT's.
+    const keys = await a.keysOfCvat();
+    await a.key("Control+Shift+z");
+    await expect.poll(() => a.keysOfCvat()).toBe(`${keys} ctrl+z`);
+  });
+
+  test("another tool ends the wait, and nothing is made under it", async () => {
+    const a = await open();
+    await a.fault({ delay_s: 1 });
+    await a.key("2");
+    await a.click(centre(one));
+    await a.key("Enter");
+    await a.status.getByText(/^Waiting for the answer/).waitFor();
+    await a.key("n");
+    expect(await a.says("tool")).toBe("draw_rectangle");
+    await a.status.getByText("Another tool was chosen: nothing was accepted.").waitFor();
+    expect((await a.outlines()).length).toBeGreaterThan(0);
+    expect(await a.says("count")).toBe("0");
+  });
+
+  test("what the eye hides is shown before it is accepted", async () => {
+    const a = await open();
+    await a.key("2");
+    await clickOn(a, one, 0);
+    const shown = (await a.outlines()).length;
+    await a.panel.getByTitle("Show or hide the proposals").click();
+    expect(await a.outlines()).toEqual([]);
+    await a.key("Enter");
+    await a.status.getByText("The proposals were hidden.", { exact: false }).waitFor();
+    expect(await a.outlines()).toHaveLength(shown);
+    expect(await a.says("count")).toBe("0");
+    await a.key("Enter");
+    await expect.poll(() => a.says("count")).toBe(String(shown));
+  });
+
+  test("a right click takes a rectangle away that a model made, and no other", async () => {
+    const [first, second] = boxesOf(one);
+    const a = await open({
+      shapes: [
+        { type: "rectangle", label: one, points: first, source: "auto" },
+        { type: "rectangle", label: one, points: second, source: "manual" },
+      ],
+    });
+    await a.key("2");
+    await a.click(centre(one, 0), "right");
+    await expect.poll(() => a.says("count")).toBe("1");
+    await a.status.getByText(`Rectangle of ${one} removed. Ctrl+Z brings it back.`).waitFor();
+    await a.screenshot("removed");
+    expect(await a.calls()).toHaveLength(0);
+    await a.key("Control+z");
+    await expect.poll(() => a.says("count")).toBe("2");
+    await a.click(centre(one, 1), "right");
+    await a.status.getByText("it was not made by a model", { exact: false }).waitFor();
+    expect(await a.says("count")).toBe("2");
+    expect(await a.panel.locator("output.quiet").textContent()).toBe("0");
+    // With a proposal on it, the click is sent as well, so that it is not offered again.
+    await a.click(centre(one, 2));
+    await a.settle();
+    await a.click(centre(one, 0), "right");
+    await a.settle();
+    await expect.poll(() => a.says("count")).toBe("1");
+    expect((await lastCall(a)).neg_points.at(-1)).toEqual([indexOf(one), 0]);
+    await a.hover(centre(one, 0));
+    expect(await a.page.locator("#c3det-plugin .tip").isVisible()).toBe(false);
+    await a.key("Control+z");
+    await expect.poll(() => a.says("count")).toBe("2");
+  });
+
+  test("labels that no rectangle may have are named, with the reason", async () => {
+    const a = await open({
+      labels: ["tree", { name: "car", type: "polygon" }, { name: two, type: "points" }],
+    });
+    expect(await a.panel.locator(".label .name").allTextContents()).toEqual(["tree"]);
+    await a.button("2 other labels…").click();
+    const texts = await a.panel.locator(".mapping select:disabled").allTextContents();
+    expect(texts).toEqual(["polygon only", "points only"]);
+    await a.screenshot("other-labels");
+    await a.close();
+    const b = await open({ labels: [{ name: "tree", type: "polygon" }] });
+    await b.panel
+      .getByText("No label of this task may have rectangles", { exact: false })
+      .waitFor();
+  });
+
+  test("digits arm in front of a dropdown, and are text in a field", async () => {
+    const a = await open();
+    const armed = (label: string) => a.label(label).getAttribute("aria-checked");
+    await a.page.locator("#dropdown").focus();
+    await a.key("1");
+    expect(await armed("tree")).toBe("true");
+    await a.page.locator("#search").focus();
+    await a.key("2");
+    expect(await armed(one)).toBe("true");
+    await a.page.locator("#search").evaluate((input) => {
+      input.ariaExpanded = "true";
+    });
+    await a.key("3");
+    await a.page.locator("#text").focus();
+    await a.key("1");
+    expect(await armed(one)).toBe("true");
+    expect(await a.page.locator("#search").inputValue()).toBe("3");
+    expect(await a.page.locator("#text").inputValue()).toBe("1");
+  });
+
+  test("Nuclio down when the page is loaded: a line, and another look", async () => {
+    const fault = { path: "lambda/functions$", method: "GET", status: 503 };
+    const a = await open({ faults: [{ ...fault, times: 2 }] });
+    await a.status.getByText("CVAT gets no answer from its functions", { exact: false }).waitFor();
+    await a.screenshot("no-functions");
+    expect(await a.button("Accept").isVisible()).toBe(false);
+    await a.label("tree").waitFor({ timeout: 10_000 });
+    await a.key("1");
+    await clickOn(a, "tree", 0);
+    expect((await a.outlines()).length).toBeGreaterThan(0);
+    a.console.splice(0);
+  });
+
+  test("the threshold is the weights' until it is chosen", async () => {
+    const a = await open();
+    const value = a.panel.locator("label output");
+    expect(await value.textContent()).toBe("the model's");
+    const answers = a.page.waitForResponse("**/api/lambda/functions/*");
+    await a.key("2");
+    await clickOn(a, one, 0);
+    const { threshold, boxes } = await (await answers).json();
+    expect(threshold).toBeGreaterThan(0.05);
+    expect(await value.textContent()).toBe(threshold.toFixed(2));
+    const over = boxes.filter(
+      ({ score, label }: { score: number; label: string }) =>
+        score >= threshold && ["tree", one, two].includes(label),
+    );
+    expect(await a.outlines()).toHaveLength(over.length);
+  });
+
+  test("a large picture is asked on while the work goes on, and notes are shown", async () => {
+    const a = await open();
+    let steps = [0, 0.3, 0.62, 1];
+    await a.page.route("**/api/lambda/functions/*", async (route) => {
+      const response = await route.fetch();
+      const progress = steps.shift() ?? 1;
+      const answer = await response.json();
+      const part = { progress, coverage: progress === 1 ? 1 : 0, notes: ["two classes: the last"] };
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      await route.fulfill({ response, json: { ...answer, ...part } });
+    });
+    await a.key("2");
+    await a.click(centre(one));
+    await a.status.getByText("62 % done …").waitFor();
+    await a.screenshot("progress");
+    await a.settle();
+    expect(await a.calls()).toHaveLength(4);
+    expect(await a.panel.locator(".notes").textContent()).toBe("Two classes: the last.");
+    await a.screenshot("notes");
+
+    steps = [0.5, 0.5];
+    await a.click(centre(one, 1));
+    await a.status.getByText("The function came no further than 50 %", { exact: false }).waitFor();
+    expect(await a.calls()).toHaveLength(6);
+    expect((await a.outlines()).length).toBeGreaterThan(0);
+    await a.button("Ask again").click();
+    await a.settle();
+    expect(await a.status.isVisible()).toBe(false);
+  });
+
+  test("a picture that takes the function many seconds is searched whole before it is accepted", async () => {
+    const clicked = world.centres("small-vehicle", 3).slice(0, 20);
+    annotator = await Annotator.open(world.browser, await world.hurriedUrl(), {
+      labels: ["small-vehicle", "tree"],
+      pictures: [join(world.pictures, "3.png")],
+      shapes: [{ type: "points", label: "small-vehicle", points: clicked.flat() }],
+    });
+    const a = annotator;
+    const told: { progress?: number; coverage: number }[] = [];
+    a.page.on("response", async (response) => {
+      if (/lambda\/functions\/./.test(response.url())) told.push(await response.json());
+    });
+    await a.key("1");
+    await a.button("Take 20 points as clicks").click();
+    await a.status.getByText(/% done/).waitFor({ timeout: 60_000 });
+    const partly = (await a.outlines()).length;
+    await a.screenshot("searching");
+    await a.key("Enter");
+    await a.status.getByText(/^Waiting for the answer, then accepting/).waitFor();
+    await expect.poll(() => a.says("count"), { timeout: 100_000 }).not.toBe("1");
+    expect(told.length).toBeGreaterThan(2);
+    expect(told.at(-1)?.coverage).toBe(1);
+    const done = told.map(({ progress, coverage }) => progress ?? coverage);
+    for (const [i, share] of done.slice(1).entries())
+      expect(share).toBeGreaterThan(done[i] as number);
+    expect(Number(await a.says("count"))).toBeGreaterThan(partly);
+    for (const point of clicked) expect(await isMade(a, "small-vehicle", point)).toBe(true);
+  });
+
+  test("a box that answers several clicks is one box, of the last click's label", async () => {
+    const a = await open();
+    await a.page.route("**/api/lambda/functions/*", async (route) => {
+      const response = await route.fetch();
+      const answer = await response.json();
+      const { pos_points } = route.request().postDataJSON();
+      const clicks = pos_points.map((_: unknown, i: number) => i);
+      const box = {
+        class: indexOf(two),
+        label: two,
+        points: boxesOf(one)[0],
+        rotation: 0,
+        score: 1,
+      };
+      const boxes = [{ ...box, clicks, click: clicks.at(-1) }];
+      await route.fulfill({ response, json: { ...answer, boxes } });
+    });
+    await a.key("2");
+    await clickOn(a, one, 0);
+    await a.key("3");
+    await clickOn(a, one, 0);
+    expect(await a.outlines()).toHaveLength(1);
+    await a.key("Enter");
+    await expect.poll(() => a.says("count")).toBe("1");
+    expect((await a.objects())[0]?.label).toBe(two);
+  });
+
+  test("nothing is offered over rectangles that were saved since the page was opened", async () => {
+    const a = await open();
+    const { results } = await a.get(`api/labels?job_id=${a.job}&page_size=100`);
+    const { id } = results.find(({ name }: { name: string }) => name === one);
+    const shapes = boxesOf(one).map((points) => ({
+      type: "rectangle",
+      frame: 0,
+      label_id: id,
+      points,
+      source: "semi-auto",
+    }));
+    const place = `api/jobs/${a.job}/annotations?action=create`;
+    await a.send("PATCH", place, { version: 0, tags: [], tracks: [], shapes });
+    await a.key("2");
+    await clickOn(a, one, 0);
+    const said = `${shapes.length} rectangles of this frame were saved elsewhere`;
+    await a.panel.locator(".notes").getByText(said, { exact: false }).waitFor();
+    await a.screenshot("saved-elsewhere");
+    await a.key("Enter");
+    await expect.poll(() => a.says("count")).not.toBe("0");
+    for (const point of world.centres(one)) expect(await isMade(a, one, point)).toBe(false);
+    // Saved by this page, they are known to it.
+    await a.page.reload();
+    await a.page.locator("body[data-ready]").waitFor();
+    await a.key("2");
+    await clickOn(a, one, 0);
+    expect(await a.panel.locator(".notes").textContent()).toBe("");
+  });
+
+  test("without a current layer new objects go to the highest one", async () => {
+    const a = await open({ noLayer: true }, "2.80");
+    await a.key("2");
+    await clickOn(a, one, 0);
+    await a.key("Enter");
+    await expect.poll(() => a.says("count")).not.toBe("0");
+    expect(new Set((await a.objects()).map(({ zOrder }) => zOrder))).toEqual(new Set([2]));
+  });
+
+  test.each([
+    [1366, 625],
+    [1920, 1080],
+  ])(
+    "the panel is whole on a page of %i x %i, scroll bars and an error included",
+    async (width, height) => {
+      for (const count of [9, 40]) {
+        const names = Array.from({ length: count }, (_, i) => CLASSES[i] ?? `label ${i}`);
+        const a = await open({
+          labels: names,
+          viewport: { width, height },
+          functions: (functions) => functions.map((each) => ({ ...each, labels_v2: [] })),
+        });
+        await a.page.addStyleTag({
+          content:
+            "html { overflow: scroll } body { min-width: 1280px; grid-template-rows: 102px 1fr }",
+        });
+        await a.key("1");
+        for (const state of ["plain", "clicked", "failed"]) {
+          if (state === "failed") await a.fault({ status: 500 });
+          if (state !== "plain") await clickOn(a, "tree", state === "clicked" ? 0 : 1);
+          await a.screenshot(`panel-${width}-${count}-${state}`);
+          const canvas = await bounds(a.page.locator(".cvat-canvas-container"));
+          const panel = await bounds(a.panel);
+          const [client, bar] = await a.page.evaluate(() => [
+            document.documentElement.clientHeight,
+            window.innerHeight - document.documentElement.clientHeight,
+          ]);
+          expect(bar).toBeGreaterThan(0);
+          expect(panel.left).toBeGreaterThanOrEqual(canvas.left);
+          expect(panel.top).toBeGreaterThanOrEqual(canvas.top);
+          expect(panel.right).toBeLessThanOrEqual(canvas.right);
+          expect(panel.bottom).toBeLessThanOrEqual(Math.min(canvas.bottom, client as number));
+          const parts = [a.button(/^Accept/), a.panel.locator("header")];
+          if (state === "failed") parts.push(a.status);
+          for (const part of parts) expect(isWithin(await bounds(part), panel)).toBe(true);
+          // Every label can be reached by scrolling.
+          const last = a.label(names.at(-1) as string);
+          await last.scrollIntoViewIfNeeded();
+          expect(isWithin(await bounds(last), panel)).toBe(true);
+        }
+        // Dragged to the far corner, it is not under the scroll bars.
+        const header = await bounds(a.panel.locator("header"));
+        await a.page.mouse.move(header.left + 20, header.top + 12);
+        await a.page.mouse.down();
+        await a.page.mouse.move(width - 5, height - 5, { steps: 3 });
+        await a.page.mouse.up();
+        const { right, bottom } = await bounds(a.panel);
+        const [clientWidth, clientHeight] = await a.page.evaluate(() => [
+          document.documentElement.clientWidth,
+          document.documentElement.clientHeight,
+        ]);
+        expect([right <= (clientWidth as number), bottom <= (clientHeight as number)]).toEqual([
+          true,
+          true,
+        ]);
+        a.console.splice(0);
+        if (count === 9) await a.close();
+      }
+    },
+  );
+
+  test.each([
+    ["dark", "brightness(0.12)"],
+    ["bright", "brightness(0.2) invert(1)"],
+  ])("lines are seen on %s ground, whatever the label's colour", async (name, filter) => {
+    const a = await open({
+      labels: [
+        { name: one, color: "#3a3a00" },
+        { name: two, color: "#fff7b0" },
+      ],
+    });
+    await a.page.addStyleTag({ content: `#cvat_canvas_background { filter: ${filter} }` });
+    await a.key("1");
+    await clickOn(a, one, 0);
+    await a.key("2");
+    await clickOn(a, two, 0);
+    await a.key("Escape");
+    for (const label of [one, two]) {
+      await a.zoom(centre(label), 8);
+      await a.screenshot(`lines-${name}-${label}`);
+      const [x, y] = await a.screen(centre(label));
+      const around = (await a.outlines()).find(
+        ([p, , q]) => p && q && p[0] < x && x < q[0] && p[1] < y && y < q[1],
+      );
+      const [[left, top], [right]] = around as [Point, Point];
+      const column = await pixels(a, left + (right - left) * 0.3, top - 12, 24);
+      const light = column.map(([r = 0, g = 0, b = 0]) => 0.2126 * r + 0.7152 * g + 0.0722 * b);
+      const ground = [light[0], light[1], light[22], light[23]] as number[];
+      const away = light
+        .slice(6, 18)
+        .map((value) => Math.min(...ground.map((other) => Math.abs(value - other))));
+      expect(Math.max(...away)).toBeGreaterThan(100);
+      // The label's own colour is there, too.
+      const color = a.label(label).locator(".swatch");
+      const wanted = await color.evaluate((element) => getComputedStyle(element).backgroundColor);
+      const rgb = wanted.match(/\d+/g)?.map(Number) as number[];
+      const distances = column.map((pixel) =>
+        Math.hypot(...pixel.map((value, i) => value - (rgb[i] as number))),
+      );
+      expect(Math.min(...distances)).toBeLessThan(60);
+      await a.zoom(centre(label), -8);
+    }
+  });
+
+  test("lines cover nothing of a small object", async () => {
+    const a = await open({
+      labels: ["small-vehicle", "tree"],
+      pictures: [join(world.pictures, "2.png")],
+    });
+    await a.key("1");
+    await a.click(world.centres("small-vehicle", 2)[0] as Point);
+    await a.settle();
+    await a.key("Escape");
+    await a.hover([2, 2]);
+    await a.screenshot("small");
+    const eye = a.panel.getByTitle("Show or hide the proposals");
+    const lines = (await a.outlines()).map(([p, , q]) => [p, q] as [Point, Point]);
+    const panel = await bounds(a.panel);
+    // The line's own half and its casings are around the object, less than 2 pixels together.
+    const inside = lines
+      .map(([p, q]) => ({
+        x: p[0] + 2,
+        y: p[1] + 2,
+        width: q[0] - p[0] - 4,
+        height: q[1] - p[1] - 4,
+      }))
+      .filter(({ x, width, height }) => Math.min(width, height) < 14 && x > panel.right);
+    const alone = inside.filter(
+      (box) =>
+        lines.filter(
+          ([p, q]) =>
+            p[0] - 4 < box.x + box.width &&
+            q[0] + 4 > box.x &&
+            p[1] - 4 < box.y + box.height &&
+            q[1] + 4 > box.y,
+        ).length === 1,
+    );
+    expect(alone.length).toBeGreaterThan(0);
+    for (const { x, y, width, height } of alone.slice(0, 5)) {
+      const clip = {
+        x: Math.ceil(x + 0.5),
+        y: Math.ceil(y + 0.5),
+        width: Math.max(1, Math.floor(width - 1)),
+        height: Math.max(1, Math.floor(height - 1)),
+      };
+      const drawn = await a.page.screenshot({ clip });
+      await eye.click();
+      await a.hover([2, 2]);
+      expect((await a.page.screenshot({ clip })).equals(drawn)).toBe(true);
+      await eye.click();
+      await a.hover([2, 2]);
+    }
   });
 
   test("leaving the job takes the panel and the preview away", async () => {

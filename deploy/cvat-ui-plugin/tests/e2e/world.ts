@@ -28,7 +28,7 @@ const ROOT = join(HERE, "../../../..");
 const PYTHON = process.env.PYTHON ?? join(ROOT, ".venv/bin/python");
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 
-export const PROFILES = ["2.15", "2026"] as const;
+export const PROFILES = ["2.15", "2026", "2.80"] as const;
 export type Profile = (typeof PROFILES)[number];
 
 /** What is in a picture. */
@@ -65,15 +65,16 @@ export class World {
   readonly browser: Browser;
   readonly pictures: string;
   readonly truth: readonly Truth[];
-  readonly #processes: readonly ChildProcess[];
-  readonly #pages: ReadonlyMap<Profile, { server: ViteDevServer; url: string }>;
+  readonly #processes: ChildProcess[];
+  readonly #pages: ReadonlyMap<Profile, ServedPage>;
+  #hurried: ServedPage | null = null;
   readonly #emulators: ReadonlyMap<Profile, string>;
 
   private constructor(
     browser: Browser,
     pictures: string,
-    processes: readonly ChildProcess[],
-    pages: ReadonlyMap<Profile, { server: ViteDevServer; url: string }>,
+    processes: ChildProcess[],
+    pages: ReadonlyMap<Profile, ServedPage>,
     emulators: ReadonlyMap<Profile, string>,
   ) {
     this.browser = browser;
@@ -90,26 +91,19 @@ export class World {
       cwd: ROOT,
       env: { ...process.env, PYTHONPATH: ROOT },
     });
-    const runtime = python("serverless.local", ["--port", "0"]);
-    const [, functionUrl] = await line(runtime, /Open (http:\S+)/);
-    const processes = [runtime];
-    const pages = new Map<Profile, { server: ViteDevServer; url: string }>();
+    const processes: ChildProcess[] = [];
+    const functionUrl = await startFunction(processes, {});
+    const pages = new Map<Profile, ServedPage>();
     const emulators = new Map<Profile, string>();
     for (const profile of PROFILES) {
-      const emulator = python("tests.emulator", [
-        "--profile",
-        profile,
-        "--function",
-        functionUrl as string,
-        "--with-parent",
-      ]);
-      processes.push(emulator);
-      const [, url] = await line(emulator, /"url": "([^"]+)"/);
-      emulators.set(profile, url as string);
-      pages.set(profile, await servePage(url as string));
+      const url = await startEmulator(processes, profile, functionUrl);
+      emulators.set(profile, url);
+      pages.set(profile, await servePage(url));
     }
     const browser = await chromium.launch({
       executablePath: CHROMIUM,
+      // A page's scroll bars take room from it, as they do in front of a person.
+      ignoreDefaultArgs: ["--hide-scrollbars"],
       args: ["--no-sandbox", "--disable-dev-shm-usage", "--force-device-scale-factor=1"],
     });
     return new World(browser, pictures, processes, pages, emulators);
@@ -118,6 +112,16 @@ export class World {
   /** Address of the annotation page in front of a version's server. */
   url(profile: Profile): string {
     return (this.#pages.get(profile) as { url: string }).url;
+  }
+
+  /** Address of a page whose function answers within a second, with what it has by then. */
+  async hurriedUrl(): Promise<string> {
+    if (this.#hurried === null) {
+      const hurried = { C3DET_TIME_BUDGET_SECONDS: "1" };
+      const functionUrl = await startFunction(this.#processes, hurried);
+      this.#hurried = await servePage(await startEmulator(this.#processes, "2.80", functionUrl));
+    }
+    return this.#hurried.url;
   }
 
   /** Address of the emulator of a version's server. */
@@ -144,14 +148,39 @@ export class World {
   async stop(): Promise<void> {
     await this.browser.close();
     for (const { server } of this.#pages.values()) await server.close();
+    await this.#hurried?.server.close();
     for (const child of this.#processes) child.kill();
   }
 }
 
-function python(module: string, options: readonly string[]): ChildProcess {
+interface ServedPage {
+  readonly server: ViteDevServer;
+  readonly url: string;
+}
+
+async function startFunction(processes: ChildProcess[], settings: object): Promise<string> {
+  const runtime = python("serverless.local", ["--port", "0"], settings);
+  processes.push(runtime);
+  const [, url] = await line(runtime, /Open (http:\S+)/);
+  return url as string;
+}
+
+async function startEmulator(
+  processes: ChildProcess[],
+  profile: Profile,
+  functionUrl: string,
+): Promise<string> {
+  const options = ["--profile", profile, "--function", functionUrl, "--with-parent"];
+  const emulator = python("tests.emulator", options);
+  processes.push(emulator);
+  const [, url] = await line(emulator, /"url": "([^"]+)"/);
+  return url as string;
+}
+
+function python(module: string, options: readonly string[], settings: object = {}): ChildProcess {
   return spawn(PYTHON, ["-m", module, ...options], {
     cwd: ROOT,
-    env: { ...process.env, PYTHONUNBUFFERED: "1" },
+    env: { ...process.env, PYTHONUNBUFFERED: "1", ...settings },
     stdio: ["pipe", "pipe", "inherit"],
   });
 }
@@ -169,7 +198,7 @@ function line(child: ChildProcess, wanted: RegExp): Promise<RegExpExecArray> {
   });
 }
 
-async function servePage(emulator: string): Promise<{ server: ViteDevServer; url: string }> {
+async function servePage(emulator: string): Promise<ServedPage> {
   const server = await createServer({
     root: join(HERE, "../.."),
     configFile: false,

@@ -2,11 +2,14 @@ import { describe, expect, test } from "vitest";
 import {
   type Box,
   contains,
+  grown,
+  intersection,
   isInside,
   overlap,
   type Placement,
   type Point,
   polygonOf,
+  shortSideOf,
   smallestAt,
   toPicture,
   toScreen,
@@ -88,6 +91,21 @@ describe("boxes", () => {
     expect(contains(box(0, 0, 4, 2), [2, 2.5])).toBe(false);
     expect(contains(box(0, 0, 4, 2, 90), [2, 2.5])).toBe(true);
     expect(contains(box(0, 0, 4, 2, 90), [3.5, 1])).toBe(false);
+  });
+
+  test("grown by pixels on each side; the shorter side", () => {
+    expect(grown(box(2, 3, 4, 8, 30), 1.5)).toEqual(box(0.5, 1.5, 5.5, 9.5, 30));
+    expect(shortSideOf(box(2, 3, 4, 8))).toBe(2);
+  });
+
+  test("what two parts of the screen share", () => {
+    const screen = { left: 0, top: 0, right: 100, bottom: 50 };
+    expect(intersection(screen, { left: 10, top: -5, right: 200, bottom: 40 })).toEqual({
+      left: 10,
+      top: 0,
+      right: 100,
+      bottom: 40,
+    });
   });
 
   test("the smallest box at a point", () => {

@@ -41,16 +41,36 @@ describe("requests", () => {
 describe("answers", () => {
   test("boxes", () => {
     expect(decodeAnswer(answer()).boxes).toEqual([
-      { classIndex: 2, points: [1, 2, 3.5, 4], rotation: 0, score: 0.75, click: 0 },
-      { classIndex: 0, points: [5, 6, 7, 8], rotation: 270, score: 0, click: null },
+      { classIndex: 2, points: [1, 2, 3.5, 4], rotation: 0, score: 0.75, clicks: [0] },
+      { classIndex: 0, points: [5, 6, 7, 8], rotation: 270, score: 0, clicks: [] },
     ]);
     expect(decodeAnswer(answer({ boxes: [] })).boxes).toEqual([]);
   });
 
-  test("how much of the picture was searched; all of it where nothing is told", () => {
-    expect(decodeAnswer(answer({ coverage: 0.25 })).coverage).toBe(0.25);
-    expect(decodeAnswer(answer()).coverage).toBe(1);
-    expect(decodeAnswer(answer({ coverage: "much" })).coverage).toBe(1);
+  test.each([
+    ["several clicks, the one that decided last", { clicks: [0, 2, 3], click: 2 }, [0, 3, 2]],
+    ["one click, told by a function of before", { click: 4 }, [4]],
+    ["none", { clicks: [], click: null }, []],
+    ["what is no index is left out", { clicks: [1, -1, "2", 0.5], click: -1 }, [1]],
+  ])("a box answers %s", (_, told, clicks) => {
+    const box = { class: 0, points: [5, 6, 7, 8], score: 1, ...told };
+    expect(decodeAnswer(answer({ boxes: [box] })).boxes[0]?.clicks).toEqual(clicks);
+  });
+
+  test("how much of the work is done: the searched share, or all, where it is not told", () => {
+    expect(decodeAnswer(answer({ progress: 0.25, coverage: 0 })).progress).toBe(0.25);
+    expect(decodeAnswer(answer({ coverage: 0.25 })).progress).toBe(0.25);
+    expect(decodeAnswer(answer()).progress).toBe(1);
+    expect(decodeAnswer(answer({ progress: "much", coverage: null })).progress).toBe(1);
+  });
+
+  test("notes are sentences, and the weights tell their threshold", () => {
+    const { notes, threshold } = decodeAnswer(
+      answer({ notes: ["the last click won", "", 3], threshold: 0.42 }),
+    );
+    expect(notes).toEqual(["The last click won."]);
+    expect(threshold).toBe(0.42);
+    expect(decodeAnswer(answer()).notes).toEqual([]);
   });
 
   test.each([

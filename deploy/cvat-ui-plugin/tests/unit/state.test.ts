@@ -9,11 +9,15 @@ import {
   hasToAsk,
   initialState,
   isAnswered,
+  isAwaited,
   overThreshold,
   type Proposal,
   proposalsOf,
+  redoesNext,
   reduce,
   type State,
+  thresholdOf,
+  undoesNext,
 } from "../../src/ts/state";
 
 const click = (x: number, label = 1, positive = true): Click => ({ x, y: 0, label, positive });
@@ -26,7 +30,7 @@ function proposal(x: number, label = 1, score = 0.5, sure = false): Proposal {
 
 /** The state after actions; every request that has to be sent is sent. */
 function stateAfter(...actions: readonly Action[]): State {
-  return on(initialState(0.4), ...actions);
+  return on(initialState(), ...actions);
 }
 
 function on(state: State, ...actions: readonly Action[]): State {
@@ -41,10 +45,26 @@ function answered(state: State, ...proposals: readonly Proposal[]): State {
   return searched(state, 1, ...proposals);
 }
 
-/** The request in flight is answered, after a share of the picture was searched. */
-function searched(state: State, coverage: number, ...proposals: readonly Proposal[]): State {
-  return on(state, { type: "answered", id: state.request?.id ?? -1, proposals, coverage });
+const answer = (id: number, progress: number, proposals: readonly Proposal[]): Action => ({
+  type: "answered",
+  id,
+  proposals,
+  progress,
+  notes: [],
+  threshold: 0.42,
+});
+
+/** The request in flight is answered, after a share of the work was done. */
+function searched(state: State, progress: number, ...proposals: readonly Proposal[]): State {
+  return on(state, answer(state.request?.id ?? -1, progress, proposals));
 }
+
+/** The request in flight fails. */
+function failed(state: State): State {
+  return on(state, { type: "failed", id: state.request?.id ?? -1, message: "No." });
+}
+
+const stepped = (depth: number): Action => ({ type: "CVAT stepped", depth });
 
 const clicksOf = (state: State) => entryOf(frameOf(state)).clicks;
 
@@ -108,7 +128,7 @@ describe("requests", () => {
   test("a picture that was searched in part is shown so far, and asked on", () => {
     let state = searched(stateAfter(shown(0), clicked(click(1))), 0.25, proposal(0));
     expect(proposalsOf(frameOf(state))).toEqual([proposal(0)]);
-    expect(frameOf(state).partial).toEqual({ clicks: [click(1)], coverage: 0.25 });
+    expect(frameOf(state).partial).toEqual({ clicks: [click(1)], progress: 0.25 });
     expect(state.requests).toBe(2);
     expect(state.request?.clicks).toEqual([click(1)]);
     state = searched(state, 1, proposal(0), proposal(50));
@@ -117,24 +137,31 @@ describe("requests", () => {
     expect(state.request).toBeNull();
   });
 
-  test("a search that comes no further is not asked on for ever", () => {
-    const asked = searched(stateAfter(shown(0), clicked(click(1))), 0.25, proposal(0));
-    const state = searched(asked, 0.25, proposal(5));
+  test("a search that comes no further is given up, and says so", () => {
+    let state = searched(stateAfter(shown(0), clicked(click(1))), 0.25, proposal(0));
+    state = searched(searched(state, 0.26), 0.26, proposal(5));
     expect(state.request).toBeNull();
     expect(proposalsOf(frameOf(state))).toEqual([proposal(5)]);
-    // Other clicks begin a search of their own.
+    expect(frameOf(state).trouble).toMatchObject({
+      kind: "stalled",
+      message: "The function came no further than 26 % of the work: boxes may be missing.",
+    });
+    // It can be asked on, and other clicks begin a search of their own.
+    expect(searched(on(state, { type: "asked" }), 0.5).request).not.toBeNull();
     expect(searched(on(state, clicked(click(2))), 0.1).request?.clicks).toHaveLength(2);
+  });
+
+  test("work before anything is found counts too: from 0 on it is asked on", () => {
+    const state = searched(stateAfter(shown(0), clicked(click(1))), 0);
+    expect(state.request).not.toBeNull();
+    expect(searched(state, 0).request).toBeNull();
+    expect(searched(state, 0.01).request).not.toBeNull();
   });
 
   test("an answer for another frame is dropped", () => {
     const asked = stateAfter(shown(0), clicked(click(1)));
     const state = answered({ ...on(asked, shown(1)), request: null }, proposal(0));
-    const late = reduce(on(asked, shown(1)), {
-      type: "answered",
-      id: asked.request?.id as number,
-      proposals: [proposal(0)],
-      coverage: 1,
-    });
+    const late = reduce(on(asked, shown(1)), answer(asked.request?.id as number, 1, [proposal(0)]));
     for (const other of [state, late]) expect(proposalsOf(frameOf(other))).toEqual([]);
     // Back on the frame it is asked again.
     const back = on(late, shown(0));
@@ -251,9 +278,125 @@ describe("proposals", () => {
   });
 });
 
+test("the threshold is the weights' until a person chooses one", () => {
+  const asked = stateAfter(shown(0), clicked(click(1)));
+  expect(thresholdOf(asked)).toBeNull();
+  const state = answered(asked, proposal(0));
+  expect(thresholdOf(state)).toBe(0.42);
+  expect(thresholdOf(on(state, { type: "threshold set", threshold: 0.2 }))).toBe(0.2);
+  // Another model has its own.
+  expect(thresholdOf(reduce(state, { type: "classes changed" }))).toBeNull();
+});
+
+describe("accepting before the answer", () => {
+  const first = answered(stateAfter(shown(0), clicked(click(1))), proposal(0));
+  const waiting = on(first, clicked(click(2)), { type: "waits to accept" });
+
+  test("waits for the answer to the latest clicks", () => {
+    expect(isAwaited(first)).toBe(false);
+    expect(isAwaited(waiting)).toBe(true);
+    const more = answered(on(waiting, clicked(click(3))), proposal(0));
+    expect([isAwaited(more), more.waiting]).toEqual([true, true]);
+    expect(isAwaited(answered(more, proposal(0)))).toBe(false);
+  });
+
+  test("waits until a large picture is searched whole; of a cancelled search, what it found counts", () => {
+    const half = searched(waiting, 0.5, proposal(0));
+    expect([isAwaited(half), half.waiting]).toEqual([true, true]);
+    const cancelled = on(half, { type: "cancelled" });
+    expect([isAwaited(cancelled), cancelled.waiting]).toEqual([false, false]);
+    const stalled = searched(half, 0.5, proposal(0));
+    expect([isAwaited(stalled), stalled.waiting]).toEqual([false, false]);
+  });
+
+  test("a failure accepts nothing, says so, and keeps the click", () => {
+    const state = failed(waiting);
+    expect(state.waiting).toBe(false);
+    expect(frameOf(state).trouble?.message).toBe("No. Nothing was accepted.");
+    expect(clicksOf(state)).toEqual([click(1), click(2)]);
+    // The click has no answer still, so accepting asks again.
+    expect(isAwaited(state)).toBe(true);
+    const again = on(state, { type: "waits to accept" });
+    expect(again.request?.clicks).toEqual([click(1), click(2)]);
+    // Without the click there is nothing to wait for.
+    expect(isAwaited(on(state, { type: "undone" }))).toBe(false);
+  });
+
+  test.each([
+    ["cancelled", { type: "cancelled" }],
+    ["undone", { type: "undone" }],
+    ["another frame", shown(1)],
+    ["Escape", { type: "waits no more" }],
+  ] as const)("is given up: %s", (_, action) => {
+    expect(on(waiting, action as Action).waiting).toBe(false);
+  });
+
+  test("clicks made while CVAT takes the boxes stay", () => {
+    const state = on(first, clicked(click(7)), {
+      type: "accepted",
+      frame: 0,
+      clicks: clicksOf(first),
+      ids: [1],
+    });
+    expect(clicksOf(state)).toEqual([click(7)]);
+    expect(state.request?.clicks).toEqual([click(7)]);
+  });
+
+  test("boxes accepted on a frame that was left since are accepted there", () => {
+    const accepted: Action = { type: "accepted", frame: 0, clicks: clicksOf(first), ids: [1] };
+    const state = on(first, shown(1), clicked(click(8)), accepted);
+    expect(clicksOf(state)).toEqual([click(8)]);
+    expect(state.request).not.toBeNull();
+    expect(clicksOf(on(state, shown(0)))).toEqual([]);
+  });
+});
+
+describe("whose step is the last", () => {
+  const one = answered(stateAfter(shown(0), clicked(click(1))), proposal(0));
+
+  test("a click after CVAT's step is taken back before it, and the other way round", () => {
+    let state = on(one, stepped(1));
+    expect(undoesNext(one)).toBe(true);
+    expect(undoesNext(state)).toBe(false);
+    state = on(state, clicked(click(2)));
+    expect(undoesNext(state)).toBe(true);
+    state = on(state, { type: "undone" });
+    expect(undoesNext(state)).toBe(false);
+    state = on(state, stepped(0));
+    expect(undoesNext(state)).toBe(true);
+    state = on(state, { type: "undone" });
+    expect(undoesNext(state)).toBe(false);
+    // And again in the order in which they were made.
+    expect(redoesNext(state, true)).toBe(true);
+    state = on(state, { type: "redone" });
+    expect(redoesNext(state, true)).toBe(false);
+    state = on(state, stepped(1));
+    expect(redoesNext(state, false)).toBe(true);
+  });
+
+  test("what CVAT does after it took a step back is later", () => {
+    const state = on(one, stepped(1), clicked(click(2)), stepped(0));
+    expect(undoesNext(state)).toBe(true);
+    expect(undoesNext(on(state, stepped(1)))).toBe(false);
+  });
+
+  test("without a step of CVAT's to make again, the frame's own is next", () => {
+    const state = on(one, stepped(3), clicked(click(2)), { type: "undone" }, stepped(1));
+    expect(redoesNext(state, true)).toBe(false);
+    expect(redoesNext(state, false)).toBe(true);
+    expect(redoesNext(one, false)).toBe(false);
+  });
+});
+
 describe("accepting", () => {
   const before = answered(stateAfter(shown(0), clicked(click(1))), proposal(0));
-  const accepted = on(before, { type: "accepted", ids: [4, 5] });
+  const accept = (ids: readonly number[], clicks = clicksOf(before)): Action => ({
+    type: "accepted",
+    frame: 0,
+    clicks,
+    ids,
+  });
+  const accepted = on(before, accept([4, 5]));
 
   test("leaves a clean frame", () => {
     expect(clicksOf(accepted)).toEqual([]);
@@ -264,8 +407,45 @@ describe("accepting", () => {
 
   test("undone, everything is as it was", () => {
     const state = on(accepted, { type: "acceptance undone" });
-    expect(frameOf(state)).toBe(frameOf(before));
+    expect(frameOf(state)).toEqual({
+      ...frameOf(before),
+      undone: { after: frameOf(accepted), ids: [4, 5] },
+    });
     expect(state.request).toBeNull();
+  });
+
+  test("made again, everything is as it was after it, as often as wanted", () => {
+    let state = on(accepted, stepped(1));
+    for (let i = 0; i < 2; i += 1) {
+      state = on(state, stepped(0), { type: "acceptance undone" });
+      expect([clicksOf(state), proposalsOf(frameOf(state))]).toEqual([[click(1)], [proposal(0)]]);
+      // The plugin has nothing to make again: the key is CVAT's.
+      expect(redoesNext(state, true)).toBe(false);
+      state = on(state, { type: "acceptance redone" }, stepped(1));
+      expect([clicksOf(state), proposalsOf(frameOf(state))]).toEqual([[], []]);
+      // The next thing to take back is the acceptance, not a click.
+      expect(undoesNext(state)).toBe(false);
+    }
+  });
+
+  test("what was undone before it is no more to be made again", () => {
+    const state = on(before, clicked(click(2)), { type: "undone" }, accept([4]), {
+      type: "acceptance undone",
+    });
+    expect(canRedo(frameOf(state))).toBe(false);
+  });
+
+  test("two of them, taken back and made again", () => {
+    let state = answered(on(accepted, clicked(click(2))), proposal(50));
+    state = on(state, accept([6], clicksOf(state)), { type: "acceptance undone" });
+    expect(clicksOf(state)).toEqual([click(2)]);
+    state = on(state, { type: "undone" }, { type: "acceptance undone" });
+    expect(clicksOf(state)).toEqual([click(1)]);
+    state = on(state, { type: "acceptance redone" });
+    expect(clicksOf(state)).toEqual([]);
+    state = on(state, { type: "redone" });
+    expect([clicksOf(state), proposalsOf(frameOf(state))]).toEqual([[click(2)], [proposal(50)]]);
+    expect(clicksOf(on(state, { type: "acceptance redone" }))).toEqual([]);
   });
 
   test("undone after new clicks, these stay", () => {
@@ -282,19 +462,23 @@ test("the states before are not changed", () => {
     Object.freeze(value);
     Object.values(value).forEach(frozen);
   };
-  let state = initialState(0.4);
+  let state = initialState();
   for (const action of [
     shown(0),
     clicked(click(1)),
     { type: "sent" },
-    { type: "answered", id: 1, proposals: [proposal(0)], coverage: 1 },
+    answer(1, 1, [proposal(0)]),
     { type: "edited", edit: { proposal: proposal(0), label: null } },
     { type: "undone" },
     { type: "redone" },
     { type: "cleared" },
     { type: "armed", label: 2 },
     { type: "threshold set", threshold: 0.2 },
-    { type: "accepted", ids: [] },
+    { type: "accepted", frame: 0, clicks: [], ids: [] },
+    { type: "acceptance undone" },
+    { type: "acceptance redone" },
+    { type: "CVAT stepped", depth: 1 },
+    { type: "CVAT stepped", depth: 0 },
   ] as Action[]) {
     for (const frame of state.frames.values()) frozen(frame);
     state = reduce(state, action);

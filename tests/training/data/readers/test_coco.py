@@ -279,3 +279,30 @@ def test_odd_values_are_defects_of_their_entry(folder: Path) -> None:
     reading = read_coco(path)
     assert (reading.defects[-1].line, reading.defects[-1].kind) == (21, "missing field")
     assert [len(record.boxes) for record in reading.index.records] == [6, 1]
+
+
+def test_a_folder_as_cvat_exports_it(tmp_path: Path, make_picture: Callable[..., Path]) -> None:
+    for number, subset in enumerate(("Train", "Validation")):
+        make_picture(f"images/{subset}/{number}.png", 20, 10)
+        content = {
+            "images": [{"id": 1, "file_name": f"{number}.png", "width": 20, "height": 10}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}],
+            "categories": [{"id": 1, "name": "ship"}],
+        }
+        path = tmp_path / "annotations" / f"instances_{subset}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content))
+    (tmp_path / "annotations" / "captions_Train.json").write_text("{}")
+    make_picture("images/Train/more.png")
+    reading = read_coco(tmp_path)
+    assert reading.defects == ()
+    assert [record.boxes.tolist() for record in reading.index.records] == [[[1, 2, 4, 6]]] * 2
+    assert reading.splits == {"0.png": "train", "1.png": "val"}
+    assert reading.unlisted == (tmp_path / "images/Train/more.png",)
+
+
+def test_a_folder_without_json(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("")
+    assert [str(defect) for defect in read_coco(tmp_path).defects] == [
+        f"{tmp_path}:1: there is no JSON file in this folder, but a.txt"
+    ]

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from c3det.clicks import Click
 from training.data.readers.cvat_xml import read_cvat_xml
@@ -128,10 +134,9 @@ def test_every_defect_is_reported_and_the_rest_read(export: Path) -> None:
         (16, f"shape 7 (box) is outside {of_100}: 200, 1, 210, 9{out}"),
         (17, f"shape 8 (box) reaches 2.5 px out of {of_100}: -2.5, 1, 9, 9; it is cut"),
         (18, f"shape 9 (box) is the same as the object in line 10{out}"),
-        (19, "shape 10 (polygon) is left out: only boxes and points are read"),
         (20, f"point 2 of shape 11 (points) is 'x', not x,y{out}"),
         (20, f"point 3 of shape 11 (points) is outside {of_100}: 300, 5{out}"),
-        (21, "shape 12 (tag) is left out: only boxes and points are read"),
+        (21, "shape 12 (tag) is left out: read are box, points, polygon, ellipse, mask"),
         (23, "the id 0 is taken by line 9; the picture is kept"),
         (23, "the name a.png is taken; it is left out with its objects"),
         (24, f"there is no picture {images}/gone.png{out}"),
@@ -139,10 +144,10 @@ def test_every_defect_is_reported_and_the_rest_read(export: Path) -> None:
              "the picture is left out"),
         (26, "the picture has no name; it is left out with its objects"),
         (27, "the picture has no width and height, but None and None"),
-        (28, 'a track is left out: export "CVAT for images 1.1", not "for video"'),
     ]  # fmt: skip
     first, second = reading.index.records
-    assert first.boxes.tolist() == [[1, 1, 9, 9], [0, 1, 9, 9]]
+    assert first.boxes.tolist() == [[1, 1, 9, 9], [0, 1, 9, 9], [1, 1, 3, 2]]
+    assert reading.notes == ("1 polygon is read as its bounding box",)
     assert first.clicks == (Click(5, 5, 1),)
     assert (second.name, second.width, second.height) == ("b.png", 50, 40)
 
@@ -193,6 +198,198 @@ def test_picture_of_two_subsets_is_one(export: Path) -> None:
     assert [defect.sentence for defect in reading.defects] == [
         f"the picture {export}/images/a.png is that of line 9; it is left out"
     ]
+
+
+def test_sublabels_are_no_classes_whatever_they_are_called(export: Path) -> None:
+    """A skeleton's point may be called like a label of boxes, and like that of another skeleton."""
+    sublabels = "".join(
+        f"<label><name>{name}</name><type>points</type><parent>{parent}</parent></label>"
+        for name, parent in (("ship", "plane"), ("wing", "plane"), ("wing", "ship"), ("", "ship"))
+    )
+    head = HEAD.replace("<labels>", f"<labels>{sublabels}").replace(
+        "</labels>", f"{sublabels}</labels>"
+    )
+    box = '<box label="ship" xtl="1" ytl="1" xbr="9" ybr="9"/>'
+    image = f'<image id="0" name="a.png" width="100" height="80">{box}</image>'
+    (export / "annotations.xml").write_text(f"{head}{image}</annotations>")
+    reading = read_cvat_xml(export)
+    assert reading.defects == ()
+    assert reading.index.classes == ("ship", "plane")
+    assert {path.name for path in reading.unlisted} == {"b.png", "frame_000001.png"}
+
+
+def test_bounding_boxes_of_other_shapes(export: Path) -> None:
+    shapes = (
+        '<polygon label="ship" points="10,20;30,25;20,60"/>'
+        '<ellipse label="ship" cx="50" cy="40" rx="20" ry="10"/>'
+        '<ellipse label="ship" cx="50" cy="40" rx="20" ry="10" rotation="90"/>'
+        '<mask label="ship" rle="1, 2" left="3" top="4" width="5" height="6"/>'
+        '<polygon label="ship" points="10,20;30"/>'
+        '<polyline label="ship" points="1,1;2,2"/><cuboid label="ship"/><skeleton label="ship"/>'
+    )
+    image = f'<image id="0" name="a.png" width="100" height="80">{shapes}</image>'
+    (export / "annotations.xml").write_text(f"{HEAD}{image}</annotations>")
+    reading = read_cvat_xml(export / "annotations.xml")
+    np.testing.assert_allclose(
+        reading.index.records[0].boxes,
+        [[10, 20, 30, 60], [30, 30, 70, 50], [40, 20, 60, 60], [3, 4, 8, 10]],
+        atol=1e-5,
+    )
+    assert reading.index.records[0].corners is None
+    assert Counter(defect.kind for defect in reading.defects) == {
+        "not a number": 1,
+        "unsupported shape": 3,
+    }
+    assert reading.notes == (
+        "2 ellipses are read as their bounding boxes",
+        "1 mask is read as its bounding box",
+        "1 polygon is read as its bounding box",
+    )
+
+
+def test_subsets_are_splits(export: Path) -> None:
+    images = "".join(
+        f'<image id="{name}" name="{name}.png" subset="{subset}" width="{w}" height="{h}"/>'
+        for name, subset, w, h in (("a", "Train", 100, 80), ("b", "Validation", 50, 40))
+    )
+    (export / "annotations.xml").write_text(f"{HEAD}{images}</annotations>")
+    assert read_cvat_xml(export).splits == {"Train/a.png": "train", "Validation/b.png": "val"}
+
+
+VIDEO = (
+    HEAD.replace(
+        "<id>5</id>",
+        "<id>5</id><mode>interpolation</mode>"
+        "<original_size><width>50</width><height>40</height></original_size>",
+    )
+    + """<track id="0" label="ship" source="manual">
+<box frame="0" keyframe="1" outside="0" occluded="0" xtl="1.00" ytl="2.00" xbr="9.00" ybr="8.00"/>
+<box frame="1" keyframe="0" outside="0" occluded="0" xtl="2.00" ytl="2.00" xbr="10.00" ybr="8.00"/>
+<box frame="2" keyframe="1" outside="1" occluded="0" xtl="3.00" ytl="2.00" xbr="11.00" ybr="8.00"/>
+</track>
+<track id="1" label="plane" source="manual">
+<box frame="1" keyframe="1" outside="0" occluded="0" xtl="20" ytl="20" xbr="30" ybr="30"
+ rotation="90"><attribute name="difficult">true</attribute></box>
+<polygon frame="7" keyframe="1" outside="0" occluded="0" points="1,1;9,1;9,9"/>
+<box frame="x" keyframe="1" outside="0" xtl="20" ytl="20" xbr="30" ybr="30"/>
+<points frame="0" outside="0" points="5,6"/>
+</track>
+</annotations>
+"""
+)
+
+
+def test_tracks_are_read_frame_by_frame(tmp_path: Path, make_picture: Callable[..., Path]) -> None:
+    for frame in range(4):
+        # CVAT writes the suffix in capital letters.
+        make_picture(f"images/frame_{frame:06d}.PNG", 50, 40)
+    (tmp_path / "annotations.xml").write_text(VIDEO)
+    reading = read_cvat_xml(tmp_path)
+    names = [f"frame_{frame:06d}" for frame in range(4)]
+    assert [record.name for record in reading.index.records] == names
+    boxes = [record.boxes.tolist() for record in reading.index.records]
+    assert boxes == [[[1, 2, 9, 8]], [[2, 2, 10, 8], [20, 20, 30, 30]], [], []]
+    first, second = reading.index.records[:2]
+    assert first.clicks == (Click(5, 6, 1),)
+    assert second.labels.tolist() == [0, 1]
+    assert second.ignored.tolist() == [False, True]
+    assert second.corners is not None
+    assert [(defect.line, defect.sentence) for defect in reading.defects] == [
+        (17, f"there is no picture {tmp_path}/images/frame_000007; it is left out"),
+        (18, "shape 3 (box) of the track has frame='x', which is no number; it is left out"),
+    ]
+
+
+def test_frames_of_another_size_are_refused(
+    tmp_path: Path, make_picture: Callable[..., Path]
+) -> None:
+    make_picture("images/frame_000000.png", 25, 20)
+    (tmp_path / "annotations.xml").write_text(VIDEO)
+    kinds = [defect.kind for defect in read_cvat_xml(tmp_path).defects]
+    assert kinds.count("other picture size") == 1
+
+
+def test_a_video_without_its_frames_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "annotations.xml").write_text(VIDEO)
+    reading = read_cvat_xml(tmp_path / "annotations.xml")
+    assert [defect.kind for defect in reading.defects].count("missing picture") == 3
+    assert reading.notes == (
+        f"none of the pictures of {tmp_path}/annotations.xml is in {tmp_path}: export it from CVAT "
+        'with "Save images", or name the folder of the pictures (--images)',
+    )
+
+
+def test_pictures_exported_as_a_video_have_lost_their_names(
+    tmp_path: Path, make_picture: Callable[..., Path]
+) -> None:
+    make_picture("images/a.png", 50, 40)
+    (tmp_path / "annotations.xml").write_text(VIDEO.replace("interpolation", "annotation"))
+    assert (
+        'this is a task of pictures, and "CVAT for video" does not hold their names: export '
+        '"CVAT for images 1.1"'
+    ) in [defect.sentence for defect in read_cvat_xml(tmp_path).defects]
+
+
+def test_two_videos_of_one_subset_are_told_apart(
+    tmp_path: Path, make_picture: Callable[..., Path]
+) -> None:
+    tracks = "".join(
+        f'<track id="{task}" label="ship" task_id="{task}" subset="{subset}">\n'
+        '<box frame="0" outside="0" xtl="1" ytl="2" xbr="9" ybr="8"/></track>\n'
+        for task, subset in ((1, "Train"), (2, "Train"), (3, "Test"))
+    )
+    make_picture("images/Train/frame_000000.png")
+    make_picture("images/Test/frame_000000.png")
+    (tmp_path / "annotations.xml").write_text(f"{HEAD}{tracks}</annotations>")
+    reading = read_cvat_xml(tmp_path)
+    assert reading.splits == {"Train/frame_000000": "train", "Test/frame_000000": "test"}
+    assert [(defect.line, defect.kind) for defect in reading.defects] == [(11, "duplicate picture")]
+
+
+def test_folder_without_a_file_or_with_several(tmp_path: Path) -> None:
+    sentence = "there is no annotations.xml in this folder, but nothing"
+    assert [defect.sentence for defect in read_cvat_xml(tmp_path).defects] == [sentence]
+    files = [f"{name}/annotations.xml" for name in ("one", "two")]
+    for file in files:
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).write_text("")
+    assert [defect.sentence for defect in read_cvat_xml(tmp_path).defects] == [
+        f"there is more than one file, {', '.join(files)}: name the one to read"
+    ]
+
+
+letters = st.text(st.characters(min_codepoint=32, max_codepoint=0x2FFF), max_size=6)
+values = st.one_of(letters, st.floats().map(str), st.integers().map(str), st.just("1,2;3,9;7,8"))
+keys = ["points", "xtl", "ytl", "xbr", "ybr", "rotation", "cx", "cy", "rx", "ry"]
+keys += ["left", "top", "width", "height", "outside", "subset"]
+shapes = st.builds(
+    lambda tag, given: (
+        f"<{tag} " + " ".join(f"{k}={quoteattr(v)}" for k, v in given.items()) + "/>"
+    ),
+    st.sampled_from(["box", "points", "polygon", "ellipse", "mask", "tag", "skeleton"]),
+    st.fixed_dictionaries(
+        {"label": st.just("ship"), "frame": st.one_of(st.just("0"), values)},
+        optional=dict.fromkeys(keys, values),
+    ),
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(shapes, max_size=3).map("".join), letters, letters)
+def test_no_shape_stops_the_reader(content: str, name: str, subset: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for picture in ("a.png", "frame_000000.png"):
+            Image.new("RGB", (10, 8)).save(Path(folder, picture))
+        path = Path(folder, "annotations.xml")
+        for text in (
+            f'<image name="a.png" width="10" height="8">{content}</image>',
+            f"<image name={quoteattr(name)} subset={quoteattr(subset)}/>",
+            f'<track label="ship" subset={quoteattr(subset)}>{content}</track>',
+        ):
+            path.write_text(f"{HEAD}{text}</annotations>", encoding="utf-8")
+            for record in read_cvat_xml(path).index.records:
+                assert np.isfinite(record.boxes).all()
+                assert (record.boxes[:, 2:] > record.boxes[:, :2]).all()
 
 
 def test_turn_and_size_without_end(export: Path) -> None:

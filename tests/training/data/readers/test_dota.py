@@ -79,16 +79,16 @@ def test_versions_differ_in_their_classes(folder: Path) -> None:
 def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
     path = folder / "labelTxt" / "P0001.txt"
     path.write_text(DEFECTIVE)
-    reading = read_dota(folder)
+    reading = read_dota(folder, version="2.0")
     assert all(defect.file == path for defect in reading.defects)
     fields = "not 10 (eight coordinates, class, difficulty); it is left out"
     of_100 = "the picture of 100 x 80 pixels"
     out = "; it is left out"
     assert [(defect.line, defect.sentence) for defect in reading.defects] == [
         (2, "the ground sample distance is 'fine', not metres; it is not used"),
-        (4, f"the line has 9 fields, {fields}"),
-        (5, f"the line has 9 fields, {fields}"),
-        (6, f"the line has 11 fields, {fields}"),
+        (4, "the coordinate 'plane' is no number; the object is left out"),
+        (5, f"the object is the same as the object in line 3{out}"),
+        (6, "the class 'large vehicle' is none of DOTA's in this version; the object is left out"),
         (7, "the coordinate 'ten' is no number; the object is left out"),
         (8, f"the object has a coordinate that is no number: nan, 20, 30, 20, 30, 40, 10, 40{out}"),
         (9, "the class 'zeppelin' is none of DOTA's in this version; the object is left out"),
@@ -124,6 +124,68 @@ def test_pictures_and_files_without_a_partner(
         f"{labels}/P0003.txt:1: there is no picture, or more than one, called P0003 in {images}; "
         "it is left out",
         f"{labels}/P0004.txt:1: the file is not UTF-8 text; nothing in it is read",
+    ]
+
+
+def test_folders_are_searched_and_names_have_them(
+    folder: Path, make_picture: Callable[..., Path]
+) -> None:
+    make_picture("images/site.a/P0001.png")
+    make_picture("images/site.b/P0001.png")
+    (folder / "images" / "site.b" / "P0002.avif").write_text("")
+    for name in ("P0001.txt", "site.a/P0001.txt", "site.c/P0001.txt"):
+        (folder / "labelTxt" / name).parent.mkdir(exist_ok=True)
+        (folder / "labelTxt" / name).write_text(SOUND)
+    (folder / "labelTxt" / "notes.md").write_text("")
+    reading = read_dota(folder)
+    assert {record.name: len(record.boxes) for record in reading.index.records} == {
+        "P0001.png": 2,
+        "site.a/P0001.png": 2,
+    }
+    found = [(defect.file.relative_to(folder), defect.kind) for defect in reading.defects]
+    assert [(path.as_posix(), kind) for path, kind in found] == [
+        ("images/site.b/P0001.png", "picture without labels"),
+        ("images/site.b/P0002.avif", "unknown file"),
+        ("labelTxt/notes.md", "unknown file"),
+        ("labelTxt/site.c/P0001.txt", "missing picture"),
+    ]
+
+
+def test_own_classes_are_those_that_occur_or_that_are_named(folder: Path) -> None:
+    path = folder / "labelTxt" / "P0001.txt"
+    box = "10 20 30 20 30 40 10 40"
+    path.write_text(f"{box} insulator 0\n{box} bird nest 1\n{box} ship 0\n")
+    reading = read_dota(folder)
+    assert reading.defects == ()
+    assert reading.index.classes == ("bird nest", "insulator", "ship")
+    assert reading.index.records[0].labels.tolist() == [1, 0, 2]
+    named = read_dota(folder, classes=["ship", "insulator"])
+    assert named.index.records[0].labels.tolist() == [1, 0]
+    assert [defect.sentence for defect in named.defects] == [
+        "the class 'bird nest' is not one of ship, insulator; the object is left out"
+    ]
+    of_dota = read_dota(folder, version="2.0")
+    assert [defect.kind for defect in of_dota.defects] == ["unknown class", "unknown class"]
+    with pytest.raises(ValueError, match="not both"):
+        read_dota(folder, classes=["ship"], version="2.0")
+
+
+def test_the_difficulty_may_be_missing_and_something_stand_behind_it(folder: Path) -> None:
+    path = folder / "labelTxt" / "P0001.txt"
+    path.write_text(
+        "10 20 30 20 30 40 10 40 ship\n10 20 30 20 30 41 10 41 ship 1 by hand\n"
+        "10 20 30 20 30 42 10 42\n10 20 30 20 30 43 10 43 ship 0.5 0.9\n"
+    )
+    reading = read_dota(folder)
+    assert reading.index.records[0].boxes[:, 3].tolist() == [40, 41, 43]
+    assert reading.index.records[0].difficult.tolist() == [False, True, False]
+    assert reading.notes == ("1 line has no difficulty; it is taken for 0",)
+    fields = "not 10 (eight coordinates, class, difficulty)"
+    assert [(defect.line, defect.sentence) for defect in reading.defects] == [
+        (2, f"the line has 12 fields, {fields}; what is behind the tenth, 'by hand', is not read"),
+        (3, f"the line has 8 fields, {fields}; it is left out"),
+        (4, "the difficulty is '0.5', not 0, 1 or 2; it is taken for 0"),
+        (4, f"the line has 11 fields, {fields}; what is behind the tenth, '0.9', is not read"),
     ]
 
 

@@ -75,7 +75,7 @@ def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
     }
     for name, content in contents.items():
         (annotations / f"{name}.xml").write_text(content)
-    reading = read_voc(folder, classes=["tree"])
+    reading = read_voc(folder, classes=["tree"], origin=1)
     pictures = folder / "JPEGImages"
     out = "; it is left out"
     of_100 = "the picture of 100 x 80 pixels"
@@ -127,6 +127,117 @@ def test_filename_may_be_a_whole_path(folder: Path) -> None:
     assert [defect.kind for defect in reading.defects] == ["duplicate picture"]
 
 
+def test_folders_are_searched_and_names_have_them(
+    folder: Path, make_picture: Callable[..., Path]
+) -> None:
+    """CVAT writes the folder into the name, labelImg does not."""
+    for number, (site, name) in enumerate(
+        (("one", "a.png"), ("two", "two/a.png"), ("two", "b.png"))
+    ):
+        path = folder / "Annotations" / site / f"{number}.xml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(voc_file(voc_object("tree", 1, 1, 3, 4 + number), name))
+        make_picture(f"JPEGImages/{site}/{Path(name).name}")
+    make_picture("JPEGImages/two/c.jpg")
+    (folder / "JPEGImages" / "two" / "d.heic").write_text("")
+    (folder / "JPEGImages" / ".hidden.png").write_text("")
+    (folder / "Annotations" / "two" / "e.json").write_text("{}")
+    (folder / "Annotations" / "a.xml").write_text(voc_file(""))
+    reading = read_voc(folder)
+    found = {record.name: record.boxes.tolist() for record in reading.index.records}
+    assert found == {
+        "a.png": [],
+        "one/a.png": [[0, 0, 3, 4]],
+        "two/a.png": [[0, 0, 3, 5]],
+        "two/b.png": [[0, 0, 3, 6]],
+    }
+    assert [(defect.file.name, defect.kind) for defect in reading.defects] == [
+        ("e.json", "unknown file"),
+        ("b.png", "picture without labels"),
+        ("c.jpg", "picture without labels"),
+        ("d.heic", "unknown file"),
+    ]
+
+
+def test_the_folder_of_a_picture_may_stand_in_its_file(
+    folder: Path, make_picture: Callable[..., Path]
+) -> None:
+    make_picture("JPEGImages/site/c.png")
+    (folder / "Annotations" / "c.xml").write_text(voc_file("<folder>site</folder>", "c.png"))
+    assert [record.name for record in read_voc(folder).index.records] == ["site/c.png"]
+
+
+def test_the_split_is_that_of_the_lists(folder: Path, make_picture: Callable[..., Path]) -> None:
+    make_picture("JPEGImages/site/c d.png")
+    for name, path in (("a.png", "a"), ("b.png", "b"), ("site/c d.png", "c")):
+        size = (50, 40) if name == "b.png" else (100, 80)
+        (folder / "Annotations" / f"{path}.xml").write_text(voc_file("", name, size))
+    lists = folder / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "Train.txt").write_text('a\n"site/c d" 1\n\n')
+    (lists / "val.txt").write_text("b -1\ngone\n")
+    (lists / "trainval.txt").write_text("a\nb\n")
+    reading = read_voc(folder)
+    assert reading.defects == ()
+    assert reading.splits == {"a.png": "train", "site/c d.png": "train", "b.png": "val"}
+
+
+CVAT_MARKS = (
+    "<source><database>Unknown</database><annotation>Unknown</annotation>"
+    "<image>Unknown</image></source>"
+)
+PASCAL_MARKS = (
+    "<source><database>The VOC2012 Database</database><annotation>PASCAL VOC2012</annotation>"
+    "<image>flickr</image></source>"
+)
+
+
+@pytest.mark.parametrize(
+    ("marks", "other", "origin", "reason"),
+    [
+        ("", (5, 5, 9, 9), 1, "since no box has a fraction or a 0"),
+        ("", (5, 5, 9.5, 9), 0, "has xmax 9.5"),
+        ("", (5, 0, 9, 9), 0, "has ymin 0"),
+        (CVAT_MARKS, (5, 5, 9, 9), 0, "since 2 of 2 files look like CVAT's"),
+        # Some boxes of VOC2012 have fractions.
+        (PASCAL_MARKS, (5, 5, 9.5, 9), 1, "since 2 of 2 files call themselves Pascal's own"),
+    ],
+)
+def test_a_data_set_counts_in_one_way_and_says_which(
+    folder: Path, marks: str, other: tuple[float, ...], origin: int, reason: str
+) -> None:
+    annotations = folder / "Annotations"
+    (annotations / "a.xml").write_text(voc_file(marks + voc_object("car", 11, 21, 17, 27)))
+    (annotations / "b.xml").write_text(
+        voc_file(marks + voc_object("car", *other), "b.png", (50, 40))
+    )
+    reading = read_voc(folder)
+    assert reading.index.records[0].boxes.tolist() == [[11 - origin, 21 - origin, 17, 27]]
+    x1, y1, x2, y2 = other
+    assert reading.index.records[1].boxes.tolist() == [[x1 - origin, y1 - origin, x2, y2]]
+    (note,) = reading.notes
+    assert reason in note
+    assert f"--origin {1 - origin}" in note
+    asked = read_voc(folder, origin=0)
+    assert asked.index.records[0].boxes.tolist() == [[11, 21, 17, 27]]
+    assert asked.notes == ()
+
+
+def test_parts_of_objects_are_counted(folder: Path) -> None:
+    part = "<part><name>head</name><bndbox><xmin>0.5</xmin></bndbox></part>"
+    (folder / "Annotations" / "a.xml").write_text(
+        voc_file(voc_object("car", 1, 1, 3, 3, more=part))
+    )
+    reading = read_voc(folder)
+    assert reading.index.classes == ("car",)
+    assert reading.index.records[0].boxes.tolist() == [[0, 0, 3, 3]]
+    assert reading.notes[-1] == "1 part of an object is not read"
+
+
 def test_name_too_long_for_a_file_is_a_missing_picture(folder: Path) -> None:
     (folder / "Annotations" / "a.xml").write_text(voc_file("", "a" * 300 + ".png"))
-    assert [defect.kind for defect in read_voc(folder).defects] == ["missing picture"]
+    (folder / "Annotations" / "b.xml").write_text(voc_file("", "b.png", (50, 40)))
+    assert [(defect.file.name, defect.kind) for defect in read_voc(folder).defects] == [
+        ("a.xml", "missing picture"),
+        ("a.png", "picture without labels"),
+    ]

@@ -1,0 +1,48 @@
+"""What differs between a CPU and a GPU, in one place.
+
+The policy of precision, for evaluation, the check of an export and serving alike:
+
+- On a CPU everything is computed in float32.
+- On a GPU too, and TF32 is off, but for late fusion, the branch that reads drawn clicks and nothing
+  of the picture: it runs in float16 (autocast), and its result is added in float32. So a GPU finds
+  the boxes that the CPU finds, to 0.02 px and 0.0005 of score (`tests/c3det/test_on_device.py`).
+
+Two things are outside the networks: the Gaussians of clicks are taken in float64, on the CPU, and
+features that are kept for lack of memory lie in float16 until they are used again
+(`c3det.incremental.Tile.pack`). Training chooses for itself (``--precision``); there too, box
+coordinates stay in float32.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def use_float32(device: torch.device) -> None:
+    """Follow the policy on a device, in this process: torch has no narrower switch for TF32."""
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def late_fusion_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """The context in which late fusion is computed, outside training."""
+    if device.type != "cuda":
+        return nullcontext()
+    # What autocast remembers of one call must not outlive a recording.
+    return torch.autocast(device.type, torch.float16, cache_enabled=False)
+
+
+def moved(tensor: Tensor, device: torch.device | None) -> Tensor:
+    """Bring a tensor of the CPU to a device without waiting for what the device is doing."""
+    return tensor if device is None else tensor.to(device, non_blocking=True)
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done all it was asked to, so that a clock tells what it took."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

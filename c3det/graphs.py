@@ -1,0 +1,100 @@
+"""Work of fixed shapes, on a GPU recorded once as a CUDA graph and then replayed.
+
+A click is some hundred small kernels: asking for them one by one takes a CPU longer than they take
+a GPU. A graph is one call. It reads and writes the same memory each time.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Work = Callable[..., Sequence[Tensor]]
+
+KEPT = 8
+"""Graphs of one function, each of other shapes; the one not used for the longest time goes."""
+
+
+_RECORD = True
+"""Turned off by what compares both ways."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Graph:
+    graph: torch.cuda.CUDAGraph
+    inputs: list[Tensor]
+    outputs: tuple[Tensor, ...]
+
+
+class Recorded:
+    """A function of tensors that waits for nothing and copies nothing from the CPU.
+
+    On a CPU it is called as it is, and where a recording fails. One thread at a time.
+
+    Args:
+        work: Called as ``work(key, *inputs)``, returns tensors. All that it depends on beside the
+            inputs' values is ``key`` and the inputs' shapes.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._graphs: OrderedDict[Hashable, _Graph | None] = OrderedDict()
+        self._pool: Any = None
+        self._stream: torch.cuda.Stream | None = None
+
+    def __call__(self, key: Hashable, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """What ``work`` returns; on a GPU good until the next call."""
+        if not (_RECORD and _is_on_gpu(inputs[0])):
+            return tuple(self._work(key, *inputs))
+        shaped = (key, *(tuple(one.shape) for one in inputs))
+        if shaped not in self._graphs:
+            self._graphs[shaped] = self._record(key, inputs)
+            if len(self._graphs) > KEPT:
+                self._graphs.popitem(last=False)
+        self._graphs.move_to_end(shaped)
+        known = self._graphs[shaped]
+        if known is None:
+            return tuple(self._work(key, *inputs))
+        torch._foreach_copy_(known.inputs, inputs)
+        known.graph.replay()
+        return known.outputs
+
+    def _record(self, key: Hashable, inputs: Sequence[Tensor]) -> _Graph | None:
+        try:
+            held = [torch.empty_like(one).copy_(one) for one in inputs]
+            # Once as it is, for what is planned and loaded at the first time.
+            self._work(key, *held)
+            return self._captured(key, held)
+        except RuntimeError as error:
+            if any(isinstance(one, torch.OutOfMemoryError) for one in (error, error.__context__)):
+                self._graphs.clear()  # the work itself needs less than its recording
+            warnings.warn(
+                f"no CUDA graph can be recorded, a click is slower: {error}", stacklevel=3
+            )
+            return None
+
+    def _captured(self, key: Hashable, held: list[Tensor]) -> _Graph:
+        if self._stream is None:
+            # Graphs that are never replayed side by side may work in the same memory.
+            self._pool, self._stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()  # a graph has memory of its own
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.stream(self._stream):
+            # Other threads may go on with what a recording must not do.
+            graph.capture_begin(self._pool, capture_error_mode="thread_local")
+            try:
+                outputs = tuple(self._work(key, *held))
+            finally:
+                graph.capture_end()
+        return _Graph(graph, held, outputs)
+
+
+def _is_on_gpu(tensor: Tensor) -> bool:
+    return tensor.is_cuda

@@ -1,0 +1,14 @@
+import { expect, test } from "vitest";
+import { isDark } from "../../src/ts/preview";
+
+test.each([
+  ["#000000", true],
+  ["#4c4c00", true], // dark olive, as CVAT gives it
+  ["#00f", true],
+  ["#808080", false],
+  ["#ff0000", false],
+  ["#fafa37", false],
+  ["#ffffff", false],
+])("%s is dark: %s", (color, dark) => {
+  expect(isDark(color)).toBe(dark);
+});

@@ -1,0 +1,264 @@
+"""Pictures of many tiles and little time, from the handler to those who ask on by themselves.
+
+The predictor is a real one, of small random weights and with small tiles, and a request has time
+for one piece of work.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import InstanceData
+from nuclio_sdk import Context
+from PIL import Image
+
+from c3det import predictor as predictor_module
+from c3det.clicks import Click
+from c3det.incremental import IncrementalDetector
+from c3det.predictor import Predictor
+from serverless.annotate.function import ask_until_searched, prompts, read_boxes
+from serverless.main import Service, detector_handler, handler
+from serverless.settings import Settings
+from tests.c3det.small import saved
+from tests.serverless.fakes import Log, event
+
+SIZE = (300, 280)
+TILES = 12
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Layers this small only lose time to the hand-over between threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictor_module, "TILE_SIDE", 128)
+    monkeypatch.setattr(predictor_module, "TILE_OVERLAP", 48)
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return saved(tmp_path_factory.mktemp("weights"))
+
+
+def context_of(predictor: Predictor, seconds: int = 0, **settings: str) -> Context:
+    """A worker whose requests have so much time; with 0 seconds, for one piece of work."""
+    environment = {f"C3DET_{name.upper()}": value for name, value in settings.items()}
+    limits = replace(Settings.from_environment(environment), time_budget_seconds=seconds)
+    context = Context(logger=Log())
+    context.user_data = Service.create(predictor, limits)
+    return context
+
+
+def encoded(image: np.ndarray) -> str:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+
+
+def some_clicks(number: int) -> list[Click]:
+    draw = np.random.default_rng(1)
+    xy = draw.uniform(0, SIZE[::-1], (number, 2)).tolist()
+    labels = draw.integers(0, 3, number).tolist()
+    return [Click(x, y, label) for (x, y), label in zip(xy, labels, strict=True)]
+
+
+class Asked:
+    """The handler as a function of the helper's."""
+
+    name = "the handler"
+    classes = ("a", "b", "c")
+
+    def __init__(self, context: Context, image: np.ndarray) -> None:
+        self.answers: list[dict[str, Any]] = []
+        self._context = context
+        self._picture = encoded(image)
+
+    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> dict[str, Any]:
+        payload = {"image": self._picture, **prompts(clicks, threshold)}
+        self.answers.append(json.loads(handler(self._context, event(payload)).body))
+        return self.answers[-1]
+
+
+def test_the_helper_asks_on_until_all_is_searched(predictor: Predictor) -> None:
+    clicks = some_clicks(60)
+    asked = Asked(context_of(predictor), noise())
+    answer = ask_until_searched(asked, 0, clicks, 0.05)
+    told = [one["progress"] for one in asked.answers]
+    assert len(told) > TILES
+    assert told == sorted(set(told)), "each call comes further"
+    assert [one["coverage"] for one in asked.answers[:8]] == [0] * 8
+    assert (answer["progress"], answer["coverage"]) == (1, 1)
+    at_once = Asked(context_of(predictor, seconds=60), noise()).ask(0, clicks, 0.05)
+    assert at_once["progress"] == 1
+    assert answer["boxes"] == at_once["boxes"]
+    boxes = read_boxes(answer, asked.classes, asked.name)
+    answered = [index for box in boxes for index in box.clicks]
+    assert len(answered) == len(set(answered))
+    assert len(answered) + len(answer["notes"]) >= 50
+
+
+def test_two_and_three_clicks_on_one_object_are_one_box_in_both_forms(
+    predictor: Predictor,
+) -> None:
+    context, picture = context_of(predictor, seconds=60), encoded(noise())
+    clicks = [Click(140 + dx, 150 + dy, 1) for dx, dy in ((0, 0), (2, 1), (-2, 2))]
+    for number in (1, 2, 3):
+        answer = json.loads(
+            handler(context, event({"image": picture, **prompts(clicks[:number], None)})).body
+        )
+        (box,) = [box for box in answer["boxes"] if box["click"] is not None]
+        assert (box["click"], box["clicks"]) == (number - 1, list(range(number)))
+        points = [[click.x, click.y] for click in clicks[:number]]
+        built_in = json.loads(
+            handler(context, event({"image": picture, "pos_points": points})).body
+        )
+        sure = [s for s in built_in["shapes"] if s["attributes"][0]["value"] == "1.0000"]
+        assert len(sure) == 1
+
+
+def test_of_two_classes_on_one_object_the_last_counts_and_a_note_says_so(
+    predictor: Predictor,
+) -> None:
+    asked = Asked(context_of(predictor, seconds=60), noise())
+    answer = asked.ask(0, [Click(140, 150, 1), Click(140, 150, 2)], None)
+    (box,) = [box for box in answer["boxes"] if box["click"] is not None]
+    assert (box["label"], box["clicks"]) == ("c", [1])
+    assert answer["notes"] == ["b and c were clicked on one object: the last click, c, counts"]
+
+
+@pytest.mark.parametrize("threshold", [0.05, 0.42, 0.9])
+def test_what_is_shown_changes_no_answer(predictor: Predictor, threshold: float) -> None:
+    asked = Asked(context_of(predictor, seconds=60), noise())
+    answers = [
+        [box for box in asked.ask(0, some_clicks(20), t)["boxes"] if box["click"] is not None]
+        for t in (threshold, None)
+    ]
+    assert len(answers[0]) > 10
+    assert answers[0] == answers[1]
+
+
+def test_a_detector_answers_with_all_or_an_error(predictor: Predictor) -> None:
+    context, payload = context_of(predictor), {"image": encoded(noise()), "threshold": 0.1}
+    statuses = []
+    while not statuses or statuses[-1] != 200:
+        response = detector_handler(context, event(payload))
+        statuses.append(response.status_code)
+        body = json.loads(response.body)
+        if statuses[-1] != 200:
+            assert body["error"]["code"] == "unfinished"
+            assert "C3DET_TIME_BUDGET_SECONDS" in body["error"]["message"]
+    assert statuses == [503] * (TILES - 1) + [200]
+    at_once = detector_handler(context_of(predictor, seconds=60), event(payload))
+    assert body == json.loads(at_once.body)
+
+
+class ByBrightness:
+    """Sees objects of class "b" all over a bright tile, and of class "a" all over a dark one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.encoded = 0
+        bright: dict[int, bool] = {}
+        encode = Predictor._tile
+
+        def noted(predictor: Predictor, image: np.ndarray) -> Any:
+            self.encoded += 1
+            tile = encode(predictor, image)
+            bright[id(tile)] = bool(image[-20:, -20:].mean() > 128)
+            return tile
+
+        def found(
+            detector: IncrementalDetector, tile: Any, templates: Any, labels: Any
+        ) -> InstanceData:
+            corners = torch.cartesian_prod(torch.arange(0, 120, 20), torch.arange(0, 120, 20))
+            return InstanceData(
+                bboxes=torch.cat([corners, corners + 20], 1).float(),
+                scores=torch.full((len(corners),), 0.8),
+                labels=torch.full((len(corners),), int(bright[id(tile)])),
+            )
+
+        monkeypatch.setattr(Predictor, "_tile", noted)
+        monkeypatch.setattr(IncrementalDetector, "detect", found)
+
+
+def test_the_class_of_a_click_is_looked_for_in_its_tile_alone(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is of class "a" but what is in the last tile, and there is time for one tile."""
+    detector = ByBrightness(monkeypatch)
+    image = np.full((*SIZE, 3), 10, np.uint8)
+    image[-60:, -60:] = 250
+    payload = {"image": encoded(image), "pos_points": [[270, 285]], "neg_points": []}
+    context = context_of(predictor)
+    first = handler(context, event(payload))
+    assert detector.encoded == 1
+    assert first.status_code == 503, "the tile under the click is not searched with it yet"
+    assert json.loads(first.body)["error"]["code"] == "unfinished"
+    second = handler(context, event(payload))
+    assert second.status_code == 200
+    assert detector.encoded == 1, "the tile under the click was searched twice and encoded once"
+    assert context.logger.lines[-1][2]["coverage"] < 0.2
+    # All that was found is of the bright tile: of class "b", of which the dark ones have none.
+    shapes = json.loads(second.body)["shapes"]
+    assert len(shapes) == 36
+    assert min(shape["points"][-4] for shape in shapes) >= SIZE[1] - 128
+
+
+def test_a_picture_of_too_many_tiles_is_refused_by_name(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # with the tiles that are served
+    picture = encoded(np.zeros((1, 50_000_000), np.uint8))
+    for form in (prompts([], None), {"pos_points": [[0, 0]]}):
+        payload = {"image": picture, **form}
+        error = json.loads(handler(context_of(predictor, 60), event(payload)).body)["error"]
+        assert (error["code"], error["field"]) == ("too_large", "image")
+        assert (
+            "takes 46297 tiles of 1280 x 1280 pixels, at most 1024 are searched"
+            in (error["message"])
+        )
+
+
+class TimedTiles:
+    """Lets every tile take a while, so that a budget of seconds has time for few."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        encode = Predictor._tile
+
+        def slow(predictor: Predictor, image: np.ndarray) -> Any:
+            time.sleep(seconds)
+            return encode(predictor, image)
+
+        monkeypatch.setattr(Predictor, "_tile", slow)
+
+
+def test_no_call_takes_much_longer_than_the_budget(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    TimedTiles(monkeypatch, 0.3)
+    asked = Asked(context_of(predictor, seconds=1), noise())
+    clicks, calls = some_clicks(30), []
+    while not asked.answers or asked.answers[-1]["progress"] < 1:
+        started = time.monotonic()
+        asked.ask(0, clicks, None)
+        calls.append(time.monotonic() - started)
+    assert len(calls) > 3
+    assert max(calls) < 1.4, "at most a tile that took longer than the ones before it"

@@ -1,0 +1,239 @@
+"""Folders of a data set: what is in them, what of it is passed over, and archives of them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+from training.data.pictures import SUFFIXES
+from training.data.readers.defects import Defect
+
+_BESIDE = {
+    *(".txt", ".xml", ".json", ".yaml", ".yml", ".csv", ".md", ".names", ".data", ".html"),
+    *(".cache", ".log", ".db", ".ini"),
+    *(".tfw", ".jgw", ".pgw", ".wld", ".prj", ".ovr", ".aux", ".geojson"),  # of aerial pictures
+}
+"""Suffixes that are no pictures and stand beside pictures for good reasons."""
+
+_NAMED = 10
+_OF_THE_NAME = (
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+    errno.EILSEQ,
+    errno.ENOTDIR,
+    errno.EISDIR,
+)
+
+
+class ArchiveError(ValueError):
+    """A zip cannot be unpacked; the message names it, ``cause`` says why."""
+
+    def __init__(self, archive: Path, cause: str) -> None:
+        super().__init__(f"{archive}: {cause}")
+        self.cause = cause
+
+
+def listing(names: Sequence[str]) -> str:
+    """Name things in a sentence: all of them, or of very many the first ones."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """Count things in a sentence: ``counted(1, "box is", "boxes are")`` is "1 box is"."""
+    return f"{count} {one if count == 1 else many}"
+
+
+def absolute(path: Path) -> str:
+    """Return a path to compare with others: absolute, without ``..``, links not followed."""
+    return os.path.abspath(path)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return all files below a folder, sorted; hidden ones, and what macOS adds to zips, are none.
+
+    Links to folders are followed, each folder is entered once.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found: list[Path] = []
+    entered: set[tuple[int, int]] = set()
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
+        identity = os.stat(parent)
+        if (identity.st_dev, identity.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((identity.st_dev, identity.st_ino))
+        folders[:] = sorted(name for name in folders if name[0] != "." and name != "__MACOSX")
+        found += (Path(parent, name) for name in files if name[0] != ".")
+    return sorted(found)
+
+
+def passed_over(
+    folder: Path, used: Iterable[Path], sentence: Callable[[Path], str]
+) -> list[Defect]:
+    """Report what lies below a folder of pictures and is not used.
+
+    Args:
+        folder: Of the pictures.
+        used: The pictures that labels name.
+        sentence: What is wrong with a picture that none names.
+    """
+    known = set(map(absolute, used))
+    defects = []
+    for path in files_below(folder):
+        suffix = path.suffix.lower()
+        if absolute(path) in known or suffix in _BESIDE:
+            continue
+        if suffix in SUFFIXES:
+            defects.append(Defect(path, 1, "picture without labels", sentence(path)))
+        else:
+            kind = f"the suffix {path.suffix} is" if suffix else "no suffix is"
+            unknown = f"{kind} that of a picture that can be read; the file is passed over"
+            defects.append(Defect(path, 1, "unknown file", unknown))
+    return defects
+
+
+def other_files(folder: Path, suffix: str) -> list[Defect]:
+    """Report the files below a folder of label files that are none, by their suffix."""
+    return [
+        Defect(path, 1, "unknown file", f"this is no {suffix} file; it is passed over")
+        for path in files_below(folder)
+        if path.suffix.lower() != suffix
+    ]
+
+
+def unnamed_pictures(folder: Path, used: Iterable[Path], *, below: bool) -> tuple[Path, ...]:
+    """Return the pictures that a file which lists pictures does not list.
+
+    Args:
+        folder: Of the pictures.
+        used: Those that it lists.
+        below: Look at all that is below the folder, not only where listed pictures lie.
+    """
+    known = set(map(absolute, used))
+    if below:
+        around: Iterable[Path] = files_below(folder) if folder.is_dir() else ()
+    else:
+        parents = sorted({Path(path).parent for path in known})
+        around = (path for parent in parents for path in sorted(parent.iterdir()))
+    return tuple(
+        path
+        for path in around
+        if path.suffix.lower() in SUFFIXES and path.name[0] != "." and absolute(path) not in known
+    )
+
+
+def unpack(archive: Path, folder: Path) -> list[Defect]:
+    """Unpack a zip.
+
+    Nothing is written outside the folder: members with an absolute path or ``..``, and links, are
+    left out.
+
+    Args:
+        archive: The zip.
+        folder: Receives its files. It is complete or absent: what it held before is replaced once
+            the new content is there.
+
+    Returns:
+        One defect for each member that is left out.
+
+    Raises:
+        ArchiveError: The file is no zip, or it does not fit on the disk.
+        OSError: The disk cannot be written.
+    """
+    defects: list[Defect] = []
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        zipped = zipfile.ZipFile(archive)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except Exception as error:  # a broken zip is met with errors of many kinds
+        raise ArchiveError(archive, str(error)) from error
+    with (
+        zipped,
+        tempfile.TemporaryDirectory(prefix=f".{folder.name[:60]}-", dir=folder.parent) as temporary,
+    ):
+        members = [member for member in zipped.infolist() if not member.is_dir()]
+        needed, free = sum(m.file_size for m in members), shutil.disk_usage(temporary).free
+        if needed > free:
+            cause = (
+                f"it holds {needed / 1e9:.1f} GB, but {folder.parent} has {free / 1e9:.1f} GB left"
+            )
+            raise ArchiveError(archive, cause)
+        unpacked = Path(temporary, "unpacked")
+        unpacked.mkdir()
+        for member in members:
+            name = _member_name(member)
+            fault = _fault(member, name) or _extract(zipped, member, unpacked, name)
+            if fault:
+                printable = name.encode("utf-8", "replace").decode()
+                sentence = f"{printable} {fault}; it is left out"
+                defects.append(Defect(archive, 1, "broken archive", sentence))
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        unpacked.replace(folder)
+    return defects
+
+
+def _member_name(member: zipfile.ZipInfo) -> str:
+    """The name of a member; many programs write UTF-8 and do not set the flag that says so."""
+    name = member.filename
+    if not member.flag_bits & 0x800:
+        with suppress(UnicodeError):  # it is in an old encoding, and nothing tells in which
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/")
+
+
+def _fault(member: zipfile.ZipInfo, name: str) -> str | None:
+    parts = PurePosixPath(name).parts
+    drive = len(name) > 1 and name[1] == ":"
+    if not parts or name.startswith("/") or drive or ".." in parts:
+        return "would lie outside the folder"
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return "is a link"
+    if member.flag_bits & 0x1:
+        return "is encrypted"
+    return None
+
+
+def _extract(
+    zipped: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, name: str
+) -> str | None:
+    """Write a member; return what is wrong with it where that cannot be done."""
+    target = folder / name
+    try:
+        if target.exists():
+            return "is there twice"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with zipped.open(member) as source, target.open("xb") as file:
+            shutil.copyfileobj(source, file)
+        return None
+    except OSError as error:
+        if error.errno is not None and error.errno not in _OF_THE_NAME:
+            raise
+        fault = f"cannot be written: {error.strerror or error}"
+    except Exception as error:  # each method of compression has errors of its own
+        fault = f"is broken: {error}"
+    with suppress(OSError, ValueError):
+        target.unlink()
+    return fault
+
+
+def find_one(folder: Path, names: Collection[str]) -> list[Path]:
+    """Return the files of some names: those in a folder, or else those below it."""
+    here = [folder / name for name in names if (folder / name).is_file()]
+    return here or [path for path in files_below(folder) if path.name in names]
