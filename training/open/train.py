@@ -11,6 +11,7 @@ next batch and the time that was spent. The folder of a run gets ``checkpoint.pt
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -143,7 +144,7 @@ class Run:
             "settings": asdict(settings),
             "step settings": asdict(step_settings),
             "without": sorted(without),
-            "manifest": json.loads((pool / "manifest.json").read_text(encoding="utf-8")),
+            "trained on": _manifest(pool),
         }
         torch.manual_seed(settings.seed)
         if self._amp:
@@ -334,6 +335,13 @@ class _Log:
 def _leave_interrupts_alone(number: int) -> None:
     """A process that draws pictures ends with the run, which ctrl-C only asks to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _manifest(pool: Path) -> dict[str, Any]:
+    """What a prepared folder says of itself, without its list of files."""
+    content = (pool / "manifest.json").read_bytes()
+    kept = {name: value for name, value in json.loads(content).items() if name != "files"}
+    return kept | {"sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _new_model(settings: Settings, pool: Path) -> OpenDetector:
