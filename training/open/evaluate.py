@@ -305,7 +305,9 @@ def evaluate_set(method: Method, test_set: TestSet, plan: Plan) -> dict[str, Any
         proposals = read.any_object()
         if proposals is not None:
             best = as_detections(replace(proposals, labels=np.zeros_like(proposals.labels)))
-            blind.append((picture, best.take(np.arange(min(len(best), MOST_PROPOSALS)))))
+            best = best.take(np.arange(min(len(best), MOST_PROPOSALS)))
+            blind.append((picture, best))
+            kept.append(_record("no clicks", 0, 0, picture.name, Clicked(), best))
         for seed in range(plan.seeds):
             states = click_at_random(picture, plan.counts, 1000 * place + seed)
             for number, state in zip(plan.counts, states, strict=True):
@@ -361,6 +363,11 @@ def evaluate_set(method: Method, test_set: TestSet, plan: Plan) -> dict[str, Any
 def _record(
     way: str, seed: int, number: int, name: str, state: Clicked, found: Detections
 ) -> dict[str, Any]:
+    """What is kept of an answer, so that all measures can be computed again.
+
+    A click is ``[x, y, label, index of its object]``; boxes are xyxy in pixels of the test set's
+    picture, by falling score.
+    """
     return {
         "picture": name,
         "way": way,
