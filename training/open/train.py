@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import math
+import multiprocessing
 import os
 import platform
 import signal
@@ -190,10 +191,20 @@ class Run:
             pin_memory=self._amp,
             prefetch_factor=4 if processes else None,
             multiprocessing_context="fork" if processes else None,
-            worker_init_fn=_leave_interrupts_alone,
+            worker_init_fn=_leave_signals_alone,
             generator=torch.Generator(),  # that the global random state is left alone
         )
-        return iter(loader)
+        before = set(multiprocessing.active_children())
+        batches = iter(loader)
+        self._children = set(multiprocessing.active_children()) - before
+        return batches
+
+    def _end_processes(self) -> None:
+        self._batches = iter(())  # the loader's iterator tells them to end
+        for child in self._children:
+            child.join(10)
+            if child.is_alive():
+                child.kill()
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
         self.model.load_state_dict(checkpoint["model"])
@@ -226,7 +237,7 @@ class Run:
         save_weights(self.averaged, self._out / "model.safetensors")
 
     def train(self) -> None:
-        """Train to the end, or until `stop` is set, and write everything."""
+        """Train to the end, or until `stop` is set, write everything, and end the processes."""
         self._out.mkdir(parents=True, exist_ok=True)
         writer = SummaryWriter(str(self._out), purge_step=self.step)
         log = _Log(writer)
@@ -255,6 +266,7 @@ class Run:
         self.save()
         self._write_record(finished=not self.stop)
         writer.close()
+        self._end_processes()
 
     def _train_step(self, episode: Episode, rate: float) -> dict[str, Tensor]:
         for group in self._optimizer.param_groups:
@@ -332,9 +344,10 @@ class _Log:
         self._begin()
 
 
-def _leave_interrupts_alone(number: int) -> None:
-    """A process that draws pictures ends with the run, which ctrl-C only asks to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _leave_signals_alone(number: int) -> None:
+    """A process that draws pictures ends with the run, which a signal only asks to end."""
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, signal.SIG_IGN)
 
 
 def _manifest(pool: Path) -> dict[str, Any]:
