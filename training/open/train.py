@@ -29,7 +29,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
 
 from c3det.open.detector import OpenDetector
 from training.open.episodes import Episode, Episodes, From
@@ -239,7 +238,7 @@ class Run:
     def train(self) -> None:
         """Train to the end, or until `stop` is set, write everything, and end the processes."""
         self._out.mkdir(parents=True, exist_ok=True)
-        writer = SummaryWriter(str(self._out), purge_step=self.step)
+        writer = _scalars(self._out, self.step)
         log = _Log(writer)
         before = self.seconds
         started = saved = time.monotonic()
@@ -265,7 +264,8 @@ class Run:
                 saved = now
         self.save()
         self._write_record(finished=not self.stop)
-        writer.close()
+        if writer is not None:
+            writer.close()
         self._end_processes()
 
     def _train_step(self, episode: Episode, rate: float) -> dict[str, Tensor]:
@@ -306,7 +306,7 @@ class _Log:
         waited: Seconds that were waited for pictures.
     """
 
-    def __init__(self, writer: SummaryWriter) -> None:
+    def __init__(self, writer: Any) -> None:
         self._writer = writer
         self._begin()
 
@@ -339,9 +339,20 @@ class _Log:
         )
         scalars = {f"loss/{name}": value for name, value in means.items()}
         scalars |= {"rate": rate, "pictures a second": speed, "waited for pictures": waited}
-        for name, value in scalars.items():
-            self._writer.add_scalar(name, value, step)
+        if self._writer is not None:
+            for name, value in scalars.items():
+                self._writer.add_scalar(name, value, step)
         self._begin()
+
+
+def _scalars(out: Path, step: int) -> Any:
+    """TensorBoard's writer, None on a machine that was lent without it: the lines are printed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        print("TensorBoard is not installed: its scalars are left out", flush=True)
+        return None
+    return SummaryWriter(str(out), purge_step=step)
 
 
 def _leave_signals_alone(number: int) -> None:
