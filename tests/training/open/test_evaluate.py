@@ -16,7 +16,7 @@ from c3det.clicks import Click
 from c3det.open.predictor import Found, OpenPredictor
 from training.data.index import Annotated
 from training.data.real_sets import folds
-from training.open import evaluate, test_sets
+from training.open import evaluate, reporting, test_sets
 from training.open.baselines import NearestNeighbour, TemplateMatching, best_of
 from training.open.evaluate import (
     Clicked,
@@ -26,11 +26,10 @@ from training.open.evaluate import (
     click_errors,
     click_negatives,
     evaluate_set,
-    means,
     quality,
-    table,
     weights_of,
 )
+from training.open.reporting import means, merged, table
 from training.open.test_sets import TestSet
 
 BOXES = np.array(
@@ -227,6 +226,7 @@ def test_command(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert sorted(results["sets"]["C3Det open"]) == ["coins_il", "coins_ph"]
     assert results["means"]["C3Det open"]["multi-class"]["0"] == {"AP": 100.0, "recall": 100.0}
     assert "| coins_ph | bars | 100.0 |" in out.with_suffix(".md").read_text()
+    assert out.with_suffix(".png").stat().st_size > 5000
     monkeypatch.undo()
     with pytest.raises(SystemExit, match="there is no test set 'pollen'"):
         evaluate.main(["--weights", "a", "b", "--out", str(out), "--sets", "pollen"])
@@ -260,3 +260,24 @@ def test_sets_from_packages() -> None:
         longest = (picture.boxes[:, 2:] - picture.boxes[:, :2]).max(1)
         assert 13.5 <= longest.min() <= longest.max() <= 30.5
         assert 60 < len(picture.boxes) <= 120
+
+
+def test_results_of_several_calls_are_put_together(tmp_path: Path) -> None:
+    method = Fake([(0, 0.9, 0), (3, 0.6, 1)])
+    test_set = TestSet("toy", "bars", ("bar", "dot"), (a_picture(),))
+    one = evaluate_set(method, test_set, Plan((1,), seeds=1))
+    paths = []
+    for name in ("a", "b"):
+        path = tmp_path / f"{name}.json"
+        reporting.write({"open": {name: one}}, (1,), {"weights": [name], "threshold": 0.3}, path)
+        paths.append(path)
+    out = tmp_path / "all.json"
+    reporting.main([*map(str, paths), "--out", str(out)])
+    content = json.loads(out.read_text())
+    assert content["weights"] == ["a", "b"]
+    assert sorted(content["sets"]["open"]) == ["a", "b"]
+    assert content["means"]["open"]["multi-class"]["sets"] == 2
+    with pytest.raises(ValueError, match="a of open stands in two files"):
+        merged([json.loads(paths[0].read_text())] * 2)
+    with pytest.raises(ValueError, match="threshold differs"):
+        merged([content, content | {"threshold": 0.5}])
