@@ -139,6 +139,7 @@ def plot(results: Results, counts: Sequence[int], path: Path) -> None:
                 axis.plot(counts, heights, style, color=f"C{number}", marker=".", label=label)
         axis.set_title(f"sets: {part}")
         axis.set_xlabel("clicks a class")
+        axis.set_xticks(counts)
         axis.set_ylim(0, 100)
         axis.grid(alpha=0.3)
     axes[0, 0].set_ylabel("AP 0.5, unclicked objects")
