@@ -82,24 +82,27 @@ class OpenMethod:
 class _TemplatePicture:
     def __init__(self, image: NDArray[np.uint8]) -> None:
         self._image = np.ascontiguousarray(image)
+        self._found: dict[tuple[float, ...], tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
 
     def any_object(self) -> None:
         return None
 
     def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Found:
-        found = [
-            self._matches(click.label, box)
-            for click, box in zip(clicks, clicked, strict=True)
-            if click.positive
-        ]
-        if not found:
-            return best_of([], [], [])
-        boxes, scores, labels = (np.concatenate(part) for part in zip(*found, strict=True))
-        return best_of(boxes, scores, labels)
+        boxes: list[NDArray[np.float32]] = [np.zeros((0, 4), np.float32)]
+        scores: list[NDArray[np.float32]] = [np.zeros(0, np.float32)]
+        labels: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
+        for click, box in zip(clicks, clicked, strict=True):
+            if click.positive:
+                key = tuple(box.tolist())
+                if key not in self._found:
+                    self._found[key] = self._matches(box)
+                boxes.append(self._found[key][0])
+                scores.append(self._found[key][1])
+                labels.append(np.full(len(scores[-1]), click.label, np.int64))
+        return best_of(np.concatenate(boxes), np.concatenate(scores), np.concatenate(labels))
 
-    def _matches(
-        self, label: int, box: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    def _matches(self, box: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Boxes and scores of the places that look like a box."""
         height, width = self._image.shape[:2]
         x1, y1 = np.floor(box[:2]).astype(int).clip(0)
         x2, y2 = np.minimum(np.ceil(box[2:]).astype(int), (width, height))
@@ -114,7 +117,7 @@ class _TemplatePicture:
         corner = np.stack([columns, rows], 1)[order].astype(np.float32)
         size = np.array([x2 - x1, y2 - y1], np.float32)
         boxes = np.concatenate([corner, corner + size], 1)
-        return boxes, scores[order], np.full(len(order), label, np.int64)
+        return boxes, scores[order]
 
 
 class TemplateMatching:
@@ -136,7 +139,9 @@ class _NeighbourPicture:
     def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Found:
         slots = sorted({click.label for click in clicks if click.positive})
         if not slots or not len(self._proposals.boxes):
-            return best_of([], [], [])
+            return Found(
+                np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+            )
         cosine = (self._described @ self._describe(clicked).T).numpy()
         own = np.stack(
             [
@@ -149,7 +154,8 @@ class _NeighbourPicture:
         share /= share.sum(1, keepdims=True)
         scores = np.sqrt(self._proposals.scores)[:, None] * share * own.clip(0) ** 2
         best = scores.argmax(1)
-        return best_of(self._proposals.boxes, scores.max(1), np.array(slots, np.int64)[best])
+        labels = np.array(slots, np.int64)[best]
+        return best_of(self._proposals.boxes, scores.max(1).astype(np.float32), labels)
 
     @torch.inference_mode()
     def _describe(self, boxes: NDArray[np.float32]) -> Tensor:
@@ -203,16 +209,12 @@ class NearestNeighbour:
 
 
 def best_of(
-    boxes: Sequence[object] | NDArray[np.float32],
-    scores: Sequence[object] | NDArray[np.float32],
-    labels: Sequence[object] | NDArray[np.int64],
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> Found:
     """The boxes that no better one overlaps by more than 0.5, whatever the labels."""
-    given: NDArray[np.float32] = np.asarray(boxes, np.float32).reshape(-1, 4)
-    values, names = np.asarray(scores, np.float32), np.asarray(labels, np.int64)
-    order = np.argsort(-values, kind="stable")[:MOST_FOUND]
-    given, values, names = given[order], values[order], names[order]
-    if len(given):
-        stays = non_maximum_suppression(torch.from_numpy(given), 0.5).numpy()
-        given, values, names = given[stays], values[stays], names[stays]
-    return Found(given, values, names)
+    order = np.argsort(-scores, kind="stable")[:MOST_FOUND]
+    boxes, scores, labels = boxes[order], scores[order], labels[order]
+    if len(boxes):
+        stays = non_maximum_suppression(torch.from_numpy(boxes), 0.5).numpy()
+        boxes, scores, labels = boxes[stays], scores[stays], labels[stays]
+    return Found(boxes, scores, labels)

@@ -4,7 +4,7 @@
 
 With one file of weights for each fold, in the order of the folds, each set is tested by the weights
 that were trained without its kind; with a single file, the pictures that are not trained on are
-tested, of all sets. Next to the JSON file a Markdown table is written.
+tested, of all sets. Next to the JSON file a Markdown table and a plot are written.
 
 What is measured, for each set:
 
@@ -42,7 +42,7 @@ from training.data import real_sets
 from training.data.index import Annotated
 from training.data.sources import SourceError
 from training.evaluation import measures
-from training.open import test_sets
+from training.open import reporting, test_sets
 from training.open.baselines import (
     Method,
     NearestNeighbour,
@@ -51,15 +51,11 @@ from training.open.baselines import (
     TemplateMatching,
 )
 from training.open.episodes import AWAY, FARTHEST
+from training.open.reporting import MAIN_COUNT, MOST_PROPOSALS, mean
 from training.open.test_sets import TestSet
 
 COUNTS = (1, 2, 3, 5, 10)
 """Clicks a class."""
-
-MAIN_COUNT = 3
-"""Of the short table and of the negative clicks."""
-
-MOST_PROPOSALS = 300
 
 THRESHOLD = 0.3
 """Score from which on boxes are shown."""
@@ -305,7 +301,9 @@ def evaluate_set(method: Method, test_set: TestSet, plan: Plan) -> dict[str, Any
         proposals = read.any_object()
         if proposals is not None:
             best = as_detections(replace(proposals, labels=np.zeros_like(proposals.labels)))
-            blind.append((picture, best.take(np.arange(min(len(best), MOST_PROPOSALS)))))
+            best = best.take(np.arange(min(len(best), MOST_PROPOSALS)))
+            blind.append((picture, best))
+            kept.append(_record("no clicks", 0, 0, picture.name, Clicked(), best))
         for seed in range(plan.seeds):
             states = click_at_random(picture, plan.counts, 1000 * place + seed)
             for number, state in zip(plan.counts, states, strict=True):
@@ -340,13 +338,13 @@ def evaluate_set(method: Method, test_set: TestSet, plan: Plan) -> dict[str, Any
     for way, seeds in (("random", plan.seeds), (PERSON, 1)):
         result[way] = {
             str(number): {
-                "all": _mean(
+                "all": mean(
                     [
                         quality(every[way, seed, number], labels, plan.threshold)
                         for seed in range(seeds)
                     ]
                 ),
-                "unclicked": _mean(
+                "unclicked": mean(
                     [
                         quality(left[way, seed, number], labels, plan.threshold)
                         for seed in range(seeds)
@@ -361,6 +359,11 @@ def evaluate_set(method: Method, test_set: TestSet, plan: Plan) -> dict[str, Any
 def _record(
     way: str, seed: int, number: int, name: str, state: Clicked, found: Detections
 ) -> dict[str, Any]:
+    """What is kept of an answer, so that all measures can be computed again.
+
+    A click is ``[x, y, label, index of its object]``; boxes are xyxy in pixels of the test set's
+    picture, by falling score.
+    """
     return {
         "picture": name,
         "way": way,
@@ -374,87 +377,6 @@ def _record(
         "scores": found.scores.round(4).tolist(),
         "labels": found.labels.tolist(),
     }
-
-
-def _mean(rows: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
-    """Of each number, without those that are none."""
-    means: dict[str, float | None] = {}
-    for name in rows[0]:
-        values = [value for row in rows if (value := row[name]) is not None]
-        means[name] = round(float(np.mean(values)), 2) if values else None
-    return means
-
-
-def means(results: dict[str, dict[str, Any]], counts: Sequence[int]) -> dict[str, Any]:
-    """Means over the sets, of one class and of several apart."""
-    out: dict[str, Any] = {}
-    for name, multi in (("single-class", False), ("multi-class", True)):
-        rows = [one for one in results.values() if one["multi"] == multi]
-        if not rows:
-            continue
-        out[name] = {"sets": len(rows)}
-        blind = [row["0"] for row in rows if row["0"] is not None]
-        if blind:
-            out[name]["0"] = _mean(blind)
-        for way in ("random", PERSON):
-            out[name][way] = {
-                str(number): {
-                    part: _mean([row[way][str(number)][part] for row in rows])
-                    for part in ("all", "unclicked")
-                }
-                for number in counts
-            }
-    wrong = [one["negative"] for one in results.values()]
-    if wrong:
-        removed = sum(one["wrong boxes"] * (one["removed"] or 0) for one in wrong)
-        lost = sum(one["right boxes"] * (one["lost"] or 0) for one in wrong)
-        out["negative"] = {
-            "removed": round(removed / max(1, sum(one["wrong boxes"] for one in wrong)), 1),
-            "lost": round(lost / max(1, sum(one["right boxes"] for one in wrong)), 1),
-        }
-    return out
-
-
-def table(results: dict[str, dict[str, dict[str, Any]]], counts: Sequence[int]) -> str:
-    """Markdown: AP of unclicked objects after random clicks, for each set and method.
-
-    Args:
-        results: By method and set.
-        counts: Clicks a class.
-    """
-    shown = [number for number in counts if number in (1, MAIN_COUNT, 10)]
-    first = next(iter(results.values()))
-    heads = [f"{method}, {number}" for method in results for number in shown]
-    lines = [
-        "AP at IoU 0.5 of unclicked objects after so many random clicks a class.",
-        "",
-        f"| set | kind | recall, {MOST_PROPOSALS} boxes | {' | '.join(heads)} |",
-        f"| --- | --- | ---: | {' | '.join('---:' for _ in heads)} |",
-    ]
-    for name in sorted(first, key=lambda one: (first[one]["multi"], one)):
-        cells = [
-            _shown(rows[name]["random"][str(number)]["unclicked"]["AP"]) if name in rows else ""
-            for rows in results.values()
-            for number in shown
-        ]
-        recall = first[name]["0"]["recall"] if first[name]["0"] else None
-        lines.append(f"| {name} | {first[name]['kind']} | {_shown(recall)} | {' | '.join(cells)} |")
-    for part in ("single-class", "multi-class"):
-        averages = [means(rows, counts).get(part) for rows in results.values()]
-        if averages[0] is None:
-            continue
-        cells = [
-            _shown(one["random"][str(number)]["unclicked"]["AP"]) if one else ""
-            for one in averages
-            for number in shown
-        ]
-        recall = averages[0].get("0", {}).get("recall")
-        lines.append(f"| **{part}** | mean | {_shown(recall)} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _shown(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"
 
 
 def weights_of(name: str, weights: Sequence[Path]) -> Path:
@@ -491,7 +413,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.threshold,
         options.detections,
     )
-    results: dict[str, dict[str, dict[str, Any]]] = {}
+    results: reporting.Results = {}
     try:
         for name in chosen:
             predictor = OpenPredictor.load(weights_of(name, options.weights), options.device)
@@ -504,14 +426,11 @@ def main(arguments: list[str] | None = None) -> None:
                 after = one["random"].get(str(MAIN_COUNT))
                 print(f"{name}, {title}: {after}, {time.monotonic() - started:.0f} s", flush=True)
             # Written after each set, so that what was measured is not lost.
-            content = {
+            about = {
                 "weights": [path.name for path in options.weights],
                 "threshold": plan.threshold,
-                "means": {title: means(rows, plan.counts) for title, rows in results.items()},
-                "sets": results,
             }
-            options.out.write_text(json.dumps(content, separators=(",", ":")) + "\n")
-            options.out.with_suffix(".md").write_text(table(results, plan.counts))
+            reporting.write(results, plan.counts, about, options.out)
     except (OSError, ValueError, SourceError) as error:
         raise SystemExit(f"training.open.evaluate: {error}") from error
 

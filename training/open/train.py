@@ -11,8 +11,10 @@ next batch and the time that was spent. The folder of a run gets ``checkpoint.pt
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
+import multiprocessing
 import os
 import platform
 import signal
@@ -27,7 +29,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
 
 from c3det.open.detector import OpenDetector
 from training.open.episodes import Episode, Episodes, From
@@ -143,7 +144,7 @@ class Run:
             "settings": asdict(settings),
             "step settings": asdict(step_settings),
             "without": sorted(without),
-            "manifest": json.loads((pool / "manifest.json").read_text(encoding="utf-8")),
+            "trained on": _manifest(pool),
         }
         torch.manual_seed(settings.seed)
         if self._amp:
@@ -189,10 +190,20 @@ class Run:
             pin_memory=self._amp,
             prefetch_factor=4 if processes else None,
             multiprocessing_context="fork" if processes else None,
-            worker_init_fn=_leave_interrupts_alone,
+            worker_init_fn=_leave_signals_alone,
             generator=torch.Generator(),  # that the global random state is left alone
         )
-        return iter(loader)
+        before = set(multiprocessing.active_children())
+        batches = iter(loader)
+        self._children = set(multiprocessing.active_children()) - before
+        return batches
+
+    def _end_processes(self) -> None:
+        self._batches = iter(())  # the loader's iterator tells them to end
+        for child in self._children:
+            child.join(10)
+            if child.is_alive():
+                child.kill()
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
         self.model.load_state_dict(checkpoint["model"])
@@ -225,9 +236,9 @@ class Run:
         save_weights(self.averaged, self._out / "model.safetensors")
 
     def train(self) -> None:
-        """Train to the end, or until `stop` is set, and write everything."""
+        """Train to the end, or until `stop` is set, write everything, and end the processes."""
         self._out.mkdir(parents=True, exist_ok=True)
-        writer = SummaryWriter(str(self._out), purge_step=self.step)
+        writer = _scalars(self._out, self.step)
         log = _Log(writer)
         before = self.seconds
         started = saved = time.monotonic()
@@ -253,7 +264,9 @@ class Run:
                 saved = now
         self.save()
         self._write_record(finished=not self.stop)
-        writer.close()
+        if writer is not None:
+            writer.close()
+        self._end_processes()
 
     def _train_step(self, episode: Episode, rate: float) -> dict[str, Tensor]:
         for group in self._optimizer.param_groups:
@@ -293,7 +306,7 @@ class _Log:
         waited: Seconds that were waited for pictures.
     """
 
-    def __init__(self, writer: SummaryWriter) -> None:
+    def __init__(self, writer: Any) -> None:
         self._writer = writer
         self._begin()
 
@@ -326,14 +339,33 @@ class _Log:
         )
         scalars = {f"loss/{name}": value for name, value in means.items()}
         scalars |= {"rate": rate, "pictures a second": speed, "waited for pictures": waited}
-        for name, value in scalars.items():
-            self._writer.add_scalar(name, value, step)
+        if self._writer is not None:
+            for name, value in scalars.items():
+                self._writer.add_scalar(name, value, step)
         self._begin()
 
 
-def _leave_interrupts_alone(number: int) -> None:
-    """A process that draws pictures ends with the run, which ctrl-C only asks to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _scalars(out: Path, step: int) -> Any:
+    """TensorBoard's writer, None on a machine that was lent without it: the lines are printed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        print("TensorBoard is not installed: its scalars are left out", flush=True)
+        return None
+    return SummaryWriter(str(out), purge_step=step)
+
+
+def _leave_signals_alone(number: int) -> None:
+    """A process that draws pictures ends with the run, which a signal only asks to end."""
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, signal.SIG_IGN)
+
+
+def _manifest(pool: Path) -> dict[str, Any]:
+    """What a prepared folder says of itself, without its list of files."""
+    content = (pool / "manifest.json").read_bytes()
+    kept = {name: value for name, value in json.loads(content).items() if name != "files"}
+    return kept | {"sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _new_model(settings: Settings, pool: Path) -> OpenDetector:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from c3det.answering import Detections
 from c3det.clicks import Click
-from c3det.open.predictor import Found
+from c3det.open.predictor import Found, OpenPredictor
 from training.data.index import Annotated
 from training.data.real_sets import folds
-from training.open import test_sets
-from training.open.baselines import TemplateMatching, best_of
+from training.open import evaluate, reporting, test_sets
+from training.open.baselines import NearestNeighbour, TemplateMatching, best_of
 from training.open.evaluate import (
     Clicked,
     Plan,
@@ -26,11 +26,10 @@ from training.open.evaluate import (
     click_errors,
     click_negatives,
     evaluate_set,
-    means,
     quality,
-    table,
     weights_of,
 )
+from training.open.reporting import means, merged, table
 from training.open.test_sets import TestSet
 
 BOXES = np.array(
@@ -153,9 +152,10 @@ def test_a_whole_set(tmp_path: Path) -> None:
     assert "| toy | bars | 100.0 | 100.0 |  |" in shown
     with gzip.open(tmp_path / "toy.json.gz", "rt") as file:
         kept = json.load(file)
-    assert len(kept) == 2 * 2 + 2
-    assert kept[0]["boxes"][0] == [10, 10, 20, 20]
-    assert all(LABELS[index] == label for _, _, label, index in kept[0]["clicks"])
+    assert len(kept) == 1 + 2 * 2 + 2
+    assert (kept[0]["way"], kept[0]["clicks"], kept[0]["labels"]) == ("no clicks", [], [0] * 5)
+    assert kept[1]["boxes"][0] == [10, 10, 20, 20]
+    assert all(LABELS[index] == label for _, _, label, index in kept[1]["clicks"])
 
 
 def test_template_matching_finds_copies() -> None:
@@ -173,8 +173,68 @@ def test_template_matching_finds_copies() -> None:
     assert len(one.detect([Click(10, 13, 4, positive=False)], box).boxes) == 0
 
 
+class FakePredictor:
+    """Proposes and finds `BOXES` whatever is shown, all of the first click's label."""
+
+    def encode(self, image: NDArray[np.uint8]) -> None:
+        return None
+
+    def any_object(self, encoded: None) -> Found:
+        return Found(BOXES, np.full(5, 0.9, np.float32), np.full(5, -1))
+
+    def detect(self, encoded: None, clicks: Sequence[Click]) -> Found:
+        return Found(BOXES, np.full(5, 0.9, np.float32), np.full(5, clicks[0].label))
+
+
+def test_nearest_neighbour_tells_patterns_apart(pool: Path) -> None:
+    image = np.full((128, 128, 3), 100, np.uint8)
+    noise = np.random.default_rng(1).integers(0, 255, (2, 20, 20, 3)).astype(np.uint8)
+    for index, (x1, y1, x2, y2) in enumerate(BOXES.astype(int)):
+        kind = int(LABELS[index])
+        image[y1:y2, x1:x2] = noise[kind][: y2 - y1, : x2 - x1] if kind else (255, 0, 0)
+    method = NearestNeighbour(FakePredictor(), pool / "mobilenet.safetensors")  # type: ignore[arg-type]
+    read = method.read(image)
+    clicks = [Click(15, 15, 6), Click(15, 55, 8)]
+    answer = read.detect(clicks, BOXES[[0, 3]])
+    label = {
+        tuple(box): int(name)
+        for box, name in zip(answer.boxes.tolist(), answer.labels, strict=True)
+    }
+    assert label[tuple(BOXES[2].tolist())] == 6
+    assert label[tuple(BOXES[4].tolist())] == 8
+    assert len(read.detect([Click(15, 15, 6, positive=False)], BOXES[:1]).boxes) == 0
+
+
+def test_command(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OpenPredictor, "load", lambda path, device: FakePredictor())
+    monkeypatch.setattr(
+        test_sets, "load", lambda name, most: TestSet(name, "bars", ("a", "b"), (a_picture(),))
+    )
+    out = tmp_path / "results.json"
+    evaluate.main(
+        [
+            *("--weights", "one.safetensors", "--out", str(out), "--sets", "coins_il,coins_ph"),
+            *("--counts", "1", "--seeds", "1", "--backbone", str(pool / "mobilenet.safetensors")),
+        ]
+    )
+    results = json.loads(out.read_text())
+    assert sorted(results["sets"]) == [
+        "C3Det open",
+        "nearest neighbour, ImageNet",
+        "template matching",
+    ]
+    assert sorted(results["sets"]["C3Det open"]) == ["coins_il", "coins_ph"]
+    assert results["means"]["C3Det open"]["multi-class"]["0"] == {"AP": 100.0, "recall": 100.0}
+    assert "| coins_ph | bars | 100.0 |" in out.with_suffix(".md").read_text()
+    assert out.with_suffix(".png").stat().st_size > 5000
+    monkeypatch.undo()
+    with pytest.raises(SystemExit, match="there is no test set 'pollen'"):
+        evaluate.main(["--weights", "a", "b", "--out", str(out), "--sets", "pollen"])
+
+
 def test_best_of_keeps_the_better_of_two() -> None:
-    one = best_of([[0, 0, 10, 10], [0, 0, 10, 9], [50, 0, 60, 9]], [0.5, 0.9, 0.1], [1, 2, 1])
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [50, 0, 60, 9]], np.float32)
+    one = best_of(boxes, np.array([0.5, 0.9, 0.1], np.float32), np.array([1, 2, 1]))
     assert one.labels.tolist() == [2, 1]
 
 
@@ -200,3 +260,24 @@ def test_sets_from_packages() -> None:
         longest = (picture.boxes[:, 2:] - picture.boxes[:, :2]).max(1)
         assert 13.5 <= longest.min() <= longest.max() <= 30.5
         assert 60 < len(picture.boxes) <= 120
+
+
+def test_results_of_several_calls_are_put_together(tmp_path: Path) -> None:
+    method = Fake([(0, 0.9, 0), (3, 0.6, 1)])
+    test_set = TestSet("toy", "bars", ("bar", "dot"), (a_picture(),))
+    one = evaluate_set(method, test_set, Plan((1,), seeds=1))
+    paths = []
+    for name in ("a", "b"):
+        path = tmp_path / f"{name}.json"
+        reporting.write({"open": {name: one}}, (1,), {"weights": [name], "threshold": 0.3}, path)
+        paths.append(path)
+    out = tmp_path / "all.json"
+    reporting.main([*map(str, paths), "--out", str(out)])
+    content = json.loads(out.read_text())
+    assert content["weights"] == ["a", "b"]
+    assert sorted(content["sets"]["open"]) == ["a", "b"]
+    assert content["means"]["open"]["multi-class"]["sets"] == 2
+    with pytest.raises(ValueError, match="a of open stands in two files"):
+        merged([json.loads(paths[0].read_text())] * 2)
+    with pytest.raises(ValueError, match="threshold differs"):
+        merged([content, content | {"threshold": 0.5}])

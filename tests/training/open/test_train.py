@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,14 @@ def test_a_resumed_run_equals_an_unbroken_one(
             CPU,
             0,
         )
+
+
+def test_a_machine_without_tensorboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert train._scalars(tmp_path, 0) is None
+    assert "TensorBoard is not installed" in capsys.readouterr().out
 
 
 def test_the_schedule_follows_the_clock() -> None:
