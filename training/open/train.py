@@ -41,6 +41,9 @@ WARM_UP = 300
 CLIP = 5.0
 """Largest norm of the gradients."""
 
+RECENT = 10.0
+"""The average of the weights is over the last tenth of the steps so far, about, or fewer."""
+
 
 def _option(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
@@ -282,7 +285,8 @@ class Run:
             self._optimizer.step()
         self.step += 1
         with torch.no_grad():
-            share = max(1 - self.settings.average, 1 / (self.step + 1))
+            # A short run must not average over its bad first steps.
+            share = max(1 - self.settings.average, RECENT / (self.step + RECENT))
             torch._foreach_lerp_(self._averages, self._values, share)
         return {name: value.detach() for name, value in losses.items()} | {"norm": norm}
 
