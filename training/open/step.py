@@ -147,13 +147,7 @@ def run(model: OpenDetector, episode: Episode, settings: Settings, amp: bool) ->
         extra = jittered(gathered(episode.boxes, index), 0.12)
         before = torch.cat([proposed, extra], 1)
         valid = torch.cat([logits > -8.0, value >= 0], 1)
-        centre = (episode.boxes[..., :2] + episode.boxes[..., 2:]) / 2
-        size = episode.boxes[..., 2:] - episode.boxes[..., :2]
-        place = gathered(torch.cat([centre, size], -1), episode.clicked)
-        spread = (torch.rand_like(place[..., :2]) - 0.5) * 0.45
-        first = Clicks(
-            place[..., :2] + spread * place[..., 2:], episode.click_slots, episode.positive
-        )
+        first = Clicks(episode.click_xy, episode.click_slots, episode.positive)
     with autocast:
         described = model.describe(features, before, valid)
     score, where = region_loss(
@@ -252,11 +246,14 @@ def _dense_losses(features: Features, episode: Episode, is_object: Tensor) -> di
         positive = index >= 0
         wanted = gathered(episode.boxes, index)
         quality = 0.3 + 0.7 * iou(boxes.detach(), wanted)
-        score = score + quality_focal(logits, positive, quality, skip)
-        place = place + ((1 - giou(boxes, wanted)) * positive).sum()
-        count = count + positive.sum()
-    total = torch.as_tensor(count).clamp(min=1)
-    return {"object": torch.as_tensor(score / total), "object box": torch.as_tensor(place / total)}
+        scores.append(quality_focal(logits, positive, quality, skip))
+        places.append(((1 - giou(boxes, wanted)) * positive).sum())
+        counts.append(positive.sum())
+    total = torch.stack(counts).sum().clamp(min=1)
+    return {
+        "object": torch.stack(scores).sum() / total,
+        "object box": torch.stack(places).sum() / total,
+    }
 
 
 def _raised_loss(
@@ -270,7 +267,7 @@ def _raised_loss(
     sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
     assigned = assign(episode.boxes, is_object, episode.ignored, sizes)
     active = exemplars.positive.any(-1)
-    total, count = 0.0, 0
+    totals, counts = [], []
     numbers = torch.arange(SLOTS, device=episode.boxes.device)
     for (index, skip), level, boxes in zip(assigned, levels, features.boxes, strict=True):
         slot = episode.slots.gather(1, index.clamp(min=0).flatten(1)).view_as(index)
@@ -278,9 +275,9 @@ def _raised_loss(
         positive = slot[:, None] == numbers[:, None, None]
         quality = (0.3 + 0.7 * iou(boxes.detach(), gathered(episode.boxes, index)))[:, None]
         ignored = skip[:, None] | ~active[..., None, None]
-        total = total + quality_focal(level, positive, quality.expand_as(level), ignored)
-        count = count + (positive & ~ignored).sum()
-    return torch.as_tensor(total / torch.as_tensor(count).clamp(min=1))
+        totals.append(quality_focal(level, positive, quality.expand_as(level), ignored))
+        counts.append((positive & ~ignored).sum())
+    return torch.stack(totals).sum() / torch.stack(counts).sum().clamp(min=1)
 
 
 def _targets(
