@@ -241,7 +241,7 @@ def _with_hard_clicks(
 def _dense_losses(features: Features, episode: Episode, is_object: Tensor) -> dict[str, Tensor]:
     sizes = [(s.shape[-2], s.shape[-1]) for s in features.scores]
     assigned = assign(episode.boxes, is_object, episode.ignored, sizes)
-    score, place, count = 0.0, 0.0, 0
+    scores, places, counts = [], [], []
     for (index, skip), logits, boxes in zip(assigned, features.scores, features.boxes, strict=True):
         positive = index >= 0
         wanted = gathered(episode.boxes, index)
