@@ -7,8 +7,10 @@ It is made from the registries `training.data.sources` and `training.data.real_s
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
+from c3det.commands import command
 from training.data.real_sets import real_sets
 from training.data.sources import SOURCES
 
@@ -56,8 +58,10 @@ def notice() -> str:
     return "\n".join(lines) + "\n"
 
 
+@command("training.data.notice")
 def main() -> None:
-    """Run the command."""
+    """Write ``NOTICE`` anew."""
+    argparse.ArgumentParser(description="Write NOTICE anew.").parse_args()
     PATH.write_text(notice(), encoding="utf-8")
 
 

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from c3det.commands import cache_directory
+from c3det.commands import cache_directory, command
 from training.data.index import Annotated
 from training.data.pictures import read_picture
 from training.data.sources import SourceError
@@ -226,6 +226,7 @@ def download(name: str) -> Path:
     return target
 
 
+@command("training.data.real_sets")
 def main() -> None:
     """Fetch raw repositories: ``python -m training.data.real_sets NAME ...``."""
     parser = argparse.ArgumentParser(description="Fetch the raw files of real sets.")

@@ -36,6 +36,7 @@ from tqdm import tqdm
 
 from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.commands import command
 from c3det.open.predictor import Found, OpenPredictor
 from training.clicks.sampling import missed
 from training.data import real_sets
@@ -392,6 +393,7 @@ def weights_of(name: str, weights: Sequence[Path]) -> Path:
     return weights[0] if len(weights) == 1 else weights[folds[test_sets.kind_of(name)]]
 
 
+@command("training.open.evaluate")
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Evaluate the open model.")

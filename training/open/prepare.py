@@ -25,6 +25,7 @@ from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import save_file
 
+from c3det.commands import command
 from c3det.open.mobilenet import OUTPUTS
 from training.data import real_sets, trees
 from training.data.index import Annotated
@@ -272,6 +273,7 @@ def manifest(out: Path, counts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@command("training.open.prepare")
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Gather what the open model is trained on.")

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from c3det.commands import command
+
 MAIN_COUNT = 3
 """Clicks a class, of the short table and of the negative clicks."""
 
@@ -187,6 +189,7 @@ def merged(contents: Sequence[dict[str, Any]]) -> tuple[Results, tuple[int, ...]
     return results, tuple(first["counts"]), about
 
 
+@command("training.open.reporting")
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Put results of the open model together.")

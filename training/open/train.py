@@ -30,6 +30,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from c3det.commands import command
 from c3det.open.detector import OpenDetector
 from training.open.episodes import Episode, Episodes, From
 from training.open.step import Settings as StepSettings
@@ -464,6 +465,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     return options
 
 
+@command("training.open.train")
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
     options = parse(arguments)
