@@ -155,7 +155,7 @@ def print_defects(reading: Reading) -> None:
         pictures = counted(len(reading.unlisted), "picture is", "pictures are")
         notes.append(f"{pictures} not in the files and passed over: {names}")
     for note in notes:
-        print(f"note: {note.encode('utf-8', 'backslashreplace').decode()}")
+        print(f"note: {printable(note)}")
 
 
 def _count(reading: Reading) -> str:
@@ -279,6 +279,9 @@ def read(arguments: argparse.Namespace) -> Reading:
 UNPACKED = "unpacked"
 """Folder of the result that receives what zips hold."""
 
+_INNER = {"images", "annotations", "jpegimages", "labels", "labeltxt", "annfiles", "train", "val"}
+"""Names of folders, in lower case, that a data set has inside."""
+
 READERS: dict[str, Callable[[Path, argparse.Namespace], Reading]] = {
     "coco": lambda path, given: read_coco(path, given.images),
     "cvat": lambda path, given: read_cvat_xml(path, given.images),
@@ -294,8 +297,22 @@ READERS: dict[str, Callable[[Path, argparse.Namespace], Reading]] = {
 def _unpacked(source: Path, folder: Path) -> tuple[Path, list[Defect]]:
     """Return the folder of a zip, unpacked, and its defects; other sources stay as they are."""
     if source.is_file() and (source.suffix.lower() == ".zip" or zipfile.is_zipfile(source)):
-        return folder, unpack(source, folder)
+        defects = unpack(source, folder)
+        while (inner := _only_folder(folder)) is not None:
+            folder = inner
+        return folder, defects
     return source, []
+
+
+def _only_folder(folder: Path) -> Path | None:
+    """The folder that many programs put everything into, named like the archive, if there is one.
+
+    Files of the system are not counted.
+    """
+    there = [path for path in folder.iterdir() if path.name[0] != "." and path.name != "__MACOSX"]
+    if len(there) != 1 or not there[0].is_dir() or there[0].name.lower() in _INNER:
+        return None
+    return there[0]
 
 
 def _read_server(source: str, arguments: argparse.Namespace) -> Reading:

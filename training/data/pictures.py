@@ -447,6 +447,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         # Pillow's limit guards servers against hostile files; here `WHOLE_PIXELS` is the limit.
         Image.MAX_IMAGE_PIXELS = None
+        if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe waits
+            raise PictureError(f"{path}: this is no file")
         with Image.open(path, formats=FORMATS) as image:
             yield image
     except PictureError:

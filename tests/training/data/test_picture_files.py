@@ -576,3 +576,10 @@ def test_a_name_in_other_unicode_letters_is_found(tmp_path: Path) -> None:
         by_vips(tmp_path / (unicodedata.normalize(form, "\u1e69") + ".png"))
     third = tmp_path / "s\u0307\u0323.png"
     assert on_disk(third) == third
+
+
+@pytest.mark.parametrize("read", [picture_size, check_whole, read_picture])
+def test_a_pipe_is_not_waited_for(read: Callable[[Path], object], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(PictureError, match=r"a\.png: this is no file$"):
+        read(tmp_path / "a.png")
