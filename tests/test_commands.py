@@ -336,6 +336,7 @@ FAILING: list[tuple[BaseException, str]] = [
     (ChildProcessError("a process was killed"), "a process was killed"),
     (EOFError(), "nobody is here to be asked"),
     (MemoryError(), "there is not enough memory"),
+    (RecursionError("maximum recursion depth exceeded"), "what was read is nested too deeply"),
     (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), "is not utf-8 text: invalid"),
     (CommandError("do this"), "do this"),
     (RuntimeError("PytorchStreamWriter failed writing file data/0"), "no space left on device"),
@@ -414,11 +415,17 @@ def test_a_name_with_a_line_break_stays_on_one_line() -> None:
 
 
 PRINTS = """
+import sys
+from tqdm import tqdm
 from c3det.commands import command
 @command("a.b")
 def main():
     for number in range(100_000):
         print(number, "M\\udcfcnchen \\u5357")
+    with open("/dev/null") as file:
+        assert file.fileno() > 2
+    tqdm([], disable=None)
+    print("told", file=sys.stderr)
 main()
 """
 
@@ -428,8 +435,11 @@ main()
     [
         ("> /dev/full", 2, "a.b: no space left on device; make room"),
         ("| head -n 1 > /dev/null; exit ${PIPESTATUS[0]}", 141, ""),
-        (">&-", 0, ""),
-        ("> /dev/null", 0, ""),
+        (">&-", 0, "told"),
+        ("> /dev/null", 0, "told"),
+        ("> /dev/null 2>&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+        ("> /dev/null 2> /dev/full", 2, ""),
     ],
 )
 def test_output_that_goes_nowhere(where: str, status: int, told: str) -> None:

@@ -39,6 +39,7 @@ from training.starting import (
     checkpoints,
     imagenet_mobilenet,
     imagenet_resnet,
+    read_about,
     read_checkpoint,
     start_from,
     start_from_weights,
@@ -134,7 +135,7 @@ def describe(
         path = Path(settings.start) / "training.json"
         if not path.is_file():
             raise ValueError(f"there is no run {settings.start}: {path} is missing")
-        origin = json.loads(path.read_text())
+        origin = read_about(path)
         licence = {**origin.get("licence", {}), **licence}
     elif settings.weights:
         card = read_card(Path(settings.weights))
@@ -160,10 +161,10 @@ def remember(out: Path, name: str, content: dict[str, Any]) -> None:
     path = out / f"{name}.json"
     content = json.loads(json.dumps(content))
     if path.is_file() and checkpoints(out):
-        before = json.loads(path.read_text())
+        before = read_about(path)
         keys = {**before, **content}.keys() - {"torch"}
         differ = sorted(key for key in keys if before.get(key) != content.get(key))
-        if differ == ["settings"]:
+        if differ == ["settings"] and isinstance(before.get("settings"), dict):
             old, new = before["settings"], content["settings"]
             differ = [f"{k} {old.get(k)} -> {new.get(k)}" for k in new if old.get(k) != new[k]]
         if differ:
