@@ -13,6 +13,7 @@ import json
 import math
 import re
 import reprlib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import InitVar, asdict, dataclass, fields, replace
 from pathlib import Path
@@ -198,6 +199,8 @@ def read_json(weights: Path) -> dict[str, Any]:
             "python -m training.export"
         )
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ValueError("it is no file")
         with path.open("rb") as file:
             text = file.read(_MAX_BYTES + 1)
         if len(text) > _MAX_BYTES:
@@ -256,7 +259,7 @@ def _card(content: Mapping[str, Any], path: Path) -> Card:
     try:
         card = Card(
             name=_name("name", content["name"]),
-            classes=_classes(content["classes"]),
+            classes=check_classes(content["classes"]),
             architecture=Architecture.read(content["architecture"]),
             score_threshold=_number("score_threshold", content["score_threshold"], 0.0, 1.0),
             typical_sizes=_sizes(content["typical_sizes"]),
@@ -305,7 +308,8 @@ def _text(name: str, value: Any, longest: int = _MAX_TEXT) -> str:
 def _name(name: str, value: Any) -> str:
     """A short text that can be sent and printed."""
     text = _text(name, value, _MAX_NAME)
-    if any(ord(one) < 32 or 0xD800 <= ord(one) < 0xE000 for one in text):
+    # Categories of Unicode: controls, which a terminal obeys, halves of characters, ends of lines.
+    if any(unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") for one in text):
         raise ValueError(f"{name} must be a text of one line, not {reprlib.repr(value)}")
     return text
 
@@ -316,7 +320,15 @@ def _list(name: str, value: Any) -> list[Any]:
     return value
 
 
-def _classes(value: Any) -> tuple[str, ...]:
+def check_classes(value: Any) -> tuple[str, ...]:
+    """Return names of classes that a card can have.
+
+    Args:
+        value: Of any type, from a file.
+
+    Raises:
+        ValueError: They are no list of `MAX_CLASSES` or fewer short texts of one line that differ.
+    """
     names = _list("classes", value)
     if not 1 <= len(names) <= MAX_CLASSES:
         raise ValueError(f"classes must be 1 to {MAX_CLASSES} names, they are {len(names)}")
@@ -395,4 +407,8 @@ def _hexadecimal(name: str, value: Any) -> str:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()

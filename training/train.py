@@ -28,7 +28,7 @@ from mmengine.runner import Runner
 from c3det.commands import command
 from c3det.configs import Architecture, Fusion, Preset, Stages
 from c3det.mmdet_adapter import ClickDetector, build_detector
-from c3det.weights import WeightsError, read_card
+from c3det.weights import WeightsError, check_classes, read_card
 from training import hooks, validation
 from training.clicks.sampling import parse_strategy
 from training.clicks.sequences import ClickSequence
@@ -237,6 +237,7 @@ def prepare(
     gpu = torch.cuda.is_available()
     parse_strategy(settings.clicks)
     pictures = settings.load_pictures()
+    check_classes(list(pictures.classes))  # else the weights could not be exported
     if settings.precision == "float16" and not gpu:
         raise ValueError("float16 needs a GPU")
     if settings.precision == "bfloat16" and architecture.stages == "two-stage":

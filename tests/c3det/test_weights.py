@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, replace
@@ -203,6 +204,12 @@ def test_card_is_not_a_json_object(weights: Path, text: str | bytes) -> None:
     assert "copy it again from its source" in message(weights)
 
 
+def test_a_card_that_is_a_pipe_is_not_waited_for(weights: Path) -> None:
+    card_path(weights).unlink()
+    os.mkfifo(card_path(weights))
+    assert "cannot be read as JSON (it is no file): copy it again" in message(weights)
+
+
 def test_lacking_and_unknown_fields(weights: Path) -> None:
     edit(weights, lambda card: card.update(colour="red"))
     edit(weights, lambda card: card.pop("classes"))
@@ -220,6 +227,8 @@ def test_a_card_without_limits(weights: Path) -> None:
     [
         ({"name": ""}, "name must be a text of 1 to 200 characters, not ''"),
         ({"name": "two\nlines"}, "name must be a text of one line"),
+        ({"name": "\u009b31m"}, "name must be a text of one line"),
+        ({"classes": ["x", "a\u2028b"]}, "classes[1] must be a text of one line"),
         ({"score_threshold": "high"}, "score_threshold must be a number from 0 to 1, not 'high'"),
         ({"score_threshold": None}, "score_threshold must be a number"),
         ({"score_threshold": True}, "score_threshold must be a number"),
