@@ -103,6 +103,11 @@ def sentence(error: BaseException) -> str:
         return "what was read is nested too deeply"
     if isinstance(error, MemoryError):
         return "there is not enough memory"
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"{printable(error.object[:300])} cannot be written as {error.encoding}: rename the "
+            "file or folder, or choose a UTF-8 locale"
+        )
     if isinstance(error, UnicodeDecodeError):
         return f"what was read is not {error.encoding} text: {error.reason}"
     return printable(str(error))

@@ -338,6 +338,10 @@ FAILING: list[tuple[BaseException, str]] = [
     (MemoryError(), "there is not enough memory"),
     (RecursionError("maximum recursion depth exceeded"), "what was read is nested too deeply"),
     (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), "is not utf-8 text: invalid"),
+    (
+        UnicodeEncodeError("utf-8", "M\udcfcnchen/a", 1, 2, "surrogates not allowed"),
+        "M\\udcfcnchen/a cannot be written as utf-8: rename the file or folder, or choose",
+    ),
     (CommandError("do this"), "do this"),
     (RuntimeError("PytorchStreamWriter failed writing file data/0"), "no space left on device"),
 ]
