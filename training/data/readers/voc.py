@@ -64,7 +64,8 @@ def read_voc(
 
     Returns:
         The data set and all defects. The name of a picture is the path of its file in the folder of
-        the pictures. Its split is that of ``ImageSets/Main``, beside the folder of the XML files.
+        the pictures. Its split is that of ``ImageSets/Main``, beside the folder of the XML files,
+        or without any that of a folder called like one.
     """
     annotations = source / "Annotations" if (source / "Annotations").is_dir() else source
     folder = annotations if annotations.is_dir() else annotations.parent
@@ -113,6 +114,10 @@ def read_voc(
     listed = _listed(folder.parent / "ImageSets" / "Main", defects)
     names = {PurePosixPath(name).with_suffix("").as_posix(): name for name in reader.records}
     splits = {names[stem]: split for stem, split in listed.items() if stem in names}
+    if not listed:
+        # Roboflow has a folder for each split instead.
+        folders = {name: known_split(PurePosixPath(name).parts[0]) for name in reader.records}
+        splits = {name: split for name, split in folders.items() if split}
     return Reading(index, tuple(sorted(defects)), tuple(notes), splits)
 
 

@@ -35,7 +35,7 @@ import yaml
 from tqdm import tqdm
 
 from training.data.index import Index, Record
-from training.data.pictures import SUFFIXES
+from training.data.pictures import SUFFIXES, on_disk
 from training.data.readers.defects import (
     Corners,
     Defect,
@@ -482,9 +482,10 @@ class _Reader:
         if found is not None:
             self.image_folders.add(_image_folder(found))
             for candidate in (_labels_of(found), found.with_suffix(".txt")):
-                if _exists(candidate):
-                    self.label_folders.add(candidate.parent)
-                    return candidate
+                for path in (on_disk(candidate), on_disk(candidate.with_suffix(".TXT"))):
+                    if _exists(path):
+                        self.label_folders.add(path.parent)
+                        return path
         if named.report is None:
             return None
         for candidate in (_labels_of(named.path), named.path.with_suffix(".txt")):

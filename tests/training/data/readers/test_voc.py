@@ -272,3 +272,12 @@ def test_objects_in_an_element_of_their_own_are_read(folder: Path) -> None:
     objects = f"<objects>{voc_object('tree', 1, 1, 3, 4)}</objects>"
     (folder / "Annotations" / "a.xml").write_text(voc_file(objects))
     assert read_voc(folder).index.records[0].boxes.tolist() == [[0, 0, 3, 4]]
+
+
+def test_the_split_may_be_that_of_the_folders(
+    tmp_path: Path, make_picture: Callable[..., Path]
+) -> None:
+    for subset in ("train", "valid", "more"):
+        make_picture(f"{subset}/a.png")
+        (tmp_path / subset / "a.xml").write_text(voc_file(voc_object("tree", 1, 1, 3, 4)))
+    assert read_voc(tmp_path).splits == {"train/a.png": "train", "valid/a.png": "val"}
