@@ -33,7 +33,14 @@ from training.data.readers.dota import CLASSES, read_dota
 from training.data.readers.folders import counted, listing, unpack
 from training.data.readers.voc import read_voc
 from training.data.readers.yolo import read_yolo
-from training.data.splits import split_as_given, split_by_file, split_by_name, write_splits
+from training.data.splits import (
+    SPLIT_FILE,
+    SPLITS,
+    split_as_given,
+    split_by_file,
+    split_by_name,
+    write_splits,
+)
 
 Placing = Literal["reference", "link", "copy"]
 
@@ -270,10 +277,23 @@ def read(arguments: argparse.Namespace) -> Reading:
     else:
         readings = []
         for number, source in enumerate(map(Path, arguments.source)):
+            _check_kept(source, arguments.out, arguments.format)
             path, defects = _unpacked(source, arguments.out / UNPACKED / f"{number}-{source.stem}")
             reading = READERS[arguments.format](path, arguments)
             readings.append(replace(reading, defects=(*defects, *reading.defects)))
     return readings[0] if len(readings) == 1 else merge(readings)
+
+
+def _check_kept(source: Path, out: Path, kind: str) -> None:
+    """Check that the result would not take the place of what it is made from, nor be read itself.
+
+    Raises:
+        ValueError: It would.
+    """
+    results = {(out / name).resolve() for name in (SPLIT_FILE, *(f"{s}.json" for s in SPLITS))}
+    inside = kind == "coco" and source.is_dir() and not (source / "annotations").is_dir()
+    if source.resolve() in results or (inside and source.resolve() == out.resolve()):
+        raise ValueError(f"the result would lie among {source}: choose another folder for --out")
 
 
 UNPACKED = "unpacked"

@@ -481,3 +481,16 @@ def test_a_note_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     picture(tmp_path / "raw" / "two\nlines.png", "red")
     convert.main(["coco", str(source), "--out", str(tmp_path / "set")])
     assert "two\\nlines.png\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source", ["raw/train.json", "raw", "raw/../raw/val.json"])
+def test_the_source_is_not_overwritten(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = coco(tmp_path / "raw").rename(tmp_path / "raw" / Path(source).with_suffix(".json").name)
+    before = path.read_bytes()
+    with pytest.raises(SystemExit) as exit_info:
+        convert.main(["coco", str(tmp_path / source), "--out", str(tmp_path / "raw")])
+    assert exit_info.value.code == 2
+    assert "would lie among" in capsys.readouterr().err
+    assert path.read_bytes() == before
