@@ -2,7 +2,7 @@
 
 CVAT's COCO export writes a turned box as the box before the turn, and the angle (degrees,
 clockwise) as the attribute ``rotation``; it is read as four corners. Masks, polygons and keypoints
-are not read: what counts is ``bbox``.
+are not read: what counts is ``bbox``. Where that is left out, it is the box around the polygons.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from training.data.readers.defects import (
     merge,
     rotated,
 )
-from training.data.readers.folders import files_below, listing, unnamed_pictures
+from training.data.readers.folders import counted, files_below, listing, unnamed_pictures
 from training.data.readers.text import read_json
 from training.data.splits import known_split
 
@@ -69,7 +69,11 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
     if open_pictures:
         folder = images or path.parent
         unlisted = unnamed_pictures(folder, reader.found, below=images is not None)
-    return Reading(index, tuple(sorted(report.defects)), unlisted=unlisted)
+    notes = []
+    if count := reader.polygons:
+        what = counted(count, "object has no bbox, its polygons", "objects have no bbox, polygons")
+        notes.append(f"{what} are read as the box around them")
+    return Reading(index, tuple(sorted(report.defects)), tuple(notes), unlisted=unlisted)
 
 
 def _read_folder(folder: Path, images: Path | None) -> Reading:
@@ -108,6 +112,7 @@ class _Reader:
         self.report = report
         self.open_pictures = open_pictures
         self.label_of: dict[Identity, int] = {}
+        self.polygons = 0
         self.files: set[str] = set()
         self.found: list[Path] = []
         # By id, what is known of a picture; None where it was left out.
@@ -283,6 +288,9 @@ class _Reader:
     ) -> tuple[tuple[float, ...] | None, Corners | None] | None:
         """Box and corners of an annotation, or None, reported."""
         bbox = _numbers(entry.get("bbox"), 4)
+        if not entry.get("bbox") and (around := _around(entry.get("segmentation"))):
+            self.polygons += 1
+            return around, None
         if bbox is None:
             found = json.dumps(entry.get("bbox"))[:80]
             sentence = f"{what} has no bbox of four numbers, but {found}"
@@ -331,6 +339,18 @@ def _is_path(value: Any) -> TypeGuard[str]:
         return isinstance(value, str) and bool(os.fsencode(value))
     except UnicodeEncodeError:
         return False
+
+
+def _around(segmentation: Any) -> tuple[float, ...] | None:
+    """The box around polygons, or None where there are none."""
+    if not isinstance(segmentation, list) or not segmentation:
+        return None
+    polygons = [_numbers(one, len(one) if isinstance(one, list) else 0) for one in segmentation]
+    if any(one is None or len(one) < 6 or len(one) % 2 for one in polygons):
+        return None
+    values = [value for one in polygons for value in one or ()]
+    xs, ys = values[::2], values[1::2]
+    return min(xs), min(ys), max(xs), max(ys)
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:

@@ -353,3 +353,30 @@ def test_a_folder_as_roboflow_exports_it(tmp_path: Path, make_picture: Callable[
     assert reading.defects == ()
     assert [record.name for record in reading.index.records] == ["a.png", "b.png"]
     assert reading.splits == {"a.png": "train", "b.png": "val"}
+
+
+def test_without_a_bbox_it_is_around_the_polygons(folder: Path) -> None:
+    content = json.loads(SOUND)
+    square, triangle = [10, 20, 30, 20, 30, 40, 10, 40], [40.5, 2, 50, 2, 45, 6]
+    for number, (bbox, segmentation) in enumerate(
+        [
+            (None, [square]),
+            ([], [triangle, square]),
+            ([1, 2, 3, 4], [square]),
+            (None, [[1, 2, 3]]),
+            (None, {"size": [80, 100], "counts": [7990, 5, 5]}),
+            (None, [square, 5]),
+        ],
+        start=10,
+    ):
+        annotation = {"id": number, "image_id": 10, "category_id": 7, "segmentation": segmentation}
+        content["annotations"].append(annotation | ({} if bbox is None else {"bbox": bbox}))
+    (folder / "labels.json").write_text(json.dumps(content))
+    reading = read_coco(folder / "labels.json")
+    assert reading.index.records[0].boxes.tolist()[2:] == [
+        [10, 20, 30, 40],
+        [10, 2, 50, 40],
+        [1, 2, 4, 6],
+    ]
+    assert [defect.kind for defect in reading.defects] == ["missing field"] * 3
+    assert reading.notes == ("2 objects have no bbox, polygons are read as the box around them",)
