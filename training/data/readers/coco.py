@@ -69,7 +69,7 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
     if open_pictures:
         folder = images or path.parent
         unlisted = unnamed_pictures(folder, reader.found, below=images is not None)
-    notes = []
+    notes = [*reader.folder.notes()]
     if count := reader.polygons:
         what = counted(count, "object has no bbox, its polygons", "objects have no bbox, polygons")
         notes.append(f"{what} are read as the box around them")

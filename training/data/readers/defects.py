@@ -169,6 +169,7 @@ class PictureFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._by_stem: dict[Path, dict[str, list[Path]]] = {}
+        self._by_end: dict[str, Path] = {}
 
     def find(self, name: str) -> Path | None:
         """Return the picture of a name, which may have another suffix or none.
@@ -179,7 +180,18 @@ class PictureFolder:
         found = self._find(name)
         if found is None and is_absolute(name):
             found = next(filter(None, map(self._find, map(str, tails(name)))), None)
+            if found is not None:
+                self._by_end[name] = found
         return found
+
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what was found in another place than it is said to be."""
+        if not self._by_end:
+            return ()
+        name, path = next(iter(self._by_end.items()))
+        count = len(self._by_end)
+        pictures = "1 picture is" if count == 1 else f"{count} pictures are"
+        return (f"{pictures} found by the end of an absolute path, such as {path} for {name}",)
 
     def _find(self, name: str) -> Path | None:
         path = on_disk(self.root / name)

@@ -106,6 +106,7 @@ def read_voc(
             )
         if annotations not in (images, *images.parents):
             defects += other_files(annotations, ".xml")
+    notes += reader.folder.notes()
     if reader.parts:
         notes.append(
             f"{counted(reader.parts, 'part of an object is', 'parts of objects are')} not read"

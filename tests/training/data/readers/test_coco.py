@@ -341,6 +341,9 @@ def test_a_path_of_another_machine_is_looked_for_by_its_end(
     reading = read_coco(folder / "labels.json")
     assert reading.defects == ()
     assert reading.index.records[0].path == folder / "deep" / "c.png"
+    (note,) = reading.notes
+    found = "1 picture is found by the end of an absolute path, such as"
+    assert note.startswith(f"{found} {folder / 'deep' / 'c.png'} for ")
 
 
 def test_a_folder_as_roboflow_exports_it(tmp_path: Path, make_picture: Callable[..., Path]) -> None:
