@@ -119,7 +119,8 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename is None:
+        # Of a copy that fails Python names the source.
+        if error.errno is not None and (error.filename is None or error.errno in _ADVICE):
             error.filename = str(path)
         raise
 

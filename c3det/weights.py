@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 import reprlib
 import unicodedata
@@ -23,6 +24,7 @@ import safetensors
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from c3det.commands import naming
 from c3det.configs import MAX_CLASSES, Architecture, printable
 
 FORMAT_VERSION = 2
@@ -113,10 +115,17 @@ def save(weights: Path, tensors: Mapping[str, Tensor], card: Card) -> Card:
         The card as written.
 
     Raises:
+        OSError: A file cannot be written.
         WeightsError: A field of the card has a value that `read_card` refuses.
     """
     weights.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights)
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights)
+    except safetensors.SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(weights)) from error
     return save_card(weights, replace(card, tensors=_sha256(weights)))
 
 
@@ -133,7 +142,8 @@ def save_card(weights: Path, card: Card) -> Card:
     card = signed(asdict(card), path)
     text = json.dumps(asdict(card), indent=1, ensure_ascii=False)
     # In names of files that are not UTF-8 stands what JSON writes just as Python does.
-    path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    with naming(path):
+        path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     return card
 
 

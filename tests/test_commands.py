@@ -379,6 +379,10 @@ def test_a_write_that_fails_names_its_file(tmp_path: Path) -> None:
     assert sentence(caught.value).startswith(f"{tmp_path}: no space left on device; make room")
     with pytest.raises(OSError, match="a process was killed"), naming(tmp_path):
         raise ChildProcessError("a process was killed")
+    copied = OSError(errno.EFBIG, "File too large", "source", None, str(tmp_path / ".part"))
+    with pytest.raises(OSError, match="File too large") as caught, naming(tmp_path):
+        raise copied
+    assert sentence(caught.value).startswith(f"{tmp_path}: file too large; the limit")
 
 
 @pytest.mark.parametrize("module", ["convert", "tiles"])

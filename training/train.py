@@ -25,7 +25,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from c3det.commands import command
+from c3det.commands import command, naming
 from c3det.configs import Architecture, Fusion, Preset, Stages
 from c3det.mmdet_adapter import ClickDetector, build_detector
 from c3det.weights import WeightsError, check_classes, read_card
@@ -173,7 +173,8 @@ def remember(out: Path, name: str, content: dict[str, Any]) -> None:
                 "command, or choose another folder"
             )
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1) + "\n")
+    with naming(path):
+        part.write_text(json.dumps(content, indent=1) + "\n")
     part.replace(path)
 
 

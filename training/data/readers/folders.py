@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from c3det.commands import naming
 from training.data.pictures import SUFFIXES
 from training.data.readers.defects import Defect
 
@@ -229,7 +230,7 @@ def _extract(
         if target.exists():
             return "is there twice"
         target.parent.mkdir(parents=True, exist_ok=True)
-        with zipped.open(member) as source, target.open("xb") as file:
+        with naming(target), zipped.open(member) as source, target.open("xb") as file:
             shutil.copyfileobj(source, file)
         return None
     except OSError as error:
