@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -342,7 +342,9 @@ def _is_path(value: Any) -> TypeGuard[str]:
 
 
 def _around(segmentation: Any) -> tuple[float, ...] | None:
-    """The box around polygons, or None where there are none."""
+    """The box around polygons or a mask, or None where there are none."""
+    if isinstance(segmentation, dict):
+        return _around_mask(segmentation)
     if not isinstance(segmentation, list) or not segmentation:
         return None
     polygons = [_numbers(one, len(one) if isinstance(one, list) else 0) for one in segmentation]
@@ -351,6 +353,49 @@ def _around(segmentation: Any) -> tuple[float, ...] | None:
     values = [value for one in polygons for value in one or ()]
     xs, ys = values[::2], values[1::2]
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def _around_mask(rle: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """The box around a mask in COCO's run lengths, column by column; the first one counts zeros."""
+    size, runs = rle.get("size"), rle.get("counts")
+    if not isinstance(size, list) or not all(type(side) is int and side > 0 for side in size):
+        return None
+    if isinstance(runs, str):
+        runs = _uncompressed(runs)
+    if len(size) != 2 or not isinstance(runs, list):
+        return None
+    if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != size[0] * size[1]:
+        return None
+    rows, columns, at = [], [], 0
+    for number, run in enumerate(runs):
+        if number % 2 and run:
+            (first, top), (last, bottom) = (divmod(pixel, size[0]) for pixel in (at, at + run - 1))
+            columns += [first, last]
+            rows += [top, bottom] if first == last else [0, size[0] - 1]
+        at += run
+    return (min(columns), min(rows), max(columns) + 1, max(rows) + 1) if rows else None
+
+
+def _uncompressed(counts: str) -> list[int] | None:
+    """Run lengths from COCO's text: five bits a letter, from the third on as differences.
+
+    pycocotools does the same, and writes beyond its memory where the text is none.
+    """
+    runs: list[int] = []
+    value, shift = 0, 0
+    for letter in counts:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > 30:
+            return None
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value, shift = 0, 0
+    return runs if shift == 0 else None
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:

@@ -6,8 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools import mask
 
-from training.data.readers.coco import read_coco
+from training.data.readers.coco import _around, read_coco
+
+COMPRESSED = "bg43]20^m2"
+"""Of a mask of 100 x 80 px, two columns of three pixels from (60, 50) on, by pycocotools."""
 
 SOUND = """{
 "categories": [
@@ -358,7 +364,7 @@ def test_a_folder_as_roboflow_exports_it(tmp_path: Path, make_picture: Callable[
     assert reading.splits == {"a.png": "train", "b.png": "val"}
 
 
-def test_without_a_bbox_it_is_around_the_polygons(folder: Path) -> None:
+def test_without_a_bbox_it_is_around_the_polygons_or_the_mask(folder: Path) -> None:
     content = json.loads(SOUND)
     square, triangle = [10, 20, 30, 20, 30, 40, 10, 40], [40.5, 2, 50, 2, 45, 6]
     for number, (bbox, segmentation) in enumerate(
@@ -368,6 +374,8 @@ def test_without_a_bbox_it_is_around_the_polygons(folder: Path) -> None:
             ([1, 2, 3, 4], [square]),
             (None, [[1, 2, 3]]),
             (None, {"size": [80, 100], "counts": [7990, 5, 5]}),
+            (None, {"size": [80, 100], "counts": COMPRESSED}),
+            (None, {"size": [80, 100], "counts": [9000, 5]}),
             (None, [square, 5]),
         ],
         start=10,
@@ -380,6 +388,31 @@ def test_without_a_bbox_it_is_around_the_polygons(folder: Path) -> None:
         [10, 20, 30, 40],
         [10, 2, 50, 40],
         [1, 2, 4, 6],
+        [99, 70, 100, 75],  # five pixels of the last column, from its row 70 on
+        [60, 50, 62, 53],
     ]
     assert [defect.kind for defect in reading.defects] == ["missing field"] * 3
-    assert reading.notes == ("2 objects have no bbox, polygons are read as the box around them",)
+    assert reading.notes == (
+        "4 objects have no bbox, polygons and masks are read as the box around them",
+    )
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 6)), min_size=1, max_size=12),
+    st.text(alphabet=[chr(code) for code in range(32, 127)], max_size=12),
+)
+def test_masks_have_the_box_that_pycocotools_finds(
+    pixels: list[tuple[int, int]], spoiled: str
+) -> None:
+    drawn = np.zeros((7, 10), np.uint8, order="F")
+    for x, y in pixels:
+        drawn[y, x] = 1
+    coded = mask.encode(drawn)
+    x, y, width, height = mask.toBbox(coded).tolist()
+    wanted = (x, y, x + width, y + height)
+    text = coded["counts"].decode("ascii")
+    assert _around({"size": [7, 10], "counts": text}) == wanted
+    runs = np.diff(np.flatnonzero(np.diff(drawn.ravel("F"), prepend=0, append=2)), prepend=0)
+    assert _around({"size": [7, 10], "counts": [int(run) for run in runs]}) == wanted
+    found = _around({"size": [7, 10], "counts": text[:3] + spoiled})
+    assert found is None or (0 <= found[0] < found[2] <= 10 and 0 <= found[1] < found[3] <= 7)
