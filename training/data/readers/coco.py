@@ -2,7 +2,7 @@
 
 CVAT's COCO export writes a turned box as the box before the turn, and the angle (degrees,
 clockwise) as the attribute ``rotation``; it is read as four corners. Masks, polygons and keypoints
-are not read: what counts is ``bbox``. Where that is left out, it is the box around the polygons.
+are not read: what counts is ``bbox``. Where that is left out, it is the box around polygons or mask.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
         unlisted = unnamed_pictures(folder, reader.found, below=images is not None)
     notes = [*reader.folder.notes()]
     if count := reader.polygons:
-        what = counted(count, "object has no bbox, its polygons", "objects have no bbox, polygons")
-        notes.append(f"{what} are read as the box around them")
+        what = counted(count, "object has", "objects have")
+        notes.append(f"{what} no bbox, polygons and masks are read as the box around them")
     return Reading(index, tuple(sorted(report.defects)), tuple(notes), unlisted=unlisted)
 
 
