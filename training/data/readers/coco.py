@@ -2,7 +2,8 @@
 
 CVAT's COCO export writes a turned box as the box before the turn, and the angle (degrees,
 clockwise) as the attribute ``rotation``; it is read as four corners. Masks, polygons and keypoints
-are not read: what counts is ``bbox``. Where that is left out, it is the box around polygons or mask.
+are not read: what counts is ``bbox``. Where that is left out, it is the box around polygons or a
+mask.
 """
 
 from __future__ import annotations
