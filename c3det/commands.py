@@ -13,7 +13,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from getpass import getpass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -44,6 +44,10 @@ class CommandError(RuntimeError):
     """A command cannot go on; the message is one sentence that says what to do."""
 
 
+_OF_THE_MACHINE = (CommandError, OSError, EOFError, UnicodeError, MemoryError, RecursionError)
+"""What no command catches itself; no code here calls itself but for what a file holds."""
+
+
 def command(
     name: str,
 ) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
@@ -56,6 +60,7 @@ def command(
     def decorate(main: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         @functools.wraps(main)
         def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            _open_streams()
             for stream in (sys.stdout, sys.stderr):
                 # Names of files and classes may have letters that a terminal cannot show.
                 if hasattr(stream, "reconfigure"):
@@ -65,22 +70,21 @@ def command(
                     return main(*args, **kwargs)
                 finally:
                     # Else a full disk or a closed pipe is met when Python has ended already.
-                    if sys.stdout is not None:
-                        sys.stdout.flush()
+                    sys.stdout.flush()
             except KeyboardInterrupt:
                 sys.exit(INTERRUPTED)
             except BrokenPipeError:
                 _give_up_output()
                 sys.exit(READER_GONE)
-            except (CommandError, OSError, EOFError, UnicodeError, MemoryError) as error:
+            except _OF_THE_MACHINE as error:
                 _give_up_output()
-                print(f"{name}: {sentence(error)}", file=sys.stderr)
+                _tell(f"{name}: {sentence(error)}")
                 sys.exit(2)
             except Exception as error:
                 if not any(words in str(error) for words in _DISK_FULL):
                     raise
                 _give_up_output()
-                print(f"{name}: {sentence(OSError(errno.ENOSPC, _FULL))}", file=sys.stderr)
+                _tell(f"{name}: {sentence(OSError(errno.ENOSPC, _FULL))}")
                 sys.exit(2)
 
         return run
@@ -97,8 +101,15 @@ def sentence(error: BaseException) -> str:
         return "; ".join(filter(None, (what, _ADVICE.get(error.errno or 0))))
     if isinstance(error, EOFError):
         return "nobody is here to be asked: the input has ended"
+    if isinstance(error, RecursionError):
+        return "what was read is nested too deeply"
     if isinstance(error, MemoryError):
         return "there is not enough memory"
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"{printable(error.object[:300])} cannot be written as {error.encoding}: rename the "
+            "file or folder, or choose a UTF-8 locale"
+        )
     if isinstance(error, UnicodeDecodeError):
         return f"what was read is not {error.encoding} text: {error.reason}"
     return printable(str(error))
@@ -110,7 +121,8 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename is None:
+        # Of a copy that fails Python names the source.
+        if error.errno is not None and (error.filename is None or error.errno in _ADVICE):
             error.filename = str(path)
         raise
 
@@ -177,10 +189,33 @@ def ask_password(user: str, where: str = "") -> str:
     return getpass(f"Password of {user}{where}: ")
 
 
+def _open_streams() -> None:
+    """Let the streams that a shell has closed lead nowhere.
+
+    Else a file that is opened later takes the place of one, and what libraries in C print is
+    written into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(nothing, "r" if number == 0 else "w", encoding="utf-8"))
+
+
+def _tell(text: str) -> None:
+    """Print to standard error, which may be full or gone itself."""
+    with suppress(OSError, ValueError):
+        print(text, file=sys.stderr, flush=True)
+
+
 def _give_up_output() -> None:
     """Throw away what cannot be printed, so that Python does not try again when it ends."""
-    if sys.stdout is None:
-        return
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

@@ -205,9 +205,15 @@ def restore(path: Path, card: Card) -> ClickDetector:
         card: Of it.
 
     Raises:
-        WeightsError: The tensors cannot be read, or are not those of the card.
+        WeightsError: The tensors cannot be read, are not those of the card, or hold no numbers.
     """
     tensors = load_tensors(path, card)
+    for name, value in tensors.items():
+        if value.is_complex() or not torch.isfinite(value).all():
+            raise WeightsError(
+                f"the tensors of {path} are no finite numbers in {name}: train and export the "
+                "weights again"
+            )
     detector = build_detector(
         card.architecture.config(len(card.classes)), card.architecture.normalization
     )

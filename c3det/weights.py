@@ -11,8 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 import reprlib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import InitVar, asdict, dataclass, fields, replace
 from pathlib import Path
@@ -22,6 +24,7 @@ import safetensors
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from c3det.commands import naming
 from c3det.configs import MAX_CLASSES, Architecture, printable
 
 FORMAT_VERSION = 2
@@ -112,10 +115,17 @@ def save(weights: Path, tensors: Mapping[str, Tensor], card: Card) -> Card:
         The card as written.
 
     Raises:
+        OSError: A file cannot be written.
         WeightsError: A field of the card has a value that `read_card` refuses.
     """
     weights.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights)
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights)
+    except safetensors.SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(weights)) from error
     return save_card(weights, replace(card, tensors=_sha256(weights)))
 
 
@@ -132,7 +142,8 @@ def save_card(weights: Path, card: Card) -> Card:
     card = signed(asdict(card), path)
     text = json.dumps(asdict(card), indent=1, ensure_ascii=False)
     # In names of files that are not UTF-8 stands what JSON writes just as Python does.
-    path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    with naming(path):
+        path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     return card
 
 
@@ -198,6 +209,8 @@ def read_json(weights: Path) -> dict[str, Any]:
             "python -m training.export"
         )
     try:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ValueError("it is no file")
         with path.open("rb") as file:
             text = file.read(_MAX_BYTES + 1)
         if len(text) > _MAX_BYTES:
@@ -256,7 +269,7 @@ def _card(content: Mapping[str, Any], path: Path) -> Card:
     try:
         card = Card(
             name=_name("name", content["name"]),
-            classes=_classes(content["classes"]),
+            classes=check_classes(content["classes"]),
             architecture=Architecture.read(content["architecture"]),
             score_threshold=_number("score_threshold", content["score_threshold"], 0.0, 1.0),
             typical_sizes=_sizes(content["typical_sizes"]),
@@ -305,7 +318,8 @@ def _text(name: str, value: Any, longest: int = _MAX_TEXT) -> str:
 def _name(name: str, value: Any) -> str:
     """A short text that can be sent and printed."""
     text = _text(name, value, _MAX_NAME)
-    if any(ord(one) < 32 or 0xD800 <= ord(one) < 0xE000 for one in text):
+    # Categories of Unicode: controls, which a terminal obeys, halves of characters, ends of lines.
+    if any(unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") for one in text):
         raise ValueError(f"{name} must be a text of one line, not {reprlib.repr(value)}")
     return text
 
@@ -316,7 +330,15 @@ def _list(name: str, value: Any) -> list[Any]:
     return value
 
 
-def _classes(value: Any) -> tuple[str, ...]:
+def check_classes(value: Any) -> tuple[str, ...]:
+    """Return names of classes that a card can have.
+
+    Args:
+        value: Of any type, from a file.
+
+    Raises:
+        ValueError: They are no list of `MAX_CLASSES` or fewer short texts of one line that differ.
+    """
     names = _list("classes", value)
     if not 1 <= len(names) <= MAX_CLASSES:
         raise ValueError(f"classes must be 1 to {MAX_CLASSES} names, they are {len(names)}")
@@ -395,4 +417,8 @@ def _hexadecimal(name: str, value: Any) -> str:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()

@@ -16,6 +16,7 @@ import hashlib
 import json
 import re
 import sys
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,12 +99,14 @@ def classes_of(weights: Path) -> list[str]:
             )
         classes, expected = [str(name) for name in card["classes"]], card["tensors"]
         stated = card.pop("sha256")
-    except (ValueError, KeyError, TypeError):
+        # As c3det.weights.digest, which needs torch, has it.
+        text = json.dumps(card, sort_keys=True, separators=(",", ":"))
+        if any(unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") for one in "".join(classes)):
+            raise ValueError("a name is no text of one line")
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise FunctionError(
             f"The card {card_path} is not one of weights: copy it again from its source."
         ) from None
-    # As c3det.weights.digest, which needs torch, has it.
-    text = json.dumps(card, sort_keys=True, separators=(",", ":"))
     found = hashlib.sha256(text.encode("ascii")).hexdigest()
     if found != stated:
         raise FunctionError(

@@ -342,7 +342,12 @@ FAILING: list[tuple[BaseException, str]] = [
     (ChildProcessError("a process was killed"), "a process was killed"),
     (EOFError(), "nobody is here to be asked"),
     (MemoryError(), "there is not enough memory"),
+    (RecursionError("maximum recursion depth exceeded"), "what was read is nested too deeply"),
     (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), "is not utf-8 text: invalid"),
+    (
+        UnicodeEncodeError("utf-8", "M\udcfcnchen/a", 1, 2, "surrogates not allowed"),
+        "M\\udcfcnchen/a cannot be written as utf-8: rename the file or folder, or choose",
+    ),
     (CommandError("do this"), "do this"),
     (RuntimeError("PytorchStreamWriter failed writing file data/0"), "no space left on device"),
 ]
@@ -380,6 +385,10 @@ def test_a_write_that_fails_names_its_file(tmp_path: Path) -> None:
     assert sentence(caught.value).startswith(f"{tmp_path}: no space left on device; make room")
     with pytest.raises(OSError, match="a process was killed"), naming(tmp_path):
         raise ChildProcessError("a process was killed")
+    copied = OSError(errno.EFBIG, "File too large", "source", None, str(tmp_path / ".part"))
+    with pytest.raises(OSError, match="File too large") as caught, naming(tmp_path):
+        raise copied
+    assert sentence(caught.value).startswith(f"{tmp_path}: file too large; the limit")
 
 
 @pytest.mark.parametrize("module", ["convert", "tiles"])
@@ -445,11 +454,17 @@ def test_a_name_with_a_line_break_stays_on_one_line() -> None:
 
 
 PRINTS = """
+import sys
+from tqdm import tqdm
 from c3det.commands import command
 @command("a.b")
 def main():
     for number in range(100_000):
         print(number, "M\\udcfcnchen \\u5357")
+    with open("/dev/null") as file:
+        assert file.fileno() > 2
+    tqdm([], disable=None)
+    print("told", file=sys.stderr)
 main()
 """
 
@@ -459,8 +474,11 @@ main()
     [
         ("> /dev/full", 2, "a.b: no space left on device; make room"),
         ("| head -n 1 > /dev/null; exit ${PIPESTATUS[0]}", 141, ""),
-        (">&-", 0, ""),
-        ("> /dev/null", 0, ""),
+        (">&-", 0, "told"),
+        ("> /dev/null", 0, "told"),
+        ("> /dev/null 2>&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+        ("> /dev/null 2> /dev/full", 2, ""),
     ],
 )
 def test_output_that_goes_nowhere(where: str, status: int, told: str) -> None:

@@ -8,7 +8,6 @@ their names.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,7 +27,7 @@ from training.data.index import Annotated
 from training.data.sets import PictureSet
 from training.dataset import pack
 from training.evaluate import best_threshold
-from training.starting import last_checkpoint, read_checkpoint
+from training.starting import last_checkpoint, read_about, read_checkpoint
 from training.train import Settings
 from training.validation import to_detections
 
@@ -186,8 +185,8 @@ def chosen_checkpoint(run: Path, settings: Settings) -> dict[str, Any]:
 
 
 def _architecture(run: Path, preset: Preset, num_classes: int) -> Architecture:
-    stored = json.loads((run / "architecture.json").read_text())
-    if isinstance(stored, dict) and "backbone" in stored:
+    stored = read_about(run / "architecture.json")
+    if "backbone" in stored:
         # Of a run that was begun when runs still held a config of mmdet.
         return Architecture.of_config(stored, normalization(preset), num_classes)
     return Architecture.read(stored)
@@ -223,7 +222,7 @@ def export(
     if score_threshold is not None and not 0 <= score_threshold <= 1:
         raise ValueError(f"the score threshold must be between 0 and 1, it is {score_threshold}")
     last_checkpoint(run)
-    training = json.loads((run / "training.json").read_text())
+    training = read_about(run / "training.json")
     stored = training.get("settings")
     if stored is None:
         raise ValueError(f"{run} was trained by an older version of this program, which exports it")
@@ -231,6 +230,7 @@ def export(
         settings = Settings(**{**stored, "sets": tuple(stored["sets"])})
         classes = training["classes"]
         architecture = _architecture(run, training["preset"], len(classes))
+        licences = {**OWN_LICENCE, **training.pop("licence")}
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"{run / 'training.json'} is not what a run writes ({error}): train it anew"
@@ -246,9 +246,12 @@ def export(
     if broken:
         raise ValueError(f"the training of {run} has diverged: {broken[0]} is not finite")
     detector = build_detector(architecture.config(len(classes)), architecture.normalization)
-    detector.load_state_dict(state)
+    try:
+        detector.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[2].strip()[:200]
+        raise ValueError(f"the checkpoint in {run} is of another detector: {reason}") from error
     detector.eval()
-    licences = {**OWN_LICENCE, **training.pop("licence")}
     if licence is not None:
         licences |= {key: licence for key, text in licences.items() if text == "not stated"}
     training["iterations done"] = checkpoint["meta"]["iter"] // settings.accumulate

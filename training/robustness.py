@@ -17,7 +17,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from c3det.commands import command
+from c3det.commands import command, naming
 from c3det.predictor import Predictor
 from c3det.weights import WeightsError
 from training.clicks.sampling import parse_strategy
@@ -183,7 +183,8 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
                 curve = conditions[condition]["all"]["ap50"]["clicks"]
                 draw_curve(axes, curve, condition, f"C{number}")
             finish_axes(axes, f"{model}, {test_set}, all: {group}", results)
-    figure.savefig(path, dpi=120)
+    with naming(path):
+        figure.savefig(path, dpi=120)
 
 
 @command("python -m training.robustness")

@@ -8,6 +8,7 @@ classifier, and its clicks arrive as the average of those that they know.
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 from collections.abc import Sequence
@@ -62,7 +63,9 @@ def imagenet_resnet(backbone: nn.Module, path: Path) -> None:
             {name: value for name, value in source.items() if not name.startswith("fc.")},
             strict=False,
         )
-    except (OSError, RuntimeError, AttributeError, pickle.UnpicklingError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a broken file is met with errors of any kind
         raise ValueError(f"{path} does not hold the weights of this ResNet: {error}") from error
     if found.missing_keys or found.unexpected_keys:
         names = sorted({*found.missing_keys, *found.unexpected_keys})[:3]
@@ -104,20 +107,55 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals(_OF_A_RUN):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a broken file is met with errors of any kind
+        if isinstance(error, OSError) and error.filename is not None:  # the file, not what is in it
+            raise
         foreign = re.search(r"GLOBAL (\S+)", str(error))
         if foreign:
             raise ValueError(
                 f"{path} holds {foreign[1]}, which no run puts into a checkpoint and which may run "
                 "code: take a checkpoint of this program"
             ) from error
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path} is not a whole checkpoint, delete it: {reason}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("meta", {}), dict):
+    if not _is_checkpoint(content):
         raise ValueError(f"{path} is no checkpoint of a run: take one of this program")
-    if "config" in content.get("meta", {}):
+    if "config" in content["meta"]:
         # mmengine would run it as a Python file when the run goes on; this program writes none.
         raise ValueError(f"{path} holds meta.config, which could run code: take another checkpoint")
+    return content
+
+
+def _is_checkpoint(content: object) -> bool:
+    """Whether there are tensors, the number of steps, and what was logged."""
+    if not isinstance(content, dict):
+        return False
+    meta, state, hub = (content.get(key) for key in ("meta", "state_dict", "message_hub"))
+    return (
+        isinstance(meta, dict)
+        and isinstance(meta.get("iter"), int)
+        and isinstance(state, dict)
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items())
+        and isinstance(hub, dict)
+        and isinstance(hub.get("runtime_info"), dict)
+    )
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """Read what a run tells of itself: its ``training.json`` or ``architecture.json``.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not what a run writes; the message names it.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not what a run writes ({error}): train it anew") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not what a run writes (no JSON object): train it anew")
     return content
 
 

@@ -25,10 +25,10 @@ from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
-from c3det.commands import at_least, command, positive
+from c3det.commands import at_least, command, naming, positive
 from c3det.configs import Architecture, Fusion, Preset, Stages
 from c3det.mmdet_adapter import ClickDetector, build_detector
-from c3det.weights import WeightsError, read_card
+from c3det.weights import WeightsError, check_classes, read_card
 from training import hooks, validation
 from training.clicks.sampling import parse_strategy
 from training.clicks.sequences import ClickSequence
@@ -39,6 +39,7 @@ from training.starting import (
     checkpoints,
     imagenet_mobilenet,
     imagenet_resnet,
+    read_about,
     read_checkpoint,
     start_from,
     start_from_weights,
@@ -134,7 +135,7 @@ def describe(
         path = Path(settings.start) / "training.json"
         if not path.is_file():
             raise ValueError(f"there is no run {settings.start}: {path} is missing")
-        origin = json.loads(path.read_text())
+        origin = read_about(path)
         licence = {**origin.get("licence", {}), **licence}
     elif settings.weights:
         card = read_card(Path(settings.weights))
@@ -160,10 +161,10 @@ def remember(out: Path, name: str, content: dict[str, Any]) -> None:
     path = out / f"{name}.json"
     content = json.loads(json.dumps(content))
     if path.is_file() and checkpoints(out):
-        before = json.loads(path.read_text())
+        before = read_about(path)
         keys = {**before, **content}.keys() - {"torch"}
         differ = sorted(key for key in keys if before.get(key) != content.get(key))
-        if differ == ["settings"]:
+        if differ == ["settings"] and isinstance(before.get("settings"), dict):
             old, new = before["settings"], content["settings"]
             differ = [f"{k} {old.get(k)} -> {new.get(k)}" for k in new if old.get(k) != new[k]]
         if differ:
@@ -172,7 +173,8 @@ def remember(out: Path, name: str, content: dict[str, Any]) -> None:
                 "command, or choose another folder"
             )
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1) + "\n")
+    with naming(path):
+        part.write_text(json.dumps(content, indent=1) + "\n")
     part.replace(path)
 
 
@@ -236,6 +238,7 @@ def prepare(
     gpu = torch.cuda.is_available()
     parse_strategy(settings.clicks)
     pictures = settings.load_pictures()
+    check_classes(list(pictures.classes))  # else the weights could not be exported
     if settings.precision == "float16" and not gpu:
         raise ValueError("float16 needs a GPU")
     if launcher == "slurm" and not gpu:

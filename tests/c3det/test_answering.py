@@ -142,13 +142,16 @@ def test_a_part_of_the_object_and_a_loose_box_around_it_are_not_further_objects(
     assert shared(candidates, clicks) == [(LONG, 0, (0, 1, 2))]
 
 
-def test_clicks_close_together_or_three_in_both_of_two_boxes_are_on_one_object() -> None:
+def test_clicks_central_in_one_of_two_boxes_or_three_in_both_are_on_one_object() -> None:
     """The boxes have an IoU of 160 / 440, and each click is more central in its own."""
     left, right = [10, 10, 30, 30], [22, 10, 42, 30]
     candidates = detections([(left, 0.9, 0), (right, 0.9, 0)])
     assert shared(candidates, [Click(24, 20, 0), Click(27, 20, 0)]) == [(left, 0, (0, 1))]
     three = [Click(23, 13, 0), Click(29, 20, 0), Click(26, 27, 0)]
     assert shared(candidates, three) == [(right, 0, (0, 1, 2))]
+    # The second is at sqrt(3 / 17) in the left box and at sqrt(5 / 15) in its own: 1.42 of 1.58.
+    assert shared(candidates, [Click(20, 20, 0), Click(27, 20, 0)]) == [(left, 0, (0, 1))]
+    # At sqrt(2 / 18), which is not central enough.
     apart = [Click(20, 20, 0), Click(28, 20, 0)]
     assert shared(candidates, apart) == [(left, 0, (0,)), (right, 0, (1,))]
 

@@ -272,6 +272,18 @@ def test_predictor_tells_its_classes(c3det: Predictor, device: str) -> None:
     assert str(c3det.device) == device
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1j])
+def test_tensors_that_are_no_numbers(value: complex, tmp_path: Path, c3det: Predictor) -> None:
+    tensors = c3det._detector.state_dict()
+    name = next(name for name in tensors if name.endswith(".bias"))
+    tensors[name] = torch.full_like(
+        tensors[name], value, dtype=torch.complex64 if value == 1j else torch.float32
+    )
+    save(tmp_path / "w.safetensors", tensors, c3det.card)
+    with pytest.raises(WeightsError, match=f"w.safetensors are no finite numbers in {name}: train"):
+        load(tmp_path / "w.safetensors")
+
+
 def test_tensors_of_another_architecture(tmp_path: Path, c3det: Predictor) -> None:
     config = shrunk("starter", "one-stage", "plain")
     path = tmp_path / "w.safetensors"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, replace
 from hashlib import sha256
@@ -14,7 +16,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
+from c3det import weights as weights_module
 from c3det.configs import Architecture, Stages, architecture, normalization
 from c3det.predictor import load
 from c3det.weights import (
@@ -203,6 +207,12 @@ def test_card_is_not_a_json_object(weights: Path, text: str | bytes) -> None:
     assert "copy it again from its source" in message(weights)
 
 
+def test_a_card_that_is_a_pipe_is_not_waited_for(weights: Path) -> None:
+    card_path(weights).unlink()
+    os.mkfifo(card_path(weights))
+    assert "cannot be read as JSON (it is no file): copy it again" in message(weights)
+
+
 def test_lacking_and_unknown_fields(weights: Path) -> None:
     edit(weights, lambda card: card.update(colour="red"))
     edit(weights, lambda card: card.pop("classes"))
@@ -220,6 +230,8 @@ def test_a_card_without_limits(weights: Path) -> None:
     [
         ({"name": ""}, "name must be a text of 1 to 200 characters, not ''"),
         ({"name": "two\nlines"}, "name must be a text of one line"),
+        ({"name": "\u009b31m"}, "name must be a text of one line"),
+        ({"classes": ["x", "a\u2028b"]}, "classes[1] must be a text of one line"),
         ({"score_threshold": "high"}, "score_threshold must be a number from 0 to 1, not 'high'"),
         ({"score_threshold": None}, "score_threshold must be a number"),
         ({"score_threshold": True}, "score_threshold must be a number"),
@@ -435,3 +447,15 @@ def test_whatever_is_in_a_card_is_refused_or_works(weights: Path, data: st.DataO
 def test_sizes_for_other_classes(weights: Path) -> None:
     edit(weights, lambda card: card.update(typical_sizes=[[1, 1]]))
     assert "has 1 typical_sizes for 2 classes" in message(weights)
+
+
+def test_a_disk_that_is_full_is_an_error_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: File too large (os error 27)")
+
+    monkeypatch.setattr(weights_module, "save_file", full)
+    with pytest.raises(OSError, match=re.escape(os.strerror(27))) as caught:
+        save(tmp_path / "w.safetensors", TENSORS, CARD)
+    assert (caught.value.errno, caught.value.filename) == (27, str(tmp_path / "w.safetensors"))

@@ -317,7 +317,11 @@ def test_make_quotes_the_folder_of_the_project(tmp_path: Path) -> None:
     lock.touch()
     os.utime(lock, (0, 0))
     shown = subprocess.run(
-        ["make", "-n", "plugin"], cwd=folder, capture_output=True, text=True, check=True
+        ["make", "-n", "--no-print-directory", "plugin"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     script = f"npm() {{ printf '%s\\n' \"${{PYTHON:-}}\"; }}\n{shown.stdout}"
     ran = subprocess.run(

@@ -275,3 +275,18 @@ def test_an_empty_overlay_changes_nothing(content: str, tmp_path: Path) -> None:
 def test_the_projects_own_overlays_are_taken(name: str) -> None:
     path = ROOT / "deploy" / "kubernetes" / f"{name}.yaml"
     assert read_overlay(path, base_function(False, name == "gpu-node"))
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "half \ud800", "\u009b31m", "a\u2028b"])
+def test_names_of_classes_that_no_label_can_have(name: str, tmp_path: Path) -> None:
+    weights = make_weights(tmp_path, "ship", name)
+    (told,) = refusals(base_function(False, False), weights=weights)
+    assert told.endswith("ships.json is not one of weights: copy it again from its source.")
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", "null", '{"a": ' + "9" * 5000 + "}"])
+def test_a_card_that_is_none(content: str, tmp_path: Path) -> None:
+    weights = make_weights(tmp_path, "ship")
+    weights.with_suffix(".json").write_text(content)
+    (told,) = refusals(base_function(False, False), weights=weights)
+    assert told.endswith("ships.json is not one of weights: copy it again from its source.")

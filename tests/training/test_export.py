@@ -118,6 +118,13 @@ def spoil_a_tensor(run: Path) -> None:
         torch.save(content, path)
 
 
+def take_a_tensor_away(run: Path) -> None:
+    for path in [*run.glob("best_*.pth"), *checkpoints(run)]:
+        content = read_checkpoint(path)
+        del content["state_dict"]["rpn_head.rpn_cls.bias"]
+        torch.save(content, path)
+
+
 def take_checkpoints_away(run: Path) -> None:
     for path in run.glob("*.pth"):
         path.unlink()
@@ -135,6 +142,10 @@ def take_checkpoints_away(run: Path) -> None:
         ),
         (lambda run: change_training(run, settings={"sets": [], "x": 1}), "not what a run writes"),
         (lambda run: change_training(run, classes=3), "not what a run writes"),
+        (lambda run: change_training(run, licence=3), "not what a run writes"),
+        (lambda run: (run / "training.json").write_text("[]"), "training.json is not what a run"),
+        (lambda run: (run / "architecture.json").write_text("{"), "architecture.json is not what"),
+        (take_a_tensor_away, "is of another detector: Missing key(s)"),
         (
             lambda run: change_training(run, classes=["red", "green", "cyan"]),
             "has other classes now than",

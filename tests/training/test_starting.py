@@ -21,6 +21,7 @@ from training.starting import (
     checkpoints,
     class_places,
     last_checkpoint,
+    read_about,
     start_from,
     start_from_weights,
 )
@@ -138,9 +139,13 @@ def test_weights_of_another_detector_are_refused(tmp_path: Path) -> None:
         start_from_weights(detector(len(NEW), stages="one-stage"), weights, NEW)
 
 
+def checkpoint(**state: torch.Tensor) -> dict[str, Any]:
+    return {"meta": {"iter": 10}, "state_dict": state, "message_hub": {"runtime_info": {}}}
+
+
 def finished(folder: Path, model: ClickDetector) -> Path:
     folder.mkdir()
-    torch.save({"state_dict": model.state_dict()}, folder / "iter_10.pth")
+    torch.save(checkpoint(**model.state_dict()), folder / "iter_10.pth")
     return folder
 
 
@@ -171,7 +176,7 @@ def test_a_run_of_another_detector_is_refused(
 
 def test_the_last_checkpoint_is_that_of_the_most_steps(tmp_path: Path) -> None:
     for number in (9, 100, 20):
-        torch.save({"number": number}, tmp_path / f"iter_{number}.pth")
+        torch.save({**checkpoint(), "number": number}, tmp_path / f"iter_{number}.pth")
     (tmp_path / "iter_200.part").write_bytes(b"killed")
     (tmp_path / "best_AP_iter_300.pth").write_bytes(b"")
     assert [path.name for path in checkpoints(tmp_path)] == [
@@ -206,7 +211,10 @@ class Reduced:
         (lambda folder: Reduced(os.system, f"touch {folder}/touched"), "posix.system"),
         (lambda folder: {"meta": Reduced(os.mkdir, f"{folder}/touched")}, "posix.mkdir"),
         (lambda folder: {"meta": [Reduced(getattr, HistoryBuffer, "__init__")]}, "getattr"),
-        (lambda folder: {"meta": {"config": "import os"}}, "meta.config"),
+        (
+            lambda folder: {**checkpoint(), "meta": {"config": "import os", "iter": 1}},
+            "meta.config",
+        ),
     ],
     ids=["call", "in meta", "attribute", "config"],
 )
@@ -220,10 +228,37 @@ def test_a_checkpoint_runs_nothing(
     assert [one.name for one in tmp_path.iterdir()] == ["iter_1.pth"]
 
 
-@pytest.mark.parametrize("part", [0, 0.5])
+@pytest.mark.parametrize(
+    "content",
+    [
+        [1],
+        {},
+        {**checkpoint(), "state_dict": [1]},
+        {**checkpoint(), "state_dict": {"a": "b"}},
+        {**checkpoint(), "meta": {}},
+        {**checkpoint(), "meta": [1]},
+        {**checkpoint(), "message_hub": 5},
+    ],
+)
+def test_what_is_no_checkpoint_is_told(content: Any, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "iter_1.pth")
+    with pytest.raises(ValueError, match=r"iter_1.pth is no checkpoint of a run: take one of this"):
+        last_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"[]", b"5", b"{", b"", b"\xff", b"[" * 100_000, b'\xef\xbb\xbf{"a": 1']
+)
+def test_what_a_run_does_not_tell_of_itself_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "training.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"training.json is not what a run writes .*: train it"):
+        read_about(tmp_path / "training.json")
+
+
+@pytest.mark.parametrize("part", [0, 0.01, 0.1, 0.5])
 def test_a_broken_checkpoint_is_named(part: float, tmp_path: Path) -> None:
     path = tmp_path / "iter_1.pth"
-    torch.save({"state_dict": {}}, path)
+    torch.save(checkpoint(a=torch.zeros(20_000)), path)
     content = path.read_bytes()
     path.write_bytes(content[: int(part * len(content))])
     with pytest.raises(ValueError, match=r"iter_1.pth is not a whole checkpoint, delete it"):

@@ -250,6 +250,22 @@ def test_what_cannot_be_trained_is_told_in_one_line(
     assert not any(line.startswith("Traceback") for line in lines)
 
 
+def test_classes_that_no_weights_can_have_are_told_before_the_training(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder, tmp_path / "set")
+    for split in ("train", "val", "test"):
+        path = tmp_path / "set" / f"{split}.json"
+        content = json.loads(path.read_text())
+        content["categories"][0]["name"] = "two\nlines"
+        path.write_text(json.dumps(content))
+    with pytest.raises(SystemExit) as exit_:
+        main(["--out", str(tmp_path / "run"), "--set", str(tmp_path / "set"), "--iterations", "1"])
+    assert exit_.value.code == 2
+    assert "classes[0] must be a text of one line" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_has_one_start() -> None:
     with pytest.raises(ValueError, match="from another run or from weights, not from both"):
         Settings(sets=("trees",), start="a", weights="b")

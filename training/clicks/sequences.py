@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from c3det.clicks import Click
+from c3det.commands import naming
 
 BACKGROUND = -1
 """In `ClickSequence.objects`, of a click that lies on no object."""
@@ -70,7 +71,8 @@ def save_sequences(path: Path, sequences: Mapping[str, ClickSequence]) -> None:
         ]
         for name, sequence in sequences.items()
     }
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    with naming(path):
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def load_sequences(path: Path) -> dict[str, ClickSequence]:

@@ -33,7 +33,14 @@ from training.data.readers.dota import CLASSES, read_dota
 from training.data.readers.folders import counted, listing, unpack
 from training.data.readers.voc import read_voc
 from training.data.readers.yolo import read_yolo
-from training.data.splits import split_as_given, split_by_file, split_by_name, write_splits
+from training.data.splits import (
+    SPLIT_FILE,
+    SPLITS,
+    split_as_given,
+    split_by_file,
+    split_by_name,
+    write_splits,
+)
 
 Placing = Literal["reference", "link", "copy"]
 
@@ -155,7 +162,7 @@ def print_defects(reading: Reading) -> None:
         pictures = counted(len(reading.unlisted), "picture is", "pictures are")
         notes.append(f"{pictures} not in the files and passed over: {names}")
     for note in notes:
-        print(f"note: {note.encode('utf-8', 'backslashreplace').decode()}")
+        print(f"note: {printable(note)}")
 
 
 def _count(reading: Reading) -> str:
@@ -270,14 +277,30 @@ def read(arguments: argparse.Namespace) -> Reading:
     else:
         readings = []
         for number, source in enumerate(map(Path, arguments.source)):
+            _check_kept(source, arguments.out, arguments.format)
             path, defects = _unpacked(source, arguments.out / UNPACKED / f"{number}-{source.stem}")
             reading = READERS[arguments.format](path, arguments)
             readings.append(replace(reading, defects=(*defects, *reading.defects)))
     return readings[0] if len(readings) == 1 else merge(readings)
 
 
+def _check_kept(source: Path, out: Path, kind: str) -> None:
+    """Check that the result would not take the place of what it is made from, nor be read itself.
+
+    Raises:
+        ValueError: It would.
+    """
+    results = {(out / name).resolve() for name in (SPLIT_FILE, *(f"{s}.json" for s in SPLITS))}
+    inside = kind == "coco" and source.is_dir() and not (source / "annotations").is_dir()
+    if source.resolve() in results or (inside and source.resolve() == out.resolve()):
+        raise ValueError(f"the result would lie among {source}: choose another folder for --out")
+
+
 UNPACKED = "unpacked"
 """Folder of the result that receives what zips hold."""
+
+_INNER = {"images", "annotations", "jpegimages", "labels", "labeltxt", "annfiles", "train", "val"}
+"""Names of folders, in lower case, that a data set has inside."""
 
 READERS: dict[str, Callable[[Path, argparse.Namespace], Reading]] = {
     "coco": lambda path, given: read_coco(path, given.images),
@@ -294,8 +317,22 @@ READERS: dict[str, Callable[[Path, argparse.Namespace], Reading]] = {
 def _unpacked(source: Path, folder: Path) -> tuple[Path, list[Defect]]:
     """Return the folder of a zip, unpacked, and its defects; other sources stay as they are."""
     if source.is_file() and (source.suffix.lower() == ".zip" or zipfile.is_zipfile(source)):
-        return folder, unpack(source, folder)
+        defects = unpack(source, folder)
+        while (inner := _only_folder(folder)) is not None:
+            folder = inner
+        return folder, defects
     return source, []
+
+
+def _only_folder(folder: Path) -> Path | None:
+    """The folder that many programs put everything into, named like the archive, if there is one.
+
+    Files of the system are not counted.
+    """
+    there = [path for path in folder.iterdir() if path.name[0] != "." and path.name != "__MACOSX"]
+    if len(there) != 1 or not there[0].is_dir() or there[0].name.lower() in _INNER:
+        return None
+    return there[0]
 
 
 def _read_server(source: str, arguments: argparse.Namespace) -> Reading:

@@ -254,7 +254,11 @@ def _stream_bands(
         band[:shared] = before[len(before) - shared :]
         for start in range(top + shared, bottom, _STRIP):
             count = min(_STRIP, bottom - start)
+            pyvips.vips_lib.vips_error_clear()
             strip = region.fetch(0, start, image.width, count)
+            # Of a tile that cannot be decoded libvips only says so, and gives zeros.
+            if told := pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()):
+                raise pyvips.Error(told.decode("utf-8", "replace"))
             pixels = np.frombuffer(strip, np.uint8).reshape(count, image.width, image.bands)
             # Grey is repeated by broadcasting; a second or fourth channel is transparency.
             band[start - top : start - top + count] = pixels[..., : 3 if image.bands > 2 else 1]
@@ -322,13 +326,18 @@ def _stream(path: Path) -> tuple[pyvips.Image | None, str]:
         return None, f"{_UNREAD} ({_cause(error)})"
     if (image.width, image.height) != (header.width, header.height) or image.format != "uchar":
         return None, "libvips takes it for another picture"
-    if sample is not None and not _is_read_alike(sample):
-        return None, "libvips reads other pixels than Pillow"
+    try:
+        if sample is not None and not _is_read_alike(sample):
+            return None, "libvips reads other pixels than Pillow"
+    except MemoryError:
+        raise
+    except Exception as error:  # as in `_opened`
+        return None, f"Pillow cannot read it ({error})"
     return image, ""
 
 
 _UNREAD = "libvips cannot read it"
-_STREAMING = {"access": "sequential", "fail_on": "truncated"}
+_STREAMING = {"access": "sequential", "fail_on": "error"}
 
 _WIDTH, _HEIGHT = ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength
 _ROWS = ExifTags.Base.RowsPerStrip
@@ -430,7 +439,7 @@ def _header(path: Path) -> Header:
 
 
 def _too_large(path: Path, header: Header, reason: str) -> PictureError:
-    if reason.startswith(_UNREAD):
+    if reason.startswith((_UNREAD, "Pillow cannot read it")):
         return PictureError(f"{path}: the picture is cut off or broken: {reason}")
     return PictureError(
         f"{path}: {header.width} x {header.height} pixels, and {reason}, which can only be read "
@@ -447,6 +456,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         # Pillow's limit guards servers against hostile files; here `WHOLE_PIXELS` is the limit.
         Image.MAX_IMAGE_PIXELS = None
+        if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe waits
+            raise PictureError(f"{path}: this is no file")
         with Image.open(path, formats=FORMATS) as image:
             yield image
     except PictureError:

@@ -55,7 +55,7 @@ def split_by_file(index: Index, path: Path) -> dict[str, Index]:
         ValueError: The file is missing or broken, or does not say where a picture goes.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # an editor may add the mark
         named = [(name, split) for split in SPLITS for name in content[split]]
         # A list may have a name in other Unicode letters than the set: an umlaut as two or as one.
         by_letters: dict[str, list[str]] = {}
@@ -63,7 +63,7 @@ def split_by_file(index: Index, path: Path) -> dict[str, Index]:
             by_letters.setdefault(unicodedata.normalize("NFC", name), []).append(split)
     except FileNotFoundError:
         raise ValueError(f"{path}: there is no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, LookupError, TypeError) as error:
         raise ValueError(
             f"{path} must be JSON with the lists {', '.join(SPLITS)}: {error!r}"
         ) from error

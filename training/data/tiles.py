@@ -7,13 +7,14 @@ the tile where enough of its area is inside, and is ignored there otherwise.
 Pictures are cut in several processes, each reading its picture in bands (`training.data.pictures`),
 so that a process needs memory for about two rows of tiles. A picture that cannot be read is named
 and left out, and the exit status is 1. A killed run goes on when started again: a tile is written
-under another name and renamed, and a tile that was cut from its picture as it is now, in size and
-time of change, is not cut again.
+under another name and renamed, and a tile that was cut from its picture as it is now, by the
+checksum of its file, is not cut again.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -216,14 +217,16 @@ def tile_index(
     ]
     paths = paths_below(images, [f"{tile_name(*one)}.png" for one in windows])
     tiles: dict[str, list[Record]] = {record.name: [] for record in index.records}
-    sources = {record.name: _state(record.path) for record in index.records}
+    sources: dict[str, str] = {}
     jobs: dict[str, _Job] = {}
     for (record, window), path in zip(windows, paths, strict=True):
         tiles[record.name].append(cut_record(record, window, tiling.keep_inside, path))
-        source = sources[record.name]
-        if source is None or source_of(path) != source:
+        if record.name not in sources and path.exists():
+            sources[record.name] = _checksum(record.path)
+        source = sources.get(record.name, "")
+        if not source or source_of(path) != source:
             job = jobs.setdefault(
-                record.name, _Job(record.name, record.path, record.width, source or "", [])
+                record.name, _Job(record.name, record.path, record.width, source, [])
             )
             job.tiles.append((window, path))
     for folder in {path.parent for job in jobs.values() for _, path in job.tiles}:
@@ -251,7 +254,7 @@ def tile_index(
 
 
 class _Job(NamedTuple):
-    """The tiles of one picture that are still to be cut."""
+    """The tiles of one picture that are still to be cut; ``source`` is its checksum, if known."""
 
     name: str
     picture: Path
@@ -272,13 +275,18 @@ class _Counter:
             self._value.value += 1
 
 
-def _state(picture: Path) -> str | None:
-    """What changes with a picture's file: its size in bytes and its time of change."""
+def _checksum(picture: Path) -> str:
+    """A checksum of a picture's file; empty where that cannot be read."""
+    found = hashlib.blake2b(digest_size=16)
     try:
-        found = on_disk(picture).stat()
+        if not on_disk(picture).is_file():  # reading a pipe waits
+            return ""
+        with on_disk(picture).open("rb") as file:
+            while block := file.read(1 << 20):
+                found.update(block)
     except OSError:
-        return None
-    return f"{found.st_size} {found.st_mtime_ns}"
+        return ""
+    return found.hexdigest()
 
 
 def _cut(job: _Job, counter: tqdm | _Counter) -> None:
@@ -288,6 +296,7 @@ def _cut(job: _Job, counter: tqdm | _Counter) -> None:
         training.data.pictures.PictureError: See `tile_index`.
     """
     rows = sorted({(window.y, window.y + window.height) for window, _ in job.tiles})
+    source = job.source or _checksum(job.picture)
     try:
         for (top, _), band in zip(rows, read_bands(job.picture, rows), strict=True):
             if band.shape[1] != job.width:
@@ -296,7 +305,7 @@ def _cut(job: _Job, counter: tqdm | _Counter) -> None:
                 )
             for window, path in job.tiles:
                 if window.y == top:
-                    write_png(path, band[:, window.x : window.x + window.width], job.source)
+                    write_png(path, band[:, window.x : window.x + window.width], source)
                     counter.update()
     except PictureError:
         for _, path in job.tiles:

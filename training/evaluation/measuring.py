@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from c3det.answering import Detections
+from c3det.commands import naming
 from c3det.predictor import Predictor
 from training.clicks.sequences import ClickSequence
 from training.data.index import Annotated, to_coco
@@ -248,7 +249,8 @@ def evaluate(
         means |= {"/".join((test_set.name, *key)): one.means for key, one in measured.items()}
     if samples is not None:
         samples.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(samples, **cast(Any, means))
+        with naming(samples):
+            np.savez_compressed(samples, **cast(Any, means))
     return results, given
 
 
@@ -403,7 +405,8 @@ def save_detections(folder: Path, test_set: TestSet, name: str, answers: Answers
     for (mode, seed, number), found in answers.detections.items():
         path = folder / name / mode / f"seed-{seed}-clicks-{number}.json"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(to_coco_results(found)) + "\n", encoding="utf-8")
+        with naming(path):
+            path.write_text(json.dumps(to_coco_results(found)) + "\n", encoding="utf-8")
 
 
 def percent(value: float) -> float | None:

@@ -155,7 +155,8 @@ def plot(results: Mapping[str, Any], path: Path) -> None:
                     style = "--" if mode == "passthrough" else "-"
                     draw_curve(axes, curve, title, colours[name], style)
             finish_axes(axes, f"{test_set}, {part}", results)
-    figure.savefig(path, dpi=120)
+    with naming(path):
+        figure.savefig(path, dpi=120)
 
 
 def draw_curve(
@@ -185,7 +186,7 @@ def finish_axes(axes: Any, title: str, results: Mapping[str, Any]) -> None:
 def write_json(results: Mapping[str, Any], path: Path) -> None:
     """Write results, in a folder that need not exist yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with naming(path):
+    with naming(path), naming(path):
         path.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 

@@ -453,3 +453,44 @@ def test_a_name_that_is_not_utf8_is_a_defect_of_that_picture(
     assert "the name M\\udcfcnchen" in printed.err
     assert "is not UTF-8: rename the picture; it is left out" in printed.err
     assert re.search(r"^name not UTF-8 +1 ", printed.out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("make", [voc_source, dota_source, yolo_source])
+def test_a_zip_may_hold_one_folder_with_everything(
+    tmp_path: Path, make: Callable[[Path], list[str]]
+) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    Image.fromarray(np.zeros((10, 20, 3), np.uint8)).save(raw / "a.png")
+    kind = make(raw)[0]
+    with ZipFile(tmp_path / "a.zip", "w") as zipped:
+        for path in sorted(raw.rglob("*.*")):
+            name = path.relative_to(raw)
+            folder = {("voc", ".xml"): "Annotations", ("voc", ".png"): "JPEGImages"}
+            folder |= {("dota", ".txt"): "labelTxt", ("dota", ".png"): "images"}
+            zipped.write(path, Path("set/v1", folder.get((kind, path.suffix), ""), name.name))
+        zipped.writestr("__MACOSX/set/._a.png", "")
+        zipped.writestr(".DS_Store", "")
+    convert.main([kind, str(tmp_path / "a.zip"), "--out", str(tmp_path / "set")])
+    (record,) = read_index(tmp_path / "set" / f"{split_of('a.png')}.json").records
+    assert record.boxes.tolist() == [[1, 2, 5, 6]]
+
+
+def test_a_note_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = coco(tmp_path / "raw", ["a.png"])
+    picture(tmp_path / "raw" / "two\nlines.png", "red")
+    convert.main(["coco", str(source), "--out", str(tmp_path / "set")])
+    assert "two\\nlines.png\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source", ["raw/train.json", "raw", "raw/../raw/val.json"])
+def test_the_source_is_not_overwritten(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = coco(tmp_path / "raw").rename(tmp_path / "raw" / Path(source).with_suffix(".json").name)
+    before = path.read_bytes()
+    with pytest.raises(SystemExit) as exit_info:
+        convert.main(["coco", str(tmp_path / source), "--out", str(tmp_path / "raw")])
+    assert exit_info.value.code == 2
+    assert "would lie among" in capsys.readouterr().err
+    assert path.read_bytes() == before

@@ -576,3 +576,35 @@ def test_a_name_in_other_unicode_letters_is_found(tmp_path: Path) -> None:
         by_vips(tmp_path / (unicodedata.normalize(form, "\u1e69") + ".png"))
     third = tmp_path / "s\u0307\u0323.png"
     assert on_disk(third) == third
+
+
+@pytest.mark.parametrize("read", [picture_size, check_whole, read_picture])
+def test_a_pipe_is_not_waited_for(read: Callable[[Path], object], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(PictureError, match=r"a\.png: this is no file$"):
+        read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+@pytest.mark.parametrize("codec", ["deflate", "lzw"])
+def test_a_broken_strip_or_tile_is_found_wherever_it_is(
+    codec: str, tiled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tif"
+    by_vips(path, compression=codec, tile=tiled, tile_width=32, tile_height=16)
+    sound = path.read_bytes()
+    with Image.open(path) as opened:
+        tags = opened.tag_v2  # type: ignore[attr-defined]
+        offsets, counts = (324, 325) if tiled else (273, 279)
+        pieces = list(zip(tags[offsets], tags[counts], strict=True))
+    assert len(pieces) > 1 or not tiled
+    for offset, count in pieces:
+        broken = bytearray(sound)
+        broken[offset + count // 3 : offset + 2 * count // 3] = b"\xff" * (count // 3)
+        path.write_bytes(broken)
+        for largest in (pictures.WHOLE_PIXELS, 1000):
+            with monkeypatch.context() as limited:
+                limited.setattr(pictures, "WHOLE_PIXELS", largest)
+                for read in (check_whole, lambda path: list(read_bands(path, ROWS))):
+                    with pytest.raises(PictureError, match=r"a.tif: the picture is cut off or bro"):
+                        read(path)

@@ -400,14 +400,27 @@ def test_a_set_of_nothing_but_broken_pictures_is_refused(
     assert not (tmp_path / "out" / "train.json").exists()
 
 
-def test_a_picture_that_was_replaced_by_an_older_one_is_cut_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("age", [-10, 0, 10])
+def test_a_picture_that_was_replaced_is_cut_anew(age: int, tmp_path: Path) -> None:
+    """As an archive or rsync puts it there: of the same size, and perhaps of the same time."""
     path = noise(tmp_path / "a.bmp", 60, 60)
+    stamp = path.stat().st_mtime_ns
     index = Index(("car",), (record(path, 60, 60, []),))
     (tile,) = tile_index(index, tmp_path / "tiles", Tiling(100, 0)).records
     noise(path, 60, 60, seed=1)
-    os.utime(path, (1000, 1000))
+    os.utime(path, ns=(stamp + age * 10**9, stamp + age * 10**9))
     tile_index(index, tmp_path / "tiles", Tiling(100, 0))
     np.testing.assert_array_equal(tile.load().image, np.asarray(Image.open(path)))
+
+
+def test_a_picture_that_was_only_touched_is_not_cut_again(tmp_path: Path) -> None:
+    path = noise(tmp_path / "a.bmp", 60, 60)
+    index = Index(("car",), (record(path, 60, 60, []),))
+    (tile,) = tile_index(index, tmp_path / "tiles", Tiling(100, 0)).records
+    before = tile.path.stat().st_mtime_ns
+    os.utime(path, (1000, 1000))
+    tile_index(index, tmp_path / "tiles", Tiling(100, 0))
+    assert tile.path.stat().st_mtime_ns == before
 
 
 LONG = "\u9065\u611f\u5f71\u50cf" * 20 + ".jpg"

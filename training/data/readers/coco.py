@@ -2,7 +2,8 @@
 
 CVAT's COCO export writes a turned box as the box before the turn, and the angle (degrees,
 clockwise) as the attribute ``rotation``; it is read as four corners. Masks, polygons and keypoints
-are not read: what counts is ``bbox``.
+are not read: what counts is ``bbox``. Where that is left out, it is the box around polygons or a
+mask.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -18,6 +19,7 @@ from typing import Any, TypeGuard
 from tqdm import tqdm
 
 from training.data.index import Index
+from training.data.pictures import SUFFIXES
 from training.data.readers.defects import (
     Corners,
     Defect,
@@ -30,11 +32,13 @@ from training.data.readers.defects import (
     merge,
     rotated,
 )
-from training.data.readers.folders import files_below, listing, unnamed_pictures
+from training.data.readers.folders import counted, files_below, listing, unnamed_pictures
 from training.data.readers.text import read_json
 from training.data.splits import known_split
 
 Entry = dict[str, Any]
+
+Identity = int | str
 
 
 def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = True) -> Reading:
@@ -42,10 +46,11 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
 
     Args:
         path: The file, or a folder with ``annotations/instances_<subset>.json``, or else with other
-            JSON files. A subset called train, validation or test is the split of its pictures.
+            JSON files, such as Roboflow's ``<subset>/_annotations.coco.json``. A subset called
+            train, validation or test is the split of its pictures.
         images: Folder to which the names of the pictures are relative; by default that of the file,
-            and of a folder the first that there is of ``images/<subset>``, ``<subset>``, ``images``
-            and the folder itself.
+            and of a folder the one beside the file that holds pictures, or else the first that
+            there is of ``images/<subset>``, ``<subset>``, ``images`` and the folder itself.
         open_pictures: Compare every picture with its size in the file. Otherwise the file is
             believed, and pictures may be missing.
 
@@ -65,7 +70,11 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
     if open_pictures:
         folder = images or path.parent
         unlisted = unnamed_pictures(folder, reader.found, below=images is not None)
-    return Reading(index, tuple(sorted(report.defects)), unlisted=unlisted)
+    notes = [*reader.folder.notes()]
+    if count := reader.polygons:
+        what = counted(count, "object has", "objects have")
+        notes.append(f"{what} no bbox, polygons and masks are read as the box around them")
+    return Reading(index, tuple(sorted(report.defects)), tuple(notes), unlisted=unlisted)
 
 
 def _read_folder(folder: Path, images: Path | None) -> Reading:
@@ -80,9 +89,16 @@ def _read_folder(folder: Path, images: Path | None) -> Reading:
     readings = []
     for path in files:
         subset = path.stem.rpartition("_")[2]
-        around = (folder / "images" / subset, folder / subset, folder / "images", folder)
-        reading = read_coco(path, images or next(place for place in around if place.is_dir()))
-        split = known_split(subset)
+        above = path.parent.parent if path.parent.name == "annotations" else path.parent
+        around = dict.fromkeys((above, folder))
+        places = [
+            place / name for name in (f"images/{subset}", subset, "images") for place in around
+        ]
+        if any(one.suffix.lower() in SUFFIXES for one in above.iterdir()):
+            places.insert(0, above)
+        found = images or next((place for place in places if place.is_dir()), folder)
+        reading = read_coco(path, found)
+        split = known_split(subset) or known_split(above.name)
         splits = {record.name: split for record in reading.index.records} if split else {}
         readings.append(replace(reading, splits=splits))
     return merge(readings)
@@ -96,11 +112,12 @@ class _Reader:
         self.folder = PictureFolder(images)
         self.report = report
         self.open_pictures = open_pictures
-        self.label_of: dict[int, int] = {}
+        self.label_of: dict[Identity, int] = {}
+        self.polygons = 0
         self.files: set[str] = set()
         self.found: list[Path] = []
         # By id, what is known of a picture; None where it was left out.
-        self.pictures: dict[int, tuple[str, Path, Objects] | None] = {}
+        self.pictures: dict[Identity, tuple[str, Path, Objects] | None] = {}
 
     def read(self) -> Index:
         """Read classes, then pictures, then annotations."""
@@ -110,7 +127,7 @@ class _Reader:
             identity = self._identity(place, entry, self.pictures)
             if identity is not None:
                 self.pictures[identity] = self._picture(place, entry, names)
-        annotations: dict[int, Place] = {}
+        annotations: dict[Identity, Place] = {}
         for place, entry in self._entries("annotations"):
             self._annotation(place, entry, annotations)
         found = (picture for picture in self.pictures.values() if picture is not None)
@@ -129,14 +146,13 @@ class _Reader:
                 sentence = f"entry {number} of {section} is no object but {json.dumps(entry)[:80]}"
                 self.report.add((section, number), "missing field", f"{sentence}; it is left out")
 
-    def _identity(self, place: Place, entry: Entry, taken: Collection[int]) -> int | None:
+    def _identity(self, place: Place, entry: Entry, taken: Collection[Identity]) -> Identity | None:
         """The id of a category or a picture, or None, reported, where it is none or taken."""
-        identity = entry.get("id")
-        if not _is_identity(identity):
-            sentence = (
-                f"the id is {json.dumps(identity)}, not a whole number; the entry is left out"
-            )
-            self.report.add(place, "missing field", sentence)
+        identity = _identity(entry.get("id"))
+        if identity is None:
+            found = json.dumps(entry.get("id"))[:80]
+            sentence = f"the id is {found}, neither a whole number nor a text"
+            self.report.add(place, "missing field", f"{sentence}; the entry is left out")
             return None
         if identity in taken:
             sentence = f"the id {identity} is taken by an earlier entry; this one is left out"
@@ -214,8 +230,8 @@ class _Reader:
         for number, click in enumerate(clicks if isinstance(clicks, list) else [clicks]):
             entry = click if isinstance(click, dict) else {}
             point = _numbers([entry.get("x"), entry.get("y")], 2)
-            category = entry.get("category_id")
-            if point is None or not _is_identity(category) or category not in self.label_of:
+            category = _identity(entry.get("category_id"))
+            if point is None or category is None or category not in self.label_of:
                 sentence = f"click {number} lacks x, y or a known category_id; it is left out"
                 self.report.add(place, "missing field", sentence)
                 continue
@@ -223,27 +239,30 @@ class _Reader:
             label = self.label_of[category]
             objects.click(place, f"click {number}", label, *point, positive=positive)
 
-    def _annotation(self, place: Place, entry: Entry, known: dict[int, Place]) -> None:
-        identity = entry.get("id")
-        what = f"annotation {json.dumps(identity)}"
-        if not _is_identity(identity):
-            sentence = f"the id of the annotation is {json.dumps(identity)}, not a whole number"
+    def _annotation(self, place: Place, entry: Entry, known: dict[Identity, Place]) -> None:
+        identity = _identity(entry.get("id"))
+        found_id = json.dumps(entry.get("id"))[:80]
+        what = f"annotation {found_id}"
+        if identity is None:
+            sentence = f"the id of the annotation is {found_id}, neither a whole number nor a text"
             self.report.add(place, "missing field", f"{sentence}; it is kept")
         elif identity in known:
             sentence = f"the id {identity} is taken by line {self.report.line(known[identity])}"
             self.report.add(place, "duplicate id", f"{sentence}; the annotation is kept")
         else:
             known[identity] = place
-        picture, category = entry.get("image_id"), entry.get("category_id")
-        if not _is_identity(picture) or picture not in self.pictures:
-            sentence = f"{what} is of picture {json.dumps(picture)}, which is not in images"
+        picture, category = _identity(entry.get("image_id")), _identity(entry.get("category_id"))
+        if picture is None or picture not in self.pictures:
+            given = json.dumps(entry.get("image_id"))[:80]
+            sentence = f"{what} is of picture {given}, which is not in images"
             self.report.add(place, "unknown picture", f"{sentence}; it is left out")
             return
         found = self.pictures[picture]
         if found is None:
             return
-        if not _is_identity(category) or category not in self.label_of:
-            sentence = f"{what} is of category {json.dumps(category)}, which is not in categories"
+        if category is None or category not in self.label_of:
+            given = json.dumps(entry.get("category_id"))[:80]
+            sentence = f"{what} is of category {given}, which is not in categories"
             self.report.add(place, "unknown class", f"{sentence}; it is left out")
             return
         shape = self._shape(place, entry, what)
@@ -270,6 +289,9 @@ class _Reader:
     ) -> tuple[tuple[float, ...] | None, Corners | None] | None:
         """Box and corners of an annotation, or None, reported."""
         bbox = _numbers(entry.get("bbox"), 4)
+        if not entry.get("bbox") and (around := _around(entry.get("segmentation"))):
+            self.polygons += 1
+            return around, None
         if bbox is None:
             found = json.dumps(entry.get("bbox"))[:80]
             sentence = f"{what} has no bbox of four numbers, but {found}"
@@ -297,8 +319,14 @@ class _Reader:
         return (None, rotated(box, turn[0])) if turned else (box, None)
 
 
-def _is_identity(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _identity(value: Any) -> Identity | None:
+    """Read an id; programs write 1 as 1.0 and as "1" too, and others write a text."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if _is_text(value) and value:
+        digits = value.isascii() and value.isdecimal() and len(value) < 20
+        return int(value) if digits and str(int(value)) == value else value
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _is_text(value: Any) -> TypeGuard[str]:
@@ -312,6 +340,63 @@ def _is_path(value: Any) -> TypeGuard[str]:
         return isinstance(value, str) and bool(os.fsencode(value))
     except UnicodeEncodeError:
         return False
+
+
+def _around(segmentation: Any) -> tuple[float, ...] | None:
+    """The box around polygons or a mask, or None where there are none."""
+    if isinstance(segmentation, dict):
+        return _around_mask(segmentation)
+    if not isinstance(segmentation, list) or not segmentation:
+        return None
+    polygons = [_numbers(one, len(one) if isinstance(one, list) else 0) for one in segmentation]
+    if any(one is None or len(one) < 6 or len(one) % 2 for one in polygons):
+        return None
+    values = [value for one in polygons for value in one or ()]
+    xs, ys = values[::2], values[1::2]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _around_mask(rle: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """The box around a mask in COCO's run lengths, column by column; the first one counts zeros."""
+    size, runs = rle.get("size"), rle.get("counts")
+    if not isinstance(size, list) or not all(type(side) is int and side > 0 for side in size):
+        return None
+    if isinstance(runs, str):
+        runs = _uncompressed(runs)
+    if len(size) != 2 or not isinstance(runs, list):
+        return None
+    if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != size[0] * size[1]:
+        return None
+    rows, columns, at = [], [], 0
+    for number, run in enumerate(runs):
+        if number % 2 and run:
+            (first, top), (last, bottom) = (divmod(pixel, size[0]) for pixel in (at, at + run - 1))
+            columns += [first, last]
+            rows += [top, bottom] if first == last else [0, size[0] - 1]
+        at += run
+    return (min(columns), min(rows), max(columns) + 1, max(rows) + 1) if rows else None
+
+
+def _uncompressed(counts: str) -> list[int] | None:
+    """Run lengths from COCO's text: five bits a letter, from the third on as differences.
+
+    pycocotools does the same, and writes beyond its memory where the text is none.
+    """
+    runs: list[int] = []
+    value, shift = 0, 0
+    for letter in counts:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > 30:
+            return None
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value, shift = 0, 0
+    return runs if shift == 0 else None
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:

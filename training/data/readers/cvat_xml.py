@@ -155,6 +155,7 @@ class _Reader:
             f"{counted(count, *BOXED[shape])} bounding box{'' if count == 1 else 'es'}"
             for shape, count in sorted(self.boxed.items())
         ]
+        notes += self.folder.notes()
         if self.missing and not self.records:
             sentence = f"none of the pictures of {self.report.file} is in {self.folder.root}"
             notes.append(

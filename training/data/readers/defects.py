@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os.path import abspath
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -143,6 +143,22 @@ def merge(readings: Sequence[Reading]) -> Reading:
     )
 
 
+def is_absolute(name: str) -> bool:
+    """Tell whether a name, with slashes, is a whole path, of Windows or any other system."""
+    return name.startswith("/") or name[1:3] == ":/"
+
+
+def tails(name: str) -> Iterator[PurePosixPath]:
+    """A path, then what is left of it without its first folders, one after the other.
+
+    Lists hold paths of the machine that wrote them, CVAT's begin with ``data/``, and Roboflow's
+    ``../train/images`` lies in the folder of the description.
+    """
+    parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..", ".")]
+    for start in range(len(parts)):
+        yield PurePosixPath(*parts[start:])
+
+
 class PictureFolder:
     """Finds pictures by the names that annotation files give them.
 
@@ -153,9 +169,31 @@ class PictureFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._by_stem: dict[Path, dict[str, list[Path]]] = {}
+        self._by_end: dict[str, Path] = {}
 
     def find(self, name: str) -> Path | None:
-        """Return the picture of a name, which may have another suffix or none."""
+        """Return the picture of a name, which may have another suffix or none.
+
+        Of an absolute path that is not here, the last folders and the file are looked for, as many
+        as there are.
+        """
+        found = self._find(name)
+        if found is None and is_absolute(name):
+            found = next(filter(None, map(self._find, map(str, tails(name)))), None)
+            if found is not None:
+                self._by_end[name] = found
+        return found
+
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what was found in another place than it is said to be."""
+        if not self._by_end:
+            return ()
+        name, path = next(iter(self._by_end.items()))
+        count = len(self._by_end)
+        pictures = "1 picture is" if count == 1 else f"{count} pictures are"
+        return (f"{pictures} found by the end of an absolute path, such as {path} for {name}",)
+
+    def _find(self, name: str) -> Path | None:
         path = on_disk(self.root / name)
         try:
             if path.is_file():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from training.data.index import Index, Record
+from training.data.pictures import SUFFIXES
 from training.data.readers.defects import (
     Defect,
     Objects,
@@ -81,7 +83,8 @@ def read_dota(
 
     Args:
         source: A folder with ``images`` and ``labelTxt``; the latter may be called ``annfiles`` or,
-            with DOTA's own versions, ``labelTxt-v<version>``. Folders in them are searched too.
+            with DOTA's own versions, ``labelTxt-v<version>``. Folders in them are searched too;
+            where those of a picture and of its labels differ, the name has to be there once.
         images: Folder of the pictures; by default ``images`` in the source.
         version: The classes are those of this version of DOTA.
         labels: Folder of the text files; by default as described under ``source``.
@@ -122,9 +125,14 @@ def read_dota(
     )
     records: dict[str, Record] = {}
     folder = PictureFolder(images)
+    elsewhere = _only_ones([p for p in files_below(images) if p.suffix.lower() in SUFFIXES])
+    alone = _only_ones(texts)
     used: list[Path] = []
     for file in tqdm(files, "pictures", disable=None, leave=False):
         picture = folder.find(file.name)
+        stem = Path(file.name).name
+        if picture is None and stem in alone:
+            picture = elsewhere.get(stem)
         if picture is None and file.sound:
             sentence = f"there is no picture, or more than one, called {file.name} in {images}"
             file.report.add(1, "missing picture", f"{sentence}; it is left out")
@@ -151,6 +159,15 @@ def read_dota(
         notes.append(f"{lines} no difficulty; it is taken for 0")
     index = Index(known, tuple(records.values()))
     return Reading(index, tuple(sorted(defects)), tuple(notes))
+
+
+def _only_ones(files: Sequence[Path]) -> dict[str, Path]:
+    """Pictures or label files by their names without suffix, as far as each is there once.
+
+    DOTA's own archives put pictures and labels into folders of different names.
+    """
+    stems = Counter(path.stem for path in files)
+    return {path.stem: path for path in files if stems[path.stem] == 1}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+from c3det.commands import naming
 from training.data.pictures import SUFFIXES
 from training.data.readers.defects import Defect
 
@@ -23,6 +24,12 @@ _BESIDE = {
 """Suffixes that are no pictures and stand beside pictures for good reasons."""
 
 _NAMED = 10
+_LARGE = 10**10
+"""Bytes up to which any archive is unpacked that fits on the disk."""
+
+_DENSEST = 100
+"""How many times its size a larger archive may grow; pictures are compressed already."""
+
 _OF_THE_NAME = (
     errno.EEXIST,
     errno.ENAMETOOLONG,
@@ -101,8 +108,8 @@ def passed_over(
         if suffix in SUFFIXES:
             defects.append(Defect(path, 1, "picture without labels", sentence(path)))
         else:
-            kind = f"the suffix {path.suffix} is" if suffix else "no suffix is"
-            unknown = f"{kind} that of a picture that can be read; the file is passed over"
+            kind = f"with the suffix {path.suffix}" if suffix else "without a suffix"
+            unknown = f"{kind} this is no picture that can be read; the file is passed over"
             defects.append(Defect(path, 1, "unknown file", unknown))
     return defects
 
@@ -169,6 +176,10 @@ def unpack(archive: Path, folder: Path) -> list[Defect]:
     ):
         members = [member for member in zipped.infolist() if not member.is_dir()]
         needed, free = sum(m.file_size for m in members), shutil.disk_usage(temporary).free
+        if needed > max(_LARGE, _DENSEST * archive.stat().st_size):
+            raise ArchiveError(
+                archive, f"it would grow to {needed / 1e9:.1f} GB: this is no archive of pictures"
+            )
         if needed > free:
             cause = (
                 f"it holds {needed / 1e9:.1f} GB, but {folder.parent} has {free / 1e9:.1f} GB left"
@@ -219,7 +230,7 @@ def _extract(
         if target.exists():
             return "is there twice"
         target.parent.mkdir(parents=True, exist_ok=True)
-        with zipped.open(member) as source, target.open("xb") as file:
+        with naming(target), zipped.open(member) as source, target.open("xb") as file:
             shutil.copyfileobj(source, file)
         return None
     except OSError as error:

@@ -22,6 +22,7 @@ from xml.etree.ElementTree import Element
 from tqdm import tqdm
 
 from training.data.index import Index, Record
+from training.data.pictures import SUFFIXES
 from training.data.readers.defects import (
     Defect,
     Objects,
@@ -29,6 +30,7 @@ from training.data.readers.defects import (
     Reading,
     Report,
     check_picture,
+    is_absolute,
     side,
 )
 from training.data.readers.folders import counted, files_below, listing, other_files, passed_over
@@ -52,7 +54,8 @@ def read_voc(
         source: One XML file, a folder of them, or a folder with ``Annotations``; folders in it are
             searched too.
         images: Folder of the pictures; by default ``JPEGImages`` in or beside the folder of the XML
-            files, or else that folder itself.
+            files, or else that folder itself, or where there is no picture in it, ``images`` beside
+            it.
         classes: The classes that there are; by default all that occur, in alphabetical order.
         origin: 1, pixels are counted from 1 and the last one is included; 0, the coordinates are
             continuous, from 0. By default 0 where a coordinate has a fraction or a box begins
@@ -61,7 +64,8 @@ def read_voc(
 
     Returns:
         The data set and all defects. The name of a picture is the path of its file in the folder of
-        the pictures. Its split is that of ``ImageSets/Main``, beside the folder of the XML files.
+        the pictures. Its split is that of ``ImageSets/Main``, beside the folder of the XML files,
+        or without any that of a folder called like one.
     """
     annotations = source / "Annotations" if (source / "Annotations").is_dir() else source
     folder = annotations if annotations.is_dir() else annotations.parent
@@ -69,8 +73,7 @@ def read_voc(
     if annotations.is_dir():
         files = [path for path in files_below(annotations) if path.suffix.lower() == ".xml"]
     if images is None:
-        beside = folder / "JPEGImages", folder.parent / "JPEGImages"
-        images = next((path for path in beside if path.is_dir()), folder)
+        images = _image_folder(folder, files)
     defects: list[Defect] = []
     if not files:
         defects.append(Defect(source, 1, "missing file", "there is no XML file in this folder"))
@@ -86,7 +89,7 @@ def read_voc(
         classes = sorted({name.strip() for name in found if name and name.strip()})
     notes: list[str] = []
     if origin is None and any(
-        file.root.find("object/bndbox") is not None for file in parsed.values()
+        file.root.find(".//object/bndbox") is not None for file in parsed.values()
     ):
         origin, reason = _origin(parsed)
         notes.append(f"{_CONVENTIONS[origin]}, {reason}; --origin {1 - origin} takes the other way")
@@ -103,6 +106,7 @@ def read_voc(
             )
         if annotations not in (images, *images.parents):
             defects += other_files(annotations, ".xml")
+    notes += reader.folder.notes()
     if reader.parts:
         notes.append(
             f"{counted(reader.parts, 'part of an object is', 'parts of objects are')} not read"
@@ -111,7 +115,21 @@ def read_voc(
     listed = _listed(folder.parent / "ImageSets" / "Main", defects)
     names = {PurePosixPath(name).with_suffix("").as_posix(): name for name in reader.records}
     splits = {names[stem]: split for stem, split in listed.items() if stem in names}
+    if not listed:
+        # Roboflow has a folder for each split instead.
+        folders = {name: known_split(PurePosixPath(name).parts[0]) for name in reader.records}
+        splits = {name: split for name, split in folders.items() if split}
     return Reading(index, tuple(sorted(defects)), tuple(notes), splits)
+
+
+def _image_folder(folder: Path, files: Sequence[Path]) -> Path:
+    """Where the pictures lie by default, given the XML files and the folder that they are in."""
+    names = ["JPEGImages"]
+    around = {path for parent in {file.parent for file in files} for path in parent.iterdir()}
+    if not any(path.suffix.lower() in SUFFIXES for path in around):
+        names.append("images")
+    candidates = (parent / name for name in names for parent in (folder, folder.parent))
+    return next((path for path in candidates if path.is_dir()), folder)
 
 
 def _listed(folder: Path, defects: list[Defect]) -> dict[str, str]:
@@ -149,7 +167,7 @@ def _origin(parsed: Mapping[Path, XmlFile]) -> tuple[Origin, str]:
         return 1, f"since {pascal} of {len(sources)} files call themselves Pascal's own"
     fraction = zero = None
     for path, file in parsed.items():
-        for bounds in file.root.iterfind("object/bndbox"):
+        for bounds in file.root.iterfind(".//object/bndbox"):
             for edge in EDGES:
                 value = number(bounds.findtext(edge))
                 if value is None or not math.isfinite(value):
@@ -197,9 +215,11 @@ class _Reader:
             report.add(file.line(root), "missing field", sentence)
             stated_name = path.stem
         # In folders, some programs write the name with the folder and some without it.
-        beside = (path.parent.relative_to(self.annotations) / stated_name).as_posix()
+        # Where the whole path stands there, it is that on the machine that wrote it.
+        last = PurePosixPath(stated_name).name if is_absolute(stated_name) else stated_name
+        beside = (path.parent.relative_to(self.annotations) / last).as_posix()
         stated_folder = (root.findtext("folder") or "").strip()
-        names = dict.fromkeys((beside, stated_name, f"{stated_folder}/{stated_name}"))
+        names = dict.fromkeys((beside, stated_name, f"{stated_folder}/{last}"))
         picture = next((p for p in map(self.folder.find, names) if p is not None), None)
         if picture is None:
             sentence = f"there is no picture {self.folder.root / stated_name}"
@@ -215,7 +235,7 @@ class _Reader:
         if size is None:
             return
         objects = Objects(*size, report)
-        for count, element in enumerate(root.findall("object"), start=1):
+        for count, element in enumerate(root.iter("object"), start=1):
             self._object(element, f"object {count}", file, objects, report)
         self.records[name] = objects.record(name, picture)
 

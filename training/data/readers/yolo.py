@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -35,7 +35,7 @@ import yaml
 from tqdm import tqdm
 
 from training.data.index import Index, Record
-from training.data.pictures import SUFFIXES
+from training.data.pictures import SUFFIXES, on_disk
 from training.data.readers.defects import (
     Corners,
     Defect,
@@ -44,6 +44,7 @@ from training.data.readers.defects import (
     Reading,
     Report,
     check_picture,
+    tails,
 )
 from training.data.readers.folders import (
     absolute,
@@ -323,22 +324,11 @@ def _is_dir(path: Path) -> bool:
 
 
 def _exists(path: Path) -> bool:
-    """Whether there is a file or folder; a name that none can have is none."""
+    """Whether there is a file or folder; a pipe, and a name that none can have, is none."""
     try:
-        return path.exists()
+        return path.is_file() or path.is_dir()
     except (OSError, ValueError):
         return False
-
-
-def _tails(path: PurePosixPath) -> Iterator[PurePosixPath]:
-    """A path, then what is left of it without its first folders, one after the other.
-
-    Lists hold paths of the machine that wrote them, CVAT's begin with ``data/``, and Roboflow's
-    ``../train/images`` lies in the folder of the description.
-    """
-    parts = [part for part in path.parts if part not in ("/", "..", ".")]
-    for start in range(len(parts)):
-        yield PurePosixPath(*parts[start:])
 
 
 def _resolve(entry: str, roots: Iterable[Path]) -> Path | None:
@@ -348,7 +338,7 @@ def _resolve(entry: str, roots: Iterable[Path]) -> Path | None:
     for root in folders:
         if _exists(root / path):
             return root / path
-    for tail in _tails(path):
+    for tail in tails(str(path)):
         for root in folders:
             if _exists(root / tail):
                 return root / tail
@@ -480,7 +470,7 @@ class _Reader:
         if named.report is None:
             return path
         roots = dict.fromkeys((*self._roots(), named.report.file.parent))
-        for name in (path.as_posix(), *map(str, _tails(PurePosixPath(path)))):
+        for name in (path.as_posix(), *map(str, tails(path.as_posix()))):
             for root in roots:
                 folder = self.folders.setdefault(root, PictureFolder(root))
                 if found := folder.find(name):
@@ -492,13 +482,14 @@ class _Reader:
         if found is not None:
             self.image_folders.add(_image_folder(found))
             for candidate in (_labels_of(found), found.with_suffix(".txt")):
-                if _exists(candidate):
-                    self.label_folders.add(candidate.parent)
-                    return candidate
+                for path in (on_disk(candidate), on_disk(candidate.with_suffix(".TXT"))):
+                    if _exists(path):
+                        self.label_folders.add(path.parent)
+                        return path
         if named.report is None:
             return None
         for candidate in (_labels_of(named.path), named.path.with_suffix(".txt")):
-            for tail in _tails(PurePosixPath(candidate)):
+            for tail in tails(candidate.as_posix()):
                 # Its name alone could be that of another folder's picture.
                 alone = len(tail.parts) == 1 < len(candidate.parts)
                 if not alone and _exists(self.layout.root / tail):

@@ -6,8 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pycocotools import mask
 
-from training.data.readers.coco import read_coco
+from training.data.readers.coco import _around, read_coco
+
+COMPRESSED = "bg43]20^m2"
+"""Of a mask of 100 x 80 px, two columns of three pixels from (60, 50) on, by pycocotools."""
 
 SOUND = """{
 "categories": [
@@ -125,7 +131,7 @@ def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
         (27, f"annotation 8 is outside {of_100}: 100, 20, 105, 25{out}"),
         (28, f"annotation 9 reaches 5 px out of {of_100}: 90, 20, 105, 25; it is cut"),
         (29, f"annotation 10 is the same as the object in line 20{out}"),
-        (31, "the id of the annotation is null, not a whole number; it is kept"),
+        (31, "the id of the annotation is null, neither a whole number nor a text; it is kept"),
         (32, f"the corners of annotation 13 are not eight numbers{out}"),
         (33, f"annotation 14 has no bbox of four numbers, but null{out}"),
     ]  # fmt: skip
@@ -306,3 +312,107 @@ def test_a_folder_without_json(tmp_path: Path) -> None:
     assert [str(defect) for defect in read_coco(tmp_path).defects] == [
         f"{tmp_path}:1: there is no JSON file in this folder, but a.txt"
     ]
+
+
+@pytest.mark.parametrize(
+    ("picture", "of_picture", "category", "of_category"),
+    [
+        ('"9f3a-a.png"', '"9f3a-a.png"', '"car"', '"car"'),
+        ('"10"', "10", "7.0", '"7"'),
+        ("10.0", "10.0", "7", "7.0"),
+    ],
+)
+def test_ids_may_be_texts_and_numbers_with_a_point(
+    folder: Path, picture: str, of_picture: str, category: str, of_category: str
+) -> None:
+    (folder / "labels.json").write_text(
+        f'{{"categories": [{{"id": {category}, "name": "car"}}], "images": ['
+        f'{{"id": {picture}, "file_name": "a.png", "width": 100, "height": 80}}], "annotations": ['
+        f'{{"id": "x", "image_id": {of_picture}, "category_id": {of_category}, '
+        '"bbox": [1, 2, 3, 4]}]}'
+    )
+    reading = read_coco(folder / "labels.json")
+    assert reading.defects == ()
+    assert reading.index.records[0].boxes.tolist() == [[1, 2, 4, 6]]
+
+
+@pytest.mark.parametrize(
+    "name", ["/content/data/deep/c.png", "C:\\\\data\\\\deep\\\\c.png", "d:/deep/c.png"]
+)
+def test_a_path_of_another_machine_is_looked_for_by_its_end(
+    name: str, folder: Path, make_picture: Callable[..., Path]
+) -> None:
+    make_picture("deep/c.png")
+    (folder / "labels.json").write_text(SOUND.replace("a.png", name))
+    reading = read_coco(folder / "labels.json")
+    assert reading.defects == ()
+    assert reading.index.records[0].path == folder / "deep" / "c.png"
+    (note,) = reading.notes
+    found = "1 picture is found by the end of an absolute path, such as"
+    assert note.startswith(f"{found} {folder / 'deep' / 'c.png'} for ")
+
+
+def test_a_folder_as_roboflow_exports_it(tmp_path: Path, make_picture: Callable[..., Path]) -> None:
+    for subset, name in (("train", "a.png"), ("valid", "b.png")):
+        make_picture(f"{subset}/{name}")
+        image = f'{{"id": 10, "file_name": "{name}", "width": 100, "height": 80}}'
+        content = f'{{"categories": [], "annotations": [], "images": [{image}]}}'
+        (tmp_path / subset / "_annotations.coco.json").write_text(content)
+    reading = read_coco(tmp_path)
+    assert reading.defects == ()
+    assert [record.name for record in reading.index.records] == ["a.png", "b.png"]
+    assert reading.splits == {"a.png": "train", "b.png": "val"}
+
+
+def test_without_a_bbox_it_is_around_the_polygons_or_the_mask(folder: Path) -> None:
+    content = json.loads(SOUND)
+    square, triangle = [10, 20, 30, 20, 30, 40, 10, 40], [40.5, 2, 50, 2, 45, 6]
+    for number, (bbox, segmentation) in enumerate(
+        [
+            (None, [square]),
+            ([], [triangle, square]),
+            ([1, 2, 3, 4], [square]),
+            (None, [[1, 2, 3]]),
+            (None, {"size": [80, 100], "counts": [7990, 5, 5]}),
+            (None, {"size": [80, 100], "counts": COMPRESSED}),
+            (None, {"size": [80, 100], "counts": [9000, 5]}),
+            (None, [square, 5]),
+        ],
+        start=10,
+    ):
+        annotation = {"id": number, "image_id": 10, "category_id": 7, "segmentation": segmentation}
+        content["annotations"].append(annotation | ({} if bbox is None else {"bbox": bbox}))
+    (folder / "labels.json").write_text(json.dumps(content))
+    reading = read_coco(folder / "labels.json")
+    assert reading.index.records[0].boxes.tolist()[2:] == [
+        [10, 20, 30, 40],
+        [10, 2, 50, 40],
+        [1, 2, 4, 6],
+        [99, 70, 100, 75],  # five pixels of the last column, from its row 70 on
+        [60, 50, 62, 53],
+    ]
+    assert [defect.kind for defect in reading.defects] == ["missing field"] * 3
+    assert reading.notes == (
+        "4 objects have no bbox, polygons and masks are read as the box around them",
+    )
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.integers(0, 6)), min_size=1, max_size=12),
+    st.text(alphabet=[chr(code) for code in range(32, 127)], max_size=12),
+)
+def test_masks_have_the_box_that_pycocotools_finds(
+    pixels: list[tuple[int, int]], spoiled: str
+) -> None:
+    drawn = np.zeros((7, 10), np.uint8, order="F")
+    for x, y in pixels:
+        drawn[y, x] = 1
+    coded = mask.encode(drawn)
+    x, y, width, height = mask.toBbox(coded).tolist()
+    wanted = (x, y, x + width, y + height)
+    text = coded["counts"].decode("ascii")
+    assert _around({"size": [7, 10], "counts": text}) == wanted
+    runs = np.diff(np.flatnonzero(np.diff(drawn.ravel("F"), prepend=0, append=2)), prepend=0)
+    assert _around({"size": [7, 10], "counts": [int(run) for run in runs]}) == wanted
+    found = _around({"size": [7, 10], "counts": text[:3] + spoiled})
+    assert found is None or (0 <= found[0] < found[2] <= 10 and 0 <= found[1] < found[3] <= 7)

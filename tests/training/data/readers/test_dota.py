@@ -196,3 +196,25 @@ def test_missing_folders(tmp_path: Path) -> None:
         f"{tmp_path}/images:1: there is no such folder",
         f"{tmp_path}/labelTxt:1: there is no such folder",
     ]
+
+
+def test_folders_of_pictures_and_labels_may_differ(
+    tmp_path: Path, make_picture: Callable[..., Path]
+) -> None:
+    """DOTA's archives unpack to ``images/part1/images`` and ``labelTxt-v1.5/DOTA-v1.5_train``."""
+    for name in ("part1/images/P1.png", "part2/images/P2.png", "part2/images/P3.png", "P3.png"):
+        make_picture(f"images/{name}")
+    folder = tmp_path / "labelTxt-v1.5" / "DOTA-v1.5_train"
+    folder.mkdir(parents=True)
+    for name in ("P1", "P2", "P3"):
+        (folder / f"{name}.txt").write_text("10 10 20 10 20 20 10 20 ship 0\n")
+    reading = read_dota(tmp_path, version="1.5")
+    assert [record.name for record in reading.index.records] == [
+        "part1/images/P1.png",
+        "part2/images/P2.png",
+    ]
+    assert [(defect.file.name, defect.kind) for defect in reading.defects] == [
+        ("P3.png", "picture without labels"),
+        ("P3.png", "picture without labels"),
+        ("P3.txt", "missing picture"),
+    ]

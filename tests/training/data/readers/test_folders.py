@@ -12,8 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from training.data.readers import folders
 from training.data.readers.cvat_xml import read_cvat_xml
-from training.data.readers.folders import ArchiveError, files_below, listing, unpack
+from training.data.readers.folders import (
+    ArchiveError,
+    files_below,
+    listing,
+    passed_over,
+    unpack,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -110,6 +117,28 @@ def test_a_zip_that_is_none_or_does_not_fit(
     with pytest.raises(ArchiveError, match=r"it holds 0\.0 GB, but .* has 0\.0 GB left"):
         unpack(archive, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_zip_that_would_fill_the_disk_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("a.txt", bytes(1_000_000))
+    assert unpack(archive, tmp_path / "small") == []
+    monkeypatch.setattr(folders, "_LARGE", 900_000)
+    with pytest.raises(ArchiveError, match=r"a\.zip: it would grow to 0\.0 GB: this is no archive"):
+        unpack(archive, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_that_are_no_pictures_are_named(tmp_path: Path) -> None:
+    for name in ("a.CR2", "b", "notes.txt"):
+        (tmp_path / name).write_text("")
+    assert [defect.sentence for defect in passed_over(tmp_path, [], str)] == [
+        "with the suffix .CR2 this is no picture that can be read; the file is passed over",
+        "without a suffix this is no picture that can be read; the file is passed over",
+    ]
 
 
 @settings(deadline=None, max_examples=60)

@@ -241,3 +241,43 @@ def test_name_too_long_for_a_file_is_a_missing_picture(folder: Path) -> None:
         ("a.xml", "missing picture"),
         ("a.png", "picture without labels"),
     ]
+
+
+def test_a_path_of_another_machine_is_looked_for_by_its_end(
+    folder: Path, make_picture: Callable[..., Path]
+) -> None:
+    make_picture("JPEGImages/site/a.png")
+    (folder / "Annotations" / "site").mkdir()
+    for name in ("a.xml", "site/a.xml"):
+        (folder / "Annotations" / name).write_text(voc_file("", "C:\\data\\pictures\\a.png"))
+    (folder / "Annotations" / "b.xml").write_text(voc_file("", "/home/me/b.png", (50, 40)))
+    reading = read_voc(folder)
+    assert reading.defects == ()
+    assert [record.name for record in reading.index.records] == ["a.png", "b.png", "site/a.png"]
+
+
+@pytest.mark.parametrize("source", ["", "annotations"])
+def test_pictures_may_lie_in_images_beside_the_annotations(
+    source: str, tmp_path: Path, make_picture: Callable[..., Path]
+) -> None:
+    make_picture("images/a.png")
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "a.xml").write_text(voc_file(voc_object("tree", 1, 1, 3, 4)))
+    reading = read_voc(tmp_path / source)
+    assert reading.defects == ()
+    assert [record.name for record in reading.index.records] == ["a.png"]
+
+
+def test_objects_in_an_element_of_their_own_are_read(folder: Path) -> None:
+    objects = f"<objects>{voc_object('tree', 1, 1, 3, 4)}</objects>"
+    (folder / "Annotations" / "a.xml").write_text(voc_file(objects))
+    assert read_voc(folder).index.records[0].boxes.tolist() == [[0, 0, 3, 4]]
+
+
+def test_the_split_may_be_that_of_the_folders(
+    tmp_path: Path, make_picture: Callable[..., Path]
+) -> None:
+    for subset in ("train", "valid", "more"):
+        make_picture(f"{subset}/a.png")
+        (tmp_path / subset / "a.xml").write_text(voc_file(voc_object("tree", 1, 1, 3, 4)))
+    assert read_voc(tmp_path).splits == {"train/a.png": "train", "valid/a.png": "val"}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -392,3 +393,27 @@ def test_no_file_stops_the_reader(labels: str, description: str, listed: str) ->
             for record in read_yolo(source).index.records:
                 assert np.isfinite(record.boxes).all()
                 assert (record.boxes[:, 2:] > record.boxes[:, :2]).all()
+
+
+@pytest.mark.parametrize("name", ["images/train/a.png", "labels/train/a.txt"])
+def test_a_pipe_is_not_waited_for(ultralytics: Path, name: str) -> None:
+    (ultralytics / name).unlink()
+    os.mkfifo(ultralytics / name)
+    reading = read_yolo(ultralytics)
+    told = [*(str(defect.file) for defect in reading.defects), *reading.notes]
+    assert any("train/a" in one for one in told)
+    assert "images/val/c.png" in boxes(reading)
+
+
+@pytest.mark.parametrize(
+    ("picture", "labels"),
+    [("K\u00f6ln", "Ko\u0308ln.txt"), ("Ko\u0308ln", "K\u00f6ln.txt"), ("a.b", "a.b.TXT")],
+)
+def test_labels_are_found_whatever_their_name_is_written_with(
+    picture: str, labels: str, ultralytics: Path, make_picture: MakePicture
+) -> None:
+    make_picture(f"images/train/{picture}.png")
+    text(ultralytics / "labels" / "train" / labels, BOX)
+    reading = read_yolo(ultralytics)
+    assert reading.defects == reading.notes == ()
+    assert boxes(reading)[f"images/train/{picture}.png"] == [[40, 30, 60, 50]]
