@@ -27,9 +27,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from c3det.commands import cache_directory
 from training.data.index import Annotated
 from training.data.pictures import read_picture
-from training.data.sources import SourceError, cache_directory
+from training.data.sources import SourceError
 
 TRAINED = (True, False, True, False, True)
 """Of each five scenes of a set, by name, which are trained on."""

@@ -247,7 +247,9 @@ def _with_hard_clicks(
 def _dense_losses(features: Features, episode: Episode, is_object: Tensor) -> dict[str, Tensor]:
     sizes = [(s.shape[-2], s.shape[-1]) for s in features.scores]
     assigned = assign(episode.boxes, is_object, episode.ignored, sizes)
-    score, place, count = 0.0, 0.0, 0
+    score: Tensor | float = 0.0
+    place: Tensor | float = 0.0
+    count: Tensor | int = 0
     for (index, skip), logits, boxes in zip(assigned, features.scores, features.boxes, strict=True):
         positive = index >= 0
         wanted = gathered(episode.boxes, index)
@@ -270,7 +272,8 @@ def _raised_loss(
     sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
     assigned = assign(episode.boxes, is_object, episode.ignored, sizes)
     active = exemplars.positive.any(-1)
-    total, count = 0.0, 0
+    total: Tensor | float = 0.0
+    count: Tensor | int = 0
     numbers = torch.arange(SLOTS, device=episode.boxes.device)
     for (index, skip), level, boxes in zip(assigned, levels, features.boxes, strict=True):
         slot = episode.slots.gather(1, index.clamp(min=0).flatten(1)).view_as(index)
