@@ -131,7 +131,7 @@ class Picture:
         self._max_bytes = max_bytes
         self.image_size: Size = (image.shape[0], image.shape[1])
         self._areas = plan_tiles(self.image_size, side, overlap)
-        self._seams = Seams(self._areas, self.image_size)
+        self._seams = Seams(self._areas, self.image_size, compete=not card.classes)
         self._tiles: dict[int, Tile] = {}
         self._templates: dict[Place, Template] = {}
         self._questions: dict[Question, int] = {}

@@ -65,6 +65,9 @@ SAME_BOX = 0.65
 LEAST_SCORE = 0.01
 """Boxes below it are not returned."""
 
+CLICKED_SCORE = 0.011
+"""Of an exemplar that the model takes for less, so that its click has a box to choose."""
+
 OVERLAP = 0.5
 """IoU from which on of two boxes of any slots the better one stays."""
 
@@ -292,7 +295,11 @@ class OpenModel:
         scores = share * candidates.scores[0].sigmoid().sqrt()[:, None]
         scores = scores * candidates.valid[0][:, None]
         tile.correlations = dict(list(tile.correlations.items())[-KEPT_CORRELATIONS:])
-        return self._found(tile, candidates.boxes[0], scores, names)
+        # What was clicked is an object of its slot, however little the model believes it.
+        clicked = given.positive.any(0) & self._inside(tile, given.xy)
+        boxes = torch.cat([candidates.boxes[0], (exemplars[:, :4] + origin)[clicked]])
+        of_clicked = given.positive.T[clicked].to(scores.dtype) * CLICKED_SCORE
+        return self._found(tile, boxes, torch.cat([scores, of_clicked]), names)
 
     def _change(self, tile: OpenTile, given: _Given) -> Tensor:
         """By how much slots raise "any object", ``(1, S, h, w)`` at stride 8.
@@ -391,9 +398,7 @@ class OpenModel:
         dense = boxes_of(features.boxes, cells)
         kept = self._is_new(tile, dense[0]) & (logits[0] > LEAST_RAISED)
         result = join(tile.proposals, self._described(tile, dense[:, kept], cells[0, kept]))
-        height, width = tile.image_size
-        limit = given.xy.new_tensor([width, height])
-        inside = ((given.xy >= 0) & (given.xy <= limit)).all(1)
+        inside = self._inside(tile, given.xy)
         stand_ins = torch.stack([template[2] for template in given.templates])
         origin = given.xy.repeat(1, 2)
         used = inside & self._is_new(tile, stand_ins[:, :4] + origin)
@@ -405,6 +410,11 @@ class OpenModel:
             torch.ones_like(boxes[None, :, 0], dtype=torch.bool),
         )
         return join(result, at)
+
+    def _inside(self, tile: OpenTile, xy: Tensor) -> Tensor:
+        """Which of places ``(n, 2)`` lie in a tile."""
+        height, width = tile.image_size
+        return ((xy >= 0) & (xy <= xy.new_tensor([width, height]))).all(1)
 
     def _is_new(self, tile: OpenTile, boxes: Tensor) -> Tensor:
         """Which of boxes ``(n, 4)`` are not much the same as a proposal."""

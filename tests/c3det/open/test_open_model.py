@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from c3det.answering import Detections
@@ -23,6 +26,7 @@ from c3det.open.model import OpenModel, OpenTile, _Given
 from c3det.picture import Picture
 from c3det.predictor import Predictor, load
 from c3det.weights import WeightsError, card_path, digest, read_card, save
+from tests.c3det.mutations import mutate
 from tests.c3det.open.small import CARD, pixels, saved, untrained
 
 
@@ -214,6 +218,25 @@ def test_a_negative_click_changes_what_is_found_and_removes_the_box_under_it(
     assert any(abs(elsewhere[0][box] - elsewhere[1][box]) > 1e-4 for box in both)
 
 
+def test_what_was_clicked_has_its_box_though_the_model_says_none_of_these(weights: Path) -> None:
+    predictor = load(weights)
+    model = predictor.model
+    assert isinstance(model, OpenModel)
+    with torch.no_grad():
+        list(model.network.comparison.none)[-1].bias += 1000.0
+    image, clicks = pixels(100, 130), [Click(30, 40, 0), Click(110, 70, 1)]
+    with torch.inference_mode():
+        tile = model.encode(image)
+        templates = model.templates(tile, clicks)
+        found = model.detect(tile, templates, clicks)
+    assert sorted(found.labels.tolist()) == [0, 1]
+    answers = predictor.open(image).detect(clicks).detections
+    for row, (click, template) in enumerate(zip(clicks, templates, strict=True)):
+        box = template[1][:4].numpy() + (click.x, click.y) * 2
+        box = np.clip(box, 0, [130, 100, 130, 100])
+        assert np.abs(answers.boxes[row] - box).max() < 0.01
+
+
 def asked_until_done(picture: Picture, clicks: Sequence[Click]) -> list[float]:
     progress = [picture.detect(clicks, 0, deadline=0.0).progress]
     while progress[-1] < 1:
@@ -315,3 +338,24 @@ def test_tensors_of_another_network(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(WeightsError, match="copy both files again"):
         load(path)
+
+
+@given(data=st.data())
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whatever_is_in_a_card_is_refused_or_detects(tmp_path: Path, data: st.DataObject) -> None:
+    path = tmp_path / "open.safetensors"
+    if not path.exists():
+        saved(tmp_path)
+        (tmp_path / "card").write_bytes(card_path(path).read_bytes())
+    content = json.loads((tmp_path / "card").read_text())
+    mutate(data, content)
+    with contextlib.suppress(ValueError):  # NaN and Infinity
+        content["sha256"] = digest(content)
+    card_path(path).write_text(json.dumps(content), encoding="utf-8")
+    try:
+        loaded = load(path)
+    except WeightsError:
+        return
+    assert len(loaded.detect(loaded.encode(pixels(64, 64)), [Click(8, 9, 0)], 0)) > 0
