@@ -158,6 +158,9 @@ class Picture:
     ) -> Answer:
         """Find all objects of all classes, given some clicks.
 
+        A model without classes finds objects of the classes that have positive clicks; without any
+        click, objects of no class (label -1).
+
         Args:
             clicks: Any number, in pixels of the picture, in any order.
             score_threshold: Lowest score of a box that answers no click; ``None``: the card's.

@@ -181,7 +181,7 @@ class OpenModel:
         assert isinstance(first, torch.nn.Conv2d)
         # The first convolution is linear: its click maps and the picture's are taken apart.
         clicked = first.in_channels - 1 - self.network.context.out_channels
-        self._of_clicks = first.weight[:, :clicked].contiguous()
+        self._of_clicks = first.weight[:, :clicked].contiguous(memory_format=torch.channels_last)
         self._of_picture = first.weight[:, clicked:].contiguous()
         self._bias = first.bias
 
@@ -202,6 +202,7 @@ class OpenModel:
         any_object = F.max_pool2d(features.scores[0][:, None], 2).clamp(-8, 8)
         about = torch.cat([any_object.to(features.context.dtype), features.context], 1)
         raising = F.conv2d(about, self._of_picture, self._bias, padding=1)
+        raising = raising.contiguous(memory_format=torch.channels_last)
         return OpenTile((height, width), features, proposals, raising)
 
     def templates(self, tile: OpenTile, clicks: Sequence[Click]) -> list[Template]:
@@ -306,7 +307,6 @@ class OpenModel:
 
         As `OpenDetector.raised`, but that correlations are kept.
         """
-        network = self.network
         self._correlate(tile, given.templates)
         positive, negative = self._collated(tile, given).unbind(0)
         liked_by, near_to = positive.unbind(1)
@@ -322,16 +322,21 @@ class OpenModel:
             ],
             1,
         )
-        hidden = F.conv2d(stacked.to(self._of_clicks.dtype), self._of_clicks, padding=1)
-        hidden = (hidden + tile.raising).relu_()
+        stacked = stacked.contiguous(memory_format=torch.channels_last)
+        # On a CPU slot by slot, so that what lies between the convolutions stays in its cache.
+        together = 1 if self.device.type == "cpu" else len(stacked)
+        return torch.cat([self._raised(tile, some) for some in stacked.split(together)])[None]
+
+    def _raised(self, tile: OpenTile, maps: Tensor) -> Tensor:
+        """What comes of maps ``(n, 6, h, w)`` of clicks, ``(n, h, w)``."""
+        network = self.network
+        hidden = F.conv2d(maps, self._of_clicks, padding=1).add_(tile.raising).relu_()
         for layer in list(network.raise_hidden)[2:]:
             hidden = layer(hidden)
         out = network.raise_out
-        assert isinstance(out, torch.nn.Conv2d)
         assert out.bias is not None
         # A 1x1 convolution to one channel, which torch is slow at.
-        change = out.weight.flatten(1) @ hidden.flatten(2) + out.bias
-        return change.float().view(1, *hidden.shape[:1], *hidden.shape[2:])
+        return (hidden.permute(0, 2, 3, 1) @ out.weight.flatten() + out.bias).float()
 
     def _collated(self, tile: OpenTile, given: _Given) -> Tensor:
         """The largest correlations with the clicks of each slot, and their heatmaps' maxima.
@@ -505,11 +510,12 @@ def join(first: Described, second: Described) -> Described:
 
 
 def _best_of_others(maps: Tensor, empty: float) -> Tensor:
-    """For each of maps ``(S, h, w)`` the largest of the others."""
+    """For each of maps ``(S, h, w)``, nowhere below ``empty``, the largest of the others."""
     if len(maps) == 1:
         return torch.full_like(maps, empty)
-    best, second = maps.topk(2, 0).values
-    return torch.where(maps == best, second, best)
+    best, which = maps.max(0, keepdim=True)
+    second = maps.scatter(0, which, empty).amax(0, keepdim=True)
+    return best.expand_as(maps).scatter(0, which, second)
 
 
 def _in_order(clicks: Sequence[Click]) -> list[int]:

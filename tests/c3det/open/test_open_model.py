@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +30,7 @@ from c3det.predictor import Predictor, load
 from c3det.weights import WeightsError, card_path, digest, read_card, save
 from tests.c3det.mutations import mutate
 from tests.c3det.open.small import CARD, pixels, saved, untrained
+from tests.c3det.test_picture import GROWTH
 
 
 @pytest.fixture(scope="module")
@@ -284,6 +287,23 @@ def test_memory_is_all_that_a_tile_holds(predictor: Predictor) -> None:
         assert tile.proposals.boxes.dtype == torch.float32
         tile.unpack()
     assert tile.features.embedding.dtype == torch.float32
+
+
+@pytest.mark.parametrize("limit", [1 << 10, 40])
+def test_all_that_the_process_holds_is_counted(weights: Path, limit: int) -> None:
+    """Every tensor of the process is looked for, whoever holds it."""
+    arguments = [sys.executable, "-c", GROWTH, str(weights), "1500", str(limit)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=300)
+    mib = 2**20
+    for holds, counted in json.loads(done.stdout.splitlines()[-1]):
+        assert holds <= counted < holds + mib
+        assert 20 * mib < counted <= limit * mib
+
+
+def test_a_picture_of_1024_px_takes_few_mebibytes(predictor: Predictor) -> None:
+    picture = predictor.open(pixels(1024, 1024))
+    picture.detect(random_clicks(0, 12, 1024, 1024))
+    assert picture.nbytes < 80 * 2**20
 
 
 def edit(path: Path, **fields: Any) -> None:
