@@ -78,6 +78,10 @@ KEPT_CORRELATIONS = 256
 KEPT_CANDIDATES = 2048
 """Of one tile."""
 
+SLOTS_AT_ONCE = 4
+"""Raised together on a CPU: few enough for what lies between the convolutions to stay in its cache,
+and so many that handing work to other cores, which may be busy, is not what takes the time."""
+
 _AT_ONCE = 64
 """Boxes under clicks that are described, or correlations that are computed, together."""
 
@@ -323,8 +327,7 @@ class OpenModel:
             1,
         )
         stacked = stacked.contiguous(memory_format=torch.channels_last)
-        # On a CPU slot by slot, so that what lies between the convolutions stays in its cache.
-        together = 1 if self.device.type == "cpu" else len(stacked)
+        together = SLOTS_AT_ONCE if self.device.type == "cpu" else len(stacked)
         return torch.cat([self._raised(tile, some) for some in stacked.split(together)])[None]
 
     def _raised(self, tile: OpenTile, maps: Tensor) -> Tensor:
