@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from c3det.clicks import Click
+from c3det.closed import closed_model
 from c3det.model import clicks_that_count
+from c3det.predictor import load
 from tests.c3det.open.small import saved
 
 OPEN_ALONE = """
@@ -36,6 +40,11 @@ def test_the_open_model_needs_no_mmdet(tmp_path: Path) -> None:
         timeout=120,
     )
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_the_closed_model_is_asked_for_by_name(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="untrained is not a closed model"):
+        closed_model(load(saved(tmp_path)))
 
 
 def test_clicks_that_count() -> None:

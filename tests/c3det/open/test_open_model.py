@@ -240,6 +240,25 @@ def test_what_was_clicked_has_its_box_though_the_model_says_none_of_these(weight
         assert np.abs(answers.boxes[row] - box).max() < 0.01
 
 
+def test_a_device_answers_as_the_cpu_does(weights: Path, predictor: Predictor, device: str) -> None:
+    """With ``--device cuda`` on the GPU, where slots are raised all at once."""
+    there = load(weights, device)
+    assert str(there.device) == device
+    image, clicks = pixels(150, 200), random_clicks(3, 9, 150, 200)
+    wanted = predictor.open(image).detect(clicks, 0).detections
+    assert_near(there.open(image).detect(clicks, 0).detections, wanted, score=1e-3)
+
+
+def test_how_many_slots_are_raised_at_once_changes_nothing(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = pixels(150, 200)
+    clicks = [Click(20 + 18 * slot, 30 + 9 * slot, slot) for slot in range(9)]
+    wanted = predictor.open(image).detect(clicks, 0).detections
+    monkeypatch.setattr("c3det.open.model.SLOTS_AT_ONCE", 100)
+    assert_near(predictor.open(image).detect(clicks, 0).detections, wanted)
+
+
 def asked_until_done(picture: Picture, clicks: Sequence[Click]) -> list[float]:
     progress = [picture.detect(clicks, 0, deadline=0.0).progress]
     while progress[-1] < 1:
