@@ -79,7 +79,7 @@ def non_maximum_suppression(boxes: Tensor, threshold: float, rounds: int = 0) ->
     """
     better = torch.triu(pairwise_iou(boxes, boxes) > threshold, diagonal=1).to(boxes.dtype)
     kept = boxes.new_ones(boxes.shape[:-1])
-    for number in range(rounds or boxes.shape[-2]):
+    for _ in range(rounds or boxes.shape[-2]):
         suppressed = (kept[..., None, :] @ better)[..., 0, :] > 0
         new = (~suppressed).to(boxes.dtype)
         if not rounds and bool((new == kept).all()):

@@ -137,14 +137,16 @@ class Comparison(nn.Module):
         count = positive.sum(-1)
         beta = self.temperature.exp()
         own = _best(cosine, positive)
-        masked = (cosine[:, :, None] * beta).masked_fill(~positive[:, None], -1e4)
-        soft = (masked.logsumexp(-1) - count.clamp(min=1).log()[:, None]) / beta
+        # The mean of exponentials, as a product of matrices; cosines are at most 1.
+        total = ((cosine - 1) * beta).exp() @ positive.transpose(1, 2).to(cosine.dtype)
+        mean = total.clamp(min=1e-30) / count.clamp(min=1)[:, None]
+        soft = 1 + mean.log() / beta
         soft = soft.masked_fill((count == 0)[:, None], _ABSENT)
         regressed = self._regressed(candidates, exemplars, cosine)
         size = _log_size(candidates.boxes)[:, :, None]
         weight = positive.to(size.dtype)
-        mean = weight @ _log_size(exemplars.boxes) / count.clamp(min=1)[..., None]
-        ratio = (size - mean[:, None]).clamp(-3, 3)
+        mean_size = weight @ _log_size(exemplars.boxes) / count.clamp(min=1)[..., None]
+        ratio = (size - mean_size[:, None]).clamp(-3, 3)
         inside = _inside(candidates.boxes, exemplars.xy)
         any_positive = positive.any(1, keepdim=True)
         shape = own.shape
@@ -237,7 +239,8 @@ def _inside(boxes: Tensor, xy: Tensor) -> Tensor:
 
 def _any(inside: Tensor, members: Tensor) -> Tensor:
     """Whether a member ``(B, S, n)`` lies inside, float ``(B, P, S)``."""
-    return (inside[:, :, None] & members[:, None]).any(-1).to(torch.float32)
+    number = inside.to(torch.float32) @ members.transpose(1, 2).to(torch.float32)
+    return (number > 0).to(torch.float32)
 
 
 def _log_size(boxes: Tensor) -> Tensor:

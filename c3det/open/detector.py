@@ -162,12 +162,17 @@ class OpenDetector(nn.Module):
         self.raise_out = nn.Conv2d(32, 1, 1)
         self.comparison = Comparison(embedding)
         nn.init.normal_(self.dense.weight, std=0.01)
+        assert self.dense.bias is not None
         nn.init.constant_(self.dense.bias[:1], -4.0)
         nn.init.constant_(self.dense.bias[1:], 1.0)
         nn.init.normal_(self.region_out.weight, std=0.01)
+        assert self.region_out.bias is not None
         nn.init.zeros_(self.region_out.bias)
         nn.init.normal_(self.raise_out.weight, std=0.01)
+        assert self.raise_out.bias is not None
         nn.init.zeros_(self.raise_out.bias)
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
@@ -220,18 +225,34 @@ class OpenDetector(nn.Module):
             Boxes ``(B, k, 4)`` and logits ``(B, k)`` by falling score; a suppressed one that fills
             up has the logit -inf.
         """
-        flat_scores, flat_boxes = [], []
-        for score, box in zip(scores, boxes, strict=True):
+        index, logits = self.peaks(scores, boxes, count, kept, threshold, rounds)
+        return boxes_of(boxes, index), logits
+
+    def peaks(
+        self,
+        scores: tuple[Tensor, ...],
+        boxes: tuple[Tensor, ...],
+        count: int,
+        kept: int,
+        threshold: float = 0.65,
+        rounds: int = 4,
+    ) -> tuple[Tensor, Tensor]:
+        """The same as `propose`, but the cells of the boxes in place of these, see `boxes_of`.
+
+        Returns:
+            Indices ``(B, k)`` of cells, and logits ``(B, k)``.
+        """
+        flat = []
+        for score in scores:
             peak = F.max_pool2d(score[:, None], 3, 1, 1)[:, 0] <= score
-            flat_scores.append(score.masked_fill(~peak, -torch.inf).flatten(1))
-            flat_boxes.append(box.flatten(1, 2))
-        everything = torch.cat(flat_scores, 1)
-        best, index = everything.topk(min(count, everything.shape[1]), 1)
-        chosen = torch.cat(flat_boxes, 1).gather(1, index[..., None].expand(-1, -1, 4))
+            flat.append(score.masked_fill(~peak, -torch.inf).flatten(1))
+        everything = torch.cat(flat, 1)
+        best, cells = everything.topk(min(count, everything.shape[1]), 1)
+        chosen = boxes_of(boxes, cells)
         stays = non_maximum_suppression(chosen.detach(), threshold, rounds) & best.isfinite()
         best = best.masked_fill(~stays, -torch.inf)
         best, index = best.topk(min(kept, best.shape[1]), 1)
-        return chosen.gather(1, index[..., None].expand(-1, -1, 4)), best
+        return cells.gather(1, index), best
 
     def describe(self, features: Features, boxes: Tensor, valid: Tensor) -> Described:
         """Refine boxes, score and embed them.
@@ -244,7 +265,7 @@ class OpenDetector(nn.Module):
         batch, count = boxes.shape[:2]
         pooled = torch.cat(
             [
-                # The finest level is sampled twice as densely, and folded into four times the channels.
+                # The finest level is sampled twice as densely, and folded into more channels.
                 _folded(_sampled(level, boxes, s, 2 * BINS))
                 if s == 2
                 else _sampled(level, boxes, s, BINS)
@@ -341,6 +362,12 @@ class OpenDetector(nn.Module):
         return levels, change
 
 
+def boxes_of(boxes: tuple[Tensor, ...], cells: Tensor) -> Tensor:
+    """The dense boxes ``(B, k, 4)`` of cells ``(B, k)``, counted over all levels, row by row."""
+    flat = torch.cat([level.flatten(1, 2) for level in boxes], 1)
+    return flat.gather(1, cells[..., None].expand(-1, -1, 4))
+
+
 def choose_exemplars(described: Described, xy: Tensor) -> Tensor:
     """For each click the box that was meant: that of the best score times centredness.
 
@@ -384,7 +411,7 @@ def _around_cells(sides: Tensor, stride: int) -> Tensor:
 
 
 def _sampled(level: Tensor, boxes: Tensor, stride: int, bins: int) -> Tensor:
-    """``bins`` x ``bins`` samples of a level in boxes, a little larger: ``(B * P, C, bins, bins)``."""
+    """Samples of a level in boxes, a little enlarged: ``(B * P, C, bins, bins)``."""
     batch, channels, height, width = level.shape
     count = boxes.shape[1]
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
@@ -412,12 +439,22 @@ def _folded(samples: Tensor) -> Tensor:
     return parts.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
 
 
-def _heatmaps(xy: Tensor, height: int, width: int) -> Tensor:
-    """Gaussians ``(B, n, height, width)`` at stride 4 around clicks ``(B, n, 2)`` in pixels."""
+def click_profiles(xy: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Gaussians at stride 4 around clicks ``(..., 2)`` in pixels, along each axis by itself.
+
+    Returns:
+        ``(..., height)`` and ``(..., width)``; their product is the heatmap of a click.
+    """
     x = (torch.arange(width, device=xy.device, dtype=xy.dtype) + 0.5) * 4
     y = (torch.arange(height, device=xy.device, dtype=xy.dtype) + 0.5) * 4
-    along = torch.exp(-((x - xy[..., :1]) ** 2) / (2 * CLICK_SIGMA**2))
     down = torch.exp(-((y - xy[..., 1:]) ** 2) / (2 * CLICK_SIGMA**2))
+    along = torch.exp(-((x - xy[..., :1]) ** 2) / (2 * CLICK_SIGMA**2))
+    return down, along
+
+
+def _heatmaps(xy: Tensor, height: int, width: int) -> Tensor:
+    """Gaussians ``(B, n, height, width)`` at stride 4 around clicks ``(B, n, 2)`` in pixels."""
+    down, along = click_profiles(xy, height, width)
     return down[..., :, None] * along[..., None, :]
 
 

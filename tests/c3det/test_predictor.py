@@ -301,7 +301,7 @@ def test_whatever_is_in_a_card_is_refused_or_detects(
 ) -> None:
     path = tmp_path / "w.safetensors"
     if not path.exists():
-        save(path, c3det._detector.state_dict(), c3det.card)
+        save(path, c3det.model.detector.state_dict(), c3det.card)
     tensors = hashlib.sha256(path.read_bytes()).hexdigest()
     content = json.loads(json.dumps({**asdict(c3det.card), "tensors": tensors}))
     mutate(data, content)
