@@ -6,7 +6,7 @@ The reference never does this (a click on a missed object does not produce a box
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -49,7 +49,17 @@ On the shipped weights anything from 1.5 to 10 picks the clicked object equally 
 factor would let a neighbour answer near whose edge the click lies.
 """
 
+BEST_BOXES = 15
+"""Of so many of a class, those of the largest scores, the median tells its size where no card does.
+"""
+
+UNKNOWN_SIDE = 24.0
+"""In pixels, of an object where neither a card nor a box tells a size."""
+
 _CHUNK = 256
+
+Sizes = Sequence[tuple[float, float]] | Mapping[int, tuple[float, float]]
+"""``(width, height)`` in pixels by label."""
 
 
 def _no_clicks() -> NDArray[np.int64]:
@@ -251,11 +261,13 @@ def answer_clicks(
         candidates: Proposals of any score, after non-maximum suppression, none of them answers.
         clicks: In pixels of the picture.
         score_threshold: Below it, only answers are kept. It changes no answer.
-        typical_sizes: ``(width, height)`` in pixels for each class.
+        typical_sizes: ``(width, height)`` in pixels for each class. Where there are none, labels
+            may be any, and the best proposals of a class tell its size.
         image_size: ``(height, width)`` in pixels.
 
     Returns:
-        The kept boxes; answers first, in the order of the last click of each.
+        The kept boxes; answers first, in the order of the last click of each. Those of no class
+        (label -1) stay where there are no clicks; after clicks they answer, but are not shown.
     """
     points = np.array([(click.x, click.y) * 2 for click in clicks]).reshape(-1, 4)
     positive = np.array([click.positive for click in clicks], bool)
@@ -263,14 +275,18 @@ def answer_clicks(
     for _, under in touching(points[~positive], candidates.boxes):
         left[under] = False
     candidates = candidates.take(left)
-    objects = _Objects(candidates, clicks, typical_sizes, image_size)
+    sizes = typical_sizes or _sizes_of_best({click.label for click in clicks}, candidates)
+    objects = _Objects(candidates, clicks, sizes, image_size)
     answers = objects.answers()
     boxes = np.array([box for box, _ in answers], np.float32).reshape(-1, 4)
     last = [max(members) for _, members in answers]
     answer_of = np.full(len(clicks), -1, np.int64)
     for _, members in answers:
         answer_of[members] = max(members)
-    rest = candidates.take((candidates.scores >= score_threshold) & ~objects.used)
+    shown = (candidates.scores >= score_threshold) & ~objects.used
+    if clicks:
+        shown &= candidates.labels >= 0
+    rest = candidates.take(shown)
     free = np.ones(len(rest), bool)
     for answer, other in touching(boxes, rest.boxes):
         same = iou(boxes[answer], rest.boxes[other]) >= SAME_OBJECT_IOU
@@ -284,6 +300,19 @@ def answer_clicks(
         np.concatenate([np.array(last, np.int64), rest.clicks]),
         answer_of,
     )
+
+
+def _sizes_of_best(labels: set[int], candidates: Detections) -> dict[int, tuple[float, float]]:
+    """What is typical of each label: the median of its best boxes, or else of the best of all."""
+    sides = candidates.boxes[:, 2:] - candidates.boxes[:, :2]
+    order = np.argsort(-candidates.scores, kind="stable")
+    sizes = {}
+    for label in labels:
+        own = order[candidates.labels[order] == label]
+        best = sides[(own if len(own) else order)[:BEST_BOXES]]
+        width, height = np.median(best, 0).tolist() if len(best) else (UNKNOWN_SIDE,) * 2
+        sizes[label] = (max(width, 1.0), max(height, 1.0))
+    return sizes
 
 
 class Box(NamedTuple):
@@ -375,7 +404,7 @@ class _Objects:
         self,
         candidates: Detections,
         clicks: Sequence[Click],
-        typical_sizes: Sequence[tuple[float, float]],
+        typical_sizes: Sizes,
         image_size: tuple[int, int],
     ) -> None:
         self._clicks = clicks

@@ -18,28 +18,31 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from c3det import answering
 from c3det.answering import Detections
 from c3det.clicks import Click, check_labels
 from c3det.devices import wait_for
 from c3det.heatmaps import Size
-from c3det.incremental import IncrementalDetector, Tile
 from c3det.memory import held_bytes
+from c3det.model import Model, Template, Tile, clicks_that_count
 from c3det.tiles import Seams, distances, plan_tiles
 from c3det.weights import Card
 
 Question = tuple[Click, ...]
-"""What the answer of a tile depends on: the positive clicks, each once, in one order."""
+"""What the answer of a tile depends on: the clicks that count, each once, in one order."""
+
+Place = tuple[float, float]
+"""``(x, y)`` of a click in the picture, all that its template depends on."""
 
 NO_CLICKS = 0
 """Number of the question without clicks."""
@@ -75,11 +78,19 @@ class Answer:
 def check_question(
     clicks: Sequence[Click], score_threshold: float, num_classes: int, image_size: Size
 ) -> None:
-    """Raise ``ValueError`` where a click is outside the picture, or a label or threshold wrong."""
+    """Raise ``ValueError`` where a click is outside the picture, or a label or threshold wrong.
+
+    Args:
+        clicks: Of the question.
+        score_threshold: Likewise.
+        num_classes: Of the weights; 0: any label will do.
+        image_size: ``(height, width)`` of the picture.
+    """
     if not 0 <= score_threshold <= 1:
         raise ValueError(f"score_threshold must be between 0 and 1, it is {score_threshold}")
     height, width = image_size
-    check_labels(clicks, num_classes)
+    if num_classes:
+        check_labels(clicks, num_classes)
     for index, click in enumerate(clicks):
         if not (0 <= click.x <= width and 0 <= click.y <= height):
             raise ValueError(
@@ -92,9 +103,8 @@ class Picture:
     """A picture that is asked about again and again. Safe from several threads, one at a time.
 
     Args:
-        detector: Computes the tiles.
+        model: Computes the tiles.
         card: Of its weights.
-        encode: Computes a tile from its pixels.
         image: uint8 ``(H, W, 3)``, RGB. Not to be written to any more.
         side: Of a tile in pixels.
         overlap: Of neighbouring tiles in pixels.
@@ -107,25 +117,23 @@ class Picture:
 
     def __init__(
         self,
-        detector: IncrementalDetector,
+        model: Model[Any],
         card: Card,
-        encode: Callable[[NDArray[np.uint8]], Tile],
         image: NDArray[np.uint8],
         *,
         side: int,
         overlap: int,
         max_bytes: int,
     ) -> None:
-        self._detector = detector
+        self._model = model
         self._card = card
-        self._encode = encode
         self._image = image
         self._max_bytes = max_bytes
         self.image_size: Size = (image.shape[0], image.shape[1])
         self._areas = plan_tiles(self.image_size, side, overlap)
-        self._seams = Seams(self._areas, self.image_size)
+        self._seams = Seams(self._areas, self.image_size, compete=not card.classes)
         self._tiles: dict[int, Tile] = {}
-        self._templates: dict[Click, tuple[Tensor, ...]] = {}
+        self._templates: dict[Place, Template] = {}
         self._questions: dict[Question, int] = {}
         self._last_number = NO_CLICKS
         # By the number of the question: to look for a thousand clicks in every tile takes long.
@@ -150,6 +158,9 @@ class Picture:
     ) -> Answer:
         """Find all objects of all classes, given some clicks.
 
+        A model without classes finds objects of the classes that have positive clicks; without any
+        click, objects of no class (label -1).
+
         Args:
             clicks: Any number, in pixels of the picture, in any order.
             score_threshold: Lowest score of a box that answers no click; ``None``: the card's.
@@ -164,11 +175,11 @@ class Picture:
         threshold = self._card.score_threshold if score_threshold is None else score_threshold
         check_question(clicks, threshold, len(self._card.classes), self.image_size)
         asked = sorted(
-            {click for click in clicks if click.positive},
-            key=lambda click: (click.label, click.y, click.x),
+            set(clicks_that_count(clicks, negative=self._model.counts_negative)),
+            key=lambda click: (click.label, click.y, click.x, click.positive),
         )
         with self._lock:
-            work = _Work(deadline, self._finish_seconds, self._detector.device)
+            work = _Work(deadline, self._finish_seconds, self._model.device)
             with self._whole():
                 answer = self._search(tuple(asked), work)
             started = time.perf_counter()
@@ -202,7 +213,7 @@ class Picture:
         """
         owners = self._owners(points)
         with self._lock:
-            work = _Work(deadline, self._finish_seconds, self._detector.device)
+            work = _Work(deadline, self._finish_seconds, self._model.device)
             with self._whole():
                 found: list[Detections | None] = [None] * len(self._areas)
                 needed = list(dict.fromkeys(reversed(owners)))
@@ -220,10 +231,12 @@ class Picture:
 
     def _search(self, question: Question, work: _Work) -> Answer:
         """Read templates and search tiles as long as there is time; the boxes are not merged."""
-        owners = dict(zip(question, self._owners([(c.x, c.y) for c in question]), strict=True))
+        # In an order that labels do not change: with other names, the work is the very same.
+        places = sorted({_place(click) for click in question}, key=lambda place: place[::-1])
+        owners = dict(zip(places, self._owners(places), strict=True))
         under_clicks = set(owners.values())
         unread = self._find_templates(owners, work)
-        order, number = self._nearest_first(question), self._number(question)
+        order, number = self._nearest_first(places), self._number(question)
         if not unread:
             for index in order:
                 answers = self._answers[index]
@@ -267,33 +280,33 @@ class Picture:
         at = np.array(points, np.float64).reshape(-1, 2)
         return [int(index) for index in distances(self._areas, at).argmin(1)]
 
-    def _nearest_first(self, question: Question) -> list[int]:
+    def _nearest_first(self, places: Sequence[Place]) -> list[int]:
         """All tiles, the nearest to a click first."""
-        at = np.array([(click.x, click.y) for click in question], np.float64).reshape(-1, 2)
+        at = np.array(places, np.float64).reshape(-1, 2)
         nearest = distances(self._areas, at).min(0, initial=np.inf)
         return [int(index) for index in np.argsort(nearest, kind="stable")]
 
-    def _find_templates(self, owners: Mapping[Click, int], work: _Work) -> int:
+    def _find_templates(self, owners: Mapping[Place, int], work: _Work) -> int:
         """Read the templates of new clicks, a tile at a time; the number of tiles left to read."""
-        for click in owners:
-            if click in self._templates:
-                self._templates[click] = self._templates.pop(click)
-        new: dict[int, list[Click]] = {}
+        for place in owners:
+            if place in self._templates:
+                self._templates[place] = self._templates.pop(place)
+        new: dict[int, list[Place]] = {}
         for index in self._nearest_first(tuple(owners)):
-            if clicks := [click for click in owners if owners[click] == index]:
-                new[index] = [click for click in clicks if click not in self._templates]
-        todo = [index for index, clicks in new.items() if clicks]
+            if places := [place for place in owners if owners[place] == index]:
+                new[index] = [place for place in places if place not in self._templates]
+        todo = [index for index, places in new.items() if places]
         for number, index in enumerate(todo):
             if not work.may_begin(self._pace.of("read", index in self._tiles)):
                 return len(todo) - number
             with self._pace.noted("read", index in self._tiles):
                 tile = self._tile(index, work, set(owners.values()))
                 with work.timed("detect"):
-                    found = self._detector.templates(tile, self._inside(index, new[index]))
-                    for row, click in enumerate(new[index]):
-                        self._templates[click] = tuple(level[row].clone() for level in found)
-        for click in list(self._templates)[: -max(TEMPLATES_KEPT, len(owners))]:
-            del self._templates[click]
+                    clicks = [Click(x, y, 0) for x, y in new[index]]
+                    found = self._model.templates(tile, self._inside(index, clicks))
+                    self._templates |= zip(new[index], found, strict=True)
+        for place in list(self._templates)[: -max(TEMPLATES_KEPT, len(owners))]:
+            del self._templates[place]
         return 0
 
     def _ask(
@@ -307,20 +320,12 @@ class Picture:
                 self._shrink(self._max_bytes, under_clicks, index)
 
     def _search_tile(self, index: int, tile: Tile, question: Question, number: int) -> None:
-        levels = [self._templates[click] for click in question]
-        templates = [torch.stack(rows) for rows in zip(*levels, strict=True)]
-        self._detector.place(tile, self._inside(index, question))
-        found = self._detector.detect(tile, templates, [click.label for click in question])
+        templates = [self._templates[_place(click)] for click in question]
+        found = self._model.detect(tile, templates, self._inside(index, question))
+        found = found.take(np.argsort(-found.scores, kind="stable"))
         offset = np.array(self._areas[index].box[:2] * 2, np.float32)
-        scores = found.scores.float().cpu().numpy()
-        order = np.argsort(-scores, kind="stable")
         answers = self._answers[index]
-        answers[number] = Detections(
-            found.bboxes.float().cpu().numpy()[order] + offset,
-            scores[order],
-            found.labels.cpu().numpy()[order],
-            np.full(len(found), -1, np.int64),
-        )
+        answers[number] = replace(found, boxes=found.boxes + offset)
         for old in [other for other in answers if other != NO_CLICKS][:-ANSWERS_KEPT]:
             del answers[old]
 
@@ -334,7 +339,7 @@ class Picture:
         with work.timed("encode"):
             if index not in self._tiles:
                 x1, y1, x2, y2 = self._areas[index].box
-                self._tiles[index] = self._encode(self._image[y1:y2, x1:x2])
+                self._tiles[index] = self._model.encode(self._image[y1:y2, x1:x2])
                 self._shrink(self._max_bytes, under_clicks, index)
             tile = self._tiles[index]
             if tile.packed:
@@ -356,7 +361,7 @@ class Picture:
         tiles = self._tiles.values()
         borrowed = [tensor for tile in tiles for tensor in tile.borrowed()]
         for tile in list(tiles)[:1]:
-            borrowed += self._detector.kept_without_clicks(tile.input_size)
+            borrowed += self._model.kept_for(tile)
         answers = {id(found): found for kept in self._answers for found in kept.values()}
         return (
             self._image.nbytes
@@ -399,6 +404,10 @@ class Picture:
         """Memory that tiles would give back in half precision."""
         tiles = (self._tiles[index] for index in indices)
         return sum(tile.nbytes // 2 for tile in tiles if not tile.packed)
+
+
+def _place(click: Click) -> Place:
+    return click.x, click.y
 
 
 class _Pace:

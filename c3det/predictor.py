@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from c3det import answering
 from c3det.answering import Detections
 from c3det.clicks import Click
-from c3det.devices import use_float32
-from c3det.fusion import ClickBatch
-from c3det.heatmaps import Size
-from c3det.incremental import IncrementalDetector, Tile
-from c3det.mmdet_adapter import ClickDetector, ClickedFeatures, build_detector
+from c3det.model import Features, Model
+from c3det.open.architecture import OpenArchitecture
 from c3det.picture import Answer, Picture, check_question
-from c3det.weights import Card, WeightsError, load_tensors, read_card
+from c3det.weights import Card, read_card
 
-__all__ = ["Answer", "Detections", "ImageFeatures", "Picture", "Predictor", "load"]
+__all__ = ["Answer", "Detections", "Picture", "Predictor", "load"]
 
 TILE_SIDE = 1280
 """Largest side of a tile in pixels: patches of 1024 px, as the paper has them, are one tile."""
@@ -35,26 +31,6 @@ WARM_SIDES = (TILE_SIDE, 1024, 768, 512, 256)
 """Of the square pictures that a GPU is warmed up with, in pixels; the largest takes the memory."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ImageFeatures:
-    """All of a picture that does not depend on clicks. Not to be written to.
-
-    Attributes:
-        levels: ``(1, C, h, w)`` tensors on the model's device.
-        image_size: ``(height, width)`` of the picture in pixels.
-        input_size: The same with padding.
-    """
-
-    levels: tuple[Tensor, ...]
-    image_size: Size
-    input_size: Size
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that the levels take."""
-        return sum(level.nbytes for level in self.levels)
-
-
 class Predictor:
     """A loaded detector. It keeps nothing between calls and serves several threads.
 
@@ -63,24 +39,30 @@ class Predictor:
     answers at the speed of a click, and for pictures of any size.
 
     Args:
-        detector: In evaluation mode, on ``device``.
+        model: Finds the objects.
         card: Of its weights.
-        device: Where it runs.
+
+    Attributes:
+        model: The same.
+        card: The same.
     """
 
-    def __init__(self, detector: ClickDetector, card: Card, device: torch.device) -> None:
-        self._detector = detector
-        self._incremental = IncrementalDetector(detector, windows=device.type == "cpu")
+    def __init__(self, model: Model[Any], card: Card) -> None:
+        self.model = model
         self.card = card
-        self.device = device
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return self.model.device
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the labels."""
+        """Names of the classes, in the order of the labels; empty where any label will do."""
         return self.card.classes
 
     @torch.inference_mode()
-    def encode(self, image: NDArray[np.uint8]) -> ImageFeatures:
+    def encode(self, image: NDArray[np.uint8]) -> Features:
         """Compute everything that does not depend on clicks.
 
         Args:
@@ -89,12 +71,9 @@ class Predictor:
         Raises:
             ValueError: Another type or shape, or an empty picture.
         """
-        batch = self._batch(image)
-        return ImageFeatures(
-            self._detector.encode(batch),
-            (image.shape[0], image.shape[1]),
-            (batch.shape[-2], batch.shape[-1]),
-        )
+        _check_image(image)
+        features: Features = self.model.encode_whole(image)
+        return features
 
     def open(self, image: NDArray[np.uint8], max_bytes: int = 1 << 30) -> Picture:
         """Return a picture to ask about; nothing is computed yet.
@@ -109,9 +88,8 @@ class Predictor:
         """
         _check_image(image)
         return Picture(
-            self._incremental,
+            self.model,
             self.card,
-            self._tile,
             image,
             side=TILE_SIDE,
             overlap=TILE_OVERLAP,
@@ -131,24 +109,15 @@ class Predictor:
             for count in (0, 1, 20):
                 picture.detect(
                     [
-                        Click(float(x), float(y), number % len(self.classes))
+                        Click(float(x), float(y), number % (len(self.classes) or 4))
                         for number, (x, y) in enumerate(draw.uniform(0, side, (count, 2)))
                     ]
                 )
 
-    def _tile(self, image: NDArray[np.uint8]) -> Tile:
-        return self._incremental.encode(self._batch(image), (image.shape[0], image.shape[1]))
-
-    def _batch(self, image: NDArray[np.uint8]) -> Tensor:
-        """Normalised and padded, ``(1, 3, H, W)``."""
-        _check_image(image)
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-        return self._detector.data_preprocessor({"inputs": [pixels]})["inputs"].contiguous()
-
     @torch.inference_mode()
     def detect(
         self,
-        features: ImageFeatures,
+        features: Features,
         clicks: Sequence[Click],
         score_threshold: float | None = None,
         answer_clicks: bool = True,
@@ -156,7 +125,7 @@ class Predictor:
         """Find all objects of all classes, given some clicks.
 
         Args:
-            features: Of the picture.
+            features: Of the picture, by `encode`.
             clicks: Any number, in pixels of the picture, in any order.
             score_threshold: Lowest score of a box that answers no click; ``None``: the card's. The
                 detector itself proposes nothing below its ``test_cfg``'s, 0.02 as shipped.
@@ -169,14 +138,7 @@ class Predictor:
         """
         threshold = self.card.score_threshold if score_threshold is None else score_threshold
         check_question(clicks, threshold, len(self.classes), features.image_size)
-        batch = ClickBatch([clicks], [features.image_size], features.input_size)
-        (found,) = self._detector.detect(ClickedFeatures(features.levels, batch))
-        candidates = Detections(
-            found.bboxes.float().cpu().numpy(),
-            found.scores.float().cpu().numpy(),
-            found.labels.cpu().numpy(),
-            np.full(len(found), -1, np.int64),
-        )
+        candidates = self.model.detect_whole(features, clicks)
         candidates = candidates.take(np.argsort(-candidates.scores, kind="stable"))
         if not answer_clicks:
             return candidates.take(candidates.scores >= threshold)
@@ -197,36 +159,6 @@ def _check_image(image: NDArray[np.uint8]) -> None:
         )
 
 
-def restore(path: Path, card: Card) -> ClickDetector:
-    """Build the detector of a card and put its tensors into it.
-
-    Args:
-        path: The ``.safetensors`` file.
-        card: Of it.
-
-    Raises:
-        WeightsError: The tensors cannot be read, are not those of the card, or hold no numbers.
-    """
-    tensors = load_tensors(path, card)
-    for name, value in tensors.items():
-        if value.is_complex() or not torch.isfinite(value).all():
-            raise WeightsError(
-                f"the tensors of {path} are no finite numbers in {name}: train and export the "
-                "weights again"
-            )
-    detector = build_detector(
-        card.architecture.config(len(card.classes)), card.architecture.normalization
-    )
-    try:
-        detector.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise WeightsError(
-            f"the tensors of {path} do not fit the architecture in their card: export the weights "
-            "again with python -m training.export"
-        ) from error
-    return detector
-
-
 def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
     """Load weights and their card.
 
@@ -237,11 +169,16 @@ def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
     Raises:
         WeightsError: They cannot be used; one sentence that says what to do.
     """
-    path = Path(weights)
+    path, place = Path(weights), torch.device(device)
     card = read_card(path)
-    detector = restore(path, card)
-    place = torch.device(device)
-    use_float32(place)
-    detector.to(place).eval()
-    detector.keep_anchors_on(place)
-    return Predictor(detector, card, place)
+    model: Model[Any]
+    if isinstance(card.architecture, OpenArchitecture):
+        from c3det.open.model import load_model as load_open
+
+        model = load_open(path, card, place)
+    else:
+        # mmdet and mmcv are imported for weights that need them, and for no others.
+        from c3det.closed import load_model as load_closed
+
+        model = load_closed(path, card, place)
+    return Predictor(model, card)

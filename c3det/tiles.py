@@ -138,20 +138,24 @@ class _Seam:
 class Seams:
     """Brings the boxes of the tiles of one picture together: of one object, one box.
 
-    Of two boxes of one class from different tiles with an IoU of at least 0.5 the one with the
-    larger score stays. A box that an edge of its tile may have cut off comes after all others, and
-    gives way also to one that covers half of it.
+    Of two boxes of one class, or of any two classes where these compete for objects, from different
+    tiles with an IoU of at least 0.5 the one with the larger score stays. A box that an edge of its
+    tile may have cut off comes after all others, and gives way also to one that covers half of it.
 
     What two tiles have in common is kept, and compared anew only where one of them has changed.
 
     Args:
         areas: The tiles.
         image_size: ``(height, width)`` of the picture.
+        compete: Whether an object has one box, whatever the class.
     """
 
-    def __init__(self, areas: Sequence[TileArea], image_size: Size) -> None:
+    def __init__(
+        self, areas: Sequence[TileArea], image_size: Size, *, compete: bool = False
+    ) -> None:
         self._areas = areas
         self._image_size = image_size
+        self._compete = compete
         boxes = np.array([area.box for area in areas], np.float64)
         self._neighbours = [
             (one, other)
@@ -227,7 +231,8 @@ class Seams:
         for index, near in touching(one.boxes[first], other.boxes[second]):
             rows.append(np.stack([first[index], second[near]], 1))
         a, b = np.concatenate(rows).T
-        same = one.labels[a] == other.labels[b]
+        labels_a, labels_b = one.labels[a], other.labels[b]
+        same = (labels_a < 0) == (labels_b < 0) if self._compete else labels_a == labels_b
         a, b = a[same], b[same]
         cut_a, cut_b = self._cut(pair[0], one)[a], self._cut(pair[1], other)[b]
         stays = (cut_a < cut_b) | ((cut_a == cut_b) & (one.scores[a] >= other.scores[b]))

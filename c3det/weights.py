@@ -1,7 +1,8 @@
 """Weights on disk: a ``.safetensors`` file and a JSON card of the same name beside it.
 
 Nothing is ever unpickled, and nothing in a card names code: it says by a preset and by numbers
-which of `c3det.configs`' detectors the tensors are of. All of a card is checked before anything is
+which of `c3det.configs`' detectors the tensors are of, or by numbers alone which open one
+(`c3det.open.architecture`), whose card has no classes. All of a card is checked before anything is
 built or any tensor is read, and a digest binds it to the tensors: it tells what was changed or
 mixed up. It is no signature.
 """
@@ -26,6 +27,7 @@ from torch import Tensor
 
 from c3det.commands import naming
 from c3det.configs import MAX_CLASSES, Architecture, printable
+from c3det.open.architecture import OpenArchitecture
 
 FORMAT_VERSION = 2
 
@@ -46,7 +48,7 @@ class Card:
 
     Attributes:
         name: Of these weights, for people and answers.
-        classes: Names, in the order of the labels.
+        classes: Names, in the order of the labels; none for the open model.
         architecture: The detector that the tensors are of. Where a card is made it may be a config
             of `c3det.configs.architecture`, with its ``normalization``, which no card keeps.
         score_threshold: From which score on boxes are shown unless the caller says otherwise.
@@ -62,7 +64,7 @@ class Card:
 
     name: str
     classes: tuple[str, ...]
-    architecture: Architecture
+    architecture: Architecture | OpenArchitecture
     score_threshold: float
     typical_sizes: tuple[tuple[float, float], ...]
     training: dict[str, Any]
@@ -76,9 +78,23 @@ class Card:
 
     def __post_init__(self, normalization: Mapping[str, Any] | None) -> None:
         given: object = self.architecture
-        if not isinstance(given, Architecture):
+        if not isinstance(given, Architecture | OpenArchitecture):
             found = Architecture.of_config(given, normalization, len(self.classes))
             object.__setattr__(self, "architecture", found)
+
+    @property
+    def closed_architecture(self) -> Architecture:
+        """The architecture of a closed model.
+
+        Raises:
+            WeightsError: The weights are the open model's.
+        """
+        if isinstance(self.architecture, OpenArchitecture):
+            raise WeightsError(
+                f"the weights {self.name} are of the open model, which has no classes of its own: "
+                "choose weights of a closed one"
+            )
+        return self.architecture
 
     @property
     def identity(self) -> str:
@@ -235,7 +251,8 @@ def load_tensors(weights: Path, card: Card) -> dict[str, Tensor]:
     """Read the tensors that a card describes.
 
     Raises:
-        WeightsError: The file is missing, is another one than the card's, or is broken.
+        WeightsError: The file is missing, is another one than the card's, is broken, or holds what
+            is no finite number.
     """
     if not weights.is_file():
         raise WeightsError(
@@ -248,12 +265,19 @@ def load_tensors(weights: Path, card: Card) -> dict[str, Tensor]:
             f"{card.tensors}: copy both files again from the same source"
         )
     try:
-        return load_file(weights)
+        tensors = load_file(weights)
     except (safetensors.SafetensorError, OSError) as error:
         raise WeightsError(
             f"the weights {weights} are not a safetensors file ({error}): export them again with "
             "python -m training.export"
         ) from error
+    for name, value in tensors.items():
+        if value.is_complex() or not bool(value.isfinite().all()):
+            raise WeightsError(
+                f"the tensors of {weights} are no finite numbers in {name}: train and export the "
+                "weights again"
+            )
+    return tensors
 
 
 def _card(content: Mapping[str, Any], path: Path) -> Card:
@@ -267,10 +291,14 @@ def _card(content: Mapping[str, Any], path: Path) -> Card:
             "export the weights again with python -m training.export"
         )
     try:
+        architecture = _architecture(content["architecture"])
+        is_open = isinstance(architecture, OpenArchitecture)
         card = Card(
             name=_name("name", content["name"]),
-            classes=check_classes(content["classes"]),
-            architecture=Architecture.read(content["architecture"]),
+            classes=_no_classes(content["classes"])
+            if is_open
+            else check_classes(content["classes"]),
+            architecture=architecture,
             score_threshold=_number("score_threshold", content["score_threshold"], 0.0, 1.0),
             typical_sizes=_sizes(content["typical_sizes"]),
             training=_told("training", content["training"]),
@@ -346,6 +374,18 @@ def check_classes(value: Any) -> tuple[str, ...]:
     if len(set(classes)) < len(classes):
         raise ValueError("classes must differ")
     return classes
+
+
+def _no_classes(value: Any) -> tuple[str, ...]:
+    if _list("classes", value):
+        raise ValueError("classes must be empty, the open model takes any label")
+    return ()
+
+
+def _architecture(value: Any) -> Architecture | OpenArchitecture:
+    if isinstance(value, dict) and "model" in value:
+        return OpenArchitecture.read(value)
+    return Architecture.read(value)
 
 
 def _number(name: str, value: Any, least: float, largest: float) -> float:

@@ -62,6 +62,7 @@ CALLS: dict[str, list[str]] = {
     "training.by_eye": ["{json}", "--weights", "{weights}", "--out", "{out}"],
     "training.data.convert": ["coco", "{json}", "--out", "{out}"],
     "training.data.samples": ["{out}"],
+    "training.data.real_sets": ["bolts"],
     "training.data.tiles": ["{folder}", "--out", "{out}", "--processes", "1"],
     "training.data.tiny_dota": ["{folder}", "--out", "{out}", "--processes", "1"],
     "training.data.rendered": ["--pictures", "1", "--size", "64", "--out", "{out}"],
@@ -69,6 +70,11 @@ CALLS: dict[str, list[str]] = {
     "training.robustness": ["--weights", "{weights}", "--sets", "{folder}", "--out", "{out}"],
     "training.convert_card": ["{weights}"],
     "training.export": ["--run", "{folder}", "--out", "{out}.safetensors"],
+    "training.open.evaluate": ["--weights", "{weights}", "--out", "{out}"],
+    "training.open.export": ["--weights", "{weights}", "--out", "{out}.safetensors"],
+    "training.open.prepare": ["--out", "{out}"],
+    "training.open.reporting": ["{json}", "--out", "{out}"],
+    "training.open.train": ["--pool", "{folder}", "--out", "{out}", "--steps", "1"],
     "training.train": ["--set", "{folder}", "--out", "{out}", "--iterations", "1"],
     "serverless.annotate.__main__": [
         *("http://127.0.0.1:9", "--job", "1", "--url", "http://127.0.0.1:9"),
@@ -81,6 +87,7 @@ LONG = {
     "serverless.soak",
     "training.compare",
     "training.data.bench_data",
+    "training.data.notice",
     "training.step_benchmark",
 }
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from c3det.closed import restore
 from c3det.commands import command
 from c3det.configs import Architecture
-from c3det.predictor import restore
 from c3det.weights import (
     FORMAT_VERSION,
     Card,
@@ -81,9 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         card = convert(given.weights)
     except (OSError, WeightsError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
+    architecture = card.closed_architecture
     print(
-        f"{card_path(given.weights)}: preset {card.architecture.preset}, "
-        f"{card.architecture.stages}, {card.architecture.fusion}, identity {card.identity}"
+        f"{card_path(given.weights)}: preset {architecture.preset}, "
+        f"{architecture.stages}, {architecture.fusion}, identity {card.identity}"
     )
 
 

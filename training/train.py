@@ -513,7 +513,7 @@ def chosen_architecture(given: argparse.Namespace) -> Architecture:
     if options or given.preset:
         name = next(iter(options), "preset")
         raise ValueError(f"the detector comes with the weights, so --{name} cannot be chosen")
-    return read_card(Path(given.weights)).architecture
+    return read_card(Path(given.weights)).closed_architecture
 
 
 @command("python -m training.train")

@@ -22,6 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from c3det.clicks import Click
+from c3det.closed import closed_model
 from c3det.configs import Architecture
 from c3det.correlation import class_correlations
 from c3det.devices import use_float32, wait_for
@@ -154,16 +155,17 @@ def measured(work: Callable[[], Any]) -> dict[str, float]:
 def one_size(weights: Path, side: int, clicks: int, device: str = "cpu") -> dict[str, Any]:
     """Reference, cold and warm on one size of picture; the reference with memory as it comes."""
     predictor = load(weights, device)
+    model = closed_model(predictor)
     scattered_clicks = scattered(clicks, side, len(predictor.classes))
     image = photo(side)
-    batch = predictor._batch(image)
+    batch = model.batch(image)
     # The first call of each kind also pays for threads and buffers: not measured.
-    reference.detect(predictor._detector, batch[:, :, :256, :256], [Click(20, 20, 0)])
+    reference.detect(model.detector, batch[:, :, :256, :256], [Click(20, 20, 0)])
     counts = sorted({1, clicks})
     again = {
         str(number): measured(
             lambda number=number: reference.detect(  # type: ignore[misc]
-                predictor._detector, batch, scattered_clicks[:number]
+                model.detector, batch, scattered_clicks[:number]
             )
         )
         for number in counts

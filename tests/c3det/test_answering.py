@@ -62,6 +62,31 @@ def answer(
 A, B, C = [10, 10, 20, 20], [40, 10, 50, 20], [10, 40, 20, 50]
 
 
+def test_labels_without_typical_sizes_take_those_of_their_best_boxes() -> None:
+    """Classes that clicks define: any numbers, and no card that tells their sizes."""
+    candidates = detections(
+        [([30, 30, 36, 40], 0.9, 70), ([50, 50, 56, 60], 0.8, 70), (A, 0.05, 3), (C, 0.9, -1)]
+    )
+    clicks = [Click(5, 50, 70), Click(55, 5, 3), Click(30, 5, 900)]
+    got = answer_clicks(
+        candidates, clicks, score_threshold=0.3, typical_sizes=(), image_size=(SIDE, SIDE)
+    )
+    sides = (got.boxes[:3, 2:] - got.boxes[:3, :2]).tolist()
+    assert sides[:2] == [[6, 10], [10, 10]]
+    assert sides[2] == [8, 10], "of a label without boxes, the median of all"
+    assert got.labels.tolist() == [70, 3, 900, 70, 70], "what has no class is not shown"
+    alone = answer_clicks(
+        detections([]), clicks[:1], score_threshold=0.3, typical_sizes=(), image_size=(SIDE, SIDE)
+    )
+    assert alone.boxes.tolist() == [[0, 38, 17, 62]], "24 px, as far as the picture goes"
+
+
+def test_boxes_of_no_class_answer_clicks_and_are_shown_without() -> None:
+    candidates = detections([(A, 0.9, -1), (B, 0.8, -1)])
+    assert [label for _, _, label, _ in answer(candidates, [])] == [-1, -1]
+    assert answer(candidates, [Click(15, 15, 2)]) == [(A, 1.0, 2, 0)]
+
+
 def test_no_clicks_leave_what_is_above_the_threshold() -> None:
     candidates = detections([(A, 0.5, 0), (B, 0.29, 1), (C, 0.9, 2)])
     assert answer(candidates, []) == [(C, 0.9, 2, -1), (A, 0.5, 0, -1)]

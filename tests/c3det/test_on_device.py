@@ -40,7 +40,7 @@ PIXELS, SCORE = 0.02, 5e-4
 
 
 def as_on_a_gpu(predictor: Predictor) -> Predictor:
-    predictor._incremental = IncrementalDetector(predictor._detector, windows=False)
+    predictor.model.incremental = IncrementalDetector(predictor.model.detector, windows=False)
     return predictor
 
 
@@ -173,8 +173,8 @@ def test_threads_do_not_meet(shipped: Predictor) -> None:
 def test_everything_is_in_float32_and_contiguous(shipped: Predictor) -> None:
     image = photo(96)
     with torch.inference_mode():
-        tile = shipped._tile(image)
-        shipped._incremental.place(tile, [Click(20, 30, 1)])
+        tile = shipped.model.encode(image)
+        shipped.model.incremental.place(tile, [Click(20, 30, 1)])
         tensors = [*tile.values, *tile.joined, *tile.compared, *shipped.encode(image).levels]
     assert tensors
     for tensor in tensors:
@@ -242,14 +242,14 @@ def test_a_click_takes_as_many_calls_as_fifty(
     monkeypatch.setattr("c3det.regions._on_cpu", lambda level: False)
     monkeypatch.setattr("c3det.graphs._RECORD", False)
     predictor = as_on_a_gpu(saved(tmp_path, preset, stages, fusion, options, device))
-    there = predictor._incremental
+    there = predictor.model.incremental
     image = pixels(128, 160)
     draw = random.Random(0)
     few = [random_click(draw, 128, 160) for _ in range(2)]
     many = [random_click(draw, 128, 160) for _ in range(60)]
     seen = []
     with torch.inference_mode():
-        tile = there.encode(predictor._batch(image), (128, 160))
+        tile = there.encode(predictor.model.batch(image), (128, 160))
         for clicks in (few, many):
             positive = [click for click in clicks if click.positive]
 
@@ -278,7 +278,7 @@ def test_graphs_are_recorded_on_a_gpu(shipped: Predictor) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         shipped.open(image).detect([Click(20, 30, 1)])
-    incremental, detector = shipped._incremental, shipped._detector
+    incremental, detector = shipped.model.incremental, shipped.model.detector
     for recorded in (incremental._read, incremental._join, incremental._see, detector._read):
         assert bool(recorded._graphs) == (shipped.device.type != "cpu")
         assert all(graph is not None for graph in recorded._graphs.values())

@@ -182,9 +182,8 @@ def small_tiles(
     predictor: Predictor, image: NDArray[np.uint8], max_bytes: int = 1 << 30
 ) -> Picture:
     return Picture(
-        predictor._incremental,
+        predictor.model,
         predictor.card,
-        predictor._tile,
         image,
         side=128,
         overlap=48,
@@ -437,7 +436,7 @@ def test_half_precision_before_anything_is_forgotten(
 
 def test_what_half_precision_cannot_hold_stays(starter: Predictor) -> None:
     with torch.inference_mode():
-        tile = starter._tile(pixels(64, 64))
+        tile = starter.model.encode(pixels(64, 64))
         tile.values[0][0, 0, 0, 0] = 1e6
         tile.pack()
         assert tile.values[0].dtype == torch.float32
@@ -508,12 +507,12 @@ def test_a_branch_of_another_kind_is_refused() -> None:
 def test_the_branch_without_clicks_is_shared(tmp_path: Path) -> None:
     starter = saved(tmp_path, *VARIANTS[0])
     with torch.inference_mode():
-        first, second = (starter._tile(pixels(64, 64, seed)) for seed in range(2))
+        first, second = (starter.model.encode(pixels(64, 64, seed)) for seed in range(2))
         shared = sorted(first.shared)
         assert shared
         assert all(first.values[i] is second.values[i] for i in shared)
         before = [first.values[i].clone() for i in shared]
-        starter._incremental.place(second, [Click(20, 20, 0)])
+        starter.model.incremental.place(second, [Click(20, 20, 0)])
         assert not second.shared
         assert all(torch.equal(first.values[i], old) for i, old in zip(shared, before, strict=True))
         assert any(not torch.equal(first.values[i], second.values[i]) for i in shared)

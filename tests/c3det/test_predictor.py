@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from c3det.answering import answered_clicks, overruled
 from c3det.clicks import Click
+from c3det.closed import ClosedModel
 from c3det.configs import Architecture, Fusion, Stages
 from c3det.mmdet_adapter import build_detector
 from c3det.predictor import Detections, Predictor, load
@@ -274,7 +275,8 @@ def test_predictor_tells_its_classes(c3det: Predictor, device: str) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1j])
 def test_tensors_that_are_no_numbers(value: complex, tmp_path: Path, c3det: Predictor) -> None:
-    tensors = c3det._detector.state_dict()
+    assert isinstance(c3det.model, ClosedModel)
+    tensors = c3det.model.detector.state_dict()
     name = next(name for name in tensors if name.endswith(".bias"))
     tensors[name] = torch.full_like(
         tensors[name], value, dtype=torch.complex64 if value == 1j else torch.float32
@@ -301,7 +303,7 @@ def test_whatever_is_in_a_card_is_refused_or_detects(
 ) -> None:
     path = tmp_path / "w.safetensors"
     if not path.exists():
-        save(path, c3det._detector.state_dict(), c3det.card)
+        save(path, c3det.model.detector.state_dict(), c3det.card)
     tensors = hashlib.sha256(path.read_bytes()).hexdigest()
     content = json.loads(json.dumps({**asdict(c3det.card), "tensors": tensors}))
     mutate(data, content)

@@ -120,6 +120,15 @@ def test_neighbours_of_one_tile_and_other_classes_stay() -> None:
     assert merge(parts, (50, 150)).scores.tolist() == pytest.approx([0.8, 0.7, 0.6])
 
 
+def test_classes_that_compete_have_one_box_for_an_object() -> None:
+    first = found((68, 10, 78, 20, 0.8, 1), (68, 30, 78, 40, 0.2, 0))
+    second = found((68, 10, 78, 20, 0.6, 2), (68, 30, 78, 40, 0.7, -1))
+    # A box of no class, found without clicks, takes the place of none that has one.
+    together = Seams(TILES, (50, 150), compete=True).merge([first, second])
+    assert together.labels.tolist() == [1, -1, 0]
+    assert together.scores.tolist() == pytest.approx([0.8, 0.7, 0.2])
+
+
 def test_no_boxes_at_all() -> None:
     assert len(merge([(area, found()) for area in TILES], (50, 150))) == 0
 

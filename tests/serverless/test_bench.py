@@ -61,7 +61,7 @@ def test_slow_correlation_is_the_fast_one(scale: str) -> None:
 
 def test_reference_detects_what_the_detector_detects(weights: Path, device: str) -> None:
     predictor = load(weights, device)
-    detector = predictor._detector
+    detector = predictor.model.detector
     image = torch.randn(1, 3, 128, 128).to(device)
     got = reference.detect(detector, image, CLICKS)
     detector.rpn_head.test_cfg.update(nms_pre=2000, max_per_img=2000)

@@ -23,6 +23,7 @@ from PIL import Image
 
 from c3det import predictor as predictor_module
 from c3det.clicks import Click
+from c3det.closed import ClosedModel
 from c3det.incremental import IncrementalDetector
 from c3det.predictor import Predictor
 from serverless.annotate.function import ask_until_searched, prompts, read_boxes
@@ -177,11 +178,11 @@ class ByBrightness:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.encoded = 0
         bright: dict[int, bool] = {}
-        encode = Predictor._tile
+        encode = ClosedModel.encode
 
-        def noted(predictor: Predictor, image: np.ndarray) -> Any:
+        def noted(model: ClosedModel, image: np.ndarray) -> Any:
             self.encoded += 1
-            tile = encode(predictor, image)
+            tile = encode(model, image)
             bright[id(tile)] = bool(image[-20:, -20:].mean() > 128)
             return tile
 
@@ -195,7 +196,7 @@ class ByBrightness:
                 labels=torch.full((len(corners),), int(bright[id(tile)])),
             )
 
-        monkeypatch.setattr(Predictor, "_tile", noted)
+        monkeypatch.setattr(ClosedModel, "encode", noted)
         monkeypatch.setattr(IncrementalDetector, "detect", found)
 
 
@@ -241,13 +242,13 @@ class TimedTiles:
     """Lets every tile take a while, so that a budget of seconds has time for few."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-        encode = Predictor._tile
+        encode = ClosedModel.encode
 
-        def slow(predictor: Predictor, image: np.ndarray) -> Any:
+        def slow(model: ClosedModel, image: np.ndarray) -> Any:
             time.sleep(seconds)
-            return encode(predictor, image)
+            return encode(model, image)
 
-        monkeypatch.setattr(Predictor, "_tile", slow)
+        monkeypatch.setattr(ClosedModel, "encode", slow)
 
 
 def test_no_call_takes_much_longer_than_the_budget(

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from c3det.clicks import Click
+from c3det.closed import ClosedModel
 from c3det.configs import Architecture, Fusion, Preset, Stages, normalization
 from c3det.mmdet_adapter import build_detector
 from c3det.predictor import Predictor, load
@@ -73,7 +74,7 @@ def test_the_detections_are_those_of_the_former_config(old: Path) -> None:
     image, clicks = picture(96, 128), [Click(20, 30, 1), Click(100, 50, 5)]
     found = [
         one.detect(one.encode(image), clicks, 0.0)
-        for one in (Predictor(detector, card, torch.device("cpu")), load(old))
+        for one in (Predictor(ClosedModel(detector, torch.device("cpu")), card), load(old))
     ]
     assert len(found[0]) > 0
     assert same(*found)

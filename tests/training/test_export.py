@@ -66,7 +66,7 @@ def test_exported_weights_load_and_equal_the_best_checkpoint(run: Path, tmp_path
     assert card.training["iterations done"] == checkpoint["meta"]["iter"]
     predictor = load(weights)
     assert predictor.card == card
-    state = predictor._detector.state_dict()
+    state = predictor.model.detector.state_dict()
     assert state.keys() == checkpoint["state_dict"].keys()
     assert all(torch.equal(state[name], value) for name, value in checkpoint["state_dict"].items())
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -169,7 +169,7 @@ def test_a_predictor_that_differs_is_refused(
     spoiled: str, run: Path, tmp_path: Path, folder: Path
 ) -> None:
     export(run, tmp_path / "w.safetensors", name="w", score_threshold=0.3)
-    detector = load(tmp_path / "w.safetensors")._detector
+    detector = load(tmp_path / "w.safetensors").model.detector
     predictor = load(tmp_path / "w.safetensors")
     pictures = load_set(str(folder)).val_pictures(1)
     assert max(check_same(detector, predictor, pictures)) < 1e-4
@@ -180,7 +180,7 @@ def test_a_predictor_that_differs_is_refused(
             getattr(found, spoiled)[:] += 2e-3
             return found
 
-    off = Off(predictor._detector, predictor.card, predictor.device)
+    off = Off(predictor.model, predictor.card)
     with pytest.raises(ValueError, match="differs from the trained detector by"):
         check_same(detector, off, pictures)
 
@@ -191,31 +191,31 @@ def test_another_answer_on_the_way_that_serves_is_refused(run: Path, tmp_path: P
     predictor = load(tmp_path / "w.safetensors")
     pictures = load_set(json.loads((run / "training.json").read_text())["settings"]["sets"][0])
     shown = pictures.val_pictures(1)
-    check_same(predictor._detector, predictor, shown)
-    encode = predictor._incremental.encode
+    check_same(predictor.model.detector, predictor, shown)
+    encode = predictor.model.incremental.encode
 
     def scrambled(*args: Any) -> Any:
         tile = encode(*args)
-        for index in predictor._incremental._joined:
+        for index in predictor.model.incremental._joined:
             level = tile.values[index]
             tile.values[index] = level.permute(0, 2, 3, 1).reshape(level.shape)
         return tile
 
-    predictor._incremental.encode = scrambled  # type: ignore[method-assign]
+    predictor.model.incremental.encode = scrambled  # type: ignore[method-assign]
     with pytest.raises(ValueError, match=r"what is served for .* boxes are in one of them alone"):
-        check_same(predictor._detector, predictor, shown)
+        check_same(predictor.model.detector, predictor, shown)
 
 
 def test_a_predictor_of_other_weights_finds_other_objects(run: Path, tmp_path: Path) -> None:
     export(run, tmp_path / "w.safetensors", name="w", score_threshold=0.3)
     predictor, other = load(tmp_path / "w.safetensors"), load(tmp_path / "w.safetensors")
     with torch.no_grad():
-        for parameter in other._detector.roi_head.parameters():
+        for parameter in other.model.detector.roi_head.parameters():
             parameter += torch.randn_like(parameter) * 0.1
     settings = json.loads((run / "training.json").read_text())["settings"]
     pictures = load_set(settings["sets"][0]).val_pictures(1)
     with pytest.raises(ValueError, match=r"than the trained detector|differs from the trained"):
-        check_same(other._detector, predictor, pictures)
+        check_same(other.model.detector, predictor, pictures)
 
 
 def test_typical_size_of_a_class_that_does_not_occur(folder: Path) -> None:

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from c3det.answering import Detections, answer_clicks
 from c3det.clicks import Click
-from c3det.predictor import ImageFeatures, Predictor
+from c3det.model import Features
+from c3det.predictor import Predictor
 from training.clicks.sampling import ClickStrategy
 from training.clicks.sequences import ClickSequence
 from training.data.index import Annotated
@@ -151,7 +152,7 @@ class _Session:
         self._label = np.array(
             [list(classes).index(name) if name in classes else -1 for name in own], np.int64
         )
-        self._features: ImageFeatures
+        self._features: Features
         self._candidates: dict[tuple[Click, ...], Detections] = {}
         self.encode_seconds: list[float] = []
         self.click_seconds: list[float] = []

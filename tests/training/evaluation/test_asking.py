@@ -10,6 +10,7 @@ import torch
 
 from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.closed import ClosedModel
 from c3det.configs import Architecture
 from c3det.predictor import Predictor
 from c3det.weights import Card
@@ -167,7 +168,7 @@ def test_answers_are_those_of_the_predictor() -> None:
         results={},
         licence={},
     )
-    predictor = Predictor(detector, card, torch.device("cpu"))
+    predictor = Predictor(ClosedModel(detector, torch.device("cpu")), card)
     image = np.random.default_rng(0).integers(0, 256, (96, 100, 3), dtype=np.uint8)
     boxes = np.array([[10, 10, 30, 30], [50, 40, 70, 80]], np.float32)
     one = Annotated("noise", image, boxes, np.array([1, 2], np.int64))

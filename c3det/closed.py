@@ -1,0 +1,160 @@
+"""The closed model: the paper's detectors, of the classes that they were trained on.
+
+It needs mmdet and mmcv; whatever serves both models imports this only for a card that asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.structures import InstanceData
+from numpy.typing import NDArray
+from torch import Tensor
+
+from c3det.answering import Detections
+from c3det.clicks import Click
+from c3det.devices import use_float32
+from c3det.fusion import ClickBatch
+from c3det.heatmaps import Size
+from c3det.incremental import IncrementalDetector, Tile
+from c3det.mmdet_adapter import ClickDetector, ClickedFeatures, build_detector
+from c3det.model import Template
+from c3det.predictor import Predictor
+from c3det.weights import Card, WeightsError, load_tensors
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageFeatures:
+    """All of a picture that does not depend on clicks. Not to be written to.
+
+    Attributes:
+        levels: ``(1, C, h, w)`` tensors on the model's device.
+        image_size: ``(height, width)`` of the picture in pixels.
+        input_size: The same with padding.
+    """
+
+    levels: tuple[Tensor, ...]
+    image_size: Size
+    input_size: Size
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the levels take."""
+        return sum(level.nbytes for level in self.levels)
+
+
+class ClosedModel:
+    """A detector behind `c3det.model.Model`.
+
+    Args:
+        detector: In evaluation mode, on ``device``.
+        device: Where it runs.
+
+    Attributes:
+        detector: The same; computes whole pictures.
+        incremental: Computes tiles, and what a click changes in them.
+    """
+
+    counts_negative = False
+
+    def __init__(self, detector: ClickDetector, device: torch.device) -> None:
+        self.detector = detector
+        self.incremental = IncrementalDetector(detector, windows=device.type == "cpu")
+        self.device = device
+
+    def batch(self, image: NDArray[np.uint8]) -> Tensor:
+        """A picture normalised and padded, ``(1, 3, H, W)``."""
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        return self.detector.data_preprocessor({"inputs": [pixels]})["inputs"].contiguous()
+
+    def encode(self, image: NDArray[np.uint8]) -> Tile:
+        """See `c3det.model.Model.encode`."""
+        return self.incremental.encode(self.batch(image), (image.shape[0], image.shape[1]))
+
+    def templates(self, tile: Tile, clicks: Sequence[Click]) -> list[Template]:
+        """See `c3det.model.Model.templates`; one ``(C,)`` tensor a level."""
+        found = self.incremental.templates(tile, clicks)
+        return [tuple(level[row].clone() for level in found) for row in range(len(clicks))]
+
+    def detect(
+        self, tile: Tile, templates: Sequence[Template], clicks: Sequence[Click]
+    ) -> Detections:
+        """See `c3det.model.Model.detect`; late fusion is computed again where clicks changed."""
+        levels = [torch.stack(rows) for rows in zip(*templates, strict=True)]
+        self.incremental.place(tile, clicks)
+        return _detections(self.incremental.detect(tile, levels, [click.label for click in clicks]))
+
+    def kept_for(self, tile: Tile) -> list[Tensor]:
+        """Late fusion without clicks."""
+        return self.incremental.kept_without_clicks(tile.input_size)
+
+    def encode_whole(self, image: NDArray[np.uint8]) -> ImageFeatures:
+        """See `c3det.model.Model.encode_whole`."""
+        batch = self.batch(image)
+        return ImageFeatures(
+            self.detector.encode(batch),
+            (image.shape[0], image.shape[1]),
+            (batch.shape[-2], batch.shape[-1]),
+        )
+
+    def detect_whole(self, features: ImageFeatures, clicks: Sequence[Click]) -> Detections:
+        """See `c3det.model.Model.detect_whole`; all that depends on the clicks is computed."""
+        batch = ClickBatch([clicks], [features.image_size], features.input_size)
+        (found,) = self.detector.detect(ClickedFeatures(features.levels, batch))
+        return _detections(found)
+
+
+def _detections(found: InstanceData) -> Detections:
+    return Detections(
+        found.bboxes.float().cpu().numpy(),
+        found.scores.float().cpu().numpy(),
+        found.labels.cpu().numpy(),
+        np.full(len(found), -1, np.int64),
+    )
+
+
+def closed_model(predictor: Predictor) -> ClosedModel:
+    """The closed model of a predictor.
+
+    Raises:
+        TypeError: It has another one.
+    """
+    if not isinstance(predictor.model, ClosedModel):
+        raise TypeError(f"{predictor.card.name} is not a closed model, only one of these serves")
+    return predictor.model
+
+
+def restore(path: Path, card: Card) -> ClickDetector:
+    """Build the detector of a card and put its tensors into it.
+
+    Args:
+        path: The ``.safetensors`` file.
+        card: Of it.
+
+    Raises:
+        WeightsError: The tensors cannot be read, or are not those of the card.
+    """
+    tensors = load_tensors(path, card)
+    architecture = card.closed_architecture
+    detector = build_detector(architecture.config(len(card.classes)), architecture.normalization)
+    try:
+        detector.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"the tensors of {path} do not fit the architecture in their card: export the weights "
+            "again with python -m training.export"
+        ) from error
+    return detector
+
+
+def load_model(path: Path, card: Card, device: torch.device) -> ClosedModel:
+    """The model of a card, on a device, see `c3det.predictor.load`."""
+    detector = restore(path, card)
+    use_float32(device)
+    detector.to(device).eval()
+    detector.keep_anchors_on(device)
+    return ClosedModel(detector, device)

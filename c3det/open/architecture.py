@@ -1,0 +1,61 @@
+"""What the card of open weights says about how the network is built; plain numbers, no code."""
+
+from __future__ import annotations
+
+import reprlib
+from dataclasses import dataclass, fields
+from typing import Literal
+
+CHANNELS = (16, 512)
+EMBEDDING = (8, 1024)
+"""The least and the largest of what a card may ask for."""
+
+
+@dataclass(frozen=True)
+class OpenArchitecture:
+    """An open detector, see `c3det.open.detector.OpenDetector`.
+
+    Attributes:
+        channels: Of the neck.
+        embedding: Numbers that describe a box.
+        model: Tells the card from a closed model's.
+
+    Raises:
+        ValueError: A field has a value that it cannot have; the message names it.
+    """
+
+    channels: int = 96
+    embedding: int = 128
+    model: Literal["open"] = "open"
+
+    def __post_init__(self) -> None:
+        if self.model != "open":
+            raise ValueError(f"model must be 'open', not {reprlib.repr(self.model)}")
+        for name, (least, largest) in (("channels", CHANNELS), ("embedding", EMBEDDING)):
+            value = getattr(self, name)
+            is_number = isinstance(value, int) and not isinstance(value, bool)
+            if not is_number or not least <= value <= largest:
+                raise ValueError(
+                    f"{name} must be a whole number from {least} to {largest}, "
+                    f"not {reprlib.repr(value)}"
+                )
+
+    @classmethod
+    def read(cls, content: object) -> OpenArchitecture:
+        """Make one from what a card has written: the fields of another.
+
+        Raises:
+            ValueError: It is anything else; the message names the field.
+        """
+        if not isinstance(content, dict):
+            raise ValueError(f"architecture must be an object, not {reprlib.repr(content)}")
+        names = {field.name for field in fields(cls)}
+        unknown, missing = sorted(content.keys() - names), sorted(names - content.keys())
+        if unknown:
+            raise ValueError(f"architecture.{reprlib.repr(unknown[0])} is unknown")
+        if missing:
+            raise ValueError(f"architecture.{missing[0]} is missing")
+        try:
+            return cls(**content)
+        except ValueError as error:
+            raise ValueError(f"architecture.{error}") from None

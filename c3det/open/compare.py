@@ -1,0 +1,247 @@
+"""Whole boxes compared with whole clicked boxes; slots compete, "none of these" with them.
+
+A few numbers say how like a candidate is to a slot's exemplars, to those of the other slots, and to
+its negative ones; a small network, the same for every slot, makes a logit of them. In a second
+round the candidates that the first was sure of are examples too. Exchanging two slots exchanges
+their columns and changes nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_ABSENT = -1.0
+"""The likeness to exemplars that there are none of."""
+
+_BACKGROUND = 64
+"""Candidates least like any exemplar, which the ridge regression takes for none of the slots."""
+
+_NUMBERS = 17
+"""How many describe a candidate and a slot, see `Comparison.numbers`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Boxes to be compared.
+
+    Attributes:
+        boxes: ``(B, P, 4)``.
+        scores: ``(B, P)`` logits of "an object that this box fits".
+        embeddings: ``(B, P, E)`` of length 1.
+        raised: ``(B, P, S)`` logits of C3 and late fusion at the box's centre.
+        valid: bool ``(B, P)``.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    embeddings: Tensor
+    raised: Tensor
+    valid: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplars:
+    """Clicked boxes.
+
+    Attributes:
+        xy: ``(B, n, 2)`` the clicks, in pixels.
+        boxes: ``(B, n, 4)``.
+        embeddings: ``(B, n, E)`` of length 1.
+        positive: bool ``(B, S, n)``, which are of each slot.
+        negative: bool ``(B, S, n)``, which are negative ones of each slot.
+    """
+
+    xy: Tensor
+    boxes: Tensor
+    embeddings: Tensor
+    positive: Tensor
+    negative: Tensor
+
+
+class Comparison(nn.Module):
+    """See the module.
+
+    Args:
+        embedding: E.
+    """
+
+    def __init__(self, embedding: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.temperature = nn.Parameter(torch.tensor(2.3))
+        self.ridge = nn.Parameter(torch.tensor(-1.0))
+        self.first = _network(_NUMBERS, hidden)
+        self.second = _network(_NUMBERS + 4, hidden)
+        self.none = _network(5, hidden)
+        self.gain = nn.Parameter(torch.tensor(6.0))
+
+    def forward(self, candidates: Candidates, exemplars: Exemplars) -> tuple[Tensor, Tensor]:
+        """Logits of the first and of the second round, ``(B, P, S + 1)``; the last is "none"."""
+        numbers = self.numbers(candidates, exemplars)
+        own, other = numbers[..., 0], numbers[..., 2]
+        first = self.first(numbers)[..., 0] + self.gain * (own - 0.5 * other - 0.5)
+        absent = ~exemplars.positive.any(-1)
+        first = first.masked_fill(absent[:, None], -1e4)
+        none = self._none(candidates, numbers)
+        with_none = torch.cat([first, none], -1)
+        share = with_none.softmax(-1)[..., :-1] * candidates.scores.sigmoid()[..., None]
+        share = share * candidates.valid[..., None]
+        total = share.transpose(1, 2) @ candidates.embeddings
+        clicked = exemplars.positive.to(total.dtype) @ exemplars.embeddings
+        prototypes = F.normalize(total + clicked, dim=2, eps=1e-6)
+        like = candidates.embeddings @ prototypes.transpose(1, 2)
+        like = like.masked_fill(absent[:, None], _ABSENT)
+        again = torch.cat(
+            [
+                numbers,
+                first.clamp(-20, 20)[..., None] / 5,
+                none.expand_as(first)[..., None] / 5,
+                like[..., None],
+                _best_of_others(like)[..., None],
+            ],
+            -1,
+        )
+        second = (first + self.second(again)[..., 0]).masked_fill(absent[:, None], -1e4)
+        return with_none, torch.cat([second, none], -1)
+
+    def _none(self, candidates: Candidates, numbers: Tensor) -> Tensor:
+        """The logit ``(B, P, 1)`` of "none of these"."""
+        best = torch.stack(
+            [
+                candidates.scores.clamp(-8, 8) / 4,
+                numbers[..., 0].amax(-1),
+                numbers[..., 4].amax(-1),
+                numbers[..., 3].amax(-1),
+                numbers[..., 7].amax(-1),
+            ],
+            -1,
+        )
+        return self.none(best)
+
+    def numbers(self, candidates: Candidates, exemplars: Exemplars) -> Tensor:
+        """What is known of each candidate and slot, ``(B, P, S, _NUMBERS)``.
+
+        0 to 3: cosine with the slot's most similar exemplar, soft mean over its exemplars, best of
+        the other slots', best of its negative ones. 4, 5: ridge regression, own and best of the
+        others. 6, 7: score, raised score. 8 to 11: log ratios of width and height to the exemplars'
+        mean, with and without sign. 12, 13: how many exemplars, whether there are negative ones. 14
+        to 16: whether a click of the slot, of another or a negative one lies inside.
+        """
+        embeddings, given = candidates.embeddings, exemplars.embeddings
+        cosine = embeddings @ given.transpose(1, 2)  # (B, P, n)
+        positive, negative = exemplars.positive, exemplars.negative
+        count = positive.sum(-1)
+        beta = self.temperature.exp()
+        own = _best(cosine, positive)
+        # The mean of exponentials, as a product of matrices; cosines are at most 1.
+        total = ((cosine - 1) * beta).exp() @ positive.transpose(1, 2).to(cosine.dtype)
+        mean = total.clamp(min=1e-30) / count.clamp(min=1)[:, None]
+        soft = 1 + mean.log() / beta
+        soft = soft.masked_fill((count == 0)[:, None], _ABSENT)
+        regressed = self._regressed(candidates, exemplars, cosine)
+        size = _log_size(candidates.boxes)[:, :, None]
+        weight = positive.to(size.dtype)
+        mean_size = weight @ _log_size(exemplars.boxes) / count.clamp(min=1)[..., None]
+        ratio = (size - mean_size[:, None]).clamp(-3, 3)
+        inside = _inside(candidates.boxes, exemplars.xy)
+        any_positive = positive.any(1, keepdim=True)
+        shape = own.shape
+        return torch.stack(
+            [
+                own,
+                soft,
+                _best_of_others(own),
+                _best(cosine, negative),
+                regressed,
+                _best_of_others(regressed),
+                (candidates.scores.clamp(-8, 8) / 4)[..., None].expand(shape),
+                candidates.raised.clamp(-8, 8) / 4,
+                ratio[..., 0],
+                ratio[..., 1],
+                ratio[..., 0].abs(),
+                ratio[..., 1].abs(),
+                count.clamp(min=1).log()[:, None].expand(shape),
+                negative.any(-1)[:, None].expand(shape).to(own.dtype),
+                _any(inside, positive),
+                _any(inside, any_positive & ~positive),
+                _any(inside, negative),
+            ],
+            -1,
+        )
+
+    def _regressed(self, candidates: Candidates, exemplars: Exemplars, cosine: Tensor) -> Tensor:
+        """Ridge regression from embeddings to slots, ``(B, P, S)``.
+
+        Exemplars are 1 for their slot and 0 for others; those of one slot weigh together as much as
+        those of another. Negative ones and the candidates least like any exemplar are 0 for all.
+        """
+        positive, negative = exemplars.positive, exemplars.negative
+        used = positive.any(1) | negative.any(1)
+        best = cosine.detach().masked_fill(~used[:, None], -1.0).amax(-1)
+        best = best.masked_fill(~candidates.valid, 2.0)
+        few = min(_BACKGROUND, best.shape[1])
+        value, index = best.topk(few, 1, largest=False)
+        width = candidates.embeddings.shape[-1]
+        ground = candidates.embeddings.gather(1, index[..., None].expand(-1, -1, width))
+        inputs = torch.cat([exemplars.embeddings, ground], 1)
+        target = positive.transpose(1, 2).to(inputs.dtype)
+        target = torch.cat([target, target.new_zeros(*index.shape, target.shape[-1])], 1)
+        per_slot = positive.sum(-1).clamp(min=1)
+        weight = (positive / per_slot[..., None]).amax(1) + 0.5 * negative.any(1)
+        on_ground = (value < 1.5).to(weight.dtype) * (2.0 / few)
+        weight = torch.cat([weight, on_ground], 1)[..., None]
+        weighted = inputs * weight
+        identity = torch.eye(width, device=inputs.device, dtype=inputs.dtype)
+        gram = inputs.transpose(1, 2) @ weighted + F.softplus(self.ridge) * identity
+        solved = torch.linalg.solve(gram, weighted.transpose(1, 2) @ target)
+        return candidates.embeddings @ solved
+
+
+def _network(inputs: int, hidden: int) -> nn.Sequential:
+    network = nn.Sequential(
+        nn.Linear(inputs, hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, 1),
+    )
+    last = network[-1]
+    assert isinstance(last, nn.Linear)
+    nn.init.normal_(last.weight, std=0.01)
+    nn.init.zeros_(last.bias)
+    return network
+
+
+def _best(cosine: Tensor, members: Tensor) -> Tensor:
+    """The largest of ``(B, P, n)`` over the members ``(B, S, n)`` of each slot, ``(B, P, S)``."""
+    return cosine[:, :, None].masked_fill(~members[:, None], _ABSENT).amax(-1)
+
+
+def _best_of_others(values: Tensor) -> Tensor:
+    """For each of ``(B, P, S)`` the largest of the other slots."""
+    if values.shape[-1] == 1:
+        return torch.full_like(values, _ABSENT)
+    two = values.topk(2, -1)
+    best, second = two.values[..., :1], two.values[..., 1:]
+    mine = torch.arange(values.shape[-1], device=values.device) == two.indices[..., :1]
+    return torch.where(mine, second, best)
+
+
+def _inside(boxes: Tensor, xy: Tensor) -> Tensor:
+    """Which boxes ``(B, P, 4)`` hold which points ``(B, n, 2)``, bool ``(B, P, n)``."""
+    low, high = boxes[:, :, None, :2], boxes[:, :, None, 2:]
+    return ((low <= xy[:, None]) & (xy[:, None] <= high)).all(-1)
+
+
+def _any(inside: Tensor, members: Tensor) -> Tensor:
+    """Whether a member ``(B, S, n)`` lies inside, float ``(B, P, S)``."""
+    number = inside.to(torch.float32) @ members.transpose(1, 2).to(torch.float32)
+    return (number > 0).to(torch.float32)
+
+
+def _log_size(boxes: Tensor) -> Tensor:
+    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0).log()

@@ -1,0 +1,467 @@
+"""The open detector: a class is whatever was clicked for it.
+
+Terms
+    A *slot* is a class that clicks define; any number of them in a call, the same weights for each.
+    A *proposal* is a box that may be any object, found without clicks (class-agnostic). An
+    *exemplar* is a proposal that was clicked, positive or negative.
+
+The way of a picture
+    1. Once a picture: MobileNetV2 and an FPN (`OpenDetector.encode`), dense class-agnostic boxes,
+       and from the best of them proposals with a refined box, a score and an embedding each
+       (`propose`, `describe`).
+    2. For each slot, C3Det (arXiv 2203.15266) on a dense map: the class-wise collated correlation
+       (equations 1 to 3) of the features under its clicks, that of the other slots' clicks and of
+       its negative ones, and late fusion of the clicks' heatmaps, raise candidates where class-
+       agnostic proposals are weak (`raised`).
+    3. Whole boxes are compared with whole clicked boxes, slots against each other and against
+       "none of these" (`c3det.open.compare`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from c3det.open.boxes import apply_deltas, non_maximum_suppression
+from c3det.open.compare import Comparison
+from c3det.open.mobilenet import CHANNELS, MobileNetV2
+
+STRIDES = (4, 8, 16)
+"""Of the levels on which boxes are predicted."""
+
+PAD = 32
+"""Both sides of the input are multiples of this, in pixels."""
+
+BINS = 7
+"""Samples along each side of a box from which it is described."""
+
+MEAN = (123.675, 116.28, 103.53)
+STD = (58.395, 57.12, 57.375)
+"""ImageNet's, for RGB in 0..255."""
+
+CLICK_SIGMA = 4.0
+"""Of the clicks drawn for late fusion, in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clicks:
+    """Clicks of a batch, padded to one number.
+
+    Attributes:
+        xy: float32 ``(B, n, 2)``, pixels of the input.
+        slots: int64 ``(B, n)``, -1 for padding.
+        positive: bool ``(B, n)``.
+    """
+
+    xy: Tensor
+    slots: Tensor
+    positive: Tensor
+
+    def members(self, num_slots: int) -> tuple[Tensor, Tensor]:
+        """Which clicks are of each slot: bool ``(B, S, n)`` of positive and of negative ones."""
+        own = self.slots[:, None] == torch.arange(num_slots, device=self.slots.device)[:, None]
+        return own & self.positive[:, None], own & ~self.positive[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """All of a batch that does not depend on clicks.
+
+    Attributes:
+        scores: One ``(B, h, w)`` tensor a level, logits of "any object".
+        boxes: One ``(B, h, w, 4)`` tensor a level, xyxy in pixels of the input.
+        embedding: ``(B, E, h, w)`` at stride 4, each cell of length 1: what C3 correlates.
+        context: ``(B, C, h, w)`` at stride 8, a few channels for the raising of candidates.
+        regions: Maps ``(B, C, h, w)`` from which boxes are described, by stride.
+    """
+
+    scores: tuple[Tensor, ...]
+    boxes: tuple[Tensor, ...]
+    embedding: Tensor
+    context: Tensor
+    regions: tuple[tuple[int, Tensor], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """Boxes and what is known of each.
+
+    Attributes:
+        boxes: ``(B, P, 4)`` xyxy in pixels of the input, refined.
+        scores: ``(B, P)`` logits of "an object that this box fits".
+        embeddings: ``(B, P, E)`` of length 1.
+        valid: bool ``(B, P)``, false for padding.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    embeddings: Tensor
+    valid: Tensor
+
+
+def _unit(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Neck(nn.Module):
+    """FPN (arXiv 1612.03144) of the strides 4, 8 and 16; stride 2 adds detail to stride 4."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in CHANNELS[1:])
+        self.detail = _unit(CHANNELS[0], channels, 3, 2)
+        self.smooth = nn.ModuleList(_unit(channels, channels) for _ in range(3))
+
+    def forward(self, levels: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        """Strides 2 to 32 -> strides 4, 8, 16."""
+        lateral = [layer(level) for layer, level in zip(self.lateral, levels[1:], strict=True)]
+        lateral[0] = lateral[0] + self.detail(levels[0])
+        outs = [lateral[3]]
+        for level, smooth in zip(reversed(lateral[:3]), self.smooth, strict=True):
+            outs.append(smooth(level + F.interpolate(outs[-1], scale_factor=2.0, mode="nearest")))
+        return outs[3], outs[2], outs[1]
+
+
+class OpenDetector(nn.Module):
+    """The network, see the module.
+
+    Args:
+        channels: Of the neck.
+        embedding: Numbers that describe a box.
+    """
+
+    def __init__(self, channels: int = 96, embedding: int = 128) -> None:
+        super().__init__()
+        self.backbone = MobileNetV2()
+        self.neck = Neck(channels)
+        self.tower = nn.Sequential(_unit(channels, 64), _unit(64, 64))
+        self.dense = nn.Conv2d(64, 5, 1)
+        self.level_scale = nn.Parameter(torch.zeros(len(STRIDES)))
+        self.cell_embedding = nn.Conv2d(channels, 48, 1)
+        self.context = nn.Conv2d(channels, 16, 1)
+        self.region_fine = nn.Conv2d(channels, 48, 1)
+        self.region_coarse = nn.Conv2d(channels, 24, 1)
+        self.region = _unit(48 + 24 + CHANNELS[1] + 4 * CHANNELS[0], 96)
+        self.region_hidden = nn.Linear(96 * BINS**2 + 2, 256)
+        self.region_norm = nn.LayerNorm(256)
+        self.region_out = nn.Linear(256, 5)
+        self.region_embedding = nn.Linear(256, embedding)
+        self.raise_hidden = nn.Sequential(
+            nn.Conv2d(7 + 16, 32, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(32, 32, 3, padding=1),
+            nn.ReLU(inplace=True),
+        )
+        self.raise_out = nn.Conv2d(32, 1, 1)
+        self.comparison = Comparison(embedding)
+        nn.init.normal_(self.dense.weight, std=0.01)
+        assert self.dense.bias is not None
+        nn.init.constant_(self.dense.bias[:1], -4.0)
+        nn.init.constant_(self.dense.bias[1:], 1.0)
+        nn.init.normal_(self.region_out.weight, std=0.01)
+        assert self.region_out.bias is not None
+        nn.init.zeros_(self.region_out.bias)
+        nn.init.normal_(self.raise_out.weight, std=0.01)
+        assert self.raise_out.bias is not None
+        nn.init.zeros_(self.raise_out.bias)
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
+
+    def encode(self, images: Tensor) -> Features:
+        """Compute all that does not depend on clicks.
+
+        Args:
+            images: float ``(B, 3, H, W)``, RGB in 0..255, both sides multiples of ``PAD``.
+        """
+        raw = self.backbone((images - self.mean) / self.std)
+        levels = self.neck(raw)
+        scores, boxes = [], []
+        for number, (stride, level) in enumerate(zip(STRIDES, levels, strict=True)):
+            out = self.dense(self.tower(level)).float()
+            scores.append(out[:, 0])
+            sides = (out[:, 1:] + self.level_scale[number]).clamp(-3, 4).exp() * stride
+            boxes.append(_around_cells(sides.permute(0, 2, 3, 1), stride))
+        return Features(
+            tuple(scores),
+            tuple(boxes),
+            F.normalize(self.cell_embedding(levels[0]).float(), dim=1),
+            self.context(levels[1]),
+            (
+                (2, raw[0]),
+                (4, torch.cat([self.region_fine(levels[0]), raw[1]], 1)),
+                (8, self.region_coarse(levels[1])),
+            ),
+        )
+
+    def propose(
+        self,
+        scores: tuple[Tensor, ...],
+        boxes: tuple[Tensor, ...],
+        count: int,
+        kept: int,
+        threshold: float = 0.65,
+        rounds: int = 4,
+    ) -> tuple[Tensor, Tensor]:
+        """The best dense boxes: local maxima of their level, after non-maximum suppression.
+
+        Args:
+            scores: One ``(B, h, w)`` tensor a level.
+            boxes: One ``(B, h, w, 4)`` tensor a level.
+            count: Boxes that enter the suppression.
+            kept: Boxes that are returned at most.
+            threshold: IoU of the suppression.
+            rounds: Of the suppression.
+
+        Returns:
+            Boxes ``(B, k, 4)`` and logits ``(B, k)`` by falling score; a suppressed one that fills
+            up has the logit -inf.
+        """
+        index, logits = self.peaks(scores, boxes, count, kept, threshold, rounds)
+        return boxes_of(boxes, index), logits
+
+    def peaks(
+        self,
+        scores: tuple[Tensor, ...],
+        boxes: tuple[Tensor, ...],
+        count: int,
+        kept: int,
+        threshold: float = 0.65,
+        rounds: int = 4,
+    ) -> tuple[Tensor, Tensor]:
+        """The same as `propose`, but the cells of the boxes in place of these, see `boxes_of`.
+
+        Returns:
+            Indices ``(B, k)`` of cells, and logits ``(B, k)``.
+        """
+        flat = []
+        for score in scores:
+            peak = F.max_pool2d(score[:, None], 3, 1, 1)[:, 0] <= score
+            flat.append(score.masked_fill(~peak, -torch.inf).flatten(1))
+        everything = torch.cat(flat, 1)
+        best, cells = everything.topk(min(count, everything.shape[1]), 1)
+        chosen = boxes_of(boxes, cells)
+        stays = non_maximum_suppression(chosen.detach(), threshold, rounds) & best.isfinite()
+        best = best.masked_fill(~stays, -torch.inf)
+        best, index = best.topk(min(kept, best.shape[1]), 1)
+        return cells.gather(1, index), best
+
+    def describe(self, features: Features, boxes: Tensor, valid: Tensor) -> Described:
+        """Refine boxes, score and embed them.
+
+        Args:
+            features: Of the batch.
+            boxes: ``(B, P, 4)`` xyxy in pixels of the input.
+            valid: bool ``(B, P)``.
+        """
+        batch, count = boxes.shape[:2]
+        pooled = torch.cat(
+            [
+                # The finest level is sampled twice as densely, and folded into more channels.
+                _folded(_sampled(level, boxes, s, 2 * BINS))
+                if s == 2
+                else _sampled(level, boxes, s, BINS)
+                for s, level in features.regions
+            ],
+            1,
+        )
+        hidden = self.region(pooled).flatten(1)
+        size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0).log().flatten(0, 1) - 3.0
+        hidden = torch.cat([hidden, size.to(hidden.dtype)], 1)
+        hidden = F.relu(self.region_norm(self.region_hidden(hidden)))
+        out = self.region_out(hidden).float().view(batch, count, 5)
+        embeddings = F.normalize(self.region_embedding(hidden).float(), dim=1)
+        return Described(
+            apply_deltas(boxes, out[..., 1:]),
+            out[..., 0],
+            embeddings.view(batch, count, embeddings.shape[1]),
+            valid,
+        )
+
+    def boxes_at(self, features: Features, xy: Tensor) -> Tensor:
+        """The dense box at each point, of the level that is most sure there.
+
+        Args:
+            features: Of the batch.
+            xy: ``(B, n, 2)`` in pixels of the input.
+
+        Returns:
+            ``(B, n, 4)``.
+        """
+        scores, boxes = [], []
+        for stride, score, box in zip(STRIDES, features.scores, features.boxes, strict=True):
+            height, width = score.shape[-2:]
+            cell = (xy / stride).long()
+            column, row = cell[..., 0].clamp(0, width - 1), cell[..., 1].clamp(0, height - 1)
+            index = row * width + column
+            scores.append(score.flatten(1).gather(1, index))
+            boxes.append(box.flatten(1, 2).gather(1, index[..., None].expand(-1, -1, 4)))
+        best = torch.stack(scores, -1).argmax(-1)
+        stacked = torch.stack(boxes, -2)
+        return stacked.gather(2, best[..., None, None].expand(-1, -1, 1, 4))[:, :, 0]
+
+    def templates(self, features: Features, xy: Tensor) -> Tensor:
+        """What C3 correlates (equation 1): the cell embeddings under clicks ``(B, n, 2)``."""
+        height, width = features.embedding.shape[-2:]
+        size = xy.new_tensor([width * 4, height * 4])
+        found = F.grid_sample(
+            features.embedding,
+            (xy / size * 2 - 1)[:, None],
+            align_corners=False,
+            padding_mode="border",
+        )
+        return F.normalize(found[:, :, 0].transpose(1, 2), dim=2)
+
+    def raised(
+        self, features: Features, clicks: Clicks, templates: Tensor, num_slots: int
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Logits of "an object of this slot", dense: "any object" raised or lowered by the clicks.
+
+        Args:
+            features: Of the batch.
+            clicks: In pixels of the input.
+            templates: ``(B, n, E)``, see `templates`.
+            num_slots: S.
+
+        Returns:
+            One ``(B, S, h, w)`` tensor a level, and by how much they are raised, ``(B, S, h, w)``
+            at stride 8.
+        """
+        embedding = features.embedding
+        batch, _, height, width = embedding.shape
+        correlation = templates @ embedding.flatten(2)
+        drawn = _heatmaps(clicks.xy, height, width)
+        positive, negative = clicks.members(num_slots)
+        every = (clicks.slots >= 0) & clicks.positive
+        others = every[:, None] & ~positive
+        # Pooled before they are collated: a class's maximum is that of its clicks' maxima.
+        correlation = F.max_pool2d(correlation.view(batch, -1, height, width), 2)
+        drawn = F.max_pool2d(drawn, 2)
+        maps = [
+            _collated(source, members, empty)
+            for source, empty in ((correlation, -1.0), (drawn, 0.0))
+            for members in (positive, others, negative)
+        ]
+        any_object = F.max_pool2d(features.scores[0][:, None], 2).clamp(-8, 8)
+        maps.append(any_object.expand(-1, num_slots, -1, -1))
+        stacked = torch.stack(maps, 2).flatten(0, 1)
+        context = features.context[:, None].expand(-1, num_slots, -1, -1, -1).flatten(0, 1)
+        hidden = self.raise_hidden(torch.cat([stacked.to(context.dtype), context], 1))
+        change = self.raise_out(hidden).float().view(batch, num_slots, *maps[0].shape[-2:])
+        fine = F.interpolate(change, scale_factor=2.0, mode="nearest")
+        changes = (fine, change, F.avg_pool2d(change, 2))
+        levels = tuple(s[:, None] + c for s, c in zip(features.scores, changes, strict=True))
+        return levels, change
+
+
+def boxes_of(boxes: tuple[Tensor, ...], cells: Tensor) -> Tensor:
+    """The dense boxes ``(B, k, 4)`` of cells ``(B, k)``, counted over all levels, row by row."""
+    flat = torch.cat([level.flatten(1, 2) for level in boxes], 1)
+    return flat.gather(1, cells[..., None].expand(-1, -1, 4))
+
+
+def choose_exemplars(described: Described, xy: Tensor) -> Tensor:
+    """For each click the box that was meant: that of the best score times centredness.
+
+    Args:
+        described: Boxes; the last n are those of `OpenDetector.boxes_at` the clicks, which stand in
+            where no box holds a click.
+        xy: ``(B, n, 2)`` in pixels of the input.
+
+    Returns:
+        Indices ``(B, n)`` of boxes.
+    """
+    boxes = described.boxes[:, None]
+    before, after = xy[:, :, None] - boxes[..., :2], boxes[..., 2:] - xy[:, :, None]
+    near = torch.minimum(before, after)
+    centred = (near.clamp(min=0) / torch.maximum(before, after).clamp(min=1e-3)).prod(-1).sqrt()
+    rank = described.scores.sigmoid()[:, None] * (0.05 + centred)
+    usable = (near >= 0).all(-1) & described.valid[:, None]
+    rank = rank.masked_fill(~usable, -1.0)
+    count = xy.shape[1]
+    stand_in = torch.eye(count, dtype=torch.bool, device=xy.device)
+    rank[..., -count:] = torch.where(stand_in, rank[..., -count:].clamp(min=0), rank[..., -count:])
+    return rank.argmax(-1)
+
+
+def sampled_at(maps: Tensor, boxes: Tensor, stride: int) -> Tensor:
+    """Maps ``(B, S, h, w)`` at the centres of boxes ``(B, P, 4)``: ``(B, P, S)``."""
+    height, width = maps.shape[-2:]
+    size = boxes.new_tensor([width * stride, height * stride])
+    centre = (boxes[..., :2] + boxes[..., 2:]) / (2 * size) * 2 - 1
+    found = F.grid_sample(maps, centre[:, None], align_corners=False, padding_mode="border")
+    return found[:, :, 0].transpose(1, 2)
+
+
+def _around_cells(sides: Tensor, stride: int) -> Tensor:
+    """Boxes whose sides lie at distances ``(B, h, w, 4)`` from the centres of cells."""
+    _, height, width, _ = sides.shape
+    x = (torch.arange(width, device=sides.device, dtype=sides.dtype) + 0.5) * stride
+    y = (torch.arange(height, device=sides.device, dtype=sides.dtype) + 0.5) * stride
+    centre = torch.stack([x.expand(height, width), y[:, None].expand(height, width)], -1)
+    return torch.cat([centre - sides[..., :2], centre + sides[..., 2:]], -1)
+
+
+def _sampled(level: Tensor, boxes: Tensor, stride: int, bins: int) -> Tensor:
+    """Samples of a level in boxes, a little enlarged: ``(B * P, C, bins, bins)``."""
+    batch, channels, height, width = level.shape
+    count = boxes.shape[1]
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    half = (boxes[..., 2:] - boxes[..., :2]).clamp(min=4.0) / 2 * 1.15
+    step = (torch.arange(bins, device=boxes.device, dtype=boxes.dtype) + 0.5) / bins * 2 - 1
+    x = centre[..., :1] + half[..., :1] * step
+    y = centre[..., 1:] + half[..., 1:] * step
+    grid = torch.stack(
+        [
+            (x / (width * stride) * 2 - 1)[:, :, None, :].expand(-1, -1, bins, -1),
+            (y / (height * stride) * 2 - 1)[:, :, :, None].expand(-1, -1, -1, bins),
+        ],
+        -1,
+    ).view(batch, count, bins**2, 2)
+    # In float32: a grid in half precision would be off by pixels.
+    found = F.grid_sample(level.float(), grid, align_corners=False, padding_mode="border")
+    return found.transpose(1, 2).reshape(batch * count, channels, bins, bins)
+
+
+def _folded(samples: Tensor) -> Tensor:
+    """``(n, C, 2k, 2k)`` -> ``(n, 4C, k, k)``, as `torch.nn.functional.pixel_unshuffle`."""
+    # Which does not take n = 0.
+    count, channels, side = samples.shape[:3]
+    parts = samples.view(count, channels, side // 2, 2, side // 2, 2)
+    return parts.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
+
+
+def click_profiles(xy: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Gaussians at stride 4 around clicks ``(..., 2)`` in pixels, along each axis by itself.
+
+    Returns:
+        ``(..., height)`` and ``(..., width)``; their product is the heatmap of a click.
+    """
+    x = (torch.arange(width, device=xy.device, dtype=xy.dtype) + 0.5) * 4
+    y = (torch.arange(height, device=xy.device, dtype=xy.dtype) + 0.5) * 4
+    down = torch.exp(-((y - xy[..., 1:]) ** 2) / (2 * CLICK_SIGMA**2))
+    along = torch.exp(-((x - xy[..., :1]) ** 2) / (2 * CLICK_SIGMA**2))
+    return down, along
+
+
+def _heatmaps(xy: Tensor, height: int, width: int) -> Tensor:
+    """Gaussians ``(B, n, height, width)`` at stride 4 around clicks ``(B, n, 2)`` in pixels."""
+    down, along = click_profiles(xy, height, width)
+    return down[..., :, None] * along[..., None, :]
+
+
+def _collated(maps: Tensor, members: Tensor, empty: float) -> Tensor:
+    """The maximum of maps ``(B, n, h, w)`` over the clicks of each slot (C3Det, equation 3)."""
+    slots = [
+        maps.masked_fill(~members[:, slot, :, None, None], empty).amax(1)
+        for slot in range(members.shape[1])
+    ]
+    return torch.stack(slots, 1)

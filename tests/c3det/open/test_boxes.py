@@ -1,0 +1,69 @@
+"""Box arithmetic, by numbers that can be checked by hand."""
+
+import pytest
+import torch
+
+from c3det.open.boxes import (
+    apply_deltas,
+    encode_deltas,
+    giou,
+    iou,
+    non_maximum_suppression,
+    pairwise_iou,
+)
+
+
+def greedy(boxes: torch.Tensor, threshold: float) -> list[bool]:
+    """Suppression one box at a time."""
+    kept: list[int] = []
+    for index, box in enumerate(boxes):
+        if all(float(iou(box, boxes[other])) <= threshold for other in kept):
+            kept.append(index)
+    return [index in kept for index in range(len(boxes))]
+
+
+def test_iou_and_giou() -> None:
+    first = torch.tensor([0.0, 0, 10, 10])
+    second = torch.tensor([5.0, 0, 15, 10])
+    assert float(iou(first, second)) == pytest.approx(50 / 150)
+    assert float(giou(first, second)) == pytest.approx(50 / 150)  # the hull is the union
+    apart = torch.tensor([20.0, 0, 30, 10])
+    assert float(iou(first, apart)) == 0
+    assert float(giou(first, apart)) == pytest.approx(-100 / 300)
+
+
+def test_pairs() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10]])
+    assert pairwise_iou(boxes, boxes).tolist() == [
+        [1.0, pytest.approx(1 / 3)],
+        [pytest.approx(1 / 3), 1.0],
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_suppression_is_the_greedy_one(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    corner = torch.rand(60, 2, generator=draw) * 40
+    boxes = torch.cat([corner, corner + 5 + torch.rand(60, 2, generator=draw) * 20], 1)
+    assert non_maximum_suppression(boxes, 0.3).tolist() == greedy(boxes, 0.3)
+    # Of a batch each row by itself.
+    both = torch.stack([boxes, boxes.flip(0)])
+    assert non_maximum_suppression(both, 0.3)[1].tolist() == greedy(boxes.flip(0), 0.3)
+
+
+def test_a_chain_keeps_every_second_box() -> None:
+    boxes = torch.tensor([[10.0 * i, 0, 10.0 * i + 20, 10] for i in range(6)])
+    assert non_maximum_suppression(boxes, 0.3).tolist() == [True, False] * 3
+
+
+def test_no_boxes() -> None:
+    assert non_maximum_suppression(torch.zeros(0, 4), 0.5).shape == (0,)
+
+
+def test_deltas_lead_from_a_box_to_its_target() -> None:
+    boxes = torch.tensor([[10.0, 10, 30, 20], [0, 0, 8, 8]])
+    targets = torch.tensor([[12.0, 9, 34, 21], [1, 1, 7, 10]])
+    assert torch.allclose(apply_deltas(boxes, encode_deltas(boxes, targets)), targets, atol=1e-4)
+    # A tenth of the width to the right, the width by e^0.2.
+    moved = apply_deltas(torch.tensor([0.0, 0, 10, 10]), torch.tensor([1.0, 0, 1, 0]))
+    assert moved.tolist() == pytest.approx([6 - 5 * 1.2214, 0, 6 + 5 * 1.2214, 10], abs=1e-3)

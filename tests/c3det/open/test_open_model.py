@@ -1,0 +1,400 @@
+"""The open model behind pictures: tiles, clicks that come and go, memory, cards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from c3det.answering import Detections
+from c3det.clicks import Click
+from c3det.open.architecture import OpenArchitecture
+from c3det.open.detector import Clicks, OpenDetector
+from c3det.open.folding import folded
+from c3det.open.model import OpenModel, OpenTile, _Given
+from c3det.picture import Picture
+from c3det.predictor import Predictor, load
+from c3det.weights import WeightsError, card_path, digest, read_card, save
+from tests.c3det.mutations import mutate
+from tests.c3det.open.small import CARD, pixels, saved, untrained
+from tests.c3det.test_picture import GROWTH
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tmp_path_factory.mktemp("open"))
+
+
+@pytest.fixture(scope="module")
+def predictor(weights: Path) -> Predictor:
+    return load(weights)
+
+
+def tiled(
+    predictor: Predictor,
+    image: NDArray[np.uint8],
+    side: int = 160,
+    max_bytes: int = 1 << 30,
+) -> Picture:
+    return Picture(
+        predictor.model, predictor.card, image, side=side, overlap=64, max_bytes=max_bytes
+    )
+
+
+def random_clicks(seed: int, count: int, height: int, width: int) -> list[Click]:
+    draw = random.Random(seed)
+    return [
+        Click(draw.uniform(0, width), draw.uniform(0, height), number % 3, draw.random() < 0.8)
+        for number in range(count)
+    ]
+
+
+def assert_near(got: Detections, wanted: Detections, score: float = 1e-4) -> None:
+    """The same boxes but for rounding; a few near a threshold may be in one of them alone."""
+    alone = 0
+    for first, second in ((got, wanted), (wanted, got)):
+        near = (
+            (np.abs(first.boxes[:, None] - second.boxes).max(2) < 0.05)
+            & (np.abs(first.scores[:, None] - second.scores) < score)
+            & (first.labels[:, None] == second.labels)
+        )
+        alone += len(first) - int(near.any(1).sum())
+    assert len(wanted)
+    assert alone <= 0.03 * len(wanted)
+
+
+def assert_exchanged(got: Detections, wanted: Detections, labels: dict[int, int]) -> None:
+    """The very same boxes, with other names."""
+    order = [np.lexsort((*one.boxes.T, -one.scores)) for one in (got, wanted)]
+    first, second = got.take(order[0]), wanted.take(order[1])
+    assert np.array_equal(first.boxes, second.boxes)
+    assert np.array_equal(first.scores, second.scores)
+    assert first.labels.tolist() == [labels[label] for label in second.labels.tolist()]
+
+
+def test_no_classes_and_any_labels(predictor: Predictor) -> None:
+    assert predictor.classes == ()
+    assert predictor.model.counts_negative
+    picture = predictor.open(pixels(100, 120))
+    found = picture.detect([Click(30, 30, 123_456), Click(80, 60, 7)], 0).detections
+    assert set(found.labels.tolist()) == {123_456, 7}
+    assert found.answer_of.tolist() == [0, 1]
+    with pytest.raises(ValueError, match="click 0 is at"):
+        picture.detect([Click(130, 30, 0)])
+
+
+def test_no_clicks_show_boxes_of_no_class(predictor: Predictor) -> None:
+    picture = predictor.open(pixels(100, 120))
+    found = picture.detect([], 0).detections
+    assert len(found)
+    assert set(found.labels.tolist()) == {-1}
+    # Negative clicks alone make no slot, and nothing is left that could be claimed.
+    assert len(picture.detect([Click(30, 30, 0, positive=False)], 0).detections) == 0
+    # Nor is anything of no class shown beside what was clicked.
+    assert -1 not in picture.detect([Click(30, 30, 0)], 0).detections.labels
+    assert np.array_equal(picture.detect([], 0).detections.boxes, found.boxes)
+
+
+def test_folding_changes_nothing_but_rounding() -> None:
+    plain = untrained()
+    image = torch.rand(1, 3, 96, 128) * 255
+    with torch.inference_mode():
+        one, other = plain.encode(image), folded(plain).encode(image)
+    for a, b in zip(
+        (*one.scores, *one.boxes, one.embedding),
+        (*other.scores, *other.boxes, other.embedding),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+    left = [m for m in folded(plain).modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert not left
+
+
+def test_raising_is_that_of_the_network(predictor: Predictor) -> None:
+    """The way of one slot after the other against `OpenDetector.raised`, which trains."""
+    model = predictor.model
+    assert isinstance(model, OpenModel)
+    xy = torch.tensor([[22.0, 42.0], [90.0, 60.0], [50.0, 80.0], [70.0, 20.0]])
+    slots, positive = torch.tensor([0, 0, 1, 1]), torch.tensor([True, True, True, False])
+    with torch.inference_mode():
+        tile = model.encode(pixels(96, 128))
+        clicks = [Click(float(x), float(y), 0) for x, y in xy]
+        templates = model.templates(tile, clicks)
+        own = slots == torch.arange(2)[:, None]
+        got = model._change(tile, _Given(xy, list(templates), own & positive, own & ~positive))
+        network = model.network
+        given = Clicks(xy[None], slots[None], positive[None])
+        of_clicks = network.templates(tile.features, xy[None])
+        wanted = network.raised(tile.features, given, of_clicks, 2)[1]
+    torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_clicks_that_come_and_go_are_answered_as_if_asked_anew(
+    predictor: Predictor, seed: int
+) -> None:
+    image = pixels(150, 200, seed)
+    picture, draw = predictor.open(image), random.Random(seed)
+    clicks = random_clicks(seed, 9, 150, 200)
+    shown: list[Click] = [clicks[0]]
+    for _ in range(8):
+        shown = draw.sample(clicks, draw.randrange(1, 9))
+        if not any(click.positive for click in shown):
+            continue
+        fresh = predictor.open(image).detect(shown, 0).detections
+        assert_near(picture.detect(shown, 0).detections, fresh)
+
+
+@pytest.mark.parametrize("side", [1024, 160], ids=["one tile", "tiles"])
+def test_exchanged_slots_exchange_the_answers(predictor: Predictor, side: int) -> None:
+    image, names = pixels(150, 300), {0: 5, 1: 0, 2: 1}
+    clicks = random_clicks(4, 12, 150, 300)
+    renamed = [Click(c.x, c.y, names[c.label], c.positive) for c in reversed(clicks)]
+    picture = tiled(predictor, image, side)
+    found = picture.detect(clicks, 0).detections
+    assert {0, 1, 2} <= set(found.labels.tolist())
+    assert_exchanged(picture.detect(renamed, 0).detections, found, names)
+    assert_exchanged(tiled(predictor, image, side).detect(renamed, 0).detections, found, names)
+
+
+def test_one_tile_is_the_whole_picture(predictor: Predictor) -> None:
+    image, clicks = pixels(150, 160), random_clicks(1, 6, 150, 160)
+    features = predictor.encode(image)
+    got = tiled(predictor, image).detect(clicks, 0).detections
+    assert_near(got, predictor.detect(features, clicks, 0))
+
+
+def test_clicks_reach_objects_on_other_tiles(predictor: Predictor) -> None:
+    image = pixels(150, 500)
+    picture = tiled(predictor, image)
+    one = picture.detect([Click(30, 60, 0)], 0).detections
+    two = picture.detect([Click(30, 60, 0), Click(60, 90, 1)], 0).detections
+    far = [found.take(found.boxes[:, 0] > 340) for found in (one, two)]
+    assert len(far[0])
+    assert set(far[0].labels.tolist()) == {0}
+    assert set(far[1].labels.tolist()) == {0, 1}, "slots compete where nothing was clicked"
+
+
+def test_what_the_exemplar_is_does_not_depend_on_other_clicks(predictor: Predictor) -> None:
+    model = predictor.model
+    clicks = [Click(30, 40, 0), Click(90, 60, 0), Click(110, 20, 0)]
+    with torch.inference_mode():
+        tile = model.encode(pixels(100, 130))
+        together = model.templates(tile, clicks)
+        for click, of_all in zip(clicks, together, strict=True):
+            (alone,) = model.templates(tile, [click])
+            for a, b in zip(alone, of_all, strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+
+
+def test_a_negative_click_changes_what_is_found_and_removes_the_box_under_it(
+    predictor: Predictor,
+) -> None:
+    image = pixels(150, 200)
+    picture = predictor.open(image)
+    clicks = [Click(30, 40, 0), Click(150, 90, 1)]
+    before = picture.detect(clicks, 0).detections
+    rest = before.take((before.clicks < 0) & (before.labels == 0))
+    x1, y1, x2, y2 = rest.boxes[0].tolist()
+    no = Click((x1 + x2) / 2, (y1 + y2) / 2, 0, positive=False)
+    after = picture.detect([*clicks, no], 0).detections
+    under = (after.boxes[:, :2] <= (no.x, no.y)) & ((no.x, no.y) <= after.boxes[:, 2:])
+    assert not (under.all(1) & (after.labels >= 0)).any()
+    elsewhere = [
+        dict(zip(map(tuple, found.boxes.round().tolist()), found.scores.tolist(), strict=True))
+        for found in (before, after)
+    ]
+    both = elsewhere[0].keys() & elsewhere[1].keys()
+    assert any(abs(elsewhere[0][box] - elsewhere[1][box]) > 1e-4 for box in both)
+
+
+def test_what_was_clicked_has_its_box_though_the_model_says_none_of_these(weights: Path) -> None:
+    predictor = load(weights)
+    model = predictor.model
+    assert isinstance(model, OpenModel)
+    with torch.no_grad():
+        list(model.network.comparison.none)[-1].bias += 1000.0
+    image, clicks = pixels(100, 130), [Click(30, 40, 0), Click(110, 70, 1)]
+    with torch.inference_mode():
+        tile = model.encode(image)
+        templates = model.templates(tile, clicks)
+        found = model.detect(tile, templates, clicks)
+    assert sorted(found.labels.tolist()) == [0, 1]
+    answers = predictor.open(image).detect(clicks).detections
+    for row, (click, template) in enumerate(zip(clicks, templates, strict=True)):
+        box = template[1][:4].numpy() + (click.x, click.y) * 2
+        box = np.clip(box, 0, [130, 100, 130, 100])
+        assert np.abs(answers.boxes[row] - box).max() < 0.01
+
+
+def test_a_device_answers_as_the_cpu_does(weights: Path, predictor: Predictor, device: str) -> None:
+    """With ``--device cuda`` on the GPU, where slots are raised all at once."""
+    there = load(weights, device)
+    assert str(there.device) == device
+    image, clicks = pixels(150, 200), random_clicks(3, 9, 150, 200)
+    wanted = predictor.open(image).detect(clicks, 0).detections
+    assert_near(there.open(image).detect(clicks, 0).detections, wanted, score=1e-3)
+
+
+def test_how_many_slots_are_raised_at_once_changes_nothing(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = pixels(150, 200)
+    clicks = [Click(20 + 18 * slot, 30 + 9 * slot, slot) for slot in range(9)]
+    wanted = predictor.open(image).detect(clicks, 0).detections
+    monkeypatch.setattr("c3det.open.model.SLOTS_AT_ONCE", 100)
+    assert_near(predictor.open(image).detect(clicks, 0).detections, wanted)
+
+
+def asked_until_done(picture: Picture, clicks: Sequence[Click]) -> list[float]:
+    progress = [picture.detect(clicks, 0, deadline=0.0).progress]
+    while progress[-1] < 1:
+        progress.append(picture.detect(clicks, 0, deadline=0.0).progress)
+        assert progress[-1] > progress[-2]
+    return progress
+
+
+def test_many_tiles_within_a_budget(predictor: Predictor) -> None:
+    image = pixels(300, 420)
+    clicks = [Click(30, 40, 0), Click(390, 280, 1), Click(200, 20, 0, positive=False)]
+    picture = tiled(predictor, image)
+    progress = asked_until_done(picture, clicks)
+    assert len(progress) > 6
+    answer = picture.detect(clicks, 0)
+    assert answer.coverage == pytest.approx(1)
+    assert_near(answer.detections, tiled(predictor, image).detect(clicks, 0).detections)
+
+
+def test_packed_tiles_answer_alike_and_a_limit_holds(predictor: Predictor) -> None:
+    image, clicks = pixels(300, 420), [Click(30, 40, 0), Click(390, 280, 1)]
+    free = tiled(predictor, image)
+    wanted = free.detect(clicks, 0).detections
+    limit = free.nbytes * 6 // 10
+    limited = tiled(predictor, image, max_bytes=limit)
+    for number in (1, 2, 1, 2):
+        found = limited.detect(clicks[:number], 0).detections
+        assert limited.nbytes <= limit
+    assert any(tile.packed for tile in limited._tiles.values())
+    assert_near(found, wanted, score=0.02)
+
+
+def test_memory_is_all_that_a_tile_holds(predictor: Predictor) -> None:
+    with torch.inference_mode():
+        tile = predictor.model.encode(pixels(256, 256))
+        assert isinstance(tile, OpenTile)
+        before = tile.nbytes
+        # 16 channels of stride 2, 48 + 24 + 48 of stride 4 and more of stride 8.
+        assert before > 4 * (16 * 128**2 + 120 * 64**2 + 24 * 32**2)
+        clicks = [Click(30, 30, 0), Click(90, 90, 1)]
+        predictor.model.detect(tile, predictor.model.templates(tile, clicks), clicks)
+        assert tile.nbytes > before
+        tile.pack()
+        assert tile.nbytes < 0.65 * before
+        assert tile.proposals.boxes.dtype == torch.float32
+        tile.unpack()
+    assert tile.features.embedding.dtype == torch.float32
+
+
+@pytest.mark.parametrize("limit", [1 << 10, 40])
+def test_all_that_the_process_holds_is_counted(weights: Path, limit: int) -> None:
+    """Every tensor of the process is looked for, whoever holds it."""
+    arguments = [sys.executable, "-c", GROWTH, str(weights), "1500", str(limit)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=300)
+    mib = 2**20
+    for holds, counted in json.loads(done.stdout.splitlines()[-1]):
+        assert holds <= counted < holds + mib
+        assert 20 * mib < counted <= limit * mib
+
+
+def test_a_picture_of_1024_px_takes_few_mebibytes(predictor: Predictor) -> None:
+    picture = predictor.open(pixels(1024, 1024))
+    picture.detect(random_clicks(0, 12, 1024, 1024))
+    assert picture.nbytes < 80 * 2**20
+
+
+def edit(path: Path, **fields: Any) -> None:
+    content = json.loads(card_path(path).read_text()) | fields
+    content["sha256"] = digest(content)
+    card_path(path).write_text(json.dumps(content))
+
+
+def test_a_card_comes_back(weights: Path) -> None:
+    card = read_card(weights)
+    assert card.architecture == OpenArchitecture(96, 128)
+    assert card.classes == ()
+    content = json.loads(card_path(weights).read_text())
+    assert content["architecture"] == {"model": "open", "channels": 96, "embedding": 128}
+    with pytest.raises(WeightsError, match="choose weights of a closed one"):
+        _ = card.closed_architecture
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("classes", ["ship"], "classes must be empty, the open model takes any label"),
+        ("typical_sizes", [[3, 4]], "1 typical_sizes for 0 classes"),
+        ("architecture", {"model": "open", "channels": 96}, "architecture.embedding is missing"),
+        (
+            "architecture",
+            {"model": "open", "channels": 10**9, "embedding": 128},
+            "channels must be a whole number from 16 to 512",
+        ),
+        (
+            "architecture",
+            {"model": "open", "channels": 96.0, "embedding": 128},
+            "channels must be a whole number",
+        ),
+        ("architecture", {**asdict(CARD.architecture), "type": "os"}, "'type' is unknown"),
+        ("architecture", {**asdict(CARD.architecture), "model": "x"}, "model must be 'open'"),
+        ("score_threshold", 2, "score_threshold must be a number from 0 to 1"),
+    ],
+)
+def test_cards_that_cannot_be_used(tmp_path: Path, field: str, value: object, message: str) -> None:
+    path = saved(tmp_path)
+    edit(path, **{field: value})
+    with pytest.raises(WeightsError, match=message):
+        load(path)
+
+
+def test_tensors_of_another_network(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save(path, OpenDetector(channels=32).state_dict(), CARD)
+    with pytest.raises(WeightsError, match="do not fit the architecture in their card"):
+        load(path)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(WeightsError, match="copy both files again"):
+        load(path)
+
+
+@given(data=st.data())
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whatever_is_in_a_card_is_refused_or_detects(tmp_path: Path, data: st.DataObject) -> None:
+    path = tmp_path / "open.safetensors"
+    if not path.exists():
+        saved(tmp_path)
+        (tmp_path / "card").write_bytes(card_path(path).read_bytes())
+    content = json.loads((tmp_path / "card").read_text())
+    mutate(data, content)
+    with contextlib.suppress(ValueError):  # NaN and Infinity
+        content["sha256"] = digest(content)
+    card_path(path).write_text(json.dumps(content), encoding="utf-8")
+    try:
+        loaded = load(path)
+    except WeightsError:
+        return
+    assert len(loaded.detect(loaded.encode(pixels(64, 64)), [Click(8, 9, 0)], 0)) > 0

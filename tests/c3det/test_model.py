@@ -1,0 +1,55 @@
+"""The interface between pictures and models, and what it keeps apart."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from c3det.clicks import Click
+from c3det.closed import closed_model
+from c3det.model import clicks_that_count
+from c3det.predictor import load
+from tests.c3det.open.small import saved
+
+OPEN_ALONE = """
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import c3det.answering, c3det.picture, c3det.predictor, c3det.tiles, c3det.weights
+import c3det.open.boxes, c3det.open.compare, c3det.open.detector, c3det.open.model
+import c3det.open.predictor
+from c3det.clicks import Click
+
+predictor = c3det.predictor.load(sys.argv[1])
+predictor.open(np.zeros((64, 64, 3), np.uint8)).detect([Click(3, 4, 0)])
+print(sorted({name.split(".")[0] for name in sys.modules} & {"mmcv", "mmdet", "mmengine"}))
+"""
+
+
+def test_the_open_model_needs_no_mmdet(tmp_path: Path) -> None:
+    """In a process of its own: this one may have imported it before."""
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN_ALONE, str(saved(tmp_path))],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+def test_the_closed_model_is_asked_for_by_name(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="untrained is not a closed model"):
+        closed_model(load(saved(tmp_path)))
+
+
+def test_clicks_that_count() -> None:
+    yes, no = Click(1, 2, 0), Click(3, 4, 0, positive=False)
+    alone = Click(5, 6, 1, positive=False)
+    assert clicks_that_count([yes, no, alone]) == [yes, no]
+    assert clicks_that_count([yes, no, alone], negative=False) == [yes]
+    assert clicks_that_count([alone]) == []

@@ -1,0 +1,112 @@
+"""Batches: clicks are where they should be, and batch n is always the same."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training.open.composites import Drawn
+from training.open.episodes import (
+    CLICKS,
+    FARTHEST,
+    SLOTS,
+    Episode,
+    Episodes,
+    From,
+    choose_clicks,
+    click_point,
+)
+
+
+def a_picture(kinds: list[int], owners: np.ndarray | None = None) -> Drawn:
+    boxes = np.array([[10 * n, 0, 10 * n + 8, 20] for n in range(len(kinds))], np.float32)
+    image = np.zeros((100, 100, 3), np.uint8)
+    return Drawn(image, boxes, np.array(kinds, np.int64), owners)
+
+
+def same(first: Episode, second: Episode) -> bool:
+    return all(torch.equal(getattr(first, f.name), getattr(second, f.name)) for f in fields(first))
+
+
+def test_classes_go_to_slots() -> None:
+    picture = a_picture([0, 0, 2, 2, 2, 5])
+    wrong = total = 0
+    unclicked = negatives = 0
+    for seed in range(300):
+        slots, clicks = choose_clicks(picture, np.random.default_rng(seed))
+        by_kind = {k: set(slots[picture.kinds == k].tolist()) for k in (0, 2, 5)}
+        assert all(len(one) == 1 for one in by_kind.values())
+        used = [min(one) for one in by_kind.values() if min(one) >= 0]
+        assert 1 <= len(used) == len(set(used))
+        assert max(used) < SLOTS
+        unclicked += len(used) < 3
+        assert len(clicks) <= CLICKS
+        positives = [click.number for click in clicks if click.positive]
+        assert len(positives) == len(set(positives))
+        for click in clicks:
+            assert click.slot in used
+            if click.positive:
+                assert slots[click.number] >= 0
+                wrong, total = wrong + (slots[click.number] != click.slot), total + 1
+            else:
+                assert slots[click.number] == -1
+                negatives += 1
+    assert 0 < wrong < 0.04 * total
+    assert unclicked > 60
+    assert negatives > 30
+
+
+def test_clicks_lie_near_the_middle() -> None:
+    picture = a_picture([0, 0])
+    rng = np.random.default_rng(0)
+    points = np.array([click_point(picture, 1, rng) for _ in range(500)])
+    away = np.abs((points - (14, 10)) / (8, 20))
+    assert away.max() <= FARTHEST + 1e-6
+    assert 0.08 < away.mean() < 0.14
+
+
+def test_no_click_on_what_covers_the_object() -> None:
+    owners = np.zeros((100, 100), np.uint8)
+    owners[:20, :8] = 1
+    owners[:18, :8] = 2  # the other object covers all but two rows
+    picture = a_picture([0, 0], owners)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        x, y = click_point(picture, 0, rng)
+        assert owners[int(y), int(x)] == 1
+        assert 18 <= y < 20
+
+
+def test_batches_are_decided_by_their_number(pool: Path) -> None:
+    first, second = (Episodes(pool, 2, 64, 0.5, seed=4) for _ in range(2))
+    assert same(first[3], second[3])
+    assert not same(first[3], first[4])
+    assert not same(first[3], Episodes(pool, 2, 64, 0.5, seed=5)[3])
+    assert list(islice(iter(From(7)), 3)) == [7, 8, 9]
+
+
+def test_clicks_of_a_batch_lie_in_the_clicked_boxes(pool: Path) -> None:
+    episode = Episodes(pool, 6, 96, 0.5)[0]
+    assert episode.images.shape == (6, 96, 96, 3)
+    clicks = 0
+    for row in range(6):
+        for column in range(CLICKS):
+            number = int(episode.clicked[row, column])
+            if number < 0:
+                assert int(episode.click_slots[row, column]) == -1
+                continue
+            x, y = episode.click_xy[row, column].tolist()
+            x1, y1, x2, y2 = episode.boxes[row, number].tolist()
+            assert x1 <= x <= x2
+            assert y1 <= y <= y2
+            assert int(episode.kinds[row, number]) >= 0
+            clicks += 1
+    assert clicks >= 6
+
+
+def test_only_composites_need_no_real_sets(pool: Path) -> None:
+    assert Episodes(pool, 2, 64, 0.0, frozenset({"toy"}))[0].images.shape == (2, 64, 64, 3)

@@ -1,0 +1,283 @@
+"""Evaluation: clicks, measures and baselines on pictures that a person can check."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from c3det.answering import Detections
+from c3det.clicks import Click
+from c3det.open.predictor import Found, OpenPredictor
+from training.data.index import Annotated
+from training.data.real_sets import folds
+from training.open import evaluate, reporting, test_sets
+from training.open.baselines import NearestNeighbour, TemplateMatching, best_of
+from training.open.evaluate import (
+    Clicked,
+    Plan,
+    agnostic,
+    click_at_random,
+    click_errors,
+    click_negatives,
+    evaluate_set,
+    quality,
+    weights_of,
+)
+from training.open.reporting import means, merged, table
+from training.open.test_sets import TestSet
+
+BOXES = np.array(
+    [[10, 10, 20, 20], [40, 10, 60, 30], [70, 10, 80, 20], [10, 50, 20, 60], [40, 50, 50, 60]],
+    np.float32,
+)
+"""Three objects of class 0, of which the second is the largest, and two of class 1."""
+
+LABELS = np.array([0, 0, 0, 1, 1])
+
+
+def a_picture() -> Annotated:
+    return Annotated("one", np.zeros((100, 100, 3), np.uint8), BOXES, LABELS)
+
+
+def found(rows: Sequence[tuple[int, float, int]]) -> Detections:
+    """Detections on objects, ``(object, score, label)``; object -1 is the ground."""
+    ground = np.array([80, 80, 95, 95], np.float32)
+    boxes = [ground if number < 0 else BOXES[number] for number, _, _ in rows]
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array([score for _, score, _ in rows], np.float32),
+        np.array([label for _, _, label in rows], np.int64),
+        np.full(len(rows), -1, np.int64),
+    )
+
+
+class Fake:
+    """Finds what it is told to; a negative click takes away all wrong boxes but those far left."""
+
+    def __init__(self, rows: Sequence[tuple[int, float, int]]) -> None:
+        self.rows = rows
+        self.asked: list[list[Click]] = []
+
+    def read(self, image: NDArray[np.uint8]) -> Fake:
+        return self
+
+    def any_object(self) -> Found:
+        one = found(self.rows)
+        return Found(one.boxes, one.scores, one.labels)
+
+    def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Found:
+        assert len(clicks) == len(clicked)
+        self.asked.append(list(clicks))
+        rows = self.rows
+        if not all(click.positive for click in clicks):
+            rows = [row for row in rows if row[0] >= 0]
+        one = found(rows)
+        return Found(one.boxes, one.scores, one.labels)
+
+
+def test_random_clicks_are_nested_and_on_their_objects() -> None:
+    one, three = click_at_random(a_picture(), (1, 3), seed=0)
+    assert len(one.clicks) == 2
+    assert len(three.clicks) == 5  # class 1 has but two
+    assert three.clicks[:2] == one.clicks
+    assert sorted(three.objects) == [0, 1, 2, 3, 4]
+    for click, index in zip(three.clicks, three.objects, strict=True):
+        x1, y1, x2, y2 = BOXES[index].tolist()
+        assert x1 <= click.x <= x2
+        assert y1 <= click.y <= y2
+        assert click.label == LABELS[index]
+    assert click_at_random(a_picture(), (1, 3), seed=0)[0].clicks == one.clicks
+    assert click_at_random(a_picture(), (1, 3), seed=1)[0].clicks != one.clicks
+
+
+def test_a_person_clicks_the_largest_object_that_is_missed() -> None:
+    # Found: object 0, 1 and 3. Missed: 2 of class 0, 4 of class 1.
+    method = Fake([(0, 0.9, 0), (1, 0.9, 0), (3, 0.9, 1)])
+    first, second = click_errors(a_picture(), (1, 2), method.read(np.zeros(0)), 0.3)
+    assert first[0].objects == [1, 3]  # the largest of each
+    assert second[0].objects == [1, 3, 2, 4]
+
+
+def test_quality() -> None:
+    pairs = [(a_picture(), found([(0, 0.9, 0), (-1, 0.8, 0), (1, 0.7, 0), (3, 0.9, 1)]))]
+    # Class 0: precision 1 up to recall 1/3, 2/3 up to 2/3: (34 + 33 * 2/3) / 101 of COCO's points.
+    # Class 1: precision 1 up to 1/2: 51 of 101 points.
+    expected = 100 * ((34 + 33 * 2 / 3) / 101 + 51 / 101) / 2
+    one = quality(pairs, [0, 1, 2], threshold=0.75)
+    assert one["AP"] == pytest.approx(expected, abs=0.01)
+    # Shown: two right, one wrong; three missed.
+    assert one["F1"] == pytest.approx(100 * 4 / (4 + 1 + 3), abs=0.01)
+    assert quality(pairs, [2], 0.5) == {"AP": None, "F1": None}
+
+
+def test_agnostic_looks_at_no_class() -> None:
+    pairs = [(a_picture(), found([(0, 0.9, 0), (3, 0.8, 0), (4, 0.7, 0)]))]
+    assert agnostic(pairs)["recall"] == 60.0
+
+
+def test_negative_clicks_are_counted() -> None:
+    rows = [(0, 0.9, 0), (-1, 0.8, 0), (2, 0.6, 1), (3, 0.5, 1), (-1, 0.7, 0)]
+    method = Fake(rows)
+    state = Clicked()
+    effect = click_negatives(a_picture(), state, found(rows), method, 0.3)
+    # Class 0 has two wrong boxes on the ground: one is clicked, the other vanishes with it.
+    # Class 1 has one wrong box: clicked, and no other.
+    assert (effect.wrong, effect.removed) == (1, 1)
+    # The right boxes, one of each class, were there in both tries.
+    assert (effect.right, effect.lost) == (4, 0)
+    assert [click.positive for click in method.asked[0]] == [False]
+    assert (method.asked[0][0].x, method.asked[0][0].y) == (87.5, 87.5)
+    assert effect.shares() == {"wrong boxes": 1, "removed": 100.0, "right boxes": 4, "lost": 0.0}
+
+
+def test_a_whole_set(tmp_path: Path) -> None:
+    method = Fake([(0, 0.9, 0), (1, 0.8, 0), (2, 0.7, 0), (3, 0.6, 1), (4, 0.5, 1)])
+    test_set = TestSet("toy", "bars", ("bar", "dot"), (a_picture(),))
+    plan = Plan((1, 3), seeds=2, detections=tmp_path)
+    one = evaluate_set(method, test_set, plan)
+    assert (one["pictures"], one["objects"], one["multi"]) == (1, 5, True)
+    assert one["0"] == {"AP": 100.0, "recall": 100.0}
+    perfect = {"AP": 100.0, "F1": 100.0}
+    assert one["random"]["1"] == {"all": perfect, "unclicked": perfect}
+    # After three clicks a class nothing is left that nobody clicked.
+    assert one["random"]["3"]["unclicked"] == {"AP": None, "F1": None}
+    assert means({"toy": one}, (1, 3))["multi-class"]["person"]["1"]["all"] == perfect
+    shown = table({"method": {"toy": one}}, (1, 3))
+    assert "| toy | bars | 100.0 | 100.0 |  |" in shown
+    with gzip.open(tmp_path / "toy.json.gz", "rt") as file:
+        kept = json.load(file)
+    assert len(kept) == 1 + 2 * 2 + 2
+    assert (kept[0]["way"], kept[0]["clicks"], kept[0]["labels"]) == ("no clicks", [], [0] * 5)
+    assert kept[1]["boxes"][0] == [10, 10, 20, 20]
+    assert all(LABELS[index] == label for _, _, label, index in kept[1]["clicks"])
+
+
+def test_template_matching_finds_copies() -> None:
+    image = np.random.default_rng(0).integers(0, 60, (90, 90, 3)).astype(np.uint8)
+    thing = np.random.default_rng(1).integers(0, 255, (12, 10, 3)).astype(np.uint8)
+    for x, y in ((5, 7), (40, 30), (70, 60)):
+        image[y : y + 12, x : x + 10] = thing
+    one = TemplateMatching().read(image)
+    box = np.array([[5, 7, 15, 19]], np.float32)
+    answer = one.detect([Click(10, 13, 4)], box)
+    assert one.any_object() is None
+    assert answer.boxes[:3].tolist() == [[5, 7, 15, 19], [40, 30, 50, 42], [70, 60, 80, 72]]
+    assert answer.scores[:3] == pytest.approx(1.0)
+    assert answer.labels.tolist()[:3] == [4, 4, 4]
+    assert len(one.detect([Click(10, 13, 4, positive=False)], box).boxes) == 0
+
+
+class FakePredictor:
+    """Proposes and finds `BOXES` whatever is shown, all of the first click's label."""
+
+    def encode(self, image: NDArray[np.uint8]) -> None:
+        return None
+
+    def any_object(self, encoded: None) -> Found:
+        return Found(BOXES, np.full(5, 0.9, np.float32), np.full(5, -1))
+
+    def detect(self, encoded: None, clicks: Sequence[Click]) -> Found:
+        return Found(BOXES, np.full(5, 0.9, np.float32), np.full(5, clicks[0].label))
+
+
+def test_nearest_neighbour_tells_patterns_apart(pool: Path) -> None:
+    image = np.full((128, 128, 3), 100, np.uint8)
+    noise = np.random.default_rng(1).integers(0, 255, (2, 20, 20, 3)).astype(np.uint8)
+    for index, (x1, y1, x2, y2) in enumerate(BOXES.astype(int)):
+        kind = int(LABELS[index])
+        image[y1:y2, x1:x2] = noise[kind][: y2 - y1, : x2 - x1] if kind else (255, 0, 0)
+    method = NearestNeighbour(FakePredictor(), pool / "mobilenet.safetensors")  # type: ignore[arg-type]
+    read = method.read(image)
+    clicks = [Click(15, 15, 6), Click(15, 55, 8)]
+    answer = read.detect(clicks, BOXES[[0, 3]])
+    label = {
+        tuple(box): int(name)
+        for box, name in zip(answer.boxes.tolist(), answer.labels, strict=True)
+    }
+    assert label[tuple(BOXES[2].tolist())] == 6
+    assert label[tuple(BOXES[4].tolist())] == 8
+    assert len(read.detect([Click(15, 15, 6, positive=False)], BOXES[:1]).boxes) == 0
+
+
+def test_command(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OpenPredictor, "load", lambda path, device: FakePredictor())
+    monkeypatch.setattr(
+        test_sets, "load", lambda name, most: TestSet(name, "bars", ("a", "b"), (a_picture(),))
+    )
+    out = tmp_path / "results.json"
+    evaluate.main(
+        [
+            *("--weights", "one.safetensors", "--out", str(out), "--sets", "coins_il,coins_ph"),
+            *("--counts", "1", "--seeds", "1", "--backbone", str(pool / "mobilenet.safetensors")),
+        ]
+    )
+    results = json.loads(out.read_text())
+    assert sorted(results["sets"]) == [
+        "C3Det open",
+        "nearest neighbour, ImageNet",
+        "template matching",
+    ]
+    assert sorted(results["sets"]["C3Det open"]) == ["coins_il", "coins_ph"]
+    assert results["means"]["C3Det open"]["multi-class"]["0"] == {"AP": 100.0, "recall": 100.0}
+    assert "| coins_ph | bars | 100.0 |" in out.with_suffix(".md").read_text()
+    assert out.with_suffix(".png").stat().st_size > 5000
+    monkeypatch.undo()
+    with pytest.raises(SystemExit, match="there is no test set 'pollen'"):
+        evaluate.main(["--weights", "a", "b", "--out", str(out), "--sets", "pollen"])
+
+
+def test_best_of_keeps_the_better_of_two() -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [50, 0, 60, 9]], np.float32)
+    one = best_of(boxes, np.array([0.5, 0.9, 0.1], np.float32), np.array([1, 2, 1]))
+    assert one.labels.tolist() == [2, 1]
+
+
+def test_weights_of_a_fold_never_saw_the_kind() -> None:
+    paths = [Path("0"), Path("1")]
+    for name in test_sets.names():
+        assert weights_of(name, paths) == paths[folds()[test_sets.kind_of(name)]]
+    assert weights_of("coins_ph", paths[:1]) == paths[0]
+    with pytest.raises(ValueError, match="--weights needs one file, or 2"):
+        weights_of("coins_ph", [*paths, Path("2")])
+    with pytest.raises(ValueError, match="there is no test set 'pollen'"):
+        test_sets.kind_of("pollen")
+
+
+def test_sets_from_packages() -> None:
+    crowns = test_sets.load("osbs_crowns")
+    assert [len(one.boxes) for one in crowns.pictures] == [61]
+    digits = test_sets.load("aerial_digits", most=2)
+    assert digits.is_multi_class
+    for picture in digits.pictures:
+        assert picture.image.shape == (512, 512, 3)
+        assert len(np.unique(picture.labels)) == 6
+        longest = (picture.boxes[:, 2:] - picture.boxes[:, :2]).max(1)
+        assert 13.5 <= longest.min() <= longest.max() <= 30.5
+        assert 60 < len(picture.boxes) <= 120
+
+
+def test_results_of_several_calls_are_put_together(tmp_path: Path) -> None:
+    method = Fake([(0, 0.9, 0), (3, 0.6, 1)])
+    test_set = TestSet("toy", "bars", ("bar", "dot"), (a_picture(),))
+    one = evaluate_set(method, test_set, Plan((1,), seeds=1))
+    paths = []
+    for name in ("a", "b"):
+        path = tmp_path / f"{name}.json"
+        reporting.write({"open": {name: one}}, (1,), {"weights": [name], "threshold": 0.3}, path)
+        paths.append(path)
+    out = tmp_path / "all.json"
+    reporting.main([*map(str, paths), "--out", str(out)])
+    content = json.loads(out.read_text())
+    assert content["weights"] == ["a", "b"]
+    assert sorted(content["sets"]["open"]) == ["a", "b"]
+    assert content["means"]["open"]["multi-class"]["sets"] == 2
+    with pytest.raises(ValueError, match="a of open stands in two files"):
+        merged([json.loads(paths[0].read_text())] * 2)
+    with pytest.raises(ValueError, match="threshold differs"):
+        merged([content, content | {"threshold": 0.5}])

@@ -1,0 +1,139 @@
+"""A step of training: whom it clicks and what it wants."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from c3det.open.compare import Exemplars
+from c3det.open.detector import Described, OpenDetector
+from training.open.composites import Drawn
+from training.open.episodes import SLOTS, Episode, collate
+from training.open.step import Settings, _hard_clicks, _targets, augmented, run
+
+SIDE = 96
+
+
+def episode(seed: int = 0) -> Episode:
+    """Two pictures of squares, of two classes each; the first has something ignored."""
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for number in range(2):
+        image = rng.integers(90, 110, (SIDE, SIDE, 3)).astype(np.uint8)
+        boxes, kinds = [], []
+        for row in range(3):
+            for column in range(3):
+                x, y, kind = 8 + 30 * column, 8 + 30 * row, (row + column) % 2
+                image[y : y + 14, x : x + 14] = (220, 30, 30) if kind else (30, 220, 30)
+                boxes.append((x, y, x + 14, y + 14))
+                kinds.append(kind)
+        ignored = np.array([[68, 68, 82, 82]], np.float32) if number == 0 else np.zeros((0, 4))
+        drawn.append(
+            Drawn(
+                image,
+                np.array(boxes, np.float32),
+                np.array(kinds, np.int64),
+                ignored=ignored.astype(np.float32),
+            )
+        )
+    return collate(drawn, rng)
+
+
+def described(boxes: torch.Tensor) -> Described:
+    count = boxes.shape[1]
+    return Described(
+        boxes,
+        torch.full((len(boxes), count), 4.0),
+        torch.nn.functional.normalize(torch.ones(len(boxes), count, 8), dim=2),
+        torch.ones(len(boxes), count, dtype=torch.bool),
+    )
+
+
+def test_losses_are_finite_and_reach_every_weight() -> None:
+    torch.manual_seed(0)
+    model = OpenDetector()
+    losses = run(model, episode(), Settings(hard=1.0), amp=False)
+    assert set(losses) >= {"object", "object box", "region score", "contrast", "second round"}
+    assert all(bool(value.isfinite()) for value in losses.values())
+    torch.stack(list(losses.values())).sum().backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None]
+    assert without == []
+
+
+def test_a_few_steps_on_one_batch_lower_its_loss() -> None:
+    torch.manual_seed(0)
+    model, batch = OpenDetector(), episode()
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    values = []
+    for _ in range(6):
+        losses = run(model, batch, Settings(hard=0.0), amp=False)
+        loss = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        values.append(float(loss.detach()))
+    assert min(values[-2:]) < values[0]
+
+
+def test_other_light_keeps_pictures_pictures() -> None:
+    images = torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8)
+    changed = augmented(images)
+    assert changed.shape == (4, 3, 8, 8)
+    assert float(changed.min()) >= 0
+    assert float(changed.max()) <= 255
+
+
+def test_candidates_are_of_their_objects_slot_or_of_none() -> None:
+    one = episode()
+    one.slots[:] = torch.where(one.kinds == 0, 3, torch.where(one.kinds == 1, -1, -1))
+    truth = one.boxes
+    far = torch.tensor([[30.0, 30, 37, 37]]).expand(2, 1, 4)
+    near = truth[:, :2] + torch.tensor([0.0, 0, 2, 2])
+    found = described(torch.cat([near, far], 1))
+    members = torch.zeros(2, SLOTS, 1, dtype=torch.bool)
+    members[:, 3] = True
+    xy = (truth[:, :1, :2] + truth[:, :1, 2:]) / 2
+    exemplars = Exemplars(xy, truth[:, :1], found.embeddings[:, :1], members, ~members & False)
+    target, weight, clicked = _targets(found, exemplars, one, one.kinds >= 0)
+    kinds = one.kinds[:, :2].tolist()
+    for row in range(2):
+        wanted = [3 if kind == 0 else SLOTS for kind in kinds[row]] + [SLOTS]
+        assert target[row].tolist() == wanted
+    assert (weight > 0).all()
+    assert clicked.tolist() == [
+        [kind == 0 and n == 0 for n, kind in enumerate(row)] + [False] for row in kinds
+    ]
+
+
+def test_hard_clicks_fall_on_what_is_missed_and_on_what_is_wrong() -> None:
+    torch.manual_seed(0)
+    one = episode()
+    one.slots[:] = torch.where(one.kinds >= 0, one.kinds, -1)
+    # The first object of each picture is found, the others are not; a wrong box lies between.
+    wrong = torch.tensor([[26.0, 26, 36, 36]]).expand(2, 1, 4)
+    found = described(torch.cat([one.boxes[:, :1], wrong], 1))
+    shares = torch.zeros(2, 2, SLOTS)
+    for row in range(2):
+        shares[row, 0, int(one.slots[row, 0])] = 0.99
+        shares[row, 1, 0] = 0.9
+    clicked = torch.zeros_like(one.kinds, dtype=torch.bool)
+    clicks = _hard_clicks(shares, found, one, clicked, 1.0)
+    half = clicks.slots.shape[1] // 2
+    for row in range(2):
+        used = clicks.slots[row] >= 0
+        assert used[:half].any()
+        for x, y in clicks.xy[row][:half][used[:half]].tolist():
+            inside = [
+                index
+                for index, (x1, y1, x2, y2) in enumerate(one.boxes[row].tolist())
+                if x1 < x < x2 and y1 < y < y2
+            ]
+            assert inside
+            assert inside != [0], "that object is found"
+        negative = used[half:].nonzero()[:, 0] + half
+        assert clicks.slots[row, negative].tolist() == [0] * len(negative)
+        for x, y in clicks.xy[row, negative].tolist():
+            assert (x, y) == pytest.approx((31, 31))
+    assert clicks.positive[:, :half].all()
+    assert not clicks.positive[:, half:].any()

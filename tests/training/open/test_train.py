@@ -1,0 +1,127 @@
+"""Training: the end-to-end run at 64 px, exact resume, the clock and the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from training.open import train
+from training.open.step import Settings as StepSettings
+from training.open.train import Run, Settings, parse
+
+CPU = torch.device("cpu")
+SMALL = Settings(steps=4, batch=2, side=64, seed=3)
+
+
+def test_a_resumed_run_equals_an_unbroken_one(
+    pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Run(pool, tmp_path / "whole", SMALL, StepSettings(), CPU, 0).train()
+
+    broken = Run(pool, tmp_path / "broken", SMALL, StepSettings(), CPU, 1)
+    real_run = train.run
+
+    def run_and_stop(*arguments):  # type: ignore[no-untyped-def]
+        broken.stop = broken.step == 1
+        return real_run(*arguments)
+
+    monkeypatch.setattr(train, "run", run_and_stop)
+    broken.train()
+    monkeypatch.setattr(train, "run", real_run)
+    record = json.loads((tmp_path / "broken" / "run.json").read_text())
+    assert (record["steps"], record["finished"]) == (2, False)
+    torch.manual_seed(99)
+    resumed = Run(pool, tmp_path / "broken", SMALL, StepSettings(), CPU, 0)
+    assert resumed.step == 2
+    assert resumed.seconds > 0
+    resumed.train()
+
+    first, second = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("whole", "broken")
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    first, second = (
+        torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["model"]
+        for name in ("whole", "broken")
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    record = json.loads((tmp_path / "broken" / "run.json").read_text())
+    assert (record["steps"], record["pictures"], record["finished"]) == (4, 8, True)
+    assert 0 <= record["share of time waited for pictures"] <= 1
+    assert list((tmp_path / "broken").glob("events.out.tfevents.*"))
+
+    # The averaged weights move, and stay behind.
+    before = train._new_model(SMALL, pool).state_dict()["neck.detail.0.weight"]
+    averaged = torch.load(tmp_path / "broken" / "checkpoint.pt", weights_only=True)["averaged"]
+    name = "neck.detail.0.weight"
+    assert not torch.equal(averaged[name], second[name])
+    assert not torch.equal(averaged[name], before)
+
+    with pytest.raises(ValueError, match="is of a run with another rate, seed; name a new folder"):
+        Run(
+            pool,
+            tmp_path / "broken",
+            Settings(steps=4, batch=2, side=64, seed=4, rate=2e-3),
+            StepSettings(),
+            CPU,
+            0,
+        )
+
+
+def test_a_machine_without_tensorboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert train._scalars(tmp_path, 0) is None
+    assert "TensorBoard is not installed" in capsys.readouterr().out
+
+
+def test_the_schedule_follows_the_clock() -> None:
+    by_clock = Settings(minutes=10, rate=2.0)
+    assert by_clock.share(step=7, seconds=150) == 0.25
+    assert Settings(steps=8).share(step=2, seconds=1e6) == 0.25
+    assert by_clock.rate_at(299, 0.5) == pytest.approx(2 * (0.5 + 0.005))
+    assert by_clock.rate_at(29, 0.0) == pytest.approx(0.1 * 2 * 1.005)
+    assert by_clock.rate_at(1000, 1.0) == pytest.approx(0.01)
+
+
+def test_sets_of_a_fold_are_left_out(pool: Path) -> None:
+    assert Settings().left_out(pool) == frozenset()
+    assert Settings(fold=1).left_out(pool) == {"toy"}
+    assert Settings(without="toy").left_out(pool) == {"toy"}
+    with pytest.raises(ValueError, match="holds no real set boats"):
+        Settings(without="toy, boats").left_out(pool)
+    with pytest.raises(ValueError, match="there is no real set of fold 5"):
+        Settings(fold=5).left_out(pool)
+
+
+def test_the_command_line_is_made_from_the_settings() -> None:
+    options = parse(["--pool", "p", "--out", "o", "--backbone-rate", "0.1", "--no-correlation"])
+    assert options.settings == Settings(backbone_rate=0.1)
+    assert options.step_settings == StepSettings(correlation=False)
+    assert options.processes == max(1, (os.cpu_count() or 2) - 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"side": 100}, "side must be a multiple of 32"),
+        ({"batch": 0}, "batch must be at least 1"),
+        ({"real": 1.5}, "real must be between 0 and 1"),
+        ({"minutes": 0.0}, "minutes must be more than 0"),
+    ],
+)
+def test_impossible_settings(change: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Settings(**change)  # type: ignore[arg-type]
+
+
+def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"^training\.open\.train: .*manifest\.json"):
+        train.main(["--pool", str(tmp_path / "none"), "--out", str(tmp_path / "run")])

@@ -1,0 +1,70 @@
+"""Windows of real pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.open.composites import Drawn
+from training.open.windows import RealPicture, _turn, draw_window, load_sets
+
+
+def test_load_sets(pool: Path) -> None:
+    ((name, (picture,)),) = load_sets(pool / "real").items()
+    assert name == "toy"
+    assert picture.image.shape == (96, 96, 3)
+    assert picture.boxes[2].tolist() == [70, 60, 80, 76]
+    assert picture.kinds.tolist() == [3, 3, 7, 7]
+    with pytest.raises(ValueError, match="holds no real set boats"):
+        load_sets(pool / "real", frozenset({"boats"}))
+    with pytest.raises(ValueError, match=r"holds no real set$"):
+        load_sets(pool / "real", frozenset({"toy"}))
+
+
+def test_boxes_lie_on_their_objects() -> None:
+    """A black picture whose objects are white: each box holds white, its surroundings none."""
+    image = np.zeros((200, 200, 3), np.uint8)
+    boxes = np.array([[20, 30, 40, 45], [100, 90, 112, 120], [150, 20, 170, 40]], np.float32)
+    for x1, y1, x2, y2 in boxes.astype(int):
+        image[y1:y2, x1:x2] = 255
+    picture = RealPicture(image, boxes, np.array([4, 9, 4]), np.zeros((0, 4), np.float32))
+    rng = np.random.default_rng(0)
+    seen = 0
+    for _ in range(20):
+        drawn = draw_window({"toy": [picture]}, rng, 128)
+        light = np.abs(drawn.image.astype(int) - np.median(drawn.image)).mean(2)
+        for x1, y1, x2, y2 in drawn.boxes.round().astype(int):
+            if min(x2 - x1, y2 - y1) < 10:
+                continue
+            inside = light[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2].mean()
+            assert inside > 120
+            seen += 1
+        assert set(drawn.kinds.tolist()) <= {0, 1}
+    assert seen > 20
+
+
+def test_eight_turns_move_boxes_with_the_picture() -> None:
+    image = np.zeros((10, 10, 3), np.uint8)
+    image[2:4, 1:6] = 255
+    drawn = Drawn(image, np.array([[1, 2, 6, 4]], np.float32), np.zeros(1, np.int64))
+    found = set()
+    for seed in range(40):
+        turned = _turn(np.random.default_rng(seed))(drawn)
+        x1, y1, x2, y2 = turned.boxes[0].astype(int).tolist()
+        assert (turned.image[y1:y2, x1:x2] == 255).all()
+        assert (turned.image == 255).sum() == 30
+        found.add((x1, y1, x2, y2))
+    assert len(found) == 8
+
+
+def test_no_objects_enough() -> None:
+    picture = RealPicture(
+        np.zeros((64, 64, 3), np.uint8),
+        np.array([[1, 1, 9, 9]], np.float32),
+        np.zeros(1, np.int64),
+        np.zeros((0, 4), np.float32),
+    )
+    with pytest.raises(ValueError, match="no window of any real picture holds two objects"):
+        draw_window({"toy": [picture]}, np.random.default_rng(0), 64)

@@ -1,0 +1,228 @@
+"""Batches of pictures with the clicks of a made-up annotator.
+
+Batch number ``n`` is decided by the seed and ``n`` alone, whoever draws it: a run that goes on at
+batch ``n`` sees what it would have seen without the break, with any number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from training.open.composites import Drawn, draw_picture
+from training.open.kinds import Pool, Rng
+from training.open.windows import MOST_IGNORED, MOST_OBJECTS, draw_window, load_sets
+
+SLOTS = 6
+CLICKS = 22
+OBJECTS = MOST_OBJECTS
+IGNORED = MOST_IGNORED
+
+TAKEN = 0.8
+"""Share of the classes of a picture that are clicked."""
+
+NUMBERS = (1, 1, 1, 2, 2, 3, 4, 5)
+"""Clicks of a class, each as likely as the others."""
+
+WRONG = 0.02
+"""Share of the clicks that name another of the clicked classes."""
+
+NEGATIVE = 0.4
+"""Share of the pictures with negative clicks, on objects of classes that are not clicked."""
+
+AWAY = 0.14
+"""Deviation of a click from the middle of the box, in sides of it; at most `FARTHEST`."""
+
+FARTHEST = 0.35
+
+
+@dataclass(slots=True)
+class Episode:
+    """Pictures of one batch and the clicks on them, padded.
+
+    Attributes:
+        images: uint8 ``(B, side, side, 3)``.
+        boxes: float32 ``(B, OBJECTS, 4)``.
+        kinds: int64 ``(B, OBJECTS)``, -1 for padding.
+        slots: int64 ``(B, OBJECTS)``, the slot of each object's class, -1 for none.
+        ignored: float32 ``(B, IGNORED, 4)``, 0 for padding.
+        clicked: int64 ``(B, CLICKS)``, the object of each click, -1 for padding.
+        click_xy: float32 ``(B, CLICKS, 2)``, where they are, in pixels; 0 for padding.
+        click_slots: int64 ``(B, CLICKS)``, -1 for padding.
+        positive: bool ``(B, CLICKS)``.
+    """
+
+    images: Tensor
+    boxes: Tensor
+    kinds: Tensor
+    slots: Tensor
+    ignored: Tensor
+    clicked: Tensor
+    click_xy: Tensor
+    click_slots: Tensor
+    positive: Tensor
+
+    def to(self, device: torch.device) -> Episode:
+        """The same on a device."""
+        return Episode(
+            **{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)}
+        )
+
+    def pin_memory(self) -> Episode:
+        """The same in memory that a GPU reads directly."""
+        return Episode(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectClick:
+    """A click on an object.
+
+    Attributes:
+        number: Of the object.
+        slot: That the click is for.
+        positive: Whether it says that the object is of the slot, or that it is not.
+    """
+
+    number: int
+    slot: int
+    positive: bool
+
+
+def choose_clicks(drawn: Drawn, rng: Rng) -> tuple[NDArray[np.int64], list[ObjectClick]]:
+    """Give classes to slots at random and choose which objects are clicked.
+
+    Returns:
+        The slot of each object, -1 where its class is not clicked, and at most `CLICKS` clicks.
+    """
+    present = np.unique(drawn.kinds)
+    taken = present[rng.random(len(present)) < TAKEN]
+    if len(taken) == 0:
+        taken = rng.choice(present, 1)
+    taken = rng.permutation(taken)[:SLOTS]
+    slots = rng.permutation(SLOTS)[: len(taken)]
+    slot_of = np.full(int(present.max()) + 1, -1, np.int64)
+    slot_of[taken] = slots
+    clicks = []
+    for kind in taken:
+        members = np.flatnonzero(drawn.kinds == kind)
+        for number in rng.choice(members, min(len(members), int(rng.choice(NUMBERS))), False):
+            wrong = rng.random() < WRONG
+            slot = int(rng.choice(slots)) if wrong else int(slot_of[kind])
+            clicks.append(ObjectClick(int(number), slot, True))
+    others = np.flatnonzero(slot_of[drawn.kinds] < 0)
+    if len(others) and rng.random() < NEGATIVE:
+        for number in rng.choice(others, min(len(others), int(rng.integers(1, 4))), False):
+            clicks.append(ObjectClick(int(number), int(rng.choice(slots)), False))
+    return slot_of[drawn.kinds], clicks[:CLICKS]
+
+
+def click_point(drawn: Drawn, number: int, rng: Rng) -> tuple[float, float]:
+    """Where a person clicks an object: near its middle, and not on another one that covers it."""
+    x1, y1, x2, y2 = drawn.boxes[number].tolist()
+    away = (AWAY * rng.standard_normal((8, 2))).clip(-FARTHEST, FARTHEST)
+    points = (away + 0.5) * (x2 - x1, y2 - y1) + (x1, y1)
+    if drawn.owners is None:
+        return float(points[0, 0]), float(points[0, 1])
+    for x, y in points.tolist():
+        if drawn.owners[int(y), int(x)] in (0, number + 1):  # 0: the hole of a ring
+            return x, y
+    rows, columns = np.nonzero(drawn.owners == number + 1)
+    one = rng.integers(len(rows))
+    return float(columns[one]) + 0.5, float(rows[one]) + 0.5
+
+
+class Episodes(Dataset[Episode]):
+    """All batches, by number, without an end.
+
+    What they are drawn from is read once, before a loader forks its processes, which share it.
+
+    Args:
+        pool: Folder that `training.open.prepare` has made.
+        batch: Pictures of a batch.
+        side: Of a picture in pixels.
+        real: Share of the pictures that are windows of real ones.
+        without: Names of real sets that are left out.
+        seed: Of everything random.
+
+    Raises:
+        ValueError: A name of ``without`` is none of the folder's sets.
+    """
+
+    def __init__(
+        self,
+        pool: Path,
+        batch: int,
+        side: int = 256,
+        real: float = 0.5,
+        without: frozenset[str] = frozenset(),
+        seed: int = 0,
+    ) -> None:
+        self._batch, self._side, self._real, self._seed = batch, side, real, seed
+        self._pool = Pool(pool)
+        self._sets = load_sets(pool / "real", without) if real else {}
+
+    def __getitem__(self, number: int) -> Episode:
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng([self._seed, number])
+        drawn: list[Drawn] = []
+        while len(drawn) < self._batch:
+            if rng.random() < self._real:
+                one = draw_window(self._sets, rng, self._side)
+            else:
+                one = draw_picture(self._pool, rng, self._side)
+            if len(one.boxes) >= 2:
+                drawn.append(one)
+        return collate(drawn, rng)
+
+
+class From(Sampler[int]):
+    """The numbers from one on, without an end."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+
+    def __iter__(self) -> Iterator[int]:
+        number = self._first
+        while True:
+            yield number
+            number += 1
+
+
+def collate(drawn: list[Drawn], rng: Rng) -> Episode:
+    """Pad the pictures of a batch, of one size, and click in them."""
+    size = len(drawn)
+    boxes = np.zeros((size, OBJECTS, 4), np.float32)
+    kinds = np.full((size, OBJECTS), -1, np.int64)
+    slots = np.full((size, OBJECTS), -1, np.int64)
+    ignored = np.zeros((size, IGNORED, 4), np.float32)
+    clicked = np.full((size, CLICKS), -1, np.int64)
+    click_xy = np.zeros((size, CLICKS, 2), np.float32)
+    click_slots = np.full((size, CLICKS), -1, np.int64)
+    positive = np.zeros((size, CLICKS), np.bool_)
+    for row, one in enumerate(drawn):
+        count = len(one.boxes)
+        slot_of, clicks = choose_clicks(one, rng)
+        boxes[row, :count] = one.boxes
+        kinds[row, :count] = one.kinds
+        slots[row, :count] = slot_of
+        ignored[row, : len(one.ignored)] = one.ignored
+        for column, click in enumerate(clicks):
+            clicked[row, column] = click.number
+            click_xy[row, column] = click_point(one, click.number, rng)
+            click_slots[row, column] = click.slot
+            positive[row, column] = click.positive
+    return Episode(
+        torch.from_numpy(np.stack([one.image for one in drawn])),
+        *map(
+            torch.from_numpy,
+            (boxes, kinds, slots, ignored, clicked, click_xy, click_slots, positive),
+        ),
+    )

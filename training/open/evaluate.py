@@ -1,0 +1,449 @@
+"""How well the open model finds what was clicked, on kinds that it never saw.
+
+    python -m training.open.evaluate --weights fold0.safetensors fold1.safetensors --out FILE.json
+
+With one file of weights for each fold, in the order of the folds, each set is tested by the weights
+that were trained without its kind; with a single file, the pictures that are not trained on are
+tested, of all sets. Next to the JSON file a Markdown table and a plot are written.
+
+What is measured, for each set:
+
+- average precision (COCO's, IoU 0.5) and F1 at the served threshold after each number of clicks a
+  class, of all objects and of those that nobody clicked (see
+  `training.evaluation.measures.unclicked`), the mean over the classes; of the model's own boxes,
+  before boxes are made of clicks. Clicks at random, with several seeds, and of a *person*, who
+  clicks the largest error first: of each class the largest object that is not found.
+- without clicks: class-agnostic average precision, and recall with the 300 best boxes.
+- one negative click on the surest wrong box of each class that has any: which share of the other
+  wrong boxes of this class it removes, and which share of all right ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from c3det.answering import Detections
+from c3det.clicks import Click
+from c3det.commands import command
+from c3det.open.predictor import Found, OpenPredictor
+from training.clicks.sampling import missed
+from training.data import real_sets
+from training.data.index import Annotated
+from training.data.sources import SourceError
+from training.evaluation import measures
+from training.open import reporting, test_sets
+from training.open.baselines import (
+    Method,
+    NearestNeighbour,
+    OpenMethod,
+    Picture,
+    TemplateMatching,
+)
+from training.open.episodes import AWAY, FARTHEST
+from training.open.reporting import MAIN_COUNT, MOST_PROPOSALS, mean
+from training.open.test_sets import TestSet
+
+COUNTS = (1, 2, 3, 5, 10)
+"""Clicks a class."""
+
+THRESHOLD = 0.3
+"""Score from which on boxes are shown."""
+
+PERSON = "person"
+
+
+@dataclass(slots=True)
+class Clicked:
+    """Clicks on a picture, in order, and their objects.
+
+    Attributes:
+        clicks: Labels are the classes of the set.
+        objects: Indices of the clicked objects, -1 for none.
+        boxes: float32 ``(4,)`` each, of the objects, or a small box on the ground.
+    """
+
+    clicks: list[Click] = field(default_factory=list)
+    objects: list[int] = field(default_factory=list)
+    boxes: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def add(self, picture: Annotated, index: int, rng: np.random.Generator) -> None:
+        """Click an object near its middle."""
+        x1, y1, x2, y2 = picture.boxes[index].tolist()
+        away = (AWAY * rng.standard_normal(2)).clip(-FARTHEST, FARTHEST) + 0.5
+        x, y = x1 + away[0] * (x2 - x1), y1 + away[1] * (y2 - y1)
+        self.clicks.append(Click(float(x), float(y), int(picture.labels[index])))
+        self.objects.append(index)
+        self.boxes.append(picture.boxes[index])
+
+    def detect(self, read: Picture) -> Detections:
+        """What a method finds."""
+        boxes = np.array(self.boxes, np.float32).reshape(-1, 4)
+        return as_detections(read.detect(self.clicks, boxes))
+
+
+def as_detections(found: Found) -> Detections:
+    """The same, as boxes that answer no click."""
+    labels = found.labels.astype(np.int64)
+    return Detections(found.boxes, found.scores, labels, np.full(len(labels), -1, np.int64))
+
+
+def members(picture: Annotated) -> dict[int, NDArray[np.int64]]:
+    """The objects of each class of a picture that may be clicked."""
+    usable = np.flatnonzero(~picture.ignored)
+    labels = picture.labels[usable]
+    return {int(label): usable[labels == label] for label in np.unique(labels)}
+
+
+def click_at_random(picture: Annotated, counts: Sequence[int], seed: int) -> list[Clicked]:
+    """The clicks after each number a class; those of a lower number are among them."""
+    rng = np.random.default_rng(seed)
+    orders = {label: rng.permutation(own) for label, own in members(picture).items()}
+    states, state = [], Clicked()
+    for number in range(1, max(counts) + 1):
+        for order in orders.values():
+            if number <= len(order):
+                state.add(picture, int(order[number - 1]), rng)
+        if number in counts:
+            states.append(Clicked(*(list(part) for part in _parts(state))))
+    return states
+
+
+def _parts(state: Clicked) -> tuple[list[Any], list[Any], list[Any]]:
+    return state.clicks, state.objects, state.boxes
+
+
+def click_errors(
+    picture: Annotated, counts: Sequence[int], read: Picture, threshold: float
+) -> list[tuple[Clicked, Detections]]:
+    """The clicks of a person, who sees the answers, and what is found after each number.
+
+    The first click of a class is on its largest object. After each round, the next one is on the
+    largest object of the class that is not found; where all are, on the largest not clicked one.
+    """
+    rng = np.random.default_rng(0)
+    size = (picture.boxes[:, 2:] - picture.boxes[:, :2]).prod(1)
+    states, state, found = [], Clicked(), Detections.none()
+    for number in range(1, max(counts) + 1):
+        shown = found.take(found.scores >= threshold)
+        wrong = set(missed(picture, shown).tolist())
+        for own in members(picture).values():
+            left = [index for index in own.tolist() if index not in state.objects]
+            if left:
+                worst = [index for index in left if index in wrong] or left
+                state.add(picture, max(worst, key=lambda index: float(size[index])), rng)
+        found = state.detect(read)
+        if number in counts:
+            states.append((Clicked(*(list(part) for part in _parts(state))), found))
+    return states
+
+
+@dataclass(slots=True)
+class Effect:
+    """What single negative clicks did, in boxes.
+
+    Attributes:
+        wrong: Other wrong boxes of the class, before.
+        removed: Of these, afterwards gone.
+        right: Right boxes of all classes, before.
+        lost: Of these, afterwards gone.
+    """
+
+    wrong: int = 0
+    removed: int = 0
+    right: int = 0
+    lost: int = 0
+
+    def shares(self) -> dict[str, float | int | None]:
+        """For the results."""
+        return {
+            "wrong boxes": self.wrong,
+            "removed": _percent(self.removed, self.wrong),
+            "right boxes": self.right,
+            "lost": _percent(self.lost, self.right),
+        }
+
+
+def _percent(part: int, whole: int) -> float | None:
+    return round(100 * part / whole, 1) if whole else None
+
+
+def click_negatives(
+    picture: Annotated, state: Clicked, before: Detections, read: Picture, threshold: float
+) -> Effect:
+    """Of each class with wrong boxes, one at a time, click the surest one as negative."""
+    effect = Effect()
+    shown = before.take(before.scores >= threshold)
+    for label in members(picture):
+        (one,) = measures.match([picture], [shown], [label])[0]
+        mine = shown.take(shown.labels == label)
+        mine = mine.take(np.argsort(-mine.scores, kind="stable"))
+        if len(one.correct) != len(mine) or one.correct.all():
+            continue
+        wrong = np.flatnonzero(~one.correct)
+        x1, y1, x2, y2 = mine.boxes[wrong[0]].tolist()
+        click = Click((x1 + x2) / 2, (y1 + y2) / 2, label, positive=False)
+        told = Clicked(
+            [*state.clicks, click], [*state.objects, -1], [*state.boxes, mine.boxes[wrong[0]]]
+        )
+        after = told.detect(read)
+        after = after.take(after.scores >= threshold)
+        others = mine.take(wrong[1:])
+        effect.wrong += len(others)
+        effect.removed += int((~_still_there(others, after)).sum())
+        right = _right(picture, shown)
+        effect.right += len(right)
+        effect.lost += int((~_still_there(right, after)).sum())
+    return effect
+
+
+def _right(picture: Annotated, shown: Detections) -> Detections:
+    rows = []
+    for label in members(picture):
+        (one,) = measures.match([picture], [shown], [label])[0]
+        mine = np.flatnonzero(shown.labels == label)
+        mine = mine[np.argsort(-shown.scores[mine], kind="stable")]
+        if len(mine) == len(one.correct):
+            rows.append(mine[one.correct])
+    return shown.take(np.concatenate([np.zeros(0, np.int64), *rows]))
+
+
+def _still_there(boxes: Detections, after: Detections) -> NDArray[np.bool_]:
+    """Which boxes have one of the same class, IoU 0.5 or more, among others."""
+    still = np.zeros(len(boxes), np.bool_)
+    for number in range(len(boxes)):
+        same = after.boxes[after.labels == boxes.labels[number]]
+        low = np.maximum(boxes.boxes[number, :2], same[:, :2])
+        high = np.minimum(boxes.boxes[number, 2:], same[:, 2:])
+        shared = (high - low).clip(0).prod(1)
+        areas = (same[:, 2:] - same[:, :2]).prod(1)
+        union = areas + (boxes.boxes[number, 2:] - boxes.boxes[number, :2]).prod() - shared
+        still[number] = bool((shared >= measures.IOU * union).any())
+    return still
+
+
+Pairs = list[tuple[Annotated, Detections]]
+
+
+def quality(pairs: Pairs, labels: Sequence[int], threshold: float) -> dict[str, float | None]:
+    """Average precision and F1 in percent, of pictures with what was found in them."""
+    pictures, found = [one for one, _ in pairs], [one for _, one in pairs]
+    matches = measures.match(pictures, found, labels)[0]
+    once = np.ones((1, len(pictures)), np.int64)
+    precisions = np.array([measures.average_precision(one, once)[0] for one in matches])
+    mean = float(measures.mean_over_classes(precisions[:, None])[0])
+    f1 = float(measures.count(matches, threshold).total().f1[0])
+    if np.isnan(mean):
+        return {"AP": None, "F1": None}
+    return {"AP": round(100 * mean, 2), "F1": round(100 * f1, 2)}
+
+
+def agnostic(pairs: Pairs) -> dict[str, float | None]:
+    """Class-agnostic average precision, and recall with the best boxes, in percent."""
+    blind = [
+        (replace(picture, labels=np.zeros_like(picture.labels)), found) for picture, found in pairs
+    ]
+    matches = measures.match([one for one, _ in blind], [one for _, one in blind], [0])[0]
+    result = quality(blind, [0], 0.0)
+    return {
+        "AP": result["AP"],
+        "recall": round(100 * float(measures.count(matches).total().recall[0]), 2),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked.
+
+    Attributes:
+        counts: Clicks a class, rising.
+        seeds: Of random clicks.
+        threshold: Score from which on boxes are shown.
+        detections: Folder for all that was found, None: nothing is kept.
+    """
+
+    counts: tuple[int, ...] = COUNTS
+    seeds: int = 2
+    threshold: float = THRESHOLD
+    detections: Path | None = None
+
+
+def evaluate_set(method: Method, test_set: TestSet, plan: Plan) -> dict[str, Any]:
+    """The results of one method on one set, see the module."""
+    every: dict[tuple[str, int, int], Pairs] = defaultdict(list)
+    left: dict[tuple[str, int, int], Pairs] = defaultdict(list)
+    blind: Pairs = []
+    effect = Effect()
+    kept: list[dict[str, Any]] = []
+
+    def note(
+        way: str, seed: int, number: int, picture: Annotated, state: Clicked, found: Detections
+    ) -> None:
+        key = (way, seed, number)
+        every[key].append((picture, found))
+        left[key].append(measures.unclicked(picture, found, state.objects))
+        kept.append(_record(way, seed, number, picture.name, state, found))
+
+    for place, picture in enumerate(
+        tqdm(test_set.pictures, desc=test_set.name, unit="picture", disable=None)
+    ):
+        read = method.read(picture.image)
+        proposals = read.any_object()
+        if proposals is not None:
+            best = as_detections(replace(proposals, labels=np.zeros_like(proposals.labels)))
+            best = best.take(np.arange(min(len(best), MOST_PROPOSALS)))
+            blind.append((picture, best))
+            kept.append(_record("no clicks", 0, 0, picture.name, Clicked(), best))
+        for seed in range(plan.seeds):
+            states = click_at_random(picture, plan.counts, 1000 * place + seed)
+            for number, state in zip(plan.counts, states, strict=True):
+                found = state.detect(read)
+                note("random", seed, number, picture, state, found)
+                if seed == 0 and number == MAIN_COUNT:
+                    one = click_negatives(picture, state, found, read, plan.threshold)
+                    effect = Effect(
+                        effect.wrong + one.wrong,
+                        effect.removed + one.removed,
+                        effect.right + one.right,
+                        effect.lost + one.lost,
+                    )
+        answers = click_errors(picture, plan.counts, read, plan.threshold)
+        for number, (state, found) in zip(plan.counts, answers, strict=True):
+            note(PERSON, 0, number, picture, state, found)
+    if plan.detections is not None:
+        plan.detections.mkdir(parents=True, exist_ok=True)
+        with gzip.open(
+            plan.detections / f"{test_set.name}.json.gz", "wt", encoding="utf-8"
+        ) as file:
+            json.dump(kept, file)
+    labels = range(len(test_set.classes))
+    result: dict[str, Any] = {
+        "kind": test_set.kind,
+        "multi": test_set.is_multi_class,
+        "pictures": len(test_set.pictures),
+        "objects": sum(int((~one.ignored).sum()) for one in test_set.pictures),
+        "0": agnostic(blind) if blind else None,
+        "negative": effect.shares(),
+    }
+    for way, seeds in (("random", plan.seeds), (PERSON, 1)):
+        result[way] = {
+            str(number): {
+                "all": mean(
+                    [
+                        quality(every[way, seed, number], labels, plan.threshold)
+                        for seed in range(seeds)
+                    ]
+                ),
+                "unclicked": mean(
+                    [
+                        quality(left[way, seed, number], labels, plan.threshold)
+                        for seed in range(seeds)
+                    ]
+                ),
+            }
+            for number in plan.counts
+        }
+    return result
+
+
+def _record(
+    way: str, seed: int, number: int, name: str, state: Clicked, found: Detections
+) -> dict[str, Any]:
+    """What is kept of an answer, so that all measures can be computed again.
+
+    A click is ``[x, y, label, index of its object]``; boxes are xyxy in pixels of the test set's
+    picture, by falling score.
+    """
+    return {
+        "picture": name,
+        "way": way,
+        "seed": seed,
+        "number": number,
+        "clicks": [
+            [round(click.x, 1), round(click.y, 1), click.label, index]
+            for click, index in zip(state.clicks, state.objects, strict=True)
+        ],
+        "boxes": found.boxes.round(1).tolist(),
+        "scores": found.scores.round(4).tolist(),
+        "labels": found.labels.tolist(),
+    }
+
+
+def weights_of(name: str, weights: Sequence[Path]) -> Path:
+    """The weights that a set is tested by, see the module.
+
+    Raises:
+        ValueError: There are neither one nor as many as there are folds.
+    """
+    folds = real_sets.folds()
+    count = len(set(folds.values()))
+    if len(weights) not in (1, count):
+        raise ValueError(f"--weights needs one file, or {count}, one for each fold")
+    return weights[0] if len(weights) == 1 else weights[folds[test_sets.kind_of(name)]]
+
+
+@command("training.open.evaluate")
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description="Evaluate the open model.")
+    parser.add_argument("--weights", type=Path, nargs="+", required=True)
+    parser.add_argument("--out", type=Path, required=True, help="JSON file")
+    parser.add_argument("--sets", default="", help="names joined by commas; without it all")
+    parser.add_argument("--pictures", type=int, default=0, help="first ones of each set; 0: all")
+    parser.add_argument("--counts", default=",".join(map(str, COUNTS)), help="clicks a class")
+    parser.add_argument("--seeds", type=int, default=2, help="of random clicks")
+    parser.add_argument("--threshold", type=float, default=THRESHOLD, help="of the shown boxes")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--detections", type=Path, help="folder for all that is found")
+    parser.add_argument("--backbone", type=Path, help="ImageNet's weights: compare the baselines")
+    options = parser.parse_args(arguments)
+    chosen = [name for name in options.sets.split(",") if name] or test_sets.names()
+    plan = Plan(
+        tuple(int(number) for number in options.counts.split(",")),
+        options.seeds,
+        options.threshold,
+        options.detections,
+    )
+    results: reporting.Results = {}
+    try:
+        for name in chosen:
+            predictor = OpenPredictor.load(weights_of(name, options.weights), options.device)
+            test_set = test_sets.load(name, options.pictures)
+            for title, method in _methods(predictor, options.backbone).items():
+                started = time.monotonic()
+                kept = plan if title == "C3Det open" else replace(plan, detections=None)
+                one = evaluate_set(method, test_set, kept)
+                results.setdefault(title, {})[name] = one
+                after = one["random"].get(str(MAIN_COUNT))
+                print(f"{name}, {title}: {after}, {time.monotonic() - started:.0f} s", flush=True)
+            # Written after each set, so that what was measured is not lost.
+            about = {
+                "weights": [path.name for path in options.weights],
+                "threshold": plan.threshold,
+            }
+            reporting.write(results, plan.counts, about, options.out)
+    except (OSError, ValueError, SourceError) as error:
+        raise SystemExit(f"training.open.evaluate: {error}") from error
+
+
+def _methods(predictor: OpenPredictor, backbone: Path | None) -> dict[str, Method]:
+    methods: dict[str, Method] = {"C3Det open": OpenMethod(predictor)}
+    if backbone is not None:
+        methods["template matching"] = TemplateMatching()
+        methods["nearest neighbour, ImageNet"] = NearestNeighbour(predictor, backbone)
+    return methods
+
+
+if __name__ == "__main__":
+    main()

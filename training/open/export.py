@@ -1,0 +1,193 @@
+"""Makes weights with a card of what the open model's training has written.
+
+    python -m training.open.export --run runs/open --out open.safetensors
+    python -m training.open.export --weights model.safetensors --out open.safetensors
+
+The score from which on boxes are shown is the one of the best F1 after three random clicks a class,
+the mean over the real sets, on pictures that are not trained on, of kinds that are; or
+``--threshold``. What is written is loaded as the function does it before it is put into place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file
+
+from c3det.commands import command
+from c3det.open.architecture import OpenArchitecture
+from c3det.open.detector import OpenDetector
+from c3det.open.model import fill
+from c3det.predictor import Predictor, load
+from c3det.weights import Card, WeightsError, card_path, save, save_card
+from training.data import real_sets
+from training.data.sources import SourceError
+from training.evaluation import measures
+from training.open import test_sets
+from training.open.evaluate import click_at_random, members
+from training.open.reporting import MAIN_COUNT
+from training.open.test_sets import TestSet
+from training.open.train import save_weights
+
+THRESHOLDS = np.arange(0.05, 0.8, 0.01).round(2)
+
+PICTURES = 3
+"""Of each set, for the threshold."""
+
+MODEL = "model.safetensors"
+"""What a run writes, beside ``run.json``."""
+
+
+def trained_sets(without: Sequence[str] = ()) -> list[real_sets.RealSet]:
+    """The real sets that are trained on, but for some."""
+    sets = real_sets.real_sets().values()
+    return [one for one in sets if not one.test_only and one.name not in without]
+
+
+def licences(sets: Sequence[real_sets.RealSet]) -> dict[str, str]:
+    """Of the weights, and of each set that they were trained on, with the attribution."""
+    found = {
+        "weights": "Apache-2.0",
+        "initial backbone": "torchvision's ImageNet weights, BSD-3-Clause",
+    }
+    for one in sets:
+        found[f"pictures of {one.name}"] = f"{one.licence}; {one.attribution}; {one.repository}"
+    return found
+
+
+def best_threshold(predictor: Predictor, sets: Sequence[TestSet]) -> float:
+    """The score of the best F1 after three clicks a class, the mean over sets.
+
+    Raises:
+        ValueError: There is no object to be found.
+    """
+    curves = []
+    for one in sets:
+        shown, found = [], []
+        for place, picture in enumerate(one.pictures):
+            (state,) = click_at_random(picture, (MAIN_COUNT,), place)
+            features = predictor.encode(picture.image)
+            boxes = predictor.detect(features, state.clicks, 0.0, answer_clicks=False)
+            rest, boxes = measures.unclicked(picture, boxes, state.objects)
+            shown.append(rest)
+            found.append(boxes)
+        if not any((~picture.ignored).any() for picture in shown):
+            continue
+        labels = sorted({label for picture in one.pictures for label in members(picture)})
+        matches = measures.match(shown, found, labels)[0]
+        curves.append(
+            [float(measures.count(matches, score).total().f1[0]) for score in THRESHOLDS.tolist()]
+        )
+    if not curves:
+        raise ValueError("no set has an object beside the clicked ones: choose --threshold")
+    return float(THRESHOLDS[np.mean(curves, 0).argmax()])
+
+
+def export(
+    weights: Path,
+    out: Path,
+    *,
+    name: str,
+    training: dict[str, Any],
+    threshold: float | None = None,
+    limits: Sequence[str] = (),
+) -> Card:
+    """Write weights and card.
+
+    Args:
+        weights: As training writes them.
+        out: The ``.safetensors`` file to write.
+        name: Of the weights.
+        training: For the card; ``without`` names the sets that were left out.
+        threshold: Score from which on boxes are shown; ``None``: it is measured.
+        limits: What the weights cannot do, a sentence each.
+
+    Raises:
+        ValueError: They are not the weights of an open detector.
+        WeightsError: The card has a value that it cannot have.
+        SourceError: There are no pictures to measure the threshold on.
+    """
+    network = OpenDetector()
+    architecture = OpenArchitecture()
+    if not fill(network, load_file(weights)):
+        raise ValueError(f"{weights} does not hold the weights of an open detector")
+    sets = trained_sets(training.get("without", []))
+    card = Card(
+        name=name,
+        classes=(),
+        architecture=architecture,
+        score_threshold=0.0 if threshold is None else threshold,
+        typical_sizes=(),
+        training=training,
+        results={},
+        licence=licences(sets),
+        limits=tuple(limits),
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
+        made = Path(folder) / out.name
+        save_weights(network, made)
+        card = save(made, load_file(made), card)
+        predictor = load(made)
+        if threshold is None:
+            shown = [test_sets.load(one.name, PICTURES) for one in sets]
+            card = save_card(made, replace(card, score_threshold=best_threshold(predictor, shown)))
+        # The card goes last: without it the function says what is missing.
+        card_path(out).unlink(missing_ok=True)
+        made.replace(out)
+        card_path(made).replace(card_path(out))
+    return card
+
+
+@command("python -m training.open.export")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and export."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.open.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, help="folder of the run")
+    source.add_argument("--weights", type=Path, help="a file of weights without a card")
+    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    parser.add_argument("--name", help="of the weights; by default the file's")
+    parser.add_argument("--threshold", type=float, help="by default the one of the best F1")
+    parser.add_argument(
+        "--limit",
+        dest="limits",
+        action="append",
+        default=[],
+        metavar="SENTENCE",
+        help="what the weights cannot do, for the card; may be given several times",
+    )
+    given = parser.parse_args(arguments)
+    try:
+        training = {}
+        if given.run is not None:
+            training = json.loads((given.run / "run.json").read_text(encoding="utf-8"))
+        card = export(
+            given.weights if given.run is None else given.run / MODEL,
+            given.out,
+            name=given.name or given.out.stem,
+            training=training,
+            threshold=given.threshold,
+            limits=given.limits,
+        )
+    except (OSError, ValueError, WeightsError, SourceError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    print(
+        f"{given.out}: {given.out.stat().st_size / 1e6:.1f} MB, {asdict(card.architecture)}, "
+        f"threshold {card.score_threshold}, sha256 {card.sha256}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,310 @@
+"""One step of training: an episode in, losses out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from c3det.open.boxes import giou, iou, pairwise_iou
+from c3det.open.compare import Candidates, Exemplars
+from c3det.open.detector import (
+    Clicks,
+    Described,
+    Features,
+    OpenDetector,
+    choose_exemplars,
+    sampled_at,
+)
+from c3det.open.predictor import join
+from training.open.episodes import SLOTS, Episode
+from training.open.losses import (
+    assign,
+    comparison_loss,
+    contrastive,
+    gathered,
+    match,
+    quality_focal,
+    region_loss,
+)
+
+PROPOSALS = 160
+RAISED = 64
+JITTERED = 40
+HARD = 6
+"""Clicks on the model's own worst errors, half of them negative."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a step does.
+
+    Attributes:
+        hard: Share of pictures with clicks on the worst errors.
+        enforce: Weight of UEL.
+        correlation: Whether C3 and late fusion raise candidates.
+    """
+
+    hard: float = 0.5
+    enforce: float = 0.5
+    correlation: bool = True
+
+
+def augmented(images: Tensor) -> Tensor:
+    """Pictures uint8 ``(B, h, w, 3)`` as float ``(B, 3, h, w)``, of other light and colours."""
+    x = images.permute(0, 3, 1, 2).float()
+    light = torch.rand(len(x), 3, 1, 1, device=x.device)
+    x = (x - 128) * (0.6 + 0.7 * light[:, :1]) + 128 + (light[:, 1:2] - 0.5) * 50
+    order = torch.rand(len(x), 3, device=x.device).argsort(1)
+    keep = torch.rand(len(x), 1, device=x.device) < 0.75
+    order = torch.where(keep, torch.arange(3, device=x.device), order)
+    return x.gather(1, order[..., None, None].expand_as(x)).clamp(0, 255)
+
+
+def jittered(boxes: Tensor, spread: float) -> Tensor:
+    """Boxes moved and resized a little."""
+    size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1)
+    noise = torch.randn_like(boxes) * spread
+    return boxes + noise * torch.cat([size, size], -1)
+
+
+def _exemplars(described: Described, clicks: Clicks) -> tuple[Exemplars, Tensor]:
+    index = choose_exemplars(described, clicks.xy)
+    width = described.embeddings.shape[-1]
+    embeddings = described.embeddings.gather(1, index[..., None].expand(-1, -1, width))
+    positive, negative = clicks.members(SLOTS)
+    boxes = gathered(described.boxes.detach(), index)
+    return Exemplars(clicks.xy, boxes, embeddings, positive, negative), index
+
+
+def _hard_clicks(
+    shares: Tensor, candidates: Described, episode: Episode, clicked: Tensor, share: float
+) -> Clicks:
+    """Clicks on the worst errors: objects of a slot least believed, and wrong boxes most believed.
+
+    Args:
+        shares: ``(B, P, S)``, what each candidate is believed to be.
+        candidates: The compared boxes.
+        episode: Of the batch.
+        clicked: bool ``(B, M)``, objects that are clicked already.
+        share: Of pictures that get such clicks.
+    """
+    device = shares.device
+    overlap = pairwise_iou(candidates.boxes, episode.boxes)
+    overlap = overlap * candidates.valid[..., None]
+    fits = overlap >= 0.5
+    wanted = episode.slots.clamp(min=0)
+    # (B, P, M): belief of each candidate in the slot of each object.
+    belief = shares.gather(2, wanted[:, None].expand(-1, shares.shape[1], -1))
+    found = (belief * fits).amax(1)
+    open_objects = (episode.slots >= 0) & ~clicked
+    missing = (1 - found + 0.2 * torch.rand_like(found)).masked_fill(~open_objects, -1.0)
+    few = HARD // 2
+    value, index = missing.topk(few, 1)
+    use = torch.rand(len(shares), 1, device=device) < share
+    many = torch.arange(few, device=device) < torch.randint(
+        1, few + 1, (len(shares), 1), device=device
+    )
+    ok = (value > 0) & use & many
+    box = gathered(episode.boxes, index)
+    spread = (torch.rand_like(box[..., :2]) - 0.5) * 0.4
+    xy = (box[..., :2] + box[..., 2:]) / 2 + spread * (box[..., 2:] - box[..., :2])
+    slots = torch.where(ok, episode.slots.gather(1, index), -1)
+    # Negative: a candidate that fits no object of the slot that it is believed to be of.
+    same = (
+        fits[..., None] & (episode.slots[:, None, :, None] == torch.arange(SLOTS, device=device))
+    ).any(2)
+    wrong = (shares * candidates.scores.sigmoid()[..., None]).masked_fill(same, 0)
+    odd = pairwise_iou(candidates.boxes, episode.ignored).amax(-1) > 0.1
+    wrong = wrong.masked_fill((odd | ~candidates.valid)[..., None], 0)
+    level, place = wrong.flatten(1).topk(few, 1)
+    bad = torch.div(place, SLOTS, rounding_mode="floor")
+    negative_ok = (level > 0.15) & (torch.rand(len(shares), 1, device=device) < share) & many
+    negative_box = gathered(candidates.boxes, bad)
+    negative_xy = (negative_box[..., :2] + negative_box[..., 2:]) / 2
+    return Clicks(
+        torch.cat([xy, negative_xy], 1).clamp(0, episode.images.shape[1] - 1.0),
+        torch.cat([slots, torch.where(negative_ok, place % SLOTS, -1)], 1),
+        torch.cat([torch.ones_like(ok), torch.zeros_like(negative_ok)], 1),
+    )
+
+
+def run(model: OpenDetector, episode: Episode, settings: Settings, amp: bool) -> dict[str, Tensor]:
+    """Losses of an episode, by name; their sum is what is trained."""
+    device = episode.boxes.device
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=amp)
+    is_object = episode.kinds >= 0
+    with autocast:
+        features = model.encode(
+            augmented(episode.images).contiguous(memory_format=torch.channels_last)
+        )
+    losses = _dense_losses(features, episode, is_object)
+    with torch.no_grad():
+        proposed, logits = model.propose(features.scores, features.boxes, 320, PROPOSALS)
+        shuffled = torch.rand_like(episode.boxes[..., 0]).masked_fill(~is_object, -1)
+        value, index = shuffled.topk(JITTERED, 1)
+        extra = jittered(gathered(episode.boxes, index), 0.12)
+        before = torch.cat([proposed, extra], 1)
+        valid = torch.cat([logits > -8.0, value >= 0], 1)
+        first = Clicks(episode.click_xy, episode.click_slots, episode.positive)
+    with autocast:
+        described = model.describe(features, before, valid)
+    score, where = region_loss(
+        before, described.scores, described.boxes, valid, episode.boxes, is_object, episode.ignored
+    )
+    losses["region score"], losses["region box"] = 0.5 * score, where
+    pool = Described(
+        described.boxes[:, :PROPOSALS],
+        described.scores[:, :PROPOSALS],
+        described.embeddings[:, :PROPOSALS],
+        valid[:, :PROPOSALS],
+    )
+    # Contrast on the jittered boxes of objects, whose classes are known.
+    kinds = episode.kinds.gather(1, index) + 1000 * torch.arange(len(index), device=device)[:, None]
+    chosen = value >= 0
+    losses["contrast"] = 0.3 * contrastive(
+        described.embeddings[:, PROPOSALS:][chosen], kinds[chosen]
+    )
+    clicks = first
+    if settings.hard:
+        with torch.no_grad():
+            clicks = _with_hard_clicks(model, features, pool, first, episode, settings, autocast)
+    with autocast:
+        at_clicks = model.describe(
+            features, model.boxes_at(features, clicks.xy).detach(), clicks.slots >= 0
+        )
+    everything = join(pool, at_clicks)
+    exemplars, _ = _exemplars(everything, clicks)
+    candidates = pool
+    raised_at = pool.scores.new_zeros(*pool.scores.shape, SLOTS)
+    if settings.correlation:
+        with autocast:
+            levels, change = model.raised(
+                features, clicks, model.templates(features, clicks.xy), SLOTS
+            )
+        losses["raised"] = _raised_loss(features, levels, episode, is_object, exemplars)
+        with torch.no_grad():
+            active = exemplars.positive.any(-1)
+            best = tuple(
+                level.masked_fill(~active[..., None, None], -20.0).amax(1) for level in levels
+            )
+            more, more_logits = model.propose(best, features.boxes, 160, RAISED)
+        with autocast:
+            further = model.describe(features, more, more_logits > -6.0)
+        candidates = join(pool, further)
+        raised_at = sampled_at(change, candidates.boxes.detach(), 8)
+    compared = Candidates(
+        candidates.boxes.detach(),
+        candidates.scores.detach(),
+        candidates.embeddings,
+        raised_at,
+        candidates.valid,
+    )
+    one, two = model.comparison(compared, exemplars)
+    target, weight, clicked = _targets(candidates, exemplars, episode, is_object)
+    losses["first round"] = 0.5 * comparison_loss(one, target, weight, clicked, settings.enforce)
+    losses["second round"] = comparison_loss(two, target, weight, clicked, settings.enforce)
+    return losses
+
+
+def _with_hard_clicks(
+    model: OpenDetector,
+    features: Features,
+    pool: Described,
+    clicks: Clicks,
+    episode: Episode,
+    settings: Settings,
+    autocast: torch.autocast,
+) -> Clicks:
+    with autocast:
+        at_clicks = model.describe(features, model.boxes_at(features, clicks.xy), clicks.slots >= 0)
+    exemplars, _ = _exemplars(join(pool, at_clicks), clicks)
+    compared = Candidates(
+        pool.boxes,
+        pool.scores,
+        pool.embeddings,
+        pool.scores.new_zeros(*pool.scores.shape, SLOTS),
+        pool.valid,
+    )
+    shares = model.comparison(compared, exemplars)[1].softmax(-1)[..., :-1]
+    numbers = torch.arange(episode.kinds.shape[1], device=episode.kinds.device)
+    clicked = (episode.clicked[:, :, None] == numbers).any(1)
+    hard = _hard_clicks(shares, pool, episode, clicked, settings.hard)
+    return Clicks(
+        torch.cat([clicks.xy, hard.xy], 1),
+        torch.cat([clicks.slots, hard.slots], 1),
+        torch.cat([clicks.positive, hard.positive], 1),
+    )
+
+
+def _dense_losses(features: Features, episode: Episode, is_object: Tensor) -> dict[str, Tensor]:
+    sizes = [(s.shape[-2], s.shape[-1]) for s in features.scores]
+    assigned = assign(episode.boxes, is_object, episode.ignored, sizes)
+    scores, places, counts = [], [], []
+    for (index, skip), logits, boxes in zip(assigned, features.scores, features.boxes, strict=True):
+        positive = index >= 0
+        wanted = gathered(episode.boxes, index)
+        quality = 0.3 + 0.7 * iou(boxes.detach(), wanted)
+        scores.append(quality_focal(logits, positive, quality, skip))
+        places.append(((1 - giou(boxes, wanted)) * positive).sum())
+        counts.append(positive.sum())
+    total = torch.stack(counts).sum().clamp(min=1)
+    return {
+        "object": torch.stack(scores).sum() / total,
+        "object box": torch.stack(places).sum() / total,
+    }
+
+
+def _raised_loss(
+    features: Features,
+    levels: tuple[Tensor, ...],
+    episode: Episode,
+    is_object: Tensor,
+    exemplars: Exemplars,
+) -> Tensor:
+    """Of each clicked slot: its objects are positive, everything else is ground."""
+    sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
+    assigned = assign(episode.boxes, is_object, episode.ignored, sizes)
+    active = exemplars.positive.any(-1)
+    totals, counts = [], []
+    numbers = torch.arange(SLOTS, device=episode.boxes.device)
+    for (index, skip), level, boxes in zip(assigned, levels, features.boxes, strict=True):
+        slot = episode.slots.gather(1, index.clamp(min=0).flatten(1)).view_as(index)
+        slot = torch.where(index >= 0, slot, -1)
+        positive = slot[:, None] == numbers[:, None, None]
+        quality = (0.3 + 0.7 * iou(boxes.detach(), gathered(episode.boxes, index)))[:, None]
+        ignored = skip[:, None] | ~active[..., None, None]
+        totals.append(quality_focal(level, positive, quality.expand_as(level), ignored))
+        counts.append((positive & ~ignored).sum())
+    return torch.stack(totals).sum() / torch.stack(counts).sum().clamp(min=1)
+
+
+def _targets(
+    candidates: Described, exemplars: Exemplars, episode: Episode, is_object: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The slot of each candidate, its weight, and whether UEL enforces it."""
+    overlap, index, odd = match(
+        candidates.boxes.detach(), episode.boxes, is_object, episode.ignored
+    )
+    slot = episode.slots.gather(1, index)
+    active = exemplars.positive.any(-1)
+    known = (slot >= 0) & active.gather(1, slot.clamp(min=0))
+    fit = overlap >= 0.5
+    target = torch.where(fit & known, slot, SLOTS)
+    used = candidates.valid & ~odd & (fit | (overlap < 0.4))
+    used &= active.any(1)[:, None]
+    positive = used & fit & known
+    other = used & fit & ~known
+    ground = used & ~fit
+    count = positive.sum().clamp(min=1)
+    weight = positive.float()
+    weight = weight + other * (0.7 * count / other.sum().clamp(min=1)).clamp(max=1.0)
+    weight = weight + ground * (0.5 * count / ground.sum().clamp(min=1)).clamp(max=1.0)
+    xy = exemplars.xy
+    inside = (
+        (candidates.boxes[:, :, None, :2] <= xy[:, None])
+        & (xy[:, None] <= candidates.boxes[:, :, None, 2:])
+    ).all(-1)
+    mine = exemplars.positive.any(1)[:, None] & inside
+    return target, weight, positive & mine.any(-1)

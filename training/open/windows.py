@@ -1,0 +1,174 @@
+"""Windows of real pictures, at random scales, mirrored and turned."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.open.composites import Drawn
+from training.open.kinds import LARGEST, Rng
+
+MOST_OBJECTS = 100
+MOST_IGNORED = 40
+"""Of a window."""
+
+TRIES = 8
+"""Windows of a set, before another is taken."""
+
+_FILL_STRIDE = 997
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RealPicture:
+    """A picture of a real set, whole.
+
+    Attributes:
+        image: uint8 ``(H, W, 3)``.
+        boxes: float32 ``(n, 4)``.
+        kinds: int64 ``(n,)``.
+        ignored: float32 ``(m, 4)``, boxes of what is neither object nor ground.
+    """
+
+    image: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    kinds: NDArray[np.int64]
+    ignored: NDArray[np.float32]
+
+
+def load_sets(folder: Path, without: frozenset[str] = frozenset()) -> dict[str, list[RealPicture]]:
+    """The real sets of a folder that `training.open.prepare` has made, by name.
+
+    Args:
+        folder: Holds a folder a set.
+        without: Names of sets that are left out.
+
+    Raises:
+        ValueError: There is no such set to be left out, or no set is left.
+    """
+    unknown = without - {path.parent.name for path in folder.glob("*/boxes.json")}
+    if unknown:
+        raise ValueError(f"{folder} holds no real set {', '.join(sorted(unknown))}")
+    sets = {}
+    for path in sorted(folder.glob("*/boxes.json")):
+        if path.parent.name in without:
+            continue
+        pictures = []
+        for record in json.loads(path.read_text()):
+            rows = np.array(record["boxes"], np.float32).reshape(-1, 5)
+            image = np.asarray(Image.open(path.parent / record["name"]).convert("RGB"))
+            ignored = np.array(record["ignored"], np.float32).reshape(-1, 4)
+            kinds = rows[:, 4].astype(np.int64)
+            pictures.append(RealPicture(image, rows[:, :4], kinds, ignored))
+        if pictures:
+            sets[path.parent.name] = pictures
+    if not sets:
+        raise ValueError(f"{folder} holds no real set")
+    return sets
+
+
+def draw_window(sets: dict[str, list[RealPicture]], rng: Rng, side: int = 256) -> Drawn:
+    """A random window of a random picture of a random set.
+
+    The median object becomes 6 to 56 px large, as far as the picture's own resolution allows. What
+    is cut by the edge or too small or large is neither object nor ground.
+    """
+    names = sorted(sets)
+    for _ in range(TRIES):
+        pictures = sets[names[rng.integers(len(names))]]
+        for _ in range(TRIES):
+            found = _window(pictures[rng.integers(len(pictures))], rng, side)
+            if found is not None:
+                return found
+    raise ValueError("no window of any real picture holds two objects and not too many")
+
+
+def _window(picture: RealPicture, rng: Rng, side: int) -> Drawn | None:
+    height, width = picture.image.shape[:2]
+    boxes = picture.boxes
+    longest = (boxes[:, 2:] - boxes[:, :2]).max(1)
+    wanted = math.exp(rng.uniform(math.log(6), math.log(56)))
+    scale = float(np.clip(wanted / np.median(longest), 0.2, 2.2))
+    scale = max(scale, side / (max(height, width) * 1.3))
+    read = side / scale
+    middle = boxes[rng.integers(len(boxes))]
+    centre = (middle[:2] + middle[2:]) / 2 + rng.uniform(-0.45, 0.45, 2) * read
+    origin = [
+        float(np.clip(c - read / 2, min(0.0, length - read), max(0.0, length - read)))
+        for c, length in zip(centre, (width, height), strict=True)
+    ]
+    turn = _turn(rng)
+    # Only what is seen is blurred, with a margin.
+    left, top = (max(0, math.floor(at) - 8) for at in origin)
+    right, bottom = (math.ceil(at + read) + 8 for at in origin)
+    image = picture.image[top:bottom, left:right]
+    if scale < 0.7:
+        image = cv2.GaussianBlur(image, (0, 0), 0.4 / scale)
+    fill = image.reshape(-1, 3)[::_FILL_STRIDE].mean(0).tolist()
+    matrix = np.array(
+        [[scale, 0, (left - origin[0]) * scale], [0, scale, (top - origin[1]) * scale]], np.float32
+    )
+    seen = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=fill)
+    shift = np.tile(origin, 2).astype(np.float32)
+    moved = (boxes - shift) * scale
+    inside = moved.clip(0, side)
+    area, visible = ((b[:, 2:] - b[:, :2]).prod(1) for b in (moved, inside))
+    large = (inside[:, 2:] - inside[:, :2]).max(1)
+    kept = (visible > 0.6 * area) & (large >= 4) & (large <= 1.6 * LARGEST)
+    kept &= (inside[:, 2:] - inside[:, :2]).min(1) >= 2.5
+    cut = (visible > 0) & ~kept
+    odd = ((picture.ignored - shift) * scale).clip(0, side)
+    odd = odd[(odd[:, 2:] > odd[:, :2]).all(1)]
+    if not 2 <= kept.sum() <= MOST_OBJECTS or cut.sum() + len(odd) > MOST_IGNORED:
+        return None
+    out = seen.astype(np.float32)
+    if rng.random() < 0.3:
+        out *= rng.uniform(0.7, 1.3, 3).astype(np.float32)
+    if rng.random() < 0.12:
+        out[:] = out.mean(2, keepdims=True)
+    if rng.random() < 0.12:
+        out = 255 - out
+    if rng.random() < 0.3:
+        out += rng.normal(0, rng.uniform(1, 10), out.shape).astype(np.float32)
+    _, kinds = np.unique(picture.kinds[kept], return_inverse=True)
+    return turn(
+        Drawn(
+            out.clip(0, 255).astype(np.uint8),
+            inside[kept].astype(np.float32),
+            kinds.astype(np.int64),
+            ignored=np.concatenate([inside[cut], odd]).astype(np.float32),
+        )
+    )
+
+
+def _turn(rng: Rng) -> Callable[[Drawn], Drawn]:
+    """One of the eight ways to mirror a square picture and to swap its axes."""
+    across, down, swap = (rng.random(3) < 0.5).tolist()
+
+    def moved(boxes: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+        x1, y1, x2, y2 = boxes.T
+        if across:
+            x1, x2 = side - x2, side - x1
+        if down:
+            y1, y2 = side - y2, side - y1
+        return np.stack([y1, x1, y2, x2] if swap else [x1, y1, x2, y2], 1)
+
+    def turned(drawn: Drawn) -> Drawn:
+        image, side = drawn.image, drawn.image.shape[1]
+        image = image[:: -1 if down else 1, :: -1 if across else 1]
+        image = image.transpose(1, 0, 2) if swap else image
+        return Drawn(
+            np.ascontiguousarray(image),
+            moved(drawn.boxes, side),
+            drawn.kinds,
+            ignored=moved(drawn.ignored, side),
+        )
+
+    return turned
