@@ -217,7 +217,7 @@ def test_clicks_on_one_missed_object_have_one_box_that_holds_them() -> None:
     assert shared(nothing, [Click(30, 30, 1), Click(36, 33, 1), Click(39, 30, 1)]) == [
         ([24.5, 26.5, 44.5, 36.5], 1, (0, 1, 2))
     ]
-    apart = shared(nothing, [Click(30, 30, 0), Click(34.5, 30, 0)])
+    apart = shared(nothing, [Click(30, 30, 0), Click(35, 30, 0)])
     assert [row[2] for row in apart] == [(0,), (1,)]
     between = [Click(30, 30, 0), Click(33, 30, 0), Click(31, 30, 2, positive=False)]
     assert [row[:1] for row in shared(nothing, between)] == [
