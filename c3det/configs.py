@@ -61,6 +61,27 @@ def normalization(preset: Preset) -> dict[str, Any]:
     )
 
 
+def written_fields(content: object, architecture: type[Any]) -> dict[str, Any]:
+    """The fields of an architecture as a card or a run has them, neither more nor fewer.
+
+    Args:
+        content: From a file.
+        architecture: A dataclass.
+
+    Raises:
+        ValueError: It is no object, or has other fields; the message names one.
+    """
+    if not isinstance(content, dict):
+        raise ValueError(f"architecture must be an object, not {reprlib.repr(content)}")
+    names = {field.name for field in fields(architecture)}
+    unknown, missing = sorted(content.keys() - names), sorted(names - content.keys())
+    if unknown:
+        raise ValueError(f"architecture.{printable(unknown[0])} is unknown")
+    if missing:
+        raise ValueError(f"architecture.{missing[0]} is missing")
+    return content
+
+
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """A detector but for its classes: all that a card or a run says about how it is built.
@@ -148,14 +169,7 @@ class Architecture:
         Raises:
             ValueError: It is anything else; the message names the field.
         """
-        if not isinstance(content, dict):
-            raise ValueError(f"architecture must be an object, not {reprlib.repr(content)}")
-        names = {field.name for field in fields(cls)}
-        unknown, missing = sorted(content.keys() - names), sorted(names - content.keys())
-        if unknown:
-            raise ValueError(f"architecture.{printable(unknown[0])} is unknown")
-        if missing:
-            raise ValueError(f"architecture.{missing[0]} is missing")
+        content = written_fields(content, cls)
         try:
             found = cls(**content)
         except ValueError as error:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import reprlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
+
+from c3det.configs import written_fields
 
 CHANNELS = (16, 512)
 EMBEDDING = (8, 1024)
@@ -47,14 +49,7 @@ class OpenArchitecture:
         Raises:
             ValueError: It is anything else; the message names the field.
         """
-        if not isinstance(content, dict):
-            raise ValueError(f"architecture must be an object, not {reprlib.repr(content)}")
-        names = {field.name for field in fields(cls)}
-        unknown, missing = sorted(content.keys() - names), sorted(names - content.keys())
-        if unknown:
-            raise ValueError(f"architecture.{reprlib.repr(unknown[0])} is unknown")
-        if missing:
-            raise ValueError(f"architecture.{missing[0]} is missing")
+        content = written_fields(content, cls)
         try:
             return cls(**content)
         except ValueError as error:
