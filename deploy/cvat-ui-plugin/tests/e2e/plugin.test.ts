@@ -834,18 +834,21 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
   test("a large picture is asked on while the work goes on, and notes are shown", async () => {
     const a = await open();
     let steps = [0, 0.3, 0.62, 1];
+    let seen = () => {};
+    const isSeen = new Promise<void>((resolve) => (seen = resolve));
     await a.page.route("**/api/lambda/functions/*", async (route) => {
       const response = await route.fetch();
       const progress = steps.shift() ?? 1;
       const answer = await response.json();
       const part = { progress, coverage: progress === 1 ? 1 : 0, notes: ["two classes: the last"] };
-      await new Promise((resolve) => setTimeout(resolve, 300));
+      if (progress === 1) await isSeen;
       await route.fulfill({ response, json: { ...answer, ...part } });
     });
     await a.key("2");
     await a.click(centre(one));
     await a.status.getByText("62 % done …").waitFor();
     await a.screenshot("progress");
+    seen();
     await a.settle();
     expect(await a.calls()).toHaveLength(4);
     expect(await a.panel.locator(".notes").textContent()).toBe("Two classes: the last.");
