@@ -357,7 +357,11 @@ def test_a_card_comes_back(weights: Path) -> None:
             {"model": "open", "channels": 96.0, "embedding": 128},
             "channels must be a whole number",
         ),
-        ("architecture", {**asdict(CARD.architecture), "type": "os"}, "architecture.type is unknown"),
+        (
+            "architecture",
+            {**asdict(CARD.architecture), "type": "os"},
+            "architecture.type is unknown",
+        ),
         ("architecture", {**asdict(CARD.architecture), "model": "x"}, "model must be 'open'"),
         ("score_threshold", 2, "score_threshold must be a number from 0 to 1"),
     ],
