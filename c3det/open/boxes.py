@@ -44,14 +44,6 @@ def giou(first: Tensor, second: Tensor) -> Tensor:
     return shared / union - (hull_area - union) / hull_area
 
 
-def encode_deltas(boxes: Tensor, targets: Tensor) -> Tensor:
-    """What `apply_deltas` needs to turn boxes ``(..., 4)`` into targets ``(..., 4)``."""
-    size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0)
-    wanted = (targets[..., 2:] - targets[..., :2]).clamp(min=1.0)
-    shift = (targets[..., :2] + targets[..., 2:] - boxes[..., :2] - boxes[..., 2:]) / (2 * size)
-    return torch.cat([shift / 0.1, (wanted / size).log() / 0.2], -1)
-
-
 def apply_deltas(boxes: Tensor, deltas: Tensor) -> Tensor:
     """Boxes ``(..., 4)`` moved and resized by deltas ``(..., 4)``, as in Faster R-CNN.
 

@@ -14,9 +14,7 @@ from safetensors.torch import load_file
 from c3det.answering import Detections
 from c3det.clicks import Click
 from c3det.open.detector import OpenDetector
-from c3det.open.model import OpenModel, OpenTile, fill, join
-
-__all__ = ["EncodedPicture", "Found", "OpenPredictor", "join"]
+from c3det.open.model import OpenModel, OpenTile, fill
 
 EncodedPicture = OpenTile
 """All of a picture that does not depend on clicks."""

@@ -21,6 +21,20 @@ from serverless.settings import Settings
 
 CLASSES = ("tree", "0", "1")
 
+PLUGIN_KEYS = {
+    "c3det",
+    "boxes",
+    "error",
+    "model",
+    "threshold",
+    "timings_ms",
+    "cache",
+    "coverage",
+    "progress",
+    "notes",
+}
+"""Of every answer of the plugin form."""
+
 
 def detections(
     *rows: tuple[Sequence[float], float, int, int], answer_of: Sequence[int] | None = None

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, event, given, settings
 from serverless.main import Service, detector_handler, handler, init_context
 from serverless.nuclio_worker import FunctionSettings, NuclioWorker, Request
 from serverless.settings import Settings
-from tests.serverless.fakes import FakePredictor
+from tests.serverless.fakes import PLUGIN_KEYS, FakePredictor
 from tests.serverless.odd_pictures import SIZE, broken_pictures, whole_pictures
 
 REQUESTS = int(os.environ.get("C3DET_FUZZ_REQUESTS", "400"))
@@ -32,18 +32,6 @@ MAX_PIXELS = 120_000
 MAX_CLICKS = 20
 NUM_CLASSES = 3
 
-PLUGIN_KEYS = {
-    "c3det",
-    "boxes",
-    "error",
-    "model",
-    "threshold",
-    "timings_ms",
-    "cache",
-    "coverage",
-    "progress",
-    "notes",
-}
 BOX_KEYS = {"class", "label", "points", "rotation", "score", "click", "clicks"}
 CODES = {
     "malformed",

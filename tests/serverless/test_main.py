@@ -19,6 +19,7 @@ from c3det.clicks import Click
 from serverless.main import handler, init_context
 from serverless.settings import STARTER_WEIGHTS
 from tests.serverless.fakes import (
+    PLUGIN_KEYS,
     FakePredictor,
     Log,
     base64_picture,
@@ -26,19 +27,6 @@ from tests.serverless.fakes import (
     event,
     make_context,
 )
-
-PLUGIN_KEYS = {
-    "c3det",
-    "boxes",
-    "error",
-    "model",
-    "threshold",
-    "timings_ms",
-    "cache",
-    "coverage",
-    "progress",
-    "notes",
-}
 
 
 def plugin(**changes: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from c3det.open.boxes import encode_deltas, giou, pairwise_iou
+from c3det.open.boxes import giou, pairwise_iou
 from c3det.open.detector import STRIDES
 
 LEVEL_SIZES = ((0.0, 32.0), (22.0, 72.0), (52.0, 1e9))
@@ -133,12 +133,6 @@ def region_loss(
     score = (each * hits).sum() / hits.sum().clamp(min=1)
     score = score + (each * rest).sum() / hits.sum().clamp(min=1)
     return score, place
-
-
-def delta_loss(before: Tensor, deltas: Tensor, wanted: Tensor, fit: Tensor) -> Tensor:
-    """Smooth L1 of deltas where ``fit``."""
-    each = F.smooth_l1_loss(deltas, encode_deltas(before, wanted), reduction="none", beta=1.0)
-    return (each.sum(-1) * fit).sum() / fit.sum().clamp(min=1)
 
 
 def contrastive(embeddings: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:

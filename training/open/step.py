@@ -17,7 +17,7 @@ from c3det.open.detector import (
     choose_exemplars,
     sampled_at,
 )
-from c3det.open.predictor import join
+from c3det.open.model import join
 from training.open.episodes import SLOTS, Episode
 from training.open.losses import (
     assign,
@@ -69,13 +69,13 @@ def jittered(boxes: Tensor, spread: float) -> Tensor:
     return boxes + noise * torch.cat([size, size], -1)
 
 
-def _exemplars(described: Described, clicks: Clicks) -> tuple[Exemplars, Tensor]:
+def _exemplars(described: Described, clicks: Clicks) -> Exemplars:
     index = choose_exemplars(described, clicks.xy)
     width = described.embeddings.shape[-1]
     embeddings = described.embeddings.gather(1, index[..., None].expand(-1, -1, width))
     positive, negative = clicks.members(SLOTS)
     boxes = gathered(described.boxes.detach(), index)
-    return Exemplars(clicks.xy, boxes, embeddings, positive, negative), index
+    return Exemplars(clicks.xy, boxes, embeddings, positive, negative)
 
 
 def _hard_clicks(
@@ -175,7 +175,7 @@ def run(model: OpenDetector, episode: Episode, settings: Settings, amp: bool) ->
             features, model.boxes_at(features, clicks.xy).detach(), clicks.slots >= 0
         )
     everything = join(pool, at_clicks)
-    exemplars, _ = _exemplars(everything, clicks)
+    exemplars = _exemplars(everything, clicks)
     candidates = pool
     raised_at = pool.scores.new_zeros(*pool.scores.shape, SLOTS)
     if settings.correlation:
@@ -219,7 +219,7 @@ def _with_hard_clicks(
 ) -> Clicks:
     with autocast:
         at_clicks = model.describe(features, model.boxes_at(features, clicks.xy), clicks.slots >= 0)
-    exemplars, _ = _exemplars(join(pool, at_clicks), clicks)
+    exemplars = _exemplars(join(pool, at_clicks), clicks)
     compared = Candidates(
         pool.boxes,
         pool.scores,

@@ -5,12 +5,19 @@ import torch
 
 from c3det.open.boxes import (
     apply_deltas,
-    encode_deltas,
     giou,
     iou,
     non_maximum_suppression,
     pairwise_iou,
 )
+
+
+def encode_deltas(boxes: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The other way round: what `apply_deltas` needs to turn boxes into targets."""
+    size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0)
+    wanted = (targets[..., 2:] - targets[..., :2]).clamp(min=1.0)
+    shift = (targets[..., :2] + targets[..., 2:] - boxes[..., :2] - boxes[..., 2:]) / (2 * size)
+    return torch.cat([shift / 0.1, (wanted / size).log() / 0.2], -1)
 
 
 def greedy(boxes: torch.Tensor, threshold: float) -> list[bool]:
