@@ -20,8 +20,11 @@ _ABSENT = -1.0
 _BACKGROUND = 64
 """Candidates least like any exemplar, which the ridge regression takes for none of the slots."""
 
-_NUMBERS = 17
+_NUMBERS = 22
 """How many describe a candidate and a slot, see `Comparison.numbers`."""
+
+_LIKENESS = 11
+"""The first of them, which say how like the candidate is to exemplars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Candidates:
         boxes: ``(B, P, 4)``.
         scores: ``(B, P)`` logits of "an object that this box fits".
         embeddings: ``(B, P, E)`` of length 1.
+        layouts: ``(B, P, L)`` of length 1.
         raised: ``(B, P, S)`` logits of C3 and late fusion at the box's centre.
         valid: bool ``(B, P)``.
     """
@@ -39,6 +43,7 @@ class Candidates:
     boxes: Tensor
     scores: Tensor
     embeddings: Tensor
+    layouts: Tensor
     raised: Tensor
     valid: Tensor
 
@@ -51,6 +56,7 @@ class Exemplars:
         xy: ``(B, n, 2)`` the clicks, in pixels.
         boxes: ``(B, n, 4)``.
         embeddings: ``(B, n, E)`` of length 1.
+        layouts: ``(B, n, L)`` of length 1.
         positive: bool ``(B, S, n)``, which are of each slot.
         negative: bool ``(B, S, n)``, which are negative ones of each slot.
     """
@@ -58,25 +64,22 @@ class Exemplars:
     xy: Tensor
     boxes: Tensor
     embeddings: Tensor
+    layouts: Tensor
     positive: Tensor
     negative: Tensor
 
 
 class Comparison(nn.Module):
-    """See the module.
+    """See the module."""
 
-    Args:
-        embedding: E.
-    """
-
-    def __init__(self, embedding: int, hidden: int = 64) -> None:
+    def __init__(self, hidden: int = 64) -> None:
         super().__init__()
-        self.embedding = embedding
         self.temperature = nn.Parameter(torch.tensor(2.3))
         self.ridge = nn.Parameter(torch.tensor(-1.0))
+        self.layout_ridge = nn.Parameter(torch.tensor(-1.0))
         self.first = _network(_NUMBERS, hidden)
-        self.second = _network(_NUMBERS + 4, hidden)
-        self.none = _network(5, hidden)
+        self.second = _network(_NUMBERS + 6, hidden)
+        self.none = _network(7, hidden)
         self.gain = nn.Parameter(torch.tensor(6.0))
 
     def forward(self, candidates: Candidates, exemplars: Exemplars) -> tuple[Tensor, Tensor]:
@@ -90,59 +93,48 @@ class Comparison(nn.Module):
         with_none = torch.cat([first, none], -1)
         share = with_none.softmax(-1)[..., :-1] * candidates.scores.sigmoid()[..., None]
         share = share * candidates.valid[..., None]
-        total = share.transpose(1, 2) @ candidates.embeddings
-        clicked = exemplars.positive.to(total.dtype) @ exemplars.embeddings
-        prototypes = F.normalize(total + clicked, dim=2, eps=1e-6)
-        like = candidates.embeddings @ prototypes.transpose(1, 2)
-        like = like.masked_fill(absent[:, None], _ABSENT)
-        again = torch.cat(
-            [
-                numbers,
-                first.clamp(-20, 20)[..., None] / 5,
-                none.expand_as(first)[..., None] / 5,
-                like[..., None],
-                _best_of_others(like)[..., None],
-            ],
-            -1,
-        )
-        second = (first + self.second(again)[..., 0]).masked_fill(absent[:, None], -1e4)
+        again = [numbers, first.clamp(-20, 20)[..., None] / 5, none.expand_as(first)[..., None] / 5]
+        for known, given in (
+            (candidates.embeddings, exemplars.embeddings),
+            (candidates.layouts, exemplars.layouts),
+        ):
+            like = _like_all(known, share, given, exemplars.positive)
+            like = like.masked_fill(absent[:, None], _ABSENT)
+            again += [like[..., None], _best_of_others(like)[..., None]]
+        second = first + self.second(torch.cat(again, -1))[..., 0]
+        second = second.masked_fill(absent[:, None], -1e4)
         return with_none, torch.cat([second, none], -1)
 
     def _none(self, candidates: Candidates, numbers: Tensor) -> Tensor:
         """The logit ``(B, P, 1)`` of "none of these"."""
-        best = torch.stack(
-            [
-                candidates.scores.clamp(-8, 8) / 4,
-                numbers[..., 0].amax(-1),
-                numbers[..., 4].amax(-1),
-                numbers[..., 3].amax(-1),
-                numbers[..., 7].amax(-1),
-            ],
-            -1,
-        )
-        return self.none(best)
+        # Likeness and regression by embedding and by layout, negative ones, and what is raised.
+        best = [numbers[..., one].amax(-1) for one in (0, 4, 6, 9, 3, _LIKENESS + 1)]
+        return self.none(torch.stack([candidates.scores.clamp(-8, 8) / 4, *best], -1))
 
     def numbers(self, candidates: Candidates, exemplars: Exemplars) -> Tensor:
         """What is known of each candidate and slot, ``(B, P, S, _NUMBERS)``.
 
-        0 to 3: cosine with the slot's most similar exemplar, soft mean over its exemplars, best of
-        the other slots', best of its negative ones. 4, 5: ridge regression, own and best of the
-        others. 6, 7: score, raised score. 8 to 11: log ratios of width and height to the exemplars'
-        mean, with and without sign. 12, 13: how many exemplars, whether there are negative ones. 14
-        to 16: whether a click of the slot, of another or a negative one lies inside.
+        0 to 3: cosine of the embedding with the slot's most similar exemplar, soft mean over its
+        exemplars, best of the other slots', best of its negative ones. 4, 5: ridge regression, own
+        and best of the others. 6 to 8: of the layout, the best cosine with the slot's exemplars,
+        with the other slots' and with its negative ones. 9, 10: ridge regression of the layout. 11,
+        12: score, raised score. 13 to 16: log ratios of width and height to the exemplars' mean,
+        with and without sign. 17, 18: how many exemplars, whether there are negative ones. 19 to
+        21: whether a click of the slot, of another or a negative one lies inside.
         """
-        embeddings, given = candidates.embeddings, exemplars.embeddings
-        cosine = embeddings @ given.transpose(1, 2)  # (B, P, n)
         positive, negative = exemplars.positive, exemplars.negative
         count = positive.sum(-1)
-        beta = self.temperature.exp()
+        cosine = candidates.embeddings @ exemplars.embeddings.transpose(1, 2)  # (B, P, n)
+        layout_cosine = candidates.layouts @ exemplars.layouts.transpose(1, 2)
         own = _best(cosine, positive)
-        # The mean of exponentials, as a product of matrices; cosines are at most 1.
-        total = ((cosine - 1) * beta).exp() @ positive.transpose(1, 2).to(cosine.dtype)
-        mean = total.clamp(min=1e-30) / count.clamp(min=1)[:, None]
-        soft = 1 + mean.log() / beta
-        soft = soft.masked_fill((count == 0)[:, None], _ABSENT)
-        regressed = self._regressed(candidates, exemplars, cosine)
+        layout_own = _best(layout_cosine, positive)
+        ground = _Ground.of(candidates, exemplars, cosine)
+        regressed = ground.regressed(
+            candidates.embeddings, exemplars.embeddings, F.softplus(self.ridge)
+        )
+        layout_regressed = ground.regressed(
+            candidates.layouts, exemplars.layouts, F.softplus(self.layout_ridge)
+        )
         size = _log_size(candidates.boxes)[:, :, None]
         weight = positive.to(size.dtype)
         mean_size = weight @ _log_size(exemplars.boxes) / count.clamp(min=1)[..., None]
@@ -153,11 +145,16 @@ class Comparison(nn.Module):
         return torch.stack(
             [
                 own,
-                soft,
+                self._soft(cosine, positive),
                 _best_of_others(own),
                 _best(cosine, negative),
                 regressed,
                 _best_of_others(regressed),
+                layout_own,
+                _best_of_others(layout_own),
+                _best(layout_cosine, negative),
+                layout_regressed,
+                _best_of_others(layout_regressed),
                 (candidates.scores.clamp(-8, 8) / 4)[..., None].expand(shape),
                 candidates.raised.clamp(-8, 8) / 4,
                 ratio[..., 0],
@@ -173,32 +170,80 @@ class Comparison(nn.Module):
             -1,
         )
 
-    def _regressed(self, candidates: Candidates, exemplars: Exemplars, cosine: Tensor) -> Tensor:
-        """Ridge regression from embeddings to slots, ``(B, P, S)``.
+    def _soft(self, cosine: Tensor, positive: Tensor) -> Tensor:
+        """The soft mean of ``(B, P, n)`` over the exemplars of each slot, ``(B, P, S)``."""
+        beta = self.temperature.exp()
+        count = positive.sum(-1)
+        # The mean of exponentials, as a product of matrices; cosines are at most 1.
+        total = ((cosine - 1) * beta).exp() @ positive.transpose(1, 2).to(cosine.dtype)
+        mean = total.clamp(min=1e-30) / count.clamp(min=1)[:, None]
+        return (1 + mean.log() / beta).masked_fill((count == 0)[:, None], _ABSENT)
 
-        Exemplars are 1 for their slot and 0 for others; those of one slot weigh together as much as
-        those of another. Negative ones and the candidates least like any exemplar are 0 for all.
-        """
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """What ridge regressions learn from, beside the exemplars: a few candidates like none of them.
+
+    Exemplars are 1 for their slot and 0 for others; those of one slot weigh together as much as
+    those of another. Negative ones and the ground are 0 for all.
+
+    Attributes:
+        index: ``(B, g)`` of candidates.
+        weight: ``(B, n + g)`` of the exemplars and of these.
+        target: ``(B, n + g, S)``.
+    """
+
+    index: Tensor
+    weight: Tensor
+    target: Tensor
+
+    @classmethod
+    def of(cls, candidates: Candidates, exemplars: Exemplars, cosine: Tensor) -> _Ground:
+        """Choose those of the least cosines ``(B, P, n)``."""
         positive, negative = exemplars.positive, exemplars.negative
         used = positive.any(1) | negative.any(1)
         best = cosine.detach().masked_fill(~used[:, None], -1.0).amax(-1)
         best = best.masked_fill(~candidates.valid, 2.0)
         few = min(_BACKGROUND, best.shape[1])
         value, index = best.topk(few, 1, largest=False)
-        width = candidates.embeddings.shape[-1]
-        ground = candidates.embeddings.gather(1, index[..., None].expand(-1, -1, width))
-        inputs = torch.cat([exemplars.embeddings, ground], 1)
-        target = positive.transpose(1, 2).to(inputs.dtype)
+        target = positive.transpose(1, 2).to(cosine.dtype)
         target = torch.cat([target, target.new_zeros(*index.shape, target.shape[-1])], 1)
         per_slot = positive.sum(-1).clamp(min=1)
         weight = (positive / per_slot[..., None]).amax(1) + 0.5 * negative.any(1)
         on_ground = (value < 1.5).to(weight.dtype) * (2.0 / few)
-        weight = torch.cat([weight, on_ground], 1)[..., None]
-        weighted = inputs * weight
-        identity = torch.eye(width, device=inputs.device, dtype=inputs.dtype)
-        gram = inputs.transpose(1, 2) @ weighted + F.softplus(self.ridge) * identity
-        solved = torch.linalg.solve(gram, weighted.transpose(1, 2) @ target)
-        return candidates.embeddings @ solved
+        return cls(index, torch.cat([weight, on_ground], 1), target)
+
+    def regressed(self, known: Tensor, given: Tensor, least: Tensor) -> Tensor:
+        """Regress slots from vectors, in the dual form: there are fewer examples than numbers.
+
+        Args:
+            known: ``(B, P, E)`` of the candidates.
+            given: ``(B, n, E)`` of the exemplars.
+            least: The penalty.
+
+        Returns:
+            ``(B, P, S)``.
+        """
+        ground = known.gather(1, self.index[..., None].expand(-1, -1, known.shape[-1]))
+        root = self.weight.sqrt()[..., None]
+        inputs = torch.cat([given, ground], 1) * root
+        identity = torch.eye(inputs.shape[1], device=inputs.device, dtype=inputs.dtype)
+        gram = inputs @ inputs.transpose(1, 2) + least * identity
+        solved = torch.linalg.solve(gram, self.target * root)
+        return known @ (inputs.transpose(1, 2) @ solved)
+
+
+def _like_all(known: Tensor, share: Tensor, given: Tensor, positive: Tensor) -> Tensor:
+    """Cosines ``(B, P, S)`` with the mean of all that is believed to be of a slot.
+
+    Args:
+        known: ``(B, P, E)`` of the candidates.
+        share: ``(B, P, S)``, how far each is believed to be of each slot.
+        given: ``(B, n, E)`` of the exemplars.
+        positive: bool ``(B, S, n)``, which are of each slot.
+    """
+    total = share.transpose(1, 2) @ known + positive.to(known.dtype) @ given
+    return known @ F.normalize(total, dim=2, eps=1e-6).transpose(1, 2)
 
 
 def _network(inputs: int, hidden: int) -> nn.Sequential:

@@ -38,6 +38,11 @@ PAD = 32
 BINS = 7
 """Samples along each side of a box from which it is described."""
 
+LAYOUT_BINS = 5
+LAYOUT_CHANNELS = 16
+LAYOUT = LAYOUT_CHANNELS * LAYOUT_BINS**2
+"""Numbers of a box's layout: what lies where in it."""
+
 MEAN = (123.675, 116.28, 103.53)
 STD = (58.395, 57.12, 57.375)
 """ImageNet's, for RGB in 0..255."""
@@ -76,6 +81,7 @@ class Features:
         embedding: ``(B, E, h, w)`` at stride 4, each cell of length 1: what C3 correlates.
         context: ``(B, C, h, w)`` at stride 8, a few channels for the raising of candidates.
         regions: Maps ``(B, C, h, w)`` from which boxes are described, by stride.
+        layout: ``(B, LAYOUT_CHANNELS, h, w)`` at stride 4, sampled for the layouts of boxes.
     """
 
     scores: tuple[Tensor, ...]
@@ -83,6 +89,7 @@ class Features:
     embedding: Tensor
     context: Tensor
     regions: tuple[tuple[int, Tensor], ...]
+    layout: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +99,16 @@ class Described:
     Attributes:
         boxes: ``(B, P, 4)`` xyxy in pixels of the input, refined.
         scores: ``(B, P)`` logits of "an object that this box fits".
-        embeddings: ``(B, P, E)`` of length 1.
+        embeddings: ``(B, P, E)`` of length 1: what the object is, wherever its parts lie.
+        layouts: ``(B, P, L)`` of length 1: the features of an early layer at `LAYOUT_BINS` places
+            along each side, which tell letters and symbols apart that the embeddings do not.
         valid: bool ``(B, P)``, false for padding.
     """
 
     boxes: Tensor
     scores: Tensor
     embeddings: Tensor
+    layouts: Tensor
     valid: Tensor
 
 
@@ -129,6 +139,25 @@ class Neck(nn.Module):
         return outs[3], outs[2], outs[1]
 
 
+class Layout(nn.Module):
+    """The map that the layouts of boxes are sampled from: strides 4 and 8 of the backbone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.BatchNorm2d(c, affine=False) for c in CHANNELS[1:3])
+        self.reduced = nn.ModuleList(
+            nn.Conv2d(c, LAYOUT_CHANNELS, 1, bias=False) for c in CHANNELS[1:3]
+        )
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """``(B, C, h, w)`` and ``(B, C', h / 2, w / 2)`` -> ``(B, LAYOUT_CHANNELS, h, w)``."""
+        first, second = (
+            reduced(norm(level))
+            for norm, reduced, level in zip(self.norms, self.reduced, (fine, coarse), strict=True)
+        )
+        return first + F.interpolate(second, scale_factor=2.0, mode="bilinear")
+
+
 class OpenDetector(nn.Module):
     """The network, see the module.
 
@@ -153,6 +182,7 @@ class OpenDetector(nn.Module):
         self.region_norm = nn.LayerNorm(256)
         self.region_out = nn.Linear(256, 5)
         self.region_embedding = nn.Linear(256, embedding)
+        self.layout = Layout()
         self.raise_hidden = nn.Sequential(
             nn.Conv2d(7 + 16, 32, 3, padding=1),
             nn.ReLU(inplace=True),
@@ -160,7 +190,7 @@ class OpenDetector(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.raise_out = nn.Conv2d(32, 1, 1)
-        self.comparison = Comparison(embedding)
+        self.comparison = Comparison()
         nn.init.normal_(self.dense.weight, std=0.01)
         assert self.dense.bias is not None
         nn.init.constant_(self.dense.bias[:1], -4.0)
@@ -200,6 +230,7 @@ class OpenDetector(nn.Module):
                 (4, torch.cat([self.region_fine(levels[0]), raw[1]], 1)),
                 (8, self.region_coarse(levels[1])),
             ),
+            self.layout(raw[1], raw[2]),
         )
 
     def propose(
@@ -279,10 +310,12 @@ class OpenDetector(nn.Module):
         hidden = F.relu(self.region_norm(self.region_hidden(hidden)))
         out = self.region_out(hidden).float().view(batch, count, 5)
         embeddings = F.normalize(self.region_embedding(hidden).float(), dim=1)
+        layouts = F.normalize(_sampled(features.layout, boxes, 4, LAYOUT_BINS).flatten(1), dim=1)
         return Described(
             apply_deltas(boxes, out[..., 1:]),
             out[..., 0],
             embeddings.view(batch, count, embeddings.shape[1]),
+            layouts.view(batch, count, layouts.shape[1]),
             valid,
         )
 

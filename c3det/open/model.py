@@ -32,6 +32,7 @@ from c3det.open.architecture import OpenArchitecture
 from c3det.open.boxes import non_maximum_suppression, pairwise_iou
 from c3det.open.compare import Candidates, Exemplars
 from c3det.open.detector import (
+    LAYOUT,
     PAD,
     Described,
     Features,
@@ -137,6 +138,7 @@ class OpenTile:
             embedding=converted(features.embedding),
             context=converted(features.context),
             regions=tuple((stride, converted(level)) for stride, level in features.regions),
+            layout=converted(features.layout),
         )
         self.raising = converted(self.raising)
 
@@ -152,6 +154,7 @@ class OpenTile:
                 features.embedding,
                 features.context,
                 *(level for _, level in features.regions),
+                features.layout,
                 self.raising,
                 *(getattr(one, entry.name) for one in described for entry in fields(one)),
                 *(found for _, found in self.correlations.values()),
@@ -181,6 +184,7 @@ class OpenModel:
         self.network = folded(network)
         torch.nn.utils.convert_conv2d_weight_memory_format(self.network, torch.channels_last)
         self.device = self.network.mean.device
+        self._widths = (self.network.region_embedding.out_features, LAYOUT)
         first = self.network.raise_hidden[0]
         assert isinstance(first, torch.nn.Conv2d)
         # The first convolution is linear: its click maps and the picture's are taken apart.
@@ -213,8 +217,9 @@ class OpenModel:
         """See `c3det.model.Model.templates`.
 
         Returns:
-            For each click: the cell that C3 correlates; the exemplar's box and embedding; box,
-            refined box, logit and embedding of the box that stands in where no proposal will do.
+            For each click: the cell that C3 correlates; the exemplar's box, embedding and layout;
+            box, refined box, logit, embedding and layout of the box that stands in where no
+            proposal will do.
         """
         found: list[Template] = []
         for start in range(0, len(clicks), _AT_ONCE):
@@ -243,10 +248,22 @@ class OpenModel:
         chosen = choose_exemplars(choice, xy.transpose(0, 1))[:, 0]
         origin = xy[0].repeat(1, 2)
         exemplars = torch.cat(
-            [choice.boxes[each, chosen] - origin, choice.embeddings[each, chosen]], 1
+            [
+                choice.boxes[each, chosen] - origin,
+                choice.embeddings[each, chosen],
+                choice.layouts[each, chosen],
+            ],
+            1,
         )
         stand_ins = torch.cat(
-            [dense[0] - origin, at.boxes[0] - origin, at.scores[0][:, None], at.embeddings[0]], 1
+            [
+                dense[0] - origin,
+                at.boxes[0] - origin,
+                at.scores[0][:, None],
+                at.embeddings[0],
+                at.layouts[0],
+            ],
+            1,
         )
         return [
             (cells[0, row].clone(), exemplars[row].clone(), stand_ins[row].clone())
@@ -279,19 +296,24 @@ class OpenModel:
         change = self._change(tile, given)
         candidates = self._candidates(tile, given, change)
         origin = given.xy.repeat(1, 2)
-        exemplars = torch.stack([template[1] for template in given.templates])
+        boxes, embeddings, layouts = torch.stack(
+            [template[1] for template in given.templates]
+        ).split([4, *self._widths], 1)
+        boxes = boxes + origin
         _, logits = self.network.comparison(
             Candidates(
                 candidates.boxes,
                 candidates.scores,
                 candidates.embeddings,
+                candidates.layouts,
                 sampled_at(change, candidates.boxes, 8),
                 candidates.valid,
             ),
             Exemplars(
                 given.xy[None],
-                (exemplars[:, :4] + origin)[None],
-                exemplars[None, :, 4:],
+                boxes[None],
+                embeddings[None],
+                layouts[None],
                 given.positive[None],
                 given.negative[None],
             ),
@@ -302,7 +324,7 @@ class OpenModel:
         tile.correlations = dict(list(tile.correlations.items())[-KEPT_CORRELATIONS:])
         # What was clicked is an object of its slot, however little the model believes it.
         clicked = given.positive.any(0) & self._inside(tile, given.xy)
-        boxes = torch.cat([candidates.boxes[0], (exemplars[:, :4] + origin)[clicked]])
+        boxes = torch.cat([candidates.boxes[0], boxes[clicked]])
         of_clicked = given.positive.T[clicked].to(scores.dtype) * CLICKED_SCORE
         return self._found(tile, boxes, torch.cat([scores, of_clicked]), names)
 
@@ -408,13 +430,17 @@ class OpenModel:
         result = join(tile.proposals, self._described(tile, dense[:, kept], cells[0, kept]))
         inside = self._inside(tile, given.xy)
         stand_ins = torch.stack([template[2] for template in given.templates])
+        dense, boxes, stand_in_scores, embeddings, layouts = stand_ins.split(
+            [4, 4, 1, *self._widths], 1
+        )
         origin = given.xy.repeat(1, 2)
-        used = inside & self._is_new(tile, stand_ins[:, :4] + origin)
-        boxes = (stand_ins[:, 4:8] + origin)[used]
+        used = inside & self._is_new(tile, dense + origin)
+        boxes = (boxes + origin)[used]
         at = Described(
             boxes[None],
-            stand_ins[used, 8][None],
-            stand_ins[used, 9:][None],
+            stand_in_scores[used, 0][None],
+            embeddings[used][None],
+            layouts[used][None],
             torch.ones_like(boxes[None, :, 0], dtype=torch.bool),
         )
         return join(result, at)
@@ -508,6 +534,7 @@ def join(first: Described, second: Described) -> Described:
         torch.cat([first.boxes, second.boxes], 1),
         torch.cat([first.scores, second.scores], 1),
         torch.cat([first.embeddings, second.embeddings], 1),
+        torch.cat([first.layouts, second.layouts], 1),
         torch.cat([first.valid, second.valid], 1),
     )
 

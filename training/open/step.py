@@ -71,11 +71,15 @@ def jittered(boxes: Tensor, spread: float) -> Tensor:
 
 def _exemplars(described: Described, clicks: Clicks) -> Exemplars:
     index = choose_exemplars(described, clicks.xy)
-    width = described.embeddings.shape[-1]
-    embeddings = described.embeddings.gather(1, index[..., None].expand(-1, -1, width))
     positive, negative = clicks.members(SLOTS)
-    boxes = gathered(described.boxes.detach(), index)
-    return Exemplars(clicks.xy, boxes, embeddings, positive, negative)
+    return Exemplars(
+        clicks.xy,
+        gathered(described.boxes.detach(), index),
+        gathered(described.embeddings, index),
+        gathered(described.layouts, index),
+        positive,
+        negative,
+    )
 
 
 def _hard_clicks(
@@ -158,6 +162,7 @@ def run(model: OpenDetector, episode: Episode, settings: Settings, amp: bool) ->
         described.boxes[:, :PROPOSALS],
         described.scores[:, :PROPOSALS],
         described.embeddings[:, :PROPOSALS],
+        described.layouts[:, :PROPOSALS],
         valid[:, :PROPOSALS],
     )
     # Contrast on the jittered boxes of objects, whose classes are known.
@@ -165,7 +170,7 @@ def run(model: OpenDetector, episode: Episode, settings: Settings, amp: bool) ->
     chosen = value >= 0
     losses["contrast"] = 0.3 * contrastive(
         described.embeddings[:, PROPOSALS:][chosen], kinds[chosen]
-    )
+    ) + 0.1 * contrastive(described.layouts[:, PROPOSALS:][chosen], kinds[chosen])
     clicks = first
     if settings.hard:
         with torch.no_grad():
@@ -198,6 +203,7 @@ def run(model: OpenDetector, episode: Episode, settings: Settings, amp: bool) ->
         candidates.boxes.detach(),
         candidates.scores.detach(),
         candidates.embeddings,
+        candidates.layouts,
         raised_at,
         candidates.valid,
     )
@@ -224,6 +230,7 @@ def _with_hard_clicks(
         pool.boxes,
         pool.scores,
         pool.embeddings,
+        pool.layouts,
         pool.scores.new_zeros(*pool.scores.shape, SLOTS),
         pool.valid,
     )

@@ -69,6 +69,7 @@ class Settings:
     decay: float = _option(1e-3, "weight decay of AdamW")
     average: float = _option(0.998, "decay of the moving average of the weights")
     real: float = _option(0.5, "share of the pictures that are windows of real ones")
+    bfloat16: bool = _option(True, "convolutions in bfloat16; slow on processors without it")
     reuse: int = _option(1, "steps made of each batch, where drawing is slower than training")
     fold: int = _option(-1, "leave out the real sets of the kinds of this fold; -1: of none")
     without: str = _option("", "names of more real sets to leave out, joined by commas")
@@ -138,7 +139,7 @@ class Run:
         checkpoint_minutes: float = 3.0,
     ) -> None:
         self._out, self.settings, self._step_settings = out, settings, step_settings
-        self._device, self._amp = device, device.type == "cuda"
+        self._device, self._cuda = device, device.type == "cuda"
         self._checkpoint_seconds = 60 * checkpoint_minutes
         self.stop = False
         self.step, self.seconds = 0, 0.0
@@ -151,7 +152,7 @@ class Run:
             "trained on": _manifest(pool),
         }
         torch.manual_seed(settings.seed)
-        if self._amp:
+        if self._cuda:
             torch.backends.cuda.matmul.allow_tf32 = True
             torch.backends.cudnn.allow_tf32 = True
         self.model = _placed(_new_model(settings, pool), device)
@@ -159,7 +160,7 @@ class Run:
         self.averaged.load_state_dict(self.model.state_dict())
         self._averages = _floating(self.averaged)
         self._values = _floating(self.model)
-        self._optimizer = _optimizer(self.model, settings, fused=self._amp)
+        self._optimizer = _optimizer(self.model, settings, fused=self._cuda)
         checkpoint = self._read_checkpoint()
         episodes = Episodes(
             pool, settings.batch, settings.side, settings.real, without, settings.seed
@@ -191,7 +192,7 @@ class Run:
             batch_size=None,
             sampler=From(self.step // self.settings.reuse),
             num_workers=processes,
-            pin_memory=self._amp,
+            pin_memory=self._cuda,
             prefetch_factor=4 if processes else None,
             multiprocessing_context="fork" if processes else None,
             worker_init_fn=_leave_signals_alone,
@@ -215,7 +216,7 @@ class Run:
         self._optimizer.load_state_dict(checkpoint["optimizer"])
         self._pictures, self._waited = checkpoint["pictures"], checkpoint["waited"]
         torch.set_rng_state(checkpoint["random"])
-        if self._amp:
+        if self._cuda:
             torch.cuda.set_rng_state(checkpoint["random on cuda"], self._device)
 
     def save(self) -> None:
@@ -232,7 +233,7 @@ class Run:
             "waited": self._waited,
             "random": torch.get_rng_state(),
         }
-        if self._amp:
+        if self._cuda:
             checkpoint["random on cuda"] = torch.cuda.get_rng_state(self._device)
         temporary = self._out / "checkpoint.pt.new"
         torch.save(checkpoint, temporary)
@@ -261,7 +262,7 @@ class Run:
             rate = self.settings.rate_at(self.step, share)
             log.add(self._train_step(episode, rate), self.settings.batch)
             self._pictures += self.settings.batch
-            if log.is_due(self._amp):
+            if log.is_due(self._cuda):
                 log.write(self.step, self.seconds, rate)
             if now - saved >= self._checkpoint_seconds:
                 self.save()
@@ -275,14 +276,14 @@ class Run:
     def _train_step(self, episode: Episode, rate: float) -> dict[str, Tensor]:
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["scale"]
-        losses = run(self.model, episode, self._step_settings, self._amp)
+        losses = run(self.model, episode, self._step_settings, self.settings.bfloat16)
         self._optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
-        if self._amp:
+        if self._cuda:
             # Read by the fused optimizer, which then changes nothing; no wait for the device.
             self._optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
-        if self._amp or bool(norm.isfinite()):
+        if self._cuda or bool(norm.isfinite()):
             self._optimizer.step()
         self.step += 1
         with torch.no_grad():
@@ -298,7 +299,9 @@ class Run:
             "seconds": round(self.seconds, 1),
             "pictures": self._pictures,
             "share of time waited for pictures": round(self._waited / max(self.seconds, 1e-9), 4),
-            "device": torch.cuda.get_device_name(self._device) if self._amp else platform.machine(),
+            "device": torch.cuda.get_device_name(self._device)
+            if self._cuda
+            else platform.machine(),
             "torch": torch.__version__,
         }
         (self._out / "run.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

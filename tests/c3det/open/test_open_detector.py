@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -96,7 +98,7 @@ def test_a_click_means_the_box_it_lies_in_the_middle_of(model: OpenDetector) -> 
         boxes = torch.tensor([[[0.0, 0, 40, 40], [10, 10, 34, 34], [60, 60, 80, 80], [0, 0, 9, 9]]])
         described = model.describe(features, boxes, torch.ones(1, 4, dtype=torch.bool))
     even = torch.zeros_like(described.scores)
-    fixed = type(described)(boxes, even, described.embeddings, described.valid)
+    fixed = replace(described, boxes=boxes, scores=even)
     # The last boxes are those of the clicks; the second click lies in no other.
     chosen = choose_exemplars(fixed, torch.tensor([[[22.0, 22.0], [100.0, 100.0]]]))
     assert chosen.tolist() == [[1, 3]]
@@ -110,6 +112,7 @@ def test_boxes_are_described_alike_alone_and_together(model: OpenDetector) -> No
         together = model.describe(features, boxes, valid)
         alone = model.describe(features, boxes[:, 1:2], valid[:, 1:2])
     assert torch.allclose(together.embeddings[:, 1:2], alone.embeddings, atol=1e-5)
+    assert torch.allclose(together.layouts[:, 1:2], alone.layouts, atol=1e-5)
     assert torch.allclose(together.boxes[:, 1:2], alone.boxes, atol=1e-3)
     assert BINS == 7
 

@@ -46,6 +46,7 @@ def described(boxes: torch.Tensor) -> Described:
         boxes,
         torch.full((len(boxes), count), 4.0),
         torch.nn.functional.normalize(torch.ones(len(boxes), count, 8), dim=2),
+        torch.nn.functional.normalize(torch.ones(len(boxes), count, 6), dim=2),
         torch.ones(len(boxes), count, dtype=torch.bool),
     )
 
@@ -94,7 +95,8 @@ def test_candidates_are_of_their_objects_slot_or_of_none() -> None:
     members = torch.zeros(2, SLOTS, 1, dtype=torch.bool)
     members[:, 3] = True
     xy = (truth[:, :1, :2] + truth[:, :1, 2:]) / 2
-    exemplars = Exemplars(xy, truth[:, :1], found.embeddings[:, :1], members, ~members & False)
+    embeddings, layouts = found.embeddings[:, :1], found.layouts[:, :1]
+    exemplars = Exemplars(xy, truth[:, :1], embeddings, layouts, members, ~members & False)
     target, weight, clicked = _targets(found, exemplars, one, one.kinds >= 0)
     kinds = one.kinds[:, :2].tolist()
     for row in range(2):

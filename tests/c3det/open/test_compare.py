@@ -1,0 +1,127 @@
+"""Whole boxes compared with whole clicked boxes: the numbers, the regression, the slots."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from c3det.open.compare import Candidates, Comparison, Exemplars, _Ground
+
+SLOTS = 3
+
+
+def unit(*shape: int) -> torch.Tensor:
+    return torch.nn.functional.normalize(torch.randn(*shape), dim=-1)
+
+
+@pytest.fixture
+def comparison() -> Comparison:
+    torch.manual_seed(0)
+    network = Comparison()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += torch.randn_like(parameter) * 0.1
+    return network
+
+
+@pytest.fixture
+def candidates() -> Candidates:
+    torch.manual_seed(1)
+    corner = torch.rand(1, 9, 2) * 80
+    boxes = torch.cat([corner, corner + 10 + torch.rand(1, 9, 2) * 10], 2)
+    return Candidates(
+        boxes,
+        torch.randn(1, 9),
+        unit(1, 9, 4),
+        unit(1, 9, 6),
+        torch.randn(1, 9, SLOTS),
+        torch.ones(1, 9, dtype=torch.bool),
+    )
+
+
+@pytest.fixture
+def exemplars(candidates: Candidates) -> Exemplars:
+    """Of slot 0 the first two boxes, of slot 1 the third; the fourth is a negative one of it."""
+    boxes = candidates.boxes[:, :4]
+    positive = torch.zeros(1, SLOTS, 4, dtype=torch.bool)
+    positive[0, 0, :2] = positive[0, 1, 2] = True
+    negative = torch.zeros_like(positive)
+    negative[0, 1, 3] = True
+    return Exemplars(
+        (boxes[..., :2] + boxes[..., 2:]) / 2,
+        boxes,
+        candidates.embeddings[:, :4],
+        candidates.layouts[:, :4],
+        positive,
+        negative,
+    )
+
+
+def test_the_numbers_of_a_candidate_are_its_likeness_to_the_exemplars(
+    comparison: Comparison, candidates: Candidates, exemplars: Exemplars
+) -> None:
+    numbers = comparison.numbers(candidates, exemplars)[0, 6].detach().numpy()
+    for own, other, negative, known in (
+        (0, 2, 3, candidates.embeddings),
+        (6, 7, 8, candidates.layouts),
+    ):
+        likeness = (known[0, :4] @ known[0, 6]).numpy()
+        first, second = likeness[:2].max(), likeness[2]
+        assert np.allclose(numbers[:, own], [first, second, -1], atol=1e-6)
+        assert np.allclose(numbers[:, other], [second, first, max(first, second)], atol=1e-6)
+        assert np.allclose(numbers[:, negative], [-1, likeness[3], -1], atol=1e-6)
+    assert np.allclose(numbers[:, 17], [np.log(2), 0, 0], atol=1e-6)
+    assert numbers[:, 18].tolist() == [0, 1, 0]
+
+
+def test_a_clicked_box_is_like_itself_and_holds_its_click(
+    comparison: Comparison, candidates: Candidates, exemplars: Exemplars
+) -> None:
+    numbers = comparison.numbers(candidates, exemplars)[0].detach()
+    assert torch.allclose(numbers[[0, 1, 2], [0, 0, 1], 0], torch.ones(3))
+    assert torch.allclose(numbers[[0, 1, 2], [0, 0, 1], 6], torch.ones(3))
+    assert numbers[0, 0, 19:].tolist()[::2] == [1, 0]
+    assert numbers[3, 1, 21] == 1
+
+
+def test_the_regression_is_ridge_regression(candidates: Candidates, exemplars: Exemplars) -> None:
+    cosine = candidates.embeddings @ exemplars.embeddings.transpose(1, 2)
+    ground = _Ground.of(candidates, exemplars, cosine)
+    found = ground.regressed(candidates.embeddings, exemplars.embeddings, torch.tensor(0.3))
+    # The same, in the primal form.
+    known = candidates.embeddings[0].double().numpy()
+    inputs = np.concatenate([known[:4], known[ground.index[0].numpy()]])
+    weight = np.array([0.5, 0.5, 1, 0.5] + [2 / 9] * 9)
+    target = np.zeros((13, SLOTS))
+    target[[0, 1, 2], [0, 0, 1]] = 1
+    gram = inputs.T @ (inputs * weight[:, None]) + 0.3 * np.eye(4)
+    solved = np.linalg.solve(gram, (inputs * weight[:, None]).T @ target)
+    assert np.allclose(found[0].numpy(), known @ solved, atol=1e-5)
+
+
+def test_exchanging_two_slots_exchanges_their_logits(
+    comparison: Comparison, candidates: Candidates, exemplars: Exemplars
+) -> None:
+    order = [1, 0, 2]
+    exchanged = comparison(
+        replace(candidates, raised=candidates.raised[..., order]),
+        replace(
+            exemplars,
+            positive=exemplars.positive[:, order],
+            negative=exemplars.negative[:, order],
+        ),
+    )
+    for before, after in zip(comparison(candidates, exemplars), exchanged, strict=True):
+        assert torch.allclose(before[..., [*order, 3]], after, atol=1e-5)
+
+
+def test_a_slot_without_exemplars_claims_nothing(
+    comparison: Comparison, candidates: Candidates, exemplars: Exemplars
+) -> None:
+    for logits in comparison(candidates, exemplars):
+        share = logits.softmax(-1)
+        assert (share[..., 2] == 0).all()
+        assert (share[..., [0, 1, 3]] > 0).all()
