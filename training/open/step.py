@@ -43,12 +43,10 @@ class Settings:
     Attributes:
         hard: Share of pictures with clicks on the worst errors.
         enforce: Weight of UEL.
-        correlation: Whether C3 and late fusion raise candidates.
     """
 
     hard: float = 0.5
     enforce: float = 0.5
-    correlation: bool = True
 
 
 def augmented(images: Tensor) -> Tensor:
@@ -181,30 +179,22 @@ def run(model: OpenDetector, episode: Episode, settings: Settings, amp: bool) ->
         )
     everything = join(pool, at_clicks)
     exemplars = _exemplars(everything, clicks)
-    candidates = pool
-    raised_at = pool.scores.new_zeros(*pool.scores.shape, SLOTS)
-    if settings.correlation:
-        with autocast:
-            levels, change = model.raised(
-                features, clicks, model.templates(features, clicks.xy), SLOTS
-            )
-        losses["raised"] = _raised_loss(features, levels, episode, is_object, exemplars)
-        with torch.no_grad():
-            active = exemplars.positive.any(-1)
-            best = tuple(
-                level.masked_fill(~active[..., None, None], -20.0).amax(1) for level in levels
-            )
-            more, more_logits = model.propose(best, features.boxes, 160, RAISED)
-        with autocast:
-            further = model.describe(features, more, more_logits > -6.0)
-        candidates = join(pool, further)
-        raised_at = sampled_at(change, candidates.boxes.detach(), 8)
+    with autocast:
+        levels, change = model.raised(features, clicks, model.templates(features, clicks.xy), SLOTS)
+    losses["raised"] = _raised_loss(features, levels, episode, is_object, exemplars)
+    with torch.no_grad():
+        active = exemplars.positive.any(-1)
+        best = tuple(level.masked_fill(~active[..., None, None], -20.0).amax(1) for level in levels)
+        more, more_logits = model.propose(best, features.boxes, 160, RAISED)
+    with autocast:
+        further = model.describe(features, more, more_logits > -6.0)
+    candidates = join(pool, further)
     compared = Candidates(
         candidates.boxes.detach(),
         candidates.scores.detach(),
         candidates.embeddings,
         candidates.layouts,
-        raised_at,
+        sampled_at(change, candidates.boxes.detach(), 8),
         candidates.valid,
     )
     one, two = model.comparison(compared, exemplars)

@@ -46,6 +46,22 @@ RECENT = 10.0
 """The average of the weights is over the last tenth of the steps so far, about, or fewer."""
 
 
+PARTS: dict[str, tuple[tuple[str, slice], ...]] = {
+    # Whatever it is multiplied with, a weight of zero leaves it out, in use as in training.
+    "correlation": (("raise_hidden.0.weight", slice(0, 3)),),
+    "heatmaps": (("raise_hidden.0.weight", slice(3, 6)),),
+    "late-fusion": (("raise_out.weight", slice(None)),),
+    "layouts": (
+        ("comparison.first.0.weight", slice(6, 11)),
+        ("comparison.second.0.weight", slice(6, 11)),
+        ("comparison.second.0.weight", slice(26, 28)),
+        ("comparison.none.0.weight", slice(3, 5)),
+    ),
+}
+"""Weights that are held at zero where a part of the model is left out: names, and inputs of the
+layer. UEL is left out by ``--enforce 0``, clicks on the worst errors by ``--hard 0``."""
+
+
 def _option(default: Any, text: str) -> Any:
     return field(default=default, metadata={"help": text})
 
@@ -73,6 +89,7 @@ class Settings:
     reuse: int = _option(1, "steps made of each batch, where drawing is slower than training")
     fold: int = _option(-1, "leave out the real sets of the kinds of this fold; -1: of none")
     without: str = _option("", "names of more real sets to leave out, joined by commas")
+    leave_out: str = _option("", f"a part to measure what it brings: {', '.join(PARTS)}")
     start: str = _option("", "file of weights to start from; without it, from ImageNet's backbone")
     seed: int = _option(0, "of all that is random")
 
@@ -84,6 +101,8 @@ class Settings:
             raise ValueError(f"side must be a multiple of 32, it is {self.side}")
         if self.steps < 0 or self.minutes <= 0:
             raise ValueError("minutes must be more than 0, and steps not less")
+        if self.leave_out and self.leave_out not in PARTS:
+            raise ValueError(f"leave_out must be one of {', '.join(PARTS)}, not {self.leave_out!r}")
         if not 0 <= self.real <= 1:
             raise ValueError(f"real must be between 0 and 1, it is {self.real}")
 
@@ -156,6 +175,10 @@ class Run:
             torch.backends.cuda.matmul.allow_tf32 = True
             torch.backends.cudnn.allow_tf32 = True
         self.model = _placed(_new_model(settings, pool), device)
+        self._left_out = [
+            self.model.get_parameter(name).detach()[:, inputs].zero_()
+            for name, inputs in PARTS.get(settings.leave_out, ())
+        ]
         self.averaged = _placed(OpenDetector(), device)
         self.averaged.load_state_dict(self.model.state_dict())
         self._averages = _floating(self.averaged)
@@ -287,6 +310,8 @@ class Run:
             self._optimizer.step()
         self.step += 1
         with torch.no_grad():
+            for weights in self._left_out:
+                weights.zero_()
             # A short run must not average over its bad first steps.
             share = max(1 - self.settings.average, RECENT / (self.step + RECENT))
             torch._foreach_lerp_(self._averages, self._values, share)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,10 +102,24 @@ def test_sets_of_a_fold_are_left_out(pool: Path) -> None:
         Settings(fold=5).left_out(pool)
 
 
+@pytest.mark.parametrize("part", train.PARTS)
+def test_a_part_that_is_left_out_has_no_weight(pool: Path, tmp_path: Path, part: str) -> None:
+    settings = replace(SMALL, steps=2, leave_out=part)
+    Run(pool, tmp_path, settings, StepSettings(), CPU, 0).train()
+    weights = load_file(tmp_path / "model.safetensors")
+    for name, inputs in train.PARTS[part]:
+        left_out = weights[name].clone()[:, inputs]
+        assert left_out.numel()
+        assert (left_out == 0).all()
+        other = next(one for one in train.PARTS if one != part)
+        name, inputs = train.PARTS[other][0]
+        assert (weights[name][:, inputs] != 0).any()
+
+
 def test_the_command_line_is_made_from_the_settings() -> None:
-    options = parse(["--pool", "p", "--out", "o", "--backbone-rate", "0.1", "--no-correlation"])
+    options = parse(["--pool", "p", "--out", "o", "--backbone-rate", "0.1", "--enforce", "0"])
     assert options.settings == Settings(backbone_rate=0.1)
-    assert options.step_settings == StepSettings(correlation=False)
+    assert options.step_settings == StepSettings(enforce=0)
     assert options.processes == max(1, (os.cpu_count() or 2) - 1)
 
 
@@ -115,9 +130,10 @@ def test_the_command_line_is_made_from_the_settings() -> None:
         ({"batch": 0}, "batch must be at least 1"),
         ({"real": 1.5}, "real must be between 0 and 1"),
         ({"minutes": 0.0}, "minutes must be more than 0"),
+        ({"leave_out": "all"}, "leave_out must be one of correlation, heatmaps, late-fusion"),
     ],
 )
-def test_impossible_settings(change: dict[str, float], message: str) -> None:
+def test_impossible_settings(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Settings(**change)  # type: ignore[arg-type]
 
