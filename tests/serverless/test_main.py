@@ -501,7 +501,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
     return calls
 
 
-def test_init_context_loads_the_open_weights(loaded: list[tuple[Any, str]]) -> None:
+def test_init_context_loads_the_weights_of_the_open_model(loaded: list[tuple[Any, str]]) -> None:
     context = Context(logger=Log())
     gc.unfreeze()
     init_context(context)
