@@ -24,22 +24,16 @@ from nuclio_sdk import Context, Event, Response
 
 from c3det.tiles import TileLimitError
 from serverless import deployment, faults
-from serverless.answers import (
-    built_in_answer,
-    detector_answer,
-    error_answer,
-    notes,
-    plugin_answer,
-    plugin_boxes,
-)
+from serverless.answers import boxes_of, built_in_answer, error_answer, notes, plugin_answer
 from serverless.believed import believed_class
 from serverless.cache import PictureCache, PictureKey
 from serverless.metrics import Metrics
 from serverless.observations import Observation
 from serverless.pictures import decode, limit_pixels
 from serverless.processors import limit_threads
-from serverless.requests import (
+from serverless.protocol import (
     AnyRequest,
+    DetectorAnswer,
     Form,
     Point,
     RequestError,
@@ -55,6 +49,7 @@ from serverless.settings import Settings
 if TYPE_CHECKING:
     from c3det.answering import Detections
     from c3det.clicks import Click
+    from c3det.model import Outline
     from c3det.predictor import Answer, Picture, Predictor
 
 BELIEF_THRESHOLD = 0.05
@@ -214,24 +209,30 @@ def respond(
 def answer_plugin(
     service: Service, payload: Mapping[str, Any], seen: Observation
 ) -> dict[str, Any]:
-    """Clicks with classes in, boxes of all classes out."""
+    """Clicks with classes in, boxes of all classes out.
+
+    Of an open model the classes are the caller's labels. Without a click it finds objects of no
+    class.
+    """
     predictor, settings = service.predictor, service.settings
     with seen.timed("read"):
         request = read_plugin_request(payload, predictor.classes, settings.max_clicks)
     with opened(service, request, seen) as question:
         answer = question.with_clicks(request.clicks, request.threshold)
     with seen.timed("answer"):
-        boxes = plugin_boxes(answer.detections, predictor.classes, request.clicks)
+        boxes = boxes_of(answer.detections, predictor.classes, request.clicks)
         seen.notes = notes(answer.detections, predictor.classes, request.clicks)
     seen.objects = len(boxes)
     card = predictor.card
-    return plugin_answer(boxes, card.name, seen, card.score_threshold)
+    return plugin_answer(boxes, card.name, seen, card.score_threshold).body()
 
 
 def answer_built_in(
     service: Service, payload: Mapping[str, Any], seen: Observation
 ) -> dict[str, Any]:
     """Clicks without classes in, masks of all objects of the class under them out.
+
+    To an open model they are the clicks of one label.
 
     CVAT cannot ask on, so where the time budget ends before the tiles under the clicks are
     searched, the answer is an error; objects in other tiles may be missing, and come with the next
@@ -241,22 +242,28 @@ def answer_built_in(
     with seen.timed("read"):
         request = read_built_in_request(payload, settings.max_clicks)
     with opened(service, request, seen) as question:
-        if settings.class_name is not None:
+        if not predictor.classes:
+            label = 0
+        elif settings.class_name is not None:
             label = predictor.classes.index(settings.class_name)
         else:
             unprompted = question.without_clicks_at(request.positive)
             believable = unprompted.take(unprompted.scores >= BELIEF_THRESHOLD)
             label = believed_class(believable, request.positive, len(predictor.classes))
         answer = question.with_clicks(request.clicks(label), request.threshold)
-    if not answer.under_clicks:
-        raise unfinished(settings, "the objects under the clicks were found", "click again")
-    assert seen.image_size is not None
-    with seen.timed("answer"):
-        body = built_in_answer(
-            answer.detections, request, label, seen.image_size, settings.full_mask_max_pixels
-        )
-    seen.objects = len(body["shapes"])
-    return body
+        if not answer.under_clicks:
+            raise unfinished(settings, "the objects under the clicks were found", "click again")
+        with seen.timed("answer"):
+            told = built_in_answer(
+                answer.detections,
+                request,
+                label,
+                question.picture.image_size,
+                settings.full_mask_max_pixels,
+                question.outlines_of(answer.detections, label),
+            )
+    seen.objects = len(told.shapes)
+    return told.body()
 
 
 def answer_detector(
@@ -264,6 +271,13 @@ def answer_detector(
 ) -> list[dict[str, Any]]:
     """No clicks in, rectangles of all classes out: those of the whole picture, or an error."""
     predictor = service.predictor
+    if not predictor.classes:
+        raise RequestError(
+            "unsupported",
+            f"the weights {predictor.card.name} take any label and know no classes to detect "
+            "without clicks: serve the detector with weights that have classes",
+            None,
+        )
     with seen.timed("read"):
         request = read_detector_request(payload)
     with opened(service, request, seen) as question:
@@ -272,9 +286,9 @@ def answer_detector(
         searched = f"more than {math.floor(answer.coverage * 100)} % of the picture was searched"
         raise unfinished(service.settings, searched, "ask again")
     with seen.timed("answer"):
-        boxes = detector_answer(plugin_boxes(answer.detections, predictor.classes))
+        boxes = boxes_of(answer.detections, predictor.classes)
     seen.objects = len(boxes)
-    return boxes
+    return DetectorAnswer(boxes).body()
 
 
 ANSWERS: dict[Form, Callable[[Service, Mapping[str, Any], Observation], Any]] = {
@@ -305,6 +319,14 @@ class OpenQuestion:
         self.seen.add(answer.seconds)
         self.seen.coverage, self.seen.progress = answer.coverage, answer.progress
         return answer
+
+    def outlines_of(self, detections: Detections, label: int) -> dict[int, Outline]:
+        """Outlines of the objects of a class that have one, by their rows."""
+        rows = [row for row, other in enumerate(detections.labels) if other == label]
+        found = self.picture.outlines(detections, rows)
+        return {
+            row: outline for row, outline in zip(rows, found, strict=True) if outline is not None
+        }
 
     def without_clicks_at(self, points: Sequence[Point]) -> Detections:
         """What is seen without clicks in the tiles under some points, of any score."""

@@ -1,8 +1,9 @@
 """Let a function box all objects of a job or a task on a CVAT server.
 
 The clicks are the points that people placed or uploaded, with their labels, and the centres of the
-rectangles that people drew. What is written are rectangles of source semi-auto, in one group a run.
-A run that was broken off goes on when the same command is given again.
+rectangles that people drew. A function that takes any label is asked with those of the task, and
+finds them in the frames that have clicks. What is written are rectangles of source semi-auto, in
+one group a run. A run that was broken off goes on when the same command is given again.
 """
 
 from __future__ import annotations
@@ -120,11 +121,14 @@ def make_parser() -> argparse.ArgumentParser:
         default=[],
         type=label_pair,
         metavar="LABEL=CLASS",
-        help="a label of the task that the function knows by another name; may be repeated",
+        help="a label of the task that the function knows by another name, or, where the function "
+        "takes any label, whose clicks are for boxes of another one; may be repeated",
     )
     work.add_argument("--frames", type=frame_ranges, metavar="0-9,12", help="only these frames")
     work.add_argument(
-        "--without-clicks", action="store_true", help="also ask about frames that have no click"
+        "--without-clicks",
+        action="store_true",
+        help="also ask about frames that have no click (a function with classes)",
     )
     work.add_argument("--threshold", type=score, help="lowest score (default: that of the weights)")
     work.add_argument(
@@ -204,6 +208,10 @@ def annotate(options: argparse.Namespace, retry: Retry) -> int:
     place = Place(server, kind, number)
     function = make_function(options, place, retry)
     labels = map_labels(place.labels, function.classes, options.label)
+    if options.without_clicks and not function.classes:
+        raise AnnotateError(
+            f"--without-clicks: {function.name} takes any label and finds none without clicks"
+        )
     what = Options(
         frames=chosen_frames(place, options.frames),
         without_clicks=options.without_clicks,
