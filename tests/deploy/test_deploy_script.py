@@ -282,7 +282,9 @@ def test_the_script_is_executable() -> None:
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is missing")
-@pytest.mark.parametrize("script", ["deploy.sh", "setup.sh", "cvat-ui-plugin/build.sh"])
+@pytest.mark.parametrize(
+    "script", ["deploy.sh", "install_torch.sh", "setup.sh", "cvat-ui-plugin/build.sh"]
+)
 def test_shellcheck_finds_nothing(script: str) -> None:
     path = ROOT / "deploy" / script
     found = subprocess.run(["shellcheck", str(path)], capture_output=True, text=True, check=False)
@@ -307,10 +309,15 @@ def test_make_quotes_the_folder_of_the_project(tmp_path: Path) -> None:
     folder = tmp_path / "my checkout"
     folder.mkdir()
     shutil.copy(ROOT / "Makefile", folder)
-    for done in (".venv/.ready", "deploy/cvat-ui-plugin/node_modules/.package-lock.json"):
-        (folder / done).parent.mkdir(parents=True)
+    for done in (
+        ".venv/.ready-base",
+        ".venv/.ready",
+        "deploy/cvat-ui-plugin/node_modules/.package-lock.json",
+    ):
+        (folder / done).parent.mkdir(parents=True, exist_ok=True)
         (folder / done).touch()
-    for needed in ("pyproject.toml", "constraints.txt", "deploy/setup.sh"):
+    scripts = ("deploy/setup.sh", "deploy/install_torch.sh")
+    for needed in ("pyproject.toml", "constraints.txt", *scripts):
         (folder / needed).touch()
         os.utime(folder / needed, (0, 0))
     lock = folder / "deploy/cvat-ui-plugin/package-lock.json"

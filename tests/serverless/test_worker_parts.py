@@ -136,6 +136,7 @@ def test_a_cpuset_limits_the_processors(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_threads_follow_the_limit(
     monkeypatch: pytest.MonkeyPatch, chosen: int, limit: int, threads: int
 ) -> None:
+    pytest.importorskip("cv2", reason="OpenCV is missing")
     set_to: list[tuple[str, int]] = []
     monkeypatch.setattr("torch.get_num_threads", lambda: chosen)
     monkeypatch.setattr("torch.set_num_threads", lambda count: set_to.append(("torch", count)))
@@ -143,3 +144,7 @@ def test_threads_follow_the_limit(
     monkeypatch.setattr("serverless.processors.processor_limit", lambda: limit)
     assert limit_threads() == threads
     assert set_to == [("torch", threads), ("cv2", threads)]
+    set_to.clear()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert limit_threads() == threads
+    assert set_to == [("torch", threads)], "the open model has no OpenCV"
