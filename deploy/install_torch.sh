@@ -22,13 +22,15 @@ END
 
 install_cpu_build() {
     install --no-deps "torch==$version+cpu" 2>/dev/null && return
-    local folder
+    local folder path
     folder=$(mktemp -d)
     # The certificates that pip was given; a server that is not to be reached is not tried for long.
     local -x UV_HTTP_RETRIES=${UV_HTTP_RETRIES:-1}
     [[ -z ${PIP_CERT:-} ]] || local -x SSL_CERT_FILE=${SSL_CERT_FILE:-$PIP_CERT}
+    # By its path: a bare name uv would look for in places of its own.
+    path=$("$python" -c 'import sys; print(sys.executable)')
     install --quiet --target "$folder" uv &&
-        "$folder/bin/uv" pip install --python "$python" --no-cache --no-deps \
+        "$folder/bin/uv" pip install --python "$path" --no-cache --no-deps \
             --torch-backend cpu --constraint "$constraints" torch
     local code=$?
     rm -rf "$folder"

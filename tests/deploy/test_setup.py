@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is mi
 
 PYTHON = """#!/bin/bash
 case "$*" in
+    "-c "*) echo /the/python ;;
     "- "*) exec REAL "$@" ;;
     *" torch==2.13.0+cpu") echo pip cpu >>"$CALLS"; exit HAS_CPU ;;
     *--target*" uv")
@@ -88,7 +89,7 @@ def test_else_uv_finds_the_cpu_build(tmp_path: Path) -> None:
         "uv",
         "pip torch",
     ]
-    assert "--python python" in calls[2]
+    assert "--python /the/python " in calls[2]
     assert "--no-deps --torch-backend cpu" in calls[2]
     assert f"--constraint {tmp_path / 'constraints.txt'} torch" in calls[2]
     assert told == ""

@@ -17,7 +17,7 @@ from nuclio_sdk import Context, Event, Response
 
 from c3det.clicks import Click
 from serverless.main import handler, init_context
-from serverless.settings import STARTER_WEIGHTS
+from serverless.settings import OPEN_WEIGHTS
 from tests.serverless.fakes import (
     PLUGIN_KEYS,
     FakePredictor,
@@ -417,13 +417,13 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
     return calls
 
 
-def test_init_context_loads_the_starter_weights(loaded: list[tuple[Any, str]]) -> None:
+def test_init_context_loads_the_weights_of_the_open_model(loaded: list[tuple[Any, str]]) -> None:
     context = Context(logger=Log())
     gc.unfreeze()
     init_context(context)
     assert gc.get_freeze_count() > 0, "a collection would stop a click for 0.2 s"
     gc.unfreeze()
-    assert loaded == [(STARTER_WEIGHTS, "cpu")]
+    assert loaded == [(OPEN_WEIGHTS, "cpu")]
     assert context.user_data.predictor.warm
     assert [line[1] for line in context.logger.lines] == ["ready"]
     check_next_request(context)

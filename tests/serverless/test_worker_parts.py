@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from serverless.processors import limit_threads, processor_limit
-from serverless.settings import STARTER_WEIGHTS, Settings
+from serverless.settings import OPEN_WEIGHTS, Settings
 
 
 def test_settings_by_default() -> None:
     assert Settings.from_environment({}) == Settings(
-        weights=STARTER_WEIGHTS,
+        weights=OPEN_WEIGHTS,
         device="cpu",
         max_pixels=50_000_000,
         max_clicks=1000,
@@ -23,7 +23,7 @@ def test_settings_by_default() -> None:
         time_budget_seconds=60,
         class_name=None,
     )
-    assert STARTER_WEIGHTS.is_absolute()
+    assert OPEN_WEIGHTS.is_absolute()
 
 
 def test_settings_from_the_environment() -> None:
