@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -45,7 +45,7 @@ def limit_threads() -> int:
 
     limit = min(torch.get_num_threads(), processor_limit())
     torch.set_num_threads(limit)
-    if importlib.util.find_spec("cv2") is not None:
+    with suppress(ModuleNotFoundError):
         import cv2
 
         cv2.setNumThreads(limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,6 @@ def test_threads_follow_the_limit(
     assert limit_threads() == threads
     assert set_to == [("torch", threads), ("cv2", threads)]
     set_to.clear()
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "cv2", None)
     assert limit_threads() == threads
     assert set_to == [("torch", threads)], "the open model has no OpenCV"
