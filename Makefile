@@ -2,6 +2,7 @@
 
 SHELL := /bin/bash
 PY := .venv/bin/python
+BASE := .venv/.ready-base
 READY := .venv/.ready
 PLUGIN := deploy/cvat-ui-plugin
 
@@ -15,11 +16,15 @@ help: ## This list.
 
 setup: $(READY) ## The environment in .venv (PYTHON=... chooses the interpreter of a new one).
 
-$(READY): pyproject.toml constraints.txt deploy/setup.sh
+$(BASE): pyproject.toml constraints.txt deploy/setup.sh deploy/install_torch.sh
+	@bash deploy/setup.sh base
+	@touch $@
+
+$(READY): $(BASE)
 	@bash deploy/setup.sh
 	@touch $@
 
-demo: $(READY) ## The sample pictures and the local runtime with its page (PORT=... chooses the port).
+demo: $(BASE) ## The sample pictures and the local runtime with its page (PORT=... chooses the port).
 	-@$(PY) -m training.data.samples
 	@$(PY) -m serverless.local $(if $(PORT),--port $(PORT))
 

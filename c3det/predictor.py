@@ -16,7 +16,7 @@ from c3det.clicks import Click
 from c3det.model import Features, Model
 from c3det.open.architecture import OpenArchitecture
 from c3det.picture import Answer, Picture, check_question
-from c3det.weights import Card, read_card
+from c3det.weights import Card, WeightsError, read_card
 
 __all__ = ["Answer", "Detections", "Picture", "Predictor", "load"]
 
@@ -178,7 +178,14 @@ def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
         model = load_open(path, card, place)
     else:
         # mmdet and mmcv are imported for weights that need them, and for no others.
-        from c3det.closed import load_model as load_closed
+        try:
+            from c3det.closed import load_model as load_closed
+        except ModuleNotFoundError as error:
+            raise WeightsError(
+                f"the weights {path} are of the closed model, which needs {error.name}, and that "
+                "is missing: install the project with its extra closed, or choose weights of the "
+                "open model"
+            ) from error
 
         model = load_closed(path, card, place)
     return Predictor(model, card)

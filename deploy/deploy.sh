@@ -9,11 +9,13 @@ usage() {
 Usage: deploy/deploy.sh [options]
 
   --gpu            on an NVIDIA GPU
-  --detector       the detector of automatic annotation, not the interactor; it starts from the
-                   interactor's image
+  --closed         the closed model, of the classes that it was trained on, not the open one, which
+                   finds any label's objects by the clicks alone
+  --detector       with --closed: the detector of automatic annotation, not the interactor; it starts
+                   from the interactor's image
   --weights FILE   other weights than the shipped ones, with their card beside them; from inside this
                    folder they come with the image, from elsewhere their folder is mounted
-  --class CLASS    answer CVAT's own requests with this class alone
+  --class CLASS    with --closed: answer CVAT's own requests with this class alone
   --name NAME      of the function; the default is made of weights and class, and a function that is
                    there under its name is replaced
   --overlay FILE   change the function's configuration, see deploy/README.md; repeatable
@@ -31,6 +33,7 @@ wishes=()
 while (($#)); do
     case $1 in
         --gpu) gpu=1 wishes+=("$1") ;;
+        --closed) wishes+=("$1") ;;
         --detector) detector=1 wishes+=("$1") ;;
         --dry-run) dry_run=1 ;;
         --weights | --class | --name | --overlay)
@@ -149,9 +152,9 @@ if ((missing)) && [[ -z $dry_run ]]; then
     exit 1
 fi
 
-# With the detector's folder nothing but its function.yaml is copied: its image has the rest already.
+# Of the detector nothing but its function.yaml is copied: its image has the rest already.
 path=$project
-[[ -z $detector ]] || path=$project/serverless/detector
+[[ -z $detector ]] || path=$folder
 if [[ -n $dry_run ]]; then
     printf '# %s\n' "$function"
     cat "$function"

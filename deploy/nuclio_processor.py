@@ -245,7 +245,7 @@ def memory_mib(process: int) -> int:
 
 
 def plugin_request(picture: bytes) -> bytes:
-    """The body of a request of CVAT's plugin: its click is one on the first class."""
+    """The body of a request of CVAT's plugin: its click is one on the first label."""
     return request(picture, neg_points=[[-1, 1], [0, 1]])
 
 

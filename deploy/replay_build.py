@@ -1,19 +1,20 @@
 """Build the function without a container engine: its directives in a fresh root directory.
 
-Makes a minimal Debian with debootstrap, runs there the ``preCopy`` directives of ``function.yaml``
-in their order, then lays the project out as Nuclio does and has ``nuclio_processor.py`` call the
-handler in Nuclio's own Python wrapper. What it needs: root, debootstrap, git, PyYAML, a checkout of
-github.com/nuclio/nuclio, 8 GB of disk, and 20 minutes on two cores, most of them for mmcv::
+Makes a minimal Debian with debootstrap, runs there the ``preCopy`` directives of ``function.yaml``,
+or with ``--closed`` those of ``deploy/closed/interactor.yaml``, in their order, then lays the
+project out as Nuclio does and has ``nuclio_processor.py`` call the handler in Nuclio's own Python
+wrapper. What it needs: root, debootstrap, git, PyYAML, a checkout of github.com/nuclio/nuclio, 8 GB
+of disk, and on two cores some minutes; for the closed model 20, most of them for mmcv::
 
     git clone --depth 1 https://github.com/nuclio/nuclio ../nuclio
     sudo -E python3 deploy/replay_build.py ../nuclio ../c3det-root picture.jpg
 
 What differs from the real build: the base image is Debian 12 with its own Python 3.11 in place of
-``python:3.11-bookworm``, made to accept pip as that image does; there are no image layers, no
-container limits and no processor of Nuclio. Settings of pip come from this machine: variables
-``PIP_*`` and those that name certificates are passed on, ``--mount`` shows a file or folder of
-this machine inside, such as /etc/pip.conf. A root directory that was begun is gone on with from
-the first directive that has not succeeded.
+Python's own image, made to accept pip as that image does; there are no image layers, no container
+limits and no processor of Nuclio. Settings of pip come from this machine: variables ``PIP_*`` and
+those that name certificates are passed on, ``--mount`` shows a file or folder of this machine
+inside, such as /etc/pip.conf. A root directory that was begun is gone on with from the first
+directive that has not succeeded.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,13 @@ from typing import Any
 import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
-SUITES = {"python:3.11-bookworm": "bookworm"}
+COMPILER = ("build-essential", "python3-dev")
+BASES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "python:3.11-slim-bookworm": ("bookworm", ()),
+    "python:3.11-bookworm": ("bookworm", COMPILER),
+}
+"""What stands in for a base image: a suite of Debian, and packages beside Python and pip."""
+
 PASSED_ON = (
     "PIP_",
     "SSL_CERT_",
@@ -136,12 +143,12 @@ def mounted(source: Path, target: Path, *options: str) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(target)], check=True)
 
 
-def base_image(root: Root, suite: str, mirror: str) -> None:
-    """Make the stand-in for the base image: Debian with one Python, pip and a compiler."""
+def base_image(root: Root, suite: str, packages: Sequence[str], mirror: str) -> None:
+    """Make the stand-in for the base image: Debian with one Python, pip and some packages."""
     subprocess.run(["debootstrap", "--variant=minbase", suite, str(root.path), mirror], check=True)
     root.run(
-        "apt-get update && apt-get install -y --no-install-recommends build-essential "
-        "ca-certificates python3 python3-dev python3-pip python-is-python3 && apt-get clean"
+        "apt-get update && apt-get install -y --no-install-recommends ca-certificates python3 "
+        f"python3-pip python-is-python3 {' '.join(packages)} && apt-get clean"
     )
     # The Python of the real image is not Debian's, and pip may install into it.
     root.run("rm -f /usr/lib/python3*/EXTERNALLY-MANAGED")
@@ -175,8 +182,9 @@ def follow(root: Root, kind: str, value: str, handler: Path) -> None:
     if kind == "RUN":
         root.run(value)
     elif kind == "COPY":
-        source, target = value.split()
-        root.copy(handler.parent / source, target)
+        *sources, target = value.split()
+        for source in sources:
+            root.copy(handler.parent / source, target)
     elif kind == "ENV":
         for setting in shlex.split(value):
             name, _, content = setting.partition("=")
@@ -214,9 +222,10 @@ def nuclio_requirements(nuclio: Path, runtime: str) -> list[str]:
 
 def replay(arguments: argparse.Namespace) -> None:
     """Build, lay out, start and call; see the module."""
-    function = yaml.safe_load((PROJECT / "function.yaml").read_text(encoding="utf-8"))
+    description = "deploy/closed/interactor.yaml" if arguments.closed else "function.yaml"
+    function = yaml.safe_load((PROJECT / description).read_text(encoding="utf-8"))
     spec = function["spec"]
-    suite = SUITES[spec["build"]["baseImage"]]
+    suite, packages = BASES[spec["build"]["baseImage"]]
     root = Root(arguments.root.resolve(), machine_environment())
     handler = root.inside("/build/handler")
     progress = root.inside("/build/done.json")
@@ -236,7 +245,8 @@ def replay(arguments: argparse.Namespace) -> None:
 
     root.path.mkdir(parents=True, exist_ok=True)
     with ExitStack() as mounts:
-        step("base image", base_image, root, suite, arguments.mirror or debian_mirror(suite))
+        mirror = arguments.mirror or debian_mirror(suite)
+        step("base image", base_image, root, suite, packages, mirror)
         check_python(root, spec["runtime"])
         for path in arguments.mount:
             mounts.enter_context(mounted(path, root.inside(str(path)), "ro"))
@@ -253,6 +263,8 @@ def replay(arguments: argparse.Namespace) -> None:
         wrapper = arguments.nuclio / "pkg" / "processor" / "runtime" / "python" / "py"
         root.copy(wrapper, "/opt/nuclio")
         root.copy(handler, "/opt/nuclio")
+        # Nuclio shows the container what it deployed; here it takes the place of the open model's.
+        root.copy(handler / description, "/opt/nuclio/function.yaml")
         requirements = " ".join(nuclio_requirements(arguments.nuclio, spec["runtime"]))
         step(f"Nuclio's own: {requirements}", root.run, f"python -m pip install {requirements}")
         root.copy(Path(__file__).with_name(PROCESSOR), f"/build/{PROCESSOR}")
@@ -270,6 +282,7 @@ def main() -> int:
     parser.add_argument("nuclio", type=Path, help="checkout of github.com/nuclio/nuclio")
     parser.add_argument("root", type=Path, help="the root directory, new or begun")
     parser.add_argument("picture", type=Path, help="picture to send to the function")
+    parser.add_argument("--closed", action="store_true", help="the image of the closed model")
     parser.add_argument("--mirror", help="Debian mirror (default: the one that apt uses here)")
     parser.add_argument(
         "--mount",

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds the environment in .venv; `make setup` runs it when pyproject.toml or constraints.txt has
-# changed. It can be stopped and run again at any point.
+# Builds the environment in .venv, or with the argument `base` only what the open model and its page
+# need, without a compiler; make runs it when pyproject.toml or constraints.txt has changed. It can
+# be stopped and run again at any point.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -15,29 +16,29 @@ step() {
 
 # An interpreter is run, not just looked up: a version manager's shim exists and may still fail.
 is_supported() {
-    "$1" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' >/dev/null 2>&1
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
 }
 
 find_python() {
     if [[ -n ${PYTHON:-} ]]; then
-        is_supported "$PYTHON" || fail "PYTHON=$PYTHON is not a working Python 3.10 or 3.11."
+        is_supported "$PYTHON" || fail "PYTHON=$PYTHON is not a working Python 3.10 to 3.13."
         echo "$PYTHON"
         return
     fi
     local candidate
-    for candidate in python3.11 python3.10 python3 python; do
+    for candidate in python3.11 python3.12 python3.13 python3.10 python3 python; do
         if is_supported "$candidate"; then
             echo "$candidate"
             return
         fi
     done
-    fail "no Python 3.10 or 3.11 found; install one or name it: make setup PYTHON=/path/to/python3.11"
+    fail "no Python 3.10 to 3.13 found; install one or name it, such as PYTHON=/path/to/python3.11."
 }
 
 check_compiler() {
     local compiler=${CXX:-c++}
     command -v "${compiler%% *}" >/dev/null ||
-        fail "no C++ compiler found ($compiler), and mmcv's operators are compiled here; install one (Debian: apt-get install g++) or set CXX."
+        fail "no C++ compiler found ($compiler), and mmcv's operators, which the closed model needs, are compiled here; install one (Debian: apt-get install g++) or set CXX."
     local headers
     headers=$("$1" -c 'import sysconfig; print(sysconfig.get_path("include"))')
     [[ -f $headers/Python.h ]] ||
@@ -79,17 +80,34 @@ install_mmcv() {
     }
 }
 
+only_base=
+case ${1:-} in
+    '') ;;
+    base) only_base=1 ;;
+    *) fail "unknown argument $1: give it base, or none for all." ;;
+esac
 python=$(find_python)
-check_compiler "$python"
-
 if ! { is_supported .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1; }; then
     step "New environment .venv with $("$python" --version)"
     "$python" -m venv --clear .venv ||
         fail "$python cannot make an environment; install its venv module (Debian: apt-get install python3-venv)."
 fi
 
-step "PyTorch and the build tools"
-install torch setuptools wheel packaging ninja psutil
+[[ -n $only_base ]] || check_compiler .venv/bin/python
+
+step "PyTorch"
+bash deploy/install_torch.sh .venv/bin/python constraints.txt
+
+if [[ -n $only_base ]]; then
+    step "The project and what the open model needs"
+    install setuptools wheel
+    install --no-build-isolation -e '.[demo]'
+    step "Ready: .venv, for the open model"
+    exit
+fi
+
+step "The build tools"
+install setuptools wheel packaging ninja psutil
 
 step "mmcv's operators: compiled once, about 10 minutes on two cores; pip keeps the result"
 install_mmcv
@@ -104,7 +122,7 @@ if ! mmcv_has_operators 2>/dev/null; then
 fi
 
 step "The project and its other dependencies"
-install --no-build-isolation -e '.[train,cvat,dev]'
+install --no-build-isolation -e '.[closed,train,cvat,dev]'
 .venv/bin/python -m pip check --disable-pip-version-check
 
 step "Ready: .venv"

@@ -1,9 +1,10 @@
 """Write the configuration of one function for Nuclio, from the project's own and a few wishes.
 
 Several functions with different weights, or for one class each, stand side by side when each has a
-name of its own. What is written differs from ``function.yaml`` only in that::
+name of its own. What is written differs from ``function.yaml``, or from the files of the closed
+model in ``deploy/closed``, only in that::
 
-    python3 deploy/write_function.py --weights /srv/models/ships.safetensors --class ship
+    python3 deploy/write_function.py --closed --weights /srv/models/ships.safetensors --class ship
 
 It checks the weights against their card first. What is wrong is told in one sentence each, and then
 nothing is written. Only PyYAML is needed. ``deploy.sh`` calls it.
@@ -24,10 +25,17 @@ from typing import Any
 import yaml
 
 PROJECT = Path(__file__).resolve().parent.parent
-INTERACTOR = "function.yaml"
-GPU_INTERACTOR = "deploy/function-gpu.yaml"
-DETECTOR = "serverless/detector/function.yaml"
-STARTER = PROJECT / "serverless" / "weights" / "starter.safetensors"
+INTERACTORS = {
+    # By whether the model is the closed one, and whether it runs on a GPU.
+    (False, False): "function.yaml",
+    (False, True): "deploy/function-gpu.yaml",
+    (True, False): "deploy/closed/interactor.yaml",
+    (True, True): "deploy/closed/interactor-gpu.yaml",
+}
+DETECTOR = "deploy/closed/detector.yaml"
+SHIPPED = {False: "open.safetensors", True: "starter.safetensors"}
+"""The weights that come with the project, by whether the model is the closed one."""
+
 IN_IMAGE = "/opt/nuclio"
 """Where Nuclio puts the project's folder."""
 
@@ -49,20 +57,41 @@ def read_function(path: str, project: Path = PROJECT) -> Config:
     return yaml.safe_load((project / path).read_text(encoding="utf-8"))
 
 
-def base_function(detector: bool, gpu: bool, project: Path = PROJECT) -> Config:
+def base_function(
+    *,
+    closed: bool = False,
+    detector: bool = False,
+    gpu: bool = False,
+    project: Path = PROJECT,
+) -> Config:
     """Return the configuration to start from.
 
     The detector on a GPU is written nowhere: its image starts from the interactor's, and it runs as
     that one does.
+
+    Args:
+        closed: Whether of the closed model, not of the open one.
+        detector: Whether the detector, not the interactor.
+        gpu: Whether on a GPU.
+        project: The project's folder.
+
+    Raises:
+        FunctionError: There is no such function.
     """
-    interactor = read_function(GPU_INTERACTOR if gpu else INTERACTOR, project)
+    if detector and not closed:
+        raise FunctionError(
+            "The open model has no classes that a detector could tell: add --closed, or leave "
+            "--detector out."
+        )
+    interactor = read_function(INTERACTORS[closed, gpu], project)
     if not detector:
         return interactor
     function = read_function(DETECTOR, project)
     if gpu:
         spec, theirs = function["spec"], interactor["spec"]
         image, tag = theirs["build"]["image"].split(":")
-        spec["build"] = {"image": f"{image}.detector:{tag}", "baseImage": f"{image}:{tag}"}
+        own = spec["build"]["image"]
+        spec["build"] = {"image": f"{own}:{tag}", "baseImage": f"{image}:{tag}"}
         for key in ("runtime", "eventTimeout", "readinessTimeoutSeconds", "resources", "triggers"):
             spec[key] = theirs[key]
         device = next(each["value"] for each in theirs["env"] if each["name"] == "C3DET_DEVICE")
@@ -71,7 +100,7 @@ def base_function(detector: bool, gpu: bool, project: Path = PROJECT) -> Config:
 
 
 def classes_of(weights: Path) -> list[str]:
-    """Return the classes that weights know, by their card.
+    """Return the classes that weights know, by their card; the open model knows none.
 
     Raises:
         FunctionError: The file or its card is missing, they are not of each other, or the card was
@@ -326,16 +355,24 @@ def compose(
     """
     metadata = function["metadata"]
     annotations = metadata["annotations"]
-    classes = classes_of(weights or project / STARTER.relative_to(PROJECT))
-    problems = []
     listed = [label["name"] for label in json.loads(annotations["spec"])]
-    if weights is None and listed != classes:
+    closed = bool(listed)
+    classes = classes_of(weights or project / "serverless" / "weights" / SHIPPED[closed])
+    problems = []
+    if weights is not None and closed != bool(classes):
+        problems.append(
+            f"The weights {weights} are of the "
+            + ("closed model: add --closed." if classes else "open model: leave --closed out.")
+        )
+    elif weights is None and listed != classes:
         problems.append(
             "The labels of the function file are not the classes of the shipped weights' card: "
             "write the card's classes there, in their order."
         )
     if class_name is not None:
-        if annotations["type"] != "interactor":
+        if not closed:
+            problems.append("The open model has no classes: leave --class out, or add --closed.")
+        elif annotations["type"] != "interactor":
             problems.append("The detector has no class of its own: it tells all its classes.")
         elif class_name not in classes:
             problems.append(
@@ -371,7 +408,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--detector", action="store_true", help="the detector, not the interactor")
+    parser.add_argument(
+        "--closed", action="store_true", help="the closed model, of the classes it was trained on"
+    )
+    parser.add_argument(
+        "--detector", action="store_true", help="its detector, not the interactor (with --closed)"
+    )
     parser.add_argument("--gpu", action="store_true", help="on a GPU")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the shipped ones")
     parser.add_argument("--name", help="of the function (default: from weights and class)")
@@ -383,7 +425,9 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
-        base = base_function(arguments.detector, arguments.gpu)
+        base = base_function(
+            closed=arguments.closed, detector=arguments.detector, gpu=arguments.gpu
+        )
         overlays = [read_overlay(path, base) for path in arguments.overlay]
         function = compose(
             base,

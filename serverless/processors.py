@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -37,14 +38,17 @@ def processor_limit(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> int
 def limit_threads() -> int:
     """Hold torch and OpenCV to the container's processors; return the number of threads of torch.
 
-    A smaller number that the environment chose, such as ``OMP_NUM_THREADS``, stays.
+    A smaller number that the environment chose, such as ``OMP_NUM_THREADS``, stays. OpenCV is not
+    everywhere: it comes with the closed model.
     """
-    import cv2
     import torch
 
     limit = min(torch.get_num_threads(), processor_limit())
     torch.set_num_threads(limit)
-    cv2.setNumThreads(limit)
+    with suppress(ModuleNotFoundError):
+        import cv2
+
+        cv2.setNumThreads(limit)
     return limit
 
 

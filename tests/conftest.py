@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from collections.abc import Generator
+from importlib.abc import MetaPathFinder
 
 import pytest
+
+OF_THE_CLOSED_MODEL = ("mmcv", "mmdet", "mmengine")
+
+
+class _SkipClosed(MetaPathFinder):
+    """Skips the test or the module that needs the closed model, where it is not installed."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name.partition(".")[0] in OF_THE_CLOSED_MODEL:
+            pytest.skip(f"{name} is missing: install the extra closed", allow_module_level=True)
+
+
+if any(importlib.util.find_spec(name) is None for name in OF_THE_CLOSED_MODEL):
+    sys.meta_path.append(_SkipClosed())
 
 # Read by OpenMP when torch or numpy is first imported, here and in processes that tests start.
 # More threads than the small arrays of the tests need only cost time.

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from c3det.clicks import Click
-from c3det.closed import closed_model
 from c3det.model import clicks_that_count
 from c3det.predictor import load
 from tests.c3det.open.small import saved
+
+ROOT = Path(__file__).resolve().parents[2]
 
 OPEN_ALONE = """
 import sys
@@ -42,7 +43,41 @@ def test_the_open_model_needs_no_mmdet(tmp_path: Path) -> None:
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
+CLOSED_ALONE = """
+import importlib.abc, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in {"mmcv", "mmdet", "mmengine"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from c3det.predictor import load
+from c3det.weights import WeightsError
+
+try:
+    load(sys.argv[1])
+except WeightsError as error:
+    print(error)
+"""
+
+
+def test_the_closed_model_names_the_extra_that_is_missing() -> None:
+    weights = ROOT / "serverless" / "weights" / "starter.safetensors"
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED_ALONE, str(weights)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    (told,) = done.stdout.splitlines()
+    assert told.startswith(f"the weights {weights} are of the closed model, which needs mm")
+    assert "install the project with its extra closed" in told
+
+
 def test_the_closed_model_is_asked_for_by_name(tmp_path: Path) -> None:
+    from c3det.closed import closed_model
+
     with pytest.raises(TypeError, match="untrained is not a closed model"):
         closed_model(load(saved(tmp_path)))
 

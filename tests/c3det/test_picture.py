@@ -26,6 +26,7 @@ from c3det.incremental import IncrementalDetector
 from c3det.picture import Picture
 from c3det.predictor import Detections, Predictor
 from c3det.tiles import TileLimitError
+from tests.c3det.growth import GROWTH
 from tests.c3det.small import NUM_CLASSES, build, saved, shrunk, small_detectors
 
 STARTER = Path(__file__).parents[2] / "serverless" / "weights" / "starter.safetensors"
@@ -516,31 +517,6 @@ def test_the_branch_without_clicks_is_shared(tmp_path: Path) -> None:
         assert not second.shared
         assert all(torch.equal(first.values[i], old) for i, old in zip(shared, before, strict=True))
         assert any(not torch.equal(first.values[i], second.values[i]) for i in shared)
-
-
-GROWTH = """
-import gc, json, sys
-import numpy as np, torch
-from c3det.clicks import Click
-from c3det.predictor import load
-
-def held():
-    gc.collect()
-    tensors = (one for one in gc.get_objects() if issubclass(type(one), torch.Tensor))
-    storages = (tensor.untyped_storage() for tensor in tensors)
-    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
-
-weights, side, limit = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) << 20
-predictor = load(weights)
-image = np.zeros((side, side, 3), np.uint8)
-before, rows = held(), []
-picture = predictor.open(image, limit)
-clicks = [Click(100, 100, 0), Click(side - 50, side - 60, 3)]
-for number in range(3):
-    picture.detect(clicks[:number])
-    rows.append((held() - before + image.nbytes, picture.nbytes))
-print(json.dumps(rows))
-"""
 
 
 @pytest.mark.parametrize(

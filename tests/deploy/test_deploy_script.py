@@ -18,23 +18,41 @@ from deploy.write_function import base_function, compose
 
 ROOT = Path(__file__).resolve().parents[2]
 DASHBOARD = "quay.io/nuclio/dashboard:1.13.0-amd64"
-TOOLS = ["basename", "bash", "cat", "cp", "dirname", "find", "grep", "head", "mktemp", "rm", "sed"]
+TOOLS = [
+    "basename",
+    "bash",
+    "cat",
+    "cp",
+    "dirname",
+    "find",
+    "grep",
+    "head",
+    "ls",
+    "mktemp",
+    "rm",
+    "sed",
+]
 PARTS = [
     "function.yaml",
     "constraints.txt",
     "deploy/deploy.sh",
     "deploy/write_function.py",
     "deploy/function-gpu.yaml",
-    "serverless/detector/function.yaml",
-    "serverless/weights/starter.json",
-    "serverless/weights/starter.safetensors",
+    "deploy/closed/detector.yaml",
+    "deploy/closed/interactor.yaml",
+    "deploy/closed/interactor-gpu.yaml",
+    *(
+        f"serverless/weights/{name}{suffix}"
+        for name in ("open", "starter")
+        for suffix in (".json", ".safetensors")
+    ),
 ]
 
 # What each program does with its arguments; a case that is left out fails.
 DOCKER = """
 case "$*" in
     info | "network inspect cvat_cvat") ;;
-    "image inspect cvat.c3det" | "image inspect cvat.c3det:latest-gpu") ;;
+    "image inspect cvat.c3det.closed" | "image inspect cvat.c3det.closed:latest-gpu") ;;
     "ps --format {{.Image}}") echo cvat/server:v2.15.0; echo DASHBOARD ;;
     "info --format {{json .Runtimes}}") echo '{"nvidia":{},"runc":{}}' ;;
     *) exit 1 ;;
@@ -117,8 +135,9 @@ def told(result: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in result.stderr.splitlines() if line.startswith("deploy: ")]
 
 
-def test_the_interactor_is_deployed_with_the_whole_folder(machine: Machine) -> None:
-    result = machine.deploy()
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
+def test_the_interactor_is_deployed_with_the_whole_folder(machine: Machine, closed: bool) -> None:
+    result = machine.deploy(*(["--closed"] if closed else []))
     assert (result.returncode, result.stderr) == (0, "")
     (call,) = machine.deployments()
     options = dict(zip(call[1::2], call[2::2], strict=True))
@@ -126,30 +145,46 @@ def test_the_interactor_is_deployed_with_the_whole_folder(machine: Machine) -> N
     assert options["--project-name"] == "cvat"
     assert options["--platform"] == "local"
     assert json.loads(options["--platform-config"]) == {"attributes": {"network": "cvat_cvat"}}
-    assert machine.deployed() == compose(base_function(False, False))
+    assert machine.deployed() == compose(base_function(closed=closed))
     assert not Path(options["--file"]).exists(), "it was temporary"
     assert not Path(options["--file"]).is_relative_to(machine.project), "else it were in the image"
 
 
-def test_the_gpu_function_is_deployed_with_the_whole_folder(machine: Machine) -> None:
-    assert machine.deploy("--gpu").returncode == 0
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
+def test_the_gpu_function_is_deployed_with_the_whole_folder(machine: Machine, closed: bool) -> None:
+    assert machine.deploy("--gpu", *(["--closed"] if closed else [])).returncode == 0
     (call,) = machine.deployments()
     assert call[call.index("--path") + 1] == str(machine.project)
-    assert machine.deployed() == compose(base_function(False, True))
+    assert machine.deployed() == compose(base_function(closed=closed, gpu=True))
 
 
 @pytest.mark.parametrize("gpu", [False, True], ids=["CPU", "GPU"])
 def test_the_detector_is_deployed_with_nothing_but_its_file(machine: Machine, gpu: bool) -> None:
-    assert machine.deploy("--detector", *(["--gpu"] if gpu else [])).returncode == 0
+    # What nuctl finds in the folder that it is given.
+    found = 'ls -A "$(dirname "$2")" >"$RECORDS/folder"; '
+    machine.install("nuctl", NUCTL.replace("do shift; done; cp", f"do shift; done; {found}cp"))
+    options = ["--closed", "--detector", *(["--gpu"] if gpu else [])]
+    assert machine.deploy(*options).returncode == 0
     (call,) = machine.deployments()
-    assert call[call.index("--path") + 1] == str(machine.project / "serverless" / "detector")
-    assert machine.deployed() == compose(base_function(True, gpu))
+    path, file = (call[call.index(option) + 1] for option in ("--path", "--file"))
+    assert path == str(Path(file).parent)
+    assert (machine.records / "folder").read_text().split() == ["function.yaml"]
+    assert machine.deployed() == compose(base_function(closed=True, detector=True, gpu=gpu))
+
+
+def test_the_open_model_has_no_detector(machine: Machine) -> None:
+    result = machine.deploy("--detector")
+    assert result.returncode == 1
+    assert "add --closed" in told(result)[0]
+    assert machine.deployments() == []
 
 
 def test_wishes_reach_the_function(machine: Machine) -> None:
     overlay = machine.project.parent / "settings with space.yaml"
     overlay.write_text('spec: {env: [{name: C3DET_CACHE_BYTES, value: "5"}]}')
-    result = machine.deploy("--class", "tree", "--name", "trees", "--overlay", str(overlay))
+    result = machine.deploy(
+        "--closed", "--class", "tree", "--name", "trees", "--overlay", str(overlay)
+    )
     assert result.returncode == 0
     function = machine.deployed()
     assert function["metadata"]["name"] == "trees"
@@ -222,17 +257,19 @@ def test_a_gpu_needs_its_runtime(machine: Machine) -> None:
 
 
 def test_the_detector_needs_the_interactors_image(machine: Machine) -> None:
-    script = DOCKER.replace("DASHBOARD", DASHBOARD).replace('"image inspect cvat.c3det" |', "")
+    script = DOCKER.replace("DASHBOARD", DASHBOARD).replace(
+        '"image inspect cvat.c3det.closed" |', ""
+    )
     machine.install("docker", script)
-    result = machine.deploy("--detector")
+    result = machine.deploy("--closed", "--detector")
     assert result.returncode == 1
-    assert "cvat.c3det:" in told(result)[0]
+    assert "cvat.c3det.closed:" in told(result)[0]
     assert machine.deploy().returncode == 0
 
 
 def test_links_to_folders_are_found(machine: Machine) -> None:
     (machine.project / "runs").symlink_to(machine.records)
-    (machine.project / "serverless" / "card.json").symlink_to("weights/starter.json")
+    (machine.project / "serverless" / "card.json").symlink_to("weights/open.json")
     result = machine.deploy()
     assert result.returncode == 1
     (sentence,) = told(result)
@@ -247,7 +284,7 @@ def test_an_environment_in_the_folder_is_found(machine: Machine) -> None:
 
 
 def test_damaged_weights_are_found(machine: Machine) -> None:
-    with (machine.project / "serverless" / "weights" / "starter.safetensors").open("ab") as weights:
+    with (machine.project / "serverless" / "weights" / "open.safetensors").open("ab") as weights:
         weights.write(b"x")
     result = machine.deploy()
     assert result.returncode == 1
@@ -257,7 +294,7 @@ def test_damaged_weights_are_found(machine: Machine) -> None:
 def test_everything_missing_is_told_at_once(machine: Machine) -> None:
     machine.install("docker", "exit 1")
     (machine.project / ".venv").mkdir()
-    result = machine.deploy("--class", "zebra", "--name", "Z")
+    result = machine.deploy("--closed", "--class", "zebra", "--name", "Z")
     assert result.returncode == 1
     assert len(told(result)) == 4
     assert machine.deployments() == []
@@ -282,7 +319,9 @@ def test_the_script_is_executable() -> None:
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is missing")
-@pytest.mark.parametrize("script", ["deploy.sh", "setup.sh", "cvat-ui-plugin/build.sh"])
+@pytest.mark.parametrize(
+    "script", ["deploy.sh", "install_torch.sh", "setup.sh", "cvat-ui-plugin/build.sh"]
+)
 def test_shellcheck_finds_nothing(script: str) -> None:
     path = ROOT / "deploy" / script
     found = subprocess.run(["shellcheck", str(path)], capture_output=True, text=True, check=False)
@@ -307,10 +346,15 @@ def test_make_quotes_the_folder_of_the_project(tmp_path: Path) -> None:
     folder = tmp_path / "my checkout"
     folder.mkdir()
     shutil.copy(ROOT / "Makefile", folder)
-    for done in (".venv/.ready", "deploy/cvat-ui-plugin/node_modules/.package-lock.json"):
-        (folder / done).parent.mkdir(parents=True)
+    for done in (
+        ".venv/.ready-base",
+        ".venv/.ready",
+        "deploy/cvat-ui-plugin/node_modules/.package-lock.json",
+    ):
+        (folder / done).parent.mkdir(parents=True, exist_ok=True)
         (folder / done).touch()
-    for needed in ("pyproject.toml", "constraints.txt", "deploy/setup.sh"):
+    scripts = ("deploy/setup.sh", "deploy/install_torch.sh")
+    for needed in ("pyproject.toml", "constraints.txt", *scripts):
         (folder / needed).touch()
         os.utime(folder / needed, (0, 0))
     lock = folder / "deploy/cvat-ui-plugin/package-lock.json"

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from deploy.replay_build import (
-    SUITES,
+    BASES,
+    COMPILER,
     ReplayError,
     Root,
     directives,
@@ -27,18 +28,28 @@ def root(tmp_path: Path) -> Root:
     return Root(tmp_path / "root", {"PATH": "/bin"})
 
 
-def test_it_knows_what_the_function_file_asks_for(tmp_path: Path, root: Root) -> None:
-    function = yaml.safe_load((ROOT / "function.yaml").read_text(encoding="utf-8"))
-    assert function["spec"]["build"]["baseImage"] in SUITES
+@pytest.mark.parametrize(
+    ("path", "runs", "packages"),
+    [("function.yaml", 2, ()), ("deploy/closed/interactor.yaml", 5, COMPILER)],
+    ids=["open", "closed"],
+)
+def test_it_knows_what_the_function_file_asks_for(
+    path: str, runs: int, packages: tuple[str, ...], tmp_path: Path, root: Root
+) -> None:
+    function = yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+    assert BASES[function["spec"]["build"]["baseImage"]] == ("bookworm", packages)
     listed = directives(function)
-    assert [kind for kind, _ in listed] == ["RUN", "COPY", "ENV", "RUN", "RUN", "RUN"]
+    assert sorted(kind for kind, _ in listed) == ["COPY", "ENV", *["RUN"] * runs]
     handler = tmp_path / "handler"
-    handler.mkdir()
+    (handler / "deploy").mkdir(parents=True)
     (handler / "constraints.txt").write_text("torch==1\n")
+    (handler / "deploy" / "install_torch.sh").write_text("true\n")
+    root.path.mkdir()
     for kind, value in listed:
         if kind != "RUN":
             follow(root, kind, value, handler)
     assert (root.path / "constraints.txt").read_text() == "torch==1\n"
+    assert (root.path / "install_torch.sh").read_text() == "true\n"
     assert root.environment == {"PATH": "/bin", "PIP_NO_CACHE_DIR": "1"}
 
 

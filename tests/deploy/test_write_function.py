@@ -59,17 +59,30 @@ def refusals(*arguments: Any, **keywords: Any) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("gpu", [False, True], ids=["CPU", "GPU"])
-@pytest.mark.parametrize("detector", [False, True], ids=["interactor", "detector"])
-def test_without_wishes_it_is_the_projects_own(detector: bool, gpu: bool) -> None:
-    function, own = compose(base_function(detector, gpu)), base_function(detector, gpu)
-    assert label_names(function) == CARD["classes"]
-    assert function["metadata"]["name"] == ("c3det-detector" if detector else "c3det")
+@pytest.mark.parametrize(
+    ("name", "wishes"),
+    [
+        ("c3det", {}),
+        ("c3det-closed", {"closed": True}),
+        ("c3det-detector", {"closed": True, "detector": True}),
+    ],
+)
+def test_without_wishes_it_is_the_projects_own(
+    name: str, wishes: dict[str, bool], gpu: bool
+) -> None:
+    function, own = (base_function(gpu=gpu, **wishes) for _ in range(2))
+    compose(function)
+    assert label_names(function) == (CARD["classes"] if wishes else [])
+    assert function["metadata"]["name"] == name
     assert function["spec"] == own["spec"]
     assert wrong_in_function(function) == []
 
 
 def test_the_detector_on_a_gpu_runs_as_the_interactor_there() -> None:
-    detector, interactor = base_function(True, True)["spec"], base_function(False, True)["spec"]
+    detector, interactor = (
+        base_function(closed=True, detector=True, gpu=True)["spec"],
+        base_function(closed=True, gpu=True)["spec"],
+    )
     assert detector["build"]["baseImage"] == interactor["build"]["image"]
     assert detector["build"]["image"] == "cvat.c3det.detector:latest-gpu"
     assert detector["handler"] == "serverless.main:detector_handler"
@@ -79,9 +92,9 @@ def test_the_detector_on_a_gpu_runs_as_the_interactor_there() -> None:
 
 
 def test_weights_from_elsewhere_are_mounted(tmp_path: Path) -> None:
-    function = compose(base_function(False, False), make_weights(tmp_path, "ship", "buoy"))
-    assert function["metadata"]["name"] == "c3det-ships"
-    assert function["metadata"]["annotations"]["name"] == "C3Det ships"
+    function = compose(base_function(closed=True), make_weights(tmp_path, "ship", "buoy"))
+    assert function["metadata"]["name"] == "c3det-closed-ships"
+    assert function["metadata"]["annotations"]["name"] == "C3Det (trained classes) ships"
     assert label_names(function) == ["ship", "buoy"]
     (volume,) = function["spec"]["volumes"]
     assert volume["volume"] == {"name": "weights", "hostPath": {"path": str(tmp_path)}}
@@ -94,7 +107,7 @@ def test_weights_from_elsewhere_are_mounted(tmp_path: Path) -> None:
 def test_weights_from_inside_the_project_come_with_the_image(tmp_path: Path) -> None:
     folder = tmp_path / "serverless" / "weights"
     folder.mkdir(parents=True)
-    function = compose(base_function(False, False), make_weights(folder, "ship"), project=tmp_path)
+    function = compose(base_function(closed=True), make_weights(folder, "ship"), project=tmp_path)
     assert (
         variables(function)["C3DET_WEIGHTS"] == "/opt/nuclio/serverless/weights/ships.safetensors"
     )
@@ -104,7 +117,7 @@ def test_weights_from_inside_the_project_come_with_the_image(tmp_path: Path) -> 
 def test_weights_in_a_volume_of_kubernetes(tmp_path: Path) -> None:
     overlays = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in OVERLAYS]
     weights = make_weights(tmp_path, "ship")
-    function = compose(base_function(False, True), weights, overlays=overlays)
+    function = compose(base_function(closed=True, gpu=True), weights, overlays=overlays)
     (volume,) = function["spec"]["volumes"]
     claim = yaml.safe_load((OVERLAYS[0].parent / "weights-claim.yaml").read_text(encoding="utf-8"))
     assert volume["volume"]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
@@ -118,56 +131,81 @@ def test_weights_in_a_volume_of_kubernetes(tmp_path: Path) -> None:
 def test_functions_of_one_class_each_stand_side_by_side(tmp_path: Path) -> None:
     weights = make_weights(tmp_path, "small ship", "Buoy")
     functions = [
-        compose(base_function(False, False), weights, class_name=name)
+        compose(base_function(closed=True), weights, class_name=name)
         for name in ("small ship", "Buoy")
     ]
     assert [each["metadata"]["name"] for each in functions] == [
-        "c3det-ships-small-ship",
-        "c3det-ships-buoy",
+        "c3det-closed-ships-small-ship",
+        "c3det-closed-ships-buoy",
     ]
     assert [variables(each)["C3DET_CLASS"] for each in functions] == ["small ship", "Buoy"]
     titles = [each["metadata"]["annotations"]["name"] for each in functions]
-    assert titles == ["C3Det ships small ship", "C3Det ships Buoy"]
+    assert titles == [f"C3Det (trained classes) ships {name}" for name in ("small ship", "Buoy")]
     # The plugin counts a click's class in the labels, so these stay all those of the weights.
     assert [label_names(each) for each in functions] == [["small ship", "Buoy"]] * 2
     assert [wrong_in_function(each) for each in functions] == [[], []]
 
 
 def test_a_given_name_is_taken_as_it_is(tmp_path: Path) -> None:
-    function = compose(base_function(False, False), make_weights(tmp_path, "ship"), name="harbour")
+    function = compose(base_function(closed=True), make_weights(tmp_path, "ship"), name="harbour")
     assert function["metadata"]["name"] == function["metadata"]["annotations"]["name"] == "harbour"
 
 
 @pytest.mark.parametrize("name", ["Ships", "1ship", "ship-", "a" * 64, "a b", "a\n"])
 def test_names_that_kubernetes_refuses(name: str) -> None:
-    (sentence,) = refusals(base_function(False, False), name=name)
+    (sentence,) = refusals(base_function(closed=True), name=name)
     assert "--name" in sentence
 
 
 def test_a_class_without_a_letter_or_digit_needs_a_name(tmp_path: Path) -> None:
     weights = make_weights(tmp_path, "船")
-    assert "--name" in refusals(base_function(False, False), weights, class_name="船")[0]
-    named = compose(base_function(False, False), weights, name="ships", class_name="船")
+    assert "--name" in refusals(base_function(closed=True), weights, class_name="船")[0]
+    named = compose(base_function(closed=True), weights, name="ships", class_name="船")
     assert variables(named)["C3DET_CLASS"] == "船"
 
 
 def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
     weights = make_weights(tmp_path, "ship")
-    told = refusals(base_function(False, False), weights, name="A", class_name="car")
+    told = refusals(base_function(closed=True), weights, name="A", class_name="car")
     assert len(told) == 2
     assert "'car'" in told[0]
     assert "ship" in told[0]
     assert "'A'" in told[1]
 
 
+def test_the_open_model_has_neither_classes_nor_a_detector() -> None:
+    (sentence,) = refusals(base_function(), class_name=CARD["classes"][0])
+    assert "add --closed" in sentence
+    with pytest.raises(FunctionError, match="add --closed, or leave --detector out"):
+        base_function(detector=True)
+
+
+def test_other_weights_of_the_open_model(tmp_path: Path) -> None:
+    function = compose(base_function(gpu=True), make_weights(tmp_path, name="cells"))
+    assert label_names(function) == []
+    assert function["metadata"]["name"] == "c3det-cells"
+    assert variables(function)["C3DET_WEIGHTS"] == "/opt/c3det-weights/cells.safetensors"
+    assert wrong_in_function(function) == []
+
+
+def test_weights_of_the_other_model_are_refused(tmp_path: Path) -> None:
+    closed, opened = make_weights(tmp_path, "ship"), make_weights(tmp_path, name="cells")
+    assert refusals(base_function(), closed) == (
+        f"The weights {closed} are of the closed model: add --closed.",
+    )
+    assert refusals(base_function(closed=True), opened) == (
+        f"The weights {opened} are of the open model: leave --closed out.",
+    )
+
+
 def test_the_detector_has_no_class() -> None:
-    (sentence,) = refusals(base_function(True, False), class_name=CARD["classes"][0])
+    (sentence,) = refusals(base_function(closed=True, detector=True), class_name=CARD["classes"][0])
     assert "detector" in sentence
 
 
 def test_labels_that_are_not_the_cards_are_told() -> None:
-    function = base_function(False, False)
-    function["metadata"]["annotations"]["spec"] = "[]"
+    function = base_function(closed=True)
+    function["metadata"]["annotations"]["spec"] = '[{"id": 0, "name": "tree", "type": "rectangle"}]'
     (sentence,) = refusals(function)
     assert "card" in sentence
 
@@ -175,19 +213,19 @@ def test_labels_that_are_not_the_cards_are_told() -> None:
 def test_weights_without_card_or_with_anothers(tmp_path: Path) -> None:
     weights = make_weights(tmp_path, "ship")
     weights.write_bytes(b"other weights")
-    assert "sha256" in refusals(base_function(False, False), weights)[0]
+    assert "sha256" in refusals(base_function(closed=True), weights)[0]
     card = weights.with_suffix(".json")
     card.write_text(card.read_text().replace("ship", "car"))
-    assert "was changed after it was written" in refusals(base_function(False, False), weights)[0]
+    assert "was changed after it was written" in refusals(base_function(closed=True), weights)[0]
     card.write_text(json.dumps({"format_version": 1, "classes": ["ship"], "sha256": "0" * 64}))
-    assert "training.convert_card" in refusals(base_function(False, False), weights)[0]
+    assert "training.convert_card" in refusals(base_function(closed=True), weights)[0]
     card.write_text("[]")
-    assert str(card) in refusals(base_function(False, False), weights)[0]
+    assert str(card) in refusals(base_function(closed=True), weights)[0]
     card.unlink()
-    assert str(card) in refusals(base_function(False, False), weights)[0]
+    assert str(card) in refusals(base_function(closed=True), weights)[0]
     weights.unlink()
-    assert len(refusals(base_function(False, False), weights)) == 2
-    assert ".safetensors" in refusals(base_function(False, False), tmp_path / "ships.pth")[0]
+    assert len(refusals(base_function(closed=True), weights)) == 2
+    assert ".safetensors" in refusals(base_function(closed=True), tmp_path / "ships.pth")[0]
 
 
 def test_merge() -> None:
@@ -215,9 +253,9 @@ def test_a_single_quote_is_refused() -> None:
 def test_the_command_writes_yaml_and_tells_sentences(tmp_path: Path) -> None:
     program = [sys.executable, str(ROOT / "deploy" / "write_function.py")]
     written = subprocess.run([*program, "--gpu"], capture_output=True, text=True, check=True)
-    assert yaml.safe_load(written.stdout) == compose(base_function(False, True))
+    assert yaml.safe_load(written.stdout) == compose(base_function(gpu=True))
     refused = subprocess.run(
-        [*program, "--class", "?"], capture_output=True, text=True, check=False
+        [*program, "--closed", "--class", "?"], capture_output=True, text=True, check=False
     )
     assert refused.returncode == 1
     assert refused.stdout == ""
@@ -267,20 +305,20 @@ def test_an_overlay_of_the_wrong_kind_is_one_sentence(
 def test_an_empty_overlay_changes_nothing(content: str, tmp_path: Path) -> None:
     path = tmp_path / "overlay.yaml"
     path.write_text(content)
-    own = base_function(False, False)
+    own = base_function(closed=True)
     assert read_overlay(path, own) == {}
 
 
 @pytest.mark.parametrize("name", ["gpu-node", "weights-volume"])
 def test_the_projects_own_overlays_are_taken(name: str) -> None:
     path = ROOT / "deploy" / "kubernetes" / f"{name}.yaml"
-    assert read_overlay(path, base_function(False, name == "gpu-node"))
+    assert read_overlay(path, base_function(gpu=name == "gpu-node"))
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "half \ud800", "\u009b31m", "a\u2028b"])
 def test_names_of_classes_that_no_label_can_have(name: str, tmp_path: Path) -> None:
     weights = make_weights(tmp_path, "ship", name)
-    (told,) = refusals(base_function(False, False), weights=weights)
+    (told,) = refusals(base_function(closed=True), weights=weights)
     assert told.endswith("ships.json is not one of weights: copy it again from its source.")
 
 
@@ -288,5 +326,5 @@ def test_names_of_classes_that_no_label_can_have(name: str, tmp_path: Path) -> N
 def test_a_card_that_is_none(content: str, tmp_path: Path) -> None:
     weights = make_weights(tmp_path, "ship")
     weights.with_suffix(".json").write_text(content)
-    (told,) = refusals(base_function(False, False), weights=weights)
+    (told,) = refusals(base_function(closed=True), weights=weights)
     assert told.endswith("ships.json is not one of weights: copy it again from its source.")

@@ -40,7 +40,7 @@ from tests.emulator.faults import Fault, Faults
 from tests.emulator.functions import PROFILES, CallError, Function, LambdaManager, Profile
 from tests.emulator.store import CHUNK_SIZE, Frame, InvalidError, Job, Store, Task, chunk
 
-DETECTOR = FUNCTION.parent / "serverless" / "detector" / "function.yaml"
+DETECTOR = FUNCTION.parent / "deploy" / "closed" / "detector.yaml"
 DATE = "2026-01-01T00:00:00Z"
 USER = {"url": "", "id": 1, "username": "annotator", "first_name": "", "last_name": ""}
 STORAGE = {"id": 1, "location": "local", "cloud_storage_id": None}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -29,7 +30,7 @@ from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS, Settings
 from tests.serverless.fakes import Log
 
 ROOT = Path(__file__).resolve().parents[2]
-DETECTOR = ROOT / "serverless" / "detector" / "function.yaml"
+CLOSED = ROOT / "deploy" / "closed"
 STARTER_CLASSES = json.loads(STARTER_WEIGHTS.with_suffix(".json").read_text("utf-8"))["classes"]
 
 
@@ -40,6 +41,10 @@ def description(path: Path, *names: str, kind: str = "interactor") -> Path:
     return path
 
 
+def spec_of(path: Path) -> Any:
+    return yaml.safe_load(path.read_text("utf-8"))["spec"]
+
+
 def one_sentence(error: object) -> str:
     text = str(error)
     assert "\n" not in text
@@ -48,10 +53,18 @@ def one_sentence(error: object) -> str:
     return text
 
 
-@pytest.mark.parametrize("path", [FUNCTION, DETECTOR], ids=["interactor", "detector"])
-def test_the_shipped_functions_have_the_classes_of_the_shipped_weights(path: Path) -> None:
+@pytest.mark.parametrize("path", sorted(CLOSED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_closed_functions_have_the_classes_of_the_shipped_weights(path: Path) -> None:
     assert told_classes(path) == STARTER_CLASSES
     check_classes(STARTER_CLASSES, [path])
+    weights = {each["name"]: each["value"] for each in spec_of(path)["env"]}["C3DET_WEIGHTS"]
+    assert ROOT / Path(weights).relative_to("/opt/nuclio") == STARTER_WEIGHTS
+
+
+def test_the_open_function_tells_no_classes_and_takes_the_default_weights() -> None:
+    assert told_classes(FUNCTION) == []
+    check_classes((), [FUNCTION])
+    assert "C3DET_WEIGHTS" not in {each["name"] for each in spec_of(FUNCTION)["env"]}
 
 
 def test_the_function_lies_beside_the_code() -> None:
@@ -283,9 +296,11 @@ def test_start_refuses_a_class_that_the_weights_lack(
         init_context(Context(logger=Log()))
 
 
-@pytest.mark.parametrize("path", [FUNCTION, DETECTOR], ids=["interactor", "detector"])
+@pytest.mark.parametrize(
+    "path", [FUNCTION, *sorted(CLOSED.glob("*.yaml"))], ids=lambda path: path.stem
+)
 def test_the_time_budget_ends_before_nuclio_ends_the_call(path: Path) -> None:
-    event_timeout = yaml.safe_load(path.read_text("utf-8"))["spec"]["eventTimeout"]
+    event_timeout = spec_of(path)["eventTimeout"]
     assert Settings.from_environment({}).time_budget_seconds < int(event_timeout.removesuffix("s"))
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,11 @@ import yaml
 from tests.serverless.nuclio_fields import TRIGGER, wrong, wrong_in_function
 
 ROOT = Path(__file__).resolve().parents[2]
-INTERACTOR = ROOT / "function.yaml"
-GPU_INTERACTOR = ROOT / "deploy" / "function-gpu.yaml"
-DETECTOR = ROOT / "serverless" / "detector" / "function.yaml"
+OPEN = ROOT / "function.yaml"
+GPU_OPEN = ROOT / "deploy" / "function-gpu.yaml"
+CLOSED = ROOT / "deploy" / "closed" / "interactor.yaml"
+GPU_CLOSED = CLOSED.with_name("interactor-gpu.yaml")
+DETECTOR = CLOSED.with_name("detector.yaml")
 CARD = ROOT / "serverless" / "weights" / "starter.json"
 CVAT_TIMEOUT_S = 120
 TIME_BUDGET_S = 60  # C3DET_TIME_BUDGET_SECONDS, unless a function file sets it
@@ -46,8 +46,8 @@ def read(path: Path) -> dict[str, Any]:
 
 @pytest.fixture(
     scope="module",
-    params=[INTERACTOR, GPU_INTERACTOR, DETECTOR],
-    ids=["interactor", "interactor on a GPU", "detector"],
+    params=[OPEN, GPU_OPEN, CLOSED, GPU_CLOSED, DETECTOR],
+    ids=["open", "open on a GPU", "closed", "closed on a GPU", "detector"],
 )
 def config(request: pytest.FixtureRequest) -> dict[str, Any]:
     return read(request.param)
@@ -88,11 +88,11 @@ def python_of(base_image: str) -> str:
     """The runtime that a base image has the Python for."""
     if "ubuntu22.04" in base_image:
         return "python:3.10"
-    return re.sub(r"-[a-z]+$", "", base_image)
+    return re.sub(r"(-slim)?-[a-z]+$", "", base_image)
 
 
 def test_runtime_is_the_python_of_the_base_image(spec: dict[str, Any]) -> None:
-    interactor = read(INTERACTOR)["spec"]
+    interactor = read(CLOSED)["spec"]
     base = spec["build"]["baseImage"]
     if base == interactor["build"]["image"]:
         base = interactor["build"]["baseImage"]
@@ -134,8 +134,9 @@ def test_annotations_are_those_that_cvat_reads(annotations: dict[str, Any]) -> N
     assert set(annotations) <= ANNOTATIONS[annotations["type"]]
 
 
-def test_the_interactor_takes_left_and_right_clicks() -> None:
-    annotations = read(INTERACTOR)["metadata"]["annotations"]
+@pytest.mark.parametrize("path", [OPEN, CLOSED], ids=["open", "closed"])
+def test_the_interactor_takes_left_and_right_clicks(path: Path) -> None:
+    annotations = read(path)["metadata"]["annotations"]
     assert annotations["type"] == "interactor"
     assert annotations["version"] == "2"
     assert annotations["min_pos_points"] == "1"
@@ -143,36 +144,35 @@ def test_the_interactor_takes_left_and_right_clicks() -> None:
     assert annotations["help_message"]
 
 
+def test_the_open_function_is_named_for_what_it_does() -> None:
+    annotations = read(OPEN)["metadata"]["annotations"]
+    assert annotations["name"] == "Find all like these (C3Det)"
+    assert read(OPEN)["metadata"]["name"] == "c3det", "by which the plugin knows it"
+    told = annotations["help_message"]
+    assert told.startswith("Choose any label, click one or two of its objects")
+    assert "right click" in told
+
+
 def test_the_functions_have_names_of_their_own() -> None:
-    interactor, detector = read(INTERACTOR), read(DETECTOR)
-    assert detector["metadata"]["annotations"]["type"] == "detector"
-    assert interactor["metadata"]["name"] != detector["metadata"]["name"]
-    assert interactor["spec"]["build"]["image"] != detector["spec"]["build"]["image"]
+    functions = [read(path) for path in (OPEN, CLOSED, DETECTOR)]
+    assert functions[2]["metadata"]["annotations"]["type"] == "detector"
+    for names in (
+        {each["metadata"]["name"] for each in functions},
+        {each["metadata"]["annotations"]["name"] for each in functions},
+        {each["spec"]["build"]["image"] for each in functions},
+    ):
+        assert len(names) == 3
 
 
-def test_the_detector_is_built_from_the_image_of_the_interactor() -> None:
-    interactor, detector = read(INTERACTOR), read(DETECTOR)
-    assert detector["spec"]["build"]["baseImage"] == interactor["spec"]["build"]["image"]
-    assert [path.name for path in DETECTOR.parent.iterdir()] == ["function.yaml"]
+def test_the_detector_is_built_from_the_image_of_the_closed_interactor() -> None:
+    assert read(DETECTOR)["spec"]["build"]["baseImage"] == read(CLOSED)["spec"]["build"]["image"]
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="bash is missing")
-@pytest.mark.parametrize("locale", ["C", "C.UTF-8", "en_US.UTF-8"])
-def test_cvats_script_takes_the_interactor_first(tmp_path: Path, locale: str) -> None:
-    """As the loop of CVAT's deploy_cpu.sh does, over the tracked function files."""
-    for path in (DETECTOR, INTERACTOR):
-        copy = tmp_path / path.relative_to(ROOT)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.touch()
-    loop = 'shopt -s globstar; for f in "$1"/**/function.yaml; do echo "$f"; done'
-    listed = subprocess.run(
-        ["bash", "-c", loop, "bash", str(tmp_path)],
-        env={"LC_ALL": locale},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
-    assert listed == [str(tmp_path / path.relative_to(ROOT)) for path in (INTERACTOR, DETECTOR)]
+def test_cvats_scripts_find_the_open_function_alone() -> None:
+    """They take every file of these names, and give Nuclio nothing but its folder."""
+    for name, found in (("function.yaml", [OPEN]), ("function-gpu.yaml", [GPU_OPEN])):
+        paths = [path for path in ROOT.rglob(name) if not {".venv", "node_modules"} & {*path.parts}]
+        assert paths == found
 
 
 def test_description_is_there(spec: dict[str, Any]) -> None:
@@ -182,60 +182,92 @@ def test_description_is_there(spec: dict[str, Any]) -> None:
 def test_labels_are_what_cvat_2_15_can_read(annotations: dict[str, Any]) -> None:
     labels = json.loads(annotations["spec"])
     assert [set(label) for label in labels] == [{"id", "name", "type"}] * len(labels)
-    assert {label["type"] for label in labels} == {"rectangle"}
+    assert {label["type"] for label in labels} <= {"rectangle"}
     assert [label["id"] for label in labels] == list(range(len(labels)))
     assert len({label["name"] for label in labels}) == len(labels)
     assert all(isinstance(label["name"], str) for label in labels)
 
 
-@pytest.mark.skipif(not CARD.is_file(), reason="serverless/weights/starter.json is missing")
-def test_labels_are_the_classes_of_the_weights(annotations: dict[str, Any]) -> None:
-    card = json.loads(CARD.read_text(encoding="utf-8"))
-    assert [label["name"] for label in json.loads(annotations["spec"])] == card["classes"]
+def test_labels_are_the_classes_of_the_weights(
+    config: dict[str, Any], annotations: dict[str, Any]
+) -> None:
+    closed = config["metadata"]["name"] != "c3det"
+    wanted = json.loads(CARD.read_text(encoding="utf-8"))["classes"] if closed else []
+    assert [label["name"] for label in json.loads(annotations["spec"])] == wanted
 
 
-def installs_of(spec: dict[str, Any]) -> list[str]:
-    """The commands of a function's build that install packages, in order."""
-    return [
-        directive["value"]
-        for directive in spec["build"]["directives"]["preCopy"]
-        if directive["value"].startswith("pip install")
-    ]
+def directives_of(spec: dict[str, Any], kind: str) -> list[str]:
+    """The values of a build's directives of a kind, in order."""
+    listed = spec["build"]["directives"]["preCopy"]
+    return [directive["value"] for directive in listed if directive["kind"] == kind]
 
 
-@pytest.fixture(scope="module", params=[INTERACTOR, GPU_INTERACTOR], ids=["CPU", "GPU"])
+def words(commands: list[str]) -> set[str]:
+    return {word for command in commands for word in command.split()}
+
+
+def listed_in_project(table: str) -> set[str]:
+    """The packages that pyproject.toml lists under a name."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = re.search(rf"^{table} = \[(.*?)^\]", project, re.DOTALL | re.MULTILINE)[1]
+    return set(re.findall(r'"([\w-]+)', listed))
+
+
+BUILT = [OPEN, GPU_OPEN, CLOSED, GPU_CLOSED]
+"""The functions whose images are built from public ones."""
+
+
+@pytest.fixture(scope="module", params=BUILT, ids=["open", "open GPU", "closed", "closed GPU"])
 def built(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """The spec of a function whose image is built from a public one."""
     return read(request.param)["spec"]
 
 
 def test_only_a_change_of_the_constraints_installs_anew(built: dict[str, Any]) -> None:
-    copies = [
-        directive["value"].split()
-        for directive in built["build"]["directives"]["preCopy"]
-        if directive["kind"] == "COPY"
-    ]
-    assert [source for source, _ in copies] == ["handler/constraints.txt"], "Nuclio's folder"
-    assert (ROOT / "constraints.txt").is_file()
+    (copy,) = directives_of(built, "COPY")
+    *sources, _ = copy.split()
+    assert sources[0] == "handler/constraints.txt", "Nuclio's folder"
+    assert sources[1:] in ([], ["handler/deploy/install_torch.sh"])
+    assert all((ROOT / source.removeprefix("handler/")).is_file() for source in sources)
 
 
-def test_mmcv_is_built_against_the_torch_that_is_there(built: dict[str, Any]) -> None:
-    installs = installs_of(built)
-    (mmcv,) = (index for index, install in enumerate(installs) if "onedl-mmcv" in install)
-    assert "--no-build-isolation" in installs[mmcv]
-    assert any(" torch " in install for install in installs[:mmcv])
+@pytest.mark.parametrize("path", [OPEN, CLOSED], ids=["open", "closed"])
+def test_without_a_gpu_torch_is_the_cpu_build(path: Path) -> None:
+    """Asked for before pip looks for it."""
+    runs = directives_of(read(path)["spec"], "RUN")
+    torch = runs.index("bash /install_torch.sh python /constraints.txt")
+    assert not [run for run in runs[:torch] if run.startswith("pip install")]
+    assert "torch" not in words(runs)
 
 
 def test_the_image_has_what_serving_needs(built: dict[str, Any]) -> None:
-    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    listed = project.partition("\ndependencies = [")[2].partition("]")[0]
-    needed = set(re.findall(r'"([\w-]+)', listed)) - {"nuclio-sdk"}  # Nuclio brings its own
+    installs = words(directives_of(built, "RUN"))
+    if "/install_torch.sh" in installs:
+        installs.add("torch")
+    needed = listed_in_project("dependencies") - {"nuclio-sdk"}  # Nuclio brings its own
     assert "torch" in needed
-    assert needed <= {word for install in installs_of(built) for word in install.split()}
+    assert needed <= installs
+    of_closed = listed_in_project("closed")
+    assert len(of_closed) == 3
+    assert of_closed & installs == (of_closed if "closed" in built["build"]["image"] else set())
+
+
+@pytest.mark.parametrize("path", [OPEN, GPU_OPEN], ids=["CPU", "GPU"])
+def test_the_open_model_needs_no_compiler(path: Path) -> None:
+    spec = read(path)["spec"]
+    assert spec["build"]["baseImage"] == "python:3.11-slim-bookworm"
+    assert "apt-get" not in words(directives_of(spec, "RUN"))
+
+
+@pytest.mark.parametrize("path", [CLOSED, GPU_CLOSED], ids=["CPU", "GPU"])
+def test_mmcv_is_built_against_the_torch_that_is_there(path: Path) -> None:
+    runs = directives_of(read(path)["spec"], "RUN")
+    (mmcv,) = (index for index, run in enumerate(runs) if "onedl-mmcv" in run)
+    assert "--no-build-isolation" in runs[mmcv]
+    assert {"torch", "/install_torch.sh"} & words(runs[:mmcv])
 
 
 def test_the_gpu_function_compiles_the_operators_for_cuda() -> None:
-    spec = read(GPU_INTERACTOR)["spec"]
+    spec = read(GPU_CLOSED)["spec"]
     assert re.fullmatch(r"nvidia/cuda:13\.0\.\d-devel-ubuntu22\.04", spec["build"]["baseImage"])
     directives = [(each["kind"], each["value"]) for each in spec["build"]["directives"]["preCopy"]]
     (mmcv,) = (i for i, (_, value) in enumerate(directives) if "onedl-mmcv" in value)
@@ -243,16 +275,19 @@ def test_the_gpu_function_compiles_the_operators_for_cuda() -> None:
     assert any("TORCH_CUDA_ARCH_LIST=7.5;" in value for _, value in directives[:mmcv])
 
 
-def test_the_gpu_function_asks_for_one_gpu_and_uses_it() -> None:
-    function, cpu = read(GPU_INTERACTOR), read(INTERACTOR)
+def test_an_image_without_cuda_asks_for_the_driver() -> None:
+    variables = words(directives_of(read(GPU_OPEN)["spec"], "ENV"))
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in variables
+    assert "NVIDIA_VISIBLE_DEVICES=all" in variables
+
+
+@pytest.mark.parametrize(
+    ("gpu", "cpu"), [(GPU_OPEN, OPEN), (GPU_CLOSED, CLOSED)], ids=["open", "closed"]
+)
+def test_the_gpu_function_asks_for_one_gpu_and_uses_it(gpu: Path, cpu: Path) -> None:
+    function, other = read(gpu), read(cpu)
     spec = function["spec"]
     assert spec["resources"]["limits"] == {"nvidia.com/gpu": 1}
     assert {"name": "C3DET_DEVICE", "value": "cuda"} in spec["env"]
-    assert function["metadata"] == cpu["metadata"], "one replaces the other"
-    assert spec["build"]["image"] != cpu["spec"]["build"]["image"]
-
-
-def test_cvats_scripts_find_no_function_of_their_own_in_deploy() -> None:
-    assert [*(ROOT / "deploy").rglob("function.yaml")] == []
-    assert [*ROOT.glob("function-gpu.yaml")] == []
-    assert [*(ROOT / "serverless").rglob("function-gpu.yaml")] == []
+    assert function["metadata"] == other["metadata"], "one replaces the other"
+    assert spec["build"]["image"] == f"{other['spec']['build']['image']}:latest-gpu"

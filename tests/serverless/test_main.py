@@ -9,6 +9,7 @@ import sys
 import time
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from c3det.clicks import Click
 from serverless.main import handler, init_context
 from serverless.protocol import Box
 from serverless.settings import OPEN_WEIGHTS
+from tests.c3det.open.small import saved
 from tests.serverless.fakes import (
     PLUGIN_KEYS,
     FakePredictor,
@@ -28,6 +30,8 @@ from tests.serverless.fakes import (
     event,
     make_context,
 )
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def plugin(**changes: Any) -> dict[str, Any]:
@@ -561,3 +565,44 @@ def test_importing_the_handler_is_light() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert result.stdout.strip() == "[]"
+
+
+OPEN_ALONE = """
+import importlib.abc, os, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in {"mmcv", "mmdet", "mmengine", "cv2"}:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+os.environ["C3DET_WEIGHTS"] = sys.argv[1]
+from nuclio_sdk import Context, Event
+from serverless.main import handler, init_with_any_classes
+from tests.serverless.fakes import Log, encoded_picture
+import base64, json
+
+context = Context(logger=Log())
+init_with_any_classes(context)
+body = {
+    "image": base64.b64encode(encoded_picture(64, 64)).decode(),
+    "pos_points": [],
+    "neg_points": [[-1, 1]],
+    "threshold": 1,
+}
+answer = handler(context, Event(body=body, content_type="application/json"))
+seen = json.loads(answer.body)
+print(answer.status_code, seen["error"], seen["coverage"])
+"""
+
+
+def test_the_open_model_is_served_without_mmdet_and_opencv(tmp_path: Path) -> None:
+    """In a process where they cannot be imported; a whole picture is searched."""
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN_ALONE, str(saved(tmp_path))],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=300,
+    )
+    assert (done.stdout.splitlines()[-1:], done.stderr) == (["200 None 1.0"], "")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from serverless.processors import limit_threads, processor_limit
-from serverless.settings import STARTER_WEIGHTS, Settings
+from serverless.settings import OPEN_WEIGHTS, Settings
 
 
 def test_settings_by_default() -> None:
     assert Settings.from_environment({}) == Settings(
-        weights=STARTER_WEIGHTS,
+        weights=OPEN_WEIGHTS,
         device="cpu",
         max_pixels=50_000_000,
         max_clicks=1000,
@@ -23,7 +24,7 @@ def test_settings_by_default() -> None:
         time_budget_seconds=60,
         class_name=None,
     )
-    assert STARTER_WEIGHTS.is_absolute()
+    assert OPEN_WEIGHTS.is_absolute()
 
 
 def test_settings_from_the_environment() -> None:
@@ -136,6 +137,7 @@ def test_a_cpuset_limits_the_processors(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_threads_follow_the_limit(
     monkeypatch: pytest.MonkeyPatch, chosen: int, limit: int, threads: int
 ) -> None:
+    pytest.importorskip("cv2", reason="OpenCV is missing")
     set_to: list[tuple[str, int]] = []
     monkeypatch.setattr("torch.get_num_threads", lambda: chosen)
     monkeypatch.setattr("torch.set_num_threads", lambda count: set_to.append(("torch", count)))
@@ -143,3 +145,7 @@ def test_threads_follow_the_limit(
     monkeypatch.setattr("serverless.processors.processor_limit", lambda: limit)
     assert limit_threads() == threads
     assert set_to == [("torch", threads), ("cv2", threads)]
+    set_to.clear()
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert limit_threads() == threads
+    assert set_to == [("torch", threads)], "the open model has no OpenCV"

@@ -24,6 +24,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,13 +35,8 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from c3det.commands import naming, sentence
 from c3det.pictures import FORMATS, Header, read_header, read_pixels
 
-# Read by libvips when it is first imported. One file is decoded by one thread anyway; more of them
-# only cost memory.
-os.environ.setdefault("VIPS_CONCURRENCY", "1")
-
-import pyvips
-
-pyvips.cache_set_max(0)  # no picture is read twice, and the cache would hold bands
+if TYPE_CHECKING:
+    import pyvips
 
 WHOLE_PIXELS = 100_000_000
 """Largest picture that is read whole; decoding one takes about 0.8 GB."""
@@ -57,6 +54,19 @@ _STRIP = 256
 
 _SOURCE = "c3det:source"
 """Keyword of a text in a PNG."""
+
+
+@lru_cache(maxsize=1)
+def _libvips() -> ModuleType:
+    """Return pyvips, loaded at its first use: who reads whole pictures alone need not have it."""
+    # Read by libvips when it is first imported. One file is decoded by one thread anyway; more of
+    # them only cost memory.
+    os.environ.setdefault("VIPS_CONCURRENCY", "1")
+    import pyvips
+
+    pyvips.cache_set_max(0)  # no picture is read twice, and the cache would hold bands
+    return pyvips
+
 
 _DARK = 8
 """Up to this value a picture may be black to another decoder."""
@@ -158,7 +168,7 @@ def read_bands(path: Path, rows: Sequence[tuple[int, int]]) -> Iterator[NDArray[
                 dark = dark and not band.any()
                 yield band
                 done += 1
-        except pyvips.Error as error:
+        except _libvips().Error as error:
             reason = f"{_UNREAD} ({_cause(error)})"
     if done < len(rows):
         if header.height * header.width > WHOLE_PIXELS:
@@ -221,9 +231,9 @@ def write_png(path: Path, pixels: NDArray[np.uint8], source: str = "") -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    part = part_of(path)
-    image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels)).copy()
-    image.set_type(pyvips.GValue.gstr_type, f"png-comment-0-{_SOURCE}", source)
+    part, vips = part_of(path), _libvips()
+    image = vips.Image.new_from_array(np.ascontiguousarray(pixels)).copy()
+    image.set_type(vips.GValue.gstr_type, f"png-comment-0-{_SOURCE}", source)
     # Weak compression: a stronger one saves a tenth of the space and takes twice the time.
     content = image.pngsave_buffer(compression=1)
     with naming(path):
@@ -246,7 +256,8 @@ def _stream_bands(
     """Read the bands of a picture that libvips streams; rows shared by two bands are kept."""
     # One region for all rows: libvips drops the rows that it has decoded too far when a pipeline
     # ends, and cannot go back for them.
-    region = pyvips.Region.new(image)
+    vips = _libvips()
+    region = vips.Region.new(image)
     before, before_bottom = np.zeros((0, image.width, 3), np.uint8), 0
     for top, bottom in rows:
         band = np.empty((bottom - top, image.width, 3), np.uint8)
@@ -254,11 +265,11 @@ def _stream_bands(
         band[:shared] = before[len(before) - shared :]
         for start in range(top + shared, bottom, _STRIP):
             count = min(_STRIP, bottom - start)
-            pyvips.vips_lib.vips_error_clear()
+            vips.vips_lib.vips_error_clear()
             strip = region.fetch(0, start, image.width, count)
             # Of a tile that cannot be decoded libvips only says so, and gives zeros.
-            if told := pyvips.ffi.string(pyvips.vips_lib.vips_error_buffer()):
-                raise pyvips.Error(told.decode("utf-8", "replace"))
+            if told := vips.ffi.string(vips.vips_lib.vips_error_buffer()):
+                raise vips.Error(told.decode("utf-8", "replace"))
             pixels = np.frombuffer(strip, np.uint8).reshape(count, image.width, image.bands)
             # Grey is repeated by broadcasting; a second or fourth channel is transparency.
             band[start - top : start - top + count] = pixels[..., : 3 if image.bands > 2 else 1]
@@ -317,12 +328,13 @@ def _stream(path: Path) -> tuple[pyvips.Image | None, str]:
             return None, reason
         _check_pieces(path, opened)
         sample = _sample(opened) if header.format == "TIFF" else None
+    vips = _libvips()
     try:
         # By a source: in a name, libvips takes brackets for options and wants UTF-8.
         with on_disk(path).open("rb") as file:
-            source = pyvips.Source.new_from_descriptor(file.fileno())
-        image = pyvips.Image.new_from_source(source, "", **_STREAMING)
-    except pyvips.Error as error:
+            source = vips.Source.new_from_descriptor(file.fileno())
+        image = vips.Image.new_from_source(source, "", **_STREAMING)
+    except vips.Error as error:
         return None, f"{_UNREAD} ({_cause(error)})"
     if (image.width, image.height) != (header.width, header.height) or image.format != "uchar":
         return None, "libvips takes it for another picture"
@@ -410,10 +422,11 @@ def _is_read_alike(picture: bytes) -> bool:
     """Whether both decoders make the same of a picture, but for the rounding of a JPEG."""
     with Image.open(io.BytesIO(picture), formats=FORMATS) as image:
         ours = read_pixels(image)
+    vips = _libvips()
     try:
-        theirs = pyvips.Image.new_from_buffer(picture, "", **_STREAMING)
+        theirs = vips.Image.new_from_buffer(picture, "", **_STREAMING)
         (band,) = _stream_bands(theirs, [(0, theirs.height)])
-    except pyvips.Error:
+    except vips.Error:
         return False
     return band.shape == ours.shape and int(np.abs(band.astype(np.int16) - ours).max()) <= 2
 

@@ -28,9 +28,9 @@ from c3det.open.model import OpenModel, OpenTile, _Given
 from c3det.picture import Picture
 from c3det.predictor import Predictor, load
 from c3det.weights import WeightsError, card_path, digest, read_card, save
+from tests.c3det.growth import GROWTH
 from tests.c3det.mutations import mutate
 from tests.c3det.open.small import CARD, pixels, saved, untrained
-from tests.c3det.test_picture import GROWTH
 
 
 @pytest.fixture(scope="module")
