@@ -326,7 +326,8 @@ export class Panel {
     this.#clicks.value = String(view.clicks);
     this.#take.hidden = view.takeable === 0;
     this.#take.textContent = `Take ${count(view.takeable, "point")} as ${view.takeable === 1 ? "a click" : "clicks"}`;
-    this.#ask.hidden = view.clicks > 0;
+    // Without clicks, an open model's boxes are of no label.
+    this.#ask.hidden = view.clicks > 0 || view.model.classes.length === 0;
     this.#ask.disabled = view.askedAt !== null;
     this.#accept.disabled =
       view.accepting || view.waiting || (view.acceptable === 0 && !view.awaited);

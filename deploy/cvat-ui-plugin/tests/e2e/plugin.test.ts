@@ -537,7 +537,6 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
 
   test.each([
     ["core.server.request", "core.server.request"],
-    ["core.plugins", "core.plugins.register"],
     ["core.classes.ObjectState", "core.classes.ObjectState"],
   ])("a CVAT without %s: off, with one line", async (path, named) => {
     const a = await open({ missing: [path] });
