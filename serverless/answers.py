@@ -1,122 +1,111 @@
-"""Detections and errors become the bodies that CVAT, its panel and the plugin read.
-
-The plugin form is ``{"c3det": 1, "boxes": [...], "error": null or {...}, "model", "timings_ms",
-"cache": "hit" or "miss", "coverage": 0 to 1, "progress": 0 to 1, "notes": [...]}``; where an error
-came first, the last four are null or empty. ``coverage`` is the share of the picture's area that
-was searched with these clicks, ``progress`` the share of all work for them that is done: while it
-is below 1, the same request goes on where this one ended, and it grows with each. ``notes`` are
-short sentences for people. The form has neither ``mask`` nor ``shapes``, so that every version of
-CVAT passes it on untouched, and its errors travel with status 200, because CVAT keeps no other
-body.
-
-The built-in form carries ``mask``, ``bounds`` and ``points`` of one object for CVAT 2.15 to 2025,
-and ``shapes`` of all objects for CVAT 2026, so that one answer serves every version.
-
-The detector form is a list of rectangles with labels.
-"""
+"""Detections become the typed answers of `serverless.protocol`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from c3det.answering import Detections, answered_clicks, overruled
 from c3det.clicks import Click
 from serverless.observations import Observation
-from serverless.requests import PROTOCOL_VERSION, BuiltInRequest, Form, RequestError
-
-STATUS = {"too_large": 413, "internal": 500, "out_of_memory": 503, "unfinished": 503}
-"""HTTP status of an error outside the plugin form by its code; 400 for the others."""
+from serverless.protocol import (
+    Bounds,
+    Box,
+    BuiltInAnswer,
+    BuiltInRequest,
+    Form,
+    Mask,
+    PluginAnswer,
+    RequestError,
+)
 
 THINNEST_MASK = 3
 """Shortest side of a mask, in pixels: later versions of CVAT drop those of fewer."""
 
-Bounds = tuple[int, int, int, int]
-"""Inclusive ``(left, top, right, bottom)``, in whole pixels."""
 
-
-def plugin_boxes(
+def boxes_of(
     detections: Detections, classes: Sequence[str], clicks: Sequence[Click] = ()
-) -> list[dict[str, Any]]:
-    """Return the boxes of a plugin answer, in the order of the detections.
+) -> tuple[Box, ...]:
+    """Return the boxes of an answer, in the order of the detections.
 
-    ``points`` is ``[x1, y1, x2, y2]`` in pixels of the picture, to a hundredth; ``clicks`` are the
-    indices in ``pos_points`` of all clicks that the box answers, ``click`` is the last of them, or
-    ``None``.
+    Their points are to a hundredth of a pixel, their scores to four places.
 
     Args:
-        detections: The answer to the clicks.
-        classes: Names of the classes.
+        detections: The answer to the clicks; labels below 0 are of no class.
+        classes: Names of the classes; none: of an open model.
         clicks: That were asked with.
     """
-    return [
-        {
-            "class": label,
-            "label": classes[label],
-            "points": box,
-            "rotation": 0.0,
-            "score": score,
-            "click": click if click >= 0 else None,
-            "clicks": list(answered),
-        }
-        for box, score, label, click, answered in zip(
+    return tuple(
+        Box(
+            label if label >= 0 else None,
+            classes[label] if classes else None,
+            (x1, y1, x2, y2),
+            score,
+            answered,
+        )
+        for (x1, y1, x2, y2), score, label, answered in zip(
             detections.boxes.astype(np.float64).round(2).tolist(),
             detections.scores.astype(np.float64).round(4).tolist(),
             detections.labels.tolist(),
-            detections.clicks.tolist(),
             answered_clicks(detections, clicks),
             strict=True,
         )
-    ]
+    )
 
 
 def notes(
     detections: Detections, classes: Sequence[str], clicks: Sequence[Click]
 ) -> tuple[str, ...]:
-    """Return what people should know of an answer to clicks, each sentence once."""
+    """Return what people should know of an answer to clicks, each sentence once.
+
+    Args:
+        detections: The answer.
+        classes: Names of the classes; none: of an open model, which does not know the names.
+        clicks: That were asked with.
+    """
     told = (
         f"{classes[clicks[click].label]} and {classes[clicks[later].label]} were clicked on one "
         f"object: the last click, {classes[clicks[later].label]}, counts"
+        if classes
+        else "clicks of several labels lie on one object: the last one counts"
         for click, later in overruled(detections, clicks)
     )
     return tuple(dict.fromkeys(told))
 
 
 def plugin_answer(
-    boxes: list[dict[str, Any]], model: str, seen: Observation, threshold: float | None = None
-) -> dict[str, Any]:
-    """Return the body of a plugin answer.
+    boxes: Sequence[Box], model: str, seen: Observation, threshold: float | None = None
+) -> PluginAnswer:
+    """Return an answer of the plugin form.
 
     Args:
-        boxes: From ``plugin_boxes``; empty if there is an error.
+        boxes: From `boxes_of`; empty if there is an error.
         model: Name of the weights.
         seen: What was noted of the request.
-        threshold: Score from which on the weights want boxes to be shown, told as ``threshold``;
-            ``None`` where an error is told.
+        threshold: Score from which on the weights want boxes to be shown; ``None`` where an error
+            is told.
     """
-    return {
-        "c3det": PROTOCOL_VERSION,
-        "boxes": boxes,
-        "error": None if seen.error is None else _error(seen.error),
-        "model": model,
-        "threshold": threshold,
-        "timings_ms": seen.timings_ms,
-        "cache": seen.cache,
-        "coverage": seen.coverage,
-        "progress": seen.progress,
-        "notes": list(seen.notes),
-    }
+    return PluginAnswer(
+        model,
+        tuple(boxes),
+        seen.error,
+        threshold,
+        seen.timings_ms,
+        seen.cache,
+        seen.coverage,
+        seen.progress,
+        seen.notes,
+    )
 
 
-def error_answer(seen: Observation, model: str) -> tuple[int, dict[str, Any]]:
+def error_answer(seen: Observation, model: str) -> tuple[int, dict[str, object]]:
     """Return the status and the body that tell the error of a request in the request's form."""
     assert seen.error is not None
     if seen.form is Form.PLUGIN:
-        return 200, plugin_answer([], model, seen)
-    return STATUS.get(seen.error.code, 400), {"error": _error(seen.error)}
+        return 200, plugin_answer([], model, seen).body()
+    return seen.error.status, seen.error.body()
 
 
 def built_in_answer(
@@ -125,14 +114,14 @@ def built_in_answer(
     label: int,
     image_size: tuple[int, int],
     full_mask_max_pixels: int,
-) -> dict[str, Any]:
-    """Return the body of an answer to CVAT's own panel.
+) -> BuiltInAnswer:
+    """Return the answer to CVAT's own panel.
 
-    ``mask``, ``bounds`` and ``points`` describe the object under the last positive click. Up to
-    ``full_mask_max_pixels`` the mask covers the whole picture, and ``bounds`` with it: that is
-    right for the versions that read ``bounds`` as the place of a crop and for those that ignore
-    it. Above, the mask is cut to the object. ``shapes`` holds each object of the class, the
-    highest score first.
+    Mask, bounds and points describe the object under the last positive click. Up to
+    ``full_mask_max_pixels`` the mask covers the whole picture, and the bounds with it: that is
+    right for the versions that read bounds as the place of a crop and for those that ignore
+    it. Above, the mask is cut to the object. The shapes are all objects of the class, the highest
+    score first.
 
     Args:
         detections: Answer of the model to ``request.clicks(label)``.
@@ -155,43 +144,18 @@ def built_in_answer(
     else:
         mask = [[1] * (right - left + 1)] * (bottom - top + 1)
     x1, y1, x2, y2 = (round(float(value), 2) for value in box)
-    return {
-        "mask": mask,
-        "bounds": list(bounds),
-        "points": [[x1, y1], [x2, y1], [x2, y2], [x1, y2]],
-        "shapes": [
-            {
-                "type": "mask",
-                "points": box_rle(pixel_bounds(other, image_size)),
-                "attributes": [{"spec_id": 0, "value": f"{score:.4f}"}],
-                "group": 0,
-                "rotation": 0,
-            }
+    return BuiltInAnswer(
+        mask,
+        bounds,
+        ((x1, y1), (x2, y1), (x2, y2), (x1, y2)),
+        tuple(
+            box_mask(pixel_bounds(other, image_size), float(score))
             for other, score, other_label in zip(
                 detections.boxes, detections.scores, detections.labels, strict=True
             )
             if other_label == label
-        ],
-    }
-
-
-def detector_answer(boxes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the body of a detector's answer, one rectangle a box.
-
-    Args:
-        boxes: From ``plugin_boxes``. CVAT reads ``points`` and ``rotation`` in the same way, as the
-            corners before the rotation and degrees clockwise about the centre.
-    """
-    return [
-        {
-            "label": box["label"],
-            "type": "rectangle",
-            "points": box["points"],
-            "rotation": box["rotation"],
-            "confidence": str(box["score"]),
-        }
-        for box in boxes
-    ]
+        ),
+    )
 
 
 def pixel_bounds(box: np.ndarray, image_size: tuple[int, int]) -> Bounds:
@@ -221,15 +185,14 @@ def pixel_bounds(box: np.ndarray, image_size: tuple[int, int]) -> Bounds:
     return left, top, right, bottom
 
 
-def box_rle(bounds: Bounds) -> list[int]:
-    """Return a box-shaped mask as CVAT stores masks.
+def box_mask(bounds: Bounds, score: float) -> Mask:
+    """Return a mask of all pixels in some bounds.
 
-    Run lengths of the crop row by row, of which the first counts zeros, then the bounds. A crop
-    that is all object has no zeros, then one run of ones: ``(2, 3, 4, 3)``, three pixels wide and
-    one high, is ``[0, 3, 2, 3, 4, 3]``.
+    It has no zeros, then one run of ones: ``(2, 3, 4, 3)``, three pixels wide and one high, has the
+    runs ``(0, 3)``.
     """
     left, top, right, bottom = bounds
-    return [0, (right - left + 1) * (bottom - top + 1), *bounds]
+    return Mask((0, (right - left + 1) * (bottom - top + 1)), bounds, score)
 
 
 def _clicked(detections: Detections, request: BuiltInRequest) -> int:
@@ -243,7 +206,3 @@ def _clicked(detections: Detections, request: BuiltInRequest) -> int:
         "the clicks in neg_points removed every object under the clicks in pos_points",
         "neg_points",
     )
-
-
-def _error(error: RequestError) -> dict[str, str | None]:
-    return {"code": error.code, "message": error.message, "field": error.field}

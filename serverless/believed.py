@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from c3det.answering import Detections, contains
-from serverless.requests import Point
+from serverless.protocol import Point
 
 
 def believed_class(detections: Detections, points: Sequence[Point], num_classes: int) -> int:

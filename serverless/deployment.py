@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import yaml
 
@@ -59,15 +59,17 @@ def check_device(device: str) -> None:
 def check_classes(classes: Sequence[str], descriptions: Sequence[Path]) -> None:
     """Refuse weights whose classes are not those that CVAT is told, by name and order.
 
-    The plugin counts classes as CVAT lists them, so every click would get a wrong class.
+    The plugin counts classes as CVAT lists them, so every click would get a wrong class. Open
+    weights have no classes and CVAT is told none; a detector cannot have them.
 
     Args:
-        classes: Names of the weights' classes.
+        classes: Names of the weights' classes; none: they are open.
         descriptions: Places of the function's description; the first that tells classes counts.
             Where none exists there is nothing to compare.
 
     Raises:
-        DeploymentError: They differ, or no description tells them.
+        DeploymentError: They differ, or no description tells them, or the weights are open and the
+            function is a detector.
     """
     paths = [path for path in descriptions if path.is_file()]
     if not paths:
@@ -76,8 +78,25 @@ def check_classes(classes: Sequence[str], descriptions: Sequence[Path]) -> None:
         ((path, told) for path in paths if (told := told_classes(path)) is not None),
         (paths[-1], []),
     )
+    place = f"metadata.annotations.spec in {path}"
+    if not classes and told_annotation(path, "type") == "detector":
+        raise DeploymentError(
+            f"{path} describes a detector, but the weights take any label and find nothing of a "
+            "class without clicks: name weights that have classes in C3DET_WEIGHTS"
+        )
     if told == list(classes):
         return
+    if not classes:
+        raise DeploymentError(
+            f"the weights take any label and have no classes, but {place} tells {len(told)}: write "
+            "[] there, or name the weights of these classes in C3DET_WEIGHTS"
+        )
+    if not told:
+        raise DeploymentError(
+            f"the weights have {len(classes)} classes, but {place} tells none, as for weights that "
+            "take any label: write the weights' classes there, or name such weights in "
+            "C3DET_WEIGHTS"
+        )
     at = next(
         (i for i, (a, b) in enumerate(zip(told, classes, strict=False)) if a != b),
         min(len(told), len(classes)),
@@ -87,10 +106,9 @@ def check_classes(classes: Sequence[str], descriptions: Sequence[Path]) -> None:
         return repr(names[at]) if at < len(names) else "missing"
 
     raise DeploymentError(
-        f"the {len(classes)} classes of the weights are not the {len(told)} of "
-        f"metadata.annotations.spec in {path}: class {at} is {name(classes)} in the weights and "
-        f"{name(told)} there; write the weights' classes into it, or name other weights in "
-        "C3DET_WEIGHTS"
+        f"the {len(classes)} classes of the weights are not the {len(told)} of {place}: class {at} "
+        f"is {name(classes)} in the weights and {name(told)} there; write the weights' classes "
+        "into it, or name other weights in C3DET_WEIGHTS"
     )
 
 
@@ -100,20 +118,32 @@ def told_classes(path: Path) -> list[str] | None:
     Raises:
         DeploymentError: They cannot be read.
     """
-    try:
-        spec = yaml.safe_load(path.read_text(encoding="utf-8"))["metadata"]["annotations"]["spec"]
-    except (LookupError, TypeError):
+    spec = told_annotation(path, "spec")
+    if spec is None:
         return None
-    except (OSError, ValueError, yaml.YAMLError):
-        raise DeploymentError(
-            f"{path} is no readable YAML: deploy the function again from an unchanged folder"
-        ) from None
     try:
         return [str(label["name"]) for label in json.loads(spec)]
     except (ValueError, LookupError, TypeError):
         raise DeploymentError(
             f"metadata.annotations.spec in {path} is not a JSON list of labels: write there one "
-            "label with id, name and type for each class of the weights"
+            "label with id, name and type for each class of the weights, or [] for weights that "
+            "take any label"
+        ) from None
+
+
+def told_annotation(path: Path, name: str) -> Any:
+    """Return one of the annotations in a function's description, ``None`` where it is not there.
+
+    Raises:
+        DeploymentError: The file cannot be read.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))["metadata"]["annotations"][name]
+    except (LookupError, TypeError):
+        return None
+    except (OSError, ValueError, yaml.YAMLError):
+        raise DeploymentError(
+            f"{path} is no readable YAML: deploy the function again from an unchanged folder"
         ) from None
 
 
@@ -123,6 +153,11 @@ def check_class(name: str | None, classes: Sequence[str]) -> None:
     Raises:
         DeploymentError: It is so.
     """
+    if name is not None and not classes:
+        raise DeploymentError(
+            f"C3DET_CLASS is {name!r}, but the weights take any label and have no classes: leave "
+            "C3DET_CLASS empty"
+        )
     if name is not None and name not in classes:
         raise DeploymentError(
             f"C3DET_CLASS is {name!r}, which is no class of the weights: choose one of "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serverless.requests import RequestError
+from serverless.protocol import RequestError
 
 OUT_OF_MEMORY = (
     "out of memory",  # torch's allocator, and what CUDA says of cudaErrorMemoryAllocation

@@ -24,22 +24,16 @@ from nuclio_sdk import Context, Event, Response
 
 from c3det.tiles import TileLimitError
 from serverless import deployment, faults
-from serverless.answers import (
-    built_in_answer,
-    detector_answer,
-    error_answer,
-    notes,
-    plugin_answer,
-    plugin_boxes,
-)
+from serverless.answers import boxes_of, built_in_answer, error_answer, notes, plugin_answer
 from serverless.believed import believed_class
 from serverless.cache import PictureCache, PictureKey
 from serverless.metrics import Metrics
 from serverless.observations import Observation
 from serverless.pictures import decode, limit_pixels
 from serverless.processors import limit_threads
-from serverless.requests import (
+from serverless.protocol import (
     AnyRequest,
+    DetectorAnswer,
     Form,
     Point,
     RequestError,
@@ -214,24 +208,30 @@ def respond(
 def answer_plugin(
     service: Service, payload: Mapping[str, Any], seen: Observation
 ) -> dict[str, Any]:
-    """Clicks with classes in, boxes of all classes out."""
+    """Clicks with classes in, boxes of all classes out.
+
+    Of an open model the classes are the caller's labels. Without a click it finds objects of no
+    class.
+    """
     predictor, settings = service.predictor, service.settings
     with seen.timed("read"):
         request = read_plugin_request(payload, predictor.classes, settings.max_clicks)
     with opened(service, request, seen) as question:
         answer = question.with_clicks(request.clicks, request.threshold)
     with seen.timed("answer"):
-        boxes = plugin_boxes(answer.detections, predictor.classes, request.clicks)
+        boxes = boxes_of(answer.detections, predictor.classes, request.clicks)
         seen.notes = notes(answer.detections, predictor.classes, request.clicks)
     seen.objects = len(boxes)
     card = predictor.card
-    return plugin_answer(boxes, card.name, seen, card.score_threshold)
+    return plugin_answer(boxes, card.name, seen, card.score_threshold).body()
 
 
 def answer_built_in(
     service: Service, payload: Mapping[str, Any], seen: Observation
 ) -> dict[str, Any]:
     """Clicks without classes in, masks of all objects of the class under them out.
+
+    To an open model they are the clicks of one label.
 
     CVAT cannot ask on, so where the time budget ends before the tiles under the clicks are
     searched, the answer is an error; objects in other tiles may be missing, and come with the next
@@ -241,7 +241,9 @@ def answer_built_in(
     with seen.timed("read"):
         request = read_built_in_request(payload, settings.max_clicks)
     with opened(service, request, seen) as question:
-        if settings.class_name is not None:
+        if not predictor.classes:
+            label = 0
+        elif settings.class_name is not None:
             label = predictor.classes.index(settings.class_name)
         else:
             unprompted = question.without_clicks_at(request.positive)
@@ -252,11 +254,11 @@ def answer_built_in(
         raise unfinished(settings, "the objects under the clicks were found", "click again")
     assert seen.image_size is not None
     with seen.timed("answer"):
-        body = built_in_answer(
+        told = built_in_answer(
             answer.detections, request, label, seen.image_size, settings.full_mask_max_pixels
         )
-    seen.objects = len(body["shapes"])
-    return body
+    seen.objects = len(told.shapes)
+    return told.body()
 
 
 def answer_detector(
@@ -264,6 +266,13 @@ def answer_detector(
 ) -> list[dict[str, Any]]:
     """No clicks in, rectangles of all classes out: those of the whole picture, or an error."""
     predictor = service.predictor
+    if not predictor.classes:
+        raise RequestError(
+            "unsupported",
+            f"the weights {predictor.card.name} take any label and know no classes to detect "
+            "without clicks: serve the detector with weights that have classes",
+            None,
+        )
     with seen.timed("read"):
         request = read_detector_request(payload)
     with opened(service, request, seen) as question:
@@ -272,9 +281,9 @@ def answer_detector(
         searched = f"more than {math.floor(answer.coverage * 100)} % of the picture was searched"
         raise unfinished(service.settings, searched, "ask again")
     with seen.timed("answer"):
-        boxes = detector_answer(plugin_boxes(answer.detections, predictor.classes))
+        boxes = boxes_of(answer.detections, predictor.classes)
     seen.objects = len(boxes)
-    return boxes
+    return DetectorAnswer(boxes).body()
 
 
 ANSWERS: dict[Form, Callable[[Service, Mapping[str, Any], Observation], Any]] = {

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from serverless.requests import Form, RequestError
+from serverless.protocol import Form, RequestError
 
 STAGES = ("read", "decode", "encode", "detect", "answer")
 """What is timed: reading the body, decoding the picture, computing what no click changes, finding

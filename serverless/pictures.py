@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from c3det.pictures import FORMATS, read_pixels
-from serverless.requests import RequestError
+from serverless.protocol import RequestError
 
 
 def limit_pixels(max_pixels: int) -> None:

@@ -12,7 +12,10 @@ CVAT_SECONDS = 120
 MOST_PIXELS = 1_000_000_000
 """Above it a square picture takes more than `c3det.tiles.MAX_TILES` tiles."""
 
-STARTER_WEIGHTS = Path(__file__).resolve().parent / "weights" / "starter.safetensors"
+WEIGHTS = Path(__file__).resolve().parent / "weights"
+OPEN_WEIGHTS = WEIGHTS / "open.safetensors"
+STARTER_WEIGHTS = WEIGHTS / "starter.safetensors"
+"""Shipped: the open model's, which are the default, and the closed one's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,8 @@ class Settings:
     """The settings of one worker.
 
     Attributes:
-        weights: File of the weights (``C3DET_WEIGHTS``; default: the starter weights).
+        weights: File of the weights (``C3DET_WEIGHTS``; default: the open
+            model's).
         device: Where the model runs, as torch names it (``C3DET_DEVICE``).
         max_pixels: Largest picture that is accepted, in pixels (``C3DET_MAX_PIXELS``). Whatever
             is set, a square picture of so many takes no more than `c3det.tiles.MAX_TILES` tiles.
@@ -34,7 +38,7 @@ class Settings:
             not done by then is told by ``progress``, or is an error where the caller cannot ask on.
             CVAT gives up after `CVAT_SECONDS`.
         class_name: The class of clicks that come without one (``C3DET_CLASS``), ``None`` to take
-            the class that the model believes under them.
+            the class that the model believes under them; of an open model always ``None``.
     """
 
     weights: Path
@@ -67,7 +71,7 @@ class Settings:
             return value
 
         return cls(
-            weights=Path(environment.get("C3DET_WEIGHTS") or STARTER_WEIGHTS),
+            weights=Path(environment.get("C3DET_WEIGHTS") or OPEN_WEIGHTS),
             device=environment.get("C3DET_DEVICE") or "cpu",
             max_pixels=whole("C3DET_MAX_PIXELS", default=50_000_000, least=1, most=MOST_PIXELS),
             max_clicks=whole("C3DET_MAX_CLICKS", default=1000, least=1),

@@ -13,7 +13,6 @@ median of the memory rose by at most ``MEMORY_RISE``, that of the latency by at 
 from __future__ import annotations
 
 import argparse
-import base64
 import http.client
 import io
 import json
@@ -33,8 +32,9 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image, ImageDraw
 
+from c3det.clicks import Click
 from c3det.commands import at_least, command, positive
-from serverless.requests import HEADER_MARK, PROTOCOL_VERSION
+from serverless.protocol import AnswerError, PluginAnswer, PluginRequest
 
 MOST_CLICKS = 20
 MEMORY_RISE = 0.05
@@ -113,12 +113,6 @@ def make_picture(seed: int, size: int) -> bytes:
     return stream.getvalue()
 
 
-def request_body(image: str, clicks: Sequence[tuple[float, float]]) -> bytes:
-    """Return a request of the plugin form, all clicks of the first class."""
-    pairs = [[HEADER_MARK, PROTOCOL_VERSION], *([0, 1] for _ in clicks)]
-    return json.dumps({"image": image, "pos_points": clicks, "neg_points": pairs}).encode()
-
-
 @contextmanager
 def local_runtime(weights: str | None) -> Iterator[tuple[str, int]]:
     """Run ``serverless.local`` on a free port of this machine.
@@ -165,9 +159,11 @@ def soak(
     Raises:
         SoakError: The runtime does not answer.
     """
-    images = [base64.b64encode(picture).decode() for picture in pictures]
     rng = np.random.default_rng(0)
-    clicks = [rng.uniform(0, size, (MOST_CLICKS, 2)).round(1).tolist() for _ in pictures]
+    clicks = [
+        [Click(x, y, 0) for x, y in rng.uniform(0, size, (MOST_CLICKS, 2)).round(1).tolist()]
+        for _ in pictures
+    ]
     samples: list[Sample] = []
     connection = http.client.HTTPConnection(address, timeout=TIMEOUT_S)
     headers = {"Content-Type": "application/json"}
@@ -179,16 +175,20 @@ def soak(
         time.sleep(max(0.0, len(samples) / rate - now))
         sent = time.monotonic()
         try:
-            body = request_body(images[picture], clicks[picture][:count])
-            connection.request("POST", "/", body, headers)
+            request = PluginRequest(pictures[picture], tuple(clicks[picture][:count]))
+            connection.request("POST", "/", json.dumps(request.body()).encode(), headers)
             response = connection.getresponse()
-            status, answer = response.status, json.loads(response.read())
-        except (OSError, ValueError, http.client.HTTPException) as error:
+            status, told = response.status, response.read()
+            answer = PluginAnswer.read(json.loads(told)) if status == 200 else None
+        except (OSError, ValueError, AnswerError, http.client.HTTPException) as error:
             raise SoakError(
                 f"request {len(samples)} was not answered ({type(error).__name__}: {error})"
             ) from error
         latency = time.monotonic() - sent
-        failed = answer.get("error") if status == 200 else {"message": f"status {status}"}
+        if answer is None:
+            failed: str | None = f"status {status}"
+        else:
+            failed = None if answer.error is None else answer.error.message
         samples.append(
             Sample(
                 round(sent - start, 3),
@@ -196,8 +196,8 @@ def soak(
                 resident_bytes(pid),
                 picture,
                 count,
-                answer.get("cache") == "hit",
-                failed["message"] if failed else None,
+                answer is not None and answer.cache == "hit",
+                failed,
             )
         )
     connection.close()

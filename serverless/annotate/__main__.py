@@ -120,11 +120,14 @@ def make_parser() -> argparse.ArgumentParser:
         default=[],
         type=label_pair,
         metavar="LABEL=CLASS",
-        help="a label of the task that the function knows by another name; may be repeated",
+        help="a label of the task that the function knows by another name, or, where the function "
+        "takes any label, whose clicks are for boxes of another one; may be repeated",
     )
     work.add_argument("--frames", type=frame_ranges, metavar="0-9,12", help="only these frames")
     work.add_argument(
-        "--without-clicks", action="store_true", help="also ask about frames that have no click"
+        "--without-clicks",
+        action="store_true",
+        help="also ask about frames that have no click (a function with classes)",
     )
     work.add_argument("--threshold", type=score, help="lowest score (default: that of the weights)")
     work.add_argument(
@@ -204,6 +207,10 @@ def annotate(options: argparse.Namespace, retry: Retry) -> int:
     place = Place(server, kind, number)
     function = make_function(options, place, retry)
     labels = map_labels(place.labels, function.classes, options.label)
+    if options.without_clicks and not function.classes:
+        raise AnnotateError(
+            f"--without-clicks: {function.name} takes any label and finds none without clicks"
+        )
     what = Options(
         frames=chosen_frames(place, options.frames),
         without_clicks=options.without_clicks,

@@ -1,18 +1,16 @@
 """Asking the function about a frame: through CVAT, at its own address, or the model in process.
 
-The form of the plugin is used in all three, see `serverless.requests`.
+The form of the plugin is used in all three, see `serverless.protocol`.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import nuclio_sdk
 import urllib3
@@ -22,26 +20,7 @@ from c3det.clicks import Click
 from serverless.annotate.cvat import TIMEOUT_S, Place, RefusedError
 from serverless.annotate.errors import AnnotateError, FrameError, Retry, TransientError
 from serverless.nuclio_worker import FunctionError, FunctionSettings, NuclioWorker, Request
-from serverless.requests import HEADER_MARK, PROTOCOL_VERSION
-
-
-@dataclass(frozen=True)
-class Box:
-    """One object that the function found.
-
-    Attributes:
-        label: Index of its class.
-        points: ``(x1, y1, x2, y2)`` in pixels, before the rotation.
-        rotation: Degrees, clockwise about the centre.
-        score: 0 to 1.
-        clicks: Indices of the clicks that it answers.
-    """
-
-    label: int
-    points: tuple[float, float, float, float]
-    rotation: float
-    score: float
-    clicks: tuple[int, ...]
+from serverless.protocol import AnswerError, Box, PluginAnswer, PluginRequest, plugin_prompts
 
 
 class Function(Protocol):
@@ -56,8 +35,8 @@ class Function(Protocol):
     name: str
     classes: tuple[str, ...]
 
-    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> dict[str, Any]:
-        """Return the answer of the function, a JSON object.
+    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> PluginAnswer:
+        """Return the answer of the function.
 
         Args:
             frame: Number of the frame.
@@ -67,29 +46,16 @@ class Function(Protocol):
         Raises:
             FrameError: This frame was refused.
             TransientError: The function does not answer, in spite of several attempts.
+            AnnotateError: It is not this project's.
         """
-
-
-def prompts(clicks: Sequence[Click], threshold: float | None) -> dict[str, Any]:
-    """Return the part of a request that is not the picture."""
-    request: dict[str, Any] = {
-        "pos_points": [[click.x, click.y] for click in clicks],
-        "neg_points": [
-            [HEADER_MARK, PROTOCOL_VERSION],
-            *([click.label, int(click.positive)] for click in clicks),
-        ],
-    }
-    return request if threshold is None else {**request, "threshold": threshold}
 
 
 def ask_until_searched(
     function: Function, frame: int, clicks: Sequence[Click], threshold: float | None
-) -> dict[str, Any]:
+) -> PluginAnswer:
     """Return the answer of the function once it has searched the whole picture.
 
-    It stops at its time budget, and goes on there when the same clicks come again. Its answers tell
-    ``progress``, the share of the work that is done; where another function tells none, the share
-    of the picture that is searched is taken for it.
+    It stops at its time budget, and goes on there when the same clicks come again.
 
     Args:
         function: That is asked.
@@ -104,7 +70,7 @@ def ask_until_searched(
     done = -1.0
     while True:
         answer = function.ask(frame, clicks, threshold)
-        progress = answer.get("progress", answer.get("coverage"))
+        progress = answer.progress
         if progress is None or progress >= 1:
             return answer
         if progress <= done:
@@ -115,7 +81,7 @@ def ask_until_searched(
         done = progress
 
 
-def read_boxes(answer: Mapping[str, Any], classes: Sequence[str], function: str) -> list[Box]:
+def checked_boxes(answer: PluginAnswer, classes: Sequence[str], function: str) -> list[Box]:
     """Return the boxes of an answer.
 
     Args:
@@ -125,29 +91,18 @@ def read_boxes(answer: Mapping[str, Any], classes: Sequence[str], function: str)
 
     Raises:
         FrameError: The function says why it has no boxes.
-        AnnotateError: It is not this project's, or does not have these classes.
+        AnnotateError: It does not have these classes.
     """
-    if answer.get("c3det") != PROTOCOL_VERSION:
-        raise AnnotateError(
-            f"{function} does not answer in version {PROTOCOL_VERSION} of the plugin's protocol: "
-            "it is another function"
-        )
-    if answer["error"] is not None:
-        raise FrameError(answer["error"]["message"])
-    boxes = []
-    for box in answer["boxes"]:
-        name = box["label"]
-        if not box["class"] < len(classes) or (name is not None and name != classes[box["class"]]):
+    if answer.error is not None:
+        raise FrameError(answer.error.message)
+    for box in answer.boxes:
+        index, name = box.label, box.name
+        if index is None or index >= len(classes) or name not in (None, classes[index]):
             raise AnnotateError(
-                f"{function} has other classes than expected: its class {box['class']} is "
-                f"{name!r}; name the function.yaml that belongs to it with --function-yaml"
+                f"{function} has other classes than expected: its class {index} is {name!r}; name "
+                "the function.yaml that belongs to it with --function-yaml"
             )
-        x1, y1, x2, y2 = box["points"]
-        clicks = box.get("clicks", [] if box["click"] is None else [box["click"]])
-        boxes.append(
-            Box(box["class"], (x1, y1, x2, y2), box["rotation"], box["score"], tuple(clicks))
-        )
-    return boxes
+    return list(answer.boxes)
 
 
 def function_classes(function_yaml: Path) -> tuple[str, ...]:
@@ -188,16 +143,16 @@ class FunctionOfCvat:
             )
         self.classes = tuple(label["name"] for label in interactors[name]["labels_v2"])
 
-    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> dict[str, Any]:
+    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> PluginAnswer:
         """Ask with the frame's number: the server has the picture."""
         place = self._place
-        body = {place.kind: place.id, "frame": frame, **prompts(clicks, threshold)}
+        body = {place.kind: place.id, "frame": frame, **plugin_prompts(clicks, threshold)}
         server = place.server
         try:
             answer = server.retry.call(lambda: server.send("POST", self._path, body=body))
         except RefusedError as error:
             raise FrameError(str(error)) from error
-        return _parsed(answer, self.name)
+        return _read(answer, self.name)
 
 
 class FunctionAtAddress:
@@ -220,10 +175,10 @@ class FunctionAtAddress:
         self._retry = retry
         self._http = urllib3.PoolManager(retries=False, timeout=TIMEOUT_S)
 
-    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> dict[str, Any]:
+    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> PluginAnswer:
         """Ask with the frame's picture."""
         body = _with_picture(self._picture(frame), clicks, threshold)
-        return _parsed(self._retry.call(lambda: self._post(body)), self.name)
+        return _read(self._retry.call(lambda: self._post(body)), self.name)
 
     def _post(self, body: bytes) -> bytes:
         headers = {"Content-Type": "application/json"}
@@ -269,14 +224,14 @@ class FunctionInProcess:
         self.classes = tuple(predictor.classes)
         self._picture = picture
 
-    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> dict[str, Any]:
+    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> PluginAnswer:
         """Ask with the frame's picture."""
         body = _with_picture(self._picture(frame), clicks, threshold)
         headers = {"Content-Type": "application/json"}
         answer = self._worker.handle(Request("POST", "/", body, headers))
         if answer.status != 200:
             raise FrameError(f"the model failed with status {answer.status}")
-        return _parsed(answer.body, self.name)
+        return _read(answer.body, self.name)
 
 
 @contextmanager
@@ -295,17 +250,15 @@ def _weights_setting(weights: Path | None) -> Iterator[None]:
 
 
 def _with_picture(picture: bytes, clicks: Sequence[Click], threshold: float | None) -> bytes:
-    image = base64.b64encode(picture).decode()
-    return json.dumps({"image": image, **prompts(clicks, threshold)}).encode()
+    return json.dumps(PluginRequest(picture, tuple(clicks), threshold).body()).encode()
 
 
-def _parsed(answer: bytes, function: str) -> dict[str, Any]:
+def _read(answer: bytes, function: str) -> PluginAnswer:
     try:
-        parsed = json.loads(answer)
+        return PluginAnswer.read(json.loads(answer))
     except ValueError:
-        parsed = None
-    if not isinstance(parsed, dict):
         raise AnnotateError(
-            f"{function} does not answer with a JSON object: it is another function"
-        )
-    return parsed
+            f"{function} does not answer with JSON: it is another function"
+        ) from None
+    except AnswerError as error:
+        raise AnnotateError(f"{function} is another function: {error}") from None

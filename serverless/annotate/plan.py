@@ -10,8 +10,8 @@ from typing import NamedTuple
 from c3det.clicks import Click
 from serverless.annotate.cvat import Label, Shape
 from serverless.annotate.errors import AnnotateError
-from serverless.annotate.function import Box
 from serverless.annotate.overlap import Rectangle, overlaps
+from serverless.protocol import Box
 
 SAME_OBJECT_IOU = 0.5
 """From this overlap on, two rectangles of one label are taken for one object."""
@@ -40,14 +40,28 @@ class LabelMap:
     """Which label of the task is which class of the function.
 
     Attributes:
-        classes: Names of the function's classes.
+        classes: Names of the function's classes; of an open one, of the labels that are asked for.
         class_of: Class index by id of a label.
         label_of: Label that the boxes of a class get, by class index.
+        unknown: What is wrong with a label that has no class, the end of a sentence.
     """
 
     classes: tuple[str, ...]
     class_of: Mapping[int, int]
     label_of: Mapping[int, Label]
+    unknown: str
+
+    def name_of(self, box: Box) -> str:
+        """Name of the class of a box."""
+        return self.classes[self._index(box)]
+
+    def label_for(self, box: Box) -> Label | None:
+        """Label that a box gets, ``None`` where the task has none for it."""
+        return self.label_of.get(self._index(box))
+
+    def _index(self, box: Box) -> int:
+        assert box.label is not None  # as checked_boxes() has seen to
+        return box.label
 
 
 @dataclass(frozen=True)
@@ -92,8 +106,12 @@ def map_labels(
     Raises:
         AnnotateError: A pair names something that is not there, or no label has a class.
     """
-    if not classes:
+    is_open = not classes
+    if is_open:
         classes = tuple(label.name for label in labels if label.takes_rectangles)
+        unknown = "which takes no rectangles: name the label of its boxes with --label"
+    else:
+        unknown = f"which is no class of the function ({', '.join(classes)})"
     by_name = {label.name: label for label in labels}
     class_of = {label.id: classes.index(label.name) for label in labels if label.name in classes}
     label_of = {
@@ -116,12 +134,16 @@ def map_labels(
         class_of[label.id] = index
         if label.takes_rectangles:
             label_of.setdefault(index, label)
+    if is_open and not label_of:
+        raise AnnotateError(
+            f"no label of the task ({', '.join(by_name)}) takes rectangles: add one to the task"
+        )
     if not label_of:
         raise AnnotateError(
             f"no label of the task ({', '.join(by_name)}) is a class of the function "
             f"({', '.join(classes)}): say which is which with --label LABEL=CLASS"
         )
-    return LabelMap(classes, class_of, label_of)
+    return LabelMap(classes, class_of, label_of, unknown)
 
 
 def placed_clicks(shapes: Iterable[Shape], labels: LabelMap) -> list[PlacedClick]:
@@ -152,7 +174,7 @@ def passed_over(shapes: Iterable[Shape], labels: LabelMap) -> Counter[PassedOver
         if shape.type not in ("points", "rectangle"):
             reason = "which are neither points nor rectangles"
         elif shape.label_id not in labels.class_of:
-            reason = f"which is no class of the function ({', '.join(labels.classes)})"
+            reason = labels.unknown
         elif shape.type == "points" and shape.source not in PEOPLE:
             reason = f"whose source is {shape.source}: no person placed them"
         else:
@@ -182,7 +204,7 @@ def sort_boxes(
             rectangles.setdefault(shape.label_id, []).append(rectangle)
     found = Sorted()
     for box in boxes:
-        label = labels.label_of.get(box.label)
+        label = labels.label_for(box)
         if label is None:
             found.unlabelled.append(box)
         elif (

@@ -11,13 +11,12 @@ from PIL import Image, ImageDraw
 from c3det.commands import naming, printable
 from serverless.annotate.cvat import Place
 from serverless.annotate.errors import AnnotateError, FrameError
-from serverless.annotate.function import Box
 from serverless.annotate.journal import FrameReport
 from serverless.annotate.overlap import Rectangle
 from serverless.annotate.plan import LabelMap
 from serverless.annotate.run import Options, Run, Seen
 from serverless.pictures import decode
-from serverless.requests import RequestError
+from serverless.protocol import Box, RequestError
 
 COLUMNS = ("frame", "picture", "clicks", "found", "written", "no label", "drawn", "replaced")
 GREY = "#9a9a9a"
@@ -143,7 +142,7 @@ class Overlay:
         image = image.resize((image.width * scale, image.height * scale))
         draw = ImageDraw.Draw(image)
         for box in (*seen.boxes.unlabelled, *seen.boxes.drawn):
-            _draw_box(draw, box, scale, GREY, self._labels.classes[box.label])
+            _draw_box(draw, box, scale, GREY, self._labels.name_of(box))
         for box, label in seen.boxes.chosen:
             _draw_box(draw, box, scale, label.color, label.name)
         for placed in seen.clicks:

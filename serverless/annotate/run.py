@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from serverless.annotate.cvat import Label, Place, Shape
 from serverless.annotate.errors import AnnotateError, FrameError, TransientError
-from serverless.annotate.function import Box, Function, ask_until_searched, read_boxes
+from serverless.annotate.function import Function, ask_until_searched, checked_boxes
 from serverless.annotate.journal import FrameReport, Journal
 from serverless.annotate.plan import (
     LabelMap,
@@ -21,6 +21,7 @@ from serverless.annotate.plan import (
     placed_clicks,
     sort_boxes,
 )
+from serverless.protocol import Box
 
 UNANSWERED_FRAMES = 3
 """After so many frames in a row without an answer the function is taken for gone."""
@@ -183,7 +184,7 @@ class Run:
             answer = ask_until_searched(
                 self._function, frame, [c.click for c in clicks], options.threshold
             )
-            boxes = read_boxes(answer, self._labels.classes, self._function.name)
+            boxes = checked_boxes(answer, self._labels.classes, self._function.name)
             staying = [shape for shape in shapes if shape not in replaced]
             found = sort_boxes(boxes, clicks, staying, self._labels)
             self._show(Seen(frame, clicks, found))
@@ -196,7 +197,7 @@ class Run:
                 len(found.drawn),
                 len(replaced),
                 len(used),
-                list(answer.get("notes") or []),
+                list(answer.notes),
             )
             if self._journal is not None:
                 self._journal.plan(report)

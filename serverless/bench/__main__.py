@@ -3,11 +3,11 @@
 In one run, so that the ratios mean something on a shared machine: the pipeline in the shape of the
 authors' released code, which computes everything again (`serverless.bench.reference`), and this
 project's, cold (a picture never seen) and warm (a further click). Random weights of the preset
-``paper``, with the classes of Tiny-DOTA, and the shipped weights. Then the correlation alone, the
-whole request through the handler with JSON and base64, a large picture, where the time of a warm
-click goes, and whether memory stays flat. Each part runs in a process of its own, or, with
-``--one-process``, in this one, which is quicker where CUDA is slow to start; peaks of memory are
-then those of all parts so far.
+``paper``, with the classes of Tiny-DOTA, and the shipped weights of the closed model; beside them
+the open model, with clicks of several labels. Then the correlation alone, the whole request through
+the handler with JSON and base64, a large picture, where the time of a warm click goes, and whether
+memory stays flat. Each part runs in a process of its own, or, with ``--one-process``, in this one,
+which is quicker where CUDA is slow to start; peaks of memory are then those of all parts so far.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import torch
 from c3det.commands import at_least, command, positive
 from serverless.bench import parts
 from serverless.processors import limit_threads
-from serverless.settings import STARTER_WEIGHTS
+from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS
 
-PARTS = ("requests", "sizes", "correlation", "profiles", "large", "memory")
+PARTS = ("requests", "sizes", "open", "correlation", "profiles", "large", "memory")
 
 
 def alone(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
@@ -78,6 +78,17 @@ def tables(results: Mapping[str, Any]) -> str:
             f"{row['warm']['peak_mib']:.0f} |"
         )
     lines.append("")
+    for row in results["open"]:
+        further = "; ".join(
+            f"{one['labels']} labels, {one['clicks']} clicks: {one['median']:.3f} s (highest "
+            f"{one['highest']:.3f})"
+            for one in row["further"]
+        )
+        lines.append(
+            f"Open model, {row['model']}, {row['side']} px: first click "
+            f"{row['first']['seconds']:.3f} s, a further one with {further}; holds "
+            f"{row['held_mib']:.0f} MiB."
+        )
     for c3 in results["correlation"]:
         lines.append(
             f"C3 alone, {c3['side']} px, {c3['clicks']} clicks: slow twin {c3['slow']:.3f} s, "
@@ -113,8 +124,8 @@ def tables(results: Mapping[str, Any]) -> str:
     for flat in results["memory"]:
         resident = list(flat["resident_mib"].values())
         lines.append(
-            f"{flat['requests']} requests: resident {resident[1]:.0f} MiB after a tenth, "
-            f"{resident[-1]:.0f} MiB at the end, at most {max(resident):.0f} MiB."
+            f"{flat['requests']} requests, {flat['model']}: resident {resident[1]:.0f} MiB after a "
+            f"tenth, {resident[-1]:.0f} MiB at the end, at most {max(resident):.0f} MiB."
         )
     return "\n".join(lines)
 
@@ -153,21 +164,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         todo: dict[str, Callable[[], list[dict[str, Any]]]] = dict(
             requests=lambda: [
                 run(parts.whole_request, each, side, clicks, device, given.pictures)
-                for each in both
+                for each in (OPEN_WEIGHTS, *both)
             ],
             sizes=lambda: [
                 run(parts.one_size, weights, size, fewer(clicks, size), device)
                 for weights in both
                 for size in given.sizes
             ],
+            open=lambda: [
+                run(parts.several_labels, OPEN_WEIGHTS, size, device) for size in given.sizes
+            ],
             correlation=lambda: [run(parts.correlation_alone, side, clicks, device)],
             profiles=lambda: [
                 run(parts.where_time_goes, each, side, clicks, device) for each in both
             ],
             large=lambda: [
-                run(parts.large_picture, starter, given.large, clicks, given.budget, device)
+                run(parts.large_picture, each, given.large, clicks, given.budget, device)
+                for each in (OPEN_WEIGHTS, starter)
             ],
-            memory=lambda: [run(parts.flat_memory, starter, given.requests, device)],
+            memory=lambda: [
+                run(parts.flat_memory, each, given.requests, device)
+                for each in (OPEN_WEIGHTS, starter)
+            ],
         )
         threads = limit_threads()
         results: dict[str, Any] = {

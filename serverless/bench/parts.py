@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import logging
@@ -33,6 +32,7 @@ from c3det.predictor import load
 from c3det.weights import Card, save
 from serverless.bench import reference
 from serverless.nuclio_worker import FunctionSettings, NuclioWorker, Request
+from serverless.protocol import PluginAnswer, PluginRequest
 
 CLASSES = (
     "plane",
@@ -44,6 +44,15 @@ CLASSES = (
     "swimming-pool",
     "helicopter",
 )
+OPEN_LABELS = 4
+"""Of clicks for an open model, where nothing else is said."""
+
+LABELS_AND_CLICKS = ((1, 6), (4, 12), (16, 60))
+"""With which `several_labels` asks: how many labels, and how many clicks on all together."""
+
+FURTHER_CLICKS = 5
+"""The last ones, which it measures."""
+
 FUNCTION = Path(__file__).resolve().parents[2] / "function.yaml"
 MIB = 1 << 20
 MEMORY = 4 << 30
@@ -246,33 +255,30 @@ def start_worker(weights: Path, device: str = "cpu") -> NuclioWorker:
     return worker
 
 
-def request(image: str, clicks: Sequence[Click]) -> Request:
+def request(picture: bytes, clicks: Sequence[Click]) -> Request:
     """What the plugin of CVAT's page sends."""
-    payload = dict(
-        image=image,
-        pos_points=[[click.x, click.y] for click in clicks],
-        neg_points=[[-1, 1], *([click.label, 1] for click in clicks)],
-    )
-    return Request(
-        "POST", "/", json.dumps(payload).encode(), headers={"Content-Type": "application/json"}
-    )
+    body = json.dumps(PluginRequest(picture, tuple(clicks)).body()).encode()
+    return Request("POST", "/", body, headers={"Content-Type": "application/json"})
 
 
-def encoded(image: NDArray[np.uint8]) -> str:
-    """A picture as CVAT sends it."""
+def png(image: NDArray[np.uint8]) -> bytes:
+    """The file of a picture."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()
 
 
-def ask(worker: NuclioWorker, sent: Request) -> tuple[float, dict[str, Any]]:
+def ask(worker: NuclioWorker, sent: Request) -> tuple[float, PluginAnswer]:
     """Seconds and the answer of a request, which must succeed."""
     started = time.perf_counter()
     answer = worker.handle(sent)
     took = time.perf_counter() - started
     if answer.status != 200:
         raise RuntimeError(f"status {answer.status}: {answer.body[:500]!r}")
-    return took, json.loads(answer.body)
+    told = PluginAnswer.read(json.loads(answer.body))
+    if told.error is not None:
+        raise RuntimeError(told.error.message)
+    return took, told
 
 
 def whole_request(
@@ -282,28 +288,56 @@ def whole_request(
     started = time.perf_counter()
     worker = start_worker(weights, device)
     start = time.perf_counter() - started
-    images = [encoded(photo(side, seed)) for seed in range(pictures)]
+    images = [png(photo(side, seed)) for seed in range(pictures)]
     chosen = scattered(clicks, side, 8)
     cold = [ask(worker, request(image, chosen[:1])) for image in images]
     totals, shares = [], []
     for number in range(2, clicks + 1):
         took, answer = ask(worker, request(images[-1], chosen[:number]))
-        model = (answer["timings_ms"]["encode"] + answer["timings_ms"]["detect"]) / 1000
+        model = (answer.timings_ms["encode"] + answer.timings_ms["detect"]) / 1000
         totals.append(took)
         shares.append((took - model) / took)
     if worker.context.user_data.device_lock is not None:  # for the next worker of this process
         worker.context.user_data.device_lock.close()
     return dict(
-        model=answer["model"],
+        model=answer.model,
         side=side,
         body_mib=len(request(images[-1], chosen).body) / MIB,
         start=start,
         cold=[took for took, _ in cold],
-        cold_timings_ms=[told["timings_ms"] for _, told in (cold[0], cold[-1])],
+        cold_timings_ms=[dict(told.timings_ms) for _, told in (cold[0], cold[-1])],
         warm_median=statistics.median(totals),
         warm_highest=max(totals),
-        timings_ms=answer["timings_ms"],
+        timings_ms=dict(answer.timings_ms),
         overhead_share_median=statistics.median(shares),
+    )
+
+
+def several_labels(weights: Path, side: int, device: str = "cpu") -> dict[str, Any]:
+    """The open model: a new picture, then further clicks, of some labels with some clicks."""
+    keep_freed_memory()
+    predictor = load(weights, device)
+    predictor.open(photo(256)).detect(scattered(4, 256, 2))
+    picture = predictor.open(photo(side), MEMORY)
+    first = measured(lambda: picture.detect([Click(side / 2, side / 2, 0)]))
+    further = []
+    for labels, clicks in LABELS_AND_CLICKS:
+        chosen = scattered(clicks, side, labels, seed=labels)
+        questions = [chosen[:number] for number in range(clicks - FURTHER_CLICKS, clicks + 1)]
+        picture.detect(questions[0])
+        took = [
+            seconds(lambda question=question: picture.detect(question))  # type: ignore[misc]
+            for question in questions[1:]
+        ]
+        further.append(
+            dict(labels=labels, clicks=clicks, median=statistics.median(took), highest=max(took))
+        )
+    return dict(
+        model=predictor.card.name,
+        side=side,
+        first=first,
+        further=further,
+        held_mib=picture.nbytes / MIB,
     )
 
 
@@ -313,7 +347,7 @@ def large_picture(
     """A picture of many tiles: calls until all of it is searched, then a further click."""
     keep_freed_memory()
     predictor = load(weights, device)
-    chosen = scattered(clicks, side, len(predictor.classes))
+    chosen = scattered(clicks, side, len(predictor.classes) or OPEN_LABELS)
     picture = predictor.open(photo(side))
     forget_peak()
     calls = []
@@ -344,14 +378,14 @@ def large_picture(
 def flat_memory(weights: Path, requests: int, device: str = "cpu") -> dict[str, Any]:
     """Resident memory while requests on three pictures come one after another."""
     worker = start_worker(weights, device)
-    images = [encoded(photo(512, seed)) for seed in range(3)]
+    images = [png(photo(512, seed)) for seed in range(3)]
     chosen = scattered(20, 512, 8)
     resident = {}
     for number in range(requests + 1):
-        ask(worker, request(images[number % 3], chosen[: number % 21]))
+        _, answer = ask(worker, request(images[number % 3], chosen[: number % 21]))
         if number % max(requests // 10, 1) == 0:
             resident[str(number)] = resident_bytes() / MIB
-    return dict(requests=requests, resident_mib=resident)
+    return dict(model=answer.model, requests=requests, resident_mib=resident)
 
 
 def where_time_goes(weights: Path, side: int, clicks: int, device: str = "cpu") -> dict[str, Any]:

@@ -538,7 +538,7 @@ def _page(request: Request, items: list[dict[str, Any]]) -> Answer:
 def hosted_functions(service: Service | None = None) -> Iterator[list[Function]]:
     """The interactor and the detector of this project, each behind `serverless.local`'s server.
 
-    CVAT is told the classes of the predictor, which the shipped files list for the shipped weights.
+    CVAT is told the classes of the predictor. An open one has none, and there is no detector.
 
     Args:
         service: What their handlers use; ``None`` loads the model, once for both.
@@ -547,7 +547,10 @@ def hosted_functions(service: Service | None = None) -> Iterator[list[Function]]
     functions = []
     with ExitStack() as stack:
         for path in (FUNCTION, DETECTOR):
-            worker = NuclioWorker.load(FunctionSettings.read(path), logger)
+            if service is not None and not service.predictor.classes and path == DETECTOR:
+                break
+            settings = FunctionSettings.read(path)
+            worker = NuclioWorker.load(settings, logger, "init_with_any_classes")
             if service is None:
                 worker.start()
                 service = worker.context.user_data

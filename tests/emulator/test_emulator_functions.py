@@ -15,13 +15,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from c3det.clicks import Click
+from serverless.protocol import PluginAnswer, plugin_prompts
 from tests.emulator.functions import PROFILES, CallError, Function, LambdaManager
-from tests.emulator.server import Emulator
+from tests.emulator.server import Emulator, hosted_functions
 from tests.emulator.store import Store, Task
-from tests.serverless.fakes import encoded_picture
+from tests.serverless.fakes import encoded_picture, make_context
 
 ALL = pytest.mark.parametrize("profile", ["2.15", "2026", "2.80"])
-PLUGIN = {"frame": 0, "pos_points": [[50, 30]], "neg_points": [[-1, 1], [1, 1]]}
+PLUGIN = {"frame": 0, **plugin_prompts([Click(50, 30, 1)])}
 BUILT_IN = {"frame": 0, "pos_points": [[12, 12]], "neg_points": []}
 
 
@@ -88,6 +90,24 @@ def test_the_plugin_form_passes_both_ways(functions: list[Function], profile: st
     }
     assert received["neg_points"] == [[-1, 1], [1, 1]]
     assert received["obj_bbox"] == ([] if profile == "2.80" else None)
+
+
+@ALL
+def test_an_open_function_takes_any_labels_through_cvat(profile: str) -> None:
+    with hosted_functions(make_context(classes=()).user_data) as hosted:
+        lambdas = manager(hosted, profile)
+        (listed,) = lambdas.listing()
+        assert (listed["kind"], listed["labels_v2"]) == ("interactor", [])
+        clicks = [Click(50, 30, 200), Click(12, 12, 7, positive=False)]
+        answer = PluginAnswer.read(call(lambdas, frame=0, **plugin_prompts(clicks)))
+        assert lambdas.calls[0]["neg_points"] == [[-1, 1], [200, 1], [7, 0]]
+        assert [(box.label, box.name, box.clicks) for box in answer.boxes] == [
+            (200, None, (0,)),
+            (200, None, ()),
+        ]
+        answer = PluginAnswer.read(call(lambdas, frame=0, **plugin_prompts([])))
+        assert [box.label for box in answer.boxes] == [None] * 3
+        assert len(call(lambdas, **BUILT_IN)["shapes"]) == 4
 
 
 @ALL

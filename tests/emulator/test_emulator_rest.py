@@ -17,6 +17,9 @@ import pytest
 import urllib3
 from PIL import Image
 
+from c3det.clicks import Click
+from serverless.protocol import plugin_prompts
+from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS
 from tests.emulator.faults import parse_fault
 from tests.emulator.server import Emulator
 from tests.emulator.store import InvalidError, Store
@@ -244,9 +247,11 @@ def test_static_files_and_other_origins(start: Callable[..., Emulator], tmp_path
     assert answer.headers["Access-Control-Allow-Headers"] == "X-CSRFToken"
 
 
-def test_the_process_with_the_shipped_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("weights", [OPEN_WEIGHTS, STARTER_WEIGHTS], ids=["open", "closed"])
+def test_the_process_with_a_shipped_model(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encoded_picture(64, 64))
     command = [sys.executable, "-m", "tests.emulator", "--profile", "2026", "--with-parent"]
+    command += ["--weights", str(weights)]
     process = subprocess.Popen(
         [*command, "--pictures", str(tmp_path), "--fault", "path=/api/jobs,status=500"],
         cwd=ROOT,
@@ -254,22 +259,23 @@ def test_the_process_with_the_shipped_model(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
+    is_open = weights == OPEN_WEIGHTS
     try:
         ready = json.loads(process.stdout.readline())
         url = ready["url"]
-        assert ready["functions"] == ["c3det", "c3det-detector"]
+        assert ready["functions"] == (["c3det"] if is_open else ["c3det", "c3det-detector"])
         assert HTTP.request("GET", f"{url}/api/jobs").status == 500
         picture = {"name": "b.png", "data": base64.b64encode(encoded_picture()).decode()}
         task = {"name": "b", "labels": ["tree"], "pictures": [picture]}
         made = HTTP.request("POST", f"{url}/emulator/tasks", body=json.dumps(task).encode())
         assert json.loads(made.data)["job_ids"] == [json.loads(made.data)["id"] + 2]
-        body = {"task": ready["task"], "frame": 0, "pos_points": [[20, 20]]}
-        body["neg_points"] = [[-1, 1], [0, 1]]
+        prompts = plugin_prompts([Click(20, 20, 0)])
+        body = {"task": ready["task"], "frame": 0, **prompts}
         call = f"{url}/api/lambda/functions/c3det"
         answer = json.loads(HTTP.request("POST", call, body=json.dumps(body).encode()).data)
         assert answer["error"] is None
         (clicked,) = (box for box in answer["boxes"] if box["click"] == 0)
-        assert (clicked["label"], clicked["class"]) == ("tree", 0)
+        assert (clicked["label"], clicked["class"]) == (None if is_open else "tree", 0)
         x1, y1, x2, y2 = clicked["points"]
         assert x1 <= 20 <= x2
         assert y1 <= 20 <= y2

@@ -6,7 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -94,7 +94,8 @@ class FakePicture:
         predictor.detected.append((list(clicks), score_threshold))
         predictor.deadlines.append(deadline)
         share = predictor.coverage
-        return FakeAnswer(found(clicks), share, share, predictor.under_clicks, seconds)
+        seen = found(clicks) if predictor.classes else found_by_open(clicks)
+        return FakeAnswer(seen, share, share, predictor.under_clicks, seconds)
 
     def detect_at(
         self, points: Sequence[tuple[float, float]], *, deadline: float | None = None
@@ -110,7 +111,10 @@ class FakePicture:
 
 @dataclass
 class FakePredictor:
-    """Sees two "0" and a "tree" in every picture, and a box of 4 x 4 around a positive click."""
+    """Sees two "0" and a "tree" in every picture, and a box of 4 x 4 around a positive click.
+
+    Without classes it is open, see `found_by_open`.
+    """
 
     classes: tuple[str, ...] = CLASSES
     card: SimpleNamespace = field(
@@ -161,6 +165,15 @@ def found(clicks: Sequence[Click]) -> Detections:
     return detections(*sorted(seen, key=lambda row: -row[1]), answer_of=answer_of)
 
 
+def found_by_open(clicks: Sequence[Click]) -> Detections:
+    """What a ``FakePredictor`` without classes finds: the same, all of the first label clicked."""
+    labels = [click.label for click in clicks if click.positive]
+    known = found([replace(click, label=2) for click in clicks])
+    shown = np.array([not clicks or len(labels) > 0 for _ in known.clicks], bool)
+    of = [clicks[index].label if index >= 0 else (labels or [-1])[0] for index in known.clicks]
+    return replace(known, labels=np.array(of, np.int64)).take(shown)
+
+
 class Log:
     """The part of Nuclio's logger that the function uses."""
 
@@ -177,15 +190,17 @@ class Log:
         self.lines.append(("error", message, fields))
 
 
-def make_context(**settings: object) -> Context:
+def make_context(classes: tuple[str, ...] = CLASSES, **settings: object) -> Context:
     """A context whose worker has started, with a ``FakePredictor``.
 
     Args:
+        classes: Of the predictor; none: it is open.
         settings: Variables of the environment, without ``C3DET_`` and in lower case.
     """
     environment = {f"C3DET_{name.upper()}": str(value) for name, value in settings.items()}
     context = Context(logger=Log())
-    context.user_data = Service.create(FakePredictor(), Settings.from_environment(environment))
+    predictor = FakePredictor(classes)
+    context.user_data = Service.create(predictor, Settings.from_environment(environment))
     return context
 
 

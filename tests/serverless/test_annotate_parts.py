@@ -14,17 +14,11 @@ from c3det.clicks import Click
 from serverless.annotate.__main__ import frame_ranges, label_pair, score
 from serverless.annotate.cvat import Label, ScoreAttribute, Shape
 from serverless.annotate.errors import AnnotateError, FrameError, Retry, TransientError
-from serverless.annotate.function import (
-    Box,
-    ask_until_searched,
-    function_classes,
-    prompts,
-    read_boxes,
-)
+from serverless.annotate.function import ask_until_searched, checked_boxes, function_classes
 from serverless.annotate.journal import FrameReport, Journal, journal_name
 from serverless.annotate.overlap import Rectangle, overlaps
 from serverless.annotate.plan import map_labels, passed_over, placed_clicks, sort_boxes
-from serverless.local import FUNCTION
+from serverless.protocol import Box, PluginAnswer, RequestError
 
 CLASSES = ("tree", "car")
 
@@ -39,7 +33,7 @@ def shape(number: int, kind: str, points: tuple[float, ...], **changes: object) 
 
 
 def box(index: int, points: tuple[float, float, float, float], *clicks: int) -> Box:
-    return Box(index, points, 0.0, 0.9, clicks)
+    return Box(index, None, points, 0.9, clicks)
 
 
 def test_overlap_by_hand() -> None:
@@ -119,6 +113,21 @@ def test_an_open_model_takes_the_labels_for_classes() -> None:
     labels = map_labels([label(7, "hut"), label(9, "boat")], (), [])
     assert labels.classes == ("hut", "boat")
     assert labels.class_of == {7: 0, 9: 1}
+
+
+def test_an_open_model_takes_clicks_of_labels_for_others() -> None:
+    """A label of points alone has no boxes, so that it needs to be said whose its clicks are."""
+    given_labels = [label(7, "hut"), label(8, "hut point", False), label(9, "boat")]
+    labels = map_labels(given_labels, (), [])
+    assert (labels.classes, labels.class_of) == (("hut", "boat"), {7: 0, 9: 1})
+    ((passed, count),) = passed_over([shape(1, "points", (1.0, 2.0), label_id=8)], labels).items()
+    assert (passed.label_id, count) == (8, 1)
+    assert "takes no rectangles: name the label of its boxes with --label" in passed.reason
+    labels = map_labels(given_labels, (), [("hut point", "hut")])
+    assert labels.class_of == {7: 0, 8: 0, 9: 1}
+    assert labels.label_of[0].name == "hut"
+    with pytest.raises(AnnotateError, match=r"\(hut point\) takes rectangles: add one"):
+        map_labels(given_labels[1:2], (), [])
 
 
 @pytest.mark.parametrize(
@@ -218,40 +227,23 @@ def test_scores_take_the_form_of_the_attribute() -> None:
     assert find("quality", "text") is None
 
 
-def answer(*boxes: dict[str, object], **changes: object) -> dict[str, object]:
-    return {"c3det": 1, "boxes": list(boxes), "error": None, **changes}
-
-
 def test_boxes_of_an_answer() -> None:
-    row = {"class": 1, "label": "car", "points": [1, 2, 3, 4], "rotation": 9, "score": 0.5}
-    found = read_boxes(
-        answer({**row, "click": 0}, {**row, "label": None, "click": None}), CLASSES, "f"
-    )
-    assert found[0] == Box(1, (1, 2, 3, 4), 9, 0.5, (0,))
-    assert found[1].clicks == ()
-    (shared,) = read_boxes(answer({**row, "click": 2, "clicks": [0, 2]}), CLASSES, "f")
-    assert shared.clicks == (0, 2)
-    with pytest.raises(AnnotateError, match="other classes"):
-        read_boxes(answer({**row, "label": "tree", "click": 0}), CLASSES, "f")
-    with pytest.raises(AnnotateError, match="other classes"):
-        read_boxes(answer({**row, "class": 2, "label": None, "click": 0}), CLASSES, "f")
+    points = (1.0, 2.0, 3.0, 4.0)
+    boxes = (Box(1, "car", points, 0.5, (0, 2), 9.0), Box(1, None, points, 0.5))
+    assert checked_boxes(PluginAnswer("m", boxes), CLASSES, "f") == list(boxes)
+    for other in (Box(1, "tree", points, 1), Box(2, None, points, 1), Box(None, None, points, 1)):
+        with pytest.raises(AnnotateError, match="other classes"):
+            checked_boxes(PluginAnswer("m", (other,)), CLASSES, "f")
+    failed = PluginAnswer("m", error=RequestError("too_large", "too large", "image"))
     with pytest.raises(FrameError, match="too large"):
-        read_boxes(answer(error={"message": "too large"}), CLASSES, "f")
-    for other in ({"mask": []}, answer(c3det=2)):
-        with pytest.raises(AnnotateError, match="another function"):
-            read_boxes(other, CLASSES, "f")
-
-
-def test_the_request_is_the_plugins() -> None:
-    clicks = [Click(1.5, 2, 3), Click(4, 5, 0, positive=False)]
-    points = {"pos_points": [[1.5, 2], [4, 5]], "neg_points": [[-1, 1], [3, 1], [0, 0]]}
-    assert prompts(clicks, None) == points
-    assert prompts([], 0.5) == {"pos_points": [], "neg_points": [[-1, 1]], "threshold": 0.5}
+        checked_boxes(failed, CLASSES, "f")
 
 
 def test_classes_of_a_function_yaml(tmp_path: Path) -> None:
-    assert function_classes(FUNCTION)[:2] == ("tree", "plane")
     file = tmp_path / "function.yaml"
+    for spec, names in (('[{"name": "tree"}, {"name": "plane"}]', ("tree", "plane")), ("[]", ())):
+        file.write_text(f"metadata: {{annotations: {{spec: '{spec}'}}}}")
+        assert function_classes(file) == names
     for text in ("", "metadata: 3", "metadata: {annotations: {spec: '[1'}}", "a: ["):
         file.write_text(text)
         with pytest.raises(AnnotateError, match="no readable"):
@@ -331,37 +323,41 @@ class Slow:
     name = "the slow function"
     classes = ("tree",)
 
-    def __init__(self, *answers: dict[str, object]) -> None:
+    def __init__(self, *answers: PluginAnswer) -> None:
         self.answers = answers
         self.asked: list[tuple[int, list[Click], float | None]] = []
 
-    def ask(self, frame: int, clicks: list[Click], threshold: float | None) -> dict[str, object]:
+    def ask(self, frame: int, clicks: list[Click], threshold: float | None) -> PluginAnswer:
         self.asked.append((frame, clicks, threshold))
         return self.answers[len(self.asked) - 1]
 
 
 def test_a_picture_is_asked_about_as_long_as_the_work_goes_on() -> None:
     """Nothing is searched until all is read under the clicks, and yet the work goes on."""
-    answers = [{"coverage": c, "progress": p} for c, p in ((0, 0.1), (0, 0.2), (0.3, 0.7), (1, 1))]
+    answers = [
+        PluginAnswer("m", coverage=c, progress=p)
+        for c, p in ((0, 0.1), (0, 0.2), (0.3, 0.7), (1, 1))
+    ]
     slow, clicks = Slow(*answers), [Click(1, 2, 0)]
     assert ask_until_searched(slow, 5, clicks, 0.3) == answers[-1]
     assert slow.asked == [(5, clicks, 0.3)] * 4
 
 
 def test_of_a_function_without_progress_the_coverage_counts() -> None:
-    slow = Slow({"coverage": 0.2}, {"coverage": 0.7}, {"coverage": 1.0})
-    assert ask_until_searched(slow, 5, [], None) == {"coverage": 1.0}
+    told = [{"c3det": 1, "boxes": [], "coverage": share} for share in (0.2, 0.7, 1.0)]
+    slow = Slow(*map(PluginAnswer.read, told))
+    assert ask_until_searched(slow, 5, [], None).coverage == 1.0
+    assert len(slow.asked) == 3
 
 
 def test_a_function_that_tells_neither_is_asked_once() -> None:
-    for answer in ({}, {"coverage": None}, {"coverage": None, "progress": None}):
-        slow = Slow(answer)
-        assert ask_until_searched(slow, 5, [], None) == answer
-        assert len(slow.asked) == 1
+    slow = Slow(PluginAnswer("m"))
+    assert ask_until_searched(slow, 5, [], None) == PluginAnswer("m")
+    assert len(slow.asked) == 1
 
 
 def test_a_function_that_comes_no_further_fails_the_frame() -> None:
-    slow = Slow(*({"coverage": 0.0, "progress": p} for p in (0.2, 0.4, 0.4)))
+    slow = Slow(*(PluginAnswer("m", coverage=0.0, progress=p) for p in (0.2, 0.4, 0.4)))
     with pytest.raises(FrameError, match="does 40% of the work for this picture and no more"):
         ask_until_searched(slow, 5, [], None)
     assert len(slow.asked) == 3

@@ -344,6 +344,78 @@ def test_labels_of_other_names(annotate: Command, emulator: Emulator, task: Task
     assert emulator.functions.calls[0]["neg_points"] == [[-1, 1], [1, 1], [2, 1]]
 
 
+@pytest.fixture
+def open_function(emulator: Emulator) -> Iterator[Function]:
+    """A function that takes any label, in the place of the others of the server."""
+    with hosted_functions(make_context(classes=()).user_data) as (function,):
+        emulator.functions.functions = {function.id: function}
+        yield function
+
+
+OPEN_EXPECTED = [
+    (0, "0", [0.0, 0.0, 60.0, 40.0]),
+    (0, "0", [10.0, 10.0, 14.0, 16.0]),
+    (0, "0", [30.0, 20.0, 36.0, 24.0]),
+    (0, "0", [48.0, 28.0, 52.0, 32.0]),
+    (0, "cat", [3.0, 3.0, 7.0, 7.0]),
+    (1, "tree", [10.0, 10.0, 14.0, 16.0]),
+    (1, "tree", [30.0, 20.0, 36.0, 24.0]),
+]
+"""All is of the label that is clicked first, but what is under clicks of others."""
+
+
+@EVERY_SERVER
+def test_an_open_function_takes_the_labels_of_the_task(
+    annotate: Command, emulator: Emulator, task: Task, open_function: Function
+) -> None:
+    assert annotate() == 0
+    assert ours(emulator, task) == OPEN_EXPECTED
+    asked = [call["neg_points"] for call in emulator.functions.calls]
+    assert asked == [[[-1, 1], [1, 1], [2, 1]], [[-1, 1], [0, 1]]], "positions in the task's list"
+    assert "not used" not in annotate.out
+    assert "for whose class the task has no label: 0" in annotate.out
+
+
+def test_an_open_function_at_its_own_address_and_in_process(
+    annotate: Command,
+    emulator: Emulator,
+    task: Task,
+    open_function: Function,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / "function.yaml"
+    file.write_text("metadata:\n  annotations:\n    spec: '[]'\n")
+    pictures = ["--pictures", str(tmp_path / "pictures")]
+    assert annotate("--url", open_function.url, "--function-yaml", str(file), *pictures) == 0
+    assert ours(emulator, task) == OPEN_EXPECTED
+    for shape in shapes(emulator, task, source="semi-auto"):
+        emulator.store.change_task(task, "delete", {"shapes": [shape]})
+    monkeypatch.setattr("c3det.predictor.load", lambda weights, device: FakePredictor(()))
+    assert annotate("--model") == 0
+    assert ours(emulator, task) == OPEN_EXPECTED
+    assert emulator.functions.calls == []
+
+
+def test_an_open_function_finds_nothing_without_clicks(
+    annotate: Command, emulator: Emulator, task: Task, open_function: Function
+) -> None:
+    assert annotate("--without-clicks") == 2
+    assert "takes any label and finds none without clicks" in annotate.err
+    assert ours(emulator, task) == []
+
+
+def test_a_function_with_classes_that_is_taken_for_an_open_one(
+    annotate: Command, functions: list[Function], emulator: Emulator, task: Task, tmp_path: Path
+) -> None:
+    file = tmp_path / "function.yaml"
+    file.write_text("metadata:\n  annotations:\n    spec: '[]'\n")
+    place(emulator, task, 0, "cat", "points", [40, 10])
+    assert annotate("--url", functions[0].url, "--function-yaml", str(file)) == 2
+    assert "has other classes than expected: its class 2 is '1'" in annotate.err
+    assert "--function-yaml" in annotate.err
+
+
 @EVERY_SERVER
 def test_at_the_functions_own_address(
     annotate: Command,
@@ -564,7 +636,7 @@ def test_the_detector_is_no_interactor(
 ) -> None:
     assert annotate("--function", "c3det-detector") == 2
     assert annotate("--url", functions[1].url) == 2
-    assert "does not answer with a JSON object: it is another function" in annotate.err
+    assert "is another function: the answer is not of version 1 of the plugin" in annotate.err
     assert ours(emulator, task) == []
 
 

@@ -8,17 +8,17 @@ import pytest
 
 from c3det.clicks import Click
 from serverless.answers import (
-    box_rle,
+    box_mask,
+    boxes_of,
     built_in_answer,
     error_answer,
     notes,
     pixel_bounds,
     plugin_answer,
-    plugin_boxes,
 )
 from serverless.believed import believed_class
 from serverless.observations import Observation
-from serverless.requests import BuiltInRequest, Form, RequestError
+from serverless.protocol import Bounds, BuiltInRequest, Form, Mask, RequestError
 from tests.serverless.fakes import CLASSES, detections
 
 SIZE = (6, 10)
@@ -26,6 +26,11 @@ SIZE = (6, 10)
 
 def request(*positive: tuple[float, float]) -> BuiltInRequest:
     return BuiltInRequest(b"", positive, (), None)
+
+
+def built_in(*given: Any) -> dict[str, Any]:
+    """The body of the answer."""
+    return built_in_answer(*given).body()
 
 
 def decode_rle(points: list[int]) -> tuple[np.ndarray, list[int]]:
@@ -62,7 +67,7 @@ def test_a_mask_grows_no_further_than_its_picture() -> None:
 @pytest.mark.parametrize("limit", [0, 60])
 def test_no_mask_is_thinner_than_3_pixels_and_all_have_attributes(limit: int) -> None:
     found = detections(((4, 2, 5, 3), 1.0, 1, 0), ((8, 4, 10, 5), 0.5, 1, -1))
-    answer = built_in_answer(found, request((4.5, 2.5)), 1, SIZE, limit)
+    answer = built_in(found, request((4.5, 2.5)), 1, SIZE, limit)
     rows = np.array(answer["mask"])
     assert (rows.any(0).sum(), rows.any(1).sum()) == (3, 3)
     assert [shape["points"] for shape in answer["shapes"]] == [
@@ -73,10 +78,11 @@ def test_no_mask_is_thinner_than_3_pixels_and_all_have_attributes(limit: int) ->
     assert answer["points"] == [[4, 2], [5, 2], [5, 3], [4, 3]], "the polygon is exact"
 
 
-def test_box_rle() -> None:
-    assert box_rle((2, 3, 4, 3)) == [0, 3, 2, 3, 4, 3]
-    mask, bounds = decode_rle(box_rle((2, 1, 4, 2)))
-    assert bounds == [2, 1, 4, 2]
+def test_box_mask() -> None:
+    bounds: Bounds = (2, 3, 4, 3)
+    assert box_mask(bounds, 0.5) == Mask((0, 3), bounds, 0.5)
+    mask, told = decode_rle(box_mask((2, 1, 4, 2), 0.5).body()["points"])
+    assert told == [2, 1, 4, 2]
     np.testing.assert_array_equal(mask, [[1, 1, 1], [1, 1, 1]])
 
 
@@ -84,10 +90,10 @@ def test_plugin_answer() -> None:
     rows = ((1.234, 2, 3, 4.567), 1.0, 2, 2), ((5, 5, 6, 6), 0.123456, 0, -1)
     clicks = [Click(2, 3, 2), Click(1, 1, 0, positive=False), Click(2, 4, 2)]
     found = detections(*rows, answer_of=[2, -1, 2])
-    boxes = plugin_boxes(found, CLASSES, clicks)
+    boxes = boxes_of(found, CLASSES, clicks)
     seen = Observation(Form.PLUGIN, cache="hit", coverage=0.75, progress=0.8, notes=("So.",))
     seen.add({"encode": 0.0, "detect": 0.0015})
-    assert plugin_answer(boxes, "starter", seen, 0.42) == {
+    assert plugin_answer(boxes, "starter", seen, 0.42).body() == {
         "c3det": 1,
         "boxes": [
             {
@@ -127,11 +133,29 @@ def test_notes_say_which_of_two_classes_counts() -> None:
     )
     sentence = "1 and tree were clicked on one object: the last click, tree, counts"
     assert notes(found, CLASSES, clicks) == (sentence,)
-    assert [box["clicks"] for box in plugin_boxes(found, CLASSES, clicks)] == [[2], [3]]
+    assert [box.clicks for box in boxes_of(found, CLASSES, clicks)] == [(2,), (3,)]
 
 
 def test_plugin_answer_without_boxes() -> None:
-    assert plugin_boxes(detections(), CLASSES) == []
+    assert boxes_of(detections(), CLASSES) == ()
+
+
+def test_boxes_of_an_open_model_are_of_the_callers_labels_or_of_none() -> None:
+    clicks = [Click(2, 3, 200), Click(5, 5, 7, positive=False)]
+    found = detections(((1, 2, 3, 4), 1.0, 200, 0), ((5, 5, 6, 6), 0.5, 200, -1))
+    assert [(box.label, box.name, box.clicks) for box in boxes_of(found, (), clicks)] == [
+        (200, None, (0,)),
+        (200, None, ()),
+    ]
+    (box,) = boxes_of(detections(((1, 2, 3, 4), 0.5, -1, -1)), ())
+    assert (box.label, box.name) == (None, None)
+
+
+def test_notes_of_an_open_model_name_no_labels() -> None:
+    clicks = [Click(2, 3, 9), Click(3, 3, 9), Click(2, 2, 4)]
+    found = detections(((1, 2, 3, 4), 1.0, 4, 2), answer_of=[2, 2, 2])
+    sentence = "clicks of several labels lie on one object: the last one counts"
+    assert notes(found, (), clicks) == (sentence,)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +199,7 @@ FOUND = detections(
 
 
 def test_full_mask_of_the_clicked_object() -> None:
-    answer = built_in_answer(FOUND, request((3, 2)), 1, SIZE, 60)
+    answer = built_in(FOUND, request((3, 2)), 1, SIZE, 60)
     assert answer["mask"] == [
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         [0, 0, 1, 1, 1, 0, 0, 0, 0, 0],
@@ -189,7 +213,7 @@ def test_full_mask_of_the_clicked_object() -> None:
 
 
 def test_cut_mask_of_a_large_picture() -> None:
-    answer = built_in_answer(FOUND, request((3, 2)), 1, SIZE, 59)
+    answer = built_in(FOUND, request((3, 2)), 1, SIZE, 59)
     assert answer["mask"] == [[1, 1, 1], [1, 1, 1], [1, 1, 1]]
     assert answer["bounds"] == [2, 1, 4, 3]
     assert answer["points"] == [[2, 1], [5, 1], [5, 4], [2, 4]]
@@ -197,7 +221,7 @@ def test_cut_mask_of_a_large_picture() -> None:
 
 @pytest.mark.parametrize("limit", [0, 60])
 def test_mask_and_bounds_describe_the_same_pixels(limit: int) -> None:
-    answer = built_in_answer(FOUND, request((3, 2)), 1, SIZE, limit)
+    answer = built_in(FOUND, request((3, 2)), 1, SIZE, limit)
     left, top, right, bottom = answer["bounds"]
     assert np.array(answer["mask"]).shape == (bottom - top + 1, right - left + 1)
     painted = np.zeros(SIZE, int)
@@ -209,7 +233,7 @@ def test_mask_and_bounds_describe_the_same_pixels(limit: int) -> None:
 
 
 def test_shapes_hold_each_object_of_the_class() -> None:
-    answer = built_in_answer(FOUND, request((3, 2)), 1, SIZE, 60)
+    answer = built_in(FOUND, request((3, 2)), 1, SIZE, 60)
     assert answer["shapes"] == [
         {
             "type": "mask",
@@ -224,21 +248,21 @@ def test_shapes_hold_each_object_of_the_class() -> None:
 
 def test_the_object_of_the_last_click_counts() -> None:
     found = detections(((6, 2, 9, 5), 1.0, 1, 1), ((2, 1, 5, 3), 1.0, 1, 0))
-    answer = built_in_answer(found, request((3, 2), (7, 3)), 1, SIZE, 0)
+    answer = built_in(found, request((3, 2), (7, 3)), 1, SIZE, 0)
     assert answer["bounds"] == [6, 2, 8, 4]
-    answer = built_in_answer(found, request((7, 3), (3, 2)), 1, SIZE, 0)
+    answer = built_in(found, request((7, 3), (3, 2)), 1, SIZE, 0)
     assert answer["bounds"] == [6, 2, 8, 4], "the box says which click it answers"
 
 
 def test_a_click_that_shares_its_box_with_a_later_one_finds_it() -> None:
     found = detections(((2, 1, 5, 3), 1.0, 1, 1), ((6, 2, 9, 5), 0.5, 1, -1), answer_of=[1, 1])
-    answer = built_in_answer(found, request((3, 2), (4, 2)), 1, SIZE, 0)
+    answer = built_in(found, request((3, 2), (4, 2)), 1, SIZE, 0)
     assert answer["bounds"] == [2, 1, 4, 3]
 
 
 def test_without_an_object_under_the_last_click_an_earlier_one_counts() -> None:
     found = detections(((2, 1, 5, 3), 1.0, 1, 0), answer_of=[0, -1])
-    answer = built_in_answer(found, request((3, 2), (0, 0)), 1, SIZE, 0)
+    answer = built_in(found, request((3, 2), (0, 0)), 1, SIZE, 0)
     assert answer["bounds"] == [2, 1, 4, 3]
 
 
@@ -246,12 +270,12 @@ def test_without_an_object_under_the_last_click_an_earlier_one_counts() -> None:
 def test_no_object_left(rows: list[Any]) -> None:
     found = detections(*rows, answer_of=[-1])
     with pytest.raises(RequestError) as caught:
-        built_in_answer(found, request((3, 2)), 1, SIZE, 60)
+        built_in(found, request((3, 2)), 1, SIZE, 60)
     assert (caught.value.code, caught.value.field) == ("nothing_left", "neg_points")
 
 
 def test_shapes_come_with_the_highest_score_first() -> None:
-    answer = built_in_answer(FOUND, request((3, 2)), 1, SIZE, 60)
+    answer = built_in(FOUND, request((3, 2)), 1, SIZE, 60)
     scores = [float(shape["attributes"][0]["value"]) for shape in answer["shapes"]]
     assert all(one >= other for one, other in pairwise(scores))
 

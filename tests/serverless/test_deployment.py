@@ -25,7 +25,7 @@ from serverless.deployment import (
     told_classes,
 )
 from serverless.main import init_context, init_with_any_classes
-from serverless.settings import STARTER_WEIGHTS, Settings
+from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS, Settings
 from tests.serverless.fakes import Log
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,9 +33,9 @@ DETECTOR = ROOT / "serverless" / "detector" / "function.yaml"
 STARTER_CLASSES = json.loads(STARTER_WEIGHTS.with_suffix(".json").read_text("utf-8"))["classes"]
 
 
-def description(path: Path, *names: str) -> Path:
+def description(path: Path, *names: str, kind: str = "interactor") -> Path:
     labels = [{"id": i, "name": name, "type": "rectangle"} for i, name in enumerate(names)]
-    annotations = {"name": "C3Det", "type": "interactor", "spec": json.dumps(labels)}
+    annotations = {"name": "C3Det", "type": kind, "spec": json.dumps(labels)}
     path.write_text(yaml.safe_dump({"metadata": {"annotations": annotations}}))
     return path
 
@@ -65,7 +65,6 @@ def test_the_function_lies_beside_the_code() -> None:
         (("ship", "plane"), "class 0 is 'plane' in the weights and 'ship' there"),
         (("plane",), "class 1 is 'ship' in the weights and missing there"),
         (("plane", "ship", "car"), "class 2 is missing in the weights and 'car' there"),
-        ((), "class 0 is 'plane' in the weights and missing there"),
     ],
 )
 def test_classes_that_differ(tmp_path: Path, told: tuple[str, ...], difference: str) -> None:
@@ -95,8 +94,38 @@ def test_a_description_without_labels(tmp_path: Path, text: str) -> None:
     path = tmp_path / "processor.yaml"
     path.write_text(text)
     check_classes(["plane"], [path, description(tmp_path / "function.yaml", "plane")])
-    with pytest.raises(DeploymentError, match=r"the 1 classes .* are not the 0 of"):
+    with pytest.raises(DeploymentError, match=r"have 1 classes, but .* tells none"):
         check_classes(["plane"], [path])
+    check_classes([], [path])
+
+
+def test_open_weights_and_a_description_with_classes(tmp_path: Path) -> None:
+    path = description(tmp_path / "function.yaml", "plane", "ship")
+    with pytest.raises(DeploymentError) as caught:
+        check_classes((), [path])
+    text = one_sentence(caught.value)
+    assert "the weights take any label and have no classes" in text
+    assert f"metadata.annotations.spec in {path} tells 2: write [] there" in text
+    assert "C3DET_WEIGHTS" in text
+
+
+def test_weights_with_classes_and_a_description_of_an_open_function(tmp_path: Path) -> None:
+    path = description(tmp_path / "function.yaml")
+    check_classes((), [path])
+    with pytest.raises(DeploymentError) as caught:
+        check_classes(("plane", "ship"), [path])
+    text = one_sentence(caught.value)
+    assert "the weights have 2 classes" in text
+    assert f"metadata.annotations.spec in {path} tells none" in text
+    assert "C3DET_WEIGHTS" in text
+
+
+def test_a_detector_with_open_weights(tmp_path: Path) -> None:
+    for names in ((), ("plane",)):
+        path = description(tmp_path / "function.yaml", *names, kind="detector")
+        with pytest.raises(DeploymentError, match="describes a detector, but the weights take any"):
+            check_classes((), [path])
+    check_classes(("plane",), [path])
 
 
 @pytest.mark.parametrize("spec", ["x", "{", "1", "[1]", "[{}]"])
@@ -120,6 +149,10 @@ def test_the_class_of_the_setting_must_be_one_of_the_weights() -> None:
     with pytest.raises(DeploymentError, match="C3DET_CLASS is 'Plane'") as caught:
         check_class("Plane", ["plane", "ship"])
     assert "plane, ship" in one_sentence(caught.value)
+    check_class(None, [])
+    with pytest.raises(DeploymentError, match="the weights take any label") as caught:
+        check_class("plane", [])
+    assert "leave C3DET_CLASS empty" in one_sentence(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -223,6 +256,7 @@ def test_start_refuses_classes_that_cvat_is_not_told(
 ) -> None:
     path = description(tmp_path / "function.yaml", *reversed(STARTER_CLASSES))
     monkeypatch.setattr(deployment, "DESCRIPTIONS", (path,))
+    monkeypatch.setenv("C3DET_WEIGHTS", str(STARTER_WEIGHTS))
     said = f"class 0 is 'tree' in the weights and '{STARTER_CLASSES[-1]}' there"
     with pytest.raises(DeploymentError, match=said):
         init_context(Context(logger=Log()))
@@ -231,9 +265,21 @@ def test_start_refuses_classes_that_cvat_is_not_told(
     assert [line[1] for line in context.logger.lines] == ["ready"]
 
 
-def test_start_refuses_a_class_that_the_weights_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (STARTER_WEIGHTS, "which is no class of the weights"),
+        (OPEN_WEIGHTS, "but the weights take any label"),
+    ],
+    ids=["closed", "open"],
+)
+def test_start_refuses_a_class_that_the_weights_lack(
+    monkeypatch: pytest.MonkeyPatch, weights: Path, said: str
+) -> None:
+    monkeypatch.setattr(deployment, "DESCRIPTIONS", ())
+    monkeypatch.setenv("C3DET_WEIGHTS", str(weights))
     monkeypatch.setenv("C3DET_CLASS", "submarine")
-    with pytest.raises(DeploymentError, match="C3DET_CLASS is 'submarine'"):
+    with pytest.raises(DeploymentError, match=f"C3DET_CLASS is 'submarine', {said}"):
         init_context(Context(logger=Log()))
 
 
@@ -244,6 +290,7 @@ def test_the_time_budget_ends_before_nuclio_ends_the_call(path: Path) -> None:
 
 
 def test_the_worker_ends_when_nuclio_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deployment, "DESCRIPTIONS", ())
     context = Context(logger=Log())
     init_context(context)
     with pytest.raises(SystemExit) as ended:

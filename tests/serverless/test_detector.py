@@ -68,6 +68,16 @@ def test_a_picture_that_was_searched_in_part_is_an_error() -> None:
     )
 
 
+def test_an_open_model_has_no_classes_to_detect() -> None:
+    context = make_context(classes=())
+    response = detector_handler(context, event({"image": base64_picture()}))
+    assert response.status_code == 400
+    error = json.loads(response.body)["error"]
+    assert (error["code"], error["field"]) == ("unsupported", None)
+    assert "serve the detector with weights that have classes" in error["message"]
+    assert context.user_data.predictor.opened == []
+
+
 def test_the_log_counts_the_boxes() -> None:
     context = make_context()
     detector_handler(context, event({"image": base64_picture()}))

@@ -167,7 +167,7 @@ def test_a_broken_gpu_ends_the_process_with_a_code_that_is_not_0() -> None:
 SCARCE = """
 import json, resource, sys
 from nuclio_sdk import Context
-from serverless.main import handler, init_context
+from serverless.main import handler, init_with_any_classes
 from tests.serverless.fakes import Log, base64_picture, event
 
 def ask(width, height):
@@ -175,7 +175,7 @@ def ask(width, height):
     return json.loads(handler(context, event(payload)).body)
 
 context = Context(logger=Log())
-init_context(context)
+init_with_any_classes(context)
 before = ask(60, 40)
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + 300_000_000, resource.RLIM_INFINITY))

@@ -1,7 +1,8 @@
 """Random requests, good, bad and absurd: every one is answered, and the next good one right.
 
-``C3DET_FUZZ_REQUESTS`` sets their number, of which a tenth goes to the shipped weights; a number
-that is set is of other requests each time.
+Of functions with classes and of open ones. ``C3DET_FUZZ_REQUESTS`` sets the number of requests to
+each, of which a tenth goes to the shipped weights; a number that is set is of other requests each
+time.
 """
 
 from __future__ import annotations
@@ -10,19 +11,21 @@ import base64
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
-import nuclio_sdk
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 
-from serverless.main import Service, detector_handler, handler, init_context
+from c3det.predictor import load
+from serverless.main import Service, detector_handler, handler
 from serverless.nuclio_worker import FunctionSettings, NuclioWorker, Request
-from serverless.settings import Settings
-from tests.serverless.fakes import PLUGIN_KEYS, FakePredictor
+from serverless.protocol import LARGEST_LABEL
+from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS, Settings
+from tests.serverless.fakes import CLASSES, PLUGIN_KEYS, FakePredictor
 from tests.serverless.odd_pictures import SIZE, broken_pictures, whole_pictures
 
 REQUESTS = int(os.environ.get("C3DET_FUZZ_REQUESTS", "400"))
@@ -100,12 +103,19 @@ inside = st.floats(0, SIZE[1])
 near = st.floats(-2, 1.5 * SIZE[0])
 points = weighted({st.tuples(inside, inside): 9, st.tuples(near, near): 1}).map(list)
 clicks = st.lists(points, max_size=5)
+labels = weighted(
+    {
+        st.integers(0, NUM_CLASSES - 1): 40,
+        st.integers(0, LARGEST_LABEL): 2,
+        st.integers(0, 2 * LARGEST_LABEL): 1,
+    }
+)
 
 
 @st.composite
 def plugin_payloads(draw: Callable[..., Any]) -> dict[str, Any]:
     positive = draw(clicks)
-    pairs = [[draw(st.integers(0, NUM_CLASSES - 1)), draw(st.integers(0, 1))] for _ in positive]
+    pairs = [[draw(labels), draw(st.integers(0, 1))] for _ in positive]
     return {"image": draw(images), "pos_points": positive, "neg_points": [[-1, 1], *pairs]}
 
 
@@ -196,6 +206,7 @@ class Workers:
 
     def __init__(self, service: Service) -> None:
         self.log = Log()
+        self.classes = service.predictor.classes
         self._workers = {}
         for address, entry in (("interactor", handler), ("detector", detector_handler)):
             worker = NuclioWorker(entry, None, FunctionSettings("serverless.main:x"), self.log)
@@ -227,7 +238,7 @@ class Workers:
             status, body = self.ask(
                 address, encoded({"image": image, **points}), "application/json"
             )
-            assert status == 200
+            assert status == (400 if address == "detector" and not self.classes else 200)
             if isinstance(body, dict):
                 body = {k: v for k, v in body.items() if k not in ("timings_ms", "cache")}
             answers.append(body)
@@ -249,8 +260,11 @@ def form_of_body(body: bytes, address: str) -> str:
 def check_error(error: Any) -> None:
     assert set(error) == {"code", "message", "field"}
     assert error["code"] in CODES
-    assert FIELD.fullmatch(error["field"])
-    assert error["field"].partition("[")[0] in error["message"] or error["field"] == "image"
+    if error["field"] is None:
+        assert "take any label and know no classes to detect" in error["message"]
+    else:
+        assert FIELD.fullmatch(error["field"])
+        assert error["field"].partition("[")[0] in error["message"] or error["field"] == "image"
     assert "\n" not in error["message"]
     assert len(error["message"]) < 300
 
@@ -261,7 +275,16 @@ def check_rectangle(points: Any) -> None:
     assert y1 <= y2
 
 
-def check_answer(form: str, status: int, body: Any) -> None:
+def check_class(box: Any, classes: Sequence[str]) -> None:
+    if classes:
+        assert box["label"] == classes[box["class"]]
+    else:
+        assert box["label"] is None
+        assert box["class"] is None or 0 <= box["class"] <= LARGEST_LABEL
+        assert box["class"] is not None or box["click"] is None
+
+
+def check_answer(form: str, status: int, body: Any, classes: Sequence[str]) -> None:
     text = json.dumps(body)
     assert not LEAK.search(text), LEAK.search(text)
     if form == "plugin":
@@ -278,6 +301,7 @@ def check_answer(form: str, status: int, body: Any) -> None:
         for box in body["boxes"]:
             assert set(box) == BOX_KEYS
             assert 0 <= box["score"] <= 1
+            check_class(box, classes)
             check_rectangle(box["points"])
     elif isinstance(body, dict) and "error" in body:
         assert status in (400, 413)
@@ -302,19 +326,26 @@ LIMITS = Settings.from_environment(
 
 
 @cache
-def fake_workers() -> Workers:
-    return Workers(Service.create(FakePredictor(), LIMITS))
+def fake_workers(classes: tuple[str, ...]) -> Workers:
+    return Workers(Service.create(FakePredictor(classes), LIMITS))
 
 
 @cache
-def real_workers() -> Workers:
-    context = nuclio_sdk.Context(logger=Log())
-    init_context(context)
-    return Workers(Service.create(context.user_data.predictor, LIMITS))
+def shipped_workers(weights: Path) -> Workers:
+    return Workers(Service.create(load(weights), LIMITS))
 
 
-def fuzz(workers: Callable[[], Workers], requests: int) -> Callable[[], None]:
-    """A test that sends so many random requests, each followed by good ones."""
+def fuzz(make: Callable[[Any], Workers], of: object, requests: int) -> Callable[[], None]:
+    """A test that sends so many random requests, each followed by good ones.
+
+    Args:
+        make: Makes the workers.
+        of: Its argument.
+        requests: How many.
+    """
+
+    def workers() -> Workers:
+        return make(of)
 
     @settings(
         max_examples=requests,
@@ -330,36 +361,45 @@ def fuzz(workers: Callable[[], Workers], requests: int) -> Callable[[], None]:
         event(
             f"{form}: {error['code'] if error else 'answered'}"
         )  # for --hypothesis-show-statistics
-        check_answer(form, status, answer)
+        check_answer(form, status, answer, workers().classes)
         assert workers().good_answers() == workers().right
 
     return send
 
 
-test_the_function_with_boxes_that_can_be_counted = fuzz(fake_workers, REQUESTS)
-test_the_function_with_the_shipped_weights = fuzz(real_workers, max(REQUESTS // 10, 1))
+FEW = max(REQUESTS // 10, 1)
+test_the_function_with_boxes_that_can_be_counted = fuzz(fake_workers, CLASSES, REQUESTS)
+test_the_open_function_with_boxes_that_can_be_counted = fuzz(fake_workers, (), REQUESTS)
+test_the_function_with_the_shipped_weights = fuzz(shipped_workers, STARTER_WEIGHTS, FEW)
+test_the_open_function_with_the_shipped_weights = fuzz(shipped_workers, OPEN_WEIGHTS, FEW)
+
+KINDS = pytest.mark.parametrize("classes", [CLASSES, ()], ids=["closed", "open"])
 
 
+@KINDS
 @pytest.mark.parametrize("name", sorted(WHOLE))
-def test_whole_pictures_are_answered_in_every_form(name: str) -> None:
+def test_whole_pictures_are_answered_in_every_form(name: str, classes: tuple[str, ...]) -> None:
     image = base64.b64encode(WHOLE[name]).decode()
-    workers = fake_workers()
+    workers = fake_workers(classes)
     plugin = {"image": image, "pos_points": [[3, 3]], "neg_points": [[-1, 1], [1, 1]]}
     status, body = workers.ask("interactor", encoded(plugin), "application/json")
     assert (status, body["error"]) == (200, None)
-    for address in ("interactor", "detector"):
+    for address in ("interactor", "detector") if classes else ("interactor",):
         built_in = {"image": image, "pos_points": [[3, 3]], "neg_points": []}
         assert workers.ask(address, encoded(built_in), "application/json")[0] == 200
 
 
+@KINDS
 @pytest.mark.parametrize("name", sorted(BROKEN))
-def test_broken_pictures_name_the_picture_or_are_answered(name: str) -> None:
+def test_broken_pictures_name_the_picture_or_are_answered(
+    name: str, classes: tuple[str, ...]
+) -> None:
     image = base64.b64encode(BROKEN[name]).decode()
-    workers = fake_workers()
-    for address in ("interactor", "detector"):
+    workers = fake_workers(classes)
+    for address in ("interactor", "detector") if classes else ("interactor",):
         payload = {"image": image, "pos_points": [[0, 0]], "neg_points": [[-1, 1], [1, 1]]}
         status, body = workers.ask(address, encoded(payload), "application/json")
-        check_answer(form_of_body(encoded(payload), address), status, body)
+        check_answer(form_of_body(encoded(payload), address), status, body, classes)
         error = body.get("error") if isinstance(body, dict) else None
         assert error is None or error["field"] == "image"
     assert workers.good_answers() == workers.right

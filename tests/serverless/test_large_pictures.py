@@ -26,8 +26,9 @@ from c3det.clicks import Click
 from c3det.closed import ClosedModel
 from c3det.incremental import IncrementalDetector
 from c3det.predictor import Predictor
-from serverless.annotate.function import ask_until_searched, prompts, read_boxes
+from serverless.annotate.function import ask_until_searched, checked_boxes
 from serverless.main import Service, detector_handler, handler
+from serverless.protocol import PluginAnswer, PluginRequest, plugin_prompts
 from serverless.settings import Settings
 from tests.c3det.small import saved
 from tests.serverless.fakes import Log, event
@@ -89,13 +90,14 @@ class Asked:
     classes = ("a", "b", "c")
 
     def __init__(self, context: Context, image: np.ndarray) -> None:
-        self.answers: list[dict[str, Any]] = []
+        self.answers: list[PluginAnswer] = []
         self._context = context
-        self._picture = encoded(image)
+        self._picture = base64.b64decode(encoded(image))
 
-    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> dict[str, Any]:
-        payload = {"image": self._picture, **prompts(clicks, threshold)}
-        self.answers.append(json.loads(handler(self._context, event(payload)).body))
+    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> PluginAnswer:
+        payload = PluginRequest(self._picture, tuple(clicks), threshold).body()
+        body = json.loads(handler(self._context, event(payload)).body)
+        self.answers.append(PluginAnswer.read(body))
         return self.answers[-1]
 
 
@@ -103,18 +105,18 @@ def test_the_helper_asks_on_until_all_is_searched(predictor: Predictor) -> None:
     clicks = some_clicks(60)
     asked = Asked(context_of(predictor), noise())
     answer = ask_until_searched(asked, 0, clicks, 0.05)
-    told = [one["progress"] for one in asked.answers]
+    told = [one.progress for one in asked.answers]
     assert len(told) > TILES
     assert told == sorted(set(told)), "each call comes further"
-    assert [one["coverage"] for one in asked.answers[:8]] == [0] * 8
-    assert (answer["progress"], answer["coverage"]) == (1, 1)
+    assert [one.coverage for one in asked.answers[:8]] == [0] * 8
+    assert (answer.progress, answer.coverage) == (1, 1)
     at_once = Asked(context_of(predictor, seconds=60), noise()).ask(0, clicks, 0.05)
-    assert at_once["progress"] == 1
-    assert answer["boxes"] == at_once["boxes"]
-    boxes = read_boxes(answer, asked.classes, asked.name)
+    assert at_once.progress == 1
+    assert answer.boxes == at_once.boxes
+    boxes = checked_boxes(answer, asked.classes, asked.name)
     answered = [index for box in boxes for index in box.clicks]
     assert len(answered) == len(set(answered))
-    assert len(answered) + len(answer["notes"]) >= 50
+    assert len(answered) + len(answer.notes) >= 50
 
 
 def test_two_and_three_clicks_on_one_object_are_one_box_in_both_forms(
@@ -124,7 +126,7 @@ def test_two_and_three_clicks_on_one_object_are_one_box_in_both_forms(
     clicks = [Click(140 + dx, 150 + dy, 1) for dx, dy in ((0, 0), (2, 1), (-2, 2))]
     for number in (1, 2, 3):
         answer = json.loads(
-            handler(context, event({"image": picture, **prompts(clicks[:number], None)})).body
+            handler(context, event({"image": picture, **plugin_prompts(clicks[:number])})).body
         )
         (box,) = [box for box in answer["boxes"] if box["click"] is not None]
         assert (box["click"], box["clicks"]) == (number - 1, list(range(number)))
@@ -141,16 +143,16 @@ def test_of_two_classes_on_one_object_the_last_counts_and_a_note_says_so(
 ) -> None:
     asked = Asked(context_of(predictor, seconds=60), noise())
     answer = asked.ask(0, [Click(140, 150, 1), Click(140, 150, 2)], None)
-    (box,) = [box for box in answer["boxes"] if box["click"] is not None]
-    assert (box["label"], box["clicks"]) == ("c", [1])
-    assert answer["notes"] == ["b and c were clicked on one object: the last click, c, counts"]
+    (box,) = [box for box in answer.boxes if box.clicks]
+    assert (box.name, box.clicks) == ("c", (1,))
+    assert answer.notes == ("b and c were clicked on one object: the last click, c, counts",)
 
 
 @pytest.mark.parametrize("threshold", [0.05, 0.42, 0.9])
 def test_what_is_shown_changes_no_answer(predictor: Predictor, threshold: float) -> None:
     asked = Asked(context_of(predictor, seconds=60), noise())
     answers = [
-        [box for box in asked.ask(0, some_clicks(20), t)["boxes"] if box["click"] is not None]
+        [box for box in asked.ask(0, some_clicks(20), t).boxes if box.clicks]
         for t in (threshold, None)
     ]
     assert len(answers[0]) > 10
@@ -228,7 +230,7 @@ def test_a_picture_of_too_many_tiles_is_refused_by_name(
 ) -> None:
     monkeypatch.undo()  # with the tiles that are served
     picture = encoded(np.zeros((1, 50_000_000), np.uint8))
-    for form in (prompts([], None), {"pos_points": [[0, 0]]}):
+    for form in (plugin_prompts([]), {"pos_points": [[0, 0]]}):
         payload = {"image": picture, **form}
         error = json.loads(handler(context_of(predictor, 60), event(payload)).body)["error"]
         assert (error["code"], error["field"]) == ("too_large", "image")
@@ -257,7 +259,7 @@ def test_no_call_takes_much_longer_than_the_budget(
     TimedTiles(monkeypatch, 0.3)
     asked = Asked(context_of(predictor, seconds=1), noise())
     clicks, calls = some_clicks(30), []
-    while not asked.answers or asked.answers[-1]["progress"] < 1:
+    while not asked.answers or (asked.answers[-1].progress or 0) < 1:
         started = time.monotonic()
         asked.ask(0, clicks, None)
         calls.append(time.monotonic() - started)

@@ -20,6 +20,7 @@ from nuclio_sdk import Context, Event
 
 from serverless.local import PAGE, LocalServer, samples_directory
 from serverless.nuclio_worker import FunctionError, FunctionSettings, NuclioWorker
+from serverless.settings import OPEN_WEIGHTS
 from tests.serverless.fakes import base64_picture, make_context
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -373,7 +374,7 @@ def test_command_on_a_busy_port_fails_with_one_sentence() -> None:
 
 def test_sigterm_ends_the_command_after_the_running_request() -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "serverless.local", "--port", "0"],
+        [sys.executable, "-m", "serverless.local", "--port", "0", "--weights", str(OPEN_WEIGHTS)],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,

@@ -17,7 +17,8 @@ from nuclio_sdk import Context, Event, Response
 
 from c3det.clicks import Click
 from serverless.main import handler, init_context
-from serverless.settings import STARTER_WEIGHTS
+from serverless.protocol import Box
+from serverless.settings import OPEN_WEIGHTS
 from tests.serverless.fakes import (
     PLUGIN_KEYS,
     FakePredictor,
@@ -100,6 +101,78 @@ def test_plugin_request() -> None:
 def test_plugin_request_without_clicks() -> None:
     body = answer(handler(make_context(), event(plugin(pos_points=[], neg_points=[[-1, 1]]))))
     assert [box["click"] for box in body["boxes"]] == [None, None, None]
+
+
+def test_an_open_model_is_asked_with_the_callers_labels() -> None:
+    context = make_context(classes=())
+    pairs = [[-1, 1], [200, 1], [7, 0]]
+    body = answer(handler(context, event(plugin(neg_points=pairs))))
+    assert [(box["class"], box["label"], box["click"]) for box in body["boxes"]] == [
+        (200, None, 0),
+        (200, None, None),
+    ]
+    assert set(body) == PLUGIN_KEYS
+    assert context.user_data.predictor.detected == [
+        ([Click(50, 30, 200), Click(12, 12, 7, positive=False)], None)
+    ]
+
+
+def test_an_open_model_without_clicks_finds_objects_of_no_class() -> None:
+    context = make_context(classes=())
+    body = answer(handler(context, event(plugin(pos_points=[], neg_points=[[-1, 1]]))))
+    assert [(box["class"], box["label"]) for box in body["boxes"]] == [(None, None)] * 3
+    assert body["error"] is None
+
+
+def test_an_open_model_with_negative_clicks_alone_claims_nothing() -> None:
+    context = make_context(classes=())
+    body = answer(handler(context, event(plugin(neg_points=[[-1, 1], [2, 0], [0, 0]]))))
+    assert (body["boxes"], body["error"]) == ([], None)
+
+
+def test_an_open_model_takes_the_clicks_of_the_panel_for_one_label() -> None:
+    """No class is guessed under the clicks: there is none to guess."""
+    context = make_context(classes=())
+    payload = built_in(pos_points=[[12, 12], [50, 30]], neg_points=[[33, 22]])
+    response = handler(context, event(payload))
+    body = answer(response)
+    assert response.status_code == 200
+    assert body["points"] == [[48, 28], [52, 28], [52, 32], [48, 32]], "of the last click"
+    assert len(body["shapes"]) == 3
+    predictor = context.user_data.predictor
+    assert predictor.looked_at == []
+    ((clicks, _),) = predictor.detected
+    assert clicks == [Click(12, 12, 0), Click(50, 30, 0), Click(33, 22, 0, positive=False)]
+
+
+OPEN_BAD_PAIRS: list[tuple[str, list[Any], str, str]] = [
+    ("label too large", [[-1, 1], [2, 1], [256, 0]], "neg_points[2]", "invalid"),
+    ("negative label", [[-1, 1], [-2, 1], [0, 0]], "neg_points[1]", "invalid"),
+    ("unknown sign", [[-1, 1], [2, 5], [0, 0]], "neg_points[1]", "invalid"),
+    ("later version", [[-1, 2], [2, 1], [0, 0]], "neg_points", "unsupported"),
+]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "field", "code"),
+    [bad[1:] for bad in OPEN_BAD_PAIRS],
+    ids=[bad[0] for bad in OPEN_BAD_PAIRS],
+)
+def test_bad_pairs_to_an_open_model(pairs: list[Any], field: str, code: str) -> None:
+    response = handler(make_context(classes=()), event(plugin(neg_points=pairs)))
+    check_error(response, "plugin", field, 200)
+    assert answer(response)["error"]["code"] == code
+
+
+def test_too_many_labels_to_an_open_model() -> None:
+    def ask(count: int) -> Response:
+        points = [[index % 60, index % 40] for index in range(count)]
+        pairs = [[-1, 1], *([index, 1] for index in range(count))]
+        payload = plugin(pos_points=points, neg_points=pairs)
+        return handler(make_context(classes=()), event(payload))
+
+    assert answer(ask(64))["error"] is None
+    check_error(ask(65), "plugin", "neg_points", 200)
 
 
 def test_threshold_reaches_the_model_in_both_forms() -> None:
@@ -353,7 +426,8 @@ def test_a_fault_of_the_function(
 
 def test_numbers_that_are_not_finite_never_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     context = make_context()
-    monkeypatch.setattr("serverless.main.plugin_boxes", lambda *_: [{"score": float("nan")}])
+    boxes = (Box(0, "tree", (1, 2, 3, 4), float("nan")),)
+    monkeypatch.setattr("serverless.main.boxes_of", lambda *_: boxes)
     check_error(handler(context, event(plugin())), "plugin", None, 200)
 
 
@@ -417,13 +491,13 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
     return calls
 
 
-def test_init_context_loads_the_starter_weights(loaded: list[tuple[Any, str]]) -> None:
+def test_init_context_loads_the_open_weights(loaded: list[tuple[Any, str]]) -> None:
     context = Context(logger=Log())
     gc.unfreeze()
     init_context(context)
     assert gc.get_freeze_count() > 0, "a collection would stop a click for 0.2 s"
     gc.unfreeze()
-    assert loaded == [(STARTER_WEIGHTS, "cpu")]
+    assert loaded == [(OPEN_WEIGHTS, "cpu")]
     assert context.user_data.predictor.warm
     assert [line[1] for line in context.logger.lines] == ["ready"]
     check_next_request(context)

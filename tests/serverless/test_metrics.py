@@ -8,7 +8,7 @@ from serverless.cache import CacheStats
 from serverless.main import detector_handler, handler
 from serverless.metrics import CONTENT_TYPE, Histogram, Metrics
 from serverless.observations import Observation
-from serverless.requests import Form, RequestError
+from serverless.protocol import Form, RequestError
 from tests.serverless.fakes import base64_picture, event, make_context
 
 # The grammar of the text format 0.0.4, without timestamps and escapes.

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS
+
 ROOT = Path(__file__).resolve().parents[2]
 
 BEGIN = """
 import json, sys
 import numpy as np, torch
 from nuclio_sdk import Context
-from c3det.incremental import IncrementalDetector
-from serverless.main import handler, init_context
+from serverless.main import handler, init_with_any_classes
 from tests.serverless.fakes import Log, base64_picture, event
 
 def ask(width, height, clicks=2):
@@ -32,8 +33,9 @@ def ask(width, height, clicks=2):
     return json.loads(handler(context, event(payload)).body)
 
 context = Context(logger=Log())
-init_context(context)
-detect = IncrementalDetector.detect
+init_with_any_classes(context)
+Model = type(context.user_data.predictor.model)
+detect = Model.detect
 before = ask(60, 40)
 """
 
@@ -41,9 +43,9 @@ SCARCE = """
 def hungry(self, *arguments):
     torch.empty(1 << 46, dtype=torch.uint8, device=self.device)
 
-IncrementalDetector.detect = hungry
+Model.detect = hungry
 lacking = [ask(61, 40)]
-IncrementalDetector.detect = detect
+Model.detect = detect
 if torch.cuda.is_initialized():
     torch.cuda.empty_cache()
     total = torch.cuda.mem_get_info()[1]
@@ -59,22 +61,23 @@ def fails(self, *arguments):
     few = torch.zeros(4, device=self.device)
     return few[torch.tensor([1 << 20], device=self.device)].sum().item()
 
-IncrementalDetector.detect = fails
+Model.detect = fails
 failed = ask(61, 40)
-IncrementalDetector.detect = detect
+Model.detect = detect
 print(json.dumps([before, failed, ask(60, 40)]))
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[OPEN_WEIGHTS, STARTER_WEIGHTS], ids=["open", "closed"])
 def ended(
-    tmp_path_factory: pytest.TempPathFactory, device: str
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, device: str
 ) -> dict[str, subprocess.CompletedProcess[str]]:
     """How the processes ended that ran the scripts above."""
     running = {}
+    weights = {"C3DET_WEIGHTS": str(request.param)}
     for name, script in (("scarce", SCARCE), ("broken", BROKEN)):
         # Each has its own lock of the GPU.
-        place = {"C3DET_DEVICE": device, "TMPDIR": str(tmp_path_factory.mktemp(name))}
+        place = {"C3DET_DEVICE": device, "TMPDIR": str(tmp_path_factory.mktemp(name)), **weights}
         running[name] = subprocess.Popen(
             [sys.executable, "-c", BEGIN + script],
             cwd=ROOT,

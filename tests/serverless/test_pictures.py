@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from serverless.pictures import decode, limit_pixels
-from serverless.requests import RequestError
+from serverless.protocol import RequestError
 
 # Two rows of three pixels.
 GREY = np.array([[0, 51, 102], [153, 204, 255]], np.uint8)

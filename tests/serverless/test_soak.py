@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS
 from serverless.soak import (
     Sample,
     SoakError,
@@ -18,7 +19,6 @@ from serverless.soak import (
     main,
     make_picture,
     percentiles,
-    request_body,
     summarise,
     table,
 )
@@ -88,23 +88,16 @@ def test_pictures_differ_and_are_the_same_each_time() -> None:
         assert (image.size, image.format) == ((50, 50), "JPEG")
 
 
-def test_a_request() -> None:
-    assert json.loads(request_body("abc", [(1, 2), (3, 4)])) == {
-        "image": "abc",
-        "pos_points": [[1, 2], [3, 4]],
-        "neg_points": [[-1, 1], [0, 1], [0, 1]],
-    }
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="the resident memory is read as on Linux")
+@pytest.mark.parametrize("weights", [OPEN_WEIGHTS, STARTER_WEIGHTS], ids=["open", "closed"])
 def test_a_short_run_with_the_shipped_weights(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "soak.json"
     options = ["--seconds", "12", "--rate", "8", "--pictures", "2", "--size", "48"]
     # On a busy machine so short a run need not be flat.
     with contextlib.suppress(SystemExit):
-        main([*options, "--out", str(out)])
+        main([*options, "--out", str(out), "--weights", str(weights)])
     written = json.loads(out.read_text())
     samples = written["samples"]
     assert len(samples) >= 32

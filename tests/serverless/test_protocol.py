@@ -1,26 +1,246 @@
+"""The wire: the examples that all readers share, and what is refused."""
+
 from __future__ import annotations
 
 import base64
 import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from c3det.clicks import Click
-from serverless.requests import (
+from serverless.protocol import (
+    LARGEST_LABEL,
+    MOST_LABELS,
+    AnswerError,
+    AnyRequest,
+    Box,
+    BuiltInAnswer,
     BuiltInRequest,
+    DetectorAnswer,
     Form,
+    PluginAnswer,
     PluginRequest,
     RequestError,
     check_inside,
     form_of,
     parse_body,
+    plugin_prompts,
     read_built_in_request,
+    read_detector_request,
     read_plugin_request,
 )
 
 CLASSES = ("tree", "0", "1")
 IMAGE = base64.b64encode(b"bytes").decode()
+
+
+EXAMPLES = {
+    path.stem: json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted((Path(__file__).parents[1] / "protocol").glob("*.json"))
+}
+
+
+def examples(*keys: str) -> pytest.MarkDecorator:
+    """The shared examples that have some keys; those without are another test's."""
+    names = [name for name, example in EXAMPLES.items() if set(keys) <= set(example)]
+    return pytest.mark.parametrize("example", [EXAMPLES[name] for name in names], ids=names)
+
+
+def read_request(example: dict[str, Any]) -> AnyRequest:
+    """The request of an example, read in the way of the handler of its form."""
+    payload = parse_body(json.dumps(example["request"]).encode())
+    if example["form"] == "detector":
+        return read_detector_request(payload)
+    assert form_of(payload).value == example["form"]
+    if example["form"] == "plugin":
+        return read_plugin_request(payload, example["classes"], 1000)
+    return read_built_in_request(payload, 1000)
+
+
+def refused(example: dict[str, Any]) -> bool:
+    return isinstance(example["answer"], dict) and example["answer"].get("error") is not None
+
+
+def test_the_examples_are_of_every_form_and_kind() -> None:
+    plain = {(one["form"], bool(one["classes"])) for one in EXAMPLES.values() if not refused(one)}
+    both = [(form, known) for form in ("plugin", "built-in") for known in (True, False)]
+    assert plain == {*both, ("detector", True)}
+    assert {one["form"] for one in EXAMPLES.values() if refused(one)} == {
+        "plugin",
+        "built-in",
+        "detector",
+    }
+    for name, one in EXAMPLES.items():
+        assert name.startswith("error-") == refused(one)
+        assert one["description"].endswith(".")
+        assert {"request", "answer"} & set(one)
+
+
+@examples("request")
+def test_requests_of_the_examples(example: dict[str, Any]) -> None:
+    """They are read, and built again; or refused as the example says."""
+    if refused(example):
+        with pytest.raises(RequestError) as caught:
+            read_request(example)
+        assert caught.value.told() == example["answer"]["error"]
+        status = 200 if example["form"] == "plugin" else caught.value.status
+        assert example["status"] == status
+        return
+    request = read_request(example)
+    assert request.body() == example["request"]
+    check_inside(request, (10, 16))
+    if isinstance(request, PluginRequest):
+        assert list(request.clicks) == [Click(**click) for click in example["clicks"]]
+    else:
+        assert "clicks" not in example
+
+
+def read_answer(form: str, body: Any, classes: Sequence[str]) -> BuiltInAnswer | DetectorAnswer:
+    """An answer of a form that is not the plugin's."""
+    if form == "detector":
+        return DetectorAnswer.read(body, classes)
+    return BuiltInAnswer.read(body)
+
+
+@examples("answer")
+def test_answers_of_the_examples(example: dict[str, Any]) -> None:
+    """They are read, and built again."""
+    body = example["answer"]
+    if example["form"] == "plugin":
+        if body["c3det"] != 1:
+            with pytest.raises(AnswerError, match="not of version 1 of the plugin's protocol"):
+                PluginAnswer.read(body)
+            return
+        read = PluginAnswer.read(body)
+        built = read.body()
+        assert {key: built[key] for key in body if key != "boxes"} == {
+            key: value for key, value in body.items() if key != "boxes"
+        }
+        for box, told in zip(built["boxes"], body["boxes"], strict=True):
+            assert {key: box[key] for key in told} == told
+        assert (read.error is not None) == refused(example)
+        return
+    if refused(example):
+        with pytest.raises(RequestError) as caught:
+            read_answer(example["form"], body, example["classes"])
+        assert caught.value.body() == body
+        assert caught.value.status == example["status"]
+        return
+    assert read_answer(example["form"], body, example["classes"]).body() == body
+
+
+def test_what_older_functions_do_not_tell() -> None:
+    read = PluginAnswer.read(EXAMPLES["plugin-of-before"]["answer"])
+    assert (read.progress, read.coverage, read.threshold, read.notes) == (0.5, 0.5, None, ())
+    assert [box.clicks for box in read.boxes] == [(0,)]
+
+
+def test_the_click_that_decided_comes_last() -> None:
+    told = Box(1, None, (1, 2, 3, 4), 0.5, (0, 2, 3)).body()
+    assert (told["click"], told["clicks"]) == (3, [0, 2, 3])
+    assert Box.read({**told, "click": 2}).clicks == (0, 3, 2)
+
+
+BOX = {"class": 0, "label": None, "points": [1, 2, 3, 4], "rotation": 0, "score": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("<html>", "not of version 1"),
+        ({"mask": [[1]]}, "not of version 1"),
+        ({"c3det": 1}, "has no boxes"),
+        ({"c3det": 1, "boxes": None, "error": None}, "has no boxes"),
+        ({"c3det": 1, "boxes": [], "error": "no"}, "has no message"),
+        ({"c3det": 1, "boxes": [BOX, 3]}, r"boxes\[1\] of the answer is malformed"),
+        *(
+            ({"c3det": 1, "boxes": [{**BOX, **change}]}, rf"boxes\[0\] .*: {said}")
+            for change, said in (
+                ({"class": 0.5}, "its class"),
+                ({"class": -1}, "its class"),
+                ({"class": True}, "its class"),
+                ({"label": 3}, "its label"),
+                ({"score": 1.5}, "its score"),
+                ({"score": None}, "its score"),
+                ({"points": [1, 2, 3]}, "its points"),
+                ({"points": [1, 2, 3, "4"]}, "its points"),
+                ({"rotation": "no"}, "its rotation"),
+                ({"click": -1}, "its click"),
+                ({"clicks": [0.5]}, "its clicks"),
+            )
+        ),
+    ],
+)
+def test_what_is_no_answer_of_the_plugin_form(body: object, message: str) -> None:
+    with pytest.raises(AnswerError, match=message):
+        PluginAnswer.read(body)
+
+
+@pytest.mark.parametrize(
+    ("form", "body"),
+    [
+        ("built-in", {"c3det": 1, "boxes": []}),
+        ("built-in", []),
+        ("built-in", {"mask": [], "bounds": [1, 2, 3], "points": [], "shapes": []}),
+        ("built-in", {"mask": [], "bounds": [0, 0, 0, 0], "points": [], "shapes": [{}]}),
+        ("detector", {"boxes": []}),
+        ("detector", [{"label": "cat", "points": [1, 2, 3, 4], "rotation": 0, "confidence": "1"}]),
+        ("detector", [{"label": "tree", "points": [1, 2], "rotation": 0, "confidence": "1"}]),
+    ],
+)
+def test_what_is_no_answer_of_the_other_forms(form: str, body: object) -> None:
+    with pytest.raises(AnswerError):
+        read_answer(form, body, CLASSES)
+
+
+def test_prompts_are_the_request_without_its_picture() -> None:
+    clicks = (Click(1.5, 2, 3), Click(4, 5, 0, positive=False))
+    points = {"pos_points": [[1.5, 2], [4, 5]], "neg_points": [[-1, 1], [3, 1], [0, 0]]}
+    assert plugin_prompts(clicks) == points
+    assert plugin_prompts([], 0.5) == {
+        "pos_points": [],
+        "neg_points": [[-1, 1]],
+        "threshold": 0.5,
+    }
+    assert PluginRequest(b"bytes", clicks, 0.5).body() == {
+        "image": IMAGE,
+        **points,
+        "threshold": 0.5,
+    }
+
+
+def open_request(labels: list[Any]) -> PluginRequest:
+    points = [[index % 16, index // 16] for index in range(len(labels))]
+    pairs = [[-1, 1], *([label, 1] for label in labels)]
+    return read_plugin_request(plugin(pos_points=points, neg_points=pairs), (), 1000)
+
+
+def test_labels_of_an_open_function_are_the_callers() -> None:
+    labels = [LARGEST_LABEL, 0, 17, 17]
+    assert [click.label for click in open_request(labels).clicks] == labels
+    most = list(range(MOST_LABELS)) * 3
+    assert [click.label for click in open_request(most).clicks] == most
+
+
+@pytest.mark.parametrize(
+    ("labels", "code", "field", "said"),
+    [
+        ([0, LARGEST_LABEL + 1], "invalid", "neg_points[2]", "a whole number from 0 to 255"),
+        ([-1], "invalid", "neg_points[1]", "a whole number from 0 to 255"),
+        ([0.5], "invalid", "neg_points[1]", "a whole number from 0 to 255"),
+        (list(range(MOST_LABELS + 1)), "too_large", "neg_points", "65 different labels, at most"),
+    ],
+)
+def test_labels_that_no_open_function_takes(
+    labels: list[Any], code: str, field: str, said: str
+) -> None:
+    with pytest.raises(RequestError, match=re.escape(said)) as caught:
+        open_request(labels)
+    assert (caught.value.code, caught.value.field) == (code, field)
 
 
 def plugin(**changes: Any) -> dict[str, Any]:
