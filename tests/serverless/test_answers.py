@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -84,6 +85,20 @@ def test_box_mask() -> None:
     mask, told = decode_rle(box_mask((2, 1, 4, 2), 0.5).body()["points"])
     assert told == [2, 1, 4, 2]
     np.testing.assert_array_equal(mask, [[1, 1, 1], [1, 1, 1]])
+
+
+def test_a_class_that_is_nearly_as_likely_is_told() -> None:
+    """From half of the score on."""
+    row = (1, 2, 3, 4), 0.6, 7, -1
+    found = replace(
+        detections(row, row, row),
+        rivals=np.array([4, 4, -1]),
+        rival_scores=np.array([0.3125, 0.25, 0], np.float32),
+    )
+    near, far, alone = (box.body() for box in boxes_of(found, ()))
+    assert near["rival"] == {"class": 4, "score": 0.3125}
+    assert "rival" not in far
+    assert "rival" not in alone
 
 
 def test_plugin_answer() -> None:
