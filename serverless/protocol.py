@@ -481,7 +481,7 @@ class Box:
 
     def body(self) -> dict[str, Any]:
         """The box as an answer has it."""
-        body = {
+        body: dict[str, Any] = {
             "class": self.label,
             "label": self.name,
             "points": list(self.points),

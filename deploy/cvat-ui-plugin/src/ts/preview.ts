@@ -53,6 +53,7 @@ const MARK_RING = 8;
 const MARK_WIDTH = 1.75;
 const MARK_CASING = 1;
 const NEGATIVE = "#ff3b30";
+const DOT = 4.5;
 
 export class Preview {
   readonly element = document.createElementNS(SVG, "svg");
@@ -148,7 +149,15 @@ export class Preview {
     const layers = [...outlines].map(([color, outline]) =>
       cased(outline, color, MARK_WIDTH, MARK_CASING, 1),
     );
-    this.#marks.replaceChildren(...stacked(layers));
+    // A dot tells which label it is that is not there.
+    const dots = this.#shownMarks
+      .filter(({ positive }) => !positive)
+      .map(({ x, y, color }) => path(`M${x} ${y}h0`, color, DOT, 1));
+    for (const dot of dots) {
+      dot.setAttribute("stroke-linecap", "round");
+      dot.dataset.part = "dot";
+    }
+    this.#marks.replaceChildren(...stacked(layers), ...dots);
   }
 
   /** The outline of a box as a pen draws it: on its edge or, so that it hides nothing, around it. */
