@@ -616,13 +616,6 @@ def names_of(page: Page) -> list[tuple[str, str]]:
     return [(text[0], text[-1] if len(text) > 1 else "") for text in texts]
 
 
-def type_name(page: Page, name: str) -> None:
-    """Type into the field for names, over what is there, and press Enter."""
-    field = page.browser.find_element(By.ID, "class-name")
-    field.send_keys(Keys.CONTROL, "a")
-    field.send_keys(name, Keys.ENTER)
-
-
 def test_a_model_without_classes_takes_those_that_are_typed(
     browser: Chrome, pictures: Path
 ) -> None:
@@ -630,9 +623,9 @@ def test_a_model_without_classes_takes_those_that_are_typed(
     with opened(browser, pictures, predictor) as page:
         assert names_of(page) == [("object", "1")]
         page.press("#rename")
-        type_name(page, "washer")
-        type_name(page, " nut 8 ")
-        type_name(page, "bolt")
+        page.type_name("washer")
+        page.type_name(" nut 8 ")
+        page.type_name("bolt")
         assert names_of(page) == [("washer", "1"), ("nut 8", "2"), ("bolt", "3")]
         page.click(100, 200)
         page.keys("2")
@@ -647,7 +640,7 @@ def test_a_model_without_classes_takes_those_that_are_typed(
         page.wait_for("#tip", "nut 8 (clicked) · 20 \N{MULTIPLICATION SIGN} 20 px")
         page.press("#classes [title='nut 8']")
         page.press("#rename")
-        type_name(page, "nut")
+        page.type_name("nut")
         page.point_at(150, 250)
         page.wait_for("#tip", "nut (clicked)")
         assert len(predictor.calls[-1]) == 3, "a name changes no request"
@@ -663,8 +656,8 @@ def test_a_class_that_is_removed_takes_its_clicks_along(browser: Chrome, picture
         "return getComputedStyle(document.querySelector('#classes [title=c] .swatch')).background"
     )
     with opened(browser, pictures, predictor) as page:
-        type_name(page, "b")
-        type_name(page, "c")
+        page.type_name("b")
+        page.type_name("c")
         before = browser.execute_script(color)
         for name, x in (("object", 100), ("b", 120), ("c", 140)):
             page.press(f"#classes [title='{name}']")
@@ -682,7 +675,7 @@ def test_a_class_that_is_removed_takes_its_clicks_along(browser: Chrome, picture
         page.settle()
         assert [click.label for click in predictor.calls[-1]] == [0, 2], "it does not come back"
         # The next class takes the label that is free.
-        type_name(page, "d")
+        page.type_name("d")
         page.click(160, 250)
         page.settle()
         assert [click.label for click in predictor.calls[-1]] == [0, 2, 1]
@@ -698,14 +691,14 @@ def test_a_class_that_is_removed_takes_its_clicks_along(browser: Chrome, picture
 def test_names_that_cannot_be_are_refused(browser: Chrome, pictures: Path) -> None:
     with opened(browser, pictures, FakePredictor(classes=())) as page:
         script = "return document.getElementById('class-name').validationMessage"
-        type_name(page, "  ")
+        page.type_name("  ")
         assert browser.execute_script(script) == "Type the name of a class."
-        type_name(page, "object")
+        page.type_name("object")
         assert browser.execute_script(script) == "There is a class of this name already."
         for number in range(63):
-            type_name(page, f"kind {number}")
+            page.type_name(f"kind {number}")
         assert len(names_of(page)) == 64
-        type_name(page, "one more")
+        page.type_name("one more")
         assert "no more fit in a request" in browser.execute_script(script)
         assert names_of(page)[9:11] == [("kind 8", "0"), ("kind 9", "")]
 
@@ -824,9 +817,9 @@ def test_two_classes_with_the_open_weights(
     with serving_weights(browser, pictures, OPEN_WEIGHTS, monkeypatch) as (page, answers):
         assert page.text("#box-count") == "0"
         assert {box["class"] for box in answers[-1]["boxes"]} <= {None}
-        type_name(page, "disc")
+        page.type_name("disc")
         page.click(*DISCS[0])
-        type_name(page, "another")
+        page.type_name("another")
         page.click(*DISCS[1])
         page.settle()
         assert page.class_count("disc") >= 1
