@@ -22,7 +22,7 @@ from c3det.fusion import ClickBatch
 from c3det.heatmaps import Size
 from c3det.incremental import IncrementalDetector, Tile
 from c3det.mmdet_adapter import ClickDetector, ClickedFeatures, build_detector
-from c3det.model import Template
+from c3det.model import Outline, Template
 from c3det.predictor import Predictor
 from c3det.weights import Card, WeightsError, load_tensors
 
@@ -87,6 +87,12 @@ class ClosedModel:
         levels = [torch.stack(rows) for rows in zip(*templates, strict=True)]
         self.incremental.place(tile, clicks)
         return _detections(self.incremental.detect(tile, levels, [click.label for click in clicks]))
+
+    def outlines(
+        self, tile: Tile, boxes: NDArray[np.float32], wanted: Sequence[int]
+    ) -> list[Outline | None]:
+        """See `c3det.model.Model.outlines`: none."""
+        return [None] * len(wanted)
 
     def kept_for(self, tile: Tile) -> list[Tensor]:
         """Late fusion without clicks."""

@@ -23,6 +23,10 @@ Template = tuple[Tensor, ...]
 """What a model looks for because of one click: tensors of its own, wherever the click lies."""
 
 
+Outline = NDArray[np.float64]
+"""Corners ``(n, 2)`` of a polygon, (x, y) in pixels."""
+
+
 class Tile(Protocol):
     """All that a model knows of one tile. For one thread at a time."""
 
@@ -113,6 +117,17 @@ class Model(Protocol[TileT]):
         Returns:
             Boxes in pixels of the tile, in any order. Without clicks, a model without classes
             gives them the label -1.
+        """
+
+    def outlines(
+        self, tile: TileT, boxes: NDArray[np.float32], wanted: Sequence[int]
+    ) -> Sequence[Outline | None]:
+        """Outlines of objects, ``None`` where the model knows nothing better than the box.
+
+        Args:
+            tile: Which holds the wanted objects; packed or not.
+            boxes: Of all objects ``(n, 4)``, in pixels of the tile, inside of it or not.
+            wanted: Rows of ``boxes``.
         """
 
     def kept_for(self, tile: TileT) -> Sequence[Tensor]:

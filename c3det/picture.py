@@ -34,7 +34,7 @@ from c3det.clicks import Click, check_labels
 from c3det.devices import wait_for
 from c3det.heatmaps import Size
 from c3det.memory import held_bytes
-from c3det.model import Model, Template, Tile, clicks_that_count
+from c3det.model import Model, Outline, Template, Tile, clicks_that_count
 from c3det.tiles import Seams, distances, plan_tiles
 from c3det.weights import Card
 
@@ -228,6 +228,33 @@ class Picture:
         done = sum(found[index] is not None for index in needed)
         coverage = self._share(index for index in needed if found[index] is not None)
         return Answer(merged, coverage, done / len(needed), done == len(needed), work.seconds)
+
+    @torch.inference_mode()
+    def outlines(self, detections: Detections, wanted: Sequence[int]) -> list[Outline | None]:
+        """Outlines of objects, in pixels of the picture.
+
+        Args:
+            detections: As `detect` returned them.
+            wanted: Rows of them.
+
+        Returns:
+            Of each, ``None`` where the model knows nothing better than the box, and where the
+            object's tile is not held at the moment: nothing is computed again for an outline.
+        """
+        boxes = detections.boxes
+        found: dict[int, Outline | None] = {}
+        with self._lock:
+            owners = np.array(
+                self._owners([((x1 + x2) / 2, (y1 + y2) / 2) for x1, y1, x2, y2 in boxes])
+            )
+            for index, tile in self._tiles.items():
+                rows = [row for row in wanted if owners[row] == index]
+                offset = np.array(self._areas[index].box[:2])
+                shifted = boxes - np.tile(offset, 2).astype(np.float32)
+                told = self._model.outlines(tile, shifted, rows) if rows else []
+                for row, outline in zip(rows, told, strict=True):
+                    found[row] = None if outline is None else outline + offset
+        return [found.get(row) for row in wanted]
 
     def _search(self, question: Question, work: _Work) -> Answer:
         """Read templates and search tiles as long as there is time; the boxes are not merged."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from c3det.answering import Detections, answered_clicks, overruled
 from c3det.clicks import Click
@@ -21,6 +23,9 @@ from serverless.protocol import (
     RequestError,
     Rival,
 )
+
+if TYPE_CHECKING:
+    from c3det.model import Outline
 
 THINNEST_MASK = 3
 """Shortest side of a mask, in pixels: later versions of CVAT drop those of fewer."""
@@ -121,6 +126,7 @@ def built_in_answer(
     label: int,
     image_size: tuple[int, int],
     full_mask_max_pixels: int,
+    outlines: Mapping[int, Outline] | None = None,
 ) -> BuiltInAnswer:
     """Return the answer to CVAT's own panel.
 
@@ -136,33 +142,62 @@ def built_in_answer(
         label: The class of its clicks.
         image_size: ``(height, width)`` of the picture.
         full_mask_max_pixels: Largest picture, in pixels, with a mask of the whole picture.
+        outlines: Of detections, by their rows; the others are masked by their boxes.
 
     Raises:
         RequestError: No object is left under any positive click.
     """
     height, width = image_size
-    box = detections.boxes[_clicked(detections, request)]
-    left, top, right, bottom = bounds = pixel_bounds(box, image_size)
+    known = outlines or {}
+    clicked = _clicked(detections, request)
+    shown = [int(row) for row in np.flatnonzero(detections.labels == label)]
+    masks = {row: object_pixels(detections.boxes[row], known.get(row), image_size) for row in shown}
+    bounds, pixels = masks[clicked]
+    left, top, right, bottom = bounds
+    mask = pixels.astype(int).tolist()
     if height * width <= full_mask_max_pixels:
-        row = [0] * left + [1] * (right - left + 1) + [0] * (width - 1 - right)
         empty = [0] * width
-        mask = [row if top <= y <= bottom else empty for y in range(height)]
+        rows = [[0] * left + row + [0] * (width - 1 - right) for row in mask]
+        mask = [empty] * top + rows + [empty] * (height - 1 - bottom)
         bounds = (0, 0, width - 1, height - 1)
-    else:
-        mask = [[1] * (right - left + 1)] * (bottom - top + 1)
-    x1, y1, x2, y2 = (round(float(value), 2) for value in box)
+    x1, y1, x2, y2 = detections.boxes[clicked].astype(np.float64)
+    corners = known.get(clicked, np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)]))
     return BuiltInAnswer(
         mask,
         bounds,
-        ((x1, y1), (x2, y1), (x2, y2), (x1, y2)),
+        tuple((x, y) for x, y in corners.round(2).tolist()),
         tuple(
-            box_mask(pixel_bounds(other, image_size), float(score))
-            for other, score, other_label in zip(
-                detections.boxes, detections.scores, detections.labels, strict=True
-            )
-            if other_label == label
+            Mask(runs_of(pixels), bounds, float(detections.scores[row]))
+            for row, (bounds, pixels) in masks.items()
         ),
     )
+
+
+def object_pixels(
+    box: np.ndarray, outline: Outline | None, image_size: tuple[int, int]
+) -> tuple[Bounds, np.ndarray]:
+    """Return which pixels an object has: some bounds, and a bool array of the pixels in them.
+
+    Args:
+        box: ``(x1, y1, x2, y2)`` in pixels.
+        outline: Of the object inside of its box; ``None``: the box is.
+        image_size: ``(height, width)`` of the picture.
+    """
+    left, top, right, bottom = bounds = pixel_bounds(box, image_size)
+    size = (right - left + 1, bottom - top + 1)
+    if outline is None:
+        return bounds, np.ones(size[::-1], bool)
+    image = Image.new("1", size)
+    # Pillow has the middles of pixels at whole numbers.
+    corners = [(x - left - 0.5, y - top - 0.5) for x, y in outline.tolist()]
+    ImageDraw.Draw(image).polygon(corners, fill=1)
+    pixels = np.asarray(image)
+    columns, rows = np.flatnonzero(pixels.any(0)), np.flatnonzero(pixels.any(1))
+    if min(np.ptp(columns), np.ptp(rows)) + 1 < THINNEST_MASK:
+        return bounds, np.ones(size[::-1], bool)
+    pixels = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    first = (left + int(columns[0]), top + int(rows[0]))
+    return (*first, left + int(columns[-1]), top + int(rows[-1])), pixels
 
 
 def pixel_bounds(box: np.ndarray, image_size: tuple[int, int]) -> Bounds:
@@ -192,14 +227,16 @@ def pixel_bounds(box: np.ndarray, image_size: tuple[int, int]) -> Bounds:
     return left, top, right, bottom
 
 
-def box_mask(bounds: Bounds, score: float) -> Mask:
-    """Return a mask of all pixels in some bounds.
+def runs_of(pixels: np.ndarray) -> tuple[int, ...]:
+    """Return the lengths of the runs of a mask, row by row; the first counts zeros.
 
-    It has no zeros, then one run of ones: ``(2, 3, 4, 3)``, three pixels wide and one high, has the
-    runs ``(0, 3)``.
+    Args:
+        pixels: Bool ``(height, width)``. All true, three pixels wide and one high: ``(0, 3)``.
     """
-    left, top, right, bottom = bounds
-    return Mask((0, (right - left + 1) * (bottom - top + 1)), bounds, score)
+    flat = pixels.ravel()
+    ends = [*(np.flatnonzero(flat[1:] != flat[:-1]) + 1).tolist(), len(flat)]
+    runs = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    return (0, *runs) if flat[0] else tuple(runs)
 
 
 def _clicked(detections: Detections, request: BuiltInRequest) -> int:

@@ -49,6 +49,7 @@ from serverless.settings import Settings
 if TYPE_CHECKING:
     from c3det.answering import Detections
     from c3det.clicks import Click
+    from c3det.model import Outline
     from c3det.predictor import Answer, Picture, Predictor
 
 BELIEF_THRESHOLD = 0.05
@@ -250,13 +251,17 @@ def answer_built_in(
             believable = unprompted.take(unprompted.scores >= BELIEF_THRESHOLD)
             label = believed_class(believable, request.positive, len(predictor.classes))
         answer = question.with_clicks(request.clicks(label), request.threshold)
-    if not answer.under_clicks:
-        raise unfinished(settings, "the objects under the clicks were found", "click again")
-    assert seen.image_size is not None
-    with seen.timed("answer"):
-        told = built_in_answer(
-            answer.detections, request, label, seen.image_size, settings.full_mask_max_pixels
-        )
+        if not answer.under_clicks:
+            raise unfinished(settings, "the objects under the clicks were found", "click again")
+        with seen.timed("answer"):
+            told = built_in_answer(
+                answer.detections,
+                request,
+                label,
+                question.picture.image_size,
+                settings.full_mask_max_pixels,
+                question.outlines_of(answer.detections, label),
+            )
     seen.objects = len(told.shapes)
     return told.body()
 
@@ -314,6 +319,14 @@ class OpenQuestion:
         self.seen.add(answer.seconds)
         self.seen.coverage, self.seen.progress = answer.coverage, answer.progress
         return answer
+
+    def outlines_of(self, detections: Detections, label: int) -> dict[int, Outline]:
+        """Outlines of the objects of a class that have one, by their rows."""
+        rows = [row for row, other in enumerate(detections.labels) if other == label]
+        found = self.picture.outlines(detections, rows)
+        return {
+            row: outline for row, outline in zip(rows, found, strict=True) if outline is not None
+        }
 
     def without_clicks_at(self, points: Sequence[Point]) -> Detections:
         """What is seen without clicks in the tiles under some points, of any score."""

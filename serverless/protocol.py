@@ -594,7 +594,7 @@ class PluginAnswer:
         notes = body.get("notes")
         times = body.get("timings_ms")
         return cls(
-            str(body.get("model")),
+            str(body.get("model", "")),
             tuple(read),
             error,
             _share(body, "threshold"),

@@ -27,7 +27,7 @@ from c3det.clicks import Click
 from c3det.devices import use_float32
 from c3det.heatmaps import Size
 from c3det.memory import held_bytes
-from c3det.model import Template, clicks_that_count
+from c3det.model import Outline, Template, clicks_that_count
 from c3det.open.architecture import OpenArchitecture
 from c3det.open.boxes import non_maximum_suppression, pairwise_iou
 from c3det.open.compare import Candidates, Exemplars
@@ -42,6 +42,7 @@ from c3det.open.detector import (
     sampled_at,
 )
 from c3det.open.folding import folded
+from c3det.open.outlines import STRIDE, outlines
 from c3det.weights import Card, WeightsError, load_tensors
 
 PROPOSALS = 600
@@ -471,6 +472,14 @@ class OpenModel:
         others = scores[kept][order][stays].scatter(1, slot[stays, None], -1.0)
         second, rival = others.max(1)
         return replace(found, rivals=names[rival.cpu().numpy()], rival_scores=second.cpu().numpy())
+
+    def outlines(
+        self, tile: OpenTile, boxes: NDArray[np.float32], wanted: Sequence[int]
+    ) -> list[Outline | None]:
+        """See `c3det.model.Model.outlines` and `c3det.open.outlines`."""
+        height, width = (-(-side // STRIDE) for side in tile.image_size)  # without padding
+        cells = tile.features.embedding[0, :, :height, :width].float().cpu().numpy()
+        return outlines(cells, boxes, wanted)
 
     def kept_for(self, tile: OpenTile) -> list[Tensor]:
         """Nothing."""

@@ -1,8 +1,9 @@
 """Let a function box all objects of a job or a task on a CVAT server.
 
 The clicks are the points that people placed or uploaded, with their labels, and the centres of the
-rectangles that people drew. What is written are rectangles of source semi-auto, in one group a run.
-A run that was broken off goes on when the same command is given again.
+rectangles that people drew. A function that takes any label is asked with those of the task, and
+finds them in the frames that have clicks. What is written are rectangles of source semi-auto, in
+one group a run. A run that was broken off goes on when the same command is given again.
 """
 
 from __future__ import annotations

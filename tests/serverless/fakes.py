@@ -104,6 +104,13 @@ class FakePicture:
         self._predictor.deadlines.append(deadline)
         return FakeAnswer(found([]), 1, 1, True, {})
 
+    def outlines(self, detections: Detections, wanted: Sequence[int]) -> list[np.ndarray | None]:
+        outline = self._predictor.outline
+        return [
+            None if outline is None else detections.boxes[row, :2].astype(np.float64) + outline
+            for row in wanted
+        ]
+
     def trim(self, max_bytes: int) -> None:
         if max_bytes < self.nbytes:
             self.nbytes = 100
@@ -128,6 +135,8 @@ class FakePredictor:
     detected: list[tuple[list[Click], float | None]] = field(default_factory=list)
     deadlines: list[float | None] = field(default_factory=list)
     fault: Exception | None = None
+    outline: np.ndarray | None = None
+    """Of each object that is asked about, from the corner of its box."""
     warm: bool = False
 
     def warm_up(self) -> None:

@@ -9,13 +9,14 @@ import pytest
 
 from c3det.clicks import Click
 from serverless.answers import (
-    box_mask,
     boxes_of,
     built_in_answer,
     error_answer,
     notes,
+    object_pixels,
     pixel_bounds,
     plugin_answer,
+    runs_of,
 )
 from serverless.believed import believed_class
 from serverless.observations import Observation
@@ -79,12 +80,64 @@ def test_no_mask_is_thinner_than_3_pixels_and_all_have_attributes(limit: int) ->
     assert answer["points"] == [[4, 2], [5, 2], [5, 3], [4, 3]], "the polygon is exact"
 
 
-def test_box_mask() -> None:
-    bounds: Bounds = (2, 3, 4, 3)
-    assert box_mask(bounds, 0.5) == Mask((0, 3), bounds, 0.5)
-    mask, told = decode_rle(box_mask((2, 1, 4, 2), 0.5).body()["points"])
-    assert told == [2, 1, 4, 2]
-    np.testing.assert_array_equal(mask, [[1, 1, 1], [1, 1, 1]])
+@pytest.mark.parametrize(
+    ("rows", "runs"),
+    [
+        (["111"], (0, 3)),
+        (["010", "110"], (1, 1, 1, 2, 1)),
+        (["100", "001"], (0, 1, 4, 1)),
+    ],
+)
+def test_runs_of_a_mask(rows: list[str], runs: tuple[int, ...]) -> None:
+    pixels = np.array([[value == "1" for value in row] for row in rows])
+    assert runs_of(pixels) == runs
+    bounds: Bounds = (4, 5, 3 + pixels.shape[1], 4 + pixels.shape[0])
+    mask, told = decode_rle(Mask(runs_of(pixels), bounds, 0.5).body()["points"])
+    assert told == list(bounds)
+    np.testing.assert_array_equal(mask, pixels)
+
+
+DIAMOND = np.array([[4.5, 0.2], [8.8, 3.0], [4.5, 5.8], [0.2, 3.0]])
+
+
+def test_the_pixels_of_an_outline() -> None:
+    """Those whose middles lie in it, and its bounds are tight."""
+    bounds, pixels = object_pixels(np.array([0, 0, 9, 6], np.float32), DIAMOND, SIZE)
+    left, top, right, bottom = bounds
+    assert pixels.shape == (bottom - top + 1, right - left + 1)
+    assert pixels.any(0).all()
+    assert pixels.any(1).all()
+    painted = np.zeros(SIZE, bool)
+    painted[top : bottom + 1, left : right + 1] = pixels
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
+    distance = abs(x - 4.5) / 4.3 + abs(y - 3) / 2.8
+    assert painted[distance < 0.85].all()
+    assert not painted[distance > 1.2].any()
+
+
+def test_an_outline_that_is_too_thin_for_cvat_is_its_box() -> None:
+    line = np.array([[1.0, 3.2], [8.0, 3.2], [8.0, 3.4], [1.0, 3.4]])
+    bounds, pixels = object_pixels(np.array([1, 2, 8, 5], np.float32), line, SIZE)
+    assert bounds == (1, 2, 7, 4)
+    assert pixels.all()
+
+
+@pytest.mark.parametrize("limit", [0, 60])
+def test_masks_of_outlines(limit: int) -> None:
+    """The clicked object's is the mask, its polygon and its shape alike."""
+    found = detections(((0, 0, 9, 6), 1.0, 1, 0), ((6, 2, 9, 5), 0.5, 1, -1))
+    answer = built_in(found, request((4.5, 3)), 1, SIZE, limit, {0: DIAMOND})
+    assert answer["points"] == DIAMOND.tolist()
+    left, top, right, bottom = answer["bounds"]
+    painted = np.zeros(SIZE, bool)
+    painted[top : bottom + 1, left : right + 1] = answer["mask"]
+    crop, (left, top, right, bottom) = decode_rle(answer["shapes"][0]["points"])
+    from_rle = np.zeros(SIZE, bool)
+    from_rle[top : bottom + 1, left : right + 1] = crop
+    np.testing.assert_array_equal(painted, from_rle)
+    assert painted[3, 4]
+    assert not painted[0, 0]
+    assert answer["shapes"][1]["points"] == [0, 9, 6, 2, 8, 4], "without an outline, the box"
 
 
 def test_a_class_that_is_nearly_as_likely_is_told() -> None:

@@ -17,6 +17,8 @@ from c3det.mmdet_adapter import ClickedFeatures
 from c3det.predictor import load
 from c3det.weights import Card, save
 from serverless.bench import parts, reference
+from serverless.bench.__main__ import tables
+from tests.c3det.open.small import saved as saved_open
 from tests.c3det.small import NUM_CLASSES, build, shrunk, small_detectors
 
 CLICKS = [Click(20, 30, 1), Click(100.5, 64, 0), Click(90, 14, 1)]
@@ -100,6 +102,30 @@ def test_parts_run_and_their_ratios_are_of_their_seconds(
     assert len(whole["cold"]) == 2
     assert 0 < whole["warm_median"] <= whole["warm_highest"]
     json.dumps([row, profiled, large, whole], allow_nan=False)
+
+
+def test_the_open_model_is_asked_with_several_labels(
+    tmp_path: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = saved_open(tmp_path)
+    row = parts.several_labels(weights, 128, device)
+    assert [(one["labels"], one["clicks"]) for one in row["further"]] == [(1, 6), (4, 12), (16, 60)]
+    assert all(0 < one["median"] <= one["highest"] for one in row["further"])
+    assert row["held_mib"] > 1
+    large = parts.large_picture(weights, 128, 3, 60.0, device)
+    assert [(call["clicks"], call["coverage"]) for call in large["calls"]] == [(2, 1), (3, 1)]
+    for name in ("C3DET_WEIGHTS", "C3DET_DEVICE"):
+        monkeypatch.setenv(name, "")  # what a worker sets is undone
+    whole = parts.whole_request(weights, 64, 3, device, 1)
+    assert whole["model"] == row["model"] == "untrained"
+    results = {
+        "machine": {"device": device, "torch": torch.__version__},
+        **{"requests": [whole], "sizes": [], "open": [row], "correlation": []},
+        **{"profiles": [], "large": [large], "memory": []},
+    }
+    text = tables(json.loads(json.dumps(results, allow_nan=False)))
+    assert "Open model, untrained, 128 px: first click" in text
+    assert "16 labels, 60 clicks: " in text
 
 
 def test_correlation_alone_is_compared_with_its_twin(device: str) -> None:

@@ -203,6 +203,16 @@ def test_built_in_request() -> None:
     assert clicks == [Click(12, 12, 1), Click(33, 22, 1, positive=False)]
 
 
+def test_built_in_masks_follow_the_outlines_that_the_model_knows() -> None:
+    context = make_context(classes=())
+    context.user_data.predictor.outline = np.array([[2, 0], [4, 2], [2, 4], [0, 2]])
+    body = answer(handler(context, event(built_in(pos_points=[[50, 30]]))))
+    assert body["points"] == [[50, 28], [52, 30], [50, 32], [48, 30]]
+    assert np.array(body["mask"]).sum() < 16, "less than the box"
+    assert np.array(body["mask"])[30, 50] == 1
+    assert all(len(shape["points"]) > 6 for shape in body["shapes"])
+
+
 def test_built_in_mask_of_a_large_picture_is_cut() -> None:
     body = answer(handler(make_context(full_mask_max_pixels=60 * 40 - 1), event(built_in())))
     assert body["bounds"] == [10, 10, 13, 13]
@@ -491,7 +501,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
     return calls
 
 
-def test_init_context_loads_the_open_weights(loaded: list[tuple[Any, str]]) -> None:
+def test_init_context_loads_the_weights_of_the_open_model(loaded: list[tuple[Any, str]]) -> None:
     context = Context(logger=Log())
     gc.unfreeze()
     init_context(context)

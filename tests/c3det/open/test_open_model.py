@@ -288,6 +288,36 @@ def asked_until_done(picture: Picture, clicks: Sequence[Click]) -> list[float]:
     return progress
 
 
+def test_outlines_are_those_of_the_tile_at_hand(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each object is asked about in its tile, in pixels of it; what is told is of the picture."""
+    asked: list[tuple[tuple[int, ...], list[list[float]], list[int]]] = []
+
+    def outlines(cells: np.ndarray, boxes: np.ndarray, wanted: list[int]) -> list[Any]:
+        asked.append((cells.shape[1:], boxes.tolist(), list(wanted)))
+        return [boxes[row].reshape(2, 2).astype(float) if row % 2 else None for row in wanted]
+
+    monkeypatch.setattr("c3det.open.model.outlines", outlines)
+    picture = tiled(predictor, pixels(128, 240))
+    boxes = np.array([[10, 10, 30, 30], [20, 40, 50, 60], [200, 90, 220, 110], [190, 5, 210, 25]])
+    none = np.zeros(4, np.int64)
+    found = Detections(boxes.astype(np.float32), np.ones(4, np.float32), none, none)
+    assert picture.outlines(found, [0, 1, 2]) == [None] * 3, "no tile is held"
+    assert asked == []
+    picture.detect([])
+    told = picture.outlines(found, [3, 0, 1])
+    assert told[1] is None
+    for row, outline in ((1, told[2]), (3, told[0])):
+        assert outline.tolist() == boxes[row].reshape(2, 2).tolist()
+    assert {row for *_, rows in asked for row in rows} == {0, 1, 3}
+    assert len(asked) == 2
+    for shape, shifted, rows in asked:
+        for row in rows:
+            assert 0 <= shifted[row][0] < shape[1] * 4
+            assert 0 <= shifted[row][1] < shape[0] * 4
+
+
 def test_many_tiles_within_a_budget(predictor: Predictor) -> None:
     image = pixels(300, 420)
     clicks = [Click(30, 40, 0), Click(390, 280, 1), Click(200, 20, 0, positive=False)]
