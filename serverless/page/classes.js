@@ -2,12 +2,13 @@
 // classes of its own, which there are. A class is {label, name, key}; the label is what requests and
 // answers call it.
 
-// Colours that are far from each other for the eye, the first ones the farthest. Each line has a dark
-// and a light edge, so that any of them stands out from any ground.
+// Colours that are far from each other for the eye. Most are light, and stand out from any ground with
+// a dark edge; the deep ones want a light edge around that.
 const COLORS = [
   "#ffd60a", "#3cc3ff", "#f000ff", "#2dff00", "#3c5aff", "#2dffe1",
   "#ffa5ff", "#966900", "#00b400", "#a54b96", "#0087a5", "#ffffff",
 ];
+const DEEP = ["#3c5aff", "#966900", "#00b400", "#a54b96", "#0087a5"];
 const NO_CLASS_COLOR = "#d8dce0";
 
 /** So many labels fit in a request to a model without classes. */
@@ -22,6 +23,11 @@ export function classColor(label) {
   if (label === null) return NO_CLASS_COLOR;
   if (label < COLORS.length) return COLORS[label];
   return `hsl(${(label * 137.508) % 360} 95% ${label % 2 ? 65 : 75}%)`;
+}
+
+/** Whether the colour of a label is one for which a dark edge is not enough. */
+export function isDeep(label) {
+  return DEEP.includes(classColor(label));
 }
 
 /** The classes of a model that has some, whose labels are their places. */

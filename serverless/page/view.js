@@ -2,17 +2,18 @@
 // Points of the picture are in its pixels, from the top left corner; points of the screen are in
 // CSS pixels from the top left corner of the canvas.
 
-import { classColor } from "./classes.js";
+import { classColor, isDeep } from "./classes.js";
 
 const MAX_SCALE = 60;
-// How boxes are drawn, by the shorter side of the box on the screen. A line of a light colour has a
-// dark edge, and that, where there is room, a light one: two of the three stand out from any ground.
-// Around a small object the line covers nothing of it.
+// How boxes are drawn, by the shorter side of the box on the screen. A light line has a dark edge, and
+// that of a deep line a light one: two tones, of which one stands out from any ground. Around a small
+// object the line covers nothing of it.
 const PENS = [
-  { under: 18, plain: 1, clicked: 3, dark: 1, light: 0, outside: true },
-  { under: 40, plain: 1, clicked: 3, dark: 1, light: 1, outside: true },
-  { under: Infinity, plain: 2, clicked: 4, dark: 1, light: 1, outside: false },
+  { under: 18, plain: 1, clicked: 3, outside: true },
+  { under: 40, plain: 2, clicked: 4, outside: true },
+  { under: Infinity, plain: 2, clicked: 4, outside: false },
 ];
+const EDGE = 1;
 const DARK = "#000";
 const LIGHT = "#fff";
 const NEGATIVE = "#ff453a";
@@ -146,6 +147,7 @@ export class View {
     // All edges come first: none covers another box's line.
     for (const layer of [2, 1, 0]) {
       for (const { x, y, w, h, strokes } of lines) {
+        if (!strokes[layer]) continue;
         [ctx.strokeStyle, ctx.lineWidth] = strokes[layer];
         ctx.strokeRect(x, y, w, h);
       }
@@ -156,10 +158,9 @@ export class View {
   #lineOf({ box, x, y, w, h }) {
     const pen = PENS.find(({ under }) => Math.min(w, h) < under);
     const width = (box.click === null ? pen.plain : pen.clicked) + (box === this.#scene.hover ? 2 : 0);
-    const dark = width + 2 * pen.dark;
-    const light = dark + 2 * pen.light;
-    const by = pen.outside ? light / 2 : 0;
-    const strokes = [[classColor(box.class), width], [DARK, dark], [LIGHT, light]];
+    const strokes = [[classColor(box.class), width], [DARK, width + 2 * EDGE]];
+    if (isDeep(box.class)) strokes.push([LIGHT, width + 4 * EDGE]);
+    const by = pen.outside ? strokes.at(-1)[1] / 2 : 0;
     // On whole pixels, where edges of one pixel are sharp.
     const snap = (value) => Math.round(value - (width % 2) / 2) + (width % 2) / 2;
     const [left, top] = [snap(x - by), snap(y - by)];

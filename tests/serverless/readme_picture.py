@@ -1,7 +1,7 @@
 """Make the README's picture: ``python -m tests.serverless.readme_picture [FILE]``.
 
-Starts the runtime with the shipped weights, opens the page in headless Chromium, names a class,
-clicks three of its objects in the first sample picture and takes a screenshot.
+Starts the runtime with the shipped weights, opens the page in headless Chromium, names two classes,
+clicks three objects in the first sample picture and takes a screenshot.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from serverless.nuclio_worker import FunctionSettings, NuclioWorker
 from tests.serverless.page_driver import Page, chromium, missing_programs, serving
 from training.data.samples import make_samples
 
-# Middles of three boats of the marina.
-NAME = "boat"
-OBJECTS = ((348, 187), (550, 284), (883, 331))
+# Middles of three objects of the first sample picture, by their classes.
+OBJECTS = {"nucleus": ((341, 252), (427, 454)), "mitosis": ((469, 130),)}
 
 
 def take_picture(samples: Path) -> Image.Image:
@@ -36,10 +35,11 @@ def take_picture(samples: Path) -> Image.Image:
         page = Page(browser, url)
         page.settle()
         page.press("#rename")
-        page.type_name(NAME)
-        for x, y in OBJECTS:
-            page.click(x, y)
-            page.settle()
+        for name, middles in OBJECTS.items():
+            page.type_name(name)
+            for x, y in middles:
+                page.click(x, y)
+                page.settle()
         return Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
 
 

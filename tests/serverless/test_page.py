@@ -751,13 +751,13 @@ def test_lines_stand_out_from_any_ground(
         file = tmp_path / "lines.png"
         browser.save_screenshot(str(file))
         with Image.open(file) as image:
-            light = np.array(image.convert("L")).astype(int)
+            seen = np.array(image.convert("RGB")).astype(int)
         for x in range(20, 380, 30):
             for middle in (100, 200):
                 # The lower edge of the box: the name is at the upper one.
                 column, row = page.screen_point(x + 4, middle + 10)
-                away = np.abs(light[row - 8 : row + 9, column] - light[row + 25, column])
-                assert away.max() > 80, (ground, x, middle)
+                line = seen[row - 8 : row + 9, column] - seen[row + 25, column]
+                assert np.linalg.norm(line, axis=1).max() > 150, (ground, x, middle)
 
 
 def test_colours_of_classes_are_far_from_each_other(browser: Chrome, pictures: Path) -> None:
