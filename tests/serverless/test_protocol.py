@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from c3det.clicks import Click
 from serverless.protocol import (
@@ -214,6 +216,41 @@ def test_prompts_are_the_request_without_its_picture() -> None:
         **points,
         "threshold": 0.5,
     }
+
+
+coordinates = st.floats(0, 1e6)
+some_clicks = st.builds(Click, coordinates, coordinates, st.integers(0, 63), st.booleans())
+shares = st.floats(0, 1)
+boxes = st.builds(
+    Box,
+    st.none() | st.integers(0, LARGEST_LABEL),
+    st.none() | st.text(max_size=5),
+    st.tuples(coordinates, coordinates, coordinates, coordinates),
+    shares,
+    st.lists(st.integers(0, 99), max_size=3, unique=True).map(tuple),
+    st.floats(-360, 360),
+)
+answers = st.builds(
+    PluginAnswer,
+    st.text(max_size=5),
+    st.lists(boxes, max_size=3).map(tuple),
+    threshold=st.none() | shares,
+    coverage=shares,
+    progress=shares,
+    notes=st.lists(st.text(max_size=5), max_size=2).map(tuple),
+)
+
+
+@given(st.lists(some_clicks, max_size=9).map(tuple), st.none() | shares, answers)
+def test_what_is_built_is_read_back(
+    clicks: tuple[Click, ...], threshold: float | None, answer: PluginAnswer
+) -> None:
+    sent = PluginRequest(b"bytes", clicks, threshold)
+    payload = parse_body(json.dumps(sent.body()).encode())
+    assert form_of(payload) is Form.PLUGIN
+    assert read_plugin_request(payload, (), 10) == sent
+    assert read_plugin_request(payload, ["class"] * 64, 10) == sent
+    assert PluginAnswer.read(json.loads(json.dumps(answer.body()))) == answer
 
 
 def open_request(labels: list[Any]) -> PluginRequest:
