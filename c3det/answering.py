@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -84,6 +84,9 @@ class Detections:
             whose box is of the object under it: its own index for most, that of a later click where
             several lie on one object, -1 for a negative click. Where that box is of another class,
             the later click has overruled this one, see `overruled`. Empty before `answer_clicks`.
+        rivals: int64 ``(N,)``, the label that comes second for a box, -1 for none: where labels do
+            not compete for it, or a click has decided.
+        rival_scores: float32 ``(N,)``, the score of the box for that label, 0 where there is none.
     """
 
     boxes: NDArray[np.float32]
@@ -91,6 +94,13 @@ class Detections:
     labels: NDArray[np.int64]
     clicks: NDArray[np.int64]
     answer_of: NDArray[np.int64] = field(default_factory=_no_clicks)
+    rivals: NDArray[np.int64] = field(default_factory=_no_clicks)
+    rival_scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    def __post_init__(self) -> None:
+        if len(self.rivals) != len(self.boxes):
+            object.__setattr__(self, "rivals", np.full(len(self.boxes), -1, np.int64))
+            object.__setattr__(self, "rival_scores", np.zeros(len(self.boxes), np.float32))
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -98,8 +108,7 @@ class Detections:
     @property
     def nbytes(self) -> int:
         """Memory of the arrays."""
-        arrays = (self.boxes, self.scores, self.labels, self.clicks, self.answer_of)
-        return sum(array.nbytes for array in arrays)
+        return sum(getattr(self, entry.name).nbytes for entry in fields(self))
 
     @classmethod
     def none(cls) -> Detections:
@@ -119,6 +128,8 @@ class Detections:
             self.labels[chosen],
             self.clicks[chosen],
             self.answer_of,
+            self.rivals[chosen],
+            self.rival_scores[chosen],
         )
 
 
@@ -304,6 +315,8 @@ def answer_clicks(
         np.concatenate([np.array([clicks[index].label for index in last], np.int64), rest.labels]),
         np.concatenate([np.array(last, np.int64), rest.clicks]),
         answer_of,
+        np.concatenate([np.full(len(boxes), -1, np.int64), rest.rivals]),
+        np.concatenate([np.zeros(len(boxes), np.float32), rest.rival_scores]),
     )
 
 

@@ -209,6 +209,8 @@ class Seams:
             np.concatenate([part.scores for part in parts]),
             np.concatenate([part.labels for part in parts]),
             np.concatenate([part.clicks for part in parts]),
+            rivals=np.concatenate([part.rivals for part in parts]),
+            rival_scores=np.concatenate([part.rival_scores for part in parts]),
         )
         pairs, first_stays = np.concatenate(rows), np.concatenate(stays)
         better = np.where(first_stays, pairs[:, 0], pairs[:, 1])

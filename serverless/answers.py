@@ -21,6 +21,7 @@ from serverless.protocol import (
     Mask,
     PluginAnswer,
     RequestError,
+    Rival,
 )
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 THINNEST_MASK = 3
 """Shortest side of a mask, in pixels: later versions of CVAT drop those of fewer."""
+
+RIVAL_SHARE = 0.5
+"""Of a box's score, that the class which comes second has at least where it is told."""
 
 
 def boxes_of(
@@ -49,12 +53,15 @@ def boxes_of(
             (x1, y1, x2, y2),
             score,
             answered,
+            rival=Rival(second, behind) if second >= 0 and behind >= RIVAL_SHARE * score else None,
         )
-        for (x1, y1, x2, y2), score, label, answered in zip(
+        for (x1, y1, x2, y2), score, label, answered, second, behind in zip(
             detections.boxes.astype(np.float64).round(2).tolist(),
             detections.scores.astype(np.float64).round(4).tolist(),
             detections.labels.tolist(),
             answered_clicks(detections, clicks),
+            detections.rivals.tolist(),
+            detections.rival_scores.astype(np.float64).round(4).tolist(),
             strict=True,
         )
     )

@@ -240,8 +240,8 @@ def describe_model(worker: NuclioWorker) -> dict[str, Any]:
     """Return what the page needs to know of the model that ``init_context`` loaded.
 
     Returns:
-        ``name``, ``classes`` (names in the order of their labels), ``threshold`` (0 to 1) and
-        ``max_body_bytes``.
+        ``name``, ``classes`` (names in the order of their labels; none of a model that takes any),
+        ``threshold`` (0 to 1) and ``max_body_bytes``.
     """
     card = worker.context.user_data.predictor.card
     return {

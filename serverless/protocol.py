@@ -431,6 +431,31 @@ def _threshold(payload: Mapping[str, Any]) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """The class that a box is nearly as likely of as of its own.
+
+    Attributes:
+        label: As that of a `Box`.
+        score: 0 to 1.
+    """
+
+    label: int
+    score: float
+
+    @classmethod
+    def read(cls, told: Any) -> Rival:
+        """Read the rival of a box.
+
+        Raises:
+            AnswerError: It is none.
+        """
+        label, score = (told.get("class"), told.get("score")) if isinstance(told, dict) else (0, 0)
+        if not (isinstance(told, dict) and _is_index(label) and _is_score(score)):
+            raise AnswerError("its rival is no class with a score from 0 to 1")
+        return cls(label, score)
+
+
+@dataclass(frozen=True, slots=True)
 class Box:
     """One object in an answer of the plugin form.
 
@@ -442,6 +467,8 @@ class Box:
         score: 0 to 1.
         clicks: Indices in ``pos_points`` of all clicks that it answers; the last of them decided.
         rotation: Degrees, clockwise about the centre.
+        rival: The class that comes second, where it does not come far behind; the key is left out
+            where there is none.
     """
 
     label: int | None
@@ -450,10 +477,11 @@ class Box:
     score: float
     clicks: tuple[int, ...] = ()
     rotation: float = 0.0
+    rival: Rival | None = None
 
     def body(self) -> dict[str, Any]:
         """The box as an answer has it."""
-        return {
+        body: dict[str, Any] = {
             "class": self.label,
             "label": self.name,
             "points": list(self.points),
@@ -462,6 +490,9 @@ class Box:
             "click": self.clicks[-1] if self.clicks else None,
             "clicks": list(self.clicks),
         }
+        if self.rival is not None:
+            body["rival"] = {"class": self.rival.label, "score": self.rival.score}
+        return body
 
     @classmethod
     def read(cls, told: Any) -> Box:
@@ -477,7 +508,7 @@ class Box:
             raise AnswerError("its class is no index")
         if not (name is None or isinstance(name, str)):
             raise AnswerError("its label is no name")
-        if not (_is_number(score) and 0 <= score <= 1):
+        if not _is_score(score):
             raise AnswerError("its score is no number from 0 to 1")
         rotation = told.get("rotation", 0.0)
         if not _is_number(rotation):
@@ -490,7 +521,8 @@ class Box:
             raise AnswerError("its click is no index")
         if last is not None:
             clicks = [*(index for index in clicks if index != last), last]
-        return cls(label, name, (x1, y1, x2, y2), score, tuple(clicks), rotation)
+        rival = None if told.get("rival") is None else Rival.read(told["rival"])
+        return cls(label, name, (x1, y1, x2, y2), score, tuple(clicks), rotation, rival)
 
 
 @dataclass(frozen=True, slots=True)
@@ -722,6 +754,10 @@ def _raise_error(body: Any) -> None:
 
 def _is_index(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_score(value: object) -> TypeGuard[float]:
+    return _is_number(value) and 0 <= value <= 1
 
 
 def _share(body: Mapping[str, Any], name: str) -> float | None:

@@ -487,12 +487,17 @@ class OpenModel:
         boxes, best, slot = boxes[order], best[order], slot[order]
         stays = non_maximum_suppression(boxes, OVERLAP)
         names = np.array(labels, np.int64)
-        return Detections(
+        found = Detections(
             boxes[stays].cpu().numpy(),
             best[stays].cpu().numpy(),
             names[slot[stays].cpu().numpy()],
             np.full(int(stays.sum()), -1, np.int64),
         )
+        if len(labels) < 2:
+            return found
+        others = scores[kept][order][stays].scatter(1, slot[stays, None], -1.0)
+        second, rival = others.max(1)
+        return replace(found, rivals=names[rival.cpu().numpy()], rival_scores=second.cpu().numpy())
 
     def outlines(
         self, tile: OpenTile, boxes: NDArray[np.float32], wanted: Sequence[int]

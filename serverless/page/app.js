@@ -1,6 +1,6 @@
 // The page: a picture, its clicks, and the function's answer to them.
 
-import { assignKeys, classColor } from "./classes.js";
+import { classColor, modelClasses, OwnClasses } from "./classes.js";
 import { ClickHistory, startsWith } from "./clicks.js";
 import { AnswerError, decodeAnswer, encodeRequest } from "./protocol.js";
 import { boxText, View } from "./view.js";
@@ -16,13 +16,15 @@ const RESERVED_KEYS = ["f", "h"];
 const REQUEST_OVERHEAD = 4096;
 
 const $ = (id) => document.getElementById(id);
-const view = new View($("canvas"), () => {
+const view = new View($("canvas"), nameOf, () => {
   $("zoom").value = `${Math.round(view.scale * 100)} %`;
 });
 
 let model = null;
-let keys = [];
-let chosenClass = 0;
+let own = null; // the classes that the person names, where the model has none; else null
+let classes = [];
+let chosenClass = null; // a label; null: there is no class
+let renaming = null; // the label whose name is in the field for names
 let picture = null; // {name, base64, width, height}
 let history = new ClickHistory();
 let answer = null; // {boxes, progress, grows, notes, clicks: those that the function was asked with}
@@ -34,12 +36,15 @@ async function start() {
   try {
     model = await getJson("model");
     const samples = await getJson("samples");
-    $("model").textContent = `${model.name} · ${model.classes.length} classes`;
+    if (!model.classes.length) own = new OwnClasses(storage());
+    const kinds = own ? "any classes" : `${model.classes.length} classes`;
+    $("model").textContent = `${model.name} · ${kinds}`;
     $("model").title = $("model").textContent;
-    keys = assignKeys(model.classes, RESERVED_KEYS);
     const threshold = $("threshold");
     threshold.min = LOWEST_SCORE;
     threshold.value = model.threshold;
+    for (const id of ["own", "chosen", "everything-row"]) $(id).hidden = !own;
+    $("right-click").textContent = own ? "none of the class here" : "no object here";
     listClasses();
     listSamples(samples);
     listen();
@@ -54,6 +59,15 @@ async function getJson(path) {
   const response = await fetch(path);
   if (!response.ok) throw new Error(`The runtime answered ${response.status} for ${path}.`);
   return response.json();
+}
+
+/** What the browser remembers things in, if it does. */
+function storage() {
+  try {
+    return window.localStorage;
+  } catch {
+    return null;
+  }
 }
 
 // Pictures
@@ -209,6 +223,8 @@ function update() {
     button.setAttribute("aria-checked", label === chosenClass);
     button.querySelector(".count").textContent = counts.get(label) ?? "";
   }
+  $("rename").disabled = $("remove").disabled = chosenClass === null;
+  $("everything").disabled = clicks.length > 0;
   hover(null);
 }
 
@@ -226,14 +242,20 @@ function showProgress() {
   $("notes").textContent = notes.map((note) => `${note}.`).join(" ");
 }
 
-/** The boxes over the threshold, and all that answer a click. */
+/** The boxes over the threshold, and all that answer a click; those of no class where asked for. */
 function shownBoxes() {
   const threshold = Number($("threshold").value);
-  return answer?.boxes.filter((box) => box.score >= threshold || box.click !== null) ?? [];
+  return answer?.boxes.filter((box) =>
+    box.click !== null || (box.score >= threshold && (box.class !== null || $("everything").checked))
+  ) ?? [];
 }
 
+// Classes
+
 function listClasses() {
-  $("classes").replaceChildren(...model.classes.map((name, label) => {
+  classes = own ? own.list : modelClasses(model.classes, RESERVED_KEYS);
+  if (!classes.some(({ label }) => label === chosenClass)) chosenClass = classes[0]?.label ?? null;
+  $("classes").replaceChildren(...classes.map(({ label, name, key }) => {
     const button = element("button", { type: "button", title: name });
     button.setAttribute("role", "radio");
     button.dataset.class = label;
@@ -243,18 +265,77 @@ function listClasses() {
       swatch,
       element("span", { className: "name", textContent: name }),
       element("span", { className: "count" }),
-      ...(keys[label] ? [element("kbd", { textContent: keys[label].toUpperCase() })] : []),
+      ...(key ? [element("kbd", { textContent: key.toUpperCase() })] : []),
     );
     button.addEventListener("click", () => choose(label));
+    if (own) button.addEventListener("dblclick", startRenaming);
     return button;
   }));
-  $("class-filter").hidden = model.classes.length < FILTER_FROM_CLASSES;
+  $("class-filter").hidden = classes.length < FILTER_FROM_CLASSES;
+  filterClasses();
+}
+
+function filterClasses() {
+  const wanted = $("class-filter").hidden ? "" : $("class-filter").value.toLowerCase();
+  for (const button of $("classes").children) {
+    button.hidden = !button.title.toLowerCase().includes(wanted);
+  }
+}
+
+function nameOf(label) {
+  if (label === null) return "object";
+  return classes.find((one) => one.label === label)?.name ?? `class ${label}`;
 }
 
 function choose(label) {
   chosenClass = label;
+  endRenaming();
   update();
-  $("classes").children[label].scrollIntoView({ block: "nearest" });
+  $("classes").querySelector(`[data-class="${label}"]`).scrollIntoView({ block: "nearest" });
+}
+
+/** Add a class of the name in the field, or give it to the class that is renamed. */
+function nameClass() {
+  const field = $("class-name");
+  const refusal = own.refuses(field.value, renaming);
+  field.setCustomValidity(refusal);
+  if (!field.reportValidity()) return;
+  let label = renaming;
+  if (label === null) label = own.add(field.value);
+  else own.rename(label, field.value);
+  field.value = "";
+  listClasses();
+  choose(label);
+}
+
+function startRenaming() {
+  renaming = chosenClass;
+  $("class-name").value = nameOf(renaming);
+  $("name-class").textContent = "Rename";
+  $("class-name").setCustomValidity("");
+  $("class-name").select();
+}
+
+function endRenaming() {
+  if (renaming === null) return;
+  renaming = null;
+  $("class-name").value = "";
+  $("name-class").textContent = "Add";
+}
+
+/** Remove the chosen class, its clicks on this picture and its boxes. */
+function removeClass() {
+  const removed = chosenClass;
+  const stays = (label) => label !== removed;
+  own.remove(removed);
+  endRenaming();
+  if (answer) {
+    const boxes = answer.boxes.filter((box) => stays(box.class));
+    answer = { ...answer, boxes, clicks: answer.clicks.filter(({ label }) => stays(label)) };
+  }
+  listClasses();
+  change(() => history.forget(removed));
+  update();
 }
 
 function element(tag, properties) {
@@ -289,7 +370,7 @@ function hover(point) {
   tip.hidden = !found;
   if (!found) return;
   const [x1, y1, x2, y2] = found.points;
-  tip.textContent = `${boxText(found)} · ${Math.round(x2 - x1)} × ${Math.round(y2 - y1)} px`;
+  tip.textContent = `${boxText(found, nameOf)} · ${Math.round(x2 - x1)} × ${Math.round(y2 - y1)} px`;
   const [left, bottom] = view.toScreen(x1, y2);
   tip.style.left = `${Math.max(0, Math.min(left, $("canvas").clientWidth - tip.offsetWidth))}px`;
   tip.style.top = `${Math.min(bottom + 5, $("canvas").clientHeight - 20)}px`;
@@ -299,6 +380,10 @@ function hover(point) {
 
 function click(point, positive) {
   if (!picture) return;
+  if (chosenClass === null) {
+    $("class-name").focus();
+    return;
+  }
   const [x, y] = view.toPicture(...point);
   if (x < 0 || y < 0 || x >= picture.width || y >= picture.height) return;
   const near = (other) => Math.hypot(other.x - x, other.y - y) * view.scale < SAME_POINT_PIXELS;
@@ -370,13 +455,21 @@ function listen() {
     ask();
   });
   $("threshold").addEventListener("input", update);
+  $("everything").addEventListener("change", update);
   $("error-close").addEventListener("click", hideError);
-  $("class-filter").addEventListener("input", (event) => {
-    const wanted = event.target.value.toLowerCase();
-    for (const button of $("classes").children) {
-      button.hidden = !button.title.toLowerCase().includes(wanted);
-    }
+  $("class-filter").addEventListener("input", filterClasses);
+  $("own").addEventListener("submit", (event) => {
+    event.preventDefault();
+    nameClass();
   });
+  $("class-name").addEventListener("input", () => $("class-name").setCustomValidity(""));
+  $("class-name").addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    endRenaming();
+    $("class-name").blur();
+  });
+  $("rename").addEventListener("click", startRenaming);
+  $("remove").addEventListener("click", removeClass);
 
   $("open").addEventListener("click", () => $("file").click());
   $("file").addEventListener("change", (event) => {
@@ -406,7 +499,7 @@ function listen() {
 }
 
 function onKey(event) {
-  if (event.target.matches("input[type=search]")) return;
+  if (event.target.matches("input[type=search], input[type=text]")) return;
   const key = event.key.toLowerCase();
   if (event.ctrlKey || event.metaKey) {
     if (key !== "z" && key !== "y") return;
@@ -418,7 +511,10 @@ function onKey(event) {
   if (event.altKey) return;
   if (key === "f") view.fit();
   else if (key === "h") view.setScene({ hidden: true });
-  else if (keys.includes(key)) choose(keys.indexOf(key));
+  else {
+    const chosen = classes.find((one) => one.key === key);
+    if (chosen) choose(chosen.label);
+  }
 }
 
 start();

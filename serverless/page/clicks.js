@@ -24,6 +24,22 @@ export class ClickHistory {
     if (this.clicks.length) this.#push([]);
   }
 
+  /** Take all clicks of a label out of every state, so that they cannot come back. */
+  forget(label) {
+    let dropped = 0;
+    const states = this.#states.map((clicks) => {
+      const left = clicks.filter((click) => click.label !== label);
+      return left.length === clicks.length ? clicks : left;
+    });
+    const same = (a, b) => a.length === b.length && startsWith(a, b);
+    this.#states = states.filter((clicks, i) => {
+      const again = i > 0 && same(clicks, states[i - 1]);
+      if (again && i <= this.#index) dropped += 1;
+      return !again;
+    });
+    this.#index -= dropped;
+  }
+
   undo() {
     if (this.canUndo) this.#index -= 1;
   }

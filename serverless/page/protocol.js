@@ -1,6 +1,7 @@
 // The plugin protocol between the page and the function: clicks with their class go in, boxes come
 // back. A click is {x, y, label, positive}, in pixels of the picture; a box is
-// {class, label, points: [x1, y1, x2, y2], rotation, score, click, clicks}.
+// {class, label, points: [x1, y1, x2, y2], rotation, score, click, clicks} and, where another class
+// is nearly as likely, rival: {class, score}. The class is null where the box is of none.
 
 const VERSION = 1;
 
@@ -20,7 +21,7 @@ export function encodeRequest(image, clicks, threshold) {
 
 /**
  * Read an answer. Returns {boxes, timings_ms, progress: 0 to 1, notes, ...}; throws AnswerError.
- * What tells no progress is taken to be finished.
+ * What tells no progress tells its coverage; what tells neither is taken to be finished.
  */
 export function decodeAnswer(status, text) {
   let answer;
@@ -40,10 +41,15 @@ export function decodeAnswer(status, text) {
     // The last line of a traceback is the one that names the error.
     throw new AnswerError(`The function failed with status ${status}. ${lines.at(-1)}`.trim());
   }
-  if (!Array.isArray(answer?.boxes)) throw new AnswerError("The function's answer has no boxes.");
+  if (answer?.c3det !== VERSION) {
+    throw new AnswerError(
+      `The function speaks version ${answer?.c3det} of the protocol, this page version ${VERSION}.`,
+    );
+  }
+  if (!Array.isArray(answer.boxes)) throw new AnswerError("The function's answer has no boxes.");
   return {
     ...answer,
-    progress: Number.isFinite(answer.progress) ? answer.progress : 1,
+    progress: [answer.progress, answer.coverage].find(Number.isFinite) ?? 1,
     notes: Array.isArray(answer.notes) ? answer.notes : [],
   };
 }

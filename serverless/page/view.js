@@ -2,10 +2,21 @@
 // Points of the picture are in its pixels, from the top left corner; points of the screen are in
 // CSS pixels from the top left corner of the canvas.
 
-import { classColor } from "./classes.js";
+import { classColor, isDeep } from "./classes.js";
 
 const MAX_SCALE = 60;
-const EDGE = "#000a";
+// How boxes are drawn, by the shorter side of the box on the screen. A light line has a dark edge, and
+// that of a deep line a light one: two tones, of which one stands out from any ground. Around a small
+// object the line covers nothing of it.
+const PENS = [
+  { under: 18, plain: 1, clicked: 3, outside: true },
+  { under: 40, plain: 2, clicked: 4, outside: true },
+  { under: Infinity, plain: 2, clicked: 4, outside: false },
+];
+const EDGE = 1;
+const DARK = "#000";
+const LIGHT = "#fff";
+const NEGATIVE = "#ff453a";
 // A label is written where its box is at least this large on the screen, and where it covers neither
 // a smaller box nor another label.
 const LABEL_MIN_SIDE = 44;
@@ -20,9 +31,10 @@ export class View {
   #fitted = true;
   #frame = 0;
 
-  /** onZoom() is called when the scale changed. */
-  constructor(canvas, onZoom) {
+  /** nameOf(label) tells the name of a class; onZoom() is called when the scale changed. */
+  constructor(canvas, nameOf, onZoom) {
     this.canvas = canvas;
+    this.nameOf = nameOf;
     this.onZoom = onZoom;
     new ResizeObserver(() => {
       if (this.#fitted) this.fit();
@@ -130,18 +142,29 @@ export class View {
   }
 
   #drawBoxes(ctx, shown) {
-    const strength = ({ box }) => (box === this.#scene.hover ? 2 : 0) + (box.click === null ? 1.5 : 3);
     ctx.lineJoin = "miter";
-    for (const place of shown) {
-      ctx.strokeStyle = EDGE;
-      ctx.lineWidth = strength(place) + 1.5;
-      ctx.strokeRect(place.x, place.y, place.w, place.h);
+    const lines = shown.map((place) => this.#lineOf(place));
+    // All edges come first: none covers another box's line.
+    for (const layer of [2, 1, 0]) {
+      for (const { x, y, w, h, strokes } of lines) {
+        if (!strokes[layer]) continue;
+        [ctx.strokeStyle, ctx.lineWidth] = strokes[layer];
+        ctx.strokeRect(x, y, w, h);
+      }
     }
-    for (const place of shown) {
-      ctx.strokeStyle = classColor(place.box.class);
-      ctx.lineWidth = strength(place);
-      ctx.strokeRect(place.x, place.y, place.w, place.h);
-    }
+  }
+
+  /** Where the line of a box is drawn, and its strokes, the colour first. */
+  #lineOf({ box, x, y, w, h }) {
+    const pen = PENS.find(({ under }) => Math.min(w, h) < under);
+    const width = (box.click === null ? pen.plain : pen.clicked) + (box === this.#scene.hover ? 2 : 0);
+    const strokes = [[classColor(box.class), width], [DARK, width + 2 * EDGE]];
+    if (isDeep(box.class)) strokes.push([LIGHT, width + 4 * EDGE]);
+    const by = pen.outside ? strokes.at(-1)[1] / 2 : 0;
+    // On whole pixels, where edges of one pixel are sharp.
+    const snap = (value) => Math.round(value - (width % 2) / 2) + (width % 2) / 2;
+    const [left, top] = [snap(x - by), snap(y - by)];
+    return { x: left, y: top, w: snap(x + w + by) - left, h: snap(y + h + by) - top, strokes };
   }
 
   #drawClicks(ctx) {
@@ -154,21 +177,31 @@ export class View {
         mark.moveTo(x, y - 5);
         mark.lineTo(x, y + 5);
       } else {
-        mark.moveTo(x - 5, y - 5);
-        mark.lineTo(x + 5, y + 5);
-        mark.moveTo(x + 5, y - 5);
-        mark.lineTo(x - 5, y + 5);
+        mark.moveTo(x - 6, y - 6);
+        mark.lineTo(x + 6, y + 6);
+        mark.moveTo(x + 6, y - 6);
+        mark.lineTo(x - 6, y + 6);
       }
       if (i >= this.#scene.answered) {
         mark.moveTo(x + 9, y);
         mark.arc(x, y, 9, 0, 2 * Math.PI);
       }
-      ctx.strokeStyle = "#000";
-      ctx.lineWidth = 4;
-      ctx.stroke(mark);
-      ctx.strokeStyle = click.positive ? classColor(click.label) : "#ff453a";
+      const color = classColor(click.label);
+      const strokes = [[LIGHT, 6], [DARK, 4], [click.positive ? color : NEGATIVE, 2]];
+      for (const [style, width] of strokes) {
+        ctx.strokeStyle = style;
+        ctx.lineWidth = width;
+        ctx.stroke(mark);
+      }
+      if (click.positive) return;
+      // The dot tells which class it is that is not here.
+      ctx.beginPath();
+      ctx.arc(x, y, 3, 0, 2 * Math.PI);
+      ctx.strokeStyle = DARK;
       ctx.lineWidth = 2;
-      ctx.stroke(mark);
+      ctx.stroke();
+      ctx.fillStyle = color;
+      ctx.fill();
     });
   }
 
@@ -179,22 +212,28 @@ export class View {
     const taken = shown.filter(isSmall);
     for (const { box, x, y, w, h } of shown) {
       if (isSmall({ w, h })) continue;
-      const text = boxText(box);
-      const label = { x: x - 1, y: y < 16 ? y + 2 : y - 16, w: ctx.measureText(text).width + 8, h: 14 };
+      const text = boxText(box, this.nameOf);
+      const label = { x: x - 1, y: y < 18 ? y + 4 : y - 18, w: ctx.measureText(text).width + 18, h: 14 };
       if (taken.some((other) => overlap(label, other))) continue;
       taken.push(label);
       ctx.fillStyle = "#000c";
       ctx.fillRect(label.x, label.y, label.w, label.h);
       ctx.fillStyle = classColor(box.class);
-      ctx.fillText(text, label.x + 4, label.y + 7.5);
+      ctx.fillRect(label.x + 3, label.y + 3, 8, 8);
+      ctx.fillStyle = LIGHT;
+      ctx.fillText(text, label.x + 14, label.y + 7.5);
     }
   }
 }
 
-/** The label and the score of a box. */
-export function boxText(box) {
-  const name = box.label ?? `class ${box.class}`;
-  return box.click === null ? `${name} ${box.score.toFixed(2)}` : `${name} (clicked)`;
+/**
+ * The class and the score of a box, and of the class that it is nearly as likely of.
+ * nameOf(label) tells the name of a class.
+ */
+export function boxText({ class: label, score, click, rival }, nameOf) {
+  if (click !== null) return `${nameOf(label)} (clicked)`;
+  const other = rival ? ` or ${nameOf(rival.class)} ${rival.score.toFixed(2)}` : "";
+  return `${nameOf(label)} ${score.toFixed(2)}${other}`;
 }
 
 function overlap(a, b) {

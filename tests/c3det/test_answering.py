@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -60,6 +60,19 @@ def answer(
 
 
 A, B, C = [10, 10, 20, 20], [40, 10, 50, 20], [10, 40, 20, 50]
+
+
+def test_what_no_click_decides_keeps_its_rival() -> None:
+    candidates = replace(
+        detections([(A, 0.9, 0), (B, 0.8, 0), (C, 0.7, 1)]),
+        rivals=np.array([1, 1, 2]),
+        rival_scores=np.array([0.5, 0.4, 0.25], np.float32),
+    )
+    got = reconciled(candidates, [Click(45, 15, 1)])
+    assert got.boxes.tolist() == [B, A, C]
+    assert got.rivals.tolist() == [-1, 1, 2]
+    assert got.rival_scores.tolist() == [0, 0.5, 0.25]
+    assert detections([(A, 0.9, 0)]).rivals.tolist() == [-1], "none where none is told"
 
 
 def test_labels_without_typical_sizes_take_those_of_their_best_boxes() -> None:

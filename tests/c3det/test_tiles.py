@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -127,6 +128,21 @@ def test_classes_that_compete_have_one_box_for_an_object() -> None:
     together = Seams(TILES, (50, 150), compete=True).merge([first, second])
     assert together.labels.tolist() == [1, -1, 0]
     assert together.scores.tolist() == pytest.approx([0.8, 0.7, 0.2])
+
+
+def test_a_box_that_stays_keeps_its_rival() -> None:
+    first = replace(
+        found((68, 10, 78, 20, 0.6, 1)), rivals=np.array([3]), rival_scores=np.float32([0.5])
+    )
+    second = replace(
+        found((68, 10, 78, 20, 0.8, 2), (100, 10, 110, 20, 0.6, 1)),
+        rivals=np.array([1, -1]),
+        rival_scores=np.float32([0.75, 0]),
+    )
+    together = Seams(TILES, (50, 150), compete=True).merge([first, second])
+    assert together.labels.tolist() == [2, 1]
+    assert together.rivals.tolist() == [1, -1]
+    assert together.rival_scores.tolist() == [0.75, 0]
 
 
 def test_no_boxes_at_all() -> None:

@@ -30,7 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--profile", choices=PROFILES, default="2.15", help="(%(default)s)")
     parser.add_argument(
         "--function",
-        help="address of a running interactor, such as that of python -m serverless.local; "
+        action="append",
+        default=[],
+        metavar="[DESCRIPTION=]URL",
+        help="address of a running interactor, such as that of python -m serverless.local, and the "
+        "file that describes it (default: the root's function.yaml); may be given several times; "
         "without it the model is loaded here",
     )
     parser.add_argument("--weights", help="a .safetensors file instead of the shipped one")
@@ -52,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.weights is not None:
         os.environ["C3DET_WEIGHTS"] = options.weights
-    if options.function is None:
-        hosted = hosted_functions()
+    if options.function:
+        hosted = nullcontext([running_function(told) for told in options.function])
     else:
-        hosted = nullcontext([Function.read(FUNCTION, options.function)])
+        hosted = hosted_functions()
     login = None
     if options.login is not None:
         name, _, password = options.login.partition(":")
@@ -91,6 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # interpreter would take away from under them.
     sys.stdout.flush()
     os._exit(0)
+
+
+def running_function(told: str) -> Function:
+    """The function of ``[DESCRIPTION=]URL``."""
+    path, _, url = told.rpartition("=")
+    return Function.read(Path(path) if path else FUNCTION, url)
 
 
 if __name__ == "__main__":

@@ -107,6 +107,12 @@ class Page:
             actions.key_up(key)
         actions.perform()
 
+    def type_name(self, name: str) -> None:
+        """Type into the field for names of classes, over what is there, and press Enter."""
+        field = self.browser.find_element(By.ID, "class-name")
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(name, Keys.ENTER)
+
     def undo_by_key(self) -> None:
         """Press Ctrl+Z."""
         self.keys(Keys.CONTROL, "z")

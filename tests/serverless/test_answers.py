@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -137,6 +138,20 @@ def test_masks_of_outlines(limit: int) -> None:
     assert painted[3, 4]
     assert not painted[0, 0]
     assert answer["shapes"][1]["points"] == [0, 9, 6, 2, 8, 4], "without an outline, the box"
+
+
+def test_a_class_that_is_nearly_as_likely_is_told() -> None:
+    """From half of the score on."""
+    row = (1, 2, 3, 4), 0.6, 7, -1
+    found = replace(
+        detections(row, row, row),
+        rivals=np.array([4, 4, -1]),
+        rival_scores=np.array([0.3125, 0.25, 0], np.float32),
+    )
+    near, far, alone = (box.body() for box in boxes_of(found, ()))
+    assert near["rival"] == {"class": 4, "score": 0.3125}
+    assert "rival" not in far
+    assert "rival" not in alone
 
 
 def test_plugin_answer() -> None:

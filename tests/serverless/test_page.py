@@ -36,6 +36,8 @@ pytestmark = pytest.mark.skipif(
 )
 
 CLASSES = ("tree", *"0123456789")
+EXAMPLES = sorted((Path(__file__).parents[1] / "protocol").glob("plugin-*.json"))
+OPEN_WEIGHTS = STARTER_WEIGHTS.with_name("open.safetensors")
 SIZE = (400, 300)
 DISCS = ((60, 60), (200, 150), (330, 240))
 DISC_SCORES = (0.9, 0.6, 0.2)
@@ -55,8 +57,9 @@ new MutationObserver(() => window.seen.push(text.textContent)).observe(text, { c
 class FakePredictor:
     """Finds the three discs with the scores above, and answers each click with a box of 20 px.
 
-    ``progresses`` are told one after the other, then 1. ``gate`` can be cleared to hold calls back;
-    ``waiting`` tells that one has come.
+    The discs are of the first class; without classes and clicks of none. ``rivals`` come second for
+    the first discs, with 0.1 less. ``progresses`` are told one after the other, then 1. ``gate``
+    can be cleared to hold calls back; ``waiting`` tells that one has come.
     """
 
     classes: tuple[str, ...] = CLASSES
@@ -64,6 +67,7 @@ class FakePredictor:
     fault: Exception | None = None
     progresses: list[float] = field(default_factory=list)
     overruled: bool = False
+    rivals: tuple[int, ...] = ()
     gate: threading.Event = field(default_factory=threading.Event)
     waiting: threading.Event = field(default_factory=threading.Event)
 
@@ -94,7 +98,7 @@ class FakePredictor:
             ):
                 boxes.append([x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS])
                 scores.append(score)
-                labels.append(0)
+                labels.append(0 if self.classes or clicks else -1)
                 answered.append(-1)
         answer_of = [index if index in answered else -1 for index in range(len(clicks))]
         if self.overruled and len(clicks) > 1:
@@ -105,9 +109,16 @@ class FakePredictor:
             np.array(labels, np.int64),
             np.array(answered, np.int64),
             np.array(answer_of, np.int64),
+            *self._rivals(np.array(scores), np.array(answered)),
         )
         progress = self.progresses.pop(0) if self.progresses else 1.0
         return Answer(found, float(progress == 1), progress, True, {"detect": 0.001})
+
+    def _rivals(self, scores: np.ndarray, answered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rivals = np.full(len(scores), -1, np.int64)
+        of_discs = np.flatnonzero(answered < 0)[: len(self.rivals)]
+        rivals[of_discs] = self.rivals[: len(of_discs)]
+        return rivals, np.where(rivals < 0, 0, scores - 0.1).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +170,8 @@ def opened(
         finally:
             if isinstance(predictor, FakePredictor):
                 predictor.gate.set()
+            # Another test may be served at the same address.
+            browser.execute_script("localStorage.clear()")
 
 
 def positions(clicks: Sequence[Click]) -> np.ndarray:
@@ -560,11 +573,224 @@ def test_classes_get_keys_that_people_expect(browser: Chrome, pictures: Path) ->
             assert browser.execute_async_script(script, list(names)) == expected
 
 
-def test_three_clicks_with_the_shipped_weights(
-    browser: Chrome, pictures: Path, tmp_path: Path
+def test_the_page_speaks_as_the_examples_do(browser: Chrome, pictures: Path) -> None:
+    encode = (
+        "const [image, clicks, done] = arguments;"
+        "import('/protocol.js').then((m) => done(JSON.parse(m.encodeRequest(image, clicks, 0.05))))"
+    )
+    decode = (
+        "const [text, done] = arguments;"
+        "import('/protocol.js').then((m) => { try { done(m.decodeAnswer(200, text)); }"
+        " catch (error) { done(`${error instanceof m.AnswerError}: ${error.message}`); } })"
+    )
+    refused = 0
+    with opened(browser, pictures, FakePredictor()):
+        for path in EXAMPLES:
+            example = json.loads(path.read_text(encoding="utf-8"))
+            request, answer = example.get("request"), example.get("answer")
+            if request is not None:
+                body = browser.execute_async_script(encode, request["image"], example["clicks"])
+                for key in ("image", "pos_points", "neg_points"):
+                    assert body[key] == request[key], (path.name, key)
+            if answer is None:
+                continue
+            told = browser.execute_async_script(decode, json.dumps(answer))
+            if answer["c3det"] != 1:
+                refused += 1
+                assert (
+                    told
+                    == "true: The function speaks version 2 of the protocol, this page version 1."
+                )
+                continue
+            assert told["boxes"] == answer["boxes"], path.name
+            assert told["progress"] == answer.get("progress", answer["coverage"])
+            assert told["notes"] == answer.get("notes", [])
+    assert refused == 1
+    assert {"plugin-open.json", "plugin-open-no-clicks.json"} <= {path.name for path in EXAMPLES}
+
+
+def names_of(page: Page) -> list[tuple[str, str]]:
+    """Of all classes of the page, the name and the key."""
+    buttons = page.browser.find_elements(By.CSS_SELECTOR, "#classes button")
+    texts = [button.text.split("\n") for button in buttons]
+    return [(text[0], text[-1] if len(text) > 1 else "") for text in texts]
+
+
+def test_a_model_without_classes_takes_those_that_are_typed(
+    browser: Chrome, pictures: Path
 ) -> None:
-    if not STARTER_WEIGHTS.is_file():
-        pytest.skip(f"there are no weights at {STARTER_WEIGHTS}")
+    predictor = FakePredictor(classes=())
+    with opened(browser, pictures, predictor) as page:
+        assert names_of(page) == [("object", "1")]
+        page.press("#rename")
+        page.type_name("washer")
+        page.type_name(" nut 8 ")
+        page.type_name("bolt")
+        assert names_of(page) == [("washer", "1"), ("nut 8", "2"), ("bolt", "3")]
+        page.click(100, 200)
+        page.keys("2")
+        page.click(150, 250)
+        page.keys("1")
+        page.click(20, 20, positive=False)
+        page.settle()
+        clicks = [(click.label, click.positive) for click in predictor.calls[-1]]
+        assert clicks == [(2, True), (1, True), (0, False)]
+        assert [page.class_count(name) for name in ("washer", "nut 8", "bolt")] == [2, 1, 1]
+        page.point_at(150, 250)
+        page.wait_for("#tip", "nut 8 (clicked) · 20 \N{MULTIPLICATION SIGN} 20 px")
+        page.press("#classes [title='nut 8']")
+        page.press("#rename")
+        page.type_name("nut")
+        page.point_at(150, 250)
+        page.wait_for("#tip", "nut (clicked)")
+        assert len(predictor.calls[-1]) == 3, "a name changes no request"
+        browser.refresh()
+        page.settle()
+        assert [name for name, _ in names_of(page)] == ["washer", "nut", "bolt"]
+        assert page.problems() == []
+
+
+def test_a_class_that_is_removed_takes_its_clicks_along(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor(classes=())
+    color = (
+        "return getComputedStyle(document.querySelector('#classes [title=c] .swatch')).background"
+    )
+    with opened(browser, pictures, predictor) as page:
+        page.type_name("b")
+        page.type_name("c")
+        before = browser.execute_script(color)
+        for name, x in (("object", 100), ("b", 120), ("c", 140)):
+            page.press(f"#classes [title='{name}']")
+            page.click(x, 250)
+        page.settle()
+        page.press("#classes [title='b']")
+        page.press("#remove")
+        page.settle()
+        assert names_of(page) == [("object", "1"), ("c", "2")]
+        assert browser.execute_script(color) == before, "the others keep label and colour"
+        assert [click.label for click in predictor.calls[-1]] == [0, 2]
+        assert page.text("#box-count") == "4"
+        page.press("#undo")
+        page.press("#redo")
+        page.settle()
+        assert [click.label for click in predictor.calls[-1]] == [0, 2], "it does not come back"
+        # The next class takes the label that is free.
+        page.type_name("d")
+        page.click(160, 250)
+        page.settle()
+        assert [click.label for click in predictor.calls[-1]] == [0, 2, 1]
+        for name in ("object", "c", "d"):
+            page.press(f"#classes [title='{name}']")
+            page.press("#remove")
+        page.settle()
+        page.click(100, 200)
+        assert page.text("#click-count") == "0", "there is no class to click"
+        assert browser.switch_to.active_element.get_attribute("id") == "class-name"
+
+
+def test_names_that_cannot_be_are_refused(browser: Chrome, pictures: Path) -> None:
+    with opened(browser, pictures, FakePredictor(classes=())) as page:
+        script = "return document.getElementById('class-name').validationMessage"
+        page.type_name("  ")
+        assert browser.execute_script(script) == "Type the name of a class."
+        page.type_name("object")
+        assert browser.execute_script(script) == "There is a class of this name already."
+        for number in range(63):
+            page.type_name(f"kind {number}")
+        assert len(names_of(page)) == 64
+        page.type_name("one more")
+        assert "no more fit in a request" in browser.execute_script(script)
+        assert names_of(page)[9:11] == [("kind 8", "0"), ("kind 9", "")]
+
+
+def test_before_the_first_click_objects_of_no_class_show_on_request(
+    browser: Chrome, pictures: Path
+) -> None:
+    predictor = FakePredictor(classes=())
+    with opened(browser, pictures, predictor) as page:
+        assert predictor.calls == [()], "so that the first click is fast"
+        assert page.text("#box-count") == "0"
+        page.press("#everything")
+        assert page.text("#box-count") == "2"
+        page.point_at(*DISCS[1])
+        page.wait_for("#tip", "object 0.60")
+        page.click(*DISCS[0])
+        page.settle()
+        assert page.text("#box-count") == "2"
+        assert page.class_count("object") == 2
+        assert not page.find("#everything").is_enabled()
+        page.press("#clear")
+        page.press("#everything")
+        page.settle()
+        assert page.text("#box-count") == "0"
+
+
+def test_boxes_that_compete_tell_both_names(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor(rivals=(1,))
+    with opened(browser, pictures, predictor) as page:
+        page.point_at(*DISCS[0])
+        page.wait_for("#tip", "tree 0.90 or 0 0.80 · 24")
+        page.point_at(*DISCS[1])
+        page.wait_for("#tip", "tree 0.60 · 24")
+
+
+@pytest.mark.parametrize("ground", ["#05070a", "#f4f4f4", "#6b6b2a", "#3a3a00", "#d9a0b4"])
+def test_lines_stand_out_from_any_ground(
+    browser: Chrome, pictures: Path, tmp_path: Path, ground: str
+) -> None:
+    """Those of all colours, of boxes of all sizes."""
+    for path in pictures.iterdir():
+        Image.new("RGB", SIZE, ground).save(path)
+    predictor = FakePredictor(classes=tuple("abcdefghijkl"))
+    with opened(browser, pictures, predictor) as page:
+        for turns in (0, 1):
+            for label, x in enumerate(range(20, 380, 30)):
+                page.press(f"#classes [title='{'abcdefghijkl'[label]}']")
+                page.click(x, 100 + 100 * turns)
+            page.settle()
+        file = tmp_path / "lines.png"
+        browser.save_screenshot(str(file))
+        with Image.open(file) as image:
+            seen = np.array(image.convert("RGB")).astype(int)
+        for x in range(20, 380, 30):
+            for middle in (100, 200):
+                # The lower edge of the box: the name is at the upper one.
+                column, row = page.screen_point(x + 4, middle + 10)
+                line = seen[row - 8 : row + 9, column] - seen[row + 25, column]
+                assert np.linalg.norm(line, axis=1).max() > 150, (ground, x, middle)
+
+
+def test_colours_of_classes_are_far_from_each_other(browser: Chrome, pictures: Path) -> None:
+    """In OKLab, in which equal distances look equal (B. Ottosson, 2020)."""
+    with opened(browser, pictures, FakePredictor()):
+        names = browser.execute_async_script(
+            "const done = arguments[0]; import('/classes.js').then((m) =>"
+            "done(Array.from({length: 12}, (_, i) => m.classColor(i))))"
+        )
+    value = np.array([[int(name[i : i + 2], 16) / 255 for i in (1, 3, 5)] for name in names])
+    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+    cones = (
+        linear
+        @ np.array([[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]]).T
+    )
+    lab = (
+        np.cbrt(cones)
+        @ np.array(
+            [[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]]
+        ).T
+    )
+    apart = np.linalg.norm(lab[:, None] - lab, axis=2) + np.eye(12)
+    assert apart.min() > 0.15
+
+
+@contextmanager
+def serving_weights(
+    browser: Chrome, pictures: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Page, list[Any]]]:
+    """Open the page over a model that is loaded from a file; give its answers, too."""
+    if not weights.is_file():
+        pytest.skip(f"there are no weights at {weights}")
+    monkeypatch.setenv("C3DET_WEIGHTS", str(weights))
     answers: list[Any] = []
 
     def recording(context: Any, event: Any) -> Any:
@@ -574,17 +800,53 @@ def test_three_clicks_with_the_shipped_weights(
 
     limits = FunctionSettings("serverless.main:handler")
     logger = nuclio_sdk.Logger("CRITICAL", name="test_page")
-    worker = NuclioWorker(recording, main.init_context, limits, logger)
+    worker = NuclioWorker(recording, main.init_with_any_classes, limits, logger)
     worker.start()
     server = LocalServer(("127.0.0.1", 0), worker, pictures)
     server.model = describe_model(worker)
     with serving(server) as url:
         page = Page(browser, url)
         page.settle()
+        yield page, answers
+        browser.execute_script("localStorage.clear()")
+
+
+def test_two_classes_with_the_open_weights(
+    browser: Chrome, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving_weights(browser, pictures, OPEN_WEIGHTS, monkeypatch) as (page, answers):
+        assert page.text("#box-count") == "0"
+        assert {box["class"] for box in answers[-1]["boxes"]} <= {None}
+        page.type_name("disc")
+        page.click(*DISCS[0])
+        page.type_name("another")
+        page.click(*DISCS[1])
+        page.settle()
+        assert page.class_count("disc") >= 1
+        assert page.class_count("another") >= 1
+        answered = {box["click"]: box for box in answers[-1]["boxes"] if box["click"] is not None}
+        assert {index: box["class"] for index, box in answered.items()} == {0: 1, 1: 2}
+        for index, (x, y) in enumerate(DISCS[:2]):
+            x1, y1, x2, y2 = answered[index]["points"]
+            assert x1 <= x <= x2
+            assert y1 <= y <= y2
+        page.press("#classes [title='disc']")
+        page.click(*DISCS[0], positive=False)
+        page.press("#classes [title='another']")
+        page.press("#remove")
+        page.settle()
+        assert {box["class"] for box in answers[-1]["boxes"]} <= {1}
+        assert page.problems() == []
+
+
+def test_three_clicks_with_the_closed_weights(
+    browser: Chrome, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving_weights(browser, pictures, STARTER_WEIGHTS, monkeypatch) as (page, answers):
         for x, y in DISCS:
             page.click(x, y)
             page.settle()
-        browser.save_screenshot(str(tmp_path / "shipped_weights.png"))
+        browser.save_screenshot(str(tmp_path / "closed_weights.png"))
         assert page.class_count("tree") >= 3
     answered = {box["click"]: box for box in answers[-1]["boxes"] if box["click"] is not None}
     assert sorted(answered) == [0, 1, 2]

@@ -171,6 +171,9 @@ BOX = {"class": 0, "label": None, "points": [1, 2, 3, 4], "rotation": 0, "score"
                 ({"points": [1, 2, 3]}, "its points"),
                 ({"points": [1, 2, 3, "4"]}, "its points"),
                 ({"rotation": "no"}, "its rotation"),
+                ({"rival": 3}, "its rival"),
+                ({"rival": {"class": None, "score": 0.5}}, "its rival"),
+                ({"rival": {"class": 1, "score": 1.5}}, "its rival"),
                 ({"click": -1}, "its click"),
                 ({"clicks": [0.5]}, "its clicks"),
             )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.data import composite, real_sets, trees
+from training.data import composite, real_sets, samples, trees
 from training.data.index import Annotated
 from training.data.sources import fetch
 
@@ -72,15 +72,12 @@ def _yell_crowns() -> tuple[tuple[str, ...], list[Annotated]]:
 
 def _nuclei() -> tuple[tuple[str, ...], list[Annotated]]:
     folder = fetch("stardist") / "stardist-0.9.2/stardist/data/images"
-    grey = np.asarray(Image.open(folder / "img2d.tif")).astype(np.float64)
     mask = np.asarray(Image.open(folder / "mask2d.tif"))
-    low, high = np.percentile(grey, [1, 99.8])
-    image = ((grey - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
     boxes = []
     for number in np.unique(mask[mask > 0]):
         y, x = np.nonzero(mask == number)
         boxes.append([x.min(), y.min(), x.max() + 1, y.max() + 1])
-    return ("nucleus",), [_one_class("img2d", np.dstack([image] * 3), np.array(boxes, float))]
+    return ("nucleus",), [_one_class("img2d", samples.nuclei(), np.array(boxes, float))]
 
 
 def _craters() -> tuple[tuple[str, ...], list[Annotated]]:

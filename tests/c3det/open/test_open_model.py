@@ -82,7 +82,9 @@ def assert_exchanged(got: Detections, wanted: Detections, labels: dict[int, int]
     first, second = got.take(order[0]), wanted.take(order[1])
     assert np.array_equal(first.boxes, second.boxes)
     assert np.array_equal(first.scores, second.scores)
-    assert first.labels.tolist() == [labels[label] for label in second.labels.tolist()]
+    for one, other in ((first.labels, second.labels), (first.rivals, second.rivals)):
+        assert one.tolist() == [{-1: -1, **labels}[label] for label in other.tolist()]
+    assert np.array_equal(first.rival_scores, second.rival_scores)
 
 
 def test_no_classes_and_any_labels(predictor: Predictor) -> None:
@@ -106,6 +108,25 @@ def test_no_clicks_show_boxes_of_no_class(predictor: Predictor) -> None:
     # Nor is anything of no class shown beside what was clicked.
     assert -1 not in picture.detect([Click(30, 30, 0)], 0).detections.labels
     assert np.array_equal(picture.detect([], 0).detections.boxes, found.boxes)
+
+
+def test_a_box_tells_the_slot_that_comes_second(predictor: Predictor) -> None:
+    model = predictor.model
+    assert isinstance(model, OpenModel)
+    boxes = torch.tensor(
+        [[10, 10, 30, 30], [50, 50, 70, 70], [11, 10, 30, 30]], dtype=torch.float32
+    )
+    scores = torch.tensor([[0.1, 0.3, 0.2], [0.5, 0.0, 0.4], [0.0, 0.1, 0.25]])
+    with torch.inference_mode():
+        tile = model.encode(pixels(96, 128))
+        found = model._found(tile, boxes, scores, [5, 9, 7])
+        alone = model._found(tile, boxes, scores[:, :1], [5])
+    # The third box gives way to the first one.
+    assert found.boxes.tolist() == [[50, 50, 70, 70], [10, 10, 30, 30]]
+    assert found.labels.tolist() == [5, 9]
+    assert found.rivals.tolist() == [7, 7]
+    assert np.allclose(found.rival_scores, [0.4, 0.2])
+    assert set(alone.rivals.tolist()) == {-1}
 
 
 def test_folding_changes_nothing_but_rounding() -> None:

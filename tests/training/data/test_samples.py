@@ -36,6 +36,17 @@ def test_only_missing_pictures_are_made(tmp_path: Path, made: list[str]) -> None
         assert np.array_equal(np.asarray(image), np.full((2, 3, 3), 20))
 
 
+def test_a_photograph_is_reduced_by_areas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "sahi-0.12.8" / "demo" / "demo_data"
+    folder.mkdir(parents=True)
+    pixels = np.full((4, 6, 3), 10, np.uint8)
+    pixels[:2, 1] = 30
+    Image.fromarray(pixels).save(folder / "obb_test_image.png")
+    monkeypatch.setattr(samples, "fetch", lambda name: tmp_path / name.removeprefix("sahi"))
+    made = samples.SAMPLES["01-marina.png"]()
+    assert made[..., 0].tolist() == [[20, 10, 10], [10, 10, 10]]
+
+
 def test_missing_archive_is_told_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

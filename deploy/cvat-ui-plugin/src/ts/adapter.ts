@@ -190,7 +190,6 @@ class Adapter implements Host {
   readonly #dispatch: BuilderArguments["dispatch"];
   readonly #core: Core;
   #listener: Listener | null = null;
-  #hidden: readonly MLModel[] = [];
   /** Models that CVAT knows, and those that only the plugin's own look has found. */
   #models: GlobalState["models"] | undefined;
   #found: readonly MLModel[] = [];
@@ -217,10 +216,8 @@ class Adapter implements Host {
     try {
       need(this.#dispatch, "dispatch");
       need(this.#core?.server?.request, "core.server.request");
-      need(this.#core?.plugins?.register, "core.plugins.register");
       need(this.#core?.classes?.ObjectState, "core.classes.ObjectState");
       need(fetchAnnotations(), "fetchAnnotationsAsync in actions/annotation-actions");
-      this.#hideFromList();
       this.#listener = start(this);
       window.addEventListener("keydown", this.#pressed, { capture: true });
     } catch (error) {
@@ -385,32 +382,10 @@ class Adapter implements Host {
   /** The models that speak the protocol, whoever has found them. */
   #ours(): readonly MLModel[] {
     const ours = (this.#models?.interactors ?? []).filter(isOurs);
-    for (const model of [...this.#hidden, ...this.#found]) {
+    for (const model of this.#found) {
       if (ours.every(({ id }) => id !== model.id)) ours.push(model);
     }
     return ours;
-  }
-
-  /** Keep a model that cannot answer CVAT's own panel out of that panel's list. */
-  #hideFromList(): void {
-    const registered = this.#core.plugins.register({
-      name: NAME,
-      description: "Multi-class clicks; hides models that only this plugin can use",
-      cvat: {
-        lambda: {
-          list: {
-            leave: async (_plugin, result) => {
-              if (!isRecord(result) || !Array.isArray(result.models)) return result;
-              const models = result.models as readonly MLModel[];
-              this.#hidden = models.filter((model) => isOurs(model) && isOpen(model));
-              const kept = models.filter((model) => !this.#hidden.includes(model));
-              return { ...result, models: kept, count: kept.length };
-            },
-          },
-        },
-      },
-    });
-    Promise.resolve(registered).catch((error) => this.#switchOff(error));
   }
 
   #update(globalState: unknown): void {
@@ -724,11 +699,6 @@ function fetchAnnotations(): (() => unknown) | undefined {
 
 function isOurs({ id, name, kind }: MLModel): boolean {
   return kind === "interactor" && (SPEAKS_PROTOCOL.test(String(id)) || SPEAKS_PROTOCOL.test(name));
-}
-
-/** Without classes of its own, a model cannot tell what a click of CVAT's own panel means. */
-function isOpen({ labels }: MLModel): boolean {
-  return !labels?.length;
 }
 
 function sceneOf(

@@ -25,7 +25,6 @@ export interface CvatUi {
 /** cvat-core. */
 export interface Core {
   readonly config?: { readonly backendAPI?: string };
-  readonly plugins: { readonly register: (plugin: CorePlugin) => Promise<void> };
   readonly server: {
     /** An axios request with CVAT's session; it answers with axios' response. */
     readonly request: (url: string, options: RequestOptions) => Promise<unknown>;
@@ -39,17 +38,6 @@ export interface RequestOptions {
   readonly method: "GET" | "POST";
   readonly data?: unknown;
   readonly signal: AbortSignal;
-}
-
-/** Hooks around cvat-core's methods; the value that `leave` returns takes the place of the result. */
-export interface CorePlugin {
-  readonly name: string;
-  readonly description: string;
-  readonly cvat: {
-    readonly lambda: {
-      readonly list: { readonly leave: (plugin: unknown, result: unknown) => Promise<unknown> };
-    };
-  };
 }
 
 /** A function among the AI tools. */

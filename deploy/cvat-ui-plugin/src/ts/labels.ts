@@ -27,6 +27,9 @@ export interface Model {
 /** What a person chose: the class for the name of a label; "" leaves the label out. */
 export type Choices = Readonly<Record<string, string>>;
 
+/** An open model takes labels at positions below this in the caller's list. */
+const OPEN_LABELS = 256;
+
 /** The labels of a task against the classes of a model. */
 export class ClassMap {
   /** The labels that can be clicked, in the task's order. */
@@ -45,7 +48,7 @@ export class ClassMap {
     const lowered = classes.map((name) => name.toLowerCase());
     taskLabels.forEach((label, position) => {
       const choice = choices[label.name];
-      let index = position;
+      let index = position < OPEN_LABELS ? position : -1;
       if (classes.length > 0) {
         index = choice === undefined ? -1 : classes.indexOf(choice);
         if (choice === undefined || (choice !== "" && index < 0)) {
@@ -66,9 +69,9 @@ export class ClassMap {
     return this.#classOf.get(labelId);
   }
 
-  /** The label of a class, by the class's position in the model's list. */
-  labelOf(classIndex: number): TaskLabel | undefined {
-    return this.#labelOf.get(classIndex);
+  /** The label of a class, by the class's position in the model's list; null: no class. */
+  labelOf(classIndex: number | null): TaskLabel | undefined {
+    return classIndex === null ? undefined : this.#labelOf.get(classIndex);
   }
 }
 

@@ -326,7 +326,8 @@ export class Panel {
     this.#clicks.value = String(view.clicks);
     this.#take.hidden = view.takeable === 0;
     this.#take.textContent = `Take ${count(view.takeable, "point")} as ${view.takeable === 1 ? "a click" : "clicks"}`;
-    this.#ask.hidden = view.clicks > 0;
+    // Without clicks, an open model's boxes are of no label.
+    this.#ask.hidden = view.clicks > 0 || view.model.classes.length === 0;
     this.#ask.disabled = view.askedAt !== null;
     this.#accept.disabled =
       view.accepting || view.waiting || (view.acceptable === 0 && !view.awaited);
@@ -358,14 +359,16 @@ export class Panel {
     const several = models.length > 1;
     this.#models.hidden = !several;
     this.#modelName.hidden = several;
-    this.#modelName.textContent = model.name === "C3Det" ? "" : model.name;
+    this.#modelName.textContent = shortNameOf(model);
     this.#modelName.title = model.name;
     if (!several) return;
     // A list that is open must not be made anew under the mouse.
     const key = JSON.stringify(models);
     if (key !== this.#drawnModels) {
       this.#models.replaceChildren(
-        ...models.map(({ id, name }) => h("option", { value: id, textContent: name })),
+        ...models.map((each) =>
+          h("option", { value: each.id, textContent: shortNameOf(each) || each.name }),
+        ),
       );
     }
     this.#drawnModels = key;
@@ -499,6 +502,11 @@ export class Panel {
       { once: true },
     );
   }
+}
+
+/** The name of a model without that of the panel, beside which it stands. */
+function shortNameOf({ name }: Model): string {
+  return name.replace(/\(C3Det\)|C3Det/, "").trim();
 }
 
 function notesOf({ notes, elsewhere }: PanelView): readonly string[] {

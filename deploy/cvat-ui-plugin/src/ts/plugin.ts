@@ -201,7 +201,7 @@ export class Plugin implements Listener {
     }
     const label = found && this.#labelOf(found.label);
     if (found && label && point && placement) {
-      this.#tip.show(label, describe(label, found), toScreen(placement, point));
+      this.#tip.show(label, this.#describe(label, found), toScreen(placement, point));
     } else this.#tip.hide();
   }
 
@@ -303,7 +303,7 @@ export class Plugin implements Listener {
     if (placement === null || label === undefined) return;
     this.#tip.hide();
     const choice = {
-      title: describe(label, proposal),
+      title: this.#describe(label, proposal),
       label,
       labels: this.#classes.labels,
       choose: (chosen: number | null) =>
@@ -444,6 +444,12 @@ export class Plugin implements Listener {
 
   #labelOf(id: number): TaskLabel | undefined {
     return this.#scene?.labels.find((label) => label.id === id);
+  }
+
+  #describe(label: TaskLabel, { score, sure, rival }: Proposal): string {
+    const other = rival && this.#labelOf(rival.label);
+    const or = rival && other ? ` or ${other.name} ${rival.score.toFixed(2)}` : "";
+    return `${label.name} ${score.toFixed(2)}${or}${sure ? " · yours" : ""}`;
   }
 
   /**
@@ -663,13 +669,11 @@ function proposalOf(box: ClassBox, clicks: readonly Click[], classes: ClassMap):
   // Of several clicks on one object, the last one says what it is.
   const click = box.clicks.flatMap((index) => clicks[index] ?? []).at(-1);
   const label = click?.label ?? classes.labelOf(box.classIndex)?.id;
-  // The task has no label for this class.
+  // The task has no label for this class, or the box is of none.
   if (label === undefined) return [];
-  return [{ points, rotation, score, label, sure: click !== undefined }];
-}
-
-function describe(label: TaskLabel, { score, sure }: Proposal): string {
-  return `${label.name} ${score.toFixed(2)}${sure ? " · yours" : ""}`;
+  const second = box.rival && classes.labelOf(box.rival.classIndex);
+  const rival = box.rival && second ? { label: second.id, score: box.rival.score } : null;
+  return [{ points, rotation, score, label, sure: click !== undefined, rival }];
 }
 
 function choicesOf(value: unknown): Choices {

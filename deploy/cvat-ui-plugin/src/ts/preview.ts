@@ -38,11 +38,11 @@ interface Pen {
 
 const PENS: readonly Pen[] = [
   { under: 14, widths: { plain: 1, strong: 1.75, faint: 1 }, casing: 0.5, outside: true },
-  { under: 36, widths: { plain: 1.5, strong: 2.5, faint: 1 }, casing: 0.6, outside: true },
+  { under: 36, widths: { plain: 1.5, strong: 3, faint: 1 }, casing: 0.75, outside: true },
   {
     under: Number.POSITIVE_INFINITY,
     widths: { plain: 2, strong: 3.5, faint: 1.5 },
-    casing: 0.75,
+    casing: 1,
     outside: false,
   },
 ];
@@ -53,6 +53,7 @@ const MARK_RING = 8;
 const MARK_WIDTH = 1.75;
 const MARK_CASING = 1;
 const NEGATIVE = "#ff3b30";
+const DOT = 4.5;
 
 export class Preview {
   readonly element = document.createElementNS(SVG, "svg");
@@ -148,7 +149,15 @@ export class Preview {
     const layers = [...outlines].map(([color, outline]) =>
       cased(outline, color, MARK_WIDTH, MARK_CASING, 1),
     );
-    this.#marks.replaceChildren(...stacked(layers));
+    // A dot tells which label it is that is not there.
+    const dots = this.#shownMarks
+      .filter(({ positive }) => !positive)
+      .map(({ x, y, color }) => path(`M${x} ${y}h0`, color, DOT, 1));
+    for (const dot of dots) {
+      dot.setAttribute("stroke-linecap", "round");
+      dot.dataset.part = "dot";
+    }
+    this.#marks.replaceChildren(...stacked(layers), ...dots);
   }
 
   /** The outline of a box as a pen draws it: on its edge or, so that it hides nothing, around it. */
@@ -180,10 +189,11 @@ type Layers = readonly [SVGPathElement, SVGPathElement, SVGPathElement];
 
 /**
  * A line with a light and a dark casing, of which one stands out from any ground; the inner one is
- * that from which the line's own colour stands out.
+ * that from which the line's own colour stands out, and beside a dark colour it is a pale one of the
+ * same kind, so that dark labels are told apart on dark ground.
  */
 function cased(d: string, color: string, width: number, casing: number, opacity: number): Layers {
-  const [inner, outer] = isDark(color) ? [LIGHT, DARK] : [DARK, LIGHT];
+  const [inner, outer] = isDark(color) ? [paleOf(color), DARK] : [DARK, LIGHT];
   const line = path(d, color, width, opacity);
   line.dataset.part = "line";
   return [
@@ -200,13 +210,26 @@ function stacked(layers: readonly Layers[]): readonly SVGPathElement[] {
 
 /** Whether a colour, "#rgb" or "#rrggbb", is nearer to black than to white for the eye. */
 export function isDark(color: string): boolean {
-  const digits = color.replace("#", "");
-  const pairs = digits.length < 6 ? [...digits].map((digit) => digit + digit) : digits.match(/../g);
-  const [r = 0, g = 0, b = 0] = (pairs ?? []).map((pair) => Number.parseInt(pair, 16) / 255);
+  const [r = 0, g = 0, b = 0] = partsOf(color);
   const linear = (value: number) => value ** 2.2;
   const luminance = 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
   // Where black and white are of the same contrast: (1 + 0.05) / (L + 0.05) = (L + 0.05) / 0.05.
   return luminance < 0.179;
+}
+
+/** The brightest colour of a colour's hue, half-way to white; white for black. */
+export function paleOf(color: string): string {
+  const parts = partsOf(color);
+  const most = Math.max(...parts);
+  const pale = parts.map((value) => Math.round((most > 0 ? value / most + 1 : 2) * 127.5));
+  return `#${pale.map((value) => value.toString(16).padStart(2, "0")).join("")}`;
+}
+
+/** Red, green and blue, 0 to 1, of "#rgb" or "#rrggbb". */
+function partsOf(color: string): number[] {
+  const digits = color.replace("#", "");
+  const pairs = digits.length < 6 ? [...digits].map((digit) => digit + digit) : digits.match(/../g);
+  return (pairs ?? []).map((pair) => Number.parseInt(pair, 16) / 255);
 }
 
 function round(value: number): number {

@@ -19,15 +19,24 @@ export interface ClassClick {
   readonly positive: boolean;
 }
 
+/** The class that a box is nearly as likely of. */
+export interface Rival {
+  readonly classIndex: number;
+  /** 0 to 1. */
+  readonly score: number;
+}
+
 /** A box as the function answers it. */
 export interface ClassBox {
-  readonly classIndex: number;
+  /** null: of no class, as an open model answers without clicks. */
+  readonly classIndex: number | null;
   readonly points: Corners;
   readonly rotation: number;
   /** 0 to 1. */
   readonly score: number;
   /** Indices of the clicks that the box answers, the one that decided its class last. */
   readonly clicks: readonly number[];
+  readonly rival: Rival | null;
 }
 
 /** What the function answers. */
@@ -100,7 +109,7 @@ function decodeBox(box: unknown, index: number): ClassBox {
   const points = isRecord(box) && Array.isArray(box.points) ? box.points : [];
   if (
     !isRecord(box) ||
-    !Number.isInteger(box.class) ||
+    !(box.class === null || isIndex(box.class)) ||
     !isFraction(box.score) ||
     points.length !== 4 ||
     !points.every(Number.isFinite)
@@ -108,12 +117,18 @@ function decodeBox(box: unknown, index: number): ClassBox {
     throw new AnswerError(`Box ${index} in the answer of the function is malformed.`);
   }
   return {
-    classIndex: box.class as number,
+    classIndex: box.class,
     points: points as unknown as Corners,
     rotation: Number.isFinite(box.rotation) ? (((box.rotation as number) % 360) + 360) % 360 : 0,
     score: box.score,
     clicks: clicksOf(box),
+    rival: rivalOf(box.rival),
   };
+}
+
+function rivalOf(told: unknown): Rival | null {
+  if (!isRecord(told) || !isIndex(told.class) || !isFraction(told.score)) return null;
+  return { classIndex: told.class, score: told.score };
 }
 
 /** Functions of before a box could answer several clicks tell `click` alone. */

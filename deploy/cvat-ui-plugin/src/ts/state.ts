@@ -24,6 +24,8 @@ export interface Proposal extends Box {
   readonly score: number;
   /** A click or an edit stands behind it, so it is shown whatever its score. */
   readonly sure: boolean;
+  /** Another label that it is nearly as likely of. */
+  readonly rival: { readonly label: number; readonly score: number } | null;
 }
 
 /** What a person said of one proposal: another label, or null for "drop it". */
@@ -235,7 +237,7 @@ export function proposalsOf(frame: Frame): readonly Proposal[] {
       if (index >= 0) proposals.splice(index, 1);
       continue;
     }
-    const edited = { ...proposal, label, sure: true };
+    const edited = { ...proposal, label, sure: true, rival: null };
     if (index >= 0) proposals[index] = edited;
     else if (find(proposals, edited) < 0) proposals.push(edited);
   }

@@ -1,4 +1,4 @@
-// cvat-core as the plugin meets it: hooks, functions, labels, objects, a job with its undo history.
+// cvat-core as the plugin meets it: functions, labels, objects, a job with its undo history.
 // It talks HTTP to the emulator of CVAT's server.
 
 /** An error of CVAT's server; the function's own words are not in it. */
@@ -9,32 +9,6 @@ export class ServerError extends Error {
     super(message);
     this.code = code;
   }
-}
-
-interface Hooks {
-  enter?: (plugin: object, ...given: unknown[]) => Promise<unknown>;
-  leave?: (plugin: object, result: unknown, ...given: unknown[]) => Promise<unknown>;
-}
-
-const plugins: { name: string; cvat?: object }[] = [];
-
-/** Run a method of the interface with the hooks that plugins have on it. */
-async function hooked(path: string, method: () => Promise<unknown>, ...given: unknown[]) {
-  const hooks = plugins.flatMap((plugin) => {
-    let node: unknown = plugin.cvat;
-    for (const part of path.split(".")) node = (node as Record<string, unknown>)?.[part];
-    return node ? [[plugin, node as Hooks] as const] : [];
-  });
-  let prevented = false;
-  for (const [plugin, { enter }] of hooks) {
-    const told = await enter?.(plugin, ...given);
-    prevented ||= Boolean((told as { preventMethodCall?: boolean } | null)?.preventMethodCall);
-  }
-  let result = prevented ? null : await method();
-  for (const [plugin, { leave }] of hooks) {
-    if (leave) result = await leave(plugin, result, ...given);
-  }
-  return result;
 }
 
 interface AxiosLike {
@@ -313,22 +287,13 @@ export class MLModel {
 
 export const core = {
   config: { backendAPI: "/api" },
-  plugins: {
-    register: async (plugin: { name: string; cvat?: object }): Promise<void> => {
-      plugins.push(plugin);
+  lambda: {
+    list: async (): Promise<{ models: MLModel[]; count: number }> => {
+      const functions: RawModel[] = await get("/api/lambda/functions");
+      const models = functions.map((raw) => new MLModel(raw));
+      return { models, count: models.length };
     },
   },
-  lambda: {
-    list: () =>
-      hooked("lambda.list", async () => {
-        const functions: RawModel[] = await get("/api/lambda/functions");
-        const models = functions.map((raw) => new MLModel(raw));
-        return { models, count: models.length };
-      }) as Promise<{ models: MLModel[]; count: number }>,
-  },
-  server: {
-    request: (url: string, options: AxiosLike) =>
-      hooked("server.request", () => axios(url, options), url, options),
-  },
+  server: { request: (url: string, options: AxiosLike) => axios(url, options) },
   classes: { ObjectState, Label, Job },
 };

@@ -10,7 +10,7 @@ import { type Browser, chromium } from "playwright-core";
 import { createServer, type ViteDevServer } from "vite";
 import type { Point } from "./annotator";
 
-/** Classes of the shipped weights, in their order. */
+/** Classes of the closed function's weights, in their order. */
 export const CLASSES = [
   "tree",
   "plane",
@@ -67,7 +67,9 @@ export class World {
   readonly truth: readonly Truth[];
   readonly #processes: ChildProcess[];
   readonly #pages: ReadonlyMap<Profile, ServedPage>;
+  readonly #functionUrl: string;
   #hurried: ServedPage | null = null;
+  #both: ServedPage | null = null;
   readonly #emulators: ReadonlyMap<Profile, string>;
 
   private constructor(
@@ -76,6 +78,7 @@ export class World {
     processes: ChildProcess[],
     pages: ReadonlyMap<Profile, ServedPage>,
     emulators: ReadonlyMap<Profile, string>,
+    functionUrl: string,
   ) {
     this.browser = browser;
     this.pictures = pictures;
@@ -83,6 +86,7 @@ export class World {
     this.#processes = processes;
     this.#pages = pages;
     this.#emulators = emulators;
+    this.#functionUrl = functionUrl;
   }
 
   static async start(): Promise<World> {
@@ -92,11 +96,11 @@ export class World {
       env: { ...process.env, PYTHONPATH: ROOT },
     });
     const processes: ChildProcess[] = [];
-    const functionUrl = await startFunction(processes, {});
+    const functionUrl = await startFunction(processes, CLOSED);
     const pages = new Map<Profile, ServedPage>();
     const emulators = new Map<Profile, string>();
     for (const profile of PROFILES) {
-      const url = await startEmulator(processes, profile, functionUrl);
+      const url = await startEmulator(processes, profile, [`${CLOSED.description}=${functionUrl}`]);
       emulators.set(profile, url);
       pages.set(profile, await servePage(url));
     }
@@ -106,7 +110,7 @@ export class World {
       ignoreDefaultArgs: ["--hide-scrollbars"],
       args: ["--no-sandbox", "--disable-dev-shm-usage", "--force-device-scale-factor=1"],
     });
-    return new World(browser, pictures, processes, pages, emulators);
+    return new World(browser, pictures, processes, pages, emulators, functionUrl);
   }
 
   /** Address of the annotation page in front of a version's server. */
@@ -118,10 +122,24 @@ export class World {
   async hurriedUrl(): Promise<string> {
     if (this.#hurried === null) {
       const hurried = { C3DET_TIME_BUDGET_SECONDS: "1" };
-      const functionUrl = await startFunction(this.#processes, hurried);
-      this.#hurried = await servePage(await startEmulator(this.#processes, "2.80", functionUrl));
+      const url = await startFunction(this.#processes, CLOSED, hurried);
+      const functions = [`${CLOSED.description}=${url}`];
+      this.#hurried = await servePage(await startEmulator(this.#processes, "2.80", functions));
     }
     return this.#hurried.url;
+  }
+
+  /** Address of a page whose server has the open function, and after it the closed one. */
+  async urlOfBoth(): Promise<string> {
+    if (this.#both === null) {
+      const open = await startFunction(this.#processes, OPEN);
+      const functions = [
+        `${OPEN.description}=${open}`,
+        `${CLOSED.description}=${this.#functionUrl}`,
+      ];
+      this.#both = await servePage(await startEmulator(this.#processes, "2.80", functions));
+    }
+    return this.#both.url;
   }
 
   /** Address of the emulator of a version's server. */
@@ -149,6 +167,7 @@ export class World {
     await this.browser.close();
     for (const { server } of this.#pages.values()) await server.close();
     await this.#hurried?.server.close();
+    await this.#both?.server.close();
     for (const child of this.#processes) child.kill();
   }
 }
@@ -158,8 +177,27 @@ interface ServedPage {
   readonly url: string;
 }
 
-async function startFunction(processes: ChildProcess[], settings: object): Promise<string> {
-  const runtime = python("serverless.local", ["--port", "0"], settings);
+/** A function: its weights and its description, from the repository's root. */
+interface Deployed {
+  readonly weights: string;
+  readonly description: string;
+}
+
+const OPEN: Deployed = {
+  weights: "serverless/weights/open.safetensors",
+  description: "function.yaml",
+};
+const CLOSED: Deployed = {
+  weights: "serverless/weights/starter.safetensors",
+  description: "deploy/closed/interactor.yaml",
+};
+
+async function startFunction(
+  processes: ChildProcess[],
+  { weights }: Deployed,
+  settings: object = {},
+): Promise<string> {
+  const runtime = python("serverless.local", ["--port", "0", "--weights", weights], settings);
   processes.push(runtime);
   const [, url] = await line(runtime, /Open (http:\S+)/);
   return url as string;
@@ -168,9 +206,10 @@ async function startFunction(processes: ChildProcess[], settings: object): Promi
 async function startEmulator(
   processes: ChildProcess[],
   profile: Profile,
-  functionUrl: string,
+  functions: readonly string[],
 ): Promise<string> {
-  const options = ["--profile", profile, "--function", functionUrl, "--with-parent"];
+  const given = functions.flatMap((told) => ["--function", told]);
+  const options = ["--profile", profile, ...given, "--with-parent"];
   const emulator = python("tests.emulator", options);
   processes.push(emulator);
   const [, url] = await line(emulator, /"url": "([^"]+)"/);

@@ -37,6 +37,19 @@ test("an open model takes the task's labels by their position", () => {
   expect(names(map.labels)).toEqual(names(labels));
   expect(map.classOf(12)).toBe(2);
   expect(map.labelOf(3)?.name).toBe("van");
+  expect(map.labelOf(null)).toBeUndefined();
+});
+
+test("an open model takes no label after the 256th", () => {
+  const many = Array.from({ length: 257 }, (_, i) => ({
+    id: i,
+    name: `label ${i}`,
+    color: "#fff",
+  }));
+  const map = new ClassMap(many, open, {});
+  expect(map.classOf(255)).toBe(255);
+  expect(map.classOf(256)).toBeUndefined();
+  expect(names(map.others)).toEqual(["label 256"]);
 });
 
 test("ten keys", () => {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { isDark } from "../../src/ts/preview";
+import { isDark, paleOf } from "../../src/ts/preview";
 
 test.each([
   ["#000000", true],
@@ -11,4 +11,13 @@ test.each([
   ["#ffffff", false],
 ])("%s is dark: %s", (color, dark) => {
   expect(isDark(color)).toBe(dark);
+});
+
+test.each([
+  ["#4c4c00", "#ffff80"],
+  ["#00f", "#8080ff"],
+  ["#204020", "#bfffbf"],
+  ["#000000", "#ffffff"],
+])("the pale colour beside %s is %s", (color, pale) => {
+  expect(paleOf(color)).toBe(pale);
 });

@@ -1,5 +1,87 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { AnswerError, decodeAnswer, encodeClicks, sentence } from "../../src/ts/protocol";
+
+/** An example of the wire, see tests/protocol/README.md of the repository. */
+interface Example {
+  readonly form: string;
+  readonly request?: { readonly pos_points: unknown; readonly neg_points: unknown };
+  readonly clicks?: readonly { x: number; y: number; label: number; positive: boolean }[];
+  readonly answer?: {
+    readonly c3det: number;
+    readonly boxes?: readonly {
+      readonly class: number | null;
+      readonly points: readonly number[];
+      readonly rotation: number;
+      readonly score: number;
+      readonly click: number | null;
+      readonly clicks?: readonly number[];
+      readonly rival?: { readonly class: number; readonly score: number };
+    }[];
+    readonly error?: { readonly message: string } | null;
+    readonly progress?: number | null;
+    readonly coverage?: number;
+    readonly notes?: readonly string[];
+    readonly threshold?: number;
+  };
+}
+
+const FOLDER = join(dirname(fileURLToPath(import.meta.url)), "../../../../tests/protocol");
+const examples = readdirSync(FOLDER)
+  .filter((name) => name.endsWith(".json"))
+  .map((name) => [name, JSON.parse(readFileSync(join(FOLDER, name), "utf8")) as Example] as const)
+  .filter(([, { form }]) => form === "plugin");
+
+describe("the examples that all sides of the wire read", () => {
+  test.each(examples.filter(([, { clicks }]) => clicks))("request: %s", (_, example) => {
+    const { request, clicks = [] } = example;
+    const encoded = encodeClicks(clicks.map(({ label, ...at }) => ({ ...at, classIndex: label })));
+    expect(encoded).toEqual({
+      pos_points: request?.pos_points,
+      neg_points: request?.neg_points,
+    });
+  });
+
+  test.each(examples.filter(([, { answer }]) => answer?.c3det === 1))(
+    "answer: %s",
+    (_, example) => {
+      const { answer } = example;
+      if (answer?.error) {
+        expect(() => decodeAnswer(answer)).toThrow(AnswerError);
+        expect(() => decodeAnswer(answer)).toThrow(sentence(answer.error.message).slice(0, -1));
+        return;
+      }
+      const { boxes, progress, notes, threshold } = decodeAnswer(answer);
+      expect(boxes).toEqual(
+        answer?.boxes?.map(({ class: classIndex, click, clicks, rival, ...box }) => ({
+          classIndex,
+          points: box.points,
+          rotation: box.rotation,
+          score: box.score,
+          clicks: clicks ?? (click === null ? [] : [click]),
+          rival: rival ? { classIndex: rival.class, score: rival.score } : null,
+        })),
+      );
+      expect(progress).toBe(answer?.progress ?? answer?.coverage);
+      expect(notes).toEqual((answer?.notes ?? []).map(sentence));
+      if (answer?.threshold !== undefined) expect(threshold).toBe(answer.threshold);
+    },
+  );
+
+  test("they hold what they have to", () => {
+    const told = examples.map(([name]) => name);
+    expect(told).toEqual(expect.arrayContaining(["plugin-closed.json", "plugin-open.json"]));
+    const strange = examples.filter(([, { answer }]) => answer && answer.c3det !== 1);
+    expect(strange).not.toHaveLength(0);
+    for (const [, { answer }] of strange) {
+      expect(() => decodeAnswer(answer)).toThrow(
+        /version 2 of the protocol, this plugin version 1/,
+      );
+    }
+  });
+});
 
 const answer = (change: object = {}) => ({
   c3det: 1,
@@ -13,36 +95,11 @@ const answer = (change: object = {}) => ({
   ...change,
 });
 
-describe("requests", () => {
-  test("a header, then the class and the sign of each click", () => {
-    expect(
-      encodeClicks([
-        { x: 1.5, y: 2, classIndex: 3, positive: true },
-        { x: 7, y: 8, classIndex: 0, positive: false },
-      ]),
-    ).toEqual({
-      pos_points: [
-        [1.5, 2],
-        [7, 8],
-      ],
-      neg_points: [
-        [-1, 1],
-        [3, 1],
-        [0, 0],
-      ],
-    });
-  });
-
-  test("no clicks: the header alone", () => {
-    expect(encodeClicks([])).toEqual({ pos_points: [], neg_points: [[-1, 1]] });
-  });
-});
-
 describe("answers", () => {
   test("boxes", () => {
     expect(decodeAnswer(answer()).boxes).toEqual([
-      { classIndex: 2, points: [1, 2, 3.5, 4], rotation: 0, score: 0.75, clicks: [0] },
-      { classIndex: 0, points: [5, 6, 7, 8], rotation: 270, score: 0, clicks: [] },
+      { classIndex: 2, points: [1, 2, 3.5, 4], rotation: 0, score: 0.75, clicks: [0], rival: null },
+      { classIndex: 0, points: [5, 6, 7, 8], rotation: 270, score: 0, clicks: [], rival: null },
     ]);
     expect(decodeAnswer(answer({ boxes: [] })).boxes).toEqual([]);
   });
@@ -55,6 +112,16 @@ describe("answers", () => {
   ])("a box answers %s", (_, told, clicks) => {
     const box = { class: 0, points: [5, 6, 7, 8], score: 1, ...told };
     expect(decodeAnswer(answer({ boxes: [box] })).boxes[0]?.clicks).toEqual(clicks);
+  });
+
+  test.each([
+    ["a class and a score", { class: 3, score: 0.5 }, { classIndex: 3, score: 0.5 }],
+    ["no class", { class: null, score: 0.5 }, null],
+    ["no score", { class: 3, score: "0.5" }, null],
+    ["no record", 3, null],
+  ])("the rival of a box: %s", (_, told, rival) => {
+    const box = { class: 0, points: [5, 6, 7, 8], score: 0.6, rival: told };
+    expect(decodeAnswer(answer({ boxes: [box] })).boxes[0]?.rival).toEqual(rival);
   });
 
   test("how much of the work is done: the searched share, or all, where it is not told", () => {

@@ -25,7 +25,7 @@ const clicked = (...clicks: Click[]): Action => ({ type: "clicked", clicks });
 const shown = (frame: number): Action => ({ type: "frame shown", frame });
 
 function proposal(x: number, label = 1, score = 0.5, sure = false): Proposal {
-  return { points: [x, 0, x + 10, 10], rotation: 0, label, score, sure };
+  return { points: [x, 0, x + 10, 10], rotation: 0, label, score, sure, rival: null };
 }
 
 /** The state after actions; every request that has to be sent is sent. */
@@ -244,6 +244,12 @@ describe("proposals", () => {
     expect(proposalsOf(frameOf(state)).map(({ points }) => points[0])).toEqual([20, 40]);
     expect(state.request).toBeNull();
     expect(proposalsOf(frameOf(on(state, { type: "undone" })))).toEqual(all);
+  });
+
+  test("a box whose label was chosen has no rival any more", () => {
+    const rivalled = { ...proposal(60), rival: { label: 2, score: 0.4 } };
+    const state = on(base, edited(rivalled, 2));
+    expect(proposalsOf(frameOf(state)).at(-1)).toMatchObject({ label: 2, rival: null });
   });
 
   test("another label, then another again, then dropped", () => {
