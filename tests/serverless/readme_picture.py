@@ -1,7 +1,7 @@
 """Make the README's picture: ``python -m tests.serverless.readme_picture [FILE]``.
 
-Starts the runtime with the shipped weights, opens the page in headless Chromium, names two classes,
-clicks three objects in the first sample picture and takes a screenshot.
+Starts the runtime with the shipped weights, opens the page in headless Chromium, names three
+classes, clicks an object or two of each in the first sample picture and takes a screenshot.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from serverless.nuclio_worker import FunctionSettings, NuclioWorker
 from tests.serverless.page_driver import Page, chromium, missing_programs, serving
 from training.data.samples import make_samples
 
-# Middles of three objects of the first sample picture, by their classes.
-OBJECTS = {"nucleus": ((341, 252), (427, 454)), "mitosis": ((469, 130),)}
+# Middles of objects of the first sample picture, by their classes.
+OBJECTS = {"golden": ((420, 402),), "blue": ((405, 74),), "red": ((481, 552),)}
 
 
 def take_picture(samples: Path) -> Image.Image:
-    """Return a screenshot of the page, which shows a folder's pictures, after three clicks."""
+    """Return a screenshot of the page, which shows a folder's pictures, after a few clicks."""
     logger = nuclio_sdk.Logger("ERROR", name="readme_picture")
     worker = NuclioWorker.load(FunctionSettings.read(FUNCTION), logger)
     worker.start()

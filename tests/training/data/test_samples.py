@@ -43,7 +43,7 @@ def test_a_photograph_is_reduced_by_areas(tmp_path: Path, monkeypatch: pytest.Mo
     pixels[:2, 1] = 30
     Image.fromarray(pixels).save(folder / "obb_test_image.png")
     monkeypatch.setattr(samples, "fetch", lambda name: tmp_path / name.removeprefix("sahi"))
-    made = samples.SAMPLES["01-marina.png"]()
+    made = samples.SAMPLES["02-marina.png"]()
     assert made[..., 0].tolist() == [[20, 10, 10], [10, 10, 10]]
 
 

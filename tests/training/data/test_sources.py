@@ -212,3 +212,10 @@ def test_every_source_names_its_licence_and_its_authors() -> None:
     for name, source in sources.SOURCES.items():
         assert source.licence, name
         assert source.attribution, name
+
+
+def test_the_wheel_of_another_platform_is_asked_for_by_its_tags(tmp_path: Path) -> None:
+    source = Source("1.0", "0" * 64, ("a",), wheel=("3.13", "win_arm64"))
+    command = sources._command("toy", source, tmp_path)
+    assert command[-5:] == ["--python-version", "3.13", "--platform", "win_arm64", "toy==1.0"]
+    assert ["--only-binary", "toy"] == command[command.index("--only-binary") :][:2]
