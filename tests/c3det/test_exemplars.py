@@ -226,3 +226,32 @@ def test_files_that_cannot_be_read(tmp_path: Path, three: Exemplars) -> None:
         Exemplars.load(path)
     save_file(arrays, path, good)
     assert len(Exemplars.load(path)) == 3
+
+
+def test_whatever_is_in_a_file_is_refused_or_exemplars(tmp_path: Path, three: Exemplars) -> None:
+    path, draw, read = tmp_path / "e.safetensors", np.random.default_rng(0), 0
+    three.save(path)
+    good = path.read_bytes()
+    header = int.from_bytes(good[:8], "little")
+    files = [
+        good.replace(f'"{kind}"'.encode(), b'"%s"' % other)
+        for kind in ("F16", "U8", "BOOL", "I64", "F32")
+        for other in (b"BF16", b"F8_E4M3", b"U32", b"C64", b"X")
+    ]
+    for _ in range(300):
+        content = bytearray(good)
+        for _ in range(draw.integers(1, 4)):
+            place = int(draw.integers(8 + header if draw.random() < 0.7 else len(good)))
+            content[place] = int(draw.integers(256))
+        files.append(bytes(content))
+    files += [good[: int(draw.integers(len(good)))] for _ in range(20)]
+    for content in files:
+        path.write_bytes(content)
+        try:
+            found = Exemplars.load(path)
+        except ExemplarsError:
+            continue
+        read += 1
+        assert found.vectors.shape == (3, 2)
+        assert np.isfinite(found.vectors).all()
+    assert 0 < read < len(files) / 2
