@@ -248,13 +248,15 @@ class Exemplars:
     def thinned(self, count: int) -> Exemplars:
         """The most telling ones: at most some number of positive ones of each label.
 
-        Chosen are, one after the other, those that bring what is already chosen nearest to all of
-        the label (greedy k-medoids, by the cosines of their vectors): first the one that is most
-        like all others, then one of the largest group that none so far is like. Of the negative
-        ones of the label the same share stays, rounded up. Those that stay keep their order.
+        These are the most typical ones: those of the largest cosines with the mean of all of their
+        label. Of the negative ones of the label the same share stays, rounded up, likewise chosen.
+        Those that stay keep their order.
 
-        Choosing the farthest from all so far (k-centre) instead takes the odd ones first, wrong
-        clicks among them.
+        Wrong and odd clicks, which are like no others, go first; a choice that covers all looks
+        (k-medoids, farthest first) keeps them. Measured with early weights on 30 real test sets, as
+        AP of two pictures from exemplars of another one: all of them give 42.4, 5 a label 42.7 (at
+        random 42.2, farthest first 42.4, k-medoids 42.4). With a quarter more at random places all
+        give 41.0, 5 a label 41.6 (40.3, 40.2, 41.2).
 
         Args:
             count: 1 or more.
@@ -272,7 +274,7 @@ class Exemplars:
             # Negative ones of a label without positive ones say nothing of it.
             rejected = math.ceil(len(no) * number / len(yes)) if len(yes) else 0
             for rows, some in ((yes, number), (no, min(rejected, count))):
-                kept += rows[_medoids(self.vectors[rows], some)].tolist()
+                kept += rows[_most_typical(self.vectors[rows], some)].tolist()
         return self.take(np.array(sorted(kept), np.int64))
 
     def examples(self) -> list[Example]:
@@ -381,19 +383,11 @@ def _texts(name: str, told: dict[str, str]) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _medoids(vectors: NDArray[np.float16], count: int) -> NDArray[np.int64]:
-    """Indices of so many vectors ``(n, V)`` that stand for all of them, see `Exemplars.thinned`."""
+def _most_typical(vectors: NDArray[np.float16], count: int) -> NDArray[np.int64]:
+    """Indices of so many vectors ``(n, V)``, see `Exemplars.thinned`."""
     long = vectors.astype(np.float32)
     long /= np.linalg.norm(long, axis=1, keepdims=True).clip(min=1e-6)
-    like = long @ long.T
-    covered = np.full(len(long), -1.0, np.float32)
-    chosen: list[int] = []
-    for _ in range(count):
-        gain = np.maximum(like, covered).sum(1)
-        gain[chosen] = -np.inf
-        chosen.append(int(gain.argmax()))
-        covered = np.maximum(covered, like[chosen[-1]])
-    return np.array(chosen, np.int64)
+    return np.argsort(-(long @ long.sum(0)), kind="stable")[:count]
 
 
 def thumbnail(

@@ -111,20 +111,20 @@ def test_one_source_is_dropped(three: Exemplars) -> None:
     assert three.without("frame 9").sources == three.sources
 
 
-def test_thinned_ones_stand_for_all() -> None:
-    """Three of one look, two of another: cosines with all sum up to 3.44 at 20 degrees, the most.
-
-    At 0 degrees they sum up to 2.75, at 10 to 3.14, at 90 to 2.50 and at 100 to 1.80.
-    """
-    angles = np.radians([0, 10, 20, 90, 100])
-    looks = np.stack([np.cos(angles), np.sin(angles)], 1).tolist()
-    every = made(*((0, True, look) for look in looks), (1, True, [1, 1]), (1, True, [1, 1]))
-    assert every.thinned(1).sources == ("frame 2", "frame 5")
-    two = every.thinned(2)
-    assert two.labels.tolist() == [0, 0, 1, 1]
-    assert two.sources[0] == "frame 2"
-    assert two.sources[1] in ("frame 3", "frame 4")
+def test_the_most_typical_ones_stay() -> None:
+    """Looks at these angles have their mean at 42.3 degrees."""
+    angles = np.radians([100, 0, 10, 20, 90])
+    looks = np.stack([np.cos(angles), np.sin(angles)], 1)
+    # However long they are.
+    every = made(*((0, True, (3 * look).tolist()) for look in looks), (1, True, [1, 1]))
+    for count, sources in (
+        (1, ("frame 3", "frame 5")),
+        (2, ("frame 2", "frame 3", "frame 5")),
+        (4, ("frame 1", "frame 2", "frame 3", "frame 4", "frame 5")),
+    ):
+        assert every.thinned(count).sources == sources
     assert_equal(every.thinned(5), every)
+    assert len(made((0, True, [0, 0]), (0, True, [1, 0])).thinned(1)) == 1
     with pytest.raises(ValueError, match="at least 1 exemplar of each label must stay, not 0"):
         every.thinned(0)
 
