@@ -51,7 +51,44 @@ class Click:
             raise ValueError(f"the label of a click must not be negative, it is {self.label}")
 
 
-def check_labels(clicks: Sequence[Click], num_classes: int) -> None:
+@dataclass(frozen=True, slots=True)
+class LabelledBox:
+    """A box around an object of a class, as the annotator accepted or drew it.
+
+    Attributes:
+        x1: Pixels from the left edge of the picture.
+        y1: Pixels from its top edge.
+        x2: Likewise, more than ``x1``.
+        y2: Likewise, more than ``y1``.
+        label: 0-based class.
+        positive: ``False``: what it holds is no object of this class.
+
+    Raises:
+        ValueError: A coordinate is not a finite number, the box has no area, or the label is
+            negative.
+    """
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    label: int
+    positive: bool = True
+
+    def __post_init__(self) -> None:
+        corners = (self.x1, self.y1, self.x2, self.y2)
+        if not (all(map(math.isfinite, corners)) and self.x1 < self.x2 and self.y1 < self.y2):
+            raise ValueError(f"a box needs finite x1 < x2 and y1 < y2, not {corners}")
+        if self.label < 0:
+            raise ValueError(f"the label of a box must not be negative, it is {self.label}")
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """``(x, y)``."""
+        return (self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2
+
+
+def check_labels(clicks: Sequence[Click | LabelledBox], num_classes: int) -> None:
     """Raise ``ValueError`` where a click names a class that is not one of ``num_classes``."""
     for index, click in enumerate(clicks):
         if click.label >= num_classes:

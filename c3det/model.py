@@ -8,7 +8,7 @@ for how long is the picture's affair (`c3det.picture`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.exemplars import Example
 from c3det.heatmaps import Size
 
 Template = tuple[Tensor, ...]
@@ -64,16 +65,22 @@ class Features(Protocol):
         """Memory that it takes."""
 
 
-def clicks_that_count(clicks: Iterable[Click], *, negative: bool = True) -> list[Click]:
-    """The clicks on which a model's answer depends.
+Given = TypeVar("Given", Click, Example)
+
+
+def clicks_that_count(
+    clicks: Iterable[Given], *, negative: bool = True, beside: Iterable[Click | Example] = ()
+) -> list[Given]:
+    """The clicks, or exemplars, on which a model's answer depends.
 
     Args:
         clicks: Any.
-        negative: Whether negative clicks count where their label has positive ones, too.
+        negative: Whether negative ones count where their label has positive ones, too.
+        beside: Others, which may be the positive ones of a label.
     """
     clicks = list(clicks)
-    clicked = {click.label for click in clicks if click.positive}
-    return [click for click in clicks if click.positive or (negative and click.label in clicked)]
+    known = {one.label for one in (*clicks, *beside) if one.positive}
+    return [one for one in clicks if one.positive or (negative and one.label in known)]
 
 
 TileT = TypeVar("TileT", bound=Tile)
@@ -138,3 +145,50 @@ class Model(Protocol[TileT]):
 
     def detect_whole(self, features: Any, clicks: Sequence[Click]) -> Detections:
         """Find all objects in a whole picture, with nothing kept from one call to the next."""
+
+
+@runtime_checkable
+class ExemplarModel(Model[TileT], Protocol[TileT]):
+    """A model that can be told what was clicked in other pictures.
+
+    Attributes:
+        numbers: How many describe an exemplar.
+    """
+
+    numbers: int
+
+    def templates_of_boxes(self, tile: TileT, boxes: NDArray[np.float32]) -> Sequence[Template]:
+        """What `described` takes, of each box, which is an exemplar as it is.
+
+        Args:
+            tile: Which holds their middles.
+            boxes: float32 ``(n, 4)`` xyxy in pixels of the tile.
+        """
+
+    def described(self, template: Template) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """A template in numbers: float32 ``(numbers,)``, and ``(4,)``, its box about its click."""
+
+    def template_of(self, example: Example) -> Template:
+        """What is looked for because of an exemplar of another picture."""
+
+    def detect(
+        self,
+        tile: TileT,
+        templates: Sequence[Template],
+        clicks: Sequence[Click],
+        examples: Sequence[tuple[Example, Template]] = (),
+    ) -> Detections:
+        """See `Model.detect`.
+
+        Args:
+            tile: See there.
+            templates: See there.
+            clicks: See there.
+            examples: Exemplars of other pictures, with what `template_of` returned. No label has
+                negative clicks and exemplars alone.
+        """
+
+    def detect_whole(
+        self, features: Any, clicks: Sequence[Click], examples: Sequence[Example] = ()
+    ) -> Detections:
+        """See `Model.detect_whole`."""

@@ -7,10 +7,10 @@ fusion sees a click in every tile that it reaches.
 Policy: first the tiles under clicks are read for what the clicks look for, then all are searched,
 the nearest to the clicks first. A call that ends before that goes on where it stood when the same
 clicks come again. A tile's answers to the last few questions are kept, and the one without clicks
-for good. All that is held may take ``max_bytes``; beyond it features are kept in half precision,
-and if that is not enough, dropped, and encoded again when they are needed. Those encoded last go
-first, since what is near to the clicks is encoded before the rest, and tiles under clicks last of
-all.
+for good. Exemplars of other pictures are a part of the question, and lie nowhere. All that is held
+may take ``max_bytes``; beyond it features are kept in half precision, and if that is not enough,
+dropped, and encoded again when they are needed. Those encoded last go first, since what is near to
+the clicks is encoded before the rest, and tiles under clicks last of all.
 """
 
 from __future__ import annotations
@@ -30,19 +30,45 @@ from numpy.typing import NDArray
 
 from c3det import answering
 from c3det.answering import Detections
-from c3det.clicks import Click, check_labels
+from c3det.clicks import Click, LabelledBox, check_labels
 from c3det.devices import wait_for
+from c3det.exemplars import (
+    MOST_ASKED,
+    SIDES,
+    THUMBNAIL,
+    Example,
+    Exemplars,
+    ExemplarsError,
+    thumbnail,
+)
 from c3det.heatmaps import Size
 from c3det.memory import held_bytes
-from c3det.model import Model, Outline, Template, Tile, clicks_that_count
+from c3det.model import ExemplarModel, Model, Outline, Template, Tile, clicks_that_count
 from c3det.tiles import Seams, distances, plan_tiles
 from c3det.weights import Card
 
-Question = tuple[Click, ...]
-"""What the answer of a tile depends on: the clicks that count, each once, in one order."""
 
-Place = tuple[float, float]
-"""``(x, y)`` of a click in the picture, all that its template depends on."""
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the answer of a tile depends on.
+
+    Attributes:
+        clicks: Those that count, each once, in one order.
+        examples: Likewise, exemplars of other pictures.
+    """
+
+    clicks: tuple[Click, ...] = ()
+    examples: tuple[Example, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the numbers of the exemplars."""
+        return sum(len(example.numbers) for example in self.examples)
+
+
+Place = tuple[float, ...]
+"""``(x, y)`` of a click in the picture, or ``(x1, y1, x2, y2)`` of a box: all that its template
+depends on."""
 
 NO_CLICKS = 0
 """Number of the question without clicks."""
@@ -52,6 +78,9 @@ ANSWERS_KEPT = 4
 
 TEMPLATES_KEPT = 4096
 """Of so many clicks, those asked with last."""
+
+EXAMPLES_KEPT = 2 * MOST_ASKED
+"""The same of exemplars of other pictures."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +128,49 @@ def check_question(
             )
 
 
+def exemplar_model(model: Model[Any], card: Card, exemplars: Exemplars) -> ExemplarModel[Any]:
+    """The model, as one that takes exemplars, once these have proved to be of it.
+
+    Args:
+        model: Of the weights.
+        card: Likewise.
+        exemplars: That it is asked with.
+
+    Raises:
+        ExemplarsError: It takes none, or they are of other weights, or too many.
+    """
+    taking = takes_exemplars(model, card)
+    if exemplars.weights != card.tensors:
+        raise ExemplarsError(
+            f"the exemplars are of the weights {exemplars.weights[:12]} (sha256), and {card.name} "
+            f"has {card.tensors[:12]}: take them again with {card.name}"
+        )
+    if exemplars.vectors.shape[1] != taking.numbers:
+        raise ExemplarsError(
+            f"an exemplar has {exemplars.vectors.shape[1]} numbers, and {card.name} takes "
+            f"{taking.numbers}: take them again with {card.name}"
+        )
+    if len(exemplars) > MOST_ASKED:
+        raise ExemplarsError(
+            f"a question may have at most {MOST_ASKED} exemplars, not {len(exemplars)}: thin them"
+        )
+    return taking
+
+
+def takes_exemplars(model: Model[Any], card: Card) -> ExemplarModel[Any]:
+    """The model, as one that takes exemplars.
+
+    Raises:
+        ExemplarsError: It takes none.
+    """
+    if not isinstance(model, ExemplarModel):
+        raise ExemplarsError(
+            f"{card.name} is a closed model, which knows its classes and takes no exemplars: "
+            "ask it without, or choose weights of the open model"
+        )
+    return model
+
+
 class Picture:
     """A picture that is asked about again and again. Safe from several threads, one at a time.
 
@@ -134,6 +206,7 @@ class Picture:
         self._seams = Seams(self._areas, self.image_size, compete=not card.classes)
         self._tiles: dict[int, Tile] = {}
         self._templates: dict[Place, Template] = {}
+        self._examples: dict[Example, Template] = {}
         self._questions: dict[Question, int] = {}
         self._last_number = NO_CLICKS
         # By the number of the question: to look for a thousand clicks in every tile takes long.
@@ -154,16 +227,20 @@ class Picture:
         clicks: Sequence[Click],
         score_threshold: float | None = None,
         *,
+        exemplars: Exemplars | None = None,
         deadline: float | None = None,
     ) -> Answer:
         """Find all objects of all classes, given some clicks.
 
-        A model without classes finds objects of the classes that have positive clicks; without any
-        click, objects of no class (label -1).
+        A model without classes finds objects of the classes that have positive clicks or exemplars;
+        without any, objects of no class (label -1).
 
         Args:
             clicks: Any number, in pixels of the picture, in any order.
             score_threshold: Lowest score of a box that answers no click; ``None``: the card's.
+            exemplars: Of other pictures, at most `c3det.exemplars.MOST_ASKED`, whose label numbers
+                are those of the clicks (see `Exemplars.numbered`). Beside positive clicks of their
+                label they count less than these.
             deadline: Value of `time.monotonic` by which to answer: no tile is begun that is likely
                 to take longer. One always is, so that the next call, with the same clicks, comes
                 further. ``None``: never.
@@ -171,17 +248,16 @@ class Picture:
         Raises:
             ValueError: A click lies outside the picture or has an unknown label, or the threshold
                 is not between 0 and 1.
+            ExemplarsError: The exemplars are of other weights, or too many, or the model takes
+                none.
         """
         threshold = self._card.score_threshold if score_threshold is None else score_threshold
         check_question(clicks, threshold, len(self._card.classes), self.image_size)
-        asked = sorted(
-            set(clicks_that_count(clicks, negative=self._model.counts_negative)),
-            key=lambda click: (click.label, click.y, click.x, click.positive),
-        )
+        question = self._question(clicks, exemplars)
         with self._lock:
             work = _Work(deadline, self._finish_seconds, self._model.device)
             with self._whole():
-                answer = self._search(tuple(asked), work)
+                answer = self._search(question, work)
             started = time.perf_counter()
             found = answering.answer_clicks(
                 self._seams.merge(self._latest()),
@@ -190,10 +266,95 @@ class Picture:
                 typical_sizes=self._card.typical_sizes,
                 image_size=self.image_size,
             )
+            if exemplars:  # of no class are those that tiles not searched yet show
+                found = found.take(found.labels >= 0)
             self._finish_seconds = time.perf_counter() - started
             work.seconds["detect"] += self._finish_seconds
             self._shrink(self._max_bytes)
         return replace(answer, detections=found)
+
+    def _question(self, clicks: Sequence[Click], exemplars: Exemplars | None) -> Question:
+        examples: list[Example] = []
+        if exemplars is not None:
+            exemplar_model(self._model, self._card, exemplars)
+            examples = exemplars.examples()
+        negative = self._model.counts_negative
+        return Question(
+            tuple(
+                sorted(
+                    set(clicks_that_count(clicks, negative=negative, beside=examples)),
+                    key=lambda click: (click.label, click.y, click.x, click.positive),
+                )
+            ),
+            tuple(
+                sorted(
+                    set(clicks_that_count(examples, negative=negative, beside=clicks)),
+                    key=lambda one: (one.label, one.positive, one.numbers, one.width, one.height),
+                )
+            ),
+        )
+
+    @torch.inference_mode()
+    def exemplars(
+        self,
+        clicks: Sequence[Click],
+        names: Sequence[str],
+        *,
+        boxes: Sequence[LabelledBox] = (),
+        source: str = "",
+        deadline: float | None = None,
+    ) -> Exemplars | None:
+        """What the model takes under clicks, or in boxes, to find the like in other pictures.
+
+        The tiles under them are encoded where they are not held.
+
+        Args:
+            clicks: In pixels of the picture; each is of the box that the model takes to be meant.
+            names: Of the labels, in the order of their numbers.
+            boxes: In pixels of the picture. Each is described as it is, and gives its own size.
+            source: Text that tells people what picture this is.
+            deadline: See `detect`.
+
+        Returns:
+            An exemplar for each click, and then for each box, whose labels are indices of
+            ``names``. ``None``: there was not time for all; the next call comes further.
+
+        Raises:
+            ExemplarsError: The model takes no exemplars, or these would not be valid ones.
+            ValueError: A click, or the middle of a box, lies outside the picture, or has a label
+                without a name.
+        """
+        model = takes_exemplars(self._model, self._card)
+        at = [*clicks, *(Click(*box.middle, box.label, box.positive) for box in boxes)]
+        check_question(at, 0.0, len(names), self.image_size)
+        check_labels(at, len(names))
+        places = [*(_place(click) for click in clicks), *(_corners(box) for box in boxes)]
+        with self._lock:
+            work = _Work(deadline, 0.0, self._model.device)
+            with self._whole():
+                owners = self._owners(places)
+                unread = self._find_templates(dict(zip(places, owners, strict=True)), work)
+            self._shrink(self._max_bytes, set(owners))
+            if unread:
+                return None
+            described = [model.described(self._templates[place]) for place in places]
+        height, width = self.image_size
+        vectors, sizes, shown = [], [], []
+        for place, (vector, about) in zip(places, described, strict=True):
+            box = about + np.array(_middle(place) * 2, np.float32)
+            inside = np.clip(box, 0, (width, height, width, height))
+            vectors.append(vector)
+            sizes.append(about[2:] - about[:2])
+            shown.append(thumbnail(self._image, inside.tolist()))
+        return replace(
+            Exemplars.none(self._card.tensors, model.numbers, names),
+            labels=np.array([one.label for one in at], np.int64),
+            positive=np.array([one.positive for one in at], np.bool_),
+            vectors=np.array(vectors, np.float16).reshape(-1, model.numbers),
+            sizes=np.array(sizes, np.float32).reshape(-1, 2).clip(*SIDES),
+            thumbnails=np.array(shown, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL, 3),
+            sources=(source,) * len(at),
+        )
 
     @torch.inference_mode()
     def detect_at(
@@ -221,7 +382,7 @@ class Picture:
                     if NO_CLICKS not in self._answers[index]:
                         if not work.may_begin(self._pace.of("search", index in self._tiles)):
                             break
-                        self._ask(index, (), NO_CLICKS, work, set(owners))
+                        self._ask(index, Question(), NO_CLICKS, work, set(owners))
                     found[index] = self._answers[index][NO_CLICKS]
             merged = self._seams.merge(found)
             self._shrink(self._max_bytes, set(owners))
@@ -259,10 +420,11 @@ class Picture:
     def _search(self, question: Question, work: _Work) -> Answer:
         """Read templates and search tiles as long as there is time; the boxes are not merged."""
         # In an order that labels do not change: with other names, the work is the very same.
-        places = sorted({_place(click) for click in question}, key=lambda place: place[::-1])
+        places = sorted({_place(click) for click in question.clicks}, key=lambda place: place[::-1])
         owners = dict(zip(places, self._owners(places), strict=True))
         under_clicks = set(owners.values())
         unread = self._find_templates(owners, work)
+        self._look_up(question.examples)
         order, number = self._nearest_first(places), self._number(question)
         if not unread:
             for index in order:
@@ -283,7 +445,7 @@ class Picture:
 
     def _number(self, question: Question) -> int:
         """The number under which the answers to a question are kept."""
-        if not question:
+        if question == Question():
             return NO_CLICKS
         number = self._questions.pop(question, None)
         if number is None:
@@ -302,14 +464,14 @@ class Picture:
         height, width = self.image_size
         return sum(self._areas[index].core_area for index in indices) / (height * width)
 
-    def _owners(self, points: Sequence[tuple[float, float]]) -> list[int]:
-        """The tile that each point belongs to."""
-        at = np.array(points, np.float64).reshape(-1, 2)
+    def _owners(self, places: Sequence[Place]) -> list[int]:
+        """The tile that each place belongs to, a box by its middle."""
+        at = np.array([_middle(place) for place in places], np.float64).reshape(-1, 2)
         return [int(index) for index in distances(self._areas, at).argmin(1)]
 
     def _nearest_first(self, places: Sequence[Place]) -> list[int]:
         """All tiles, the nearest to a click first."""
-        at = np.array(places, np.float64).reshape(-1, 2)
+        at = np.array([_middle(place) for place in places], np.float64).reshape(-1, 2)
         nearest = distances(self._areas, at).min(0, initial=np.inf)
         return [int(index) for index in np.argsort(nearest, kind="stable")]
 
@@ -329,12 +491,34 @@ class Picture:
             with self._pace.noted("read", index in self._tiles):
                 tile = self._tile(index, work, set(owners.values()))
                 with work.timed("detect"):
-                    clicks = [Click(x, y, 0) for x, y in new[index]]
-                    found = self._model.templates(tile, self._inside(index, clicks))
-                    self._templates |= zip(new[index], found, strict=True)
+                    self._templates |= self._read(index, tile, new[index])
         for place in list(self._templates)[: -max(TEMPLATES_KEPT, len(owners))]:
             del self._templates[place]
         return 0
+
+    def _read(self, index: int, tile: Tile, places: Sequence[Place]) -> dict[Place, Template]:
+        """The templates of places in a tile."""
+        points: list[Place] = [place for place in places if len(place) == 2]
+        boxes: list[Place] = [place for place in places if len(place) == 4]
+        clicks = [Click(*_middle(place), 0) for place in points]
+        inside = self._inside(index, clicks)
+        found = dict(zip(points, self._model.templates(tile, inside), strict=True))
+        if boxes:
+            model = takes_exemplars(self._model, self._card)
+            offset = np.array(self._areas[index].box[:2] * 2, np.float32)
+            corners = np.array(boxes, np.float32) - offset
+            found |= zip(boxes, model.templates_of_boxes(tile, corners), strict=True)
+        return found
+
+    def _look_up(self, examples: Sequence[Example]) -> None:
+        """Keep what is looked for because of exemplars, for as long as they are asked with."""
+        for example in examples:
+            template = self._examples.pop(example, None)
+            if template is None:
+                template = takes_exemplars(self._model, self._card).template_of(example)
+            self._examples[example] = template
+        for example in list(self._examples)[:-EXAMPLES_KEPT]:
+            del self._examples[example]
 
     def _ask(
         self, index: int, question: Question, number: int, work: _Work, under_clicks: set[int]
@@ -347,8 +531,14 @@ class Picture:
                 self._shrink(self._max_bytes, under_clicks, index)
 
     def _search_tile(self, index: int, tile: Tile, question: Question, number: int) -> None:
-        templates = [self._templates[_place(click)] for click in question]
-        found = self._model.detect(tile, templates, self._inside(index, question))
+        templates = [self._templates[_place(click)] for click in question.clicks]
+        clicks = self._inside(index, question.clicks)
+        if question.examples:
+            foreign = [(example, self._examples[example]) for example in question.examples]
+            model = takes_exemplars(self._model, self._card)
+            found = model.detect(tile, templates, clicks, foreign)
+        else:
+            found = self._model.detect(tile, templates, clicks)
         found = found.take(np.argsort(-found.scores, kind="stable"))
         offset = np.array(self._areas[index].box[:2] * 2, np.float32)
         answers = self._answers[index]
@@ -394,7 +584,13 @@ class Picture:
             self._image.nbytes
             + sum(tile.nbytes for tile in tiles)
             + held_bytes(borrowed)
-            + held_bytes(level for levels in self._templates.values() for level in levels)
+            + held_bytes(
+                level
+                for levels in (*self._templates.values(), *self._examples.values())
+                for level in levels
+            )
+            + sum(question.nbytes for question in self._questions)
+            + sum(len(example.numbers) for example in self._examples)
             + sum(found.nbytes for found in answers.values())
             + self._seams.nbytes
         )
@@ -435,6 +631,15 @@ class Picture:
 
 def _place(click: Click) -> Place:
     return click.x, click.y
+
+
+def _corners(box: LabelledBox) -> Place:
+    return box.x1, box.y1, box.x2, box.y2
+
+
+def _middle(place: Place) -> tuple[float, float]:
+    """Of a box; a click is its own."""
+    return (place[0] + place[-2]) / 2, (place[1] + place[-1]) / 2
 
 
 class _Pace:

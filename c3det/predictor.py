@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from c3det import answering
 from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.exemplars import Exemplars
 from c3det.model import Features, Model
 from c3det.open.architecture import OpenArchitecture
-from c3det.picture import Answer, Picture, check_question
+from c3det.picture import Answer, Picture, check_question, exemplar_model
 from c3det.weights import Card, WeightsError, read_card
 
 __all__ = ["Answer", "Detections", "Picture", "Predictor", "load"]
@@ -121,6 +122,7 @@ class Predictor:
         clicks: Sequence[Click],
         score_threshold: float | None = None,
         answer_clicks: bool = True,
+        exemplars: Exemplars | None = None,
     ) -> Detections:
         """Find all objects of all classes, given some clicks.
 
@@ -131,14 +133,20 @@ class Predictor:
                 detector itself proposes nothing below its ``test_cfg``'s, 0.02 as shipped.
             answer_clicks: Whether to reconcile the boxes with the clicks, see
                 `c3det.answering.answer_clicks`. Without it this is the output of the model alone.
+            exemplars: Of other pictures, see `Picture.detect`.
 
         Raises:
             ValueError: A click lies outside the picture or has an unknown label, or the threshold
                 is not between 0 and 1.
+            ExemplarsError: See `Picture.detect`.
         """
         threshold = self.card.score_threshold if score_threshold is None else score_threshold
         check_question(clicks, threshold, len(self.classes), features.image_size)
-        candidates = self.model.detect_whole(features, clicks)
+        if exemplars is None:
+            candidates = self.model.detect_whole(features, clicks)
+        else:
+            model = exemplar_model(self.model, self.card, exemplars)
+            candidates = model.detect_whole(features, clicks, exemplars.examples())
         candidates = candidates.take(np.argsort(-candidates.scores, kind="stable"))
         if not answer_clicks:
             return candidates.take(candidates.scores >= threshold)

@@ -4,14 +4,17 @@ A click costs what it changes. Of a tile are kept: the features, the described p
 of the raising maps that no click changes, the correlation with each template, and the description
 of every candidate that clicks have raised. The template of a click is its exemplar, the cell that
 C3 correlates, and the box that stands in where no proposal holds the click; all in places relative
-to the click, so that it serves in every tile.
+to the click, so that it serves in every tile. That of an exemplar of another picture has no box
+that stands in, its click lies nowhere (at -inf, where no heatmap and no box reaches it), and of its
+box only the size counts.
 
-Slots and clicks are put into one order first, by where they are, so that other labels or another
-order of the clicks give the very same boxes.
+Slots and clicks are put into one order first, by where they are, and exemplars of other pictures by
+what they are, so that other labels or another order give the very same boxes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -25,6 +28,7 @@ from torch import Tensor
 from c3det.answering import Detections
 from c3det.clicks import Click
 from c3det.devices import use_float32
+from c3det.exemplars import Example
 from c3det.heatmaps import Size
 from c3det.memory import held_bytes
 from c3det.model import Outline, Template, clicks_that_count
@@ -75,6 +79,9 @@ OVERLAP = 0.5
 
 ANY_OBJECT = -1
 """Label of boxes that are found without clicks."""
+
+NOWHERE = (-math.inf, -math.inf)
+"""Where the click of an exemplar of another picture lies."""
 
 KEPT_CORRELATIONS = 256
 KEPT_CANDIDATES = 2048
@@ -177,6 +184,7 @@ class OpenModel:
     Attributes:
         network: The copy, see `c3det.open.folding`.
         device: Where it runs.
+        numbers: Of an exemplar: its embedding, its layout, and the cell that C3 correlates.
     """
 
     counts_negative = True
@@ -186,6 +194,7 @@ class OpenModel:
         torch.nn.utils.convert_conv2d_weight_memory_format(self.network, torch.channels_last)
         self.device = self.network.mean.device
         self._widths = (self.network.region_embedding.out_features, LAYOUT)
+        self.numbers = sum(self._widths) + self.network.cell_embedding.out_channels
         first = self.network.raise_hidden[0]
         assert isinstance(first, torch.nn.Conv2d)
         # The first convolution is linear: its click maps and the picture's are taken apart.
@@ -271,36 +280,55 @@ class OpenModel:
             for row in range(count)
         ]
 
+    def templates_of_boxes(self, tile: OpenTile, boxes: NDArray[np.float32]) -> list[Template]:
+        """See `c3det.model.ExemplarModel.templates_of_boxes`."""
+        corners = torch.from_numpy(boxes).to(self.device)[None]
+        network = self.network
+        valid = torch.ones_like(corners[..., 0], dtype=torch.bool)
+        at = network.describe(tile.features, corners, valid)
+        xy = (corners[..., :2] + corners[..., 2:]) / 2
+        cells = network.templates(tile.features, xy)
+        box = (corners - xy.repeat(1, 1, 2))[0]
+        exemplars = torch.cat([box, at.embeddings[0], at.layouts[0]], 1)
+        return [(cells[0, row].clone(), exemplars[row].clone()) for row in range(len(boxes))]
+
+    def described(self, template: Template) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """See `c3det.model.ExemplarModel.described`."""
+        cell, exemplar = template[:2]
+        return torch.cat([exemplar[4:], cell]).cpu().numpy(), exemplar[:4].cpu().numpy()
+
+    def template_of(self, example: Example) -> Template:
+        """See `c3det.model.ExemplarModel.template_of`.
+
+        Returns:
+            The cell that C3 correlates; the exemplar's box, embedding and layout.
+        """
+        vector = torch.from_numpy(example.vector).to(self.device)
+        half = vector.new_tensor([example.width, example.height]) / 2
+        embedding, layout, cell = vector.split([*self._widths, self.numbers - sum(self._widths)])
+        # Half precision has changed their lengths a little.
+        embedding, layout, cell = (F.normalize(one, dim=0) for one in (embedding, layout, cell))
+        return cell, torch.cat([-half, half, embedding, layout])
+
     def detect(
-        self, tile: OpenTile, templates: Sequence[Template], clicks: Sequence[Click]
+        self,
+        tile: OpenTile,
+        templates: Sequence[Template],
+        clicks: Sequence[Click],
+        examples: Sequence[tuple[Example, Template]] = (),
     ) -> Detections:
-        """See `c3det.model.Model.detect`; each label has a positive click."""
-        if not clicks:
+        """See `c3det.model.ExemplarModel.detect`."""
+        if not clicks and not examples:
             scores = tile.proposals.scores[0].sigmoid() * tile.proposals.valid[0]
             return self._found(tile, tile.proposals.boxes[0], scores[:, None], [ANY_OBJECT])
-        names = _in_order(clicks)
-        slot_of = {name: slot for slot, name in enumerate(names)}
-        order = sorted(
-            (slot_of[click.label], not click.positive, click.y, click.x, row)
-            for row, click in enumerate(clicks)
-        )
-        rows = [row for *_, row in order]
-        slots = torch.tensor([slot for slot, *_ in order])
-        positive = torch.tensor([not negative for _, negative, *_ in order])
-        own = slots == torch.arange(len(names))[:, None]
-        given = _Given(
-            torch.tensor([(x, y) for *_, y, x, _ in order], dtype=torch.float32).to(self.device),
-            [templates[row] for row in rows],
-            (own & positive).to(self.device),
-            (own & ~positive).to(self.device),
-        )
+        given, names = self._given(templates, clicks, examples)
         change = self._change(tile, given)
         candidates = self._candidates(tile, given, change)
         origin = given.xy.repeat(1, 2)
         boxes, embeddings, layouts = torch.stack(
             [template[1] for template in given.templates]
         ).split([4, *self._widths], 1)
-        boxes = boxes + origin
+        boxes = torch.where(origin.isfinite(), boxes + origin, boxes)
         _, logits = self.network.comparison(
             Candidates(
                 candidates.boxes,
@@ -317,6 +345,7 @@ class OpenModel:
                 layouts[None],
                 given.positive[None],
                 given.negative[None],
+                ~given.xy.isfinite().all(1)[None] if examples else None,
             ),
         )
         share = logits.softmax(-1)[0, :, :-1]
@@ -328,6 +357,36 @@ class OpenModel:
         boxes = torch.cat([candidates.boxes[0], boxes[clicked]])
         of_clicked = given.positive.T[clicked].to(scores.dtype) * CLICKED_SCORE
         return self._found(tile, boxes, torch.cat([scores, of_clicked]), names)
+
+    def _given(
+        self,
+        templates: Sequence[Template],
+        clicks: Sequence[Click],
+        examples: Sequence[tuple[Example, Template]],
+    ) -> tuple[_Given, list[int]]:
+        """Clicks and exemplars in one order, and the labels of the slots."""
+        names = _in_order(clicks, [example for example, _ in examples])
+        slot_of = {name: slot for slot, name in enumerate(names)}
+        here = sorted(
+            zip(clicks, templates, strict=True),
+            key=lambda one: (slot_of[one[0].label], not one[0].positive, one[0].y, one[0].x),
+        )
+        elsewhere = sorted(
+            examples, key=lambda one: (slot_of[one[0].label], not one[0].positive, _look(one[0]))
+        )
+        both: list[Click | Example] = [one for one, _ in here]
+        both += [one for one, _ in elsewhere]
+        slots = torch.tensor([slot_of[one.label] for one in both])
+        positive = torch.tensor([one.positive for one in both])
+        xy = [(click.x, click.y) for click, _ in here] + [NOWHERE] * len(elsewhere)
+        own = slots == torch.arange(len(names))[:, None]
+        given = _Given(
+            torch.tensor(xy, dtype=torch.float32).to(self.device),
+            [template for _, template in (*here, *elsewhere)],
+            (own & positive).to(self.device),
+            (own & ~positive).to(self.device),
+        )
+        return given, names
 
     def _change(self, tile: OpenTile, given: _Given) -> Tensor:
         """By how much slots raise "any object", ``(1, S, h, w)`` at stride 8.
@@ -429,13 +488,16 @@ class OpenModel:
         dense = boxes_of(features.boxes, cells)
         kept = self._is_new(tile, dense[0]) & (logits[0] > LEAST_RAISED)
         result = join(tile.proposals, self._described(tile, dense[:, kept], cells[0, kept]))
-        inside = self._inside(tile, given.xy)
-        stand_ins = torch.stack([template[2] for template in given.templates])
-        dense, boxes, stand_in_scores, embeddings, layouts = stand_ins.split(
+        here = given.xy.isfinite().all(1)
+        stand_ins = [template[2] for template in given.templates if len(template) > 2]
+        if not stand_ins:
+            return result
+        xy = given.xy[here]
+        dense, boxes, stand_in_scores, embeddings, layouts = torch.stack(stand_ins).split(
             [4, 4, 1, *self._widths], 1
         )
-        origin = given.xy.repeat(1, 2)
-        used = inside & self._is_new(tile, dense + origin)
+        origin = xy.repeat(1, 2)
+        used = self._inside(tile, xy) & self._is_new(tile, dense + origin)
         boxes = (boxes + origin)[used]
         at = Described(
             boxes[None],
@@ -515,22 +577,30 @@ class OpenModel:
         """See `c3det.model.Model.encode_whole`: the picture as one tile."""
         return self.encode(image)
 
-    def detect_whole(self, features: OpenTile, clicks: Sequence[Click]) -> Detections:
-        """See `c3det.model.Model.detect_whole`."""
+    def detect_whole(
+        self, features: OpenTile, clicks: Sequence[Click], examples: Sequence[Example] = ()
+    ) -> Detections:
+        """See `c3det.model.ExemplarModel.detect_whole`."""
         tile = replace(features, correlations={}, collated={}, cells={}, raised=None)
-        if not clicks:
+        if not clicks and not examples:
             return self.detect(tile, [], [])
         # In an order that labels do not change.
-        used = sorted(clicks_that_count(clicks), key=lambda click: (click.y, click.x))
-        return self.detect(tile, self.templates(tile, used), used) if used else Detections.none()
+        used = sorted(
+            clicks_that_count(clicks, beside=examples), key=lambda click: (click.y, click.x)
+        )
+        known = clicks_that_count(examples, beside=clicks)
+        if not used and not known:
+            return Detections.none()
+        foreign = [(example, self.template_of(example)) for example in known]
+        return self.detect(tile, self.templates(tile, used), used, foreign)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Given:
-    """Clicks of slots, in their order.
+    """Clicks of slots, in their order, and exemplars of other pictures after them.
 
     Attributes:
-        xy: ``(n, 2)`` in pixels of the tile.
+        xy: ``(n, 2)`` in pixels of the tile; `NOWHERE` for an exemplar of another picture.
         templates: Of each.
         positive: bool ``(S, n)``, which are of each slot.
         negative: bool ``(S, n)``, which are negative ones of each slot.
@@ -562,13 +632,28 @@ def _best_of_others(maps: Tensor, empty: float) -> Tensor:
     return best.expand_as(maps).scatter(0, which, second)
 
 
-def _in_order(clicks: Sequence[Click]) -> list[int]:
-    """The labels that have positive clicks, by where these are."""
+def _in_order(clicks: Sequence[Click], examples: Sequence[Example]) -> list[int]:
+    """The labels that have positive clicks or exemplars, by where these are or what they are."""
     places: dict[int, list[tuple[float, float]]] = {}
+    looks: dict[int, list[_Look]] = {}
     for click in clicks:
         if click.positive:
             places.setdefault(click.label, []).append((click.y, click.x))
-    return sorted(places, key=lambda label: sorted(places[label]))
+    for example in examples:
+        if example.positive:
+            looks.setdefault(example.label, []).append(_look(example))
+    return sorted(
+        places.keys() | looks.keys(),
+        key=lambda label: (sorted(places.get(label, [])), sorted(looks.get(label, []))),
+    )
+
+
+_Look = tuple[bytes, float, float]
+
+
+def _look(example: Example) -> _Look:
+    """All of an exemplar but its label and sign."""
+    return example.numbers, example.width, example.height
 
 
 def load_model(path: Path, card: Card, device: torch.device) -> OpenModel:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from c3det.clicks import Click
+from c3det.exemplars import Example
 from c3det.model import clicks_that_count
 from c3det.predictor import load
 from tests.c3det.open.small import saved
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-import c3det.answering, c3det.picture, c3det.predictor, c3det.tiles, c3det.weights
+import c3det.answering, c3det.exemplars, c3det.picture, c3det.predictor, c3det.tiles, c3det.weights
 import c3det.open.boxes, c3det.open.compare, c3det.open.detector, c3det.open.model
 import c3det.open.predictor
 from c3det.clicks import Click
@@ -88,3 +89,8 @@ def test_clicks_that_count() -> None:
     assert clicks_that_count([yes, no, alone]) == [yes, no]
     assert clicks_that_count([yes, no, alone], negative=False) == [yes]
     assert clicks_that_count([alone]) == []
+    # A label may have its positive ones among others.
+    assert clicks_that_count([no, alone], beside=[yes]) == [no]
+    example = Example(1, True, b"", 3, 4)
+    assert clicks_that_count([yes, alone], beside=[example]) == [yes, alone]
+    assert clicks_that_count([example], beside=[alone]) == [example]

@@ -22,6 +22,7 @@ from c3det import picture as picture_module
 from c3det.answering import answered_clicks, overruled
 from c3det.clicks import Click
 from c3det.configs import Fusion, Preset, Stages
+from c3det.exemplars import Exemplars, ExemplarsError
 from c3det.incremental import IncrementalDetector
 from c3det.picture import Picture
 from c3det.predictor import Detections, Predictor
@@ -496,6 +497,18 @@ def test_wrong_questions_are_named(starter: Predictor) -> None:
         picture.detect([], 2)
     with pytest.raises(ValueError, match="image must be a uint8 array"):
         starter.open(np.zeros((8, 8), np.uint8))
+
+
+def test_exemplars_are_refused(starter: Predictor) -> None:
+    picture = starter.open(pixels(40, 56))
+    exemplars = Exemplars.none("ab" * 32, 4)
+    message = "shrunk is a closed model, which knows its classes and takes no exemplars"
+    with pytest.raises(ExemplarsError, match=message):
+        picture.detect([], exemplars=exemplars)
+    with pytest.raises(ExemplarsError, match=message):
+        picture.exemplars([Click(3, 3, 0)], ["a", "b", "c"])
+    with pytest.raises(ExemplarsError, match=message):
+        starter.detect(starter.encode(pixels(40, 56)), [], exemplars=exemplars)
 
 
 def test_a_branch_of_another_kind_is_refused() -> None:

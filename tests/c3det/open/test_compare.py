@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from c3det.open.compare import Candidates, Comparison, Exemplars, _Ground
+from c3det.open.compare import (
+    FOREIGN_WEIGHT,
+    Candidates,
+    Comparison,
+    Exemplars,
+    _Ground,
+)
 
 SLOTS = 3
 
@@ -125,3 +131,37 @@ def test_a_slot_without_exemplars_claims_nothing(
         share = logits.softmax(-1)
         assert (share[..., 2] == 0).all()
         assert (share[..., [0, 1, 3]] > 0).all()
+
+
+def test_nothing_foreign_is_what_was_before(
+    comparison: Comparison, candidates: Candidates, exemplars: Exemplars
+) -> None:
+    none = replace(exemplars, foreign=torch.zeros(1, 4, dtype=torch.bool))
+    for before, after in zip(
+        comparison(candidates, exemplars), comparison(candidates, none), strict=True
+    ):
+        assert torch.equal(before, after)
+
+
+def test_foreign_exemplars_count_less_beside_those_of_the_picture(
+    comparison: Comparison, candidates: Candidates, exemplars: Exemplars
+) -> None:
+    """Slot 0 has one of each, slot 1 a foreign one alone, whose negative one is foreign, too."""
+    mixed = replace(exemplars, foreign=torch.tensor([[False, True, True, True]]))
+    numbers = comparison.numbers(candidates, mixed)[0, 6].detach()
+    plain = comparison.numbers(candidates, exemplars)[0, 6].detach()
+    like = (candidates.embeddings[0, :4] @ candidates.embeddings[0, 6]).numpy()
+    assert numbers[0, 0].item() == pytest.approx(max(like[0], like[1]))
+    beta = comparison.temperature.exp().item()
+    total = np.exp((like[0] - 1) * beta) + FOREIGN_WEIGHT * np.exp((like[1] - 1) * beta)
+    soft = 1 + np.log(total / (1 + FOREIGN_WEIGHT)) / beta
+    assert numbers[0, 1].item() == pytest.approx(soft, abs=1e-5)
+    sizes = (candidates.boxes[0, :, 2:] - candidates.boxes[0, :, :2]).log()
+    mean = (sizes[0] + FOREIGN_WEIGHT * sizes[1]) / (1 + FOREIGN_WEIGHT)
+    assert torch.allclose(numbers[0, 13:15], sizes[6] - mean, atol=1e-5)
+    # Where nothing of this picture is beside them, they count as if they were of it.
+    assert torch.equal(numbers[1, [0, 1, 3, 6, 8]], plain[1, [0, 1, 3, 6, 8]])
+    cosine = candidates.embeddings @ mixed.embeddings.transpose(1, 2)
+    weight = _Ground.of(candidates, mixed, cosine).weight[0, :4]
+    share = 1 / (1 + FOREIGN_WEIGHT)
+    assert torch.allclose(weight, torch.tensor([share, 1 - share, 1, 0.5]))

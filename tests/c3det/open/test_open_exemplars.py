@@ -1,0 +1,284 @@
+"""What was clicked in one picture finds the like in another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from c3det.clicks import Click, LabelledBox
+from c3det.exemplars import MOST_ASKED, Exemplars, ExemplarsError
+from c3det.open.model import OpenModel
+from c3det.picture import Picture
+from c3det.predictor import Predictor, load
+from tests.c3det.open.small import pixels, saved
+from tests.c3det.open.test_open_model import (
+    assert_exchanged,
+    assert_near,
+    random_clicks,
+    tiled,
+)
+
+NAMES = ("nut", "bolt", "washer")
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return load(saved(tmp_path_factory.mktemp("open")))
+
+
+def exemplars_of(
+    picture: Picture,
+    clicks: Sequence[Click],
+    boxes: Sequence[LabelledBox] = (),
+    source: str = "frame 3",
+) -> Exemplars:
+    found = picture.exemplars(clicks, NAMES, boxes=boxes, source=source)
+    assert found is not None
+    return found
+
+
+def taken(predictor: Predictor, count: int = 9, seed: int = 5) -> Exemplars:
+    """Of another picture."""
+    return exemplars_of(
+        predictor.open(pixels(150, 200, seed)), random_clicks(seed, count, 150, 200)
+    )
+
+
+class Counting(OpenModel):
+    """Counts how often tiles are searched, and what for."""
+
+    calls = 0
+
+    def detect(self, *args: Any) -> Any:
+        self.calls += 1
+        return super().detect(*args)
+
+
+def open_model(predictor: Predictor) -> OpenModel:
+    assert isinstance(predictor.model, OpenModel)
+    return predictor.model
+
+
+def test_exemplars_hold_what_a_click_has_in_the_model(predictor: Predictor) -> None:
+    model, image = open_model(predictor), pixels(150, 200)
+    clicks = random_clicks(1, 5, 150, 200)
+    exemplars = exemplars_of(predictor.open(image), clicks)
+    assert exemplars.labels.tolist() == [click.label for click in clicks]
+    assert exemplars.positive.tolist() == [click.positive for click in clicks]
+    assert exemplars.sources == ("frame 3",) * 5
+    assert exemplars.weights == predictor.card.tensors
+    assert exemplars.vectors.shape == (5, model.numbers) == (5, 128 + 400 + 48)
+    with torch.inference_mode():
+        tile = model.encode(image)
+        for example, (cell, exemplar, _) in zip(
+            exemplars.examples(), model.templates(tile, clicks), strict=True
+        ):
+            again = model.template_of(example)
+            torch.testing.assert_close(again[0], cell, rtol=0, atol=1e-3)
+            torch.testing.assert_close(again[1][4:], exemplar[4:], rtol=0, atol=1e-3)
+            size = exemplar[2:4] - exemplar[:2]
+            torch.testing.assert_close(again[1][2:4] - again[1][:2], size, rtol=0, atol=1e-3)
+
+
+def test_a_box_is_described_as_it_is_and_gives_its_size(predictor: Predictor) -> None:
+    model, image = open_model(predictor), pixels(150, 200)
+    with torch.inference_mode():
+        tile = model.encode(image)
+        ((_, _, stand_in),) = model.templates(tile, [Click(60, 50, 0)])
+    dense = (stand_in[:4] + torch.tensor([60.0, 50, 60, 50])).tolist()
+    picture = predictor.open(image)
+    boxes = [LabelledBox(*dense, 1), LabelledBox(20, 30, 50, 42, 2, positive=False)]
+    found = exemplars_of(picture, [], boxes)
+    assert found.labels.tolist() == [1, 2]
+    assert found.positive.tolist() == [True, False]
+    wanted = [dense[2] - dense[0], dense[3] - dense[1]]
+    assert np.allclose(found.sizes, [wanted, [30, 12]], atol=1e-3)
+    # The box that stands in at a click is described from the same pixels.
+    assert np.allclose(found.vectors[0, :528], stand_in[9:].numpy(), atol=1e-3)
+    # Clicks come first.
+    both = exemplars_of(picture, [Click(60, 50, 0)], boxes)
+    assert both.labels.tolist() == [0, 1, 2]
+    assert np.array_equal(both.vectors[1:], found.vectors)
+    # In the tile that holds its middle, the same is seen.
+    far = LabelledBox(380, 80, 400, 100, 0)
+    apart = exemplars_of(tiled(predictor, pixels(150, 420)), [Click(30, 40, 0)], [far])
+    assert apart.sizes[1].tolist() == [20, 20]
+    assert apart.thumbnails[1].any()
+
+
+def test_tiles_are_read_for_exemplars_in_time(predictor: Predictor) -> None:
+    image = pixels(150, 420)
+    clicks, boxes = [Click(30, 40, 0), Click(200, 60, 1)], [LabelledBox(380, 80, 400, 100, 0)]
+    wanted = exemplars_of(tiled(predictor, image), clicks, boxes)
+    picture = tiled(predictor, image, max_bytes=image.nbytes + 200_000)  # no room for a tile
+    calls = [
+        picture.exemplars(clicks, NAMES, boxes=boxes, source="frame 3", deadline=0.0)
+        for _ in range(3)
+    ]
+    assert calls[:2] == [None, None]
+    assert calls[2] is not None
+    assert np.allclose(calls[2].vectors, wanted.vectors, atol=1e-3)
+    assert np.array_equal(calls[2].thumbnails, wanted.thumbnails)
+
+
+def test_an_exemplar_is_a_click_that_lies_nowhere(predictor: Predictor) -> None:
+    """Against clicks on the same objects, far outside of the tile, which the model knows."""
+    model = open_model(predictor)
+    exemplars = taken(predictor)
+    with torch.inference_mode():
+        first, second = model.encode(pixels(150, 200, 5)), model.encode(pixels(150, 200, 6))
+        clicks = random_clicks(5, 9, 150, 200)
+        templates = model.templates(first, clicks)
+        away = [replace(click, x=click.x - 3000) for click in clicks]
+        wanted = model.detect(second, templates, away)
+        examples = [(one, model.template_of(one)) for one in exemplars.examples()]
+        got = model.detect(second, [], [], examples)
+    assert set(got.labels.tolist()) == {0, 1, 2}
+    assert_near(got, wanted, score=2e-3)
+
+
+@pytest.mark.parametrize("side", [1024, 160], ids=["one tile", "tiles"])
+def test_exchanged_slots_exchange_the_answers(predictor: Predictor, side: int) -> None:
+    image, names = pixels(150, 300), {0: 5, 1: 0, 2: 1}
+    exemplars = taken(predictor)
+    renamed = exemplars.take(np.arange(9)[::-1]).numbered(
+        [NAMES[1], NAMES[2], "a", "b", "c", NAMES[0]]
+    )
+    here = random_clicks(4, 5, 150, 300)
+    clicks = [click for click in here if click.label != 1]  # that slot has exemplars alone
+    others = [Click(c.x, c.y, names[c.label], c.positive) for c in reversed(clicks)]
+    for shown, changed in (([], []), (clicks, others)):
+        picture = tiled(predictor, image, side)
+        found = picture.detect(shown, 0, exemplars=exemplars).detections
+        assert {0, 1, 2} <= set(found.labels.tolist())
+        again = picture.detect(changed, 0, exemplars=renamed).detections
+        assert_exchanged(again, found, names)
+        fresh = tiled(predictor, image, side).detect(changed, 0, exemplars=renamed).detections
+        assert_exchanged(fresh, found, names)
+
+
+@pytest.mark.parametrize("count", [0, 6])
+def test_one_tile_is_the_whole_picture(predictor: Predictor, count: int) -> None:
+    image, clicks = pixels(150, 160), random_clicks(1, count, 150, 160)
+    exemplars = taken(predictor)
+    wanted = predictor.detect(predictor.encode(image), clicks, 0, exemplars=exemplars)
+    picture = tiled(predictor, image)
+    assert_near(picture.detect(clicks, 0, exemplars=exemplars).detections, wanted)
+    without = picture.detect(clicks, 0).detections
+    assert len(without) != len(wanted) or not np.allclose(without.scores, wanted.scores)
+    # They come and go.
+    again = picture.detect(clicks, 0, exemplars=exemplars).detections
+    assert_near(again, wanted)
+
+
+def test_tiles_are_searched_once_and_in_time(predictor: Predictor) -> None:
+    model = Counting(open_model(predictor).network)
+    image, exemplars = pixels(300, 420), taken(predictor)
+
+    def fresh() -> Picture:
+        return Picture(model, predictor.card, image, side=160, overlap=64, max_bytes=1 << 30)
+
+    wanted = fresh().detect([], 0, exemplars=exemplars)
+    tiles = model.calls
+    assert tiles > 6
+    picture, model.calls = fresh(), 0
+    before = picture.detect([], 0, deadline=0.0)
+    assert set(before.detections.labels.tolist()) == {-1}
+    progress = []
+    while not progress or progress[-1] < 1:
+        answer = picture.detect([], 0, exemplars=exemplars, deadline=0.0)
+        progress.append(answer.progress)
+        assert -1 not in answer.detections.labels
+    assert progress == sorted(set(progress))
+    assert len(progress) == tiles
+    assert model.calls == 1 + tiles
+    assert_near(answer.detections, wanted.detections)
+    # Another threshold, another order, and one that is there twice, ask nothing new.
+    turned = exemplars.take(np.array([*range(8, -1, -1), 0]))
+    picture.detect([], 0.5, exemplars=turned)
+    assert model.calls == 1 + tiles
+    picture.detect([], 0, exemplars=exemplars.take(np.arange(8)))
+    assert model.calls == 1 + 2 * tiles
+
+
+def test_negative_ones_alone_find_nothing_and_beside_others_they_count(
+    predictor: Predictor,
+) -> None:
+    image, exemplars = pixels(150, 200), taken(predictor)
+    picture = predictor.open(image)
+    negative = exemplars.take(~exemplars.positive)
+    assert 0 < len(negative) < 9
+    assert len(picture.detect([], 0, exemplars=negative).detections) == 0
+    positive = exemplars.take(exemplars.positive)
+    found = [picture.detect([], 0, exemplars=one).detections for one in (positive, exemplars)]
+    assert len(found[0]) != len(found[1]) or not np.allclose(found[0].scores, found[1].scores)
+    # Clicks are the positive ones of exemplars, and exemplars those of clicks.
+    label = int(negative.labels[0])
+    mine = [Click(60, 60, label)]
+    alone, both = (picture.detect(mine, 0, exemplars=one).detections for one in (None, negative))
+    assert len(alone) != len(both) or not np.allclose(alone.scores, both.scores)
+    own = positive.take(positive.labels == label)
+    no = [Click(60, 60, label, positive=False)]
+    without, told = (picture.detect(some, 0, exemplars=own).detections for some in ([], no))
+    assert len(without) != len(told) or not np.allclose(without.scores, told.scores)
+
+
+def test_no_exemplars_are_no_clicks(predictor: Predictor) -> None:
+    picture = predictor.open(pixels(100, 120))
+    none = Exemplars.none(predictor.card.tensors, open_model(predictor).numbers)
+    found = [picture.detect([], 0, exemplars=one).detections for one in (None, none)]
+    assert np.array_equal(found[0].boxes, found[1].boxes)
+    assert set(found[1].labels.tolist()) == {-1}
+    assert len(exemplars_of(picture, [])) == 0
+
+
+def test_memory_stays_bounded(predictor: Predictor) -> None:
+    image, exemplars = pixels(300, 420), taken(predictor, 60)
+    free = tiled(predictor, image)
+    free.detect([], 0)
+    before = free.nbytes
+    wanted = free.detect([], 0, exemplars=exemplars).detections
+    numbers = open_model(predictor).numbers
+    assert free.nbytes > before + 60 * numbers * (4 + 2 + 2)  # with templates and two keys
+    limit = free.nbytes * 6 // 10
+    limited = tiled(predictor, image, max_bytes=limit)
+    for _ in range(2):
+        found = limited.detect([], 0, exemplars=exemplars).detections
+        assert limited.nbytes <= limit
+    assert_near(found, wanted, score=0.02)
+
+
+def test_questions_that_cannot_be_asked(predictor: Predictor) -> None:
+    picture, exemplars = predictor.open(pixels(100, 120)), taken(predictor)
+    with pytest.raises(
+        ExemplarsError,
+        match=r"are of the weights cdcdcdcdcdcd \(sha256\), and untrained has .*: take them again",
+    ):
+        picture.detect([], exemplars=replace(exemplars, weights="cd" * 32))
+    with pytest.raises(ExemplarsError, match="an exemplar has 575 numbers, and untrained takes"):
+        picture.detect([], exemplars=replace(exemplars, vectors=exemplars.vectors[:, :575]))
+    many = exemplars.take(np.zeros(MOST_ASKED + 1, np.int64))
+    with pytest.raises(ExemplarsError, match="at most 256 exemplars, not 257: thin them"):
+        picture.detect([], exemplars=many)
+    with pytest.raises(ValueError, match="click 0 has label 3, but there are 3 classes"):
+        picture.exemplars([Click(3, 3, 3)], NAMES)
+    with pytest.raises(ValueError, match="click 0 is at"):
+        picture.exemplars([Click(300, 3, 0)], NAMES)
+    with pytest.raises(ValueError, match="click 0 is at"):
+        picture.exemplars([], NAMES, boxes=[LabelledBox(200, 3, 210, 9, 0)])
+
+
+def test_saved_exemplars_answer_as_before(predictor: Predictor, tmp_path: Path) -> None:
+    exemplars, picture = taken(predictor), predictor.open(pixels(100, 120))
+    exemplars.save(tmp_path / "e.safetensors")
+    found = picture.detect([], 0, exemplars=exemplars).detections
+    again = Exemplars.load(tmp_path / "e.safetensors")
+    other = predictor.open(pixels(100, 120)).detect([], 0, exemplars=again).detections
+    assert np.array_equal(found.boxes, other.boxes)
+    assert np.array_equal(found.scores, other.scores)
