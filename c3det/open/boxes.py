@@ -78,3 +78,22 @@ def non_maximum_suppression(boxes: Tensor, threshold: float, rounds: int = 0) ->
             break
         kept = new
     return kept > 0
+
+
+def in_better(boxes: Tensor, slots: Tensor, share: float) -> Tensor:
+    """Which of boxes, by falling score, lie mostly in a better one of their slot, or hold it.
+
+    Such are parts of an object and boxes around several, whose IoU is low.
+
+    Args:
+        boxes: ``(n, 4)``, the best first.
+        slots: int64 ``(n,)``.
+        share: Of the smaller one's area that lies in the other, from which on it is so.
+
+    Returns:
+        bool ``(n,)``.
+    """
+    area = box_area(boxes)
+    inside = intersection(boxes[:, None], boxes) > share * torch.minimum(area[:, None], area)
+    inside &= slots[:, None] == slots
+    return torch.triu(inside, diagonal=1).any(0)

@@ -6,6 +6,7 @@ import torch
 from c3det.open.boxes import (
     apply_deltas,
     giou,
+    in_better,
     iou,
     non_maximum_suppression,
     pairwise_iou,
@@ -74,3 +75,18 @@ def test_deltas_lead_from_a_box_to_its_target() -> None:
     # A tenth of the width to the right, the width by e^0.2.
     moved = apply_deltas(torch.tensor([0.0, 0, 10, 10]), torch.tensor([1.0, 0, 1, 0]))
     assert moved.tolist() == pytest.approx([6 - 5 * 1.2214, 0, 6 + 5 * 1.2214, 10], abs=1e-3)
+
+
+def test_boxes_in_better_ones_of_their_slot() -> None:
+    boxes = torch.tensor(
+        [
+            [0.0, 0, 10, 10],
+            [2, 2, 6, 6],  # in the first
+            [2, 2, 6, 6.5],  # in the first, of another slot
+            [-20, -20, 40, 40],  # holds the first
+            [8, 0, 18, 10],  # a neighbour, of another slot than the box around both
+        ]
+    )
+    slots = torch.tensor([0, 0, 1, 0, 2])
+    assert in_better(boxes, slots, 0.8).tolist() == [False, True, False, True, False]
+    assert in_better(boxes[:0], slots[:0], 0.8).tolist() == []
