@@ -143,17 +143,24 @@ def _rule(image: Floats, rng: Rng) -> None:
         cv2.line(image, (x1, y1), (x2, y2), colour, width, cv2.LINE_AA)
 
 
-def draw_picture(pool: Pool, rng: Rng, side: int = 256, most: int = MOST_OBJECTS) -> Drawn:
-    """A composite picture.
+def draw_pictures(
+    pool: Pool, rng: Rng, side: int = 256, count: int = 1, most: int = MOST_OBJECTS
+) -> list[Drawn]:
+    """Composite pictures of the same classes, each on a ground and with a finish of its own.
 
     Args:
         pool: What is drawn from.
         rng: Decides all.
-        side: Of the picture, in pixels.
+        side: Of the pictures, in pixels.
+        count: How many.
         most: Objects at most, below 256.
     """
-    finish = Finish.draw(rng)
     kinds = _kinds(pool, rng)
+    return [_draw_picture(pool, kinds, rng, side, most) for _ in range(count)]
+
+
+def _draw_picture(pool: Pool, kinds: list[Kind], rng: Rng, side: int, most: int) -> Drawn:
+    finish = Finish.draw(rng)
     wanted = int(math.exp(rng.uniform(math.log(4), math.log(most))))
     order = rng.choice(len(kinds), wanted, p=rng.dirichlet(np.full(len(kinds), 1.5)))
     canvas = _Canvas(ground(pool, rng, side), finish, rng)

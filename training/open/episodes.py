@@ -6,20 +6,19 @@ batch ``n`` sees what it would have seen without the break, with any number of p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from training.open.composites import Drawn, draw_picture
+from training.open.composites import Drawn, draw_pictures
 from training.open.kinds import Pool, Rng
-from training.open.windows import MOST_IGNORED, MOST_OBJECTS, draw_window, load_sets
+from training.open.windows import MOST_IGNORED, MOST_OBJECTS, draw_windows, load_sets
 
 SLOTS = 6
 CLICKS = 22
@@ -37,6 +36,13 @@ WRONG = 0.02
 
 NEGATIVE = 0.4
 """Share of the pictures with negative clicks, on objects of classes that are not clicked."""
+
+LENT = 0.4
+"""Share of the pictures that come in pairs with the same classes: what is clicked in the first goes
+along to the second, in which little is clicked."""
+
+CLICKED_AGAIN = 0.3
+"""Share of the classes that are clicked in the second picture of a pair, too, once."""
 
 AWAY = 0.14
 """Deviation of a click from the middle of the box, in sides of it; at most `FARTHEST`."""
@@ -58,6 +64,7 @@ class Episode:
         click_xy: float32 ``(B, CLICKS, 2)``, where they are, in pixels; 0 for padding.
         click_slots: int64 ``(B, CLICKS)``, -1 for padding.
         positive: bool ``(B, CLICKS)``.
+        lender: int64 ``(B,)``, the picture whose clicks are known in each one, too, -1 for none.
     """
 
     images: Tensor
@@ -69,6 +76,7 @@ class Episode:
     click_xy: Tensor
     click_slots: Tensor
     positive: Tensor
+    lender: Tensor
 
     def to(self, device: torch.device) -> Episode:
         """The same on a device."""
@@ -96,32 +104,43 @@ class ObjectClick:
     positive: bool
 
 
-def choose_clicks(drawn: Drawn, rng: Rng) -> tuple[NDArray[np.int64], list[ObjectClick]]:
+def choose_clicks(
+    drawn: Drawn, rng: Rng, lent: Mapping[int, int] | None = None
+) -> tuple[dict[int, int], list[ObjectClick]]:
     """Give classes to slots at random and choose which objects are clicked.
 
+    Args:
+        drawn: The picture.
+        rng: Decides all.
+        lent: The slots of the classes that were clicked in another picture, and are known here.
+
     Returns:
-        The slot of each object, -1 where its class is not clicked, and at most `CLICKS` clicks.
+        The slot of each clicked class, and at most `CLICKS` clicks.
     """
     present = np.unique(drawn.kinds)
-    taken = present[rng.random(len(present)) < TAKEN]
-    if len(taken) == 0:
-        taken = rng.choice(present, 1)
-    taken = rng.permutation(taken)[:SLOTS]
-    slots = rng.permutation(SLOTS)[: len(taken)]
-    slot_of = np.full(int(present.max()) + 1, -1, np.int64)
-    slot_of[taken] = slots
+    if lent is None:
+        taken = present[rng.random(len(present)) < TAKEN]
+        if len(taken) == 0:
+            taken = rng.choice(present, 1)
+        taken = rng.permutation(taken)[:SLOTS]
+        slots = dict(zip(taken.tolist(), rng.permutation(SLOTS).tolist(), strict=False))
+    else:
+        slots = dict(lent)
+        taken = present[np.isin(present, list(slots)) & (rng.random(len(present)) < CLICKED_AGAIN)]
+    used = list(slots.values())
     clicks = []
-    for kind in taken:
+    for kind in taken.tolist():
         members = np.flatnonzero(drawn.kinds == kind)
-        for number in rng.choice(members, min(len(members), int(rng.choice(NUMBERS))), False):
+        count = 1 if lent else int(rng.choice(NUMBERS))
+        for number in rng.choice(members, min(len(members), count), False):
             wrong = rng.random() < WRONG
-            slot = int(rng.choice(slots)) if wrong else int(slot_of[kind])
+            slot = int(rng.choice(used)) if wrong else slots[kind]
             clicks.append(ObjectClick(int(number), slot, True))
-    others = np.flatnonzero(slot_of[drawn.kinds] < 0)
+    others = np.flatnonzero(~np.isin(drawn.kinds, list(slots)))
     if len(others) and rng.random() < NEGATIVE:
         for number in rng.choice(others, min(len(others), int(rng.integers(1, 4))), False):
-            clicks.append(ObjectClick(int(number), int(rng.choice(slots)), False))
-    return slot_of[drawn.kinds], clicks[:CLICKS]
+            clicks.append(ObjectClick(int(number), int(rng.choice(used)), False))
+    return slots, clicks[:CLICKS]
 
 
 def click_point(drawn: Drawn, number: int, rng: Rng) -> tuple[float, float]:
@@ -173,14 +192,19 @@ class Episodes(Dataset[Episode]):
         cv2.setNumThreads(1)
         rng = np.random.default_rng([self._seed, number])
         drawn: list[Drawn] = []
+        lenders: list[int] = []
         while len(drawn) < self._batch:
+            # A pair takes two places.
+            is_pair = len(drawn) + 2 <= self._batch and rng.random() < LENT / (2 - LENT)
+            count = 2 if is_pair else 1
             if rng.random() < self._real:
-                one = draw_window(self._sets, rng, self._side)
+                found = draw_windows(self._sets, rng, self._side, count)
             else:
-                one = draw_picture(self._pool, rng, self._side)
-            if len(one.boxes) >= 2:
-                drawn.append(one)
-        return collate(drawn, rng)
+                found = draw_pictures(self._pool, rng, self._side, count)
+            if all(len(one.boxes) >= 2 for one in found):
+                lenders += [-1, len(drawn)][:count]
+                drawn += found
+        return collate(drawn, rng, lenders)
 
 
 class From(Sampler[int]):
@@ -196,9 +220,16 @@ class From(Sampler[int]):
             number += 1
 
 
-def collate(drawn: list[Drawn], rng: Rng) -> Episode:
-    """Pad the pictures of a batch, of one size, and click in them."""
+def collate(drawn: list[Drawn], rng: Rng, lenders: Sequence[int] | None = None) -> Episode:
+    """Pad the pictures of a batch, of one size, and click in them.
+
+    Args:
+        drawn: The pictures.
+        rng: Decides all.
+        lenders: See `Episode`; a lender comes before whom it lends to. None: nothing is lent.
+    """
     size = len(drawn)
+    lender = np.full(size, -1, np.int64) if lenders is None else np.array(lenders, np.int64)
     boxes = np.zeros((size, OBJECTS, 4), np.float32)
     kinds = np.full((size, OBJECTS), -1, np.int64)
     slots = np.full((size, OBJECTS), -1, np.int64)
@@ -207,12 +238,14 @@ def collate(drawn: list[Drawn], rng: Rng) -> Episode:
     click_xy = np.zeros((size, CLICKS, 2), np.float32)
     click_slots = np.full((size, CLICKS), -1, np.int64)
     positive = np.zeros((size, CLICKS), np.bool_)
+    slots_of: list[dict[int, int]] = []
     for row, one in enumerate(drawn):
         count = len(one.boxes)
-        slot_of, clicks = choose_clicks(one, rng)
+        own, clicks = choose_clicks(one, rng, slots_of[lender[row]] if lender[row] >= 0 else None)
+        slots_of.append(own)
         boxes[row, :count] = one.boxes
         kinds[row, :count] = one.kinds
-        slots[row, :count] = slot_of
+        slots[row, :count] = [own.get(kind, -1) for kind in one.kinds.tolist()]
         ignored[row, : len(one.ignored)] = one.ignored
         for column, click in enumerate(clicks):
             clicked[row, column] = click.number
@@ -223,6 +256,6 @@ def collate(drawn: list[Drawn], rng: Rng) -> Episode:
         torch.from_numpy(np.stack([one.image for one in drawn])),
         *map(
             torch.from_numpy,
-            (boxes, kinds, slots, ignored, clicked, click_xy, click_slots, positive),
+            (boxes, kinds, slots, ignored, clicked, click_xy, click_slots, positive, lender),
         ),
     )

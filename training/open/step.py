@@ -67,17 +67,37 @@ def jittered(boxes: Tensor, spread: float) -> Tensor:
     return boxes + noise * torch.cat([size, size], -1)
 
 
-def _exemplars(described: Described, clicks: Clicks) -> Exemplars:
+def _exemplars(described: Described, clicks: Clicks, lender: Tensor) -> Exemplars:
+    """What is clicked in each picture, and after it what goes along from its lender."""
     index = choose_exemplars(described, clicks.xy)
-    positive, negative = clicks.members(SLOTS)
+    boxes = gathered(described.boxes.detach(), index)
+    embeddings = gathered(described.embeddings, index)
+    layouts = gathered(described.layouts, index)
+    given = _with_lent(clicks, lender)
+    positive, negative = given.members(SLOTS)
     return Exemplars(
-        clicks.xy,
-        gathered(described.boxes.detach(), index),
-        gathered(described.embeddings, index),
-        gathered(described.layouts, index),
+        given.xy,
+        _and_lent(boxes, lender),
+        _and_lent(embeddings, lender),
+        _and_lent(layouts, lender),
         positive,
         negative,
+        ~given.xy.isfinite().all(-1),
     )
+
+
+def _and_lent(values: Tensor, lender: Tensor) -> Tensor:
+    """Values ``(B, n, ...)`` and those of the lender after them, ``(B, 2 * n, ...)``."""
+    return torch.cat([values, values[lender.clamp(min=0)]], 1)
+
+
+def _with_lent(clicks: Clicks, lender: Tensor) -> Clicks:
+    """The same, and after them those of the lender, which lie nowhere in this picture."""
+    slots = _and_lent(clicks.slots, lender)
+    count = clicks.slots.shape[1]
+    slots[:, count:].masked_fill_(lender[:, None] < 0, -1)
+    nowhere = torch.full_like(clicks.xy, -torch.inf)
+    return Clicks(torch.cat([clicks.xy, nowhere], 1), slots, _and_lent(clicks.positive, lender))
 
 
 def _hard_clicks(
@@ -164,7 +184,9 @@ def run(model: OpenDetector, episode: Episode, settings: Settings, amp: bool) ->
         valid[:, :PROPOSALS],
     )
     # Contrast on the jittered boxes of objects, whose classes are known.
-    kinds = episode.kinds.gather(1, index) + 1000 * torch.arange(len(index), device=device)[:, None]
+    number = torch.arange(len(index), device=device)
+    number = torch.where(episode.lender >= 0, episode.lender, number)
+    kinds = episode.kinds.gather(1, index) + 1000 * number[:, None]
     chosen = value >= 0
     losses["contrast"] = 0.3 * contrastive(
         described.embeddings[:, PROPOSALS:][chosen], kinds[chosen]
@@ -178,9 +200,10 @@ def run(model: OpenDetector, episode: Episode, settings: Settings, amp: bool) ->
             features, model.boxes_at(features, clicks.xy).detach(), clicks.slots >= 0
         )
     everything = join(pool, at_clicks)
-    exemplars = _exemplars(everything, clicks)
+    exemplars = _exemplars(everything, clicks, episode.lender)
     with autocast:
-        levels, change = model.raised(features, clicks, model.templates(features, clicks.xy), SLOTS)
+        cells = _and_lent(model.templates(features, clicks.xy), episode.lender)
+        levels, change = model.raised(features, _with_lent(clicks, episode.lender), cells, SLOTS)
     losses["raised"] = _raised_loss(features, levels, episode, is_object, exemplars)
     with torch.no_grad():
         active = exemplars.positive.any(-1)
@@ -215,7 +238,7 @@ def _with_hard_clicks(
 ) -> Clicks:
     with autocast:
         at_clicks = model.describe(features, model.boxes_at(features, clicks.xy), clicks.slots >= 0)
-    exemplars = _exemplars(join(pool, at_clicks), clicks)
+    exemplars = _exemplars(join(pool, at_clicks), clicks, episode.lender)
     compared = Candidates(
         pool.boxes,
         pool.scores,

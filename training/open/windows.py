@@ -74,18 +74,25 @@ def load_sets(folder: Path, without: frozenset[str] = frozenset()) -> dict[str, 
     return sets
 
 
-def draw_window(sets: dict[str, list[RealPicture]], rng: Rng, side: int = 256) -> Drawn:
-    """A random window of a random picture of a random set.
+def draw_windows(
+    sets: dict[str, list[RealPicture]], rng: Rng, side: int = 256, count: int = 1
+) -> list[Drawn]:
+    """Random windows of random pictures of one random set.
 
     The median object becomes 6 to 56 px large, as far as the picture's own resolution allows. What
     is cut by the edge or too small or large is neither object nor ground.
+
+    Raises:
+        ValueError: There are no such windows.
     """
     names = sorted(sets)
     for _ in range(TRIES):
         pictures = sets[names[rng.integers(len(names))]]
-        for _ in range(TRIES):
-            found = _window(pictures[rng.integers(len(pictures))], rng, side)
-            if found is not None:
+        found: list[Drawn] = []
+        for _ in range(TRIES * count):
+            one = _window(pictures[rng.integers(len(pictures))], rng, side)
+            found += [one] if one is not None else []
+            if len(found) == count:
                 return found
     raise ValueError("no window of any real picture holds two objects and not too many")
 
@@ -137,12 +144,11 @@ def _window(picture: RealPicture, rng: Rng, side: int) -> Drawn | None:
         out = 255 - out
     if rng.random() < 0.3:
         out += rng.normal(0, rng.uniform(1, 10), out.shape).astype(np.float32)
-    _, kinds = np.unique(picture.kinds[kept], return_inverse=True)
     return turn(
         Drawn(
             out.clip(0, 255).astype(np.uint8),
             inside[kept].astype(np.float32),
-            kinds.astype(np.int64),
+            picture.kinds[kept],
             ignored=np.concatenate([inside[cut], odd]).astype(np.float32),
         )
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.open.composites import MOST_HIDDEN, Finish, _Canvas, draw_picture
+from training.open.composites import MOST_HIDDEN, Finish, _Canvas, draw_pictures
 from training.open.kinds import (
     FAMILIES,
     LARGEST,
@@ -46,7 +46,7 @@ def canvas(grey: float = 100.0) -> _Canvas:
 def test_boxes_and_masks_fit_what_is_drawn(pool: Path) -> None:
     drawings = Pool(pool)
     for seed in range(12):
-        one = draw_picture(drawings, np.random.default_rng(seed), 128)
+        (one,) = draw_pictures(drawings, np.random.default_rng(seed), 128)
         assert one.image.shape == (128, 128, 3)
         assert one.owners is not None
         assert len(one.boxes) == len(one.kinds)
@@ -58,9 +58,16 @@ def test_boxes_and_masks_fit_what_is_drawn(pool: Path) -> None:
 
 
 def test_the_same_seed_draws_the_same(pool: Path) -> None:
-    first, second = (draw_picture(Pool(pool), np.random.default_rng(3), 96) for _ in range(2))
+    first, second = (draw_pictures(Pool(pool), np.random.default_rng(3), 96)[0] for _ in range(2))
     np.testing.assert_array_equal(first.image, second.image)
     np.testing.assert_array_equal(first.boxes, second.boxes)
+
+
+def test_two_pictures_of_the_same_classes(pool: Path) -> None:
+    rng = np.random.default_rng(4)
+    pairs = [draw_pictures(Pool(pool), rng, 128, 2) for _ in range(4)]
+    assert all(not np.array_equal(one.image, other.image) for one, other in pairs)
+    assert any(set(one.kinds) & set(other.kinds) for one, other in pairs)
 
 
 def test_box_of_a_pasted_square() -> None:
@@ -131,7 +138,7 @@ def test_sizes_are_even(pool: Path) -> None:
     drawings, rng = Pool(pool), np.random.default_rng(0)
     sizes = []
     for _ in range(150):
-        boxes = draw_picture(drawings, rng).boxes
+        boxes = draw_pictures(drawings, rng)[0].boxes
         sizes += (boxes[:, 2:] - boxes[:, :2]).max(1).tolist()
     octaves = np.histogram(sizes, [3, 4, 8, 16, 32, 64, 128])[0] / len(sizes)
     assert octaves[0] < 0.02

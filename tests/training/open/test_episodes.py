@@ -37,10 +37,10 @@ def test_classes_go_to_slots() -> None:
     wrong = total = 0
     unclicked = negatives = 0
     for seed in range(300):
-        slots, clicks = choose_clicks(picture, np.random.default_rng(seed))
-        by_kind = {k: set(slots[picture.kinds == k].tolist()) for k in (0, 2, 5)}
-        assert all(len(one) == 1 for one in by_kind.values())
-        used = [min(one) for one in by_kind.values() if min(one) >= 0]
+        slot_of, clicks = choose_clicks(picture, np.random.default_rng(seed))
+        slots = [slot_of.get(kind, -1) for kind in picture.kinds.tolist()]
+        used = list(slot_of.values())
+        assert slot_of.keys() <= {0, 2, 5}
         assert 1 <= len(used) == len(set(used))
         assert max(used) < SLOTS
         unclicked += len(used) < 3
@@ -58,6 +58,20 @@ def test_classes_go_to_slots() -> None:
     assert 0 < wrong < 0.04 * total
     assert unclicked > 60
     assert negatives > 30
+
+
+def test_what_was_clicked_in_another_picture_keeps_its_slot() -> None:
+    picture = a_picture([0, 0, 2, 2, 7])
+    counts = []
+    for seed in range(300):
+        slot_of, clicks = choose_clicks(picture, np.random.default_rng(seed), {2: 4, 0: 1, 9: 3})
+        assert slot_of == {2: 4, 0: 1, 9: 3}
+        positive = [click for click in clicks if click.positive]
+        counts.append(len(positive))
+        assert all(click.number < 4 and click.slot in (1, 3, 4) for click in positive)
+        assert all(click.number == 4 for click in clicks if not click.positive)
+    assert set(counts) == {0, 1, 2}
+    assert 0.4 < np.mean(counts) < 0.8
 
 
 def test_clicks_lie_near_the_middle() -> None:

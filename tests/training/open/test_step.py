@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from c3det.open.compare import Exemplars
-from c3det.open.detector import Described, OpenDetector
+from c3det.open.detector import Clicks, Described, OpenDetector
 from training.open.composites import Drawn
 from training.open.episodes import SLOTS, Episode, collate
-from training.open.step import Settings, _hard_clicks, _targets, augmented, run
+from training.open.step import Settings, _exemplars, _hard_clicks, _targets, augmented, run
 
 SIDE = 96
 
@@ -60,6 +60,35 @@ def test_losses_are_finite_and_reach_every_weight() -> None:
     torch.stack(list(losses.values())).sum().backward()
     without = [name for name, p in model.named_parameters() if p.grad is None]
     assert without == []
+
+
+def test_what_was_clicked_goes_along_to_the_second_picture() -> None:
+    found = described(torch.tensor([[[0.0, 0, 8, 8]], [[20, 20, 40, 30]]]))
+    found.embeddings[0] = -found.embeddings[0]
+    clicks = Clicks(
+        torch.tensor([[[4.0, 4]], [[30, 25]]]),
+        torch.tensor([[2], [-1]]),
+        torch.tensor([[True]] * 2),
+    )
+    exemplars = _exemplars(found, clicks, torch.tensor([-1, 0]))
+    assert exemplars.positive[0].nonzero().tolist() == [[2, 0]]
+    assert exemplars.positive[1].nonzero().tolist() == [[2, 1]]
+    assert not exemplars.negative.any()
+    assert exemplars.foreign is not None
+    assert exemplars.foreign.tolist() == [[False, True]] * 2
+    assert torch.equal(exemplars.embeddings[1, 1], found.embeddings[0, 0])
+    assert torch.equal(exemplars.boxes[1, 1], found.boxes[0, 0])
+    assert not exemplars.xy[:, 1].isfinite().any()
+
+
+def test_pairs_train_too() -> None:
+    torch.manual_seed(0)
+    one = episode()
+    one.lender[1] = 0
+    one.click_slots[1] = -1
+    losses = run(OpenDetector(), one, Settings(hard=1.0), amp=False)
+    assert all(bool(value.isfinite()) for value in losses.values())
+    sum(losses.values(), torch.zeros(())).backward()
 
 
 def test_a_few_steps_on_one_batch_lower_its_loss() -> None:

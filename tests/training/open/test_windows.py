@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from training.open.composites import Drawn
-from training.open.windows import RealPicture, _turn, draw_window, load_sets
+from training.open.windows import RealPicture, _turn, draw_windows, load_sets
 
 
 def test_load_sets(pool: Path) -> None:
@@ -33,7 +33,7 @@ def test_boxes_lie_on_their_objects() -> None:
     rng = np.random.default_rng(0)
     seen = 0
     for _ in range(20):
-        drawn = draw_window({"toy": [picture]}, rng, 128)
+        (drawn,) = draw_windows({"toy": [picture]}, rng, 128)
         light = np.abs(drawn.image.astype(int) - np.median(drawn.image)).mean(2)
         for x1, y1, x2, y2 in drawn.boxes.round().astype(int):
             if min(x2 - x1, y2 - y1) < 10:
@@ -41,8 +41,24 @@ def test_boxes_lie_on_their_objects() -> None:
             inside = light[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2].mean()
             assert inside > 120
             seen += 1
-        assert set(drawn.kinds.tolist()) <= {0, 1}
+        assert set(drawn.kinds.tolist()) <= {4, 9}
     assert seen > 20
+
+
+def test_two_windows_are_of_one_set() -> None:
+    sets = {}
+    for name, kind in (("first", 3), ("second", 7)):
+        boxes = np.array([[20, 30, 40, 45], [60, 50, 72, 70]], np.float32)
+        image = np.full((128, 128, 3), 10 * kind, np.uint8)
+        picture = RealPicture(image, boxes, np.full(2, kind), np.zeros((0, 4), np.float32))
+        sets[name] = [picture]
+    rng = np.random.default_rng(0)
+    found = [draw_windows(sets, rng, 128, 2) for _ in range(20)]
+    kinds = [{*one.kinds.tolist(), *other.kinds.tolist()} for one, other in found]
+    assert {3} in kinds
+    assert {7} in kinds
+    assert {3, 7} not in kinds
+    assert any(not np.array_equal(one.image, other.image) for one, other in found)
 
 
 def test_eight_turns_move_boxes_with_the_picture() -> None:
@@ -67,4 +83,4 @@ def test_no_objects_enough() -> None:
         np.zeros((0, 4), np.float32),
     )
     with pytest.raises(ValueError, match="no window of any real picture holds two objects"):
-        draw_window({"toy": [picture]}, np.random.default_rng(0), 64)
+        draw_windows({"toy": [picture]}, np.random.default_rng(0), 64)
