@@ -153,7 +153,7 @@ class OpenTile:
             embedding=converted(features.embedding),
             context=converted(features.context),
             regions=tuple((stride, converted(level)) for stride, level in features.regions),
-            layout=converted(features.layout),
+            early=(converted(features.early[0]), converted(features.early[1])),
         )
         self.raising = converted(self.raising)
 
@@ -169,7 +169,7 @@ class OpenTile:
                 features.embedding,
                 features.context,
                 *(level for _, level in features.regions),
-                features.layout,
+                *features.early,
                 self.raising,
                 *(getattr(one, entry.name) for one in described for entry in fields(one)),
                 *(found for _, found in self.correlations.values()),

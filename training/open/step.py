@@ -190,7 +190,7 @@ def run(model: OpenDetector, episode: Episode, settings: Settings, amp: bool) ->
     chosen = value >= 0
     losses["contrast"] = 0.3 * contrastive(
         described.embeddings[:, PROPOSALS:][chosen], kinds[chosen]
-    ) + 0.1 * contrastive(described.layouts[:, PROPOSALS:][chosen], kinds[chosen])
+    )
     clicks = first
     if settings.hard:
         with torch.no_grad():

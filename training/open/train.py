@@ -36,9 +36,6 @@ from training.open.episodes import Episode, Episodes, From
 from training.open.step import Settings as StepSettings
 from training.open.step import run
 
-WARM_UP = 300
-"""Steps in which the learning rate rises."""
-
 CLIP = 5.0
 """Largest norm of the gradients."""
 
@@ -81,6 +78,7 @@ class Settings:
     batch: int = _option(16, "pictures of a step")
     side: int = _option(256, "of a picture in pixels, a multiple of 32")
     rate: float = _option(1e-3, "highest learning rate of AdamW, falling as a cosine")
+    warm_up: int = _option(300, "steps in which it rises")
     backbone_rate: float = _option(0.4, "factor on it for the backbone")
     decay: float = _option(1e-3, "weight decay of AdamW")
     average: float = _option(0.998, "decay of the moving average of the weights")
@@ -94,7 +92,7 @@ class Settings:
     seed: int = _option(0, "of all that is random")
 
     def __post_init__(self) -> None:
-        for name in ("batch", "side", "reuse"):
+        for name in ("batch", "side", "reuse", "warm_up"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, it is {getattr(self, name)}")
         if self.side % 32:
@@ -112,7 +110,7 @@ class Settings:
 
     def rate_at(self, step: int, share: float) -> float:
         """The learning rate of a step."""
-        warm = min(1.0, (step + 1) / WARM_UP)
+        warm = min(1.0, (step + 1) / self.warm_up)
         return self.rate * warm * (0.5 * (1 + math.cos(math.pi * min(1.0, share))) + 0.005)
 
     def left_out(self, pool: Path) -> frozenset[str]:

@@ -141,7 +141,7 @@ def test_folding_changes_nothing_but_rounding() -> None:
     ):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
     left = [m for m in folded(plain).modules() if isinstance(m, torch.nn.BatchNorm2d)]
-    assert len(left) == len(plain.layout.norms)  # which stand before their convolutions
+    assert len(left) == len(plain.early_norms)  # which stand before their convolutions
 
 
 def test_raising_is_that_of_the_network(predictor: Predictor) -> None:
