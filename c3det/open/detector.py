@@ -292,18 +292,30 @@ class OpenDetector(nn.Module):
         out = self.region_out(hidden).float().view(batch, count, 5)
         embeddings = F.normalize(self.region_embedding(hidden).float(), dim=1)
         refined = apply_deltas(boxes, out[..., 1:])
-        parts = [
-            _sampled(level, refined.detach(), stride, LAYOUT_BINS)
-            for stride, level in zip((4, 8), features.early, strict=True)
-        ]
-        layouts = F.normalize(torch.cat(parts, 1).flatten(1), dim=1)
         return Described(
             refined,
             out[..., 0],
             embeddings.view(batch, count, embeddings.shape[1]),
-            layouts.view(batch, count, layouts.shape[1]),
+            self.layouts(features, refined.detach()),
             valid,
         )
+
+    def layouts(self, features: Features, boxes: Tensor) -> Tensor:
+        """What lies where in boxes.
+
+        Args:
+            features: Of the batch.
+            boxes: ``(B, P, 4)`` xyxy in pixels of the input.
+
+        Returns:
+            ``(B, P, L)`` of length 1.
+        """
+        parts = [
+            _sampled(level, boxes, stride, LAYOUT_BINS)
+            for stride, level in zip((4, 8), features.early, strict=True)
+        ]
+        found = torch.cat(parts, 1).view(*boxes.shape[:2], LAYOUT)
+        return F.normalize(found, dim=2)
 
     def boxes_at(self, features: Features, xy: Tensor) -> Tensor:
         """The dense box at each point, of the level that is most sure there.

@@ -132,7 +132,7 @@ class OpenTile:
     packed: bool = False
 
     def pack(self) -> None:
-        """See `c3det.model.Tile.pack`; boxes and scores stay as they are."""
+        """See `c3det.model.Tile.pack`; boxes, scores and embeddings stay as they are."""
         self.correlations, self.collated, self.cells, self.raised = {}, {}, {}, None
         self._convert(torch.float16)
         self.packed = True
@@ -156,6 +156,7 @@ class OpenTile:
             early=(converted(features.early[0]), converted(features.early[1])),
         )
         self.raising = converted(self.raising)
+        self.proposals = replace(self.proposals, layouts=converted(self.proposals.layouts))
 
     @property
     def nbytes(self) -> int:
@@ -296,7 +297,8 @@ class OpenModel:
         xy = (corners[..., :2] + corners[..., 2:]) / 2
         cells = network.templates(tile.features, xy)
         box = (corners - xy.repeat(1, 1, 2))[0]
-        exemplars = torch.cat([box, at.embeddings[0], at.layouts[0]], 1)
+        layouts = network.layouts(tile.features, corners)[0]
+        exemplars = torch.cat([box, at.embeddings[0], layouts], 1)
         return [(cells[0, row].clone(), exemplars[row].clone()) for row in range(len(boxes))]
 
     def described(self, template: Template) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -117,6 +117,16 @@ def test_boxes_are_described_alike_alone_and_together(model: OpenDetector) -> No
     assert BINS == 7
 
 
+def test_layouts_are_those_of_the_refined_boxes(model: OpenDetector) -> None:
+    with torch.inference_mode():
+        features = model.encode(torch.rand(1, 3, SIDE, SIDE) * 255)
+        boxes = torch.tensor([[[4.0, 4, 40, 30], [50, 60, 90, 80]]])
+        found = model.describe(features, boxes, torch.ones(1, 2, dtype=torch.bool))
+        assert not torch.allclose(found.boxes, boxes, atol=1e-2)
+        assert torch.equal(found.layouts, model.layouts(features, found.boxes))
+    assert torch.allclose(found.layouts.norm(dim=2), torch.ones(1, 2))
+
+
 def test_other_names_and_orders_give_the_very_same_boxes(
     model: OpenDetector, image: np.ndarray
 ) -> None:

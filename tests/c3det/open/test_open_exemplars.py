@@ -73,7 +73,7 @@ def test_exemplars_hold_what_a_click_has_in_the_model(predictor: Predictor) -> N
     assert exemplars.positive.tolist() == [click.positive for click in clicks]
     assert exemplars.sources == ("frame 3",) * 5
     assert exemplars.weights == predictor.card.tensors
-    assert exemplars.vectors.shape == (5, model.numbers) == (5, 128 + 400 + 48)
+    assert exemplars.vectors.shape == (5, model.numbers) == (5, 128 + 896 + 48)
     with torch.inference_mode():
         tile = model.encode(image)
         for example, (cell, exemplar, _) in zip(
@@ -100,7 +100,7 @@ def test_a_box_is_described_as_it_is_and_gives_its_size(predictor: Predictor) ->
     wanted = [dense[2] - dense[0], dense[3] - dense[1]]
     assert np.allclose(found.sizes, [wanted, [30, 12]], atol=1e-3)
     # The box that stands in at a click is described from the same pixels.
-    assert np.allclose(found.vectors[0, :528], stand_in[9:].numpy(), atol=1e-3)
+    assert np.allclose(found.vectors[0, :128], stand_in[9 : 9 + 128].numpy(), atol=1e-3)
     # Clicks come first.
     both = exemplars_of(picture, [Click(60, 50, 0)], boxes)
     assert both.labels.tolist() == [0, 1, 2]
