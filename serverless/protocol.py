@@ -16,6 +16,15 @@ wants of it with later requests (`CarriedExemplars`); the answer to these is tha
 function of before answers both with the error ``unsupported``. What a vector says is the model's: a
 caller packs its bytes into numbers, six each (`packed`), and understands none of them.
 
+An exemplar of 576 numbers is 51 pairs. Measured on one core, KB of a request's JSON, and
+milliseconds to write it, to read it and to check it::
+
+    exemplars                       none        10        50       200
+    without a picture         KB       0        18        87       348
+                              ms       0       1.5       9.5        33
+    with a picture of 2 MB    KB    2796      2814      2883      3145
+                              ms      15        20        23        51
+
 Without a header the request is a *built-in* one, of CVAT's own panel: plain clicks whose label is
 not told. The *detector* has an address of its own: a picture without clicks. Keys that a form does
 not know are ignored.
@@ -62,7 +71,7 @@ LARGEST_LABEL = 255
 MOST_EXEMPLARS = 256
 """That one request carries, or asks for; as many as `c3det.exemplars.MOST_ASKED`."""
 
-MOST_NUMBERS = 4096
+MOST_VECTOR_BYTES = 4098
 """Of a vector."""
 
 BYTES_PACKED = 6
@@ -477,11 +486,11 @@ def _read_with_exemplars(
             "neg_points[1]",
         )
     digest, size = _whole_pair(pairs, 1, "the digest of the weights, and the bytes of a vector")
-    if not (digest < 16**DIGEST_DIGITS and 1 <= size <= MOST_NUMBERS + 4):
+    if not (digest < 16**DIGEST_DIGITS and 1 <= size <= MOST_VECTOR_BYTES):
         raise RequestError(
             "invalid",
             f"neg_points[2] must be the digest of the weights, below 16 ** {DIGEST_DIGITS}, and "
-            f"the bytes of a vector, 1 to {MOST_NUMBERS + 4}",
+            f"the bytes of a vector, 1 to {MOST_VECTOR_BYTES}",
             "neg_points[2]",
         )
     each = 2 + -(-size // (2 * BYTES_PACKED))
@@ -1020,7 +1029,7 @@ class Exemplar:
         if not (_is_pair(sides) and all(SIDES[0] <= side <= SIDES[1] for side in sides)):
             raise AnswerError("it has no width and height")
         files = []
-        for name, most in (("vector", MOST_NUMBERS + 4), ("thumbnail", MOST_THUMBNAIL_BYTES)):
+        for name, most in (("vector", MOST_VECTOR_BYTES), ("thumbnail", MOST_THUMBNAIL_BYTES)):
             text = told.get(name)
             try:
                 file = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
