@@ -2,8 +2,9 @@
 
 The clicks are the points that people placed or uploaded, with their labels, and the centres of the
 rectangles that people drew. A function that takes any label is asked with those of the task, and
-finds them in the frames that have clicks. What is written are rectangles of source semi-auto, in
-one group a run. A run that was broken off goes on when the same command is given again.
+finds them in the frames that have clicks, or, with exemplars of frames that people labelled or of a
+file, in all others. What is written are rectangles of source semi-auto, in one group a run. A run
+that was broken off goes on when the same command is given again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -21,7 +24,6 @@ from c3det.commands import ask_password, cache_directory, command
 from serverless.annotate.cvat import Kind, Place, Server
 from serverless.annotate.errors import AnnotateError, Retry
 from serverless.annotate.function import (
-    Function,
     FunctionAtAddress,
     FunctionInProcess,
     FunctionOfCvat,
@@ -30,8 +32,14 @@ from serverless.annotate.function import (
 from serverless.annotate.journal import FrameReport, Journal, journal_name
 from serverless.annotate.plan import map_labels
 from serverless.annotate.report import Overlay, summary, table
+from serverless.annotate.review import review_file, write_review
 from serverless.annotate.run import Options, Run
 from serverless.local import FUNCTION
+
+if TYPE_CHECKING:
+    from serverless.annotate.function import ExemplarFunction
+    from serverless.annotate.plan import LabelMap
+    from serverless.protocol import CarriedExemplars
 
 SHIPPED = "shipped"
 
@@ -69,6 +77,14 @@ def score(text: str) -> float:
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1")
     return value
+
+
+def table_file(text: str) -> Path:
+    """Read the name of the file for ``--review``."""
+    try:
+        return review_file(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -130,6 +146,25 @@ def make_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="also ask about frames that have no click (a function with classes)",
     )
+    work.add_argument(
+        "--exemplars-from-frames",
+        type=frame_ranges,
+        metavar="0-4",
+        help="frames that people labelled, with points or rectangles: what they show is looked for "
+        "in all other frames, and they are left as they are (a function that takes any label)",
+    )
+    work.add_argument(
+        "--exemplars",
+        type=Path,
+        metavar="FILE",
+        help="exemplars that an earlier run saved, likewise, beside those of frames",
+    )
+    work.add_argument(
+        "--save-exemplars",
+        type=Path,
+        metavar="FILE",
+        help="save the exemplars of this run (.safetensors), for the next task",
+    )
     work.add_argument("--threshold", type=score, help="lowest score (default: that of the weights)")
     work.add_argument(
         "--existing",
@@ -145,6 +180,13 @@ def make_parser() -> argparse.ArgumentParser:
     work.add_argument("--dry-run", action="store_true", help="write nothing, tell what would be")
     work.add_argument(
         "--pictures", type=Path, metavar="FOLDER", help="draw what was found on each frame"
+    )
+    work.add_argument(
+        "--review",
+        type=table_file,
+        metavar="FILE",
+        help="write the order in which a person should look at the frames, the least sure first, "
+        "with why (.csv or .md)",
     )
     work.add_argument(
         "--journal",
@@ -169,7 +211,7 @@ def connect(options: argparse.Namespace, retry: Retry) -> Server:
     return server
 
 
-def make_function(options: argparse.Namespace, place: Place, retry: Retry) -> Function:
+def make_function(options: argparse.Namespace, place: Place, retry: Retry) -> ExemplarFunction:
     """Return who finds the objects."""
     if options.model is not None:
         weights = None if options.model == SHIPPED else Path(options.model)
@@ -180,8 +222,10 @@ def make_function(options: argparse.Namespace, place: Place, retry: Retry) -> Fu
     return FunctionOfCvat(place, options.function)
 
 
-def chosen_frames(place: Place, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Return the frames of a run.
+def chosen_frames(
+    place: Place, wanted: tuple[int, ...] | None, option: str = "--frames"
+) -> tuple[int, ...]:
+    """Return the frames that an option names, ``None``: all.
 
     Raises:
         AnnotateError: A wanted frame is not there.
@@ -190,10 +234,48 @@ def chosen_frames(place: Place, wanted: tuple[int, ...] | None) -> tuple[int, ..
         return place.frames
     if absent := sorted(set(wanted) - set(place.frames)):
         raise AnnotateError(
-            f"--frames: {place.kind} {place.id} has no frame {absent[0]}"
+            f"{option}: {place.kind} {place.id} has no frame {absent[0]}"
             + (f", its frames are {place.frames[0]} to {place.frames[-1]}" if place.frames else "")
         )
     return wanted
+
+
+def exemplars_of(
+    options: argparse.Namespace, place: Place, function: ExemplarFunction, labels: LabelMap
+) -> CarriedExemplars | None:
+    """Gather the exemplars of a run, say what they are, and save them where that is wanted.
+
+    Raises:
+        AnnotateError: There are none, or the function takes none.
+    """
+    frames, file = options.exemplars_from_frames, options.exemplars
+    if frames is None and file is None:
+        if options.save_exemplars is not None:
+            raise AnnotateError(
+                "--save-exemplars: there are no exemplars to save: say which frames show them with "
+                "--exemplars-from-frames"
+            )
+        return None
+    if function.classes:
+        raise AnnotateError(
+            f"{function.name} knows its classes and takes no exemplars: name a function that takes "
+            "any label"
+        )
+    from serverless.annotate import exemplars
+    from serverless.exemplars import carried
+
+    known = None if file is None else exemplars.load(file)
+    if frames is not None:
+        bar = tqdm(total=len(frames), unit="frame", desc="exemplars", disable=None, leave=False)
+        with bar:
+            own = exemplars.of_frames(function, place, labels, frames, bar.update)
+        known = own if known is None else exemplars.merged(own, known)
+    assert known is not None
+    used = exemplars.asked_with(known, labels)
+    print(exemplars.told(known, used))
+    if options.save_exemplars is not None:
+        exemplars.save(known, options.save_exemplars)
+    return carried(used)
 
 
 def annotate(options: argparse.Namespace, retry: Retry) -> int:
@@ -208,12 +290,16 @@ def annotate(options: argparse.Namespace, retry: Retry) -> int:
     place = Place(server, kind, number)
     function = make_function(options, place, retry)
     labels = map_labels(place.labels, function.classes, options.label)
-    if options.without_clicks and not function.classes:
+    shown = options.exemplars_from_frames
+    if shown is not None:
+        chosen_frames(place, shown, "--exemplars-from-frames")
+    from_others = shown is not None or options.exemplars is not None
+    if options.without_clicks and not function.classes and not from_others:
         raise AnnotateError(
             f"--without-clicks: {function.name} takes any label and finds none without clicks"
         )
     what = Options(
-        frames=chosen_frames(place, options.frames),
+        frames=tuple(f for f in chosen_frames(place, options.frames) if f not in (shown or ())),
         without_clicks=options.without_clicks,
         threshold=options.threshold,
         existing=options.existing,
@@ -234,12 +320,15 @@ def annotate(options: argparse.Namespace, retry: Retry) -> int:
             "function": function.name,
             "labels": options.label,
             "frames": options.frames,
+            "exemplars-from-frames": shown,
+            "exemplars": None if options.exemplars is None else str(options.exemplars),
             "without-clicks": what.without_clicks,
             "threshold": what.threshold,
             "existing": what.existing,
             "remove-points": what.remove_points,
         }
         journal = Journal(path, settings)
+    what = replace(what, exemplars=exemplars_of(options, place, function, labels))
     pictures = Overlay(options.pictures, place, labels) if options.pictures else lambda seen: None
     run = Run(place, function, labels, what, journal, pictures)
     if journal is not None and run.reports:
@@ -258,6 +347,8 @@ def annotate(options: argparse.Namespace, retry: Retry) -> int:
     print(table(reports, place, run.dry))
     print()
     print(summary(run, place, what))
+    if options.review is not None:
+        write_review(options.review, reports, place.frame_names)
     if fault is not None and journal is not None:
         print(f"The same command goes on from here; what is done is noted in {journal.path}.")
     if run.changed:

@@ -7,20 +7,33 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import nuclio_sdk
 import urllib3
 import yaml
 
-from c3det.clicks import Click
+from c3det.clicks import Click, LabelledBox
 from serverless.annotate.cvat import TIMEOUT_S, Place, RefusedError
 from serverless.annotate.errors import AnnotateError, FrameError, Retry, TransientError
 from serverless.nuclio_worker import FunctionError, FunctionSettings, NuclioWorker, Request
-from serverless.protocol import AnswerError, Box, PluginAnswer, PluginRequest, plugin_prompts
+from serverless.protocol import (
+    AnswerError,
+    Box,
+    CarriedExemplars,
+    ExemplarsAnswer,
+    PluginAnswer,
+    RequestError,
+    encoded,
+    exemplar_prompts,
+    plugin_prompts,
+)
+
+Answer = TypeVar("Answer", PluginAnswer, ExemplarsAnswer)
 
 
 class Function(Protocol):
@@ -35,13 +48,40 @@ class Function(Protocol):
     name: str
     classes: tuple[str, ...]
 
-    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> PluginAnswer:
+    def ask(
+        self,
+        frame: int,
+        clicks: Sequence[Click],
+        threshold: float | None,
+        exemplars: CarriedExemplars | None = None,
+    ) -> PluginAnswer:
         """Return the answer of the function.
 
         Args:
             frame: Number of the frame.
             clicks: In pixels of its picture.
             threshold: Lowest score; ``None`` for the default of the weights.
+            exemplars: Of other pictures.
+
+        Raises:
+            FrameError: This frame was refused.
+            TransientError: The function does not answer, in spite of several attempts.
+            AnnotateError: It is not this project's.
+        """
+
+
+class ExemplarFunction(Function, Protocol):
+    """One that also says what it takes under clicks and in boxes."""
+
+    def exemplars(
+        self, frame: int, clicks: Sequence[Click], boxes: Sequence[LabelledBox]
+    ) -> ExemplarsAnswer:
+        """Return the exemplars of a frame, at most `serverless.protocol.MOST_EXEMPLARS`.
+
+        Args:
+            frame: Number of the frame.
+            clicks: In pixels of its picture.
+            boxes: Likewise.
 
         Raises:
             FrameError: This frame was refused.
@@ -51,7 +91,11 @@ class Function(Protocol):
 
 
 def ask_until_searched(
-    function: Function, frame: int, clicks: Sequence[Click], threshold: float | None
+    function: Function,
+    frame: int,
+    clicks: Sequence[Click],
+    threshold: float | None,
+    exemplars: CarriedExemplars | None = None,
 ) -> PluginAnswer:
     """Return the answer of the function once it has searched the whole picture.
 
@@ -62,14 +106,25 @@ def ask_until_searched(
         frame: Number of the frame.
         clicks: In pixels of its picture.
         threshold: Lowest score; ``None`` for the default of the weights.
+        exemplars: Of other pictures.
 
     Raises:
         FrameError: This frame was refused, or the function comes no further in it.
         TransientError: The function does not answer, in spite of several attempts.
     """
+    return until_done(function, lambda: function.ask(frame, clicks, threshold, exemplars))
+
+
+def until_done(function: Function, ask: Callable[[], Answer]) -> Answer:
+    """Return the answer to a question that is asked until all of its work is done.
+
+    Raises:
+        FrameError: See `ask_until_searched`.
+        TransientError: Likewise.
+    """
     done = -1.0
     while True:
-        answer = function.ask(frame, clicks, threshold)
+        answer = ask()
         progress = answer.progress
         if progress is None or progress >= 1:
             return answer
@@ -119,7 +174,54 @@ def function_classes(function_yaml: Path) -> tuple[str, ...]:
         raise AnnotateError(f"{function_yaml} is no readable function.yaml: {error}") from error
 
 
-class FunctionOfCvat:
+class _Sending(ABC):
+    """What the functions have in common: they differ in the way to them.
+
+    Attributes:
+        name: See `Function`.
+        classes: Likewise.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+
+    @abstractmethod
+    def send(self, frame: int, prompts: Mapping[str, Any]) -> bytes:
+        """Return the body of the answer to a request without its picture."""
+
+    def ask(
+        self,
+        frame: int,
+        clicks: Sequence[Click],
+        threshold: float | None,
+        exemplars: CarriedExemplars | None = None,
+    ) -> PluginAnswer:
+        """See `Function`."""
+        answer = self.send(frame, plugin_prompts(clicks, threshold, exemplars))
+        return self._read(answer, PluginAnswer.read)
+
+    def exemplars(
+        self, frame: int, clicks: Sequence[Click], boxes: Sequence[LabelledBox]
+    ) -> ExemplarsAnswer:
+        """See `ExemplarFunction`."""
+        answer = self.send(frame, exemplar_prompts(clicks, boxes))
+        try:
+            return self._read(answer, ExemplarsAnswer.read)
+        except RequestError as error:
+            raise FrameError(error.message) from error
+
+    def _read(self, answer: bytes, read: Callable[[Any], Answer]) -> Answer:
+        try:
+            return read(json.loads(answer))
+        except ValueError:
+            raise AnnotateError(
+                f"{self.name} does not answer with JSON: it is another function"
+            ) from None
+        except AnswerError as error:
+            raise AnnotateError(f"{self.name} is another function: {error}") from None
+
+
+class FunctionOfCvat(_Sending):
     """The function that a CVAT server calls.
 
     Args:
@@ -143,19 +245,18 @@ class FunctionOfCvat:
             )
         self.classes = tuple(label["name"] for label in interactors[name]["labels_v2"])
 
-    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> PluginAnswer:
+    def send(self, frame: int, prompts: Mapping[str, Any]) -> bytes:
         """Ask with the frame's number: the server has the picture."""
         place = self._place
-        body = {place.kind: place.id, "frame": frame, **plugin_prompts(clicks, threshold)}
+        body = {place.kind: place.id, "frame": frame, **prompts}
         server = place.server
         try:
-            answer = server.retry.call(lambda: server.send("POST", self._path, body=body))
+            return server.retry.call(lambda: server.send("POST", self._path, body=body))
         except RefusedError as error:
             raise FrameError(str(error)) from error
-        return _read(answer, self.name)
 
 
-class FunctionAtAddress:
+class FunctionAtAddress(_Sending):
     """A function at its own address, such as one of Nuclio or of ``serverless.local``.
 
     Args:
@@ -175,10 +276,10 @@ class FunctionAtAddress:
         self._retry = retry
         self._http = urllib3.PoolManager(retries=False, timeout=TIMEOUT_S)
 
-    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> PluginAnswer:
+    def send(self, frame: int, prompts: Mapping[str, Any]) -> bytes:
         """Ask with the frame's picture."""
-        body = _with_picture(self._picture(frame), clicks, threshold)
-        return _read(self._retry.call(lambda: self._post(body)), self.name)
+        body = _with_picture(self._picture(frame), prompts)
+        return self._retry.call(lambda: self._post(body))
 
     def _post(self, body: bytes) -> bytes:
         headers = {"Content-Type": "application/json"}
@@ -193,7 +294,7 @@ class FunctionAtAddress:
         return answer.data
 
 
-class FunctionInProcess:
+class FunctionInProcess(_Sending):
     """The function's handler in this process, without a server.
 
     Args:
@@ -224,14 +325,14 @@ class FunctionInProcess:
         self.classes = tuple(predictor.classes)
         self._picture = picture
 
-    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> PluginAnswer:
+    def send(self, frame: int, prompts: Mapping[str, Any]) -> bytes:
         """Ask with the frame's picture."""
-        body = _with_picture(self._picture(frame), clicks, threshold)
+        body = _with_picture(self._picture(frame), prompts)
         headers = {"Content-Type": "application/json"}
         answer = self._worker.handle(Request("POST", "/", body, headers))
         if answer.status != 200:
             raise FrameError(f"the model failed with status {answer.status}")
-        return _read(answer.body, self.name)
+        return answer.body
 
 
 @contextmanager
@@ -249,16 +350,5 @@ def _weights_setting(weights: Path | None) -> Iterator[None]:
             del os.environ["C3DET_WEIGHTS"]
 
 
-def _with_picture(picture: bytes, clicks: Sequence[Click], threshold: float | None) -> bytes:
-    return json.dumps(PluginRequest(picture, tuple(clicks), threshold).body()).encode()
-
-
-def _read(answer: bytes, function: str) -> PluginAnswer:
-    try:
-        return PluginAnswer.read(json.loads(answer))
-    except ValueError:
-        raise AnnotateError(
-            f"{function} does not answer with JSON: it is another function"
-        ) from None
-    except AnswerError as error:
-        raise AnnotateError(f"{function} is another function: {error}") from None
+def _with_picture(picture: bytes, prompts: Mapping[str, Any]) -> bytes:
+    return json.dumps({"image": encoded(picture), **prompts}).encode()

@@ -32,6 +32,9 @@ class FrameReport:
         points_removed: Shapes of points, used as clicks, that were removed.
         notes: What the function says of its answer, in short sentences.
         failure: Why the frame was not done; nothing was written then.
+        sureness: 0 to 1, see `serverless.annotate.review`; ``None`` where the frame was not asked
+            about.
+        doubts: What makes it less, in short phrases.
     """
 
     frame: int
@@ -44,6 +47,8 @@ class FrameReport:
     points_removed: int = 0
     notes: list[str] = field(default_factory=list)
     failure: str | None = None
+    sureness: float | None = None
+    doubts: list[str] = field(default_factory=list)
 
 
 class Journal:

@@ -34,6 +34,16 @@ class Rectangle:
         x1, y1, x2, y2 = self.points
         return abs(x2 - x1), abs(y2 - y1)
 
+    @property
+    def hull(self) -> tuple[float, float, float, float]:
+        """The upright rectangle around it, ``(x1, y1, x2, y2)``."""
+        if self.rotation % 180 == 0:
+            (x, y), (width, height) = self.centre, self.size
+            return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+        corners = self.corners()
+        (x1, y1), (x2, y2) = corners.min(axis=0), corners.max(axis=0)
+        return float(x1), float(y1), float(x2), float(y2)
+
     def corners(self) -> NDArray[np.float32]:
         """Return the corners, ``(4, 2)``, after the rotation."""
         return cv2.boxPoints((self.centre, self.size, self.rotation))
@@ -47,8 +57,8 @@ def overlaps(rectangle: Rectangle, others: Sequence[Rectangle]) -> NDArray[np.fl
     found = np.zeros(len(others))
     if not others:
         return found
-    x1, y1, x2, y2 = _hull(rectangle)
-    left, top, right, bottom = np.array([_hull(other) for other in others]).T
+    x1, y1, x2, y2 = rectangle.hull
+    left, top, right, bottom = np.array([other.hull for other in others]).T
     width = np.minimum(x2, right) - np.maximum(x1, left)
     height = np.minimum(y2, bottom) - np.maximum(y1, top)
     for index in np.nonzero((width > 0) & (height > 0))[0]:
@@ -60,16 +70,6 @@ def overlaps(rectangle: Rectangle, others: Sequence[Rectangle]) -> NDArray[np.fl
         union = float(np.prod(rectangle.size) + np.prod(other.size)) - common
         found[index] = common / union if union > 0 else 0.0
     return found
-
-
-def _hull(rectangle: Rectangle) -> tuple[float, float, float, float]:
-    """The upright rectangle around a rotated one."""
-    if rectangle.rotation % 180 == 0:
-        (x, y), (width, height) = rectangle.centre, rectangle.size
-        return x - width / 2, y - height / 2, x + width / 2, y + height / 2
-    corners = rectangle.corners()
-    (x1, y1), (x2, y2) = corners.min(axis=0), corners.max(axis=0)
-    return float(x1), float(y1), float(x2), float(y2)
 
 
 def _common_area(a: Rectangle, b: Rectangle) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from c3det.clicks import Click
+from c3det.clicks import Click, LabelledBox
 from serverless.annotate.cvat import Label, Shape
 from serverless.annotate.errors import AnnotateError
 from serverless.annotate.overlap import Rectangle, overlaps
@@ -165,6 +165,27 @@ def placed_clicks(shapes: Iterable[Shape], labels: LabelMap) -> list[PlacedClick
             continue
         clicks += [PlacedClick(Click(x, y, label), shape) for x, y in pairs]
     return clicks
+
+
+def labelled(shapes: Iterable[Shape], labels: LabelMap) -> tuple[list[Click], list[LabelledBox]]:
+    """Return what people say of a frame: points as clicks, and rectangles as boxes.
+
+    Rectangles are those that people drew, uploaded or accepted; of a turned one the box around it.
+    """
+    clicks, boxes = [], []
+    for shape in shapes:
+        label = labels.class_of.get(shape.label_id)
+        accepted = shape.source == "semi-auto" and shape.group == 0
+        if label is None:
+            continue
+        if shape.type == "points" and shape.source in PEOPLE:
+            pairs = zip(shape.points[::2], shape.points[1::2], strict=True)
+            clicks += [Click(x, y, label) for x, y in pairs]
+        elif shape.type == "rectangle" and (accepted or shape.source in PEOPLE):
+            x1, y1, x2, y2 = Rectangle(shape.points, shape.rotation).hull
+            if x1 < x2 and y1 < y2:
+                boxes.append(LabelledBox(x1, y1, x2, y2, label))
+    return clicks, boxes
 
 
 def passed_over(shapes: Iterable[Shape], labels: LabelMap) -> Counter[PassedOver]:

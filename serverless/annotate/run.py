@@ -21,10 +21,15 @@ from serverless.annotate.plan import (
     placed_clicks,
     sort_boxes,
 )
-from serverless.protocol import Box
+from serverless.annotate.review import judged
+from serverless.protocol import Box, CarriedExemplars
 
 UNANSWERED_FRAMES = 3
 """After so many frames in a row without an answer the function is taken for gone."""
+
+
+OF_ALL_FRAMES = ("other_weights", "unsupported")
+"""Errors that every frame would meet."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Options:
     Attributes:
         frames: Numbers of the frames, in order.
         without_clicks: Whether frames that have no click are asked about too.
+        exemplars: Of other frames, with which all are asked about.
         threshold: Lowest score; ``None`` for the default of the weights.
         existing: Whether rectangles of earlier runs and of automatic annotation stay, or make
             place for the new ones.
@@ -42,6 +48,7 @@ class Options:
 
     frames: tuple[int, ...]
     without_clicks: bool = False
+    exemplars: CarriedExemplars | None = None
     threshold: float | None = None
     existing: Literal["keep", "overwrite"] = "keep"
     remove_points: bool = False
@@ -106,7 +113,10 @@ class Run:
         self.asked = tuple(
             frame
             for frame in options.frames
-            if options.without_clicks or self._clicks[frame] or frame in self._planned
+            if options.without_clicks
+            or options.exemplars is not None
+            or self._clicks[frame]
+            or frame in self._planned
         )
         self.doubled = 0
         # Frames on which the server may have written, or may still write, what it did not confirm.
@@ -182,12 +192,20 @@ class Run:
             report = planned  # a break came between writing and noting it
         else:
             answer = ask_until_searched(
-                self._function, frame, [c.click for c in clicks], options.threshold
+                self._function,
+                frame,
+                [c.click for c in clicks],
+                options.threshold,
+                options.exemplars,
             )
+            if answer.error is not None and answer.error.code in OF_ALL_FRAMES:
+                raise AnnotateError(f"{self._function.name}: {answer.error.message}")
             boxes = checked_boxes(answer, self._labels.classes, self._function.name)
             staying = [shape for shape in shapes if shape not in replaced]
             found = sort_boxes(boxes, clicks, staying, self._labels)
             self._show(Seen(frame, clicks, found))
+            lowest = answer.threshold if options.threshold is None else options.threshold
+            sureness, doubts = judged([box for box, _ in found.chosen], len(boxes), lowest)
             report = FrameReport(
                 frame,
                 len(clicks),
@@ -198,6 +216,8 @@ class Run:
                 len(replaced),
                 len(used),
                 list(answer.notes),
+                sureness=sureness,
+                doubts=doubts,
             )
             if self._journal is not None:
                 self._journal.plan(report)

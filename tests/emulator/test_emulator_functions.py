@@ -15,8 +15,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from c3det.clicks import Click
-from serverless.protocol import PluginAnswer, plugin_prompts
+from c3det.clicks import Click, LabelledBox
+from serverless.protocol import (
+    CarriedExemplar,
+    CarriedExemplars,
+    ExemplarsAnswer,
+    PluginAnswer,
+    exemplar_prompts,
+    plugin_prompts,
+    read_plugin_request,
+)
 from tests.emulator.functions import PROFILES, CallError, Function, LambdaManager
 from tests.emulator.server import Emulator, hosted_functions
 from tests.emulator.store import Store, Task
@@ -108,6 +116,31 @@ def test_an_open_function_takes_any_labels_through_cvat(profile: str) -> None:
         answer = PluginAnswer.read(call(lambdas, frame=0, **plugin_prompts([])))
         assert [box.label for box in answer.boxes] == [None] * 3
         assert len(call(lambdas, **BUILT_IN)["shapes"]) == 4
+
+
+@ALL
+def test_exemplars_go_through_cvat_and_back(profile: str) -> None:
+    """Each byte of them, whatever the server makes of the pairs."""
+    with hosted_functions(make_context(classes=()).user_data) as hosted:
+        lambdas = manager(hosted, profile)
+        clicks, boxes = [Click(50, 30, 200)], [LabelledBox(10, 10, 14.5, 16, 7)]
+        told = call(lambdas, frame=0, **exemplar_prompts(clicks, boxes))
+        answer = ExemplarsAnswer.read(told)
+        assert [(one.label, one.width, one.height) for one in answer.exemplars] == [
+            (200, 4, 4),
+            (7, 4.5, 6),
+        ]
+        exemplars = [
+            CarriedExemplar(one.label, True, one.width, one.height, vector)
+            for one, vector in zip(answer.exemplars, (b"\xff\x7b\x7f\xff", b"\0" * 4), strict=True)
+        ]
+        exemplars.append(replace(exemplars[0], vector=b"\x12\x34\x56\x78"))
+        sent = CarriedExemplars(answer.weights[:12], 4, tuple(exemplars))
+        found = PluginAnswer.read(call(lambdas, frame=1, **plugin_prompts([], None, sent)))
+        assert found.error is None
+        assert [box.label for box in found.boxes] == [200] * 3
+        arrived = {**lambdas.calls[1], "image": "AAAA"}
+        assert read_plugin_request(arrived, (), 10).exemplars == sent
 
 
 @ALL

@@ -8,18 +8,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from nuclio_sdk import Context, Event
 from PIL import Image
 
 from c3det.answering import Detections
-from c3det.clicks import Click
+from c3det.clicks import Click, LabelledBox
 from serverless.main import Service
 from serverless.settings import Settings
 
+if TYPE_CHECKING:
+    from c3det.exemplars import Exemplars
+
 CLASSES = ("tree", "0", "1")
+WEIGHTS = "00" * 32
 
 PLUGIN_KEYS = {
     "c3det",
@@ -81,9 +85,11 @@ class FakePicture:
         clicks: Sequence[Click],
         score_threshold: float | None = None,
         *,
+        exemplars: Exemplars | None = None,
         deadline: float | None = None,
     ) -> FakeAnswer:
         predictor = self._predictor
+        labels = [] if exemplars is None else exemplars.labels[exemplars.positive].tolist()
         if predictor.fault is not None:
             raise predictor.fault
         seconds = {"detect": 0.002}
@@ -94,8 +100,34 @@ class FakePicture:
         predictor.detected.append((list(clicks), score_threshold))
         predictor.deadlines.append(deadline)
         share = predictor.coverage
-        seen = found(clicks) if predictor.classes else found_by_open(clicks)
+        seen = found(clicks) if predictor.classes else found_by_open(clicks, labels)
         return FakeAnswer(seen, share, share, predictor.under_clicks, seconds)
+
+    def exemplars(
+        self,
+        clicks: Sequence[Click],
+        names: Sequence[str],
+        *,
+        boxes: Sequence[LabelledBox] = (),
+        source: str = "",
+        deadline: float | None = None,
+    ) -> Exemplars:
+        """A click is of a box of 4 x 4; the numbers say where they are."""
+        from c3det.exemplars import Exemplars
+
+        at = [*((c.x, c.y) for c in clicks), *(box.middle for box in boxes)]
+        sizes = [*((4, 4) for _ in clicks), *((b.x2 - b.x1, b.y2 - b.y1) for b in boxes)]
+        given = [*clicks, *boxes]
+        none = Exemplars.none(WEIGHTS, 2, names)
+        return replace(
+            none,
+            labels=np.array([one.label for one in given], np.int64),
+            positive=np.array([one.positive for one in given], np.bool_),
+            vectors=np.array(at, np.float16).reshape(-1, 2),
+            sizes=np.array(sizes, np.float32).reshape(-1, 2),
+            thumbnails=np.zeros((len(given), *none.thumbnails.shape[1:]), np.uint8),
+            sources=(source,) * len(given),
+        )
 
     def detect_at(
         self, points: Sequence[tuple[float, float]], *, deadline: float | None = None
@@ -125,7 +157,9 @@ class FakePredictor:
 
     classes: tuple[str, ...] = CLASSES
     card: SimpleNamespace = field(
-        default_factory=lambda: SimpleNamespace(name="fake", sha256="00", score_threshold=0.3)
+        default_factory=lambda: SimpleNamespace(
+            name="fake", sha256="00", tensors=WEIGHTS, score_threshold=0.3
+        )
     )
     coverage: float = 1.0
     under_clicks: bool = True
@@ -174,9 +208,12 @@ def found(clicks: Sequence[Click]) -> Detections:
     return detections(*sorted(seen, key=lambda row: -row[1]), answer_of=answer_of)
 
 
-def found_by_open(clicks: Sequence[Click]) -> Detections:
-    """What a ``FakePredictor`` without classes finds: the same, all of the first label clicked."""
-    labels = [click.label for click in clicks if click.positive]
+def found_by_open(clicks: Sequence[Click], examples: Sequence[int] = ()) -> Detections:
+    """What a ``FakePredictor`` without classes finds: the same, all of the first label clicked.
+
+    Where none is, of the first of the labels of exemplars.
+    """
+    labels = [*(click.label for click in clicks if click.positive), *examples]
     known = found([replace(click, label=2) for click in clicks])
     shown = np.array([not clicks or len(labels) > 0 for _ in known.clicks], bool)
     of = [clicks[index].label if index >= 0 else (labels or [-1])[0] for index in known.clicks]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from c3det.clicks import Click
-from serverless.annotate.__main__ import frame_ranges, label_pair, score
+from serverless.annotate.__main__ import frame_ranges, label_pair, score, table_file
 from serverless.annotate.cvat import Label, ScoreAttribute, Shape
 from serverless.annotate.errors import AnnotateError, FrameError, Retry, TransientError
 from serverless.annotate.function import ask_until_searched, checked_boxes, function_classes
 from serverless.annotate.journal import FrameReport, Journal, journal_name
 from serverless.annotate.overlap import Rectangle, overlaps
-from serverless.annotate.plan import map_labels, passed_over, placed_clicks, sort_boxes
-from serverless.protocol import Box, PluginAnswer, RequestError
+from serverless.annotate.plan import (
+    labelled,
+    map_labels,
+    passed_over,
+    placed_clicks,
+    sort_boxes,
+)
+from serverless.annotate.review import judged, write_review
+from serverless.protocol import Box, CarriedExemplars, PluginAnswer, RequestError, Rival
 
 CLASSES = ("tree", "car")
 
@@ -92,6 +101,89 @@ def test_labels_are_classes_of_the_same_name() -> None:
     labels = map_labels([label(1, "tree"), label(2, "cat")], CLASSES, [])
     assert labels.class_of == {1: 0}
     assert {index: found.name for index, found in labels.label_of.items()} == {0: "tree"}
+
+
+def test_what_people_labelled_are_clicks_and_boxes() -> None:
+    labels = map_labels([label(7, "hut"), label(9, "boat")], (), [])
+    shapes = [
+        shape(1, "points", (1, 2, 3, 4), label_id=9),
+        shape(2, "rectangle", (10, 20, 30, 24), label_id=7),
+        shape(3, "rectangle", (10, 20, 30, 24), label_id=7, rotation=90.0, source="file"),
+        shape(4, "rectangle", (1, 1, 2, 2), label_id=9, source="semi-auto"),
+        shape(5, "rectangle", (1, 1, 2, 2), label_id=9, source="semi-auto", group=3),
+        shape(6, "rectangle", (1, 1, 2, 2), label_id=9, source="auto"),
+        shape(7, "points", (1, 1), label_id=9, source="auto"),
+        shape(8, "rectangle", (1, 1, 2, 1), label_id=9),
+        shape(9, "rectangle", (1, 1, 2, 2), label_id=99),
+        shape(10, "polygon", (1, 1, 2, 2, 1, 3), label_id=9),
+    ]
+    clicks, boxes = labelled(shapes, labels)
+    assert clicks == [Click(1, 2, 1), Click(3, 4, 1)]
+    assert [(b.x1, b.y1, b.x2, b.y2, b.label) for b in boxes] == [
+        (10, 20, 30, 24, 0),
+        pytest.approx((18, 12, 22, 32, 0)),
+        (1, 1, 2, 2, 1),
+    ]
+
+
+def scored(score: float, rival: float | None = None) -> Box:
+    second = None if rival is None else Rival(1, rival)
+    return Box(0, None, (1, 2, 3, 4), score, rival=second)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "found", "sureness", "doubts"),
+    [
+        ([], 0, 0.0, ["nothing was found"]),
+        ([], 2, 1.0, []),
+        ([scored(1), scored(0.6)], 2, 0.75, []),
+        ([scored(0.3), scored(0.2)], 2, 0.0625, ["2 of 2 rectangles hardly reach the threshold"]),
+        ([scored(0.6, 0.3), scored(0.6)], 2, 0.375, ["1 of 2 may be of another label"]),
+        (
+            [scored(0.6, 0.6), scored(0.3)],
+            3,
+            0.0625,
+            ["1 of 2 rectangles hardly reach the threshold", "1 of 2 may be of another label"],
+        ),
+    ],
+)
+def test_how_sure_a_frame_is(
+    boxes: list[Box], found: int, sureness: float, doubts: list[str]
+) -> None:
+    """A score of 0.6 is half of the way from a threshold of 0.2 to 1."""
+    assert judged(boxes, found, 0.2) == (pytest.approx(sureness), doubts)
+
+
+def test_the_least_sure_frame_comes_first(tmp_path: Path) -> None:
+    reports = [
+        FrameReport(0, written={"nut": 2, "bolt": 1}, sureness=0.5, doubts=["a", "b"]),
+        FrameReport(1, written={"nut": 2}, sureness=1.0),
+        FrameReport(2, failure="too dark"),
+        FrameReport(3, sureness=0.0, doubts=["nothing was found"]),
+    ]
+    names = {0: "a|b,\n.png", 3: 'say "c".png'}
+    write_review(tmp_path / "r.csv", reports, names)
+    with (tmp_path / "r.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        ["look", "frame", "picture", "sureness", "rectangles", "why"],
+        ["1", "2", "", "", "0", "failed: too dark"],
+        ["2", "3", 'say "c".png', "0.00", "0", "nothing was found"],
+        ["3", "0", "a|b,\\n.png", "0.50", "3", "a; b"],
+        ["4", "1", "", "1.00", "2", ""],
+    ]
+    write_review(tmp_path / "r.MD", reports, names)
+    lines = (tmp_path / "r.MD").read_text(encoding="utf-8").splitlines()
+    assert lines[:2] == [
+        "| look | frame | picture | sureness | rectangles | why |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    assert lines[4] == "| 3 | 0 | a\\|b,\\n.png | 0.50 | 3 | a; b |"
+    with pytest.raises(AnnotateError, match=r"nowhere/r\.md cannot be written: No such file"):
+        write_review(tmp_path / "nowhere" / "r.md", reports, names)
+    assert table_file("a.csv") == Path("a.csv")
+    with pytest.raises(argparse.ArgumentTypeError, match=r"'a\.txt' ends neither with \.csv nor"):
+        table_file("a.txt")
 
 
 def test_pairs_add_to_the_names() -> None:
@@ -325,9 +417,16 @@ class Slow:
 
     def __init__(self, *answers: PluginAnswer) -> None:
         self.answers = answers
-        self.asked: list[tuple[int, list[Click], float | None]] = []
+        self.asked: list[tuple[int, Sequence[Click], float | None]] = []
 
-    def ask(self, frame: int, clicks: list[Click], threshold: float | None) -> PluginAnswer:
+    def ask(
+        self,
+        frame: int,
+        clicks: Sequence[Click],
+        threshold: float | None,
+        exemplars: CarriedExemplars | None = None,
+    ) -> PluginAnswer:
+        assert exemplars is None
         self.asked.append((frame, clicks, threshold))
         return self.answers[len(self.asked) - 1]
 

@@ -13,12 +13,16 @@ import socket
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from c3det.clicks import Click
+from c3det.exemplars import Exemplars
 from serverless.annotate.__main__ import main
 from serverless.annotate.errors import Retry
 from serverless.annotate.journal import FrameReport, Journal
@@ -403,6 +407,160 @@ def test_an_open_function_finds_nothing_without_clicks(
     assert annotate("--without-clicks") == 2
     assert "takes any label and finds none without clicks" in annotate.err
     assert ours(emulator, task) == []
+
+
+@pytest.fixture
+def labelled_task(emulator: Emulator, task: Task) -> Task:
+    """Frame 0 has a point of "0" and one of "cat", frame 1 a tree and a proposal accepted."""
+    place(emulator, task, 1, "tree", "rectangle", [30, 20, 36, 24], source="semi-auto")
+    return task
+
+
+FROM_FRAMES = [
+    (2, "tree", [0.0, 0.0, 60.0, 40.0]),
+    (2, "tree", [10.0, 10.0, 14.0, 16.0]),
+    (2, "tree", [30.0, 20.0, 36.0, 24.0]),
+]
+"""On frame 2; what people labelled is left as it is."""
+
+
+@EVERY_SERVER
+def test_frames_that_people_labelled_show_what_is_looked_for_in_the_others(
+    annotate: Command, emulator: Emulator, labelled_task: Task, open_function: Function
+) -> None:
+    assert annotate("--exemplars-from-frames", "0-1") == 0
+    written = [row for row in ours(emulator, labelled_task) if row[0] != 1]
+    assert [row[0] for row in written] == [2, 2, 2]
+    assert (
+        "exemplars: 4 (0 1, cat 1, tree 2), 4 of them go with each question"
+        in annotate.out.splitlines()
+    )
+    assert "frames: 1 (1 done, 0 failed, 0 without clicks" in annotate.out
+    first, second, third = emulator.functions.calls
+    assert first["pos_points"] == [[50, 30], [5, 5]]
+    assert first["neg_points"] == [[-1, 2], [1, 0], [1, 1], [2, 1]]
+    assert second["pos_points"] == [[0, 0], [60, 40], [30, 20], [36, 24]]
+    assert second["neg_points"] == [[-1, 2], [1, 2], [0, 1], [0, 1]]
+    # A vector of two numbers has four bytes, one pair.
+    assert third["pos_points"] == []
+    assert third["neg_points"][:3] == [[-1, 2], [2, 4], [0, 4]]
+    assert third["neg_points"][3::3] == [[1, 1], [2, 1], [0, 1], [0, 1]]
+    assert third["neg_points"][4::3] == [[4, 4], [4, 4], [60, 40], [6, 4]]
+
+
+def test_exemplars_are_saved_for_the_next_task_and_the_review_says_where_to_look(
+    annotate: Command,
+    emulator: Emulator,
+    labelled_task: Task,
+    open_function: Function,
+    tmp_path: Path,
+) -> None:
+    saved, review = tmp_path / "e.safetensors", tmp_path / "review.csv"
+    arguments = ["--exemplars-from-frames", "1", "--save-exemplars", str(saved)]
+    pictures = ["--pictures", str(tmp_path / "out")]
+    assert annotate(*arguments, "--dry-run", *pictures, "--review", str(review)) == 0
+    assert [row[0] for row in ours(emulator, labelled_task)] == [1], "the accepted one"
+    assert (tmp_path / "out" / "frame-000002.png").exists()
+    lines = review.read_text().splitlines()
+    assert lines[0] == "look,frame,picture,sureness,rectangles,why"
+    # Scores of 0.9, 0.5 and 0.4 over a threshold of 0.3, and of 1 under clicks.
+    assert lines[1:] == [
+        "1,2,2.png,0.43,3,1 of 3 rectangles hardly reach the threshold",
+        "2,0,0.png,0.66,5,1 of 5 rectangles hardly reach the threshold",
+    ]
+
+    pictures_of_next = [("a.png", encoded_picture(value=9)), ("b.png", encoded_picture(value=8))]
+    following = emulator.store.add_task("next", ["0", "tree"], pictures_of_next)
+    annotate.task = following
+    assert annotate("--exemplars", str(saved)) == 0
+    assert ours(emulator, following) == [
+        (frame, "tree", points) for frame in (0, 1) for _, _, points in FROM_FRAMES
+    ]
+    assert annotate("--exemplars", str(saved)) == 0
+    assert "rectangles written: 0" in annotate.out, "nothing twice"
+    following = emulator.store.add_task("other", ["0"], pictures_of_next)
+    annotate.task = following
+    assert annotate("--exemplars", str(saved)) == 2
+    assert "the exemplars are of tree, 0, cat, of which the task has no label (0)" in annotate.err
+
+
+def test_a_run_with_exemplars_goes_on_after_a_break(
+    annotate: Command,
+    emulator: Emulator,
+    labelled_task: Task,
+    open_function: Function,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    add = Journal.add
+
+    def interrupt(journal: Journal, report: FrameReport) -> None:
+        add(journal, report)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "add", interrupt)
+        assert annotate("--exemplars-from-frames", "1") == 130
+    assert annotate("--exemplars-from-frames", "0") == 2
+    assert "another setting of exemplars-from-frames ([1])" in annotate.err
+    assert annotate("--exemplars-from-frames", "1") == 0
+    assert [row for row in ours(emulator, labelled_task) if row[0] == 2] == FROM_FRAMES
+    assert len([row for row in ours(emulator, labelled_task) if row[0] == 0]) == 5
+    # Exemplars of two boxes and frame 0, then the same exemplars again and frame 2.
+    asked = [call["neg_points"][1] for call in emulator.functions.calls]
+    assert asked == [[1, 2], [2, 2]] * 2
+
+
+@pytest.mark.parametrize("where", ["url", "model"])
+def test_exemplars_at_the_functions_own_address_and_in_process(
+    annotate: Command,
+    emulator: Emulator,
+    labelled_task: Task,
+    open_function: Function,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    file = tmp_path / "function.yaml"
+    file.write_text("metadata:\n  annotations:\n    spec: '[]'\n")
+    monkeypatch.setattr("c3det.predictor.load", lambda weights, device: FakePredictor(()))
+    who = ["--model"] if where == "model" else ["--url", open_function.url]
+    arguments = [*who, "--function-yaml", str(file), "--exemplars-from-frames", "0-1"]
+    assert annotate(*arguments) == 0
+    assert len([row for row in ours(emulator, labelled_task) if row[0] == 2]) == 3
+    assert emulator.functions.calls == []
+
+
+def test_exemplars_that_cannot_be_used_end_the_run_with_a_sentence(
+    annotate: Command,
+    emulator: Emulator,
+    task: Task,
+    open_function: Function,
+    functions: list[Function],
+    tmp_path: Path,
+) -> None:
+    saved = str(tmp_path / "e.safetensors")
+    assert annotate("--save-exemplars", saved) == 2
+    assert "there are no exemplars to save" in annotate.err
+    assert annotate("--exemplars-from-frames", "2") == 2
+    assert "neither points nor rectangles that people made on the frames 2" in annotate.err
+    assert annotate("--exemplars-from-frames", "7") == 2
+    assert "--exemplars-from-frames: job" in annotate.err
+    assert annotate("--exemplars", saved) == 2
+    assert "are missing: name a file that is there" in annotate.err
+    Exemplars.none("ab" * 32, 2, ["tree"]).save(Path(saved))
+    assert annotate("--exemplars", saved, "--exemplars-from-frames", "1") == 2
+    assert "of the weights 000000000000 cannot be merged with those of abababababab" in annotate.err
+    assert annotate("--review", "review.txt") == 2
+    assert "ends neither with .csv nor with .md" in annotate.err
+    told = FakePredictor(()).open(np.zeros((40, 60, 3), np.uint8))
+    of_others = told.exemplars([Click(1, 1, 0)], ["tree"])
+    replace(of_others, weights="ab" * 32).save(Path(saved))
+    assert annotate("--exemplars", saved) == 2
+    assert "are of other weights (their sha256 begins with abababababab)" in annotate.err
+    assert ours(emulator, task) == []
+    emulator.functions.functions = {one.id: one for one in functions}
+    assert annotate("--exemplars", saved) == 2
+    assert "knows its classes and takes no exemplars" in annotate.err
 
 
 def test_a_function_with_classes_that_is_taken_for_an_open_one(

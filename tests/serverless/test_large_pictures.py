@@ -28,7 +28,7 @@ from c3det.incremental import IncrementalDetector
 from c3det.predictor import Predictor
 from serverless.annotate.function import ask_until_searched, checked_boxes
 from serverless.main import Service, detector_handler, handler
-from serverless.protocol import PluginAnswer, PluginRequest, plugin_prompts
+from serverless.protocol import CarriedExemplars, PluginAnswer, PluginRequest, plugin_prompts
 from serverless.settings import Settings
 from tests.c3det.small import saved
 from tests.serverless.fakes import Log, event
@@ -94,8 +94,14 @@ class Asked:
         self._context = context
         self._picture = base64.b64decode(encoded(image))
 
-    def ask(self, frame: int, clicks: Sequence[Click], threshold: float | None) -> PluginAnswer:
-        payload = PluginRequest(self._picture, tuple(clicks), threshold).body()
+    def ask(
+        self,
+        frame: int,
+        clicks: Sequence[Click],
+        threshold: float | None,
+        exemplars: CarriedExemplars | None = None,
+    ) -> PluginAnswer:
+        payload = PluginRequest(self._picture, tuple(clicks), threshold, exemplars).body()
         body = json.loads(handler(self._context, event(payload)).body)
         self.answers.append(PluginAnswer.read(body))
         return self.answers[-1]

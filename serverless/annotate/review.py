@@ -1,0 +1,112 @@
+"""In which order a person should look at the frames of a run: the least sure first.
+
+A rectangle is as sure as its score is above the threshold: 0 at the threshold, 1 at a score of 1;
+where another label is nearly as likely, that times one minus the share of its score. A frame is as
+sure as its rectangles on average; one without any is not sure at all, since what is there may have
+been missed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from c3det.commands import naming, printable
+from serverless.annotate.errors import AnnotateError
+from serverless.annotate.journal import FrameReport
+from serverless.protocol import Box
+
+FORMATS = (".csv", ".md")
+COLUMNS = ("look", "frame", "picture", "sureness", "rectangles", "why")
+
+HARDLY = 0.25
+"""Below this sureness a rectangle is told of."""
+
+
+def judged(chosen: Sequence[Box], found: int, threshold: float | None) -> tuple[float, list[str]]:
+    """Say how sure a frame is.
+
+    Args:
+        chosen: Boxes that become rectangles.
+        found: How many were found, those included that have a rectangle already.
+        threshold: Lowest score of a box; ``None``: 0.
+
+    Returns:
+        The sureness, 0 to 1, and what makes it less, in short phrases.
+    """
+    if not chosen:
+        if found:
+            return 1.0, []
+        return 0.0, ["nothing was found"]
+    sure = [_sureness(box, threshold or 0.0) for box in chosen]
+    doubts = []
+    weak = sum(one < HARDLY for box, one in zip(chosen, sure, strict=True) if box.rival is None)
+    if weak:
+        doubts.append(f"{weak} of {len(chosen)} rectangles hardly reach the threshold")
+    rivals = sum(box.rival is not None for box in chosen)
+    if rivals:
+        doubts.append(f"{rivals} of {len(chosen)} may be of another label")
+    return round(sum(sure) / len(sure), 4), doubts
+
+
+def _sureness(box: Box, threshold: float) -> float:
+    above = 1.0 if threshold >= 1 else (box.score - threshold) / (1 - threshold)
+    other = 0.0 if box.rival is None else box.rival.score / max(box.score, box.rival.score, 1e-6)
+    return min(max(above, 0.0), 1.0) * (1 - other)
+
+
+def review_file(text: str) -> Path:
+    """Read the name of the table's file, whose suffix says its format.
+
+    Raises:
+        ValueError: It says none.
+    """
+    path = Path(text)
+    if path.suffix.lower() not in FORMATS:
+        raise ValueError(f"{text!r} ends neither with .csv nor with .md")
+    return path
+
+
+def write_review(path: Path, reports: Iterable[FrameReport], names: Mapping[int, str]) -> None:
+    """Write the table: a line a frame, failed ones first, then the least sure.
+
+    Args:
+        path: From `review_file`.
+        reports: Of the frames that were asked about.
+        names: File names by frame.
+
+    Raises:
+        AnnotateError: The file cannot be written.
+    """
+    ordered = sorted(reports, key=lambda one: (one.failure is None, one.sureness or 0.0, one.frame))
+    rows = [
+        (
+            str(place),
+            str(report.frame),
+            printable(names.get(report.frame, "")),
+            "" if report.failure is not None else f"{report.sureness or 0.0:.2f}",
+            str(sum(report.written.values())),
+            printable(
+                "; ".join([f"failed: {report.failure}"] if report.failure else report.doubts)
+            ),
+        )
+        for place, report in enumerate(ordered, start=1)
+    ]
+    if path.suffix.lower() == ".csv":
+        stream = io.StringIO()
+        csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *rows])
+        text = stream.getvalue()
+    else:
+        lines = [COLUMNS, ("---",) * len(COLUMNS), *(tuple(map(_in_table, row)) for row in rows)]
+        text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    try:
+        with naming(path):
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise AnnotateError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _in_table(cell: str) -> str:
+    return cell.replace("|", "\\|")
