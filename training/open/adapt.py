@@ -58,6 +58,9 @@ FACTORS = (0.7, 1.4)
 AVERAGE = 0.98
 """Decay of the moving average of the weights."""
 
+CROWD = 60
+"""Objects of a window, on the average, where they stand most densely."""
+
 _FAR = -1e4
 """Where clicks of another picture lie, in pixels: outside of any tile, and near nothing in it."""
 
@@ -79,7 +82,7 @@ class Settings:
     steps: int = 0
     batch: int = 4
     rate: float = 3e-4
-    pull: float = 5.0
+    pull: float = 150.0
     seed: int = 0
 
     def rate_at(self, step: int, share: float) -> float:
@@ -442,11 +445,16 @@ def _tensors(network: OpenDetector, names: Sequence[str]) -> list[Tensor]:
 
 
 def window_of(pictures: Sequence[RealPicture]) -> tuple[int, Scales]:
-    """Side of the windows in pixels, so that large objects fit and no picture is far smaller."""
+    """Side of the windows in pixels, and their scales.
+
+    Large objects fit in, crowds are not more than a window may hold, and no picture is far smaller.
+    """
     longest = np.concatenate([(one.boxes[:, 2:] - one.boxes[:, :2]).max(1) for one in pictures])
     largest_picture = max(max(one.image.shape[:2]) for one in pictures)
-    wanted = np.clip(4 * np.percentile(longest, 75), 256, SIDES[1])
-    side = int(np.clip(min(wanted, largest_picture) // PAD * PAD, *SIDES))
+    crowd = max(len(one.boxes) / math.prod(one.image.shape[:2]) for one in pictures)
+    wanted = max(256, 4 * float(np.percentile(longest, 75)))
+    wanted = min(wanted, largest_picture, FACTORS[0] * math.sqrt(CROWD / crowd))
+    side = int(np.clip(wanted // PAD * PAD, *SIDES))
     return side, Scales(None, FACTORS, largest=float(side), objects=1)
 
 

@@ -11,7 +11,18 @@ import torch
 from tests.c3det.open.small import untrained
 from training.data.index import Annotated
 from training.open import adapt
-from training.open.adapt import Quality, Settings, Trainer, Watch, cut, divide, fit, shown_part
+from training.open.adapt import (
+    Quality,
+    Settings,
+    Trainer,
+    Watch,
+    cut,
+    divide,
+    fit,
+    shown_part,
+    window_of,
+)
+from training.open.windows import RealPicture
 
 
 def picture(
@@ -94,6 +105,32 @@ def test_of_a_large_picture_is_shown_where_most_objects_are() -> None:
     assert part.boxes[:, 0].tolist() == [668, 708, 748]
     small = picture("small", XS)
     assert shown_part(small) is small
+
+
+@pytest.mark.parametrize(
+    ("side", "count", "length", "expected"),
+    [
+        (1000, 10, 20, 256),
+        (1000, 10, 80, 320),
+        (1000, 10, 300, 384),
+        (150, 4, 20, 128),
+        (1000, 1000, 10, 160),
+        (1000, 5000, 10, 128),
+    ],
+)
+def test_windows_hold_large_objects_and_no_crowds(
+    side: int, count: int, length: int, expected: int
+) -> None:
+    boxes = np.tile(np.array([0, 0, length, length // 2], np.float32), (count, 1))
+    one = RealPicture(
+        np.zeros((side, side, 3), np.uint8),
+        boxes,
+        np.zeros(count, np.int64),
+        np.zeros((0, 4), np.float32),
+    )
+    found, scales = window_of([one])
+    assert found == expected
+    assert scales.largest == expected
 
 
 def trainer(**settings: float) -> tuple[Trainer, torch.nn.Module]:
