@@ -194,7 +194,7 @@ def test_it_fits_within_its_time(tmp_path: Path, capsys: pytest.CaptureFixture[s
     path = coco(tmp_path / "job", done=2)
     status = call("coco", path, "--weights", weights, "--out", out, "--minutes", 0.01)
     told = capsys.readouterr().out
-    assert told.count(" steps: AP ") == 4
+    assert 1 <= told.count(" steps: AP ") <= 4
     assert (status == 0) == out.exists()
     if status == 0:
         assert np.isfinite(load_file(out)["dense.bias"].numpy()).all()

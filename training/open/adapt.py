@@ -360,6 +360,8 @@ def fit(
             trained += time.monotonic() - since
             continue
         left.pop(0)
+        if trainer.steps == looks[-1][0]:  # one step took longer than was to pass between looks
+            continue
         now = copy.deepcopy(trainer.averaged)
         found = watch.look(now)
         looks.append((trainer.steps, found))

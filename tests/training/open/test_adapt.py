@@ -216,10 +216,10 @@ def test_what_is_not_better_gained_nothing(
 
 def test_time_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     sides = divide([picture(name, XS) for name in "ab"])
-    scripted(monkeypatch, a=[30, 20, 30, 10, 40])
-    fitted = fit(untrained(), sides, Settings(minutes=0.02, batch=1))
-    assert fitted.steps >= 1
-    assert fitted.after.mean == 40
+    scripted(monkeypatch, a=[30, 40, 30, 20, 10])
+    fitted = fit(untrained(), sides, Settings(minutes=0.0001, batch=1))
+    assert [steps for steps, _ in fitted.looks] == [0, 1], "the first step took all of it"
+    assert (fitted.steps, fitted.after.mean) == (1, 40)
 
 
 def test_a_look_counts_what_clicks_do_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
