@@ -58,6 +58,7 @@ DEPLOY = [path for path in scripts() if path.parent.name == "deploy"]
 # How each command is called with files ({file}, {json}, {weights}), folders ({folder}, {set}) and a
 # result ({out}) that are not as they should be. What would work for minutes first is not here.
 CALLS: dict[str, list[str]] = {
+    "training.adapt": ["coco", "{json}", "--weights", "{weights}", "--out", "{out}.safetensors"],
     "training.annotation_time": ["--evaluation", "{json}"],
     "training.by_eye": ["{json}", "--weights", "{weights}", "--out", "{out}"],
     "training.data.convert": ["coco", "{json}", "--out", "{out}"],

@@ -26,7 +26,7 @@ from c3det.commands import ask_password, command, naming, printable
 from training.data.index import Index, first_repeated
 from training.data.pictures import MAX_NAME, part_of
 from training.data.readers.coco import read_coco
-from training.data.readers.cvat_server import ServerError, connect, download
+from training.data.readers.cvat_server import Kind, ServerError, connect, download
 from training.data.readers.cvat_xml import read_cvat_xml
 from training.data.readers.defects import Defect, Reading, defect_table, merge
 from training.data.readers.dota import CLASSES, read_dota
@@ -337,8 +337,8 @@ def _only_folder(folder: Path) -> Path | None:
 
 def _read_server(source: str, arguments: argparse.Namespace) -> Reading:
     kind, _, number = source.partition(":")
-    if kind not in ("task", "project") or not number.isdecimal():
-        raise ValueError(f"{source!r} is neither task:<id> nor project:<id>")
+    if kind not in get_args(Kind) or not number.isdecimal():
+        raise ValueError(f"{source!r} is none of job:<id>, task:<id> and project:<id>")
     token, login = os.environ.get("CVAT_ACCESS_TOKEN"), None
     if arguments.user:
         token, login = None, (arguments.user, ask_password(arguments.user))
@@ -365,26 +365,43 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m training.data.convert",
         description="Make a set to train on from annotations, and report their defects.",
     )
+    add_formats(parser, _add_own_options)
+    return parser
+
+
+def _add_own_options(parser: argparse.ArgumentParser) -> None:
+    add_output_options(parser)
+    parser.add_argument("--keep", type=_names, help="classes to keep, comma-separated, in order")
+    parser.add_argument(
+        "--pictures",
+        choices=get_args(Placing),
+        default="reference",
+        help="leave pictures where they are, link or copy them (%(default)s)",
+    )
+
+
+def add_formats(
+    parser: argparse.ArgumentParser, add_options: Callable[[argparse.ArgumentParser], None]
+) -> None:
+    """Add a command for each format, with the options that `read` needs.
+
+    Args:
+        parser: Of the program.
+        add_options: Adds to each the program's own, ``--out`` among them.
+    """
     formats = parser.add_subparsers(dest="format", required=True, metavar="FORMAT")
 
     def add(name: str, summary: str, source: str) -> argparse.ArgumentParser:
         one = formats.add_parser(name, help=summary, description=summary)
         one.add_argument("source", nargs="+", help=source)
-        add_output_options(one)
-        one.add_argument("--keep", type=_names, help="classes to keep, comma-separated, in order")
-        one.add_argument(
-            "--pictures",
-            choices=get_args(Placing),
-            default="reference",
-            help="leave pictures where they are, link or copy them (%(default)s)",
-        )
+        add_options(one)
         images = "folder of the pictures (default: where the format has them)"
         one.add_argument("--images", type=Path, help=images)
         return one
 
     add("coco", "COCO JSON", "JSON files, folders of them or CVAT's zips")
     add("cvat", "CVAT for images 1.1, CVAT for video 1.1", "XML files, folders or CVAT's zips")
-    server = add("cvat-server", "a running CVAT", "task:<id> or project:<id>")
+    server = add("cvat-server", "a running CVAT", "job:<id>, task:<id> or project:<id>")
     server.add_argument("--host", required=True, help="address, such as http://localhost:8080")
     server.add_argument(
         "--user", help="log in by password; by default CVAT_ACCESS_TOKEN holds an access token"
@@ -411,7 +428,6 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument(
             "--classes", type=_names, help="the classes that there are, comma-separated, in order"
         )
-    return parser
 
 
 def _names(text: str) -> list[str]:

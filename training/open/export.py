@@ -130,14 +130,34 @@ def export(
         licence=licences(sets),
         limits=tuple(limits),
     )
+    shown = [test_sets.load(one.name, PICTURES) for one in sets] if threshold is None else []
+    return write(network, out, card, shown)
+
+
+def write(network: OpenDetector, out: Path, card: Card, shown: Sequence[TestSet] = ()) -> Card:
+    """Write weights in half precision and their card, loaded once before they are put into place.
+
+    Args:
+        network: Has the weights.
+        out: The ``.safetensors`` file.
+        card: Of the weights.
+        shown: Sets that the threshold is measured on; without any it is the card's.
+
+    Returns:
+        The card as written.
+
+    Raises:
+        OSError: A file cannot be written.
+        ValueError: There is nothing to measure the threshold on.
+        WeightsError: The card has a value that it cannot have.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
         made = Path(folder) / out.name
         save_weights(network, made)
         card = save(made, load_file(made), card)
         predictor = load(made)
-        if threshold is None:
-            shown = [test_sets.load(one.name, PICTURES) for one in sets]
+        if shown:
             card = save_card(made, replace(card, score_threshold=best_threshold(predictor, shown)))
         # The card goes last: without it the function says what is missing.
         card_path(out).unlink(missing_ok=True)

@@ -152,8 +152,23 @@ def _hard_clicks(
     )
 
 
-def run(model: OpenDetector, episode: Episode, settings: Settings, amp: bool) -> dict[str, Tensor]:
-    """Losses of an episode, by name; their sum is what is trained."""
+def run(
+    model: OpenDetector,
+    episode: Episode,
+    settings: Settings,
+    amp: bool,
+    *,
+    one_set: bool = False,
+) -> dict[str, Tensor]:
+    """Losses of an episode, by name; their sum is what is trained.
+
+    Args:
+        model: Is trained.
+        episode: On its device.
+        settings: Of the step.
+        amp: Whether convolutions are computed in bfloat16.
+        one_set: Whether a number of a class means the same in all pictures of the episode.
+    """
     device = episode.boxes.device
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=amp)
     is_object = episode.kinds >= 0
@@ -184,9 +199,11 @@ def run(model: OpenDetector, episode: Episode, settings: Settings, amp: bool) ->
         valid[:, :PROPOSALS],
     )
     # Contrast on the jittered boxes of objects, whose classes are known.
-    number = torch.arange(len(index), device=device)
-    number = torch.where(episode.lender >= 0, episode.lender, number)
-    kinds = episode.kinds.gather(1, index) + 1000 * number[:, None]
+    kinds = episode.kinds.gather(1, index)
+    if not one_set:
+        number = torch.arange(len(index), device=device)
+        number = torch.where(episode.lender >= 0, episode.lender, number)
+        kinds = kinds + 1000 * number[:, None]
     chosen = value >= 0
     losses["contrast"] = 0.3 * contrastive(
         described.embeddings[:, PROPOSALS:][chosen], kinds[chosen]

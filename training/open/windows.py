@@ -26,6 +26,36 @@ TRIES = 8
 _FILL_STRIDE = 997
 
 
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """What windows are drawn at.
+
+    Attributes:
+        sizes: Longest side of the median object, in pixels, least and most; ``None``: as the
+            factors make it.
+        factors: By which a picture is made smaller or larger, least and most.
+        largest: Longest side of an object, in pixels.
+        objects: A window has at least so many.
+    """
+
+    sizes: tuple[float, float] | None = (6.0, 56.0)
+    factors: tuple[float, float] = (0.2, 2.2)
+    largest: float = 1.6 * LARGEST
+    objects: int = 2
+
+    def draw(self, median: float, rng: Rng) -> float:
+        """A factor, for a picture whose median object is so long."""
+        if self.sizes is None:
+            low, high = self.factors
+            return math.exp(rng.uniform(math.log(low), math.log(high)))
+        low, high = self.sizes
+        wanted = math.exp(rng.uniform(math.log(low), math.log(high)))
+        return float(np.clip(wanted / median, *self.factors))
+
+
+TRAINED_AT = Scales()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RealPicture:
     """A picture of a real set, whole.
@@ -75,12 +105,16 @@ def load_sets(folder: Path, without: frozenset[str] = frozenset()) -> dict[str, 
 
 
 def draw_windows(
-    sets: dict[str, list[RealPicture]], rng: Rng, side: int = 256, count: int = 1
+    sets: dict[str, list[RealPicture]],
+    rng: Rng,
+    side: int = 256,
+    count: int = 1,
+    scales: Scales = TRAINED_AT,
 ) -> list[Drawn]:
     """Random windows of random pictures of one random set.
 
-    The median object becomes 6 to 56 px large, as far as the picture's own resolution allows. What
-    is cut by the edge or too small or large is neither object nor ground.
+    By default the median object becomes 6 to 56 px large, as far as the picture's own resolution
+    allows. What is cut by the edge or too small or large is neither object nor ground.
 
     Raises:
         ValueError: There are no such windows.
@@ -90,19 +124,18 @@ def draw_windows(
         pictures = sets[names[rng.integers(len(names))]]
         found: list[Drawn] = []
         for _ in range(TRIES * count):
-            one = _window(pictures[rng.integers(len(pictures))], rng, side)
+            one = _window(pictures[rng.integers(len(pictures))], rng, side, scales)
             found += [one] if one is not None else []
             if len(found) == count:
                 return found
-    raise ValueError("no window of any real picture holds two objects and not too many")
+    raise ValueError("no window of any real picture holds enough objects and not too many")
 
 
-def _window(picture: RealPicture, rng: Rng, side: int) -> Drawn | None:
+def _window(picture: RealPicture, rng: Rng, side: int, scales: Scales) -> Drawn | None:
     height, width = picture.image.shape[:2]
     boxes = picture.boxes
     longest = (boxes[:, 2:] - boxes[:, :2]).max(1)
-    wanted = math.exp(rng.uniform(math.log(6), math.log(56)))
-    scale = float(np.clip(wanted / np.median(longest), 0.2, 2.2))
+    scale = scales.draw(float(np.median(longest)), rng)
     scale = max(scale, side / (max(height, width) * 1.3))
     read = side / scale
     middle = boxes[rng.integers(len(boxes))]
@@ -128,12 +161,12 @@ def _window(picture: RealPicture, rng: Rng, side: int) -> Drawn | None:
     inside = moved.clip(0, side)
     area, visible = ((b[:, 2:] - b[:, :2]).prod(1) for b in (moved, inside))
     large = (inside[:, 2:] - inside[:, :2]).max(1)
-    kept = (visible > 0.6 * area) & (large >= 4) & (large <= 1.6 * LARGEST)
+    kept = (visible > 0.6 * area) & (large >= 4) & (large <= scales.largest)
     kept &= (inside[:, 2:] - inside[:, :2]).min(1) >= 2.5
     cut = (visible > 0) & ~kept
     odd = ((picture.ignored - shift) * scale).clip(0, side)
     odd = odd[(odd[:, 2:] > odd[:, :2]).all(1)]
-    if not 2 <= kept.sum() <= MOST_OBJECTS or cut.sum() + len(odd) > MOST_IGNORED:
+    if not scales.objects <= kept.sum() <= MOST_OBJECTS or cut.sum() + len(odd) > MOST_IGNORED:
         return None
     out = seen.astype(np.float32)
     if rng.random() < 0.3:

@@ -317,7 +317,7 @@ def test_pictures_that_no_file_lists_are_named(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["3"], "'3' is neither task:<id> nor project:<id>"),
+        (["3"], "'3' is none of job:<id>, task:<id> and project:<id>"),
         (["task:3"], "set CVAT_ACCESS_TOKEN, or name a --user"),
         (
             ["task:3", "--user", "me"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,21 @@ def described(boxes: torch.Tensor) -> Described:
         torch.nn.functional.normalize(torch.ones(len(boxes), count, 6), dim=2),
         torch.ones(len(boxes), count, dtype=torch.bool),
     )
+
+
+def test_classes_of_one_set_are_the_same_in_all_pictures() -> None:
+    model = OpenDetector().eval()
+    told = episode()
+    swapped = replace(told, kinds=torch.stack([told.kinds[0], 1 - told.kinds[1].clamp(max=1)]))
+    swapped.kinds[told.kinds < 0] = -1
+
+    def contrast(one: Episode, one_set: bool) -> float:
+        torch.manual_seed(0)
+        losses = run(model, one, Settings(hard=0.0), False, one_set=one_set)
+        return float(losses["contrast"].detach())
+
+    assert contrast(told, False) == pytest.approx(contrast(swapped, False))
+    assert abs(contrast(told, True) - contrast(swapped, True)) > 1e-3
 
 
 def test_losses_are_finite_and_reach_every_weight() -> None:

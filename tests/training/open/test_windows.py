@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from training.open.composites import Drawn
-from training.open.windows import RealPicture, _turn, draw_windows, load_sets
+from training.open.windows import RealPicture, Scales, _turn, draw_windows, load_sets
 
 
 def test_load_sets(pool: Path) -> None:
@@ -82,5 +82,10 @@ def test_no_objects_enough() -> None:
         np.zeros(1, np.int64),
         np.zeros((0, 4), np.float32),
     )
-    with pytest.raises(ValueError, match="no window of any real picture holds two objects"):
+    with pytest.raises(ValueError, match="no window of any real picture holds enough objects"):
         draw_windows({"toy": [picture]}, np.random.default_rng(0), 64)
+    alone = Scales(None, (0.7, 1.4), objects=1)
+    for seed in range(9):
+        (drawn,) = draw_windows({"toy": [picture]}, np.random.default_rng(seed), 64, 1, alone)
+        (side,) = (drawn.boxes[:, 2:] - drawn.boxes[:, :2]).max(1).tolist()
+        assert 8 * 0.7 <= side <= 8 * 1.4, "the picture is shown about as it is"

@@ -1,4 +1,4 @@
-"""A running CVAT: the pictures and annotations of a task or a project, fetched through its SDK.
+"""A running CVAT: the pictures and annotations of a job, task or project, fetched through its SDK.
 
 The server itself writes "CVAT for images 1.1" with the pictures, and
 `training.data.readers.cvat_xml` reads it. The SDK is the extra ``cvat`` of this project; take the
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EXPORT_FORMAT = "CVAT for images 1.1"
 
-Kind = Literal["task", "project"]
+Kind = Literal["job", "task", "project"]
 
 
 class ServerError(RuntimeError):
@@ -52,7 +52,7 @@ def connect(host: str, *, token: str | None = None, login: tuple[str, str] | Non
 
 
 def download(client: Any, kind: Kind, number: int, folder: Path) -> Path:
-    """Fetch a task or a project.
+    """Fetch a job, a task or a project.
 
     Args:
         client: A session of cvat-sdk.
@@ -65,14 +65,17 @@ def download(client: Any, kind: Kind, number: int, folder: Path) -> Path:
         The XML file.
 
     Raises:
-        ServerError: There is no such task or project, the export fails, or it goes to a cloud
+        ServerError: There is no such job, task or project, the export fails, or it goes to a cloud
             storage instead.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         archive = Path(temporary) / "export.zip"
         try:
-            source = (client.tasks if kind == "task" else client.projects).retrieve(number)
+            repository = {"job": client.jobs, "task": client.tasks, "project": client.projects}[
+                kind
+            ]
+            source = repository.retrieve(number)
             source.export_dataset(EXPORT_FORMAT, archive, include_images=True)
         except Exception as error:  # as in `connect`
             raise ServerError(f"{kind} {number} cannot be exported: {_cause(error)}") from error

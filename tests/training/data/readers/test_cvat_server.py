@@ -44,12 +44,13 @@ def exported(**files: str) -> bytes:
 
 
 class FakeClient:
-    """As much of cvat-sdk's client as is used; only task 3 and project 4 exist."""
+    """As much of cvat-sdk's client as is used; only task 3, project 4 and job 5 exist."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
         self.asked: list[dict[str, Any]] = []
         self.tasks = SimpleNamespace(retrieve=lambda number: self.source("task", number, 3))
+        self.jobs = SimpleNamespace(retrieve=lambda number: self.source("job", number, 5))
         self.projects = SimpleNamespace(retrieve=lambda number: self.source("project", number, 4))
 
     def source(self, kind: str, number: int, existing: int) -> SimpleNamespace:
@@ -62,7 +63,7 @@ class FakeClient:
         filename.write_bytes(self.content)
 
 
-@pytest.mark.parametrize(("kind", "number"), [("task", 3), ("project", 4)])
+@pytest.mark.parametrize(("kind", "number"), [("task", 3), ("project", 4), ("job", 5)])
 def test_export_is_unpacked_and_read(tmp_path: Path, kind: Any, number: int) -> None:
     client = FakeClient(exported(annotations__xml=XML))
     path = download(client, kind, number, tmp_path / "data" / "set")

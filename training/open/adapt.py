@@ -1,0 +1,473 @@
+"""Fits the open model to a job of which some pictures are done, on a CPU, within minutes.
+
+What is trained is all behind the backbone: neck, proposals, regions, embedding and comparison, on
+windows of the done pictures with clicks of a made-up annotator, as `training.open.train` does it.
+Three things keep the rest from being forgotten: the backbone and all statistics of BatchNorm stay
+as they are; each step draws the weights back to where they began; and what is kept is the moving
+average of the weights at the step that did best on pictures that were not trained on.
+
+Some of the done pictures are kept aside. With five or more, some of them choose the step, and
+others, by which nothing was chosen, tell the gain; with two to four, one picture does both; a
+single picture is cut in two.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from c3det.open.detector import PAD, OpenDetector
+from c3det.open.model import OpenModel
+from training.data.index import Annotated
+from training.evaluation import measures
+from training.open.episodes import Episode, collate
+from training.open.evaluate import Pairs, agnostic, click_at_random, members, quality
+from training.open.reporting import MAIN_COUNT, MOST_PROPOSALS
+from training.open.step import Settings as StepSettings
+from training.open.step import run
+from training.open.train import CLIP, RECENT
+from training.open.windows import RealPicture, Scales, draw_windows
+
+LOOKS = (0.25, 0.5, 0.75, 1.0)
+"""Shares of the time after which the pictures kept aside are looked at."""
+
+WARM_UP = 10
+"""Steps in which the learning rate rises."""
+
+MOST_KEPT = 4
+"""Pictures that choose the step, and as many that tell the gain."""
+
+SHOWN_SIDE = 768
+"""Longest side of what is looked at of a picture kept aside, in pixels."""
+
+SIDES = (128, 384)
+"""Of a window in pixels, least and most."""
+
+FACTORS = (0.7, 1.4)
+"""By which windows are made smaller or larger: the function shows pictures as they are."""
+
+AVERAGE = 0.98
+"""Decay of the moving average of the weights."""
+
+CROWD = 60
+"""Objects of a window, on the average, where they stand most densely."""
+
+_FAR = -1e4
+"""Where clicks of another picture lie, in pixels: outside of any tile, and near nothing in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the model is fitted.
+
+    Attributes:
+        minutes: The whole takes, about.
+        steps: So many instead, whatever time they take; 0: by the clock.
+        batch: Windows of a step.
+        rate: Highest learning rate, falling as a cosine.
+        pull: How strongly each step draws the weights back: by the learning rate times this.
+        seed: Of all that is random.
+    """
+
+    minutes: float = 4.0
+    steps: int = 0
+    batch: int = 4
+    rate: float = 3e-4
+    pull: float = 150.0
+    seed: int = 0
+
+    def rate_at(self, step: int, share: float) -> float:
+        """The learning rate of a step."""
+        return (
+            self.rate * min(1.0, (step + 1) / WARM_UP) * (0.55 + 0.45 * math.cos(math.pi * share))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The done pictures, by what they are for.
+
+    Attributes:
+        fitted: Trained on.
+        watched: Choose the step.
+        tested: Tell the gain; nothing was chosen by them, unless they are the watched ones.
+    """
+
+    fitted: tuple[Annotated, ...]
+    watched: tuple[Annotated, ...]
+    tested: tuple[Annotated, ...]
+
+    @property
+    def is_independent(self) -> bool:
+        """Whether the pictures that tell the gain are others than those that choose the step."""
+        return self.tested[0] is not self.watched[0]
+
+
+def is_done(picture: Annotated) -> bool:
+    """Whether a picture has an object. A picture without any may be one that nobody has seen."""
+    return bool((~picture.ignored).any())
+
+
+def divide(pictures: Sequence[Annotated]) -> Sides:
+    """Keep pictures aside, evenly spread over their order.
+
+    Raises:
+        ValueError: There is none with objects, or there are too few objects in a single one.
+    """
+    done = [one for one in pictures if is_done(one)]
+    if not done:
+        raise ValueError("no picture is done: none has a box")
+    if len(done) == 1:
+        larger, smaller = cut(done[0])
+        return Sides((larger,), (smaller,), (smaller,))
+    few = 1 if len(done) < 5 else min(MOST_KEPT, len(done) // 5)
+    count = few if len(done) < 5 else 2 * few
+    # In the middle of equal parts.
+    places = [round((part + 0.5) * len(done) / count - 0.5) for part in range(count)]
+    fitted = [one for place, one in enumerate(done) if place not in places]
+    kept = [done[place] for place in places]
+    if count == few:
+        return Sides(tuple(fitted), tuple(kept), tuple(kept))
+    return Sides(tuple(fitted), tuple(kept[::2]), tuple(kept[1::2]))
+
+
+def cut(picture: Annotated) -> tuple[Annotated, Annotated]:
+    """Cut a picture in two, across its longer side, so that few objects are cut.
+
+    Two thirds of the objects, about, come into the first part. Those that are cut are ignored.
+
+    Raises:
+        ValueError: There are not two whole objects in each part.
+    """
+    axis = 0 if picture.width >= picture.height else 1
+    low, high = picture.boxes[:, axis], picture.boxes[:, axis + 2]
+    counted = ~picture.ignored
+    best: tuple[float, int] | None = None
+    for place in range(8, (picture.width, picture.height)[axis] - 8):
+        before, after = (
+            int((counted & (high <= place)).sum()),
+            int((counted & (low >= place)).sum()),
+        )
+        if before < 2 or after < 2:
+            continue
+        crossing = int(counted.sum()) - before - after
+        cost = crossing + abs(min(before, after) - counted.sum() / 3)
+        if best is None or cost < best[0]:
+            best = (float(cost), place)
+    if best is None:
+        raise ValueError(
+            f"{picture.name} is the only picture that is done, and it has too few objects to keep "
+            "some aside: finish another picture"
+        )
+    whole = np.array([0, 0, picture.width, picture.height])
+    parts = []
+    for side, name in ((2, "first part"), (0, "second part")):
+        box = whole.copy()
+        box[axis + side] = best[1]
+        parts.append(part_of(picture, box, f"{picture.name}, {name}"))
+    first, second = parts
+    return (first, second) if is_larger(first, second) else (second, first)
+
+
+def is_larger(one: Annotated, other: Annotated) -> bool:
+    """Whether one picture has at least as many objects as another."""
+    return bool((~one.ignored).sum() >= (~other.ignored).sum())
+
+
+def part_of(picture: Annotated, window: NDArray[np.int64], name: str) -> Annotated:
+    """What is seen of a picture in a window, xyxy in pixels; objects that it cuts are ignored."""
+    x1, y1, x2, y2 = window.tolist()
+    shift = np.array([x1, y1, x1, y1], np.float32)
+    limit = np.array([x2 - x1, y2 - y1] * 2, np.float32)
+    moved = picture.boxes - shift
+    inside = moved.clip(0, limit)
+    seen = ((inside[:, 2:] - inside[:, :2]) > 0).all(1)
+    was_cut = (np.abs(inside - moved) > 1).any(1)
+    return Annotated(
+        name,
+        np.ascontiguousarray(picture.image[y1:y2, x1:x2]),
+        inside[seen],
+        picture.labels[seen],
+        (picture.ignored | was_cut)[seen],
+    )
+
+
+def shown_part(picture: Annotated) -> Annotated:
+    """The part of a picture that is looked at: all of a small one, else where most objects are."""
+    if max(picture.width, picture.height) <= SHOWN_SIDE:
+        return picture
+    width, height = min(picture.width, SHOWN_SIDE), min(picture.height, SHOWN_SIDE)
+    best: tuple[int, NDArray[np.int64]] | None = None
+    for y in _places(picture.height, height):
+        for x in _places(picture.width, width):
+            box = np.array([x, y, x + width, y + height])
+            whole = (picture.boxes >= [x, y, x, y]) & (picture.boxes <= [x + width, y + height] * 2)
+            count = int((whole.all(1) & ~picture.ignored).sum())
+            if best is None or count > best[0]:
+                best = (count, box)
+    assert best is not None
+    return part_of(picture, best[1], picture.name)
+
+
+def _places(length: int, side: int) -> list[int]:
+    """Where windows begin that cover a length and overlap by half."""
+    count = max(1, math.ceil(2 * (length - side) / side) + 1)
+    return [round(place) for place in np.linspace(0, length - side, count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Average precision (IoU 0.5) in percent, None where there is nothing to find.
+
+    Attributes:
+        clicked: Of what nobody clicked, after three clicks a class on each picture.
+        carried: Of the classes of one of the fitted pictures, after three clicks a class on that
+            one, none on each picture.
+        any_object: Without clicks, whatever the class.
+    """
+
+    clicked: float | None
+    carried: float | None
+    any_object: float | None
+
+    @property
+    def mean(self) -> float:
+        """Of the two with clicks, as far as they are known: what is chosen by."""
+        known = [value for value in (self.clicked, self.carried) if value is not None]
+        return sum(known) / len(known) if known else 0.0
+
+
+class Watch:
+    """Looks at pictures with weights.
+
+    Args:
+        pictures: That were kept aside.
+        clicked: A fitted picture, whose clicks are carried over.
+    """
+
+    def __init__(self, pictures: Sequence[Annotated], clicked: Annotated) -> None:
+        self._pictures = [shown_part(one) for one in pictures]
+        self._clicked = shown_part(clicked)
+        (self._carried,) = click_at_random(self._clicked, (MAIN_COUNT,), 0)
+        self._labels = sorted({label for one in self._pictures for label in members(one)})
+        self._shared = [label for label in self._labels if label in members(self._clicked)]
+
+    @torch.inference_mode()
+    def look(self, network: OpenDetector) -> Quality:
+        """How well the objects are found."""
+        model = OpenModel(network)
+        there = model.encode_whole(self._clicked.image)
+        templates = model.templates(there, self._carried.clicks)
+        far = [replace(click, x=_FAR, y=_FAR) for click in self._carried.clicks]
+        clicked: Pairs = []
+        rest: Pairs = []
+        carried: Pairs = []
+        blind: Pairs = []
+        for place, picture in enumerate(self._pictures):
+            tile = model.encode_whole(picture.image)
+            (state,) = click_at_random(picture, (MAIN_COUNT,), place)
+            found = model.detect_whole(tile, state.clicks)
+            clicked.append((picture, found))
+            rest.append(measures.unclicked(picture, found, state.objects))
+            carried.append((picture, model.detect(tile, templates, far)))
+            proposals = model.detect_whole(tile, [])
+            proposals = proposals.take(np.arange(min(len(proposals), MOST_PROPOSALS)))
+            blind.append((picture, replace(proposals, labels=np.zeros_like(proposals.labels))))
+        unclicked = quality(rest, self._labels, 0.0)["AP"]
+        return Quality(
+            quality(clicked, self._labels, 0.0)["AP"] if unclicked is None else unclicked,
+            quality(carried, self._shared, 0.0)["AP"] if self._shared else None,
+            agnostic(blind)["AP"],
+        )
+
+
+@dataclass(slots=True)
+class Fitted:
+    """What came of it.
+
+    Attributes:
+        network: The best one on the watched pictures; the given one where none was better.
+        steps: After how many it was.
+        looks: Steps and the watched pictures' quality then, the first without any step.
+        before: Quality on the tested pictures.
+        after: Likewise, of ``network``.
+        seconds: That it took.
+    """
+
+    network: OpenDetector
+    steps: int
+    looks: list[tuple[int, Quality]]
+    before: Quality
+    after: Quality
+    seconds: float
+
+    @property
+    def gained(self) -> bool:
+        """Whether it is better on what it was tested on."""
+        return self.steps > 0 and self.after.mean > self.before.mean
+
+
+def fit(
+    network: OpenDetector,
+    sides: Sides,
+    settings: Settings,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Fitted:
+    """Fit a network to pictures.
+
+    Args:
+        network: Stays as it is.
+        sides: The pictures.
+        settings: Of all of it.
+        tell: Is given a line of progress now and then.
+
+    Raises:
+        ValueError: No window of the fitted pictures can be trained on.
+    """
+    began = time.monotonic()
+    torch.manual_seed(settings.seed)
+    watch = Watch(sides.watched, sides.fitted[0])
+    test = Watch(sides.tested, sides.fitted[0]) if sides.is_independent else watch
+    start = copy.deepcopy(network).float().eval()
+    for parameter in start.parameters():
+        parameter.requires_grad_(False)
+    before = watch.look(start)
+    looks = [(0, before)]
+    best, best_steps = start, 0
+    tested = before if test is watch else test.look(start)
+    looking = (time.monotonic() - began) / (1 if test is watch else 2)
+    tell(f"before: {told(before)}")
+    # What is left for training, without the looks that are to come.
+    limit = 60 * settings.minutes - looking * (len(LOOKS) + (2 if test is watch else 3))
+    limit = max(limit, 0.2 * 60 * settings.minutes)
+    trainer = Trainer(start, sides.fitted, settings)
+    left = list(LOOKS)
+    trained = 0.0
+    while left:
+        since = time.monotonic()
+        share = trainer.steps / settings.steps if settings.steps else trained / limit
+        if share < left[0]:
+            trainer.step(share)
+            trained += time.monotonic() - since
+            continue
+        left.pop(0)
+        if trainer.steps == looks[-1][0]:  # one step took longer than was to pass between looks
+            continue
+        now = copy.deepcopy(trainer.averaged)
+        found = watch.look(now)
+        looks.append((trainer.steps, found))
+        tell(f"{time.monotonic() - began:.0f} s, after {trainer.steps} steps: {told(found)}")
+        if found.mean > max(quality.mean for _, quality in looks[:-1]):
+            best, best_steps = now, trainer.steps
+    if not best_steps:
+        after = tested
+    elif test is watch:
+        after = dict(looks)[best_steps]
+    else:
+        after = test.look(best)
+    return Fitted(best, best_steps, looks, tested, after, time.monotonic() - began)
+
+
+class Trainer:
+    """Steps on windows of pictures.
+
+    Args:
+        start: In evaluation mode; stays as it is.
+        pictures: Of which windows are drawn.
+        settings: Of the steps.
+
+    Attributes:
+        averaged: The moving average of the weights.
+        steps: That were made.
+    """
+
+    def __init__(
+        self, start: OpenDetector, pictures: Sequence[Annotated], settings: Settings
+    ) -> None:
+        self._settings = settings
+        self._network = copy.deepcopy(start)
+        self.averaged, self.steps = copy.deepcopy(start), 0
+        for network in (self._network, self.averaged):
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        names = [name for name, _ in start.named_parameters() if not name.startswith("backbone.")]
+        self._trained, self._averages, self._start = (
+            _tensors(one, names) for one in (self._network, self.averaged, start)
+        )
+        for tensor in self._trained:
+            tensor.requires_grad_(True)
+        self._optimizer = torch.optim.AdamW(self._trained, lr=settings.rate, weight_decay=0.0)
+        self._pictures = [
+            RealPicture(
+                one.image, one.boxes[~one.ignored], one.labels[~one.ignored], one.boxes[one.ignored]
+            )
+            for one in pictures
+        ]
+        self._side, self._scales = window_of(self._pictures)
+
+    def draw(self) -> Episode:
+        """The next step's windows."""
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng([self._settings.seed, self.steps])
+        windows = [
+            window
+            for _ in range(self._settings.batch)
+            for window in draw_windows({"done": self._pictures}, rng, self._side, 1, self._scales)
+        ]
+        return collate(windows, rng)
+
+    def step(self, share: float) -> dict[str, float]:
+        """Make a step, at a share of all of them; returns its losses by name."""
+        rate = self._settings.rate_at(self.steps, share)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        losses = run(self._network, self.draw(), StepSettings(), amp=False, one_set=True)
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        norm = torch.nn.utils.clip_grad_norm_(self._trained, CLIP)
+        if bool(norm.isfinite()):
+            self._optimizer.step()
+        self.steps += 1
+        with torch.no_grad():
+            torch._foreach_lerp_(self._trained, self._start, rate * self._settings.pull)
+            share = max(1 - AVERAGE, RECENT / (self.steps + RECENT))
+            torch._foreach_lerp_(self._averages, self._trained, share)
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+
+def _tensors(network: OpenDetector, names: Sequence[str]) -> list[Tensor]:
+    return [network.get_parameter(name) for name in names]
+
+
+def window_of(pictures: Sequence[RealPicture]) -> tuple[int, Scales]:
+    """Side of the windows in pixels, and their scales.
+
+    Large objects fit in, crowds are not more than a window may hold, and no picture is far smaller.
+    """
+    longest = np.concatenate([(one.boxes[:, 2:] - one.boxes[:, :2]).max(1) for one in pictures])
+    largest_picture = max(max(one.image.shape[:2]) for one in pictures)
+    crowd = max(len(one.boxes) / math.prod(one.image.shape[:2]) for one in pictures)
+    wanted = max(256, 4 * float(np.percentile(longest, 75)))
+    wanted = min(wanted, largest_picture, FACTORS[0] * math.sqrt(CROWD / crowd))
+    side = int(np.clip(wanted // PAD * PAD, *SIDES))
+    return side, Scales(None, FACTORS, largest=float(side), objects=1)
+
+
+def told(quality: Quality) -> str:
+    """The quality as a person reads it."""
+    words = {
+        "after 3 clicks a class": quality.clicked,
+        "after 3 clicks a class on another picture": quality.carried,
+        "without clicks": quality.any_object,
+    }
+    return "AP " + ", ".join(
+        f"{'-' if value is None else f'{value:.1f}'} {name}" for name, value in words.items()
+    )
