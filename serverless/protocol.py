@@ -486,11 +486,11 @@ def _read_with_exemplars(
             "neg_points[1]",
         )
     digest, size = _whole_pair(pairs, 1, "the digest of the weights, and the bytes of a vector")
-    if not (digest < 16**DIGEST_DIGITS and 1 <= size <= MOST_VECTOR_BYTES):
+    if not 1 <= size <= MOST_VECTOR_BYTES:
         raise RequestError(
             "invalid",
-            f"neg_points[2] must be the digest of the weights, below 16 ** {DIGEST_DIGITS}, and "
-            f"the bytes of a vector, 1 to {MOST_VECTOR_BYTES}",
+            "neg_points[2] must be the digest of the weights and the bytes of a vector, 1 to "
+            f"{MOST_VECTOR_BYTES}",
             "neg_points[2]",
         )
     each = 2 + -(-size // (2 * BYTES_PACKED))
@@ -553,11 +553,11 @@ def read_exemplars_request(
         at = before + 2 * index
         (x1, y1), (x2, y2) = points[at : at + 2]
         label, positive = _class_and_sign(pairs[1 + before + index], f"neg_points[{2 + at}]", 0)
-        if not (x1 < x2 and y1 < y2):
+        if not all(SIDES[0] <= side <= SIDES[1] for side in (x2 - x1, y2 - y1)):
             raise RequestError(
                 "invalid",
                 f"pos_points[{at}] and the next must be the top left and the bottom right corner "
-                "of a box that is not empty",
+                f"of a box, whose sides have {SIDES[0]:g} to {SIDES[1]:g} pixels",
                 f"pos_points[{at}]",
             )
         boxes.append(LabelledBox(x1, y1, x2, y2, label, positive))
@@ -569,8 +569,8 @@ def _check_open(classes: Sequence[str]) -> None:
     if classes:
         raise RequestError(
             "unsupported",
-            "this function has a closed model, which knows its classes and takes no exemplars: ask "
-            "without, or deploy the open model",
+            "neg_points is about exemplars, and this function has a closed model, which knows its "
+            "classes and takes no exemplars: ask without, or deploy the open model",
             "neg_points",
         )
 
@@ -610,34 +610,30 @@ def _exemplar(pairs: Sequence[object], first: int, size: int) -> CarriedExemplar
         )
     vector = b""
     for index, pair in enumerate(pairs[2:], start=first + 2):
-        if not (_is_pair(pair) and all(0 <= number < _PACKED_END for number in pair)):
-            raise _no_packed_pair(index)
+        if not (_is_pair(pair) and all(map(_is_packed, pair))):
+            raise RequestError(
+                "invalid",
+                f"neg_points[{index}] must be a pair of whole numbers from 0 to 2 ** "
+                f"{8 * BYTES_PACKED} - 1, bytes of a vector",
+                f"neg_points[{index}]",
+            )
         for number in pair:
-            if number != int(number):
-                raise _no_packed_pair(index)
             vector += int(number).to_bytes(BYTES_PACKED, "big")
     return CarriedExemplar(label, positive, float(sides[0]), float(sides[1]), vector[:size])
 
 
-_PACKED_END = 256**BYTES_PACKED
-
-
-def _no_packed_pair(index: int) -> RequestError:
-    return RequestError(
-        "invalid",
-        f"neg_points[{index}] must be a pair of whole numbers from 0 to 2 ** "
-        f"{8 * BYTES_PACKED} - 1, bytes of a vector",
-        f"neg_points[{index}]",
-    )
+def _is_packed(number: float) -> bool:
+    """Tell whether a number can be one of `packed`."""
+    return 0 <= number < 256**BYTES_PACKED and number == int(number)
 
 
 def _whole_pair(pairs: Sequence[object], index: int, what: str) -> tuple[int, int]:
-    """Two whole numbers from 0 on in the pair ``neg_points[index + 1]``."""
+    """Two whole numbers below 2 ** 48 in the pair ``neg_points[index + 1]``."""
     pair = pairs[index] if index < len(pairs) else None
-    if not (_is_pair(pair) and all(number >= 0 and number == int(number) for number in pair)):
+    if not (_is_pair(pair) and all(_is_packed(number) for number in pair)):
         raise RequestError(
             "invalid",
-            f"neg_points[{index + 1}] must be a pair of whole numbers: {what}",
+            f"neg_points[{index + 1}] must be a pair of whole numbers below 2 ** 48: {what}",
             f"neg_points[{index + 1}]",
         )
     return int(pair[0]), int(pair[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,12 @@ from c3det.clicks import Click
 from serverless.annotate.__main__ import frame_ranges, label_pair, score, table_file
 from serverless.annotate.cvat import Label, ScoreAttribute, Shape
 from serverless.annotate.errors import AnnotateError, FrameError, Retry, TransientError
-from serverless.annotate.function import ask_until_searched, checked_boxes, function_classes
+from serverless.annotate.function import (
+    FunctionAtAddress,
+    ask_until_searched,
+    checked_boxes,
+    function_classes,
+)
 from serverless.annotate.journal import FrameReport, Journal, journal_name
 from serverless.annotate.overlap import Rectangle, overlaps
 from serverless.annotate.plan import (
@@ -460,3 +466,12 @@ def test_a_function_that_comes_no_further_fails_the_frame() -> None:
     with pytest.raises(FrameError, match="does 40% of the work for this picture and no more"):
         ask_until_searched(slow, 5, [], None)
     assert len(slow.asked) == 3
+
+
+def test_a_function_of_before_exemplars_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    example = Path(__file__).parents[1] / "protocol" / "error-exemplars-function-of-before.json"
+    answer = json.dumps(json.loads(example.read_text(encoding="utf-8"))["answer"]).encode()
+    function = FunctionAtAddress("http://localhost:1", (), lambda frame: b"picture", Retry())
+    monkeypatch.setattr(function, "_post", lambda body: answer)
+    with pytest.raises(FrameError, match="this function speaks version 1 of the protocol"):
+        function.exemplars(0, [Click(1, 2, 0)], [])

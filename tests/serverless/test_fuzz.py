@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, event, given, settings
 from c3det.predictor import load
 from serverless.main import Service, detector_handler, handler
 from serverless.nuclio_worker import FunctionSettings, NuclioWorker, Request
-from serverless.protocol import LARGEST_LABEL
+from serverless.protocol import LARGEST_LABEL, ExemplarsAnswer, packed
 from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS, Settings
 from tests.serverless.fakes import CLASSES, PLUGIN_KEYS, FakePredictor
 from tests.serverless.odd_pictures import SIZE, broken_pictures, whole_pictures
@@ -43,6 +43,7 @@ CODES = {
     "outside",
     "too_large",
     "unsupported",
+    "other_weights",
     "undecodable",
     "nothing_left",
 }
@@ -120,6 +121,30 @@ def plugin_payloads(draw: Callable[..., Any]) -> dict[str, Any]:
 
 
 @st.composite
+def exemplars_payloads(draw: Callable[..., Any]) -> dict[str, Any]:
+    """Asks for exemplars."""
+    positive, boxes = draw(clicks), draw(st.lists(points, max_size=3))
+    pairs = [[draw(labels), draw(st.integers(0, 1))] for _ in (*positive, *boxes)]
+    corners = [corner for x, y in boxes for corner in ([x, y], [x + 5, y + 0.5])]
+    neg_points = [[-1, 2], [1, len(boxes)], *pairs]
+    return {"image": draw(images), "pos_points": positive + corners, "neg_points": neg_points}
+
+
+@st.composite
+def carrying_payloads(draw: Callable[..., Any]) -> dict[str, Any]:
+    """Brings exemplars along, mostly of two numbers, as those of the fakes are."""
+    positive, digest = draw(clicks), draw(weighted({st.just(0): 9, st.integers(0, 2**48): 1}))
+    size = draw(weighted({st.just(4): 9, st.integers(1, 12): 1}))
+    vectors = draw(st.lists(st.binary(min_size=size, max_size=size), max_size=3))
+    pairs = [[-1, 2], [2, len(vectors)], [digest, size]]
+    pairs += [[draw(labels), draw(st.integers(0, 1))] for _ in positive]
+    for vector in vectors:
+        pairs += [[draw(labels), draw(st.integers(0, 1))], [draw(st.floats(0.1, 90)), 5]]
+        pairs += packed(vector)
+    return {"image": draw(images), "pos_points": positive, "neg_points": pairs}
+
+
+@st.composite
 def built_in_payloads(draw: Callable[..., Any]) -> dict[str, Any]:
     positive = draw(st.lists(points, min_size=1, max_size=4))
     return {"image": draw(images), "pos_points": positive, "neg_points": draw(clicks)}
@@ -129,7 +154,13 @@ detector_payloads = st.fixed_dictionaries({"image": images})
 thresholds = st.one_of(st.just({}), st.floats(0, 1).map(lambda value: {"threshold": value}))
 good = st.builds(
     lambda payload, threshold: {**payload, "obj_bbox": None, **threshold},
-    st.one_of(plugin_payloads(), built_in_payloads(), detector_payloads),
+    st.one_of(
+        plugin_payloads(),
+        exemplars_payloads(),
+        carrying_payloads(),
+        built_in_payloads(),
+        detector_payloads,
+    ),
     thresholds,
 )
 
@@ -289,6 +320,12 @@ def check_answer(form: str, status: int, body: Any, classes: Sequence[str]) -> N
     assert not LEAK.search(text), LEAK.search(text)
     if form == "plugin":
         assert status == 200
+        if body["c3det"] == 2:
+            assert not classes
+            answer = ExemplarsAnswer.read(body)
+            assert answer.body() == body
+            assert answer.progress == 1
+            return
         assert set(body) == PLUGIN_KEYS
         assert body["c3det"] == 1
         if body["error"] is not None:

@@ -117,10 +117,12 @@ def test_tiles_are_read_for_exemplars_in_time(predictor: Predictor) -> None:
     clicks, boxes = [Click(30, 40, 0), Click(200, 60, 1)], [LabelledBox(380, 80, 400, 100, 0)]
     wanted = exemplars_of(tiled(predictor, image), clicks, boxes)
     picture = tiled(predictor, image, max_bytes=image.nbytes + 200_000)  # no room for a tile
-    calls = [
-        picture.exemplars(clicks, NAMES, boxes=boxes, source="frame 3", deadline=0.0)
-        for _ in range(3)
-    ]
+    calls, shares = [], [picture.read_share(clicks, boxes)]
+    for _ in range(3):
+        calls.append(picture.exemplars(clicks, NAMES, boxes=boxes, source="frame 3", deadline=0.0))
+        shares.append(picture.read_share(clicks, boxes))
+    assert shares == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert picture.read_share([]) == 1
     assert calls[:2] == [None, None]
     assert calls[2] is not None
     assert np.allclose(calls[2].vectors, wanted.vectors, atol=1e-3)
