@@ -16,8 +16,9 @@ wants of it with later requests (`CarriedExemplars`); the answer to these is tha
 function of before answers both with the error ``unsupported``. What a vector says is the model's: a
 caller packs its bytes into numbers, six each (`packed`), and understands none of them.
 
-An exemplar of 576 numbers is 51 pairs. Measured on one core, KB of a request's JSON, and
-milliseconds to write it, to read it and to check it::
+An exemplar of the shipped weights, 1072 numbers, is 92 pairs; one of 576 numbers is 51. Measured
+with the latter on one core, KB of a request's JSON, and milliseconds to write it, to read it and to
+check it::
 
     exemplars                       none        10        50       200
     without a picture         KB       0        18        87       348
