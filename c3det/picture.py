@@ -356,6 +356,20 @@ class Picture:
             sources=(source,) * len(at),
         )
 
+    def read_share(self, clicks: Sequence[Click], boxes: Sequence[LabelledBox] = ()) -> float:
+        """Of the tiles under clicks and boxes, which share `exemplars` has read, from 0 to 1.
+
+        It grows with every call of `exemplars`.
+        """
+        places = [*(_place(click) for click in clicks), *(_corners(box) for box in boxes)]
+        with self._lock:
+            unread = {
+                owner
+                for place, owner in zip(places, self._owners(places), strict=True)
+                if place not in self._templates
+            }
+            return 1 - len(unread) / max(len(set(self._owners(places))), 1)
+
     @torch.inference_mode()
     def detect_at(
         self, points: Sequence[tuple[float, float]], *, deadline: float | None = None

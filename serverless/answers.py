@@ -115,7 +115,7 @@ def plugin_answer(
 def error_answer(seen: Observation, model: str) -> tuple[int, dict[str, object]]:
     """Return the status and the body that tell the error of a request in the request's form."""
     assert seen.error is not None
-    if seen.form is Form.PLUGIN:
+    if seen.form in (Form.PLUGIN, Form.EXEMPLARS):
         return 200, plugin_answer([], model, seen).body()
     return seen.error.status, seen.error.body()
 

@@ -34,14 +34,17 @@ from serverless.processors import limit_threads
 from serverless.protocol import (
     AnyRequest,
     DetectorAnswer,
+    ExemplarsRequest,
     Form,
     Point,
     RequestError,
     check_inside,
+    check_weights,
     form_of,
     parse_body,
     read_built_in_request,
     read_detector_request,
+    read_exemplars_request,
     read_plugin_request,
 )
 from serverless.settings import Settings
@@ -49,6 +52,7 @@ from serverless.settings import Settings
 if TYPE_CHECKING:
     from c3det.answering import Detections
     from c3det.clicks import Click
+    from c3det.exemplars import Exemplars
     from c3det.model import Outline
     from c3det.predictor import Answer, Picture, Predictor
 
@@ -211,20 +215,43 @@ def answer_plugin(
 ) -> dict[str, Any]:
     """Clicks with classes in, boxes of all classes out.
 
-    Of an open model the classes are the caller's labels. Without a click it finds objects of no
-    class.
+    Of an open model the classes are the caller's labels. Without a click or an exemplar it finds
+    objects of no class.
     """
     predictor, settings = service.predictor, service.settings
+    exemplars = None
     with seen.timed("read"):
         request = read_plugin_request(payload, predictor.classes, settings.max_clicks)
+        if request.exemplars is not None:
+            from serverless.exemplars import from_request
+
+            check_weights(request.exemplars, predictor.card.tensors, predictor.card.name)
+            exemplars = from_request(request.exemplars, predictor.card.tensors)
     with opened(service, request, seen) as question:
-        answer = question.with_clicks(request.clicks, request.threshold)
+        answer = question.with_clicks(request.clicks, request.threshold, exemplars)
     with seen.timed("answer"):
         boxes = boxes_of(answer.detections, predictor.classes, request.clicks)
         seen.notes = notes(answer.detections, predictor.classes, request.clicks)
     seen.objects = len(boxes)
     card = predictor.card
     return plugin_answer(boxes, card.name, seen, card.score_threshold).body()
+
+
+def answer_exemplars(
+    service: Service, payload: Mapping[str, Any], seen: Observation
+) -> dict[str, Any]:
+    """Clicks and boxes with classes in, what an open model takes under them out."""
+    from serverless.exemplars import exemplars_answer
+
+    predictor, settings = service.predictor, service.settings
+    with seen.timed("read"):
+        request = read_exemplars_request(payload, predictor.classes, settings.max_clicks)
+    with opened(service, request, seen) as question:
+        exemplars = question.exemplars_of(request)
+    with seen.timed("answer"):
+        answer = exemplars_answer(exemplars, predictor.card, seen).body()
+    seen.objects = len(answer["exemplars"])
+    return answer
 
 
 def answer_built_in(
@@ -293,6 +320,7 @@ def answer_detector(
 
 ANSWERS: dict[Form, Callable[[Service, Mapping[str, Any], Observation], Any]] = {
     Form.PLUGIN: answer_plugin,
+    Form.EXEMPLARS: answer_exemplars,
     Form.BUILT_IN: answer_built_in,
     Form.DETECTOR: answer_detector,
 }
@@ -313,12 +341,41 @@ class OpenQuestion:
     deadline: float
     seen: Observation
 
-    def with_clicks(self, clicks: Sequence[Click], threshold: float | None) -> Answer:
-        """What is found with clicks, down to a score, ``None`` for the default of the weights."""
-        answer = self.picture.detect(clicks, threshold, deadline=self.deadline)
+    def with_clicks(
+        self, clicks: Sequence[Click], threshold: float | None, exemplars: Exemplars | None = None
+    ) -> Answer:
+        """What is found with clicks, down to a score, ``None`` for the default of the weights.
+
+        Raises:
+            RequestError: The exemplars are none of the model's.
+        """
+        if exemplars is None:
+            answer = self.picture.detect(clicks, threshold, deadline=self.deadline)
+        else:
+            from c3det.exemplars import ExemplarsError
+
+            try:
+                answer = self.picture.detect(
+                    clicks, threshold, exemplars=exemplars, deadline=self.deadline
+                )
+            except ExemplarsError as error:
+                raise RequestError("invalid", f"in neg_points: {error}", "neg_points") from None
         self.seen.add(answer.seconds)
         self.seen.coverage, self.seen.progress = answer.coverage, answer.progress
         return answer
+
+    def exemplars_of(self, request: ExemplarsRequest) -> Exemplars | None:
+        """What the model takes under clicks and boxes; ``None`` where there is no time for all."""
+        from serverless.exemplars import LABELS
+
+        with self.seen.timed("detect"):
+            exemplars = self.picture.exemplars(
+                request.clicks, LABELS, boxes=request.boxes, deadline=self.deadline
+            )
+        self.seen.progress = (
+            1.0 if exemplars is not None else self.picture.read_share(request.clicks, request.boxes)
+        )
+        return exemplars
 
     def outlines_of(self, detections: Detections, label: int) -> dict[int, Outline]:
         """Outlines of the objects of a class that have one, by their rows."""

@@ -153,7 +153,7 @@ OPEN_BAD_PAIRS: list[tuple[str, list[Any], str, str]] = [
     ("label too large", [[-1, 1], [2, 1], [256, 0]], "neg_points[2]", "invalid"),
     ("negative label", [[-1, 1], [-2, 1], [0, 0]], "neg_points[1]", "invalid"),
     ("unknown sign", [[-1, 1], [2, 5], [0, 0]], "neg_points[1]", "invalid"),
-    ("later version", [[-1, 2], [2, 1], [0, 0]], "neg_points", "unsupported"),
+    ("later version", [[-1, 3], [2, 1], [0, 0]], "neg_points", "unsupported"),
 ]
 
 
@@ -337,7 +337,7 @@ BAD_PAIRS: list[tuple[str, list[Any], str]] = [
     ("unknown sign", [[-1, 1], [2, 5], [0, 0]], "neg_points[1]"),
     ("pair too few", [[-1, 1], [2, 1]], "neg_points"),
     ("pair too many", [[-1, 1], [2, 1], [2, 1], [2, 1]], "neg_points"),
-    ("later version", [[-1, 2], [2, 1], [0, 0]], "neg_points"),
+    ("later version", [[-1, 3], [2, 1], [0, 0]], "neg_points"),
 ]
 
 

@@ -13,26 +13,37 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from c3det.clicks import Click
+from c3det import exemplars
+from c3det.clicks import Click, LabelledBox
 from serverless.protocol import (
     LARGEST_LABEL,
+    MOST_EXEMPLARS,
     MOST_LABELS,
+    SIDES,
     AnswerError,
     AnyRequest,
     Box,
     BuiltInAnswer,
     BuiltInRequest,
+    CarriedExemplar,
+    CarriedExemplars,
     DetectorAnswer,
+    Exemplar,
+    ExemplarsAnswer,
+    ExemplarsRequest,
     Form,
     PluginAnswer,
     PluginRequest,
     RequestError,
     check_inside,
+    check_weights,
     form_of,
+    packed,
     parse_body,
     plugin_prompts,
     read_built_in_request,
     read_detector_request,
+    read_exemplars_request,
     read_plugin_request,
 )
 
@@ -60,6 +71,8 @@ def read_request(example: dict[str, Any]) -> AnyRequest:
     assert form_of(payload).value == example["form"]
     if example["form"] == "plugin":
         return read_plugin_request(payload, example["classes"], 1000)
+    if example["form"] == "exemplars":
+        return read_exemplars_request(payload, example["classes"], 1000)
     return read_built_in_request(payload, 1000)
 
 
@@ -70,9 +83,10 @@ def refused(example: dict[str, Any]) -> bool:
 def test_the_examples_are_of_every_form_and_kind() -> None:
     plain = {(one["form"], bool(one["classes"])) for one in EXAMPLES.values() if not refused(one)}
     both = [(form, known) for form in ("plugin", "built-in") for known in (True, False)]
-    assert plain == {*both, ("detector", True)}
+    assert plain == {*both, ("detector", True), ("exemplars", False)}
     assert {one["form"] for one in EXAMPLES.values() if refused(one)} == {
         "plugin",
+        "exemplars",
         "built-in",
         "detector",
     }
@@ -89,16 +103,45 @@ def test_requests_of_the_examples(example: dict[str, Any]) -> None:
         with pytest.raises(RequestError) as caught:
             read_request(example)
         assert caught.value.told() == example["answer"]["error"]
-        status = 200 if example["form"] == "plugin" else caught.value.status
+        in_plugin = example["form"] in ("plugin", "exemplars")
+        status = 200 if in_plugin else caught.value.status
         assert example["status"] == status
         return
     request = read_request(example)
     assert request.body() == example["request"]
     check_inside(request, (10, 16))
-    if isinstance(request, PluginRequest):
+    if isinstance(request, (PluginRequest, ExemplarsRequest)):
         assert list(request.clicks) == [Click(**click) for click in example["clicks"]]
+        told = carried(example) if isinstance(request, PluginRequest) else boxes_told(example)
+        held = request.exemplars if isinstance(request, PluginRequest) else request.boxes
+        assert held == told
     else:
         assert "clicks" not in example
+
+
+def carried(example: dict[str, Any]) -> CarriedExemplars | None:
+    """The exemplars that an example says its request carries."""
+    if "carried" not in example:
+        return None
+    told = example["carried"]
+    return CarriedExemplars(
+        told["weights"][:12],
+        told["vector_bytes"],
+        tuple(
+            CarriedExemplar(
+                one["class"],
+                one["positive"],
+                one["width"],
+                one["height"],
+                base64.b64decode(one["vector"]),
+            )
+            for one in told["exemplars"]
+        ),
+    )
+
+
+def boxes_told(example: dict[str, Any]) -> tuple[LabelledBox, ...]:
+    return tuple(LabelledBox(**box) for box in example["boxes"])
 
 
 def read_answer(form: str, body: Any, classes: Sequence[str]) -> BuiltInAnswer | DetectorAnswer:
@@ -112,6 +155,17 @@ def read_answer(form: str, body: Any, classes: Sequence[str]) -> BuiltInAnswer |
 def test_answers_of_the_examples(example: dict[str, Any]) -> None:
     """They are read, and built again."""
     body = example["answer"]
+    if example["form"] == "exemplars":
+        if refused(example):
+            with pytest.raises(RequestError) as caught:
+                ExemplarsAnswer.read(body)
+            assert caught.value.told() == body["error"]
+            assert PluginAnswer.read(body).error is not None
+        else:
+            assert ExemplarsAnswer.read(body).body() == body
+            with pytest.raises(AnswerError, match="not of version 1"):
+                PluginAnswer.read(body)
+        return
     if example["form"] == "plugin":
         if body["c3det"] != 1:
             with pytest.raises(AnswerError, match="not of version 1 of the plugin's protocol"):
@@ -335,6 +389,11 @@ def test_other_bodies_are_refused(body: object) -> None:
         ([[-1, 1]], Form.PLUGIN),
         ([[-1.0, 1.0], [0, 1]], Form.PLUGIN),
         ([[-1, 2]], Form.PLUGIN),
+        ([[-1, 2], [2, 0]], Form.PLUGIN),
+        ([[-1, 2], "1"], Form.PLUGIN),
+        ([[-1, 1], [1, 0]], Form.PLUGIN),
+        ([[-1, 2], [1, 0]], Form.EXEMPLARS),
+        ([[-1.0, 2.0], [1.0]], Form.EXEMPLARS),
         ([[-1]], Form.PLUGIN),
         ([[-1, "x"]], Form.PLUGIN),
         ([], Form.BUILT_IN),
@@ -446,7 +505,8 @@ def test_a_point_is_a_pair_of_finite_numbers(point: object) -> None:
 @pytest.mark.parametrize(
     ("neg_points", "code", "field"),
     [
-        ([[-1, 2], [2, 1], [0, 0]], "unsupported", "neg_points"),
+        ([[-1, 3], [2, 1], [0, 0]], "unsupported", "neg_points"),
+        ([[-1, 2], [2, 1], [0, 0]], "unsupported", "neg_points"),  # a closed one
         ([[-1], [2, 1], [0, 0]], "unsupported", "neg_points"),
         ([[-1, 1, 1], [2, 1], [0, 0]], "unsupported", "neg_points"),
         ([[-1, 1], [2, 1]], "invalid", "neg_points"),
@@ -472,7 +532,7 @@ def test_bad_pairs_name_their_place(neg_points: list[Any], code: str, field: str
 
 
 def test_an_unsupported_version_is_told_the_supported_one() -> None:
-    with pytest.raises(RequestError, match="speaks version 1 of the protocol"):
+    with pytest.raises(RequestError, match="speaks versions 1 and 2 of the protocol"):
         read_plugin_request(plugin(neg_points=[[-1, 7]]), CLASSES, 10)
 
 
@@ -531,3 +591,188 @@ def test_messages_do_not_repeat_the_payload() -> None:
             read_built_in_request(built_in(**changes), 10)
         assert "s3cret" not in caught.value.message
         assert json.dumps(caught.value.message)
+
+
+def test_the_limits_are_those_of_the_model() -> None:
+    assert MOST_EXEMPLARS == exemplars.MOST_ASKED
+    assert SIDES == exemplars.SIDES
+
+
+def test_bytes_are_packed_six_a_number_the_first_the_highest() -> None:
+    assert packed(b"\x01\x02") == [[0x0102_0000_0000, 0]]
+    assert packed(bytes(range(1, 14))) == [
+        [0x0102_0304_0506, 0x0708_090A_0B0C],
+        [0x0D00_0000_0000, 0],
+    ]
+    assert packed(b"\xff" * 12) == [[2**48 - 1, 2**48 - 1]]
+    assert packed(b"") == []
+
+
+def two(**changes: Any) -> dict[str, Any]:
+    """A request of a click with two exemplars of seven bytes."""
+    pairs = [[-1, 2], [2, 2], [0xAB, 7], [3, 1]]
+    for label in (3, 4):
+        pairs += [[label, 1], [5, 6.5], [2**48 - 1, 2**47]]
+    return plugin(pos_points=[[1, 2]], neg_points=pairs, **changes)
+
+
+def test_exemplars_come_with_clicks() -> None:
+    request = read_plugin_request(two(), (), 10)
+    assert request.clicks == (Click(1, 2, 3),)
+    assert request.exemplars == CarriedExemplars(
+        "0000000000ab",
+        7,
+        tuple(CarriedExemplar(label, True, 5, 6.5, b"\xff" * 6 + b"\x80") for label in (3, 4)),
+    )
+    # CVAT may make floats of whole numbers.
+    floats = two()
+    floats["neg_points"] = [[float(one) for one in pair] for pair in floats["neg_points"]]
+    assert read_plugin_request(json.loads(json.dumps(floats)), (), 10) == request
+
+
+@pytest.mark.parametrize(
+    ("at", "pair", "code", "field"),
+    [
+        (1, [3, 2], "invalid", "neg_points[1]"),
+        (1, [2, 257], "too_large", "neg_points[1]"),
+        (1, [2, 1.5], "invalid", "neg_points[1]"),
+        (1, [2, -1], "invalid", "neg_points[1]"),
+        (1, [2], "invalid", "neg_points[1]"),
+        (1, [2, 1], "invalid", "neg_points"),
+        (1, [2, 3], "invalid", "neg_points"),
+        (2, [2**48, 7], "invalid", "neg_points[2]"),
+        (2, [1, 0], "invalid", "neg_points[2]"),
+        (2, [1, 4101], "invalid", "neg_points[2]"),
+        (2, [1, 13], "invalid", "neg_points"),
+        (2, [0.5, 7], "invalid", "neg_points[2]"),
+        (3, [256, 1], "invalid", "neg_points[3]"),
+        (4, [3, 2], "invalid", "neg_points[4]"),
+        (5, [0, 6], "invalid", "neg_points[5]"),
+        (5, [5, 1e6], "invalid", "neg_points[5]"),
+        (5, [5, float("nan")], "invalid", "neg_points[5]"),
+        (6, [0.5, 0], "invalid", "neg_points[6]"),
+        (9, [0, 2**48], "invalid", "neg_points[9]"),
+        (9, [-1, 0], "invalid", "neg_points[9]"),
+        (9, [0, None], "invalid", "neg_points[9]"),
+    ],
+)
+def test_bad_exemplars_name_their_place(at: int, pair: Any, code: str, field: str) -> None:
+    payload = two()
+    payload["neg_points"][at] = pair
+    with pytest.raises(RequestError) as caught:
+        read_plugin_request(payload, (), 10)
+    assert (caught.value.code, caught.value.field) == (code, field)
+
+
+def test_labels_of_clicks_and_exemplars_are_counted_together() -> None:
+    def sent(labels: int) -> dict[str, Any]:
+        clicks = tuple(Click(1, 1, label) for label in range(10))
+        some = (CarriedExemplar(label, True, 1, 1, b"x") for label in range(9, labels))
+        carried = CarriedExemplars("0" * 12, 1, tuple(some))
+        return PluginRequest(b"bytes", clicks, None, carried).body()
+
+    request = read_plugin_request(sent(MOST_LABELS), (), 10)
+    assert request.exemplars is not None
+    assert len(request.exemplars.exemplars) == 55
+    with pytest.raises(RequestError, match="65 different labels"):
+        read_plugin_request(sent(MOST_LABELS + 1), (), 10)
+
+
+def test_exemplars_are_of_the_weights_of_the_function() -> None:
+    carried = CarriedExemplars("abababababab", 7, ())
+    check_weights(carried, "ab" * 32, "open")
+    with pytest.raises(RequestError, match="than those of this function, open") as caught:
+        check_weights(carried, "abababababac" + "ab" * 26, "open")
+    assert caught.value.told() == {
+        "code": "other_weights",
+        "message": caught.value.message,
+        "field": "neg_points",
+    }
+
+
+def asked(points: list[Any], pairs: list[Any]) -> ExemplarsRequest:
+    pairs = [[-1, 2], *pairs]
+    return read_exemplars_request(plugin(pos_points=points, neg_points=pairs), (), 1000)
+
+
+def test_exemplars_are_asked_for_by_clicks_and_boxes() -> None:
+    points = [[1, 2], [3, 4], [5, 6]]
+    assert asked(points, [[1, 1], [7, 1], [8, 0]]) == ExemplarsRequest(
+        b"bytes", (Click(1, 2, 7),), (LabelledBox(3, 4, 5, 6, 8, False),)
+    )
+    assert asked([], [[1, 0]]) == ExemplarsRequest(b"bytes", (), ())
+
+
+@pytest.mark.parametrize(
+    ("points", "pairs", "code", "field"),
+    [
+        ([[1, 2]], [[1, 1], [7, 1]], "invalid", "neg_points"),
+        ([[1, 2], [3, 4]], [[1, 1], [7, 1], [7, 1]], "invalid", "neg_points"),
+        ([[1, 2], [3, 4]], [[1, 1]], "invalid", "neg_points"),
+        ([[1, 2]], [[1]], "invalid", "neg_points[1]"),
+        ([[1, 2]], [[1, -1], [7, 1], [7, 1]], "invalid", "neg_points[1]"),
+        ([[0, 0], [3, 4], [3, 5]], [[1, 1], [7, 1], [7, 1]], "invalid", "pos_points[1]"),
+        ([[0, 0], [3, 4], [5, 5]], [[1, 1], [7, 1], [7, 2]], "invalid", "neg_points[3]"),
+        ([[0, 0], [3, 4], [5, 5]], [[1, 1], [7, 2], [7, 1]], "invalid", "neg_points[2]"),
+        ([[1, 1]] * 257, [[1, 0]] + [[7, 1]] * 257, "too_large", "pos_points"),
+        ([[1, 1]] * 513, [[1, 0]], "too_large", "pos_points"),
+    ],
+)
+def test_what_asks_for_no_exemplars(points: Any, pairs: Any, code: str, field: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        asked(points, pairs)
+    assert (caught.value.code, caught.value.field) == (code, field)
+
+
+def test_a_box_may_stick_out_but_not_its_middle() -> None:
+    clicks = (Click(1, 1, 0),)
+    boxes = (LabelledBox(1, 1, 2, 2, 0), LabelledBox(50, 30, 70, 50, 0))
+    check_inside(ExemplarsRequest(b"", clicks, boxes), (40, 60))
+    with pytest.raises(RequestError, match=r"middle of the box from pos_points\[3\]") as caught:
+        check_inside(ExemplarsRequest(b"", clicks, boxes), (40, 59))
+    assert (caught.value.code, caught.value.field) == ("outside", "pos_points[3]")
+
+
+EXEMPLAR = {
+    "class": 1,
+    "positive": True,
+    "width": 2,
+    "height": 3,
+    "vector": "AAAA",
+    "thumbnail": "AAAA",
+}
+EXEMPLARS = {"c3det": 2, "exemplars": [EXEMPLAR], "weights": "ab" * 32, "error": None}
+
+
+def test_an_answer_with_exemplars_is_read() -> None:
+    read = ExemplarsAnswer.read({**EXEMPLARS, "progress": 1})
+    exemplar = Exemplar(1, True, 2, 3, b"\0" * 3, b"\0" * 3)
+    assert read == ExemplarsAnswer("", "ab" * 32, (exemplar,), progress=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"c3det": 1}, "has no exemplars"),
+        ({"exemplars": None}, "has no exemplars"),
+        ({"weights": "ab"}, "does not tell the weights"),
+        ({"weights": None}, "does not tell the weights"),
+        *(
+            ({"exemplars": [EXEMPLAR, {**EXEMPLAR, **wrong}]}, said)
+            for wrong, said in (
+                ({"class": -1}, r"exemplars\[1\] .*: it has no class"),
+                ({"positive": 1}, "it has no class and sign"),
+                ({"width": 0}, "it has no width"),
+                ({"height": None}, "it has no width"),
+                ({"vector": ""}, "its vector"),
+                ({"vector": "no!"}, "its vector"),
+                ({"vector": "AAAA" * 2000}, "its vector"),
+                ({"thumbnail": 5}, "its thumbnail"),
+                ({"thumbnail": "AAAA" * 4000}, "its thumbnail"),
+            )
+        ),
+    ],
+)
+def test_what_is_no_answer_with_exemplars(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(AnswerError, match=said):
+        ExemplarsAnswer.read({**EXEMPLARS, **change})

@@ -8,6 +8,7 @@ import { AnswerError, decodeAnswer, encodeClicks, sentence } from "../../src/ts/
 interface Example {
   readonly form: string;
   readonly request?: { readonly pos_points: unknown; readonly neg_points: unknown };
+  readonly carried?: object;
   readonly clicks?: readonly { x: number; y: number; label: number; positive: boolean }[];
   readonly answer?: {
     readonly c3det: number;
@@ -35,7 +36,7 @@ const examples = readdirSync(FOLDER)
   .filter(([, { form }]) => form === "plugin");
 
 describe("the examples that all sides of the wire read", () => {
-  test.each(examples.filter(([, { clicks }]) => clicks))("request: %s", (_, example) => {
+  test.each(examples.filter(([, { clicks, carried }]) => clicks && !carried))("request: %s", (_, example) => {
     const { request, clicks = [] } = example;
     const encoded = encodeClicks(clicks.map(({ label, ...at }) => ({ ...at, classIndex: label })));
     expect(encoded).toEqual({

@@ -1,0 +1,224 @@
+"""Exemplars through the function, which remembers none of them."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from nuclio_sdk import Context
+from PIL import Image
+
+from c3det.clicks import Click, LabelledBox
+from c3det.exemplars import THUMBNAIL, Exemplars, ExemplarsError
+from c3det.predictor import Predictor, load
+from serverless.exemplars import LABELS, carried, from_answer, from_request, numbers_of, rounded
+from serverless.main import Service, handler
+from serverless.protocol import (
+    CarriedExemplar,
+    CarriedExemplars,
+    Exemplar,
+    ExemplarsAnswer,
+    ExemplarsRequest,
+    PluginAnswer,
+    PluginRequest,
+    RequestError,
+)
+from serverless.settings import Settings
+from tests.c3det.open.small import pixels, saved
+from tests.serverless.fakes import Log, encoded_picture, event, make_context
+
+CLICKS = (Click(60, 50, 3), Click(20, 90, 7), Click(120, 30, 3, positive=False))
+BOXES = (LabelledBox(30, 60, 60, 72, 7),)
+
+
+def context_of(predictor: Predictor, budget: int | None = None) -> Context:
+    """A worker of its own; a budget of 0 s has it do one piece of work a request."""
+    context = Context(logger=Log())
+    settings = Settings.from_environment({})
+    if budget is not None:
+        settings = replace(settings, time_budget_seconds=budget)
+    context.user_data = Service.create(predictor, settings)
+    return context
+
+
+def png(image: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def asked(context: Context, request: ExemplarsRequest | PluginRequest) -> dict[str, Any]:
+    response = handler(context, event(request.body()))
+    assert response.status_code == 200
+    return json.loads(response.body)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tmp_path_factory.mktemp("open"))
+
+
+@pytest.fixture(scope="module")
+def predictor(weights: Path) -> Predictor:
+    return load(weights)
+
+
+FIRST = pixels(150, 200, 5)
+SECOND = pixels(150, 200, 6)
+
+
+def test_exemplars_of_one_replica_serve_another(predictor: Predictor, weights: Path) -> None:
+    """As in one process, and in turn."""
+    one, other = context_of(predictor), context_of(load(weights))
+    answer = ExemplarsAnswer.read(asked(one, ExemplarsRequest(png(FIRST), CLICKS, BOXES)))
+    assert (answer.weights, answer.progress) == (predictor.card.tensors, 1)
+    wanted = predictor.open(FIRST).exemplars(CLICKS, LABELS, boxes=BOXES)
+    assert wanted is not None
+    got = from_answer(answer, LABELS, "frame 3")
+    assert got.labels.tolist() == [3, 7, 3, 7]
+    assert got.positive.tolist() == [True, True, False, True]
+    assert np.array_equal(got.sizes, wanted.sizes)
+    assert got.sizes[3].tolist() == [30, 12]
+    assert np.array_equal(got.thumbnails, wanted.thumbnails)
+    assert got.sources == ("frame 3",) * 4
+    assert (
+        np.abs(got.vectors - wanted.vectors).max()
+        <= 0.502 / 127 * np.abs(wanted.vectors).max() + 1e-4
+    )
+
+    sent = carried(got)
+    assert from_request(sent, answer.weights).examples() == got.examples()
+    for clicks in ((), (Click(90, 20, 5),)):
+        expected = predictor.open(SECOND).detect(clicks, 0.05, exemplars=got).detections
+        assert {3, 7} <= set(expected.labels.tolist())
+        for context in (other, one, other):
+            request = PluginRequest(png(SECOND), clicks, 0.05, sent)
+            found = PluginAnswer.read(asked(context, request))
+            assert found.error is None
+            assert found.progress == 1
+            assert [box.label for box in found.boxes] == expected.labels.tolist()
+            points = np.array([box.points for box in found.boxes])
+            assert np.allclose(points, expected.boxes, atol=0.01)
+    assert one.user_data.cache.stats().entries == 2
+    lines = [fields["form"] for _, _, fields in one.logger.lines]
+    assert lines == ["exemplars", "plugin", "plugin"]
+
+
+def test_a_picture_is_searched_once_for_the_same_exemplars(predictor: Predictor) -> None:
+    context = context_of(predictor)
+    answer = ExemplarsAnswer.read(asked(context, ExemplarsRequest(png(FIRST), CLICKS)))
+    sent = carried(from_answer(answer, LABELS, ""))
+    request = PluginRequest(png(SECOND), (), None, sent)
+    first = PluginAnswer.read(asked(context, request))
+    again = PluginAnswer.read(asked(context, request))
+    assert (first.cache, again.cache) == ("miss", "hit")
+    assert first.boxes == again.boxes
+    assert again.timings_ms["encode"] < first.timings_ms["encode"]
+
+
+def test_the_time_budget_goes_for_exemplars_too(predictor: Predictor) -> None:
+    """Far clicks are in tiles of their own, one of which is read a request."""
+    wide = png(pixels(100, 3000, 7))
+    request = ExemplarsRequest(wide, (Click(20, 20, 1), Click(2900, 50, 1)))
+    context = context_of(predictor, 0)
+    answers = [ExemplarsAnswer.read(asked(context, request)) for _ in range(3)]
+    assert [answer.progress for answer in answers] == [0.5, 1, 1]
+    assert [len(answer.exemplars) for answer in answers] == [0, 2, 2]
+    sent = carried(from_answer(answers[-1], LABELS, ""))
+    progress = []
+    while not progress or progress[-1] < 1:
+        asking = PluginRequest(wide, (), None, sent)
+        progress.append(PluginAnswer.read(asked(context, asking)).progress)
+    assert progress == sorted(set(progress))
+    assert len(progress) > 2
+
+
+def test_exemplars_of_other_weights_are_refused(predictor: Predictor) -> None:
+    none = carried(Exemplars.none("ab" * 32, 576))
+    told = asked(context_of(predictor), PluginRequest(png(FIRST), (), None, none))
+    assert told["c3det"] == 1
+    assert told["error"]["code"] == "other_weights"
+    assert told["error"]["message"] == (
+        "the exemplars in neg_points are of other weights (their sha256 begins with abababababab) "
+        f"than those of this function, untrained (with {predictor.card.tensors[:12]}): take them "
+        "again"
+    )
+
+
+@pytest.mark.parametrize(
+    ("vector", "said"),
+    [
+        (bytes(20), "an exemplar has 18 numbers, and untrained takes"),
+        (b"\x00\x7e" + bytes(576), "vectors must be finite numbers"),  # NaN
+        (b"\xff\x7b" + b"\x80" * 576, "vectors must be finite numbers"),
+    ],
+)
+def test_vectors_that_no_model_has(predictor: Predictor, vector: bytes, said: str) -> None:
+    digest = predictor.card.tensors[:12]
+    sent = CarriedExemplars(digest, len(vector), (CarriedExemplar(0, True, 5, 5, vector),))
+    told = asked(context_of(predictor), PluginRequest(png(FIRST), (), None, sent))
+    assert (told["error"]["code"], told["error"]["field"]) == ("invalid", "neg_points")
+    assert said in told["error"]["message"]
+
+
+def test_places_outside_the_picture_are_refused(predictor: Predictor) -> None:
+    context = context_of(predictor)
+    for request, field in (
+        (ExemplarsRequest(png(FIRST), (Click(300, 3, 0),)), "pos_points[0]"),
+        (ExemplarsRequest(png(FIRST), (), (LabelledBox(190, 3, 230, 9, 0),)), "pos_points[0]"),
+    ):
+        told = asked(context, request)
+        assert (told["error"]["code"], told["error"]["field"]) == ("outside", field)
+
+
+def test_a_closed_function_has_no_exemplars() -> None:
+    context = make_context()
+    picture = encoded_picture()
+    carrying = PluginRequest(picture, (), None, CarriedExemplars("0" * 12, 2, ()))
+    for request in (ExemplarsRequest(picture, (Click(1, 1, 0),)), carrying):
+        told = asked(context, request)
+        assert (told["c3det"], told["boxes"]) == (1, [])
+        assert told["error"]["code"] == "unsupported"
+        assert "takes no exemplars" in told["error"]["message"]
+    assert context.user_data.predictor.opened == []
+
+
+def test_what_was_rounded_once_is_rounded_no_more() -> None:
+    rng = np.random.default_rng(0)
+    vectors = (rng.normal(size=(50, 99)) * 10.0 ** rng.integers(-4, 4, (50, 1))).astype(np.float16)
+    vectors[7] = 0
+    once = rounded(vectors)
+    assert {len(one) for one in once} == {101}
+    back = numbers_of(once)
+    assert rounded(back) == once
+    most = np.abs(vectors).max(1, keepdims=True).astype(np.float32)
+    assert (np.abs(back.astype(np.float32) - vectors) <= most * (0.5 / 127 + 1e-3) + 1e-6).all()
+    assert (back[7] == 0).all()
+    # 1.5 in half precision, and the share of 127 steps.
+    assert rounded(np.array([[1.5, -0.75, 0]], np.float16)) == [b"\x00\x3e\x7f\xc0\x00"]
+
+
+def test_thumbnails_that_cannot_be_read_are_black() -> None:
+    shown = np.full((THUMBNAIL, THUMBNAIL, 3), 9, np.uint8)
+    pictures = (png(shown), b"no picture", encoded_picture(7, 5))
+    answer = ExemplarsAnswer(
+        "m", "ab" * 32, tuple(Exemplar(0, True, 2, 3, bytes(5), one) for one in pictures)
+    )
+    got = from_answer(answer, ["nut"], "")
+    assert np.array_equal(got.thumbnails[0], shown)
+    assert not got.thumbnails[1:].any()
+    assert len(from_answer(replace(answer, exemplars=()), ["nut"], "")) == 0
+    odd = Exemplar(0, True, 2, 3, bytes(6), pictures[0])
+    with pytest.raises(ExemplarsError, match="differ in length"):
+        from_answer(replace(answer, exemplars=(*answer.exemplars, odd)), ["nut"], "")
+
+
+def test_what_no_exemplar_has_is_the_fault_of_the_request() -> None:
+    sent = CarriedExemplars("0" * 12, 4, (CarriedExemplar(0, True, 5, 5, b"\x00\x7c\x01\x01"),))
+    with pytest.raises(RequestError, match="in neg_points: the exemplars cannot be used"):
+        from_request(sent, "ab" * 32)
