@@ -71,8 +71,8 @@ export interface Scene {
   readonly frame: number;
   /** Numbers of the job's frames, in their order. */
   readonly frames: readonly number[];
-  /** Frames of which the server has rectangles. */
-  readonly saved: ReadonlySet<number>;
+  /** Rectangles that the server has, by frame, but for those that only a model has seen. */
+  readonly saved: ReadonlyMap<number, readonly Rectangle[]>;
   /** Labels that a rectangle may have. */
   readonly labels: readonly TaskLabel[];
   readonly otherLabels: readonly OtherLabel[];
@@ -142,8 +142,9 @@ export interface Host {
    */
   goTo(frame: number): Promise<void>;
   /**
-   * Call the function for the frame on the screen.
+   * Call the function for a frame of the job.
    *
+   * @param frame The one on the screen, if none is told.
    * @returns The body of the answer.
    * @throws Error Its message is a sentence for the person at the screen.
    */
@@ -152,6 +153,7 @@ export interface Host {
     points: RequestPoints,
     threshold: number,
     signal: AbortSignal,
+    frame?: number,
   ): Promise<unknown>;
   /**
    * Make rectangles on the frame on the screen, in one step of CVAT's undo history.
@@ -298,13 +300,14 @@ class Adapter implements Host {
     points: RequestPoints,
     threshold: number,
     signal: AbortSignal,
+    frame?: number,
   ): Promise<unknown> {
     const [job, state] = [this.#job, this.#state];
     if (job === null || state === null) throw new Error("No job is open.");
     const data = {
       task: job.taskId,
       job: job.id,
-      frame: state.player.frame.number,
+      frame: frame ?? state.player.frame.number,
       ...points,
       threshold,
     };
@@ -486,18 +489,21 @@ class Adapter implements Host {
     const { number } = state.player.frame;
     const saved = this.#saved?.job === job.id ? this.#saved.shapes : [];
     const rectangles = saved.filter(({ type }) => type === "rectangle");
+    const seen = new Map<number, Rectangle[]>();
+    for (const shape of rectangles) {
+      if (shape.source === "auto") continue;
+      const others = seen.get(shape.frame);
+      if (others) others.push(rectangleOf(shape));
+      else seen.set(shape.frame, [rectangleOf(shape)]);
+    }
     const elsewhere = rectangles
       .filter(({ frame }) => frame === number)
       .filter(({ id }) => id !== undefined && !this.#known.has(id))
-      .map(({ points, rotation, label_id }) => ({
-        points: cornersOf(points),
-        rotation: rotation ?? 0,
-        label: label_id,
-      }));
+      .map(rectangleOf);
     this.#listener?.sceneChanged({
       ...sceneOf(job, state, this.#ours(), this.#absence),
       elsewhere,
-      saved: new Set(rectangles.map(({ frame }) => frame)),
+      saved: seen,
     });
   }
 
@@ -857,6 +863,10 @@ function takesRectangles({ id, type }: Label): boolean {
 
 function isShape(type: string): (state: ObjectState) => boolean {
   return ({ objectType, shapeType }) => objectType !== "tag" && shapeType === type;
+}
+
+function rectangleOf({ points, rotation, label_id }: SavedShape): Rectangle {
+  return { points: cornersOf(points), rotation: rotation ?? 0, label: label_id };
 }
 
 function cornersOf(points: readonly number[]): Rectangle["points"] {

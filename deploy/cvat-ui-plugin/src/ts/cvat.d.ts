@@ -96,6 +96,7 @@ export interface SavedShape {
   readonly label_id: number;
   readonly points: readonly number[];
   readonly rotation?: number;
+  readonly source?: string;
 }
 
 export interface Job {

@@ -41,6 +41,8 @@ export interface PanelView {
   readonly frame: number;
   /** The job's frames, in their order. */
   readonly frames: readonly (readonly [number: number, status: FrameStatus])[];
+  /** Frames whose work is an example for this one, and whether it is used. */
+  readonly sources: readonly (readonly [number: number, used: boolean])[];
   /** Frames that nobody has worked on are asked for by themselves. */
   readonly carries: boolean;
   readonly canUndo: boolean;
@@ -99,6 +101,8 @@ export interface PanelActions {
   toggleHidden(): void;
   toggleLabel(label: number): void;
   toggleCarry(): void;
+  /** Use the work on a frame as an example for others, or do not. */
+  toggleSource(frame: number): void;
   goTo(frame: number): void;
   /** Leave room for the panel beside the picture, in pixels; 0: the panel is over it. */
   makeRoom(pixels: number): void;
@@ -164,6 +168,8 @@ export class Panel {
   readonly #framesSection: HTMLElement;
   readonly #framesText = h("span", { className: "value" });
   readonly #cells = h("div", { className: "cells", role: "group", ariaLabel: "Frames of the job" });
+  readonly #sources = h("div", { className: "sources quiet" });
+  #drawnSources = "";
   readonly #carry = h("input", { type: "checkbox" });
   readonly #scope: HTMLButtonElement;
   readonly #scoreTitle = h("span");
@@ -318,6 +324,7 @@ export class Panel {
       { className: "section" },
       h("div", { className: "heading" }, h("span", {}, "Frames"), this.#framesText),
       this.#cells,
+      this.#sources,
       h(
         "label",
         {
@@ -518,17 +525,37 @@ export class Panel {
       : "Give this label a threshold of its own";
   }
 
-  #drawFrames({ frames, frame, carries }: PanelView): void {
+  #drawSources({ sources }: PanelView): void {
+    this.#sources.hidden = sources.length === 0;
+    const key = JSON.stringify(sources);
+    if (key === this.#drawnSources) return;
+    this.#drawnSources = key;
+    this.#sources.replaceChildren(
+      sources.length > 1 ? "From frames" : "From frame",
+      ...sources.map(([frame, used]) => {
+        const title = used
+          ? `Objects of frame ${frame} are looked for here: click to leave it out`
+          : `Frame ${frame} is left out: click to use it`;
+        const source = button(
+          { className: "source", title },
+          () => this.#actions.toggleSource(frame),
+          String(frame),
+        );
+        source.ariaPressed = String(used);
+        return source;
+      }),
+    );
+  }
+
+  #drawFrames(view: PanelView): void {
+    const { frames, frame, carries } = view;
+    this.#drawSources(view);
     this.#framesSection.hidden = frames.length < 2;
     this.#carry.checked = carries;
     const of = (wanted: FrameStatus) => frames.filter(([, status]) => status === wanted).length;
     const [done, proposed] = [of("done"), of("proposed")];
-    const parts = [
-      `${done} done`,
-      `${proposed} proposed`,
-      `${frames.length - done - proposed} left`,
-    ];
-    this.#framesText.textContent = parts.join(" · ");
+    this.#framesText.textContent = `${done} done · ${proposed} proposed`;
+    this.#framesText.title = `${frames.length - done - proposed} of ${frames.length} are untouched`;
     const key = JSON.stringify([frames, frame]);
     if (key === this.#drawnCells) return;
     this.#drawnCells = key;

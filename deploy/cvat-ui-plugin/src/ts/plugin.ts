@@ -1,6 +1,7 @@
 // The plugin: CVAT's scene and the person's doings in, requests and rectangles out.
 
 import type { Host, Listener, MadeRectangle, Rectangle, Scene } from "./adapter";
+import { type Chosen, carriedOf, chosenOf, keyOf, type Taken, takenOf } from "./exemplars";
 import {
   areaOf,
   type Box,
@@ -19,7 +20,17 @@ import { type Choices, ClassMap, type Model, type TaskLabel } from "./labels";
 import { type FrameStatus, Panel, type PanelActions, type PanelView } from "./panel";
 import { Menu, Tip } from "./popups";
 import { Preview, type PreviewBox } from "./preview";
-import { AnswerError, type ClassBox, decodeAnswer, encodeClicks, sentence } from "./protocol";
+import {
+  AnswerError,
+  type Carried,
+  type ClassBox,
+  decodeAnswer,
+  decodeExemplars,
+  encodeClicks,
+  encodeExemplarsRequest,
+  type RequestPoints,
+  sentence,
+} from "./protocol";
 import {
   type Action,
   type Click,
@@ -60,7 +71,9 @@ const SMALLEST_PULLED_PIXELS = 20;
 const THRESHOLD_STEP = 0.05;
 const HIGHEST_SCORE = 0.95;
 /** A frame is asked for by itself once it was looked at for so long. */
-const CARRY_MS = 300;
+const CARRY_MS = 200;
+/** Frames whose work are examples for another one, those nearest to it. */
+const MOST_SOURCES = 6;
 
 /** Rectangles that a model made, so that a right click may take them away. */
 const MADE_BY_MODELS = ["auto", "semi-auto"];
@@ -141,8 +154,16 @@ export class Plugin implements Listener {
   /** A frame that nobody has worked on is asked for by itself. */
   #carries = recall("carry") !== false;
   #carry = 0;
-  /** How many rectangles each frame of the job had when it was shown. */
-  readonly #rectangles = new Map<number, number>();
+  /** The rectangles that each frame of the job had when it was shown. */
+  readonly #rectangles = new Map<number, readonly MadeRectangle[]>();
+  /** What the function told of the work on frames. */
+  #taken = new Map<number, Taken>();
+  /** What was chosen of the work on frames, and from what. Kept: it is asked for often. */
+  readonly #choices = new Map<number, { inputs: readonly unknown[]; chosen: Chosen }>();
+  /** Frames whose work is no example for others. */
+  readonly #dropped = new Set<number>();
+  /** Ids of the models that know no exemplars. */
+  readonly #without = new Set<string>();
   #shown: readonly Shown[] = [];
   /** The box that keys are for: the one under the mouse, or the one that a key went to. */
   #hovered: Shown | null = null;
@@ -180,6 +201,7 @@ export class Plugin implements Listener {
         this.#draw();
       },
       goTo: (frame) => this.#goTo(frame),
+      toggleSource: (frame) => this.#toggleSource(frame),
       makeRoom: (pixels) => {
         if (!this.#host.makeRoom(pixels)) this.#panel.stayOver();
       },
@@ -225,12 +247,15 @@ export class Plugin implements Listener {
       this.#notice = null;
       this.#rectangles.clear();
       this.#hiddenLabels.clear();
+      this.#dropped.clear();
+      this.#choices.clear();
+      this.#taken = takenOf(recallHere(`exemplars:${this.#scene.jobId}`));
       this.#jobId = this.#scene.jobId;
       this.#do({ type: "job opened", clicks: clicksOf(recallHere(`clicks:${this.#jobId}`)) });
       // Which frames are done, without which the plugin works as well.
       this.#host.safely(() => this.#host.readSaved(this.#left.signal).catch(() => {}));
     }
-    this.#rectangles.set(this.#scene.frame, this.#scene.rectangles.length);
+    this.#rectangles.set(this.#scene.frame, this.#scene.rectangles);
     this.#chooseClasses(this.#scene);
     this.#do({ type: "CVAT stepped", depth: this.#scene.depth });
     if (this.#state.frame !== this.#scene.frame) {
@@ -464,13 +489,13 @@ export class Plugin implements Listener {
     else if (clicks.length === 0)
       this.#say({
         failed: false,
-        message: "This function knows no classes: click an object first.",
+        message: "There are no examples on other frames yet: click an object first.",
       });
   }
 
-  /** Whether the function can be asked without clicks: an open model's boxes are of no label then. */
+  /** Whether the function can be asked without clicks: an open one only with other frames' work. */
   #canSearch(): boolean {
-    return this.#model.classes.length > 0;
+    return this.#model.classes.length > 0 || this.#used().length > 0;
   }
 
   /** Ask for a frame that nobody has worked on, once others of the job were. */
@@ -500,6 +525,136 @@ export class Plugin implements Listener {
       await this.#host.goTo(frame);
     } catch (error) {
       this.#say({ failed: true, message: sentence(messageOf(error)) });
+    }
+  }
+
+  // Examples of other frames
+
+  /** The work on a frame, of labels that can be clicked. */
+  #chosenOf(number: number): Chosen {
+    const isKnown = ({ label }: { label: number }) => this.#classes.classOf(label) !== undefined;
+    const frame = this.#state.frames.get(number);
+    const clicks = frame && entryOf(frame).clicks;
+    const made = this.#rectangles.get(number);
+    const saved = this.#scene?.saved.get(number);
+    const inputs = [clicks, made, saved, this.#classes];
+    const before = this.#choices.get(number);
+    if (before?.inputs.every((input, i) => input === inputs[i])) return before.chosen;
+    const seen = made?.filter(({ source }) => source !== "auto");
+    const rectangles = (seen ?? saved ?? []).filter(isKnown);
+    const chosen = chosenOf({ clicks: clicks?.filter(isKnown) ?? [], rectangles });
+    this.#choices.set(number, { inputs, chosen });
+    return chosen;
+  }
+
+  /** The frames whose work could be examples for the one on the screen, the nearest first. */
+  #sources(): readonly number[] {
+    const { frame: here, frames } = this.#state;
+    const takes = this.#model.classes.length === 0 && !this.#without.has(this.#model.id);
+    if (here === null || this.#scene === null || !takes) return [];
+    const worked = [...frames.keys(), ...this.#rectangles.keys(), ...this.#scene.saved.keys()];
+    const near: number[] = [];
+    for (const number of [...new Set(worked)].sort(
+      (a, b) => Math.abs(a - here) - Math.abs(b - here) || a - b,
+    )) {
+      const { clicks, boxes } = this.#chosenOf(number);
+      if (number === here || clicks.length + boxes.length === 0) continue;
+      near.push(number);
+      if (near.length === MOST_SOURCES) break;
+    }
+    return near;
+  }
+
+  /** Those of them that nobody has dropped. */
+  #used(): readonly number[] {
+    return this.#sources().filter((number) => !this.#dropped.has(number));
+  }
+
+  #toggleSource(frame: number): void {
+    if (!this.#dropped.delete(frame)) this.#dropped.add(frame);
+    this.#do({ type: "exemplars changed" });
+  }
+
+  /**
+   * The exemplars of other frames, those asked for that are not known yet; null: there are none.
+   *
+   * @throws Error The function did not tell them.
+   */
+  async #carried(signal: AbortSignal): Promise<Carried | null> {
+    const [model, classes] = [this.#model, this.#classes];
+    const used = this.#used();
+    try {
+      for (const number of used) await this.#take(number, signal);
+    } catch (error) {
+      if (!(error instanceof AnswerError && error.code === "unsupported")) throw error;
+      this.#without.add(model.id);
+      const message =
+        "This function was deployed before examples of other frames: each frame begins with its own clicks.";
+      this.#notice = { failed: false, message };
+      return null;
+    }
+    const taken = used.flatMap((number) => this.#taken.get(number) ?? []);
+    return carriedOf(taken, (label) => classes.classOf(label));
+  }
+
+  /** Ask what the function takes the work on a frame for, if that is not known. */
+  async #take(number: number, signal: AbortSignal): Promise<void> {
+    const [model, classes, chosen] = [this.#model, this.#classes, this.#chosenOf(number)];
+    const key = keyOf(model.id, chosen);
+    if (this.#taken.get(number)?.key === key) return;
+    const withClass = <T extends { label: number }>({ label, ...one }: T) => ({
+      ...one,
+      classIndex: classes.classOf(label) as number,
+    });
+    const points = encodeExemplarsRequest(
+      chosen.clicks.map(withClass),
+      chosen.boxes.map(withClass),
+    );
+    let done = -1;
+    for (;;) {
+      const answer = decodeExemplars(
+        await this.#host.ask(model.id, points, LOWEST_SCORE, signal, number),
+      );
+      if (signal.aborted) return;
+      if (answer.progress >= 1) {
+        const exemplars = answer.exemplars.flatMap(({ classIndex, ...one }) => {
+          const label = classes.labelOf(classIndex);
+          return label ? [{ ...one, label: label.id }] : [];
+        });
+        this.#taken.set(number, { key, weights: answer.weights, exemplars });
+        // Other weights: what was taken with those of before is of no use.
+        for (const [other, { weights }] of this.#taken)
+          if (weights !== answer.weights) this.#taken.delete(other);
+        rememberHere(`exemplars:${this.#jobId}`, Object.fromEntries(this.#taken));
+        return;
+      }
+      if (answer.progress <= done)
+        throw new Error(`The function did not come to the end of frame ${number}.`);
+      done = answer.progress;
+    }
+  }
+
+  /** Ask with the exemplars of other frames, and take them again if they are of other weights. */
+  async #askWith(
+    encode: (carried: Carried | null) => RequestPoints,
+    signal: AbortSignal,
+  ): Promise<ReturnType<typeof decodeAnswer> | null> {
+    const ask = async (): Promise<ReturnType<typeof decodeAnswer> | null> => {
+      const carried = await this.#carried(signal);
+      const points = encode(carried);
+      if (signal.aborted) return null;
+      // An open model finds nothing that is of a label, without clicks and examples.
+      const empty = this.#model.classes.length === 0 && carried === null;
+      if (empty && points.pos_points.length === 0)
+        throw new Error("There are no examples on other frames: click an object first.");
+      return decodeAnswer(await this.#host.ask(this.#model.id, points, LOWEST_SCORE, signal));
+    };
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof AnswerError && error.code === "other_weights")) throw error;
+      this.#taken.clear();
+      return ask();
     }
   }
 
@@ -873,28 +1028,26 @@ export class Plugin implements Listener {
     if (request === null) return;
     const call = { id: request.id, since: performance.now(), abort: new AbortController() };
     this.#call = call;
-    const [model, classes] = [this.#model, this.#classes];
+    const classes = this.#classes;
     const clicks = request.clicks.filter(({ label }) => classes.classOf(label) !== undefined);
-    const points = encodeClicks(
-      clicks.map(({ x, y, label, positive }) => ({
-        x,
-        y,
-        positive,
-        classIndex: classes.classOf(label) as number,
-      })),
-    );
+    const told = clicks.map(({ x, y, label, positive }) => ({
+      x,
+      y,
+      positive,
+      classIndex: classes.classOf(label) as number,
+    }));
     const { signal } = call.abort;
     const first = frameOf(this.#state).partial?.clicks !== request.clicks;
     try {
       const [answer] = await Promise.all([
-        this.#host.ask(model.id, points, LOWEST_SCORE, signal),
+        this.#askWith((carried) => encodeClicks(told, carried), signal),
         // Without this answer boxes may be offered twice, but nothing else is wrong.
         first && this.#host.readSaved(signal).catch(() => {}),
       ]);
-      const { boxes, ...told } = decodeAnswer(answer);
-      if (signal.aborted) return;
+      if (answer === null || signal.aborted) return;
+      const { boxes, ...rest } = answer;
       const proposals = boxes.flatMap((box) => proposalOf(box, clicks, classes));
-      this.#do({ type: "answered", id: call.id, proposals, ...told });
+      this.#do({ type: "answered", id: call.id, proposals, ...rest });
     } catch (error) {
       if (call.abort.signal.aborted) return;
       const message = error instanceof AnswerError ? error.message : sentence(messageOf(error));
@@ -982,6 +1135,9 @@ export class Plugin implements Listener {
       frame: scene.frame,
       frames: scene.frames.map((number) => [number, this.#statusOf(number, scene)]),
       carries: this.#carries,
+      sources: [...this.#sources()]
+        .sort((a, b) => a - b)
+        .map((number) => [number, !this.#dropped.has(number)]),
       canUndo: canUndo(frame),
       canRedo: canRedo(frame),
       takeable: this.#takeable().length,
@@ -1010,8 +1166,8 @@ export class Plugin implements Listener {
     const frame = this.#state.frames.get(number);
     const offered = number === scene.frame && this.#shown.some(({ present }) => !present);
     if (offered || (frame && isPending(frame))) return "proposed";
-    const rectangles = this.#rectangles.get(number);
-    if (rectangles ?? (frame?.accepted || scene.saved.has(number))) return "done";
+    const rectangles = this.#rectangles.get(number)?.length;
+    if (rectangles === undefined ? scene.saved.has(number) : rectangles > 0) return "done";
     return frame && frame.shown.proposals.length > 0 ? "proposed" : "untouched";
   }
 

@@ -127,6 +127,7 @@ export type Action =
     }
   | { readonly type: "thresholds set"; readonly thresholds: ReadonlyMap<number, number> }
   | { readonly type: "asked" }
+  | { readonly type: "exemplars changed" }
   | { readonly type: "sent" }
   | {
       readonly type: "answered";
@@ -381,6 +382,11 @@ export function reduce(state: State, action: Action): State {
       return { ...state, thresholds: action.thresholds };
     case "asked":
       return askedAgain(state);
+    case "exemplars changed": {
+      // What is shown stays until there is another answer.
+      const without = { answers: new Map(), partial: null, trouble: null };
+      return onFrame({ ...state, request: null }, (frame) => ({ ...frame, ...without }));
+    }
     case "sent": {
       if (state.frame === null) return state;
       const { clicks } = entryOf(frameOf(state));

@@ -137,6 +137,11 @@ kbd {
 .cell.done { background: #1a7f37; }
 .cell.proposed { background: #bf8700; }
 .cell[aria-current] { box-shadow: 0 0 0 2px #fff, 0 0 0 3.5px #1677ff; position: relative; }
+.sources { display: flex; flex-wrap: wrap; align-items: center; gap: 4px; margin-bottom: 4px; }
+.source { min-width: 22px; padding: 0 6px; border: 1px solid #1677ff; border-radius: 9px;
+  background: #1677ff1f; font-size: 12px; line-height: 17px; cursor: pointer; }
+.source[aria-pressed="false"] { border-color: #d0d7de; background: #fff; color: #8c959f;
+  text-decoration: line-through; }
 .check { display: flex; align-items: center; gap: 6px; cursor: pointer; }
 .check input { accent-color: #1677ff; }
 .button.next { flex: none; width: 40px; }

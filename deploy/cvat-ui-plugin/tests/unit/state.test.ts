@@ -222,6 +222,16 @@ describe("requests", () => {
     expect(isAnswered(frameOf(late))).toBe(false);
   });
 
+  test("other exemplars are asked with, and what was found is shown until then", () => {
+    const state = answered(stateAfter(shown(0), { type: "asked" }), proposal(0));
+    const changed = on(state, { type: "exemplars changed" });
+    expect(proposalsOf(frameOf(changed))).toEqual([proposal(0)]);
+    expect(changed.request).toMatchObject({ frame: 0, clicks: [] });
+    expect(proposalsOf(frameOf(answered(changed, proposal(50))))).toEqual([proposal(50)]);
+    // Without clicks, and without having been asked for, nothing is.
+    expect(on(stateAfter(shown(1)), { type: "exemplars changed" }).request).toBeNull();
+  });
+
   test("other classes make the answers void", () => {
     const state = answered(stateAfter(shown(0), clicked(click(1))), proposal(0));
     const changed = reduce(state, { type: "classes changed" });
