@@ -367,7 +367,8 @@ export class Plugin implements Listener {
       else this.#panel.toggle();
       return true;
     }
-    if (this.#panel.folded) return false;
+    // Folded and with no label armed it leaves the keys to CVAT.
+    if (this.#panel.folded && armed === null) return false;
     const act = this.#actionOf(event);
     if (act !== null) {
       act();
@@ -1166,8 +1167,9 @@ export class Plugin implements Listener {
     const frame = this.#state.frames.get(number);
     const offered = number === scene.frame && this.#shown.some(({ present }) => !present);
     if (offered || (frame && isPending(frame))) return "proposed";
-    const rectangles = this.#rectangles.get(number)?.length;
-    if (rectangles === undefined ? scene.saved.has(number) : rectangles > 0) return "done";
+    // What only a model has seen is not done.
+    const rectangles = this.#rectangles.get(number)?.filter(({ source }) => source !== "auto");
+    if (rectangles ? rectangles.length > 0 : scene.saved.has(number)) return "done";
     return frame && frame.shown.proposals.length > 0 ? "proposed" : "untouched";
   }
 

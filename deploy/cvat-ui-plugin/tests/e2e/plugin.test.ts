@@ -1220,8 +1220,9 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await a.screenshot("low-threshold");
     await a.button("as all others").click();
     expect(await countOf(a, two)).toBe(twos);
-    for (let i = 0; i < 14; i += 1) await a.key("[");
-    expect(await countOf(a, one)).toBeGreaterThan(ones as number);
+    const seen = (await a.outlines()).length;
+    for (let i = 0; i < 6; i += 1) await a.key("[");
+    expect((await a.outlines()).length).toBeGreaterThan(seen);
     for (let i = 0; i < 14; i += 1) await a.key("PageUp");
     await a.key("Shift+Digit1");
     expect((await a.calls()).length).toBe(calls);
@@ -1347,13 +1348,15 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
 
     // Keys alone: the least sure box, its label, its edge, away with it.
     const count = (await a.outlines()).length;
+    const picked = () =>
+      a.page.locator('[data-c3det="preview"] g').nth(1).locator("path").first().getAttribute("d");
     await a.key("b");
-    const first = await tip.textContent();
+    const first = await picked();
     await a.screenshot("low-picked");
     await a.key("b");
-    expect(await tip.textContent()).not.toBe(first);
+    expect(await picked()).not.toBe(first);
     await a.key("Shift+B");
-    expect(await tip.textContent()).toBe(first);
+    expect(await picked()).toBe(first);
     await a.key("1");
     expect(await tip.textContent()).toMatch(/^tree .* yours$/);
     for (let i = 0; i < 5; i += 1) await a.key("ArrowRight");
