@@ -6,6 +6,7 @@ import {
   areaOf,
   type Box,
   type Corners,
+  centreOf,
   type Edge,
   edgesAt,
   isInside,
@@ -710,15 +711,21 @@ export class Plugin implements Listener {
     if (label) this.#tip.show(label, this.#describe(label, box), place);
   }
 
-  /** Go to another box, the least sure one first. */
+  /** Go to another box of those in view, if there are any: the least sure one first. */
   #pick(by: -1 | 1): void {
     if (this.#hidden) this.#toggleHidden();
-    const boxes = this.#shown
-      .filter(({ present }) => !present)
-      .sort((a, b) => Number(a.sure) - Number(b.sure) || a.score - b.score);
+    const [placement, view] = [this.#host.placement(), this.#host.visible()];
+    const all = this.#shown.filter(({ present }) => !present);
+    const seen = all.filter((box) => {
+      if (placement === null || view === null) return false;
+      const [x, y] = toScreen(placement, centreOf(box));
+      return x >= view.left && x <= view.right && y >= view.top && y <= view.bottom;
+    });
+    const boxes = (seen.length > 0 ? [...seen] : all).sort(
+      (a, b) => Number(a.sure) - Number(b.sure) || a.score - b.score,
+    );
     const at = this.#picked && this.#hovered ? boxes.indexOf(this.#hovered) : by > 0 ? -1 : 0;
     const box = boxes[(at + by + boxes.length) % boxes.length];
-    const placement = this.#host.placement();
     this.#menu.close();
     this.#aimAt(box ?? null, true);
     if (!box || !placement) return;
