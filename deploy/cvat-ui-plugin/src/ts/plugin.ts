@@ -387,8 +387,10 @@ export class Plugin implements Listener {
     const once = (act: () => void) => (repeat ? () => {} : act);
     if (["[", "{", "PageDown"].includes(key)) return () => this.#stepThreshold(-1, shiftKey);
     if (["]", "}", "PageUp"].includes(key)) return () => this.#stepThreshold(1, shiftKey);
-    if (shiftKey) return key === "B" ? () => this.#pick(-1) : null;
-    switch (key) {
+    // Whatever Caps Lock makes of it.
+    const letter = key.toLowerCase();
+    if (shiftKey) return letter === "b" ? () => this.#pick(-1) : null;
+    switch (letter) {
       case "a":
         return once(() => this.#host.safely(() => this.#accept({ only: null, goOn: true })));
       case "b":
