@@ -178,6 +178,17 @@ export function smallestAt<T extends Box>(boxes: readonly T[], point: Point): T 
   return found;
 }
 
+/** Share of the inner of two boxes from which the larger one is around it. */
+const AROUND = 0.8;
+
+/** Whether a box is a larger one around another. */
+export function surrounds(larger: Box, smaller: Box): boolean {
+  if (areaOf(smaller) >= areaOf(larger) || !contains(larger, centreOf(smaller))) return false;
+  const union = overlap(smaller, larger);
+  const common = (union * (areaOf(smaller) + areaOf(larger))) / (1 + union);
+  return common >= AROUND * areaOf(smaller);
+}
+
 /** Intersection over union of two boxes, rotated ones included; 0 if both are empty. */
 export function overlap(a: Box, b: Box): number {
   if (!circlesMeet(a, b)) return 0;

@@ -7,6 +7,7 @@ import {
   type Box,
   type Corners,
   centreOf,
+  contains,
   type Edge,
   edgesAt,
   isInside,
@@ -15,6 +16,7 @@ import {
   shortSideOf,
   smallestAt,
   stretched,
+  surrounds,
   toScreen,
 } from "./geometry";
 import { type Choices, ClassMap, type Model, type TaskLabel } from "./labels";
@@ -906,6 +908,7 @@ export class Plugin implements Listener {
     }
     const { clicks } = entryOf(frameOf(this.#state));
     const job = this.#jobId;
+    const replaced = this.#replacedBy(made);
     const taken = this.#shown.filter((proposal) => proposal.present || made.includes(proposal));
     this.#accepting = true;
     this.#closeMenu();
@@ -917,6 +920,7 @@ export class Plugin implements Listener {
       );
       isMade = true;
       if (this.#jobId === job) this.#do({ type: "accepted", frame, clicks, ids, taken });
+      if (this.#state.frame === frame) await this.#replace(replaced);
     } catch (error) {
       const message = `CVAT did not take the boxes. ${sentence(messageOf(error))}`;
       this.#notice = { failed: true, message };
@@ -926,6 +930,44 @@ export class Plugin implements Listener {
     }
     const stays = this.#jobId !== job || this.#state.frame !== frame;
     if (isMade && goOn && !stays) await this.#goTo(this.#nextFrame());
+  }
+
+  /** Rectangles of models around objects that were clicked since, which boxes stand for now. */
+  #replacedBy(made: readonly Shown[]): readonly MadeRectangle[] {
+    const clicks = newClicksOf(frameOf(this.#state)).filter(({ positive }) => positive);
+    return (this.#scene?.rectangles ?? []).filter((rectangle) => {
+      const within = clicks.filter(
+        ({ x, y, label }) => label === rectangle.label && contains(rectangle, [x, y]),
+      );
+      if (within.length === 0 || rectangle.hidden || whyItStays(rectangle) !== null) return false;
+      return made.some(
+        (box) =>
+          box.sure &&
+          box.label === rectangle.label &&
+          surrounds(rectangle, box) &&
+          within.some(({ x, y }) => contains(box, [x, y])),
+      );
+    });
+  }
+
+  async #replace(rectangles: readonly MadeRectangle[]): Promise<void> {
+    if (rectangles.length === 0) return;
+    try {
+      for (const { clientId } of rectangles) {
+        if (clientId !== null) await this.#host.remove(clientId);
+      }
+    } catch (error) {
+      const message = `CVAT did not remove a larger rectangle. ${sentence(messageOf(error))}`;
+      this.#notice = { failed: true, message };
+      return;
+    }
+    const [one] = rectangles as [MadeRectangle];
+    const name = this.#labelOf(one.label)?.name ?? "";
+    const what =
+      rectangles.length === 1
+        ? `A larger rectangle of ${name} was`
+        : `${rectangles.length} larger rectangles were`;
+    this.#notice = { failed: false, message: `${what} replaced. Ctrl+Z brings it back.` };
   }
 
   /** The frame of the job after the one on the screen, or undefined. */

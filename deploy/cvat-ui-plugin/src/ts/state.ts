@@ -3,7 +3,7 @@
 // Clicks and edits are kept for each frame, as a history of entries that are never changed. Answers
 // are kept with the very list of clicks that they answer, so undo and redo need no request.
 
-import { areaOf, type Box, type Corners, centreOf, contains, overlap } from "./geometry";
+import { type Box, type Corners, contains, overlap, surrounds } from "./geometry";
 
 export interface Click {
   readonly x: number;
@@ -158,8 +158,6 @@ export type Action =
 
 /** Overlap from which a box of a later answer is the one that an edit speaks of. */
 const SAME_BOX = 0.5;
-/** Share of a clicked object's box from which a larger box is one around it. */
-const AROUND = 0.8;
 
 const NOTHING: Answer = { proposals: [], notes: [] };
 
@@ -297,17 +295,12 @@ function withoutLarger(proposals: readonly Proposal[], clicks: Clicks): Proposal
   return proposals.filter(
     (larger) =>
       !clicked.some((smaller) => {
-        if (smaller.label !== larger.label || areaOf(smaller) >= areaOf(larger)) return false;
-        if (!contains(larger, centreOf(smaller))) return false;
+        if (smaller.label !== larger.label || !surrounds(larger, smaller)) return false;
         const inside = positive.filter(
           ({ x, y, label }) => label === larger.label && contains(larger, [x, y]),
         );
         // A box that answers a click beside the smaller one stays.
-        if (inside.length === 0 || !inside.every(({ x, y }) => contains(smaller, [x, y])))
-          return false;
-        const union = overlap(smaller, larger);
-        const common = (union * (areaOf(smaller) + areaOf(larger))) / (1 + union);
-        return common >= AROUND * areaOf(smaller);
+        return inside.length > 0 && inside.every(({ x, y }) => contains(smaller, [x, y]));
       }),
   );
 }

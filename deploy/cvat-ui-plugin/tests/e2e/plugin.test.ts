@@ -1371,6 +1371,41 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     expect(unheard).toHaveLength(1);
   });
 
+  test("a click in a larger rectangle of a model replaces it, and no other rectangle", async () => {
+    const [x1, y1, x2, y2] = boxesOf(one)[0] as [number, number, number, number];
+    const large = [x1 - 14, y1 - 14, x2 + 14, y2 + 14];
+    const a = await open({
+      ...low,
+      shapes: [
+        { type: "rectangle", label: one, points: large, source: "auto" },
+        {
+          type: "rectangle",
+          label: one,
+          points: large.map((value) => value + 1),
+          source: "manual",
+        },
+        { type: "rectangle", label: two, points: large, source: "auto" },
+      ],
+    });
+    await clickOn(a, one, 0, "2");
+    const shown = (await a.outlines()).length;
+    await a.key("Shift+Enter");
+    await a.status
+      .getByText(`A larger rectangle of ${one} was replaced.`, { exact: false })
+      .waitFor();
+    const larger = async () =>
+      (await a.objects())
+        .filter(({ points: [x = 0] }) => Math.abs(x - x1 + 14) < 2)
+        .map(({ label, source }) => `${label} ${source}`);
+    await expect.poll(larger).toEqual([`${one} manual`, `${two} auto`]);
+    expect(await isMade(a, one, centre(one))).toBe(true);
+    await a.key("Control+z");
+    await expect.poll(larger).toHaveLength(3);
+    await a.key("Control+z");
+    await expect.poll(() => a.says("count")).toBe("3");
+    expect(await a.outlines()).toHaveLength(shown);
+  });
+
   test("the panel stands beside the picture, and is folded and moved by keys and mouse", async () => {
     const a = await open(low);
     const picture = a.page.locator("#cvat_canvas_background");
