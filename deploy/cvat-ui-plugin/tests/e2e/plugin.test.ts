@@ -1395,7 +1395,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
       .waitFor();
     const larger = async () =>
       (await a.objects())
-        .filter(({ points: [x = 0] }) => Math.abs(x - x1 + 14) < 2)
+        .filter(({ points }) => large.every((value, i) => Math.abs(value - (points[i] ?? 0)) < 2))
         .map(({ label, source }) => `${label} ${source}`);
     await expect.poll(larger).toEqual([`${one} manual`, `${two} auto`]);
     expect(await isMade(a, one, centre(one))).toBe(true);
