@@ -69,6 +69,10 @@ export interface MadeRectangle extends Rectangle {
 export interface Scene {
   readonly jobId: number;
   readonly frame: number;
+  /** Numbers of the job's frames, in their order. */
+  readonly frames: readonly number[];
+  /** Rectangles that the server has, by frame, but for those that only a model has seen. */
+  readonly saved: ReadonlyMap<number, readonly Rectangle[]>;
   /** Labels that a rectangle may have. */
   readonly labels: readonly TaskLabel[];
   readonly otherLabels: readonly OtherLabel[];
@@ -102,6 +106,12 @@ export interface Listener {
   /** The mouse is over a point of the picture; null: it left the canvas. */
   hovered(point: Point | null): void;
   clicked(point: Point, button: "left" | "right"): void;
+  /** The mouse was pressed at a point; true: what is there is pulled, not the picture. */
+  grabs(point: Point): boolean;
+  /** What was grabbed is pulled to a point. */
+  pulled(point: Point): void;
+  /** It was let go; null: where it was. */
+  letGo(point: Point | null): void;
   /** A key was pressed; true: it was the plugin's, and CVAT does not get it. */
   pressed(event: KeyboardEvent): boolean;
   /** The plugin was switched off. */
@@ -121,9 +131,20 @@ export interface Host {
   look(): void;
   /** Take the mouse from CVAT's other tools, and show that clicks are the plugin's. */
   arm(armed: boolean): void;
+  /** Show that what is under the mouse can be pulled. */
+  showGrip(shown: boolean): void;
+  /** Leave so many pixels of the screen free at the left of the canvas; false: CVAT cannot. */
+  makeRoom(pixels: number): boolean;
   /**
-   * Call the function for the frame on the screen.
+   * Show another frame of the job.
    *
+   * @throws Error This CVAT lets no plugin do that; a sentence for the person at the screen.
+   */
+  goTo(frame: number): Promise<void>;
+  /**
+   * Call the function for a frame of the job.
+   *
+   * @param frame The one on the screen, if none is told.
    * @returns The body of the answer.
    * @throws Error Its message is a sentence for the person at the screen.
    */
@@ -132,6 +153,7 @@ export interface Host {
     points: RequestPoints,
     threshold: number,
     signal: AbortSignal,
+    frame?: number,
   ): Promise<unknown>;
   /**
    * Make rectangles on the frame on the screen, in one step of CVAT's undo history.
@@ -206,6 +228,8 @@ class Adapter implements Host {
   #job: Job | null = null;
   #stage: Stage | null = null;
   #overlay: SVGSVGElement | null = null;
+  /** CVAT reads the frame's objects anew. */
+  #fetching: unknown = null;
 
   constructor({ dispatch, core }: BuilderArguments) {
     this.#dispatch = dispatch;
@@ -255,18 +279,35 @@ class Adapter implements Host {
     this.#stage?.arm(armed);
   }
 
+  showGrip(shown: boolean): void {
+    this.#stage?.showGrip(shown);
+  }
+
+  makeRoom(pixels: number): boolean {
+    return this.#stage?.makeRoom(pixels) ?? false;
+  }
+
+  async goTo(frame: number): Promise<void> {
+    const change = fromCvat("changeFrameAsync");
+    if (!change) throw new Error("This CVAT lets no plugin change the frame: press F.");
+    // Objects that CVAT is reading still would be shown on the frame that comes.
+    await this.#fetching;
+    await this.#dispatch(change(frame));
+  }
+
   async ask(
     modelId: string,
     points: RequestPoints,
     threshold: number,
     signal: AbortSignal,
+    frame?: number,
   ): Promise<unknown> {
     const [job, state] = [this.#job, this.#state];
     if (job === null || state === null) throw new Error("No job is open.");
     const data = {
       task: job.taskId,
       job: job.id,
-      frame: state.player.frame.number,
+      frame: frame ?? state.player.frame.number,
       ...points,
       threshold,
     };
@@ -302,7 +343,7 @@ class Adapter implements Host {
         }),
     );
     const ids = await job.annotations.put(objects);
-    this.#dispatch(fetchAnnotations()?.());
+    this.#fetch();
     return Array.isArray(ids) ? ids.filter(Number.isInteger) : [];
   }
 
@@ -311,7 +352,11 @@ class Adapter implements Host {
     const object = state?.annotations.states.find(({ clientID }) => clientID === clientId);
     if (!state || !object?.delete) throw new Error("This CVAT lets no plugin remove it.");
     await object.delete(state.player.frame.number, false);
-    this.#dispatch(fetchAnnotations()?.());
+    this.#fetch();
+  }
+
+  #fetch(): void {
+    this.#fetching = Promise.resolve(this.#dispatch(fetchAnnotations()?.())).catch(() => {});
   }
 
   async readSaved(signal: AbortSignal): Promise<void> {
@@ -443,17 +488,22 @@ class Adapter implements Host {
     if (job === null || state === null) return;
     const { number } = state.player.frame;
     const saved = this.#saved?.job === job.id ? this.#saved.shapes : [];
-    const elsewhere = saved
-      .filter(({ frame, type }) => frame === number && type === "rectangle")
+    const rectangles = saved.filter(({ type }) => type === "rectangle");
+    const seen = new Map<number, Rectangle[]>();
+    for (const shape of rectangles) {
+      if (shape.source === "auto") continue;
+      const others = seen.get(shape.frame);
+      if (others) others.push(rectangleOf(shape));
+      else seen.set(shape.frame, [rectangleOf(shape)]);
+    }
+    const elsewhere = rectangles
+      .filter(({ frame }) => frame === number)
       .filter(({ id }) => id !== undefined && !this.#known.has(id))
-      .map(({ points, rotation, label_id }) => ({
-        points: cornersOf(points),
-        rotation: rotation ?? 0,
-        label: label_id,
-      }));
+      .map(rectangleOf);
     this.#listener?.sceneChanged({
       ...sceneOf(job, state, this.#ours(), this.#absence),
       elsewhere,
+      saved: seen,
     });
   }
 
@@ -516,11 +566,13 @@ class Stage {
   readonly #resized: ResizeObserver;
   readonly #ended = new AbortController();
   #overlay: SVGSVGElement | null = null;
-  #press: { event: MouseEvent; point: Point } | null = null;
+  #press: { event: MouseEvent; point: Point; grabbed: boolean } | null = null;
   #point: Point | null = null;
   /** The last press was the plugin's, and so are the click events that follow it. */
   #claimed = false;
   #passing = false;
+  /** Pixels that are free at the left. */
+  #room = 0;
 
   constructor(canvas: Canvas, listener: Listener, guard: (action: () => void) => void) {
     need(canvas.html, "canvas.html");
@@ -604,12 +656,30 @@ class Stage {
     this.#surface.classList.toggle("c3det-armed", armed);
   }
 
+  showGrip(shown: boolean): void {
+    this.#surface.classList.toggle("c3det-grip", shown);
+  }
+
+  makeRoom(pixels: number): boolean {
+    if (typeof this.canvas.fitCanvas !== "function") return false;
+    if (this.#room === pixels) return true;
+    this.#room = pixels;
+    // A border takes from the canvas' own width, and what lies in the canvas begins after it.
+    const { style } = this.#surface;
+    style.boxSizing = pixels > 0 ? "border-box" : "";
+    style.borderLeft = pixels > 0 ? `${pixels}px solid transparent` : "";
+    this.canvas.fitCanvas();
+    this.canvas.fit?.();
+    return true;
+  }
+
   remove(): void {
     this.#ended.abort();
     this.#observer.disconnect();
     this.#resized.disconnect();
     this.#overlay?.remove();
-    this.#surface.classList.remove("c3det-armed");
+    this.#surface.classList.remove("c3det-armed", "c3det-grip");
+    this.#surface.style.borderLeft = this.#surface.style.boxSizing = "";
   }
 
   /** The board is larger than the picture by the offset on each side. */
@@ -636,7 +706,12 @@ class Stage {
     on(window, "mouseup", (event) => this.#released(event));
     on(this.#surface, "mousemove", (event) => {
       this.#point = this.#pointOf(event);
-      this.#listener.hovered(this.#point);
+      if (!this.#press?.grabbed) {
+        this.#listener.hovered(this.#point);
+        return;
+      }
+      event.stopImmediatePropagation();
+      if (this.#isMoved(event)) this.#listener.pulled(this.#point);
     });
     on(this.#surface, "mouseleave", (event) => {
       if (event.target !== this.#surface) return;
@@ -662,9 +737,10 @@ class Stage {
     this.#claimed = plain && event.button !== 1 && this.#claims(point);
     this.#press = null;
     if (!this.#claimed) return;
-    this.#press = { event, point };
+    const grabbed = event.button === 0 && this.#listener.grabs(point);
+    this.#press = { event, point, grabbed };
     event.stopImmediatePropagation();
-    if (event.button !== 0) return;
+    if (event.button !== 0 || grabbed) return;
     // Objects under the mouse do not hear of the press, the canvas does: it moves the picture.
     this.#passing = true;
     try {
@@ -677,10 +753,17 @@ class Stage {
   #released(event: MouseEvent): void {
     const press = this.#press;
     if (press === null || event.button !== press.event.button) return;
+    const moved = this.#isMoved(event);
     this.#press = null;
-    const { clientX, clientY } = press.event;
-    if (Math.hypot(event.clientX - clientX, event.clientY - clientY) > DRAG_PIXELS) return;
+    if (press.grabbed) this.#listener.letGo(moved ? this.#pointOf(event) : null);
+    if (moved) return;
     this.#listener.clicked(press.point, event.button === 0 ? "left" : "right");
+  }
+
+  /** Whether the mouse was moved since it was pressed, so that this is no click. */
+  #isMoved({ clientX, clientY }: MouseEvent): boolean {
+    const from = this.#press?.event;
+    return !!from && Math.hypot(clientX - from.clientX, clientY - from.clientY) > DRAG_PIXELS;
   }
 
   #claims(point: Point | null): boolean {
@@ -693,8 +776,14 @@ class Stage {
 }
 
 function fetchAnnotations(): (() => unknown) | undefined {
-  // Looked up at run time, so that a version without it switches the plugin off, not the build.
-  return Reflect.get(annotationActions, "fetchAnnotationsAsync");
+  return fromCvat("fetchAnnotationsAsync");
+}
+
+/** Looked up at run time, so that a version without it switches the plugin off, not the build. */
+function fromCvat<K extends keyof typeof annotationActions>(
+  name: K,
+): (typeof annotationActions)[K] | undefined {
+  return Reflect.get(annotationActions, name);
 }
 
 function isOurs({ id, name, kind }: MLModel): boolean {
@@ -703,14 +792,15 @@ function isOurs({ id, name, kind }: MLModel): boolean {
 
 function sceneOf(
   job: Job,
-  { job: { labels }, canvas, player, annotations }: GlobalState["annotation"],
+  { job: { labels, frameNumbers }, canvas, player, annotations }: GlobalState["annotation"],
   models: readonly MLModel[],
   absence: string | null,
-): Omit<Scene, "elsewhere"> {
+): Omit<Scene, "elsewhere" | "saved"> {
   const shapes = annotations.states.filter(({ outside }) => !outside);
   return {
     jobId: job.id,
     frame: player.frame.number,
+    frames: framesOf(job, frameNumbers),
     labels: labels.filter(takesRectangles).map(({ id, name, color }) => ({
       id: id as number,
       name,
@@ -755,6 +845,13 @@ function sceneOf(
   };
 }
 
+/** Jobs of chosen frames tell their numbers, others only the first and the last one. */
+function framesOf({ startFrame, stopFrame }: Job, numbers: unknown): readonly number[] {
+  if (Array.isArray(numbers) && numbers.length > 0) return numbers.filter(Number.isInteger);
+  if (startFrame === undefined || stopFrame === undefined) return [];
+  return Array.from({ length: stopFrame - startFrame + 1 }, (_, i) => startFrame + i);
+}
+
 /** The layer of new objects: versions without a selector of layers have no current one. */
 function layerOf({ cur, max }: GlobalState["annotation"]["annotations"]["zLayer"]): number {
   return [cur, max].find(Number.isInteger) ?? 0;
@@ -766,6 +863,10 @@ function takesRectangles({ id, type }: Label): boolean {
 
 function isShape(type: string): (state: ObjectState) => boolean {
   return ({ objectType, shapeType }) => objectType !== "tag" && shapeType === type;
+}
+
+function rectangleOf({ points, rotation, label_id }: SavedShape): Rectangle {
+  return { points: cornersOf(points), rotation: rotation ?? 0, label: label_id };
 }
 
 function cornersOf(points: readonly number[]): Rectangle["points"] {

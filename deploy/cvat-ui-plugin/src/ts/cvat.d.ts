@@ -96,12 +96,16 @@ export interface SavedShape {
   readonly label_id: number;
   readonly points: readonly number[];
   readonly rotation?: number;
+  readonly source?: string;
 }
 
 export interface Job {
   readonly id: number;
   readonly taskId: number;
   readonly dimension?: string;
+  /** Of the task's frames. */
+  readonly startFrame?: number;
+  readonly stopFrame?: number;
   readonly annotations: {
     /** All at once are one step of the undo history. Newer versions answer their client ids. */
     readonly put: (states: readonly ObjectState[]) => Promise<unknown>;
@@ -114,6 +118,9 @@ export interface Canvas {
   readonly cancel: () => void;
   readonly activate: (clientId: number | null) => void;
   readonly geometry: unknown;
+  /** Take the canvas element's size anew, and fit the picture into it. */
+  readonly fitCanvas?: () => void;
+  readonly fit?: () => void;
 }
 
 /** Of the canvas' geometry: the place of the picture, before scale and turn about its centre. */
@@ -135,6 +142,8 @@ export interface GlobalState {
     readonly job: {
       readonly instance: Job | null | undefined;
       readonly labels: readonly Label[];
+      /** Numbers of the frames, where they are not all between the first and the last. */
+      readonly frameNumbers?: unknown;
     };
     readonly player: { readonly frame: { readonly number: number } };
     readonly annotations: {
@@ -148,6 +157,9 @@ export interface GlobalState {
 
 /** Of the module actions/annotation-actions: a thunk that reads the frame's objects anew. */
 export function fetchAnnotationsAsync(): unknown;
+
+/** Likewise: a thunk that shows another frame. */
+export function changeFrameAsync(frame: number): unknown;
 
 declare global {
   interface Window {

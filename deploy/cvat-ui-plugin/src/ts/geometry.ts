@@ -104,6 +104,10 @@ export function polygonOf({ points: [x1, y1, x2, y2], rotation }: Box): readonly
   return corners.map((corner) => turn(corner, centre, rotation));
 }
 
+export function centreOf({ points: [x1, y1, x2, y2] }: Box): Point {
+  return [(x1 + x2) / 2, (y1 + y2) / 2];
+}
+
 export function areaOf({ points: [x1, y1, x2, y2] }: Box): number {
   return (x2 - x1) * (y2 - y1);
 }
@@ -125,6 +129,46 @@ export function contains(box: Box, point: Point): boolean {
   return x >= x1 && x <= x2 && y >= y1 && y <= y2;
 }
 
+/** An edge of a box, by the position of its number among the corners: x1, y1, x2 or y2. */
+export type Edge = 0 | 1 | 2 | 3;
+
+/**
+ * The edges of a box that a point is on: one, or two at a corner, none elsewhere.
+ *
+ * @param within How far from the edge a point may lie, in pixels of the picture.
+ */
+export function edgesAt(box: Box, point: Point, within: number): readonly Edge[] {
+  const [x1, y1, x2, y2] = box.points;
+  const [x, y] = turn(point, centreOf(box), -box.rotation);
+  const outside = x < x1 - within || x > x2 + within || y < y1 - within || y > y2 + within;
+  if (outside) return [];
+  const away = [x - x1, y - y1, x - x2, y - y2].map(Math.abs) as [number, number, number, number];
+  const across = ([0, 2] as const).filter((edge) => away[edge] <= within);
+  const down = ([1, 3] as const).filter((edge) => away[edge] <= within);
+  const nearest = <T extends Edge>(edges: readonly T[]): readonly T[] =>
+    edges.length < 2
+      ? edges
+      : edges
+          .filter((edge) => away[edge] === Math.min(...edges.map((each) => away[each])))
+          .slice(0, 1);
+  return [...nearest(across), ...nearest(down)];
+}
+
+/** A box with some edges moved to a point, the others where they were in the picture. */
+export function stretched(box: Box, edges: readonly Edge[], point: Point): Box {
+  const centre = centreOf(box);
+  const [x, y] = turn(point, centre, -box.rotation);
+  const moved = box.points.map((value, i) =>
+    edges.includes(i as Edge) ? (i % 2 === 0 ? x : y) : value,
+  ) as unknown as [number, number, number, number];
+  const [left, right] = [Math.min(moved[0], moved[2]), Math.max(moved[0], moved[2])];
+  const [top, bottom] = [Math.min(moved[1], moved[3]), Math.max(moved[1], moved[3])];
+  // A turned box turns about its own centre, which has moved along its own axes.
+  const [cx, cy] = turn([(left + right) / 2, (top + bottom) / 2], centre, box.rotation);
+  const [w, h] = [(right - left) / 2, (bottom - top) / 2];
+  return { points: [cx - w, cy - h, cx + w, cy + h], rotation: box.rotation };
+}
+
 /** The smallest of the boxes that contain a point, or null: small objects lie on large ones. */
 export function smallestAt<T extends Box>(boxes: readonly T[], point: Point): T | null {
   let found: T | null = null;
@@ -132,6 +176,17 @@ export function smallestAt<T extends Box>(boxes: readonly T[], point: Point): T 
     if (contains(box, point) && (found === null || areaOf(box) < areaOf(found))) found = box;
   }
   return found;
+}
+
+/** Share of the inner of two boxes from which the larger one is around it. */
+const AROUND = 0.8;
+
+/** Whether a box is a larger one around another. */
+export function surrounds(larger: Box, smaller: Box): boolean {
+  if (areaOf(smaller) >= areaOf(larger) || !contains(larger, centreOf(smaller))) return false;
+  const union = overlap(smaller, larger);
+  const common = (union * (areaOf(smaller) + areaOf(larger))) / (1 + union);
+  return common >= AROUND * areaOf(smaller);
 }
 
 /** Intersection over union of two boxes, rotated ones included; 0 if both are empty. */

@@ -5,6 +5,12 @@ import type { Area } from "./geometry";
 import { keyOf, type Model, type OtherLabel, type TaskLabel } from "./labels";
 import { recall, remember } from "./storage";
 
+/**
+ * How far the work on a frame is. done: it has rectangles, and nothing waits to be accepted;
+ * proposed: clicks or proposals wait.
+ */
+export type FrameStatus = "done" | "proposed" | "untouched";
+
 /** What the panel shows. */
 export interface PanelView {
   readonly models: readonly Model[];
@@ -20,7 +26,25 @@ export interface PanelView {
   readonly armed: number | null;
   /** null: that of the weights, which the first answer tells. */
   readonly threshold: number | null;
+  /** Thresholds of single labels, by their ids. */
+  readonly thresholds: ReadonlyMap<number, number>;
+  /** The threshold is that of the armed label alone. */
+  readonly own: boolean;
+  /** Ids of the labels whose boxes are hidden. */
+  readonly hiddenLabels: ReadonlySet<number>;
+  /** Clicks since the last "Accept". */
   readonly clicks: number;
+  /** Clicks of before, which count on. */
+  readonly earlierClicks: number;
+  /** The function can be asked without clicks. */
+  readonly canSearch: boolean;
+  readonly frame: number;
+  /** The job's frames, in their order. */
+  readonly frames: readonly (readonly [number: number, status: FrameStatus])[];
+  /** Frames whose work is an example for this one, and whether it is used. */
+  readonly sources: readonly (readonly [number: number, used: boolean])[];
+  /** Frames that nobody has worked on are asked for by themselves. */
+  readonly carries: boolean;
   readonly canUndo: boolean;
   readonly canRedo: boolean;
   /** Points of the annotation that could become clicks. */
@@ -45,6 +69,10 @@ export interface PanelView {
   readonly elsewhere: number;
   /** Rectangles that "Accept" would make. */
   readonly acceptable: number;
+  /** Those of the armed label. */
+  readonly acceptableOfArmed: number;
+  /** Proposals of hidden labels, which it would leave. */
+  readonly unseen: number;
   /** Proposals that it would skip: a rectangle of their label is there. */
   readonly present: number;
   readonly accepting: boolean;
@@ -56,6 +84,8 @@ export interface PanelActions {
   chooseModel(id: string): void;
   arm(label: number): void;
   map(label: TaskLabel, className: string): void;
+  /** The threshold of the armed label alone or of all; of all, the label has none of its own. */
+  chooseScope(own: boolean): void;
   setThreshold(threshold: number): void;
   /** Look again for a model. */
   look(): void;
@@ -66,16 +96,48 @@ export interface PanelActions {
   ask(): void;
   cancel(): void;
   accept(): void;
+  acceptArmed(): void;
+  acceptAndGoOn(): void;
   toggleHidden(): void;
+  toggleLabel(label: number): void;
+  toggleCarry(): void;
+  /** Use the work on a frame as an example for others, or do not. */
+  toggleSource(frame: number): void;
+  goTo(frame: number): void;
+  /** Leave room for the panel beside the picture, in pixels; 0: the panel is over it. */
+  makeRoom(pixels: number): void;
 }
 
 const EYE =
   "M1.5 9C3.5 5.5 6 4 9 4s5.5 1.5 7.5 5C14.5 12.5 12 14 9 14s-5.5-1.5-7.5-5ZM9 6.8a2.2 2.2 0 1 0 0 4.4a2.2 2.2 0 1 0 0-4.4";
 const FOLD = "M4.5 7l4.5 4.5L13.5 7";
+const DOCK = "M2.5 3.5h13v11h-13ZM7 3.5v11";
+/** The keys, and what they do. */
+const KEYS = [
+  ["1 … 0", "label; over a box: its label"],
+  ["Enter", "accept (⇧: armed label only)"],
+  ["A", "accept, next frame"],
+  ["S", "find without clicks"],
+  ["Y", "hide or show (⇧ digit: a label)"],
+  ["[ ]", "threshold (⇧: armed label's)"],
+  ["B", "least sure box (⇧: back)"],
+  ["← ↑ → ↓", "its right, lower edge (⇧: left, upper)"],
+  ["Del", "drop the box"],
+  ["U", "clear the clicks"],
+  ["W", "fold (⇧: beside or over the picture)"],
+] as const;
+/** Cells of the strip of frames, at most; of longer jobs a cell is several frames. */
+const MOST_CELLS = 60;
+/** From so many boxes on, CVAT is slow: it drew 758 in 12 s. */
+const SLOW_BOXES = 250;
+const SECONDS_A_BOX = 12 / 758;
 const FILTER_FROM_LABELS = 13;
 /** A request that takes longer than this shows its seconds. */
 const SLOW_MS = 1000;
 const MARGIN = 10;
+const WIDTH = 244;
+/** How far it is dragged from beside the picture before it comes off. */
+const UNDOCKING_PIXELS = 12;
 const SMALLEST_HEIGHT = 160;
 /** Under this the hint leaves its room to the labels. */
 const LOW_HEIGHT = 540;
@@ -93,6 +155,26 @@ export class Panel {
 
   readonly #models = h("select", { className: "model", title: "The function that is asked" });
   readonly #modelName = h("span", { className: "model" });
+  #docked = recall("docked") !== false;
+  #helps = false;
+  #drawnCells = "";
+  readonly #dock: HTMLButtonElement;
+  readonly #help = h(
+    "dl",
+    { className: "keys" },
+    ...KEYS.flatMap(([key, does]) => [h("dt", {}, h("kbd", {}, key)), h("dd", {}, does)]),
+  );
+  readonly #helpLink: HTMLButtonElement;
+  readonly #framesSection: HTMLElement;
+  readonly #framesText = h("span", { className: "value" });
+  readonly #cells = h("div", { className: "cells", role: "group", ariaLabel: "Frames of the job" });
+  readonly #sources = h("div", { className: "sources quiet" });
+  #drawnSources = "";
+  readonly #carry = h("input", { type: "checkbox" });
+  readonly #scope: HTMLButtonElement;
+  readonly #scoreTitle = h("span");
+  readonly #acceptArmed: HTMLButtonElement;
+  readonly #acceptNext: HTMLButtonElement;
   readonly #eye: HTMLButtonElement;
   readonly #fold: HTMLButtonElement;
   readonly #body: HTMLElement;
@@ -130,19 +212,37 @@ export class Panel {
   #drawnModels = "";
   #drawnMapping = "";
   #clock = 0;
+  /** There is room for it beside the picture. */
+  #beside = false;
 
   constructor(actions: PanelActions) {
     this.#actions = actions;
     this.#eye = button(
-      { className: "icon", title: "Show or hide the proposals" },
+      { className: "icon", title: "Show or hide the proposals (Y)" },
       () => actions.toggleHidden(),
       icon(EYE),
     );
     this.#fold = button(
-      { className: "icon", title: "Fold the panel" },
-      () => this.#toggle(),
+      { className: "icon", title: "Fold the panel (W)" },
+      () => this.toggle(),
       icon(FOLD),
     );
+    this.#dock = button(
+      { className: "icon", title: "Stand beside the picture, or over it (Shift+W)" },
+      () => this.toggleDock(),
+      icon(DOCK),
+    );
+    this.#helpLink = button({ className: "link", title: "What the keys do" }, () => {
+      this.#helps = !this.#helps;
+      this.#draw();
+    });
+    this.#scope = button({ className: "link" }, () => {
+      if (this.#view) actions.chooseScope(!this.#view.own);
+    });
+    this.#carry.addEventListener("change", () => {
+      this.#carry.blur();
+      actions.toggleCarry();
+    });
     this.#mappingLink = button({ className: "link" }, () => {
       this.#mapping = !this.#mapping;
       this.#draw();
@@ -155,21 +255,30 @@ export class Panel {
       () => actions.undo(),
     );
     this.#redo = small("Redo", "Ctrl+Shift+Z", () => actions.redo());
-    this.#clear = small("Clear", "Remove all clicks of this frame; can be undone", () =>
+    this.#clear = small("Clear", "Remove all clicks of this frame (U); can be undone", () =>
       actions.clear(),
     );
     this.#take = small("", "Take the points shapes of this frame as clicks", () => actions.take());
-    this.#ask = small("Find without clicks", "Ask for proposals before any click", () =>
+    this.#ask = small("Find without clicks", "Ask for proposals before any click (S)", () =>
       actions.ask(),
     );
     for (const wide of [this.#take, this.#ask]) wide.classList.add("wide");
     this.#accept = button(
       {
         className: "button main",
-        title: "Make rectangles of the proposals (Enter while a label is armed)",
+        title: "Make rectangles of the boxes that are shown (Enter)",
       },
       () => actions.accept(),
     );
+    this.#acceptNext = button(
+      { className: "button main next", title: "Accept, and go to the next frame (A)" },
+      () => actions.acceptAndGoOn(),
+      "→",
+    );
+    this.#acceptArmed = small("", "Accept the boxes of this label alone (Shift+Enter)", () =>
+      actions.acceptArmed(),
+    );
+    this.#acceptArmed.classList.add("wide");
     this.#statusLink = button({ className: "link" }, () => {
       if (this.#view === null) actions.look();
       else if (this.#view.askedAt === null) actions.ask();
@@ -206,9 +315,26 @@ export class Panel {
       this.#modelName,
       this.#models,
       this.#eye,
+      this.#dock,
       this.#fold,
     );
     header.addEventListener("pointerdown", (event) => this.#drag(header, event));
+    this.#framesSection = h(
+      "section",
+      { className: "section" },
+      h("div", { className: "heading" }, h("span", {}, "Frames"), this.#framesText),
+      this.#cells,
+      this.#sources,
+      h(
+        "label",
+        {
+          className: "check quiet",
+          title: "Ask for the proposals of a frame when it is shown, once others were worked on",
+        },
+        this.#carry,
+        "Propose on each new frame",
+      ),
+    );
     this.#body = h(
       "div",
       { className: "body" },
@@ -220,6 +346,8 @@ export class Panel {
         this.#labels,
         this.#mappingTable,
         this.#hint,
+        h("div", { className: "row" }, this.#helpLink),
+        this.#help,
       ),
       h(
         "section",
@@ -227,10 +355,11 @@ export class Panel {
         h(
           "label",
           { className: "heading score" },
-          h("span", {}, "Score", h("span", { className: "roomy" }, " threshold")),
+          this.#scoreTitle,
           this.#threshold,
           this.#thresholdValue,
         ),
+        this.#scope,
       ),
       h(
         "section",
@@ -245,13 +374,15 @@ export class Panel {
         this.#take,
         this.#ask,
       ),
+      this.#framesSection,
     );
-    this.#acceptRow = h("div", { className: "row" }, this.#accept);
+    this.#acceptRow = h("div", { className: "row accepting" }, this.#accept, this.#acceptNext);
     this.#footer = h(
       "footer",
       {},
       h("div", { className: "told" }, this.#status, this.#notes),
       this.#acceptRow,
+      this.#acceptArmed,
       this.#note,
     );
     this.#threshold.ariaLabel = "Score threshold";
@@ -285,10 +416,35 @@ export class Panel {
     this.#stand();
   }
 
+  toggle(): void {
+    this.#folded = !this.#folded;
+    remember("folded", this.#folded);
+    this.#draw();
+  }
+
+  /** Stand beside the picture, or over it. */
+  toggleDock(): void {
+    this.#docked = !this.#docked;
+    remember("docked", this.#docked);
+    if (!this.#docked) this.#place = [MARGIN, MARGIN];
+    this.#draw();
+  }
+
+  /** There is no room beside the picture. */
+  stayOver(): void {
+    if (!this.#docked) return;
+    this.#docked = false;
+    this.#draw();
+  }
+
   #stand(): void {
     if (this.#area === null || this.element.hidden) return;
+    const beside = this.#docked && !this.#folded && this.#view !== null;
+    this.#beside = beside;
+    // If it changes, the canvas tells its new place, and the panel is placed anew then.
+    this.#actions.makeRoom(beside ? WIDTH + 2 * MARGIN : 0);
     const { left, top, bottom } = this.#area;
-    const [dx, dy] = this.#place;
+    const [dx, dy] = beside ? [-WIDTH - MARGIN, MARGIN] : this.#place;
     const { style } = this.element;
     const room = bottom - top - 2 * MARGIN;
     style.maxHeight = `${Math.max(room, SMALLEST_HEIGHT)}px`;
@@ -304,12 +460,19 @@ export class Panel {
     const view = this.#view;
     this.element.hidden = view === null && this.#missing === null;
     window.clearTimeout(this.#clock);
-    this.#eye.hidden = this.#fold.hidden = view === null;
+    this.#eye.hidden = this.#fold.hidden = this.#dock.hidden = view === null;
     if (view === null) {
+      this.#beside = false;
       this.#drawMissing();
       return;
     }
     this.#body.hidden = this.#acceptRow.hidden = this.#folded;
+    this.element.classList.toggle("folded", this.#folded);
+    this.#dock.hidden = this.#folded;
+    this.#dock.ariaPressed = String(this.#docked);
+    this.#help.hidden = !this.#helps;
+    this.#helpLink.textContent = this.#helps ? "hide the keys" : "keys…";
+    this.#drawFrames(view);
     this.#fold.style.transform = this.#folded ? "" : "rotate(180deg)";
     this.#fold.ariaExpanded = String(!this.#folded);
     this.#eye.ariaPressed = String(!view.hidden);
@@ -317,22 +480,33 @@ export class Panel {
     this.#drawLabels(view);
     this.#drawMapping(view);
     this.#hint.textContent = hintOf(view);
+    this.#drawScope(view);
     this.#threshold.disabled = view.threshold === null;
     if (view.threshold !== null) this.#threshold.value = String(view.threshold);
     this.#thresholdValue.value = view.threshold?.toFixed(2) ?? "the model's";
     this.#undo.disabled = !view.canUndo;
     this.#redo.disabled = !view.canRedo;
-    this.#clear.disabled = view.clicks === 0;
-    this.#clicks.value = String(view.clicks);
+    this.#clear.disabled = view.clicks + view.earlierClicks === 0;
+    this.#clicks.value =
+      view.earlierClicks === 0
+        ? String(view.clicks)
+        : `${view.clicks} + ${view.earlierClicks} accepted`;
+    this.#clicks.title = view.earlierClicks === 0 ? "" : "Those of before count on";
     this.#take.hidden = view.takeable === 0;
     this.#take.textContent = `Take ${count(view.takeable, "point")} as ${view.takeable === 1 ? "a click" : "clicks"}`;
-    // Without clicks, an open model's boxes are of no label.
-    this.#ask.hidden = view.clicks > 0 || view.model.classes.length === 0;
+    this.#ask.hidden = view.clicks + view.earlierClicks > 0 || !view.canSearch;
     this.#ask.disabled = view.askedAt !== null;
     this.#accept.disabled =
       view.accepting || view.waiting || (view.acceptable === 0 && !view.awaited);
     this.#accept.textContent =
       view.acceptable === 0 ? "Accept" : `Accept ${count(view.acceptable, "box")}`;
+    this.#acceptNext.hidden = view.frames.length < 2;
+    this.#acceptNext.disabled = view.accepting || view.waiting;
+    const { acceptableOfArmed: some, armed } = view;
+    this.#acceptArmed.hidden = this.#folded || some === 0 || some === view.acceptable;
+    this.#acceptArmed.disabled = view.accepting || view.waiting;
+    const name = view.labels.find(({ id }) => id === armed)?.name ?? "";
+    this.#acceptArmed.textContent = `Only ${name}: ${some}`;
     this.#notes.replaceChildren(
       ...notesOf(view).map((note) => h("p", { className: "quiet", textContent: note })),
     );
@@ -341,7 +515,71 @@ export class Panel {
     this.#drawStatus(view);
   }
 
+  #drawScope({ own, armed, labels }: PanelView): void {
+    const name = labels.find(({ id }) => id === armed)?.name;
+    this.#scoreTitle.textContent = own && name !== undefined ? `Score of ${name}` : "Score";
+    this.#scope.hidden = name === undefined;
+    this.#scope.textContent = own ? "as all others" : `another for ${name}`;
+    this.#scope.title = own
+      ? "Give up the threshold of this label"
+      : "Give this label a threshold of its own";
+  }
+
+  #drawSources({ sources }: PanelView): void {
+    this.#sources.hidden = sources.length === 0;
+    const key = JSON.stringify(sources);
+    if (key === this.#drawnSources) return;
+    this.#drawnSources = key;
+    this.#sources.replaceChildren(
+      sources.length > 1 ? "From frames" : "From frame",
+      ...sources.map(([frame, used]) => {
+        const title = used
+          ? `Objects of frame ${frame} are looked for here: click to leave it out`
+          : `Frame ${frame} is left out: click to use it`;
+        const source = button(
+          { className: "source", title },
+          () => this.#actions.toggleSource(frame),
+          String(frame),
+        );
+        source.ariaPressed = String(used);
+        return source;
+      }),
+    );
+  }
+
+  #drawFrames(view: PanelView): void {
+    const { frames, frame, carries } = view;
+    this.#drawSources(view);
+    this.#framesSection.hidden = frames.length < 2;
+    this.#carry.checked = carries;
+    const of = (wanted: FrameStatus) => frames.filter(([, status]) => status === wanted).length;
+    const [done, proposed] = [of("done"), of("proposed")];
+    this.#framesText.textContent = `${done} done · ${proposed} proposed`;
+    this.#framesText.title = `${frames.length - done - proposed} of ${frames.length} are untouched`;
+    const key = JSON.stringify([frames, frame]);
+    if (key === this.#drawnCells) return;
+    this.#drawnCells = key;
+    const each = Math.max(1, Math.ceil(frames.length / MOST_CELLS));
+    const cells: HTMLElement[] = [];
+    for (let at = 0; at < frames.length; at += each) {
+      const some = frames.slice(at, at + each);
+      const [[first], [last]] = [some[0], some.at(-1)] as [(typeof some)[0], (typeof some)[0]];
+      const here = some.some(([number]) => number === frame);
+      const status = (["proposed", "untouched", "done"] as const).find((wanted) =>
+        some.some(([, other]) => other === wanted),
+      );
+      const name = first === last ? `Frame ${first}: ${status}` : `Frames ${first} to ${last}`;
+      const cell = button({ className: `cell ${status}`, title: name, ariaLabel: name }, () =>
+        this.#actions.goTo(first),
+      );
+      if (here) cell.ariaCurrent = "true";
+      cells.push(cell);
+    }
+    this.#cells.replaceChildren(...cells);
+  }
+
   #drawMissing(): void {
+    this.#acceptArmed.hidden = true;
     this.#body.hidden = this.#acceptRow.hidden = this.#note.hidden = true;
     this.#models.hidden = true;
     this.#modelName.hidden = false;
@@ -375,7 +613,7 @@ export class Panel {
     this.#models.value = model.id;
   }
 
-  #drawLabels({ labels, counts, armed }: PanelView): void {
+  #drawLabels({ labels, counts, armed, thresholds, hiddenLabels }: PanelView): void {
     if (labels !== this.#rows) {
       this.#rows = labels;
       this.#labels.replaceChildren(...labels.map((label, i) => this.#row(label, i)));
@@ -384,23 +622,38 @@ export class Panel {
       this.#applyFilter();
     }
     labels.forEach(({ id }, i) => {
-      const row = this.#labels.children[i] as HTMLElement;
+      const line = this.#labels.children[i] as HTMLElement;
+      const [row, eye] = line.children as unknown as [HTMLElement, HTMLElement];
+      const hidden = hiddenLabels.has(id);
+      const own = thresholds.get(id);
       row.ariaChecked = String(id === armed);
-      (row.querySelector(".count") as HTMLElement).textContent = String(counts.get(id) ?? "");
+      const told = hidden ? "hidden" : String(counts.get(id) ?? "");
+      (row.querySelector(".count") as HTMLElement).textContent = told;
+      (row.querySelector(".own") as HTMLElement).textContent =
+        own === undefined ? "" : `≥ ${own.toFixed(2)}`;
+      line.classList.toggle("off", hidden);
+      eye.ariaPressed = String(hidden);
     });
   }
 
-  #row(label: TaskLabel, position: number): HTMLButtonElement {
+  #row(label: TaskLabel, position: number): HTMLElement {
     const key = keyOf(position);
     const row = button(
       { className: "label", title: label.name, role: "radio" },
       () => this.#actions.arm(label.id),
       swatch(label.color),
       h("span", { className: "name" }, label.name),
+      h("span", { className: "own quiet" }),
       h("span", { className: "count" }),
       ...(key === null ? [] : [h("kbd", {}, key)]),
     );
-    return row;
+    const title = `Show or hide boxes of ${label.name}${key === null ? "" : ` (Shift+${key})`}`;
+    const eye = button(
+      { className: "icon eye", title, ariaLabel: title },
+      () => this.#actions.toggleLabel(label.id),
+      icon(EYE),
+    );
+    return h("div", { className: "line" }, row, eye);
   }
 
   #applyFilter(): void {
@@ -476,20 +729,21 @@ export class Panel {
     );
   }
 
-  #toggle(): void {
-    this.#folded = !this.#folded;
-    remember("folded", this.#folded);
-    this.#draw();
-  }
-
   #drag(header: HTMLElement, event: PointerEvent): void {
     if (event.button !== 0 || (event.target as Element).closest("button, select")) return;
     const { left, top } = this.element.getBoundingClientRect();
-    const { left: fromLeft, top: fromTop } = this.#area ?? { left: 0, top: 0 };
-    const [dx, dy] = [left - fromLeft, top - fromTop];
     header.setPointerCapture(event.pointerId);
     const move = ({ clientX, clientY }: PointerEvent): void => {
-      this.#place = [dx + clientX - event.clientX, dy + clientY - event.clientY];
+      const [x, y] = [clientX - event.clientX, clientY - event.clientY];
+      // Dragged away from beside the picture, it is over it.
+      if (this.#beside && Math.hypot(x, y) > UNDOCKING_PIXELS) {
+        this.#docked = false;
+        remember("docked", false);
+        this.#draw();
+      }
+      if (this.#beside) return;
+      const { left: fromLeft, top: fromTop } = this.#area ?? { left: 0, top: 0 };
+      this.#place = [left - fromLeft + x, top - fromTop + y];
       this.#stand();
     };
     header.addEventListener("pointermove", move);
@@ -509,7 +763,13 @@ function shortNameOf({ name }: Model): string {
   return name.replace(/\(C3Det\)|C3Det/, "").trim();
 }
 
-function notesOf({ notes, elsewhere }: PanelView): readonly string[] {
+function notesOf({ notes: told, elsewhere, unseen, acceptable }: PanelView): readonly string[] {
+  const notes = [...told];
+  if (unseen > 0) notes.push(`${count(unseen, "box")} of hidden labels will not be accepted.`);
+  if (acceptable >= SLOW_BOXES) {
+    const seconds = Math.round(acceptable * SECONDS_A_BOX);
+    notes.push(`CVAT itself may take ${seconds} s and more to draw so many boxes.`);
+  }
   if (elsewhere === 0) return notes;
   const made = elsewhere === 1 ? "was" : "were";
   return [

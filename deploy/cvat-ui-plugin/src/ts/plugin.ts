@@ -1,15 +1,43 @@
 // The plugin: CVAT's scene and the person's doings in, requests and rectangles out.
 
 import type { Host, Listener, MadeRectangle, Rectangle, Scene } from "./adapter";
-import { areaOf, isInside, overlap, type Point, smallestAt, toScreen } from "./geometry";
-import { type Choices, ClassMap, keyOf, type Model, type TaskLabel } from "./labels";
-import { Panel, type PanelActions, type PanelView } from "./panel";
+import { type Chosen, carriedOf, chosenOf, keyOf, type Taken, takenOf } from "./exemplars";
+import {
+  areaOf,
+  type Box,
+  type Corners,
+  centreOf,
+  contains,
+  type Edge,
+  edgesAt,
+  isInside,
+  overlap,
+  type Point,
+  shortSideOf,
+  smallestAt,
+  stretched,
+  surrounds,
+  toScreen,
+} from "./geometry";
+import { type Choices, ClassMap, type Model, type TaskLabel } from "./labels";
+import { type FrameStatus, Panel, type PanelActions, type PanelView } from "./panel";
 import { Menu, Tip } from "./popups";
 import { Preview, type PreviewBox } from "./preview";
-import { AnswerError, type ClassBox, decodeAnswer, encodeClicks, sentence } from "./protocol";
+import {
+  AnswerError,
+  type Carried,
+  type ClassBox,
+  decodeAnswer,
+  decodeExemplars,
+  encodeClicks,
+  encodeExemplarsRequest,
+  type RequestPoints,
+  sentence,
+} from "./protocol";
 import {
   type Action,
   type Click,
+  type Clicks,
   canRedo,
   canUndo,
   entryOf,
@@ -19,6 +47,8 @@ import {
   initialState,
   isAnswered,
   isAwaited,
+  isPending,
+  newClicksOf,
   overThreshold,
   type Proposal,
   proposalsOf,
@@ -28,7 +58,7 @@ import {
   thresholdOf,
   undoesNext,
 } from "./state";
-import { recall, remember } from "./storage";
+import { recall, recallHere, remember, rememberHere } from "./storage";
 import { CANVAS_STYLE, STYLE } from "./style";
 
 /** The function is asked for all boxes down to this score, once; the slider chooses among them. */
@@ -37,6 +67,16 @@ const LOWEST_SCORE = 0.05;
 const SAME_OBJECT = 0.5;
 /** The second half of a double click is no click of its own. */
 const SAME_POINT_PIXELS = 2;
+/** How near the mouse has to be to an edge to pull it, and which boxes are too small for that. */
+const EDGE_PIXELS = 5;
+const SMALLEST_PULLED_PIXELS = 20;
+/** What a key adds to a threshold. */
+const THRESHOLD_STEP = 0.05;
+const HIGHEST_SCORE = 0.95;
+/** A frame is asked for by itself once it was looked at for so long. */
+const CARRY_MS = 200;
+/** Frames whose work are examples for another one, those nearest to it. */
+const MOST_SOURCES = 6;
 
 /** Rectangles that a model made, so that a right click may take them away. */
 const MADE_BY_MODELS = ["auto", "semi-auto"];
@@ -46,6 +86,15 @@ interface Notice {
   readonly failed: boolean;
   readonly message: string;
 }
+
+interface Intent {
+  /** Id of the label whose boxes alone are accepted; null: all that are shown. */
+  readonly only: number | null;
+  /** The next frame is shown then. */
+  readonly goOn: boolean;
+}
+
+const ACCEPT_ALL: Intent = { only: null, goOn: false };
 
 /** A proposal as it is shown. */
 interface Shown extends Proposal, PreviewBox {
@@ -97,10 +146,34 @@ export class Plugin implements Listener {
   #classesKey = "";
   #call: { id: number; since: number; abort: AbortController } | null = null;
   #accepting = false;
+  /** What "Accept" was chosen for: boxes of one label or of all, and what comes after it. */
+  #intent = ACCEPT_ALL;
   #notice: Notice | null = null;
   #hidden = false;
+  /** Ids of the labels whose boxes are not shown, and not accepted. */
+  readonly #hiddenLabels = new Set<number>();
+  /** The slider is of the armed label alone. */
+  #own = false;
+  /** A frame that nobody has worked on is asked for by itself. */
+  #carries = recall("carry") !== false;
+  #carry = 0;
+  /** The rectangles that each frame of the job had when it was shown. */
+  readonly #rectangles = new Map<number, readonly MadeRectangle[]>();
+  /** What the function told of the work on frames. */
+  #taken = new Map<number, Taken>();
+  /** What was chosen of the work on frames, and from what. Kept: it is asked for often. */
+  readonly #choices = new Map<number, { inputs: readonly unknown[]; chosen: Chosen }>();
+  /** Frames whose work is no example for others. */
+  readonly #dropped = new Set<number>();
+  /** Ids of the models that know no exemplars. */
+  readonly #without = new Set<string>();
   #shown: readonly Shown[] = [];
+  /** The box that keys are for: the one under the mouse, or the one that a key went to. */
   #hovered: Shown | null = null;
+  #picked = false;
+  #pull: { readonly proposal: Shown; readonly edges: readonly Edge[] } | null = null;
+  /** Ends what is asked beside the function. */
+  readonly #left = new AbortController();
   /** What the proposals that are compared with the frame's rectangles came from. */
   #compared: { inputs: readonly unknown[]; proposals: readonly Shown[] } | null = null;
 
@@ -110,10 +183,8 @@ export class Plugin implements Listener {
       chooseModel: (id) => this.#chooseModel(id),
       arm: (label) => this.#arm(this.#state.armed === label ? null : label),
       map: (label, className) => this.#map(label, className),
-      setThreshold: (threshold) => {
-        remember(`threshold:${this.#model.id}`, threshold);
-        this.#do({ type: "threshold set", threshold });
-      },
+      setThreshold: (threshold) => this.#setThreshold(threshold, this.#own),
+      chooseScope: (own) => this.#chooseScope(own),
       look: () => this.#host.look(),
       undo: () => this.#do({ type: "undone" }),
       redo: () => this.#do({ type: "redone" }),
@@ -121,11 +192,21 @@ export class Plugin implements Listener {
       take: () => this.#do({ type: "clicked", clicks: this.#takeable() }),
       ask: () => this.#do({ type: "asked" }),
       cancel: () => this.#do({ type: "cancelled" }),
-      accept: () => this.#accept(),
-      toggleHidden: () => {
-        this.#hidden = !this.#hidden;
-        this.#notice = null;
+      accept: () => this.#accept(ACCEPT_ALL),
+      acceptArmed: () => this.#accept({ only: this.#state.armed, goOn: false }),
+      acceptAndGoOn: () => this.#accept({ only: null, goOn: true }),
+      toggleHidden: () => this.#toggleHidden(),
+      toggleLabel: (label) => this.#toggleLabel(label),
+      toggleCarry: () => {
+        this.#carries = !this.#carries;
+        remember("carry", this.#carries);
+        this.#carryOn();
         this.#draw();
+      },
+      goTo: (frame) => this.#goTo(frame),
+      toggleSource: (frame) => this.#toggleSource(frame),
+      makeRoom: (pixels) => {
+        if (!this.#host.makeRoom(pixels)) this.#panel.stayOver();
       },
     };
     this.#panel = new Panel(safely(host, actions));
@@ -146,6 +227,7 @@ export class Plugin implements Listener {
     document.body.append(this.#root);
     document.addEventListener("mousedown", this.#pressedOutside);
     window.addEventListener("resize", this.#resized);
+    window.addEventListener("beforeunload", this.#leaving);
   }
 
   // What CVAT tells
@@ -156,6 +238,7 @@ export class Plugin implements Listener {
     if (this.#scene === null) {
       this.#closeMenu();
       if (this.#state.armed !== null) this.#arm(null);
+      window.clearTimeout(this.#carry);
       this.#do({ type: "frame shown", frame: null });
       if (scene?.absence) {
         this.#panel.miss(scene.absence);
@@ -165,15 +248,24 @@ export class Plugin implements Listener {
     }
     if (this.#jobId !== this.#scene.jobId) {
       this.#notice = null;
-      this.#do({ type: "job opened" });
+      this.#rectangles.clear();
+      this.#hiddenLabels.clear();
+      this.#dropped.clear();
+      this.#choices.clear();
+      this.#taken = takenOf(recallHere(`exemplars:${this.#scene.jobId}`));
+      this.#jobId = this.#scene.jobId;
+      this.#do({ type: "job opened", clicks: clicksOf(recallHere(`clicks:${this.#jobId}`)) });
+      // Which frames are done, without which the plugin works as well.
+      this.#host.safely(() => this.#host.readSaved(this.#left.signal).catch(() => {}));
     }
-    this.#jobId = this.#scene.jobId;
+    this.#rectangles.set(this.#scene.frame, this.#scene.rectangles);
     this.#chooseClasses(this.#scene);
     this.#do({ type: "CVAT stepped", depth: this.#scene.depth });
     if (this.#state.frame !== this.#scene.frame) {
       this.#closeMenu();
       this.#notice = null;
       this.#do({ type: "frame shown", frame: this.#scene.frame });
+      this.#carryOn();
     }
     this.#followAcceptance(this.#scene);
     if (this.#scene.busy && !before?.busy) this.#giveWay();
@@ -189,20 +281,38 @@ export class Plugin implements Listener {
     const placement = this.#host.placement();
     if (this.#scene === null || placement === null) return false;
     if (this.#state.armed !== null) return isInside(placement, point);
-    return this.#menu.isOpen || this.#editableAt(point) !== null;
+    if (this.#menu.isOpen || this.#editableAt(point) !== null) return true;
+    return this.#edgesAt(point) !== null;
   }
 
   hovered(point: Point | null): void {
     const placement = this.#host.placement();
     const found = point === null || this.#menu.isOpen ? null : this.#editableAt(point);
-    if (found !== this.#hovered) {
-      this.#hovered = found;
-      this.#preview.hover(found);
-    }
-    const label = found && this.#labelOf(found.label);
-    if (found && label && point && placement) {
-      this.#tip.show(label, this.#describe(label, found), toScreen(placement, point));
-    } else this.#tip.hide();
+    this.#host.showGrip(point !== null && !this.#menu.isOpen && this.#edgesAt(point) !== null);
+    // A box that a key went to is left for another one only.
+    if (this.#picked && found === null && point !== null) return;
+    this.#aimAt(found, false);
+    if (found && point && placement) this.#tell(found, toScreen(placement, point));
+  }
+
+  grabs(point: Point): boolean {
+    this.#pull = this.#menu.isOpen ? null : this.#edgesAt(point);
+    return this.#pull !== null;
+  }
+
+  pulled(point: Point): void {
+    if (this.#pull === null) return;
+    this.#tip.hide();
+    this.#preview.hover({ ...this.#pull.proposal, ...this.#stretch(this.#pull, point) });
+  }
+
+  letGo(point: Point | null): void {
+    const pull = this.#pull;
+    this.#pull = null;
+    if (pull === null || point === null) return;
+    const box = this.#stretch(pull, point);
+    this.#preview.hover(null);
+    if (shortSideOf(box) >= 1) this.#edit(pull.proposal, pull.proposal.label, box.points);
   }
 
   clicked(point: Point, button: "left" | "right"): void {
@@ -240,34 +350,121 @@ export class Plugin implements Listener {
       this.#do({ type: redo ? "redone" : "undone" });
       return true;
     }
-    if (event.altKey || event.shiftKey) return false;
+    if (event.altKey) return false;
     if (isChoosing(event) && !/^\d$/.test(key)) return false;
-    if (this.#menu.pressed(key)) return true;
+    if (!event.shiftKey && this.#menu.pressed(key)) return true;
     if (this.#state.waiting && key === "Escape") {
       this.#do({ type: "waits no more" });
       return true;
     }
+    if (this.#pressedOnBox(event)) return true;
     if (armed !== null && key === "Escape") {
       this.#arm(null);
       return true;
     }
-    if (armed !== null && key === "Enter") {
-      if (!event.repeat) this.#accept();
+    if (key === "Enter") return this.#pressedEnter(event);
+    if (this.#scene.busy && !/^\d$/.test(key)) return false;
+    if (key.toLowerCase() === "w") {
+      if (event.repeat) return true;
+      if (event.shiftKey) this.#panel.toggleDock();
+      else this.#panel.toggle();
       return true;
     }
-    if (this.#panel.folded) return false;
-    const position = this.#classes.labels.findIndex((_, i) => keyOf(i) === key);
-    if (position < 0) return false;
-    this.#arm((this.#classes.labels[position] as TaskLabel).id);
+    // Folded and with no label armed it leaves the keys to CVAT.
+    if (this.#panel.folded && armed === null) return false;
+    const act = this.#actionOf(event);
+    if (act !== null) {
+      act();
+      return true;
+    }
+    const label = this.#classes.labels[positionOf(event)];
+    if (label === undefined) return false;
+    if (event.shiftKey) this.#toggleLabel(label.id);
+    else this.#arm(label.id);
+    return true;
+  }
+
+  /** What a key does that needs no label and no box, or null. */
+  #actionOf({ key, shiftKey, repeat }: KeyboardEvent): (() => void) | null {
+    const once = (act: () => void) => (repeat ? () => {} : act);
+    if (["[", "{", "PageDown"].includes(key)) return () => this.#stepThreshold(-1, shiftKey);
+    if (["]", "}", "PageUp"].includes(key)) return () => this.#stepThreshold(1, shiftKey);
+    // Whatever Caps Lock makes of it.
+    const letter = key.toLowerCase();
+    if (shiftKey) return letter === "b" ? () => this.#pick(-1) : null;
+    switch (letter) {
+      case "a":
+        return once(() => this.#host.safely(() => this.#accept({ only: null, goOn: true })));
+      case "b":
+        return () => this.#pick(1);
+      case "s":
+        return once(() => this.#search());
+      case "u":
+        return once(() => this.#do({ type: "cleared" }));
+      case "y":
+        return once(() => this.#toggleHidden());
+      default:
+        return null;
+    }
+  }
+
+  /** Enter accepts; with no label armed only where there is something to accept. */
+  #pressedEnter(event: KeyboardEvent): boolean {
+    const { armed } = this.#state;
+    if (armed === null) {
+      const [target] = event.composedPath();
+      const pressesIt = target instanceof Element && target.closest("button, a, [role=button]");
+      const accepts = isAwaited(this.#state) || this.#shown.some(({ present }) => !present);
+      if (pressesIt || this.#scene?.busy || this.#panel.folded || !accepts) return false;
+    }
+    const only = event.shiftKey ? armed : null;
+    if (!event.repeat) this.#host.safely(() => this.#accept({ only, goOn: false }));
+    return true;
+  }
+
+  /** Keys for the box under the mouse while no label is armed, or for the one that a key went to. */
+  #pressedOnBox(event: KeyboardEvent): boolean {
+    const box = this.#hovered;
+    if (box === null || (!this.#picked && this.#state.armed !== null)) return false;
+    const { key, shiftKey } = event;
+    const label = shiftKey ? undefined : this.#choosable()[positionOf(event)];
+    if (label !== undefined && (this.#picked || label.id !== box.label)) {
+      this.#editByKey(box, label.id);
+      return true;
+    }
+    if (key === "Delete" || key === "Backspace") {
+      const picked = this.#picked;
+      this.#edit(box, null);
+      if (picked) this.#pick(1);
+      return true;
+    }
+    if (!this.#picked) return false;
+    if (key === "Escape") {
+      this.#aimAt(null, false);
+      return true;
+    }
+    const step = STEPS_OF_ARROWS[key];
+    if (step === undefined) return false;
+    const by = 1 / (this.#host.placement()?.scale ?? 1);
+    const [x1, y1, x2, y2] = box.points;
+    const [dx, dy] = [step[0] * by, step[1] * by];
+    const points: Corners = shiftKey
+      ? [Math.min(x1 + dx, x2 - by), Math.min(y1 + dy, y2 - by), x2, y2]
+      : [x1, y1, Math.max(x2 + dx, x1 + by), Math.max(y2 + dy, y1 + by)];
+    this.#editByKey(box, box.label, points);
     return true;
   }
 
   removed(): void {
     this.#call?.abort.abort();
+    this.#left.abort();
+    window.clearTimeout(this.#carry);
+    this.#host.makeRoom(0);
     this.#root.remove();
     this.#canvasStyle.remove();
     document.removeEventListener("mousedown", this.#pressedOutside);
     window.removeEventListener("resize", this.#resized);
+    window.removeEventListener("beforeunload", this.#leaving);
   }
 
   // What the person does
@@ -276,7 +473,306 @@ export class Plugin implements Listener {
     this.#closeMenu();
     // The tool goes first: giving up another one is a change of CVAT's scene.
     this.#host.arm(label !== null);
+    this.#own = label !== null && this.#state.thresholds.has(label);
     this.#do({ type: "armed", label });
+  }
+
+  #toggleHidden(): void {
+    this.#hidden = !this.#hidden;
+    this.#notice = null;
+    this.#draw();
+  }
+
+  /** Show or hide the boxes of one label. */
+  #toggleLabel(label: number): void {
+    if (!this.#hiddenLabels.delete(label)) this.#hiddenLabels.add(label);
+    this.#draw();
+  }
+
+  #search(): void {
+    const { clicks } = entryOf(frameOf(this.#state));
+    if (clicks.length === 0 && this.#canSearch()) this.#do({ type: "asked" });
+    else if (clicks.length === 0)
+      this.#say({
+        failed: false,
+        message: "There are no examples on other frames yet: click an object first.",
+      });
+  }
+
+  /** Whether the function can be asked without clicks: an open one only with other frames' work. */
+  #canSearch(): boolean {
+    return this.#model.classes.length > 0 || this.#used().length > 0;
+  }
+
+  /** Ask for a frame that nobody has worked on, once others of the job were. */
+  #carryOn(): void {
+    window.clearTimeout(this.#carry);
+    const { frame } = this.#state;
+    const worked = [...this.#state.frames].some(
+      ([number, { open, accepted, history }]) =>
+        number !== frame && (open || accepted !== null || history.length > 1),
+    );
+    if (!this.#carries || !worked || !this.#canSearch()) return;
+    this.#carry = window.setTimeout(() => {
+      const { open, taken } = frameOf(this.#state);
+      const { clicks } = entryOf(frameOf(this.#state));
+      const isNew = !open && clicks.length + taken.length === 0;
+      if (frame === this.#state.frame && isNew && this.#scene?.rectangles.length === 0)
+        this.#host.safely(() => this.#do({ type: "asked" }));
+    }, CARRY_MS);
+  }
+
+  async #goTo(frame: number | undefined): Promise<void> {
+    if (frame === undefined) {
+      this.#say({ failed: false, message: "This is the last frame of the job." });
+      return;
+    }
+    try {
+      await this.#host.goTo(frame);
+    } catch (error) {
+      this.#say({ failed: true, message: sentence(messageOf(error)) });
+    }
+  }
+
+  // Examples of other frames
+
+  /** The work on a frame, of labels that can be clicked. */
+  #chosenOf(number: number): Chosen {
+    const isKnown = ({ label }: { label: number }) => this.#classes.classOf(label) !== undefined;
+    const frame = this.#state.frames.get(number);
+    const clicks = frame && entryOf(frame).clicks;
+    const made = this.#rectangles.get(number);
+    const saved = this.#scene?.saved.get(number);
+    const inputs = [clicks, made, saved, this.#classes];
+    const before = this.#choices.get(number);
+    if (before?.inputs.every((input, i) => input === inputs[i])) return before.chosen;
+    const seen = made?.filter(({ source }) => source !== "auto");
+    const rectangles = (seen ?? saved ?? []).filter(isKnown);
+    const chosen = chosenOf({ clicks: clicks?.filter(isKnown) ?? [], rectangles });
+    this.#choices.set(number, { inputs, chosen });
+    return chosen;
+  }
+
+  /** The frames whose work could be examples for the one on the screen, the nearest first. */
+  #sources(): readonly number[] {
+    const { frame: here, frames } = this.#state;
+    const takes = this.#model.classes.length === 0 && !this.#without.has(this.#model.id);
+    if (here === null || this.#scene === null || !takes) return [];
+    const worked = [...frames.keys(), ...this.#rectangles.keys(), ...this.#scene.saved.keys()];
+    const near: number[] = [];
+    for (const number of [...new Set(worked)].sort(
+      (a, b) => Math.abs(a - here) - Math.abs(b - here) || a - b,
+    )) {
+      const { clicks, boxes } = this.#chosenOf(number);
+      if (number === here || clicks.length + boxes.length === 0) continue;
+      near.push(number);
+      if (near.length === MOST_SOURCES) break;
+    }
+    return near;
+  }
+
+  /** Those of them that nobody has dropped. */
+  #used(): readonly number[] {
+    return this.#sources().filter((number) => !this.#dropped.has(number));
+  }
+
+  #toggleSource(frame: number): void {
+    if (!this.#dropped.delete(frame)) this.#dropped.add(frame);
+    this.#do({ type: "exemplars changed" });
+  }
+
+  /**
+   * The exemplars of other frames, those asked for that are not known yet; null: there are none.
+   *
+   * @throws Error The function did not tell them.
+   */
+  async #carried(signal: AbortSignal): Promise<Carried | null> {
+    const [model, classes] = [this.#model, this.#classes];
+    const used = this.#used();
+    try {
+      for (const number of used) await this.#take(number, signal);
+    } catch (error) {
+      if (!(error instanceof AnswerError && error.code === "unsupported")) throw error;
+      this.#without.add(model.id);
+      const message =
+        "This function was deployed before examples of other frames: each frame begins with its own clicks.";
+      this.#notice = { failed: false, message };
+      return null;
+    }
+    const taken = used.flatMap((number) => this.#taken.get(number) ?? []);
+    return carriedOf(taken, (label) => classes.classOf(label));
+  }
+
+  /** Ask what the function takes the work on a frame for, if that is not known. */
+  async #take(number: number, signal: AbortSignal): Promise<void> {
+    const [model, classes, chosen] = [this.#model, this.#classes, this.#chosenOf(number)];
+    const key = keyOf(model.id, chosen);
+    if (this.#taken.get(number)?.key === key) return;
+    const withClass = <T extends { label: number }>({ label, ...one }: T) => ({
+      ...one,
+      classIndex: classes.classOf(label) as number,
+    });
+    const points = encodeExemplarsRequest(
+      chosen.clicks.map(withClass),
+      chosen.boxes.map(withClass),
+    );
+    let done = -1;
+    for (;;) {
+      const answer = decodeExemplars(
+        await this.#host.ask(model.id, points, LOWEST_SCORE, signal, number),
+      );
+      if (signal.aborted) return;
+      if (answer.progress >= 1) {
+        const exemplars = answer.exemplars.flatMap(({ classIndex, ...one }) => {
+          const label = classes.labelOf(classIndex);
+          return label ? [{ ...one, label: label.id }] : [];
+        });
+        this.#taken.set(number, { key, weights: answer.weights, exemplars });
+        // Other weights: what was taken with those of before is of no use.
+        for (const [other, { weights }] of this.#taken)
+          if (weights !== answer.weights) this.#taken.delete(other);
+        rememberHere(`exemplars:${this.#jobId}`, Object.fromEntries(this.#taken));
+        return;
+      }
+      if (answer.progress <= done)
+        throw new Error(`The function did not come to the end of frame ${number}.`);
+      done = answer.progress;
+    }
+  }
+
+  /** Ask with the exemplars of other frames, and take them again if they are of other weights. */
+  async #askWith(
+    encode: (carried: Carried | null) => RequestPoints,
+    signal: AbortSignal,
+  ): Promise<ReturnType<typeof decodeAnswer> | null> {
+    const ask = async (): Promise<ReturnType<typeof decodeAnswer> | null> => {
+      const carried = await this.#carried(signal);
+      const points = encode(carried);
+      if (signal.aborted) return null;
+      // An open model finds nothing that is of a label, without clicks and examples.
+      const empty = this.#model.classes.length === 0 && carried === null;
+      if (empty && points.pos_points.length === 0)
+        throw new Error("There are no examples on other frames: click an object first.");
+      return decodeAnswer(await this.#host.ask(this.#model.id, points, LOWEST_SCORE, signal));
+    };
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof AnswerError && error.code === "other_weights")) throw error;
+      this.#taken.clear();
+      return ask();
+    }
+  }
+
+  // Thresholds
+
+  #chooseScope(own: boolean): void {
+    const { armed } = this.#state;
+    this.#own = own && armed !== null;
+    if (!own && armed !== null) this.#setThreshold(null, true);
+    this.#draw();
+  }
+
+  /** @param own It is that of the armed label alone; null gives its own one up. */
+  #setThreshold(threshold: number | null, own: boolean): void {
+    const { armed } = this.#state;
+    if (!own || armed === null) {
+      remember(`threshold:${this.#model.id}`, threshold);
+      this.#do({ type: "threshold set", threshold });
+      return;
+    }
+    this.#do({ type: "threshold set", threshold, label: armed });
+    const named = [...this.#state.thresholds].flatMap(([id, value]) => {
+      const label = this.#labelOf(id);
+      return label ? [[label.name, value] as const] : [];
+    });
+    remember(`thresholds:${this.#model.id}`, Object.fromEntries(named));
+  }
+
+  #stepThreshold(by: -1 | 1, own: boolean): void {
+    const label = own || this.#own ? this.#state.armed : null;
+    const before = thresholdOf(this.#state, label);
+    if (before === null) return;
+    this.#own = label !== null;
+    const wanted = Math.round((before + by * THRESHOLD_STEP) * 100) / 100;
+    const threshold = Math.min(Math.max(wanted, LOWEST_SCORE), HIGHEST_SCORE);
+    this.#setThreshold(threshold, label !== null);
+  }
+
+  // Boxes
+
+  #aimAt(box: Shown | null, picked: boolean): void {
+    if (box !== this.#hovered) {
+      this.#hovered = box;
+      this.#preview.hover(box);
+    }
+    this.#picked = picked && box !== null;
+    if (box === null) this.#tip.hide();
+  }
+
+  #tell(box: Shown, place: Point): void {
+    const label = this.#labelOf(box.label);
+    if (label) this.#tip.show(label, this.#describe(label, box), place);
+  }
+
+  /** Go to another box of those in view, if there are any: the least sure one first. */
+  #pick(by: -1 | 1): void {
+    if (this.#hidden) this.#toggleHidden();
+    const [placement, view] = [this.#host.placement(), this.#host.visible()];
+    const all = this.#shown.filter(({ present }) => !present);
+    const seen = all.filter((box) => {
+      if (placement === null || view === null) return false;
+      const [x, y] = toScreen(placement, centreOf(box));
+      return x >= view.left && x <= view.right && y >= view.top && y <= view.bottom;
+    });
+    const boxes = (seen.length > 0 ? [...seen] : all).sort(
+      (a, b) => Number(a.sure) - Number(b.sure) || a.score - b.score,
+    );
+    const at = this.#picked && this.#hovered ? boxes.indexOf(this.#hovered) : by > 0 ? -1 : 0;
+    const box = boxes[(at + by + boxes.length) % boxes.length];
+    this.#menu.close();
+    this.#aimAt(box ?? null, true);
+    if (!box || !placement) return;
+    this.#tell(box, toScreen(placement, [box.points[2], box.points[1]]));
+  }
+
+  /** Change a box by a key; the keys are for what it has become, then. */
+  #editByKey(box: Shown, label: number, points = box.points): void {
+    const picked = this.#picked;
+    this.#edit(box, label, points);
+    const same = (other: Shown) =>
+      other.label === label && other.points.every((value, i) => value === points[i]);
+    const edited = this.#shown.find(same) ?? null;
+    this.#aimAt(edited, picked);
+    const placement = this.#host.placement();
+    if (edited && placement) this.#tell(edited, toScreen(placement, [points[2], points[1]]));
+  }
+
+  /** The box whose edges are at a point, the smallest one; none is so small that a click is meant. */
+  #edgesAt(point: Point): { proposal: Shown; edges: readonly Edge[] } | null {
+    const placement = this.#host.placement();
+    if (placement === null || this.#hidden) return null;
+    const { scale } = placement;
+    let found: { proposal: Shown; edges: readonly Edge[] } | null = null;
+    for (const proposal of this.#shown) {
+      if (proposal.present || shortSideOf(proposal) * scale < SMALLEST_PULLED_PIXELS) continue;
+      if (found !== null && areaOf(found.proposal) <= areaOf(proposal)) continue;
+      const edges = edgesAt(proposal, point, EDGE_PIXELS / scale);
+      if (edges.length > 0) found = { proposal, edges };
+    }
+    return found;
+  }
+
+  /** A box with edges pulled to a point, not beyond the picture. */
+  #stretch({ proposal, edges }: { proposal: Shown; edges: readonly Edge[] }, [x, y]: Point): Box {
+    const { width, height } = this.#host.placement() ?? { width: x, height: y };
+    const inside: Point = [Math.min(Math.max(x, 0), width), Math.min(Math.max(y, 0), height)];
+    return stretched(proposal, edges, inside);
+  }
+
+  /** The labels that a box may have, those first that can be clicked: their digits are the same. */
+  #choosable(): readonly TaskLabel[] {
+    return [...this.#classes.labels, ...this.#classes.others];
   }
 
   /** Another tool of CVAT has taken the mouse. */
@@ -305,7 +801,7 @@ export class Plugin implements Listener {
     const choice = {
       title: this.#describe(label, proposal),
       label,
-      labels: this.#classes.labels,
+      labels: this.#choosable(),
       choose: (chosen: number | null) =>
         this.#host.safely(() => {
           this.#preview.hover(null);
@@ -353,14 +849,19 @@ export class Plugin implements Listener {
     this.#draw();
   }
 
-  #edit({ color, look, present, ...proposal }: Shown, label: number | null): void {
-    this.#do({ type: "edited", edit: { proposal, label } });
-    this.hovered(null);
+  #edit(
+    { color, look, present, ...proposal }: Shown,
+    label: number | null,
+    points?: Corners,
+  ): void {
+    this.#do({ type: "edited", edit: { proposal, label, ...(points && { points }) } });
+    this.#aimAt(null, false);
   }
 
   #closeMenu(): void {
     this.#menu.close();
-    this.hovered(null);
+    this.#pull = null;
+    this.#aimAt(null, false);
   }
 
   #chooseModel(id: string): void {
@@ -377,35 +878,49 @@ export class Plugin implements Listener {
     this.#draw();
   }
 
-  async #accept(): Promise<void> {
+  #accept(intent: Intent): Promise<void> {
+    this.#intent = intent;
+    return this.#acceptNow();
+  }
+
+  async #acceptNow(): Promise<void> {
     const { frame } = this.#state;
     if (this.#accepting || frame === null) return;
+    const { only, goOn } = this.#intent;
     this.#notice = null;
     if (isAwaited(this.#state)) {
       this.#do({ type: "waits to accept" });
       return;
     }
-    const rectangles: Rectangle[] = this.#shown
-      .filter(({ present }) => !present)
-      .map(({ points, rotation, label }) => ({ points, rotation, label }));
-    if (rectangles.length > 0 && this.#hidden) {
+    const made = this.#shown.filter(
+      ({ present, label }) => !present && (only === null || label === only),
+    );
+    if (made.length > 0 && this.#hidden) {
       this.#hidden = false;
       const message = "The proposals were hidden. Here they are: look, then accept again.";
       this.#say({ failed: false, message });
       return;
     }
-    if (rectangles.length === 0) {
-      this.#draw();
+    if (made.length === 0) {
+      if (goOn) await this.#goTo(this.#nextFrame());
+      else this.#draw();
       return;
     }
     const { clicks } = entryOf(frameOf(this.#state));
     const job = this.#jobId;
+    const replaced = this.#replacedBy(made);
+    const taken = this.#shown.filter((proposal) => proposal.present || made.includes(proposal));
     this.#accepting = true;
     this.#closeMenu();
     this.#draw();
+    let isMade = false;
     try {
-      const ids = await this.#host.create(rectangles);
-      if (this.#jobId === job) this.#do({ type: "accepted", frame, clicks, ids });
+      const ids = await this.#host.create(
+        made.map(({ points, rotation, label }): Rectangle => ({ points, rotation, label })),
+      );
+      isMade = true;
+      if (this.#jobId === job) this.#do({ type: "accepted", frame, clicks, ids, taken });
+      if (this.#state.frame === frame) await this.#replace(replaced);
     } catch (error) {
       const message = `CVAT did not take the boxes. ${sentence(messageOf(error))}`;
       this.#notice = { failed: true, message };
@@ -413,6 +928,52 @@ export class Plugin implements Listener {
       this.#accepting = false;
       this.#draw();
     }
+    const stays = this.#jobId !== job || this.#state.frame !== frame;
+    if (isMade && goOn && !stays) await this.#goTo(this.#nextFrame());
+  }
+
+  /** Rectangles of models around objects that were clicked since, which boxes stand for now. */
+  #replacedBy(made: readonly Shown[]): readonly MadeRectangle[] {
+    const clicks = newClicksOf(frameOf(this.#state)).filter(({ positive }) => positive);
+    return (this.#scene?.rectangles ?? []).filter((rectangle) => {
+      const within = clicks.filter(
+        ({ x, y, label }) => label === rectangle.label && contains(rectangle, [x, y]),
+      );
+      if (within.length === 0 || rectangle.hidden || whyItStays(rectangle) !== null) return false;
+      return made.some(
+        (box) =>
+          box.sure &&
+          box.label === rectangle.label &&
+          surrounds(rectangle, box) &&
+          within.some(({ x, y }) => contains(box, [x, y])),
+      );
+    });
+  }
+
+  async #replace(rectangles: readonly MadeRectangle[]): Promise<void> {
+    if (rectangles.length === 0) return;
+    try {
+      for (const { clientId } of rectangles) {
+        if (clientId !== null) await this.#host.remove(clientId);
+      }
+    } catch (error) {
+      const message = `CVAT did not remove a larger rectangle. ${sentence(messageOf(error))}`;
+      this.#notice = { failed: true, message };
+      return;
+    }
+    const [one] = rectangles as [MadeRectangle];
+    const name = this.#labelOf(one.label)?.name ?? "";
+    const what =
+      rectangles.length === 1
+        ? `A larger rectangle of ${name} was`
+        : `${rectangles.length} larger rectangles were`;
+    this.#notice = { failed: false, message: `${what} replaced. Ctrl+Z brings it back.` };
+  }
+
+  /** The frame of the job after the one on the screen, or undefined. */
+  #nextFrame(): number | undefined {
+    const { frame, frames } = this.#scene as Scene;
+    return frames[frames.indexOf(frame) + 1];
   }
 
   readonly #pressedOutside = (event: Event): void => {
@@ -421,6 +982,14 @@ export class Plugin implements Listener {
   };
 
   readonly #resized = (): void => this.#host.safely(() => this.#place());
+
+  /** Clicks are kept while the tab is open, and end with it. */
+  readonly #leaving = (event: BeforeUnloadEvent): void => {
+    if (![...this.#state.frames.values()].some(isPending)) return;
+    event.preventDefault();
+    // Browsers of before 2023 ask at this alone.
+    event.returnValue = true;
+  };
 
   // Model and classes
 
@@ -437,8 +1006,15 @@ export class Plugin implements Listener {
     this.#host.arm(false);
     if (another) {
       const threshold = recall(`threshold:${model.id}`);
-      const isScore = typeof threshold === "number" && threshold >= 0 && threshold <= 1;
-      this.#do({ type: "threshold set", threshold: isScore ? threshold : null });
+      this.#do({ type: "threshold set", threshold: isScore(threshold) ? threshold : null });
+    }
+    if (another || this.#state.thresholds.size === 0) {
+      const own = recall(`thresholds:${model.id}`) ?? {};
+      const thresholds = labels.flatMap(({ id, name }) => {
+        const value = Reflect.get(own, name);
+        return isScore(value) ? [[id, value] as const] : [];
+      });
+      this.#do({ type: "thresholds set", thresholds: new Map(thresholds) });
     }
   }
 
@@ -473,7 +1049,9 @@ export class Plugin implements Listener {
   // Asking
 
   #do(action: Action): void {
+    const { frames } = this.#state;
     this.#state = reduce(this.#state, action);
+    if (this.#state.frames !== frames && action.type !== "job opened") this.#keepClicks();
     if (STEPS.includes(action.type)) this.#notice = null;
     if (this.#call && this.#state.request?.id !== this.#call.id) {
       this.#call.abort.abort();
@@ -486,7 +1064,15 @@ export class Plugin implements Listener {
     const answered = this.#state.waiting && !isAwaited(this.#state);
     if (answered) this.#state = reduce(this.#state, { type: "waits no more" });
     this.#draw();
-    if (answered) this.#host.safely(() => this.#accept());
+    if (answered) this.#host.safely(() => this.#acceptNow());
+  }
+
+  /** Keep the clicks that were not accepted, for a page that is loaded anew. */
+  #keepClicks(): void {
+    const kept = [...this.#state.frames]
+      .filter(([, frame]) => isPending(frame))
+      .map(([number, frame]) => [number, entryOf(frame).clicks]);
+    rememberHere(`clicks:${this.#jobId}`, Object.fromEntries(kept));
   }
 
   async #ask(): Promise<void> {
@@ -494,28 +1080,26 @@ export class Plugin implements Listener {
     if (request === null) return;
     const call = { id: request.id, since: performance.now(), abort: new AbortController() };
     this.#call = call;
-    const [model, classes] = [this.#model, this.#classes];
+    const classes = this.#classes;
     const clicks = request.clicks.filter(({ label }) => classes.classOf(label) !== undefined);
-    const points = encodeClicks(
-      clicks.map(({ x, y, label, positive }) => ({
-        x,
-        y,
-        positive,
-        classIndex: classes.classOf(label) as number,
-      })),
-    );
+    const told = clicks.map(({ x, y, label, positive }) => ({
+      x,
+      y,
+      positive,
+      classIndex: classes.classOf(label) as number,
+    }));
     const { signal } = call.abort;
     const first = frameOf(this.#state).partial?.clicks !== request.clicks;
     try {
       const [answer] = await Promise.all([
-        this.#host.ask(model.id, points, LOWEST_SCORE, signal),
+        this.#askWith((carried) => encodeClicks(told, carried), signal),
         // Without this answer boxes may be offered twice, but nothing else is wrong.
         first && this.#host.readSaved(signal).catch(() => {}),
       ]);
-      const { boxes, ...told } = decodeAnswer(answer);
-      if (signal.aborted) return;
+      if (answer === null || signal.aborted) return;
+      const { boxes, ...rest } = answer;
       const proposals = boxes.flatMap((box) => proposalOf(box, clicks, classes));
-      this.#do({ type: "answered", id: call.id, proposals, ...told });
+      this.#do({ type: "answered", id: call.id, proposals, ...rest });
     } catch (error) {
       if (call.abort.signal.aborted) return;
       const message = error instanceof AnswerError ? error.message : sentence(messageOf(error));
@@ -530,19 +1114,21 @@ export class Plugin implements Listener {
     if (scene === null) {
       this.#panel.show(null);
       this.#host.overlay(null);
+      this.#host.makeRoom(0);
       this.#shown = [];
-      this.hovered(null);
+      this.#aimAt(null, false);
       return;
     }
     const frame = frameOf(this.#state);
     const threshold = thresholdOf(this.#state) ?? 0;
-    this.#shown = overThreshold(this.#compare(frame, scene), threshold) as Shown[];
-    this.#panel.show(this.#view(scene, frame));
+    const over = overThreshold(this.#compare(frame, scene), threshold, this.#state.thresholds);
+    this.#shown = over.filter(({ label }) => !this.#hiddenLabels.has(label));
+    const unseen = over.filter(({ label, present }) => !present && this.#hiddenLabels.has(label));
+    this.#panel.show({ ...this.#view(scene, frame), unseen: unseen.length });
     this.#preview.drawBoxes(this.#hidden ? [] : this.#shown);
-    const { clicks } = entryOf(frame);
     const waiting = !isAnswered(frame);
     this.#preview.drawMarks(
-      clicks.map(({ x, y, label, positive }) => ({
+      newClicksOf(frame).map(({ x, y, label, positive }) => ({
         x,
         y,
         positive,
@@ -551,14 +1137,15 @@ export class Plugin implements Listener {
       })),
     );
     this.#host.overlay(this.#preview.element);
-    if (this.#hovered && !this.#shown.includes(this.#hovered)) this.hovered(null);
+    if (this.#hovered && !this.#shown.includes(this.#hovered)) this.#aimAt(null, false);
     this.#place();
   }
 
   /** The frame's proposals, and whether each has its rectangle. Kept: it is asked for often. */
   #compare(frame: Frame, scene: Scene): readonly Shown[] {
     const rectangles = [...scene.rectangles, ...scene.elsewhere];
-    const inputs = [frame.shown, entryOf(frame).edits, scene.rectangles, this.#classes];
+    const { edits, clicks } = entryOf(frame);
+    const inputs = [frame.shown, frame.taken, edits, clicks, scene.rectangles, this.#classes];
     if (this.#compared?.inputs.every((input, i) => input === inputs[i])) {
       return this.#compared.proposals;
     }
@@ -572,10 +1159,11 @@ export class Plugin implements Listener {
     return proposals;
   }
 
-  #view(scene: Scene, frame: Frame): PanelView {
+  #view(scene: Scene, frame: Frame): Omit<PanelView, "unseen"> {
     const counts = new Map<number, number>();
     for (const { label } of this.#shown) counts.set(label, (counts.get(label) ?? 0) + 1);
     const { clicks } = entryOf(frame);
+    const { armed, thresholds } = this.#state;
     const present = this.#shown.filter((proposal) => proposal.present).length;
     const trouble = frame.trouble?.clicks === clicks ? frame.trouble : null;
     return {
@@ -588,9 +1176,20 @@ export class Plugin implements Listener {
       })),
       otherLabels: scene.otherLabels,
       counts,
-      armed: this.#state.armed,
-      threshold: thresholdOf(this.#state),
-      clicks: clicks.length,
+      armed,
+      threshold: thresholdOf(this.#state, this.#own ? armed : null),
+      thresholds,
+      own: this.#own,
+      hiddenLabels: this.#hiddenLabels,
+      clicks: newClicksOf(frame).length,
+      earlierClicks: clicks.length - newClicksOf(frame).length,
+      canSearch: this.#canSearch(),
+      frame: scene.frame,
+      frames: scene.frames.map((number) => [number, this.#statusOf(number, scene)]),
+      carries: this.#carries,
+      sources: [...this.#sources()]
+        .sort((a, b) => a - b)
+        .map((number) => [number, !this.#dropped.has(number)]),
       canUndo: canUndo(frame),
       canRedo: canRedo(frame),
       takeable: this.#takeable().length,
@@ -608,10 +1207,21 @@ export class Plugin implements Listener {
       waiting: this.#state.waiting,
       elsewhere: scene.elsewhere.length,
       acceptable: this.#shown.length - present,
+      acceptableOfArmed: this.#shown.filter((each) => !each.present && each.label === armed).length,
       present,
       accepting: this.#accepting,
       hidden: this.#hidden,
     };
+  }
+
+  #statusOf(number: number, scene: Scene): FrameStatus {
+    const frame = this.#state.frames.get(number);
+    const offered = number === scene.frame && this.#shown.some(({ present }) => !present);
+    if (offered || (frame && isPending(frame))) return "proposed";
+    // What only a model has seen is not done.
+    const rectangles = this.#rectangles.get(number)?.filter(({ source }) => source !== "auto");
+    if (rectangles ? rectangles.length > 0 : scene.saved.has(number)) return "done";
+    return frame && frame.shown.proposals.length > 0 ? "proposed" : "untouched";
   }
 
   #place(): void {
@@ -641,6 +1251,14 @@ export class Plugin implements Listener {
     );
   }
 }
+
+/** What the arrow keys add to the right and lower edges of a box, in pixels of the screen. */
+const STEPS_OF_ARROWS: Readonly<Record<string, readonly [number, number]>> = {
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, -1],
+  ArrowDown: [0, 1],
+};
 
 /** The same actions, whose faults switch the plugin off instead of reaching CVAT. */
 function safely(host: Host, actions: PanelActions): PanelActions {
@@ -674,6 +1292,32 @@ function proposalOf(box: ClassBox, clicks: readonly Click[], classes: ClassMap):
   const second = box.rival && classes.labelOf(box.rival.classIndex);
   const rival = box.rival && second ? { label: second.id, score: box.rival.score } : null;
   return [{ points, rotation, score, label, sure: click !== undefined, rival }];
+}
+
+/** Position in a list of labels of the one whose digit was pressed, with Shift too, or -1. */
+function positionOf({ key, code, shiftKey }: KeyboardEvent): number {
+  const digit = shiftKey ? code.replace(/^Digit/, "") : key;
+  return /^\d$/.test(digit) ? (Number(digit) + 9) % 10 : -1;
+}
+
+function isScore(value: unknown): value is number {
+  return typeof value === "number" && value >= 0 && value <= 1;
+}
+
+/** Clicks of frames as they were kept. */
+function clicksOf(value: unknown): ReadonlyMap<number, Clicks> {
+  const clicks = new Map<number, Clicks>();
+  if (typeof value !== "object" || value === null) return clicks;
+  for (const [number, list] of Object.entries(value)) {
+    if (Array.isArray(list) && list.every(isClick)) clicks.set(Number(number), list);
+  }
+  return clicks;
+}
+
+function isClick(value: unknown): value is Click {
+  if (typeof value !== "object" || value === null) return false;
+  const { x, y, label, positive } = value as Record<string, unknown>;
+  return [x, y, label].every(Number.isFinite) && typeof positive === "boolean";
 }
 
 function choicesOf(value: unknown): Choices {

@@ -5,7 +5,15 @@
 import type { Corners } from "./geometry";
 
 const VERSION = 1;
+/** Of requests for exemplars or with them. */
+const EXEMPLARS_VERSION = 2;
 const HEADER_MARK = -1;
+/** First number after the header of version 2: exemplars are asked for, or come along. */
+const [TAKE, CARRY] = [1, 2];
+/** Bytes of a vector in one number, which is exact below 2 ** 53. */
+const BYTES_PACKED = 6;
+/** Hexadecimal digits of the weights' SHA-256 that tell which weights are meant. */
+const DIGEST_DIGITS = 12;
 /** For functions of before the answer told the threshold of its weights. */
 const UNTOLD_THRESHOLD = 0.4;
 
@@ -55,18 +63,141 @@ export interface RequestPoints {
   readonly neg_points: readonly (readonly [number, number])[];
 }
 
-/** Why there are no boxes, in a sentence for the person at the screen. */
-export class AnswerError extends Error {}
+/** What the model takes an object for, to find the like on other pictures. */
+export interface Exemplar {
+  readonly classIndex: number;
+  /** false: it is no such object. */
+  readonly positive: boolean;
+  /** Of its box, in pixels. */
+  readonly width: number;
+  readonly height: number;
+  /** base64; the model's own. */
+  readonly vector: string;
+}
 
-/** The points of a request. */
-export function encodeClicks(clicks: readonly ClassClick[]): RequestPoints {
+/** Exemplars that go with a request, all of the same weights. */
+export interface Carried {
+  /** SHA-256 of the weights. */
+  readonly weights: string;
+  readonly exemplars: readonly Exemplar[];
+}
+
+export interface ExemplarsAnswer extends Carried {
+  /** Below 1 there are none yet; the same request goes on. */
+  readonly progress: number;
+}
+
+/** Why there are no boxes, in a sentence for the person at the screen. */
+export class AnswerError extends Error {
+  /** The kind of an error that the function tells, such as "other_weights". */
+  readonly code: string | null;
+
+  constructor(message: string, code: string | null = null) {
+    super(message);
+    this.code = code;
+  }
+}
+
+/** The points of a request; those with exemplars are of version 2. */
+export function encodeClicks(
+  clicks: readonly ClassClick[],
+  carried: Carried | null = null,
+): RequestPoints {
+  const header: RequestPoints["neg_points"] =
+    carried === null
+      ? [[HEADER_MARK, VERSION]]
+      : [
+          [HEADER_MARK, EXEMPLARS_VERSION],
+          [CARRY, carried.exemplars.length],
+          [
+            Number.parseInt(carried.weights.slice(0, DIGEST_DIGITS), 16),
+            atob(carried.exemplars[0]?.vector ?? "").length,
+          ],
+        ];
   return {
     pos_points: clicks.map(({ x, y }) => [x, y]),
     neg_points: [
-      [HEADER_MARK, VERSION],
-      ...clicks.map(({ classIndex, positive }) => [classIndex, positive ? 1 : 0] as const),
+      ...header,
+      ...clicks.map(signed),
+      ...(carried?.exemplars ?? []).flatMap((one) => [
+        signed(one),
+        [one.width, one.height] as const,
+        ...packed(atob(one.vector)),
+      ]),
     ],
   };
+}
+
+/** The points of a request for the exemplars of a picture. */
+export function encodeExemplarsRequest(
+  clicks: readonly ClassClick[],
+  boxes: readonly { readonly points: Corners; readonly classIndex: number }[],
+): RequestPoints {
+  return {
+    pos_points: [
+      ...clicks.map(({ x, y }) => [x, y] as const),
+      ...boxes.flatMap(({ points: [x1, y1, x2, y2] }) => [[x1, y1] as const, [x2, y2] as const]),
+    ],
+    neg_points: [
+      [HEADER_MARK, EXEMPLARS_VERSION],
+      [TAKE, boxes.length],
+      ...clicks.map(signed),
+      ...boxes.map(({ classIndex }) => signed({ classIndex, positive: true })),
+    ],
+  };
+}
+
+function signed({ classIndex, positive }: { classIndex: number; positive: boolean }) {
+  return [classIndex, positive ? 1 : 0] as const;
+}
+
+/** Bytes as pairs of numbers, six each, the first the highest; zeros fill the last pair. */
+function packed(bytes: string): (readonly [number, number])[] {
+  const number = (at: number): number => {
+    let value = 0;
+    for (let i = at; i < at + BYTES_PACKED; i += 1)
+      value = value * 256 + (i < bytes.length ? bytes.charCodeAt(i) : 0);
+    return value;
+  };
+  const pairs: (readonly [number, number])[] = [];
+  for (let at = 0; at < bytes.length; at += 2 * BYTES_PACKED)
+    pairs.push([number(at), number(at + BYTES_PACKED)]);
+  return pairs;
+}
+
+/**
+ * Read an answer to a request for exemplars.
+ *
+ * @throws AnswerError The function tells an error, or this is no such answer.
+ */
+export function decodeExemplars(answer: unknown): ExemplarsAnswer {
+  if (!isRecord(answer) || (answer.c3det !== EXEMPLARS_VERSION && !isRecord(answer.error)))
+    throw new AnswerError("The function answered no exemplars.");
+  raiseError(answer.error);
+  const { weights, exemplars, progress } = answer;
+  if (typeof weights !== "string" || !/^[0-9a-f]{64}$/.test(weights) || !Array.isArray(exemplars))
+    throw new AnswerError("The answer of the function has no exemplars.");
+  return {
+    weights,
+    exemplars: exemplars.map(decodeExemplar),
+    progress: isFraction(progress) ? progress : 1,
+  };
+}
+
+function decodeExemplar(told: unknown, index: number): Exemplar {
+  if (
+    !isRecord(told) ||
+    !isIndex(told.class) ||
+    typeof told.positive !== "boolean" ||
+    !isSide(told.width) ||
+    !isSide(told.height) ||
+    typeof told.vector !== "string" ||
+    !/^[A-Za-z0-9+/]+={0,2}$/.test(told.vector) ||
+    told.vector.length % 4 !== 0
+  )
+    throw new AnswerError(`Exemplar ${index} in the answer of the function is malformed.`);
+  const { positive, width, height, vector } = told;
+  return { classIndex: told.class, positive, width, height, vector };
 }
 
 /**
@@ -82,11 +213,7 @@ export function decodeAnswer(answer: unknown): ClassAnswer {
         : "The answer is not of the C3Det protocol: is this function a C3Det model?",
     );
   }
-  if (isRecord(answer.error)) {
-    const { message, field } = answer.error;
-    const where = typeof field === "string" && field !== "" ? ` (${field})` : "";
-    throw new AnswerError(sentence(`${message ?? "the function tells no reason"}${where}`));
-  }
+  raiseError(answer.error);
   if (!Array.isArray(answer.boxes))
     throw new AnswerError("The answer of the function has no boxes.");
   return {
@@ -96,6 +223,16 @@ export function decodeAnswer(answer: unknown): ClassAnswer {
     notes: Array.isArray(answer.notes) ? answer.notes.filter(isText).map(sentence) : [],
     threshold: isFraction(answer.threshold) ? answer.threshold : UNTOLD_THRESHOLD,
   };
+}
+
+function raiseError(error: unknown): void {
+  if (!isRecord(error)) return;
+  const { code, message, field } = error;
+  const where = typeof field === "string" && field !== "" ? ` (${field})` : "";
+  throw new AnswerError(
+    sentence(`${message ?? "the function tells no reason"}${where}`),
+    typeof code === "string" ? code : null,
+  );
 }
 
 /** A message with a capital letter and a full stop. */
@@ -139,6 +276,10 @@ function clicksOf({ click, clicks }: Record<string, unknown>): readonly number[]
 
 function isIndex(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0;
+}
+
+function isSide(value: unknown): value is number {
+  return typeof value === "number" && Number.isFinite(value) && value > 0;
 }
 
 function isText(value: unknown): value is string {

@@ -3,7 +3,7 @@
 // Clicks and edits are kept for each frame, as a history of entries that are never changed. Answers
 // are kept with the very list of clicks that they answer, so undo and redo need no request.
 
-import { type Box, contains, overlap } from "./geometry";
+import { type Box, type Corners, contains, overlap, surrounds } from "./geometry";
 
 export interface Click {
   readonly x: number;
@@ -28,10 +28,12 @@ export interface Proposal extends Box {
   readonly rival: { readonly label: number; readonly score: number } | null;
 }
 
-/** What a person said of one proposal: another label, or null for "drop it". */
+/** What a person said of one proposal: its label, or null for "drop it", and its corners. */
 export interface Edit {
   readonly proposal: Proposal;
   readonly label: number | null;
+  /** Where its edges were moved to; without them it stays where it is. */
+  readonly points?: Corners;
 }
 
 /** One step of the history. */
@@ -68,6 +70,8 @@ export interface Frame {
   readonly trouble: Trouble | null;
   /** The function is asked without clicks too. */
   readonly open: boolean;
+  /** Proposals that have become rectangles, so that they are not offered again. */
+  readonly taken: readonly Proposal[];
   /** What was here before the last "Accept", and the objects that it made. */
   readonly accepted: { readonly before: Frame; readonly ids: readonly number[] } | null;
   /** What comes back if CVAT makes the objects again of an "Accept" that it undid. */
@@ -88,6 +92,8 @@ export interface State {
   readonly armed: number | null;
   /** The threshold that the person chose; null: that of the weights. */
   readonly threshold: number | null;
+  /** Thresholds that the person chose for single labels, by their ids. */
+  readonly thresholds: ReadonlyMap<number, number>;
   /** The threshold of the weights, as the last answer told it; null before the first one. */
   readonly modelThreshold: number | null;
   /** The one request in flight. */
@@ -100,7 +106,11 @@ export interface State {
 }
 
 export type Action =
-  | { readonly type: "job opened" }
+  | {
+      readonly type: "job opened";
+      /** Clicks that were kept of frames. */
+      readonly clicks?: ReadonlyMap<number, Clicks>;
+    }
   | { readonly type: "frame shown"; readonly frame: number | null }
   | { readonly type: "classes changed" }
   | { readonly type: "armed"; readonly label: number | null }
@@ -109,8 +119,15 @@ export type Action =
   | { readonly type: "cleared" }
   | { readonly type: "undone" }
   | { readonly type: "redone" }
-  | { readonly type: "threshold set"; readonly threshold: number | null }
+  | {
+      readonly type: "threshold set";
+      readonly threshold: number | null;
+      /** The one that it is for; without it, all that have none of their own. */
+      readonly label?: number;
+    }
+  | { readonly type: "thresholds set"; readonly thresholds: ReadonlyMap<number, number> }
   | { readonly type: "asked" }
+  | { readonly type: "exemplars changed" }
   | { readonly type: "sent" }
   | {
       readonly type: "answered";
@@ -132,6 +149,8 @@ export type Action =
       /** Clicks whose answer was accepted. */
       readonly clicks: Clicks;
       readonly ids: readonly number[];
+      /** Those that are rectangles now. */
+      readonly taken: readonly Proposal[];
     }
   | { readonly type: "acceptance undone" }
   | { readonly type: "acceptance redone" }
@@ -150,6 +169,7 @@ const EMPTY_FRAME: Frame = {
   partial: null,
   trouble: null,
   open: false,
+  taken: [],
   accepted: null,
   undone: null,
 };
@@ -160,6 +180,7 @@ export function initialState(): State {
     frames: new Map(),
     armed: null,
     threshold: null,
+    thresholds: new Map(),
     modelThreshold: null,
     request: null,
     requests: 0,
@@ -223,39 +244,89 @@ export function isAwaited(state: State): boolean {
   return state.request !== null || frame.partial?.clicks !== clicks;
 }
 
-/** Proposals of a lower score are hidden, unless they are sure; null before the first answer. */
-export function thresholdOf(state: State): number | null {
-  return state.threshold ?? state.modelThreshold;
+/** The clicks that were made since the last "Accept"; the earlier ones count on. */
+export function newClicksOf(frame: Frame): Clicks {
+  const { clicks: earlier } = frame.history[0] as Entry;
+  return entryOf(frame).clicks.filter((click) => !earlier.includes(click));
+}
+
+/** Whether something was clicked or edited on a frame and not accepted. */
+export function isPending(frame: Frame): boolean {
+  const [first, now] = [frame.history[0] as Entry, entryOf(frame)];
+  return newClicksOf(frame).length > 0 || now.edits.some((edit) => !first.edits.includes(edit));
+}
+
+/**
+ * Proposals of a lower score are hidden, unless they are sure; null before the first answer.
+ *
+ * @param label Id of the label that is meant; null: those without a threshold of their own.
+ */
+export function thresholdOf(state: State, label: number | null = null): number | null {
+  const own = label === null ? undefined : state.thresholds.get(label);
+  return own ?? state.threshold ?? state.modelThreshold;
 }
 
 /** The proposals of a frame after its edits, of every score. */
 export function proposalsOf(frame: Frame): readonly Proposal[] {
-  const proposals = [...frame.shown.proposals];
-  for (const { proposal, label } of entryOf(frame).edits) {
+  const entry = entryOf(frame);
+  const proposals = withoutLarger(frame.shown.proposals, entry.clicks);
+  for (const { proposal, label, points = proposal.points } of entry.edits) {
     const index = find(proposals, proposal);
     if (label === null) {
       if (index >= 0) proposals.splice(index, 1);
       continue;
     }
-    const edited = { ...proposal, label, sure: true, rival: null };
+    const edited = { ...proposal, points, label, sure: true, rival: null };
     if (index >= 0) proposals[index] = edited;
     else if (find(proposals, edited) < 0) proposals.push(edited);
   }
-  return proposals;
+  if (frame.taken.length === 0) return proposals;
+  const later = newClicksOf(frame).filter(({ positive }) => positive);
+  return proposals.filter(
+    (proposal) =>
+      find(frame.taken, proposal) < 0 || later.some(({ x, y }) => contains(proposal, [x, y])),
+  );
 }
 
-/** Those of the proposals that a threshold lets through. */
-export function overThreshold(
-  proposals: readonly Proposal[],
+/** A click on an object says that no larger box of its label around it is one object. */
+function withoutLarger(proposals: readonly Proposal[], clicks: Clicks): Proposal[] {
+  const positive = clicks.filter((click) => click.positive);
+  const clicked = proposals.filter(({ sure }) => sure);
+  return proposals.filter(
+    (larger) =>
+      !clicked.some((smaller) => {
+        if (smaller.label !== larger.label || !surrounds(larger, smaller)) return false;
+        const inside = positive.filter(
+          ({ x, y, label }) => label === larger.label && contains(larger, [x, y]),
+        );
+        // A box that answers a click beside the smaller one stays.
+        return inside.length > 0 && inside.every(({ x, y }) => contains(smaller, [x, y]));
+      }),
+  );
+}
+
+/** Those of the proposals that a threshold lets through: that of their label, or the common one. */
+export function overThreshold<T extends Proposal>(
+  proposals: readonly T[],
   threshold: number,
-): readonly Proposal[] {
-  return proposals.filter(({ score, sure }) => sure || score >= threshold);
+  thresholds: ReadonlyMap<number, number> = new Map(),
+): readonly T[] {
+  return proposals.filter(
+    ({ score, sure, label }) => sure || score >= (thresholds.get(label) ?? threshold),
+  );
 }
 
 export function reduce(state: State, action: Action): State {
   switch (action.type) {
-    case "job opened":
-      return { ...initialState(), threshold: state.threshold, requests: state.requests };
+    case "job opened": {
+      const { threshold, requests } = state;
+      const frames = new Map<number, Frame>();
+      for (const [number, clicks] of action.clicks ?? []) {
+        const history = [...EMPTY_FRAME.history, { clicks, edits: [], depth: 0 }];
+        frames.set(number, { ...EMPTY_FRAME, history, index: 1 });
+      }
+      return { ...initialState(), threshold, requests, frames };
+    }
     case "frame shown": {
       if (action.frame === state.frame) return state;
       return { ...state, frame: action.frame, request: null, waiting: false };
@@ -292,10 +363,23 @@ export function reduce(state: State, action: Action): State {
       return canUndo(frameOf(state)) ? move({ ...state, waiting: false }, -1) : state;
     case "redone":
       return canRedo(frameOf(state)) ? move({ ...state, waiting: false }, 1) : state;
-    case "threshold set":
-      return { ...state, threshold: action.threshold };
+    case "threshold set": {
+      const { threshold, label } = action;
+      if (label === undefined) return { ...state, threshold };
+      const thresholds = new Map(state.thresholds);
+      if (threshold === null) thresholds.delete(label);
+      else thresholds.set(label, threshold);
+      return { ...state, thresholds };
+    }
+    case "thresholds set":
+      return { ...state, thresholds: action.thresholds };
     case "asked":
       return askedAgain(state);
+    case "exemplars changed": {
+      // What is shown stays until there is another answer.
+      const without = { answers: new Map(), partial: null, trouble: null };
+      return onFrame({ ...state, request: null }, (frame) => ({ ...frame, ...without }));
+    }
     case "sent": {
       if (state.frame === null) return state;
       const { clicks } = entryOf(frameOf(state));
@@ -343,32 +427,34 @@ export function reduce(state: State, action: Action): State {
     case "accepted": {
       const before = state.frames.get(action.frame);
       if (before === undefined) return state;
-      // Clicks made while CVAT took the boxes stay, as the first ones after it.
-      const clicks = entryOf(before).clicks.filter((click) => !action.clicks.includes(click));
-      const later = clicks.length > 0 ? [{ clicks, edits: [], depth: state.depth + 1 }] : [];
+      const { edits, clicks } = entryOf(before);
+      // Clicks made while CVAT took the boxes are a step of their own; the earlier ones count on.
+      const later = clicks === action.clicks ? [] : [{ clicks, edits, depth: state.depth + 1 }];
       const frame: Frame = {
-        ...EMPTY_FRAME,
-        history: [...EMPTY_FRAME.history, ...later],
+        ...before,
+        history: [{ clicks: action.clicks, edits, depth: state.depth }, ...later],
         index: later.length,
+        taken: [...before.taken, ...action.taken],
         accepted: {
           // What was undone before is no more to be made again.
           before: { ...before, history: before.history.slice(0, before.index + 1), undone: null },
           ids: action.ids,
         },
+        undone: null,
       };
       const shown = action.frame === state.frame;
       return {
         ...state,
         frames: new Map(state.frames).set(action.frame, frame),
-        ...(shown && { request: null, waiting: false }),
+        ...(shown && { waiting: false }),
       };
     }
     case "acceptance undone":
       return onFrame({ ...state, waiting: false }, (frame) => {
         if (frame.accepted === null) return frame;
-        // Clicks made since then are not given up for the earlier ones.
-        if (frame.index > 0) return { ...frame, accepted: null };
         const { before, ids } = frame.accepted;
+        // Clicks made since then are not given up for the earlier ones.
+        if (frame.index > 0) return { ...frame, taken: before.taken, accepted: null };
         return { ...before, undone: { after: frame, ids } };
       });
     case "acceptance redone":

@@ -4,16 +4,33 @@ const PREFIX = "c3det-plugin:";
 
 /** Read a value that was kept under a key, or null. */
 export function recall(key: string): unknown {
+  return read(() => localStorage, key);
+}
+
+export function remember(key: string, value: unknown): void {
+  write(() => localStorage, key, value);
+}
+
+/** Read what was kept in this tab, through reloads of the page, or null. */
+export function recallHere(key: string): unknown {
+  return read(() => sessionStorage, key);
+}
+
+export function rememberHere(key: string, value: unknown): void {
+  write(() => sessionStorage, key, value);
+}
+
+function read(storage: () => Storage, key: string): unknown {
   try {
-    return JSON.parse(localStorage.getItem(PREFIX + key) ?? "null");
+    return JSON.parse(storage().getItem(PREFIX + key) ?? "null");
   } catch {
     return null;
   }
 }
 
-export function remember(key: string, value: unknown): void {
+function write(storage: () => Storage, key: string, value: unknown): void {
   try {
-    localStorage.setItem(PREFIX + key, JSON.stringify(value));
+    storage().setItem(PREFIX + key, JSON.stringify(value));
   } catch {
     // Full or forbidden: the value holds until the page is left.
   }

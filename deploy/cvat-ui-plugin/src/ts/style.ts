@@ -62,6 +62,8 @@ select.model { border: 0; background: none; padding: 0; cursor: pointer; }
 .icon svg { display: block; width: 18px; height: 18px; }
 .icon:hover { background: #0000000f; color: #1f2328; }
 .icon[aria-pressed="true"] { color: #1677ff; }
+.panel.folded { width: auto; }
+.folded header { border-bottom: 0; }
 
 /* On a low screen the list of labels gives way first, then all that is not the footer. */
 .body { display: flex; flex-direction: column; min-height: 0; overflow-y: auto;
@@ -91,6 +93,12 @@ footer { flex: none; padding: 8px 12px; }
 
 .filter { width: 100%; margin-top: 6px; padding: 2px 8px; border: 1px solid #d0d7de; border-radius: 5px; }
 .labels { margin: 6px -6px 0; max-height: 236px; overflow-y: auto; scrollbar-width: thin; }
+.line { display: flex; align-items: center; }
+.line .label { flex: 1; min-width: 0; }
+.line .eye { flex: none; opacity: 0.55; }
+.line .eye:hover, .line .eye:focus-visible, .line .eye[aria-pressed="true"] { opacity: 1; }
+.line.off .name, .line.off .swatch { opacity: 0.45; }
+.line.off .eye { color: #cf222e; }
 .label {
   display: flex;
   align-items: center;
@@ -121,6 +129,22 @@ kbd {
   line-height: 15px;
   text-align: center;
 }
+.keys { display: grid; grid-template-columns: auto 1fr; gap: 3px 8px; margin: 6px 0 0; font-size: 12px; }
+.keys dt, .keys dd { margin: 0; }
+.cells { display: flex; gap: 1px; height: 12px; margin: 6px 0 5px; }
+.cell { flex: 1; min-width: 1px; padding: 0; border: 0; border-radius: 2px; background: #d0d7de;
+  cursor: pointer; }
+.cell.done { background: #1a7f37; }
+.cell.proposed { background: #bf8700; }
+.cell[aria-current] { box-shadow: 0 0 0 2px #fff, 0 0 0 3.5px #1677ff; position: relative; }
+.sources { display: flex; flex-wrap: wrap; align-items: center; gap: 4px; margin-bottom: 4px; }
+.source { min-width: 22px; padding: 0 6px; border: 1px solid #1677ff; border-radius: 9px;
+  background: #1677ff1f; font-size: 12px; line-height: 17px; cursor: pointer; }
+.source[aria-pressed="false"] { border-color: #d0d7de; background: #fff; color: #8c959f;
+  text-decoration: line-through; }
+.check { display: flex; align-items: center; gap: 6px; cursor: pointer; }
+.check input { accent-color: #1677ff; }
+.button.next { flex: none; width: 40px; }
 .hint { min-height: 34px; margin: 6px 0 0; }
 .mapping { display: grid; grid-template-columns: 1fr 1fr; gap: 4px 8px; margin-top: 6px;
   max-height: 236px; overflow-y: auto; scrollbar-width: thin; align-items: center; }
@@ -130,7 +154,7 @@ kbd {
 input[type="range"] { order: 1; width: 100%; accent-color: #1677ff; cursor: pointer; }
 .low .score { flex-wrap: nowrap; }
 .low .score input { order: 0; flex: 1; min-width: 0; }
-.low .hint, .low .roomy { display: none; }
+.low .hint { display: none; }
 .value { font-variant-numeric: tabular-nums; }
 
 .row { display: flex; gap: 6px; }
@@ -189,4 +213,5 @@ input[type="range"] { order: 1; width: 100%; accent-color: #1677ff; cursor: poin
 /** For CVAT's own canvas, outside the shadow tree. */
 export const CANVAS_STYLE = `
 .c3det-armed, .c3det-armed * { cursor: crosshair !important; }
+.c3det-grip, .c3det-grip * { cursor: move !important; }
 `;

@@ -1,3 +1,3 @@
 // Stands in the place of cvat-ui's module actions/annotation-actions.
 
-export { fetchAnnotationsAsync } from "./store";
+export { changeFrameAsync, fetchAnnotationsAsync } from "./store";

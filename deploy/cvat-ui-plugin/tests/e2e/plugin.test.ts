@@ -363,6 +363,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
 
   test("clicks stay with their frame; an answer for another frame is dropped", async () => {
     const a = await open();
+    await a.panel.getByLabel("Propose on each new frame").uncheck();
     await a.key("2");
     await a.click(centre(one));
     await a.settle();
@@ -634,8 +635,10 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await models.selectOption({ label: "(trained classes)" });
     expect(await names.allTextContents()).toEqual(["tree"]);
     await clickOn(a, "tree", 1, "1");
+    // The click of before counts on.
     expect((await lastCall(a)).neg_points).toEqual([
       [-1, 1],
+      [CLASSES.indexOf("tree"), 1],
       [CLASSES.indexOf("tree"), 1],
     ]);
     await models.selectOption({ label: "Find all like these" });
@@ -676,7 +679,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await expect.poll(() => a.says("count"), { timeout: 10_000 }).not.toBe("0");
     for (const index of [0, 1]) expect(await isMade(a, one, centre(one, index))).toBe(true);
     expect(await a.outlines()).toEqual([]);
-    expect(await a.panel.locator("output.quiet").textContent()).toBe("0");
+    expect(await a.panel.locator("output.quiet").textContent()).toBe("0 + 2 accepted");
     expect(await a.says("undo")).toBe("Created objects");
 
     // Without an answer nothing is accepted, and that is said; the click is there to be asked again.
@@ -687,7 +690,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await a.key("Enter");
     await a.status.getByText("Nothing was accepted.", { exact: false }).waitFor();
     expect(await a.says("count")).toBe(before);
-    expect(await a.panel.locator("output.quiet").textContent()).toBe("2");
+    expect(await a.panel.locator("output.quiet").textContent()).toBe("2 + 2 accepted");
     await a.key("Enter");
     await expect.poll(() => isMade(a, two, centre(two, 1)), { timeout: 10_000 }).toBe(true);
     a.console.splice(0);
@@ -712,7 +715,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
       await a.key("Control+Shift+z");
       await expect.poll(() => a.says("count")).toBe(String(shown));
       expect(await a.outlines()).toEqual([]);
-      expect(await clicks()).toBe("0");
+      expect(await clicks()).toBe("0 + 2 accepted");
       expect(await a.panel.locator(".note").isVisible()).toBe(false);
     }
     await a.key("Control+z");
@@ -736,7 +739,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await clickOn(a, "tree", 0);
     await a.key("Escape");
     await a.key("Control+z");
-    await expect.poll(clicks).toBe("0");
+    await expect.poll(clicks).toBe("0 + 2 accepted");
     expect(await a.says("count")).toBe(String(shown - 1));
     await a.key("Control+z");
     await expect.poll(() => a.says("count")).toBe("0");
@@ -1179,6 +1182,365 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
       await eye.click();
       await a.hover([2, 2]);
     }
+  });
+
+  const low = { viewport: { width: 1366, height: 625 } };
+  const clicksTold = (a: Annotator) => a.panel.locator("output.quiet").textContent();
+  const countOf = async (a: Annotator, label: string) =>
+    Number(await a.label(label).locator(".count").textContent());
+
+  test("one label alone is accepted, hidden, or has a threshold of its own, by keys", async () => {
+    const a = await open(low);
+    await clickOn(a, one, 0, "2");
+    await clickOn(a, two, 0, "3");
+    const [trees, ones, twos] = await Promise.all(
+      ["tree", one, two].map((name) => countOf(a, name)),
+    );
+    const shown = (await a.outlines()).length;
+    expect((trees as number) + (ones as number) + (twos as number)).toBe(shown);
+    const calls = (await a.calls()).length;
+
+    // An eye for each label: what it hides is not accepted.
+    await a.key("Shift+Digit1");
+    expect(await a.outlines()).toHaveLength(shown - (trees as number));
+    expect(await a.label("tree").textContent()).toBe("treehidden1");
+    await a.panel.locator(".notes").getByText("of hidden labels will not be accepted").waitFor();
+    await a.screenshot("low-eye");
+    await a.key("y");
+    expect(await a.outlines()).toEqual([]);
+    await a.key("y");
+
+    // A threshold for the armed label alone; sure boxes stay.
+    for (let i = 0; i < 14; i += 1) await a.key("Shift+PageUp");
+    const fewer = await countOf(a, two);
+    expect(fewer).toBeLessThan(twos as number);
+    expect(fewer).toBeGreaterThan(0);
+    expect(await countOf(a, one)).toBe(ones);
+    await a.panel.locator(".label .own").getByText("≥ 0.95").waitFor();
+    await a.screenshot("low-threshold");
+    await a.button("as all others").click();
+    expect(await countOf(a, two)).toBe(twos);
+    const seen = (await a.outlines()).length;
+    for (let i = 0; i < 6; i += 1) await a.key("[");
+    expect((await a.outlines()).length).toBeGreaterThan(seen);
+    for (let i = 0; i < 14; i += 1) await a.key("PageUp");
+    await a.key("Shift+Digit1");
+    expect((await a.calls()).length).toBe(calls);
+
+    await a.button(`Only ${two}: ${await countOf(a, two)}`).waitFor();
+    const wanted = await countOf(a, two);
+    await a.key("Shift+Enter");
+    await expect.poll(() => a.says("count")).toBe(String(wanted));
+    expect(new Set((await a.objects()).map(({ label }) => label))).toEqual(new Set([two]));
+    expect(await countOf(a, one)).toBeGreaterThan(0);
+    expect(await countOf(a, two)).toBe(0);
+    expect(await clicksTold(a)).toBe("0 + 2 accepted");
+    // With no label armed, Enter takes the others.
+    await a.key("Escape");
+    const rest = (await a.outlines()).length;
+    await a.key("Enter");
+    await expect.poll(() => a.says("count")).toBe(String(wanted + rest));
+    // The earlier clicks count on; all of them can be cleared.
+    await clickOn(a, one, 1, "2");
+    expect((await lastCall(a)).pos_points).toHaveLength(3);
+    await a.key("u");
+    expect(await clicksTold(a)).toBe("0");
+    await a.key("Control+z");
+    expect(await clicksTold(a)).toBe("1 + 2 accepted");
+  });
+
+  test("accept and go on: the next frame proposes by itself, and the strip tells how far it is", async () => {
+    const a = await open(low);
+    const cells = () =>
+      a.panel
+        .locator(".cell")
+        .evaluateAll((all) =>
+          all.map((cell) => `${cell.className} ${cell.ariaCurrent ?? ""}`.trim()),
+        );
+    expect(await cells()).toEqual(["cell untouched true", "cell untouched"]);
+    await a.key("s");
+    await a.settle();
+    expect((await lastCall(a)).pos_points).toEqual([]);
+    expect(await cells()).toEqual(["cell proposed true", "cell untouched"]);
+    await a.key("a");
+    await expect.poll(() => a.says("frame")).toBe("1");
+    expect(await cells()).toEqual(["cell done", expect.stringMatching(/true$/)]);
+    await expect.poll(async () => (await a.calls()).length).toBe(2);
+    await a.settle();
+    expect((await a.outlines()).length).toBeGreaterThan(0);
+    expect(await cells()).toEqual(["cell done", "cell proposed true"]);
+    await a.screenshot("low-next-frame");
+    await a.key("a");
+    await a.status.getByText("This is the last frame of the job.").waitFor();
+    expect(await cells()).toEqual(["cell done", "cell done true"]);
+    await a.panel.locator(".cell").first().click();
+    await expect.poll(() => a.says("frame")).toBe("0");
+  });
+
+  test("clicks that were not accepted are kept through a reload, with a warning before", async () => {
+    const a = await open(low);
+    await clickOn(a, one, 0, "2");
+    await clickOn(a, one, 1);
+    const shown = (await a.outlines()).length;
+    const dialogs: string[] = [];
+    a.page.on("dialog", (dialog) => {
+      dialogs.push(dialog.type());
+      dialog.accept();
+    });
+    const load = async () => {
+      await a.page.reload();
+      await a.page.locator("body[data-ready]").waitFor();
+      await a.settle();
+    };
+    await load();
+    expect(dialogs).toEqual(["beforeunload"]);
+    expect(await clicksTold(a)).toBe("2");
+    await expect.poll(async () => (await a.outlines()).length).toBe(shown);
+    await a.key("Enter");
+    await expect.poll(() => a.says("count")).toBe(String(shown));
+    await load();
+    expect(dialogs).toHaveLength(1);
+    expect(await clicksTold(a)).toBe("0");
+  });
+
+  test("a box is corrected by a pull at its edge, by a digit, and by keys alone", async () => {
+    const a = await open({ ...low, labels: ["tree", one, two, "unheard of"] });
+    const tip = a.page.locator("#c3det-plugin .tip");
+    await clickOn(a, one, 0, "2");
+    await a.zoom(centre(one), 6);
+    const [x, y] = await a.screen(centre(one));
+    const boxAt = async () =>
+      (await a.outlines()).find(
+        ([p, , q]) => p && q && p[0] < x && x < q[0] && p[1] < y && y < q[1],
+      ) as readonly Point[];
+    const before = await boxAt();
+    const [[left], [right, top], [, bottom]] = before as [Point, Point, Point];
+    // The right edge is pulled, the others stay; the picture does not move.
+    await a.page.mouse.move(right, (top + bottom) / 2);
+    expect(
+      await a.page
+        .locator("#cvat_canvas_wrapper")
+        .evaluate((e) => e.classList.contains("c3det-grip")),
+    ).toBe(true);
+    await a.page.mouse.down();
+    await a.page.mouse.move(right + 10, (top + bottom) / 2);
+    await a.page.mouse.move(right + 24, (top + bottom) / 2);
+    await a.screenshot("low-pull");
+    await a.page.mouse.up();
+    const [[left2], [right2, top2], [, bottom2]] = (await boxAt()) as [Point, Point, Point];
+    expect(left2).toBeCloseTo(left, 0);
+    expect(top2).toBeCloseTo(top, 0);
+    expect(bottom2).toBeCloseTo(bottom, 0);
+    expect(Math.abs(right2 - right - 24)).toBeLessThan(1.5);
+    expect(await clicksTold(a)).toBe("1");
+    await a.key("Control+z");
+    expect((await boxAt())[1]?.[0]).toBeCloseTo(right, 0);
+    await a.key("Control+Shift+z");
+
+    // No label armed: the digit is for the box under the mouse, and it may be one that the model does not know.
+    await a.key("Escape");
+    await a.hover(centre(one));
+    await a.key("3");
+    expect(await tip.textContent()).toMatch(says(two));
+    await a.key("4");
+    expect(await tip.textContent()).toMatch(says("unheard of"));
+    await a.screenshot("low-unheard");
+
+    // Keys alone: the least sure box, its label, its edge, away with it.
+    const count = (await a.outlines()).length;
+    const picked = () =>
+      a.page.locator('[data-c3det="preview"] g').nth(1).locator("path").first().getAttribute("d");
+    await a.key("b");
+    const first = await picked();
+    await a.screenshot("low-picked");
+    await a.key("b");
+    expect(await picked()).not.toBe(first);
+    await a.key("Shift+B");
+    expect(await picked()).toBe(first);
+    await a.key("1");
+    expect(await tip.textContent()).toMatch(/^tree .* yours$/);
+    for (let i = 0; i < 5; i += 1) await a.key("ArrowRight");
+    await a.key("Shift+ArrowUp");
+    await a.key("Delete");
+    expect(await a.outlines()).toHaveLength(count - 1);
+    await a.key("Escape");
+    expect(await tip.isVisible()).toBe(false);
+    await a.key("Enter");
+    await expect.poll(() => a.says("count")).toBe(String(count - 1));
+    const unheard = (await a.objects()).filter(({ label }) => label === "unheard of");
+    expect(unheard).toHaveLength(1);
+  });
+
+  test("a click in a larger rectangle of a model replaces it, and no other rectangle", async () => {
+    const [x1, y1, x2, y2] = boxesOf(one)[0] as [number, number, number, number];
+    const large = [x1 - 14, y1 - 14, x2 + 14, y2 + 14];
+    const a = await open({
+      ...low,
+      shapes: [
+        { type: "rectangle", label: one, points: large, source: "auto" },
+        {
+          type: "rectangle",
+          label: one,
+          points: large.map((value) => value + 1),
+          source: "manual",
+        },
+        { type: "rectangle", label: two, points: large, source: "auto" },
+      ],
+    });
+    await clickOn(a, one, 0, "2");
+    const shown = (await a.outlines()).length;
+    await a.key("Shift+Enter");
+    await a.status
+      .getByText(`A larger rectangle of ${one} was replaced.`, { exact: false })
+      .waitFor();
+    const larger = async () =>
+      (await a.objects())
+        .filter(({ points }) => large.every((value, i) => Math.abs(value - (points[i] ?? 0)) < 2))
+        .map(({ label, source }) => `${label} ${source}`);
+    await expect.poll(larger).toEqual([`${one} manual`, `${two} auto`]);
+    expect(await isMade(a, one, centre(one))).toBe(true);
+    await a.key("Control+z");
+    await expect.poll(larger).toHaveLength(3);
+    await a.key("Control+z");
+    await expect.poll(() => a.says("count")).toBe("3");
+    expect(await a.outlines()).toHaveLength(shown);
+  });
+
+  test("the panel stands beside the picture, and is folded and moved by keys and mouse", async () => {
+    const a = await open(low);
+    const picture = a.page.locator("#cvat_canvas_background");
+    const apart = async () => (await bounds(picture)).left - (await bounds(a.panel)).right;
+    await expect.poll(apart).toBeGreaterThan(0);
+    await a.button("keys…").click();
+    await a.screenshot("low-keys");
+    const beside = await bounds(picture);
+    await a.key("w");
+    await expect
+      .poll(async () => (await bounds(a.panel)).bottom - (await bounds(a.panel)).top)
+      .toBeLessThan(60);
+    expect((await bounds(picture)).left).toBeLessThan(beside.left);
+    await a.screenshot("low-folded");
+    await a.key("1");
+    expect(await a.label("tree").getAttribute("aria-checked")).toBe("false");
+    await a.key("w");
+    await expect.poll(apart).toBeGreaterThan(0);
+    await a.key("Shift+W");
+    await expect.poll(apart).toBeLessThan(0);
+    await a.page.reload();
+    await a.page.locator("body[data-ready]").waitFor();
+    expect(await apart()).toBeLessThan(0);
+    await a.key("Shift+W");
+    await expect.poll(apart).toBeGreaterThan(0);
+    // Dragged, it comes off, and is over the picture where it was left.
+    const { left, top } = await bounds(a.panel.locator("header"));
+    await a.page.mouse.move(left + 20, top + 12);
+    await a.page.mouse.down();
+    await a.page.mouse.move(left + 120, top + 30, { steps: 4 });
+    await a.page.mouse.move(left + 420, top + 60, { steps: 4 });
+    await a.page.mouse.up();
+    expect(Math.abs((await bounds(a.panel)).left - left - 400)).toBeLessThan(3);
+    expect(await apart()).toBeLessThan(0);
+  });
+
+  test("with the open function, the work on earlier frames goes along to the next", async () => {
+    annotator = await Annotator.open(world.browser, await world.urlOfBoth(), {
+      ...low,
+      labels: ["round thing", "tree"],
+      pictures: [0, 1, 0].map((i) => join(world.pictures, `${i}.png`)),
+    });
+    const a = annotator;
+    await clickOn(a, one, 0, "1");
+    await clickOn(a, "tree", 0, "2");
+    await a.key("a");
+    await expect.poll(() => a.says("frame")).toBe("1");
+    await expect.poll(() => a.says("count")).toBe("0");
+    // One request tells the exemplars of the frame that was left, the next one carries them.
+    await expect.poll(async () => (await a.calls()).length, { timeout: 60_000 }).toBe(4);
+    await a.settle();
+    const [asked, carrying] = (await a.calls()).slice(2) as [Call, Call];
+    expect(asked.neg_points[0]).toEqual([-1, 2]);
+    expect(asked.neg_points[1]?.[0]).toBe(1);
+    expect(carrying.pos_points).toEqual([]);
+    expect(carrying.neg_points.slice(0, 2)).toEqual([
+      [-1, 2],
+      [2, asked.neg_points.length - 2],
+    ]);
+    const sources = a.panel.locator(".source");
+    expect(await sources.allTextContents()).toEqual(["0"]);
+    expect(await a.status.isVisible()).toBe(false);
+    await a.screenshot("low-exemplars");
+
+    // A click here counts beside them, and is an example for the frame after this one.
+    await a.key("2");
+    await a.click(centre("tree", 0, 1));
+    await a.settle();
+    expect((await lastCall(a)).pos_points).toHaveLength(1);
+    expect((await lastCall(a)).neg_points.slice(0, 2)).toEqual(carrying.neg_points.slice(0, 2));
+    await a.key("a");
+    await expect.poll(() => a.says("frame")).toBe("2");
+    await expect.poll(async () => (await a.calls()).length, { timeout: 60_000 }).toBe(7);
+    await a.settle();
+    expect(await sources.allTextContents()).toEqual(["0", "1"]);
+    const both = (await lastCall(a)).neg_points[1]?.[1] as number;
+    expect(both).toBeGreaterThan(carrying.neg_points[1]?.[1] as number);
+    expect((await a.outlines()).length).toBeGreaterThan(0);
+    await a.screenshot("low-exemplars-two");
+
+    // A frame can be left out, and taken back, without asking for its exemplars again.
+    await sources.first().click();
+    await a.settle();
+    expect((await a.calls()).length).toBe(8);
+    expect((await lastCall(a)).neg_points[1]?.[1]).toBeLessThan(both);
+    expect(await sources.first().getAttribute("aria-pressed")).toBe("false");
+    await sources.first().click();
+    await a.settle();
+    expect((await lastCall(a)).neg_points[1]).toEqual([2, both]);
+
+    // Exemplars of other weights are taken again, of both frames, and the question is asked anew.
+    let refused = false;
+    await a.page.route("**/api/lambda/functions/*", async (route) => {
+      const response = await route.fetch();
+      if (refused || route.request().postDataJSON().neg_points[1][0] !== 2) {
+        await route.fulfill({ response });
+        return;
+      }
+      refused = true;
+      const error = { code: "other_weights", message: "take them again", field: "neg_points" };
+      await route.fulfill({ response, json: { c3det: 1, boxes: [], error } });
+    });
+    const before = (await a.calls()).length;
+    await sources.last().click();
+    await a.settle();
+    expect((await a.calls()).length).toBe(before + 3);
+    expect(await a.status.isVisible()).toBe(false);
+  });
+
+  test("a function of before exemplars is told of, and each frame begins with its own clicks", async () => {
+    annotator = await Annotator.open(world.browser, await world.urlOfBoth(), {
+      labels: ["round thing", "tree"],
+      pictures: [0, 1].map((i) => join(world.pictures, `${i}.png`)),
+    });
+    const a = annotator;
+    await a.page.route("**/api/lambda/functions/*", async (route) => {
+      const response = await route.fetch();
+      const [[, version]] = route.request().postDataJSON().neg_points;
+      const error = { code: "unsupported", message: "this function speaks version 1", field: null };
+      await route.fulfill(
+        version === 1 ? { response } : { response, json: { c3det: 1, boxes: [], error } },
+      );
+    });
+    await clickOn(a, one, 0, "1");
+    await a.key("a");
+    await expect.poll(() => a.says("frame")).toBe("1");
+    await a.status
+      .getByText("deployed before examples of other frames", { exact: false })
+      .waitFor();
+    await a.screenshot("of-before");
+    await a.key("2");
+    await a.click(centre("tree", 0, 1));
+    await a.settle();
+    expect((await lastCall(a)).neg_points[0]).toEqual([-1, 1]);
+    expect(await a.panel.locator(".source").count()).toBe(0);
   });
 
   test("leaving the job takes the panel and the preview away", async () => {

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import {
   type Box,
   contains,
+  edgesAt,
   grown,
   intersection,
   isInside,
@@ -11,6 +12,7 @@ import {
   polygonOf,
   shortSideOf,
   smallestAt,
+  stretched,
   toPicture,
   toScreen,
 } from "../../src/ts/geometry";
@@ -142,5 +144,46 @@ describe("boxes", () => {
       }
     }
     expect(overlap(a, b)).toBeCloseTo(both / either, 2);
+  });
+});
+
+describe("edges", () => {
+  const box = { points: [10, 20, 50, 40], rotation: 0 } as const;
+
+  test.each([
+    ["left", [11, 30], [0]],
+    ["right, from outside", [52, 30], [2]],
+    ["top", [30, 18], [1]],
+    ["bottom right corner", [49, 41], [2, 3]],
+    ["the middle", [30, 30], []],
+    ["beside it", [54, 30], []],
+    ["in line with an edge, far away", [30, 60], []],
+  ] as const)("at a point: %s", (_, point, edges) => {
+    expect(edgesAt(box, point, 3)).toEqual(edges);
+  });
+
+  test("of a box as small as the reach, the nearer one", () => {
+    expect(edgesAt({ points: [0, 0, 4, 100], rotation: 0 }, [3, 50], 5)).toEqual([2]);
+  });
+
+  test("are moved to a point, and may cross the opposite one", () => {
+    expect(stretched(box, [2], [70, 0]).points).toEqual([10, 20, 70, 40]);
+    expect(stretched(box, [0, 1], [5, 15]).points).toEqual([5, 15, 50, 40]);
+    expect(stretched(box, [0], [80, 0]).points).toEqual([50, 20, 80, 40]);
+  });
+
+  test("of a turned box: the others stay where they are in the picture", () => {
+    const turned = { points: [10, 20, 50, 40], rotation: 90 } as const;
+    // Turned clockwise about (30, 30), its right edge is at the bottom: y is 50.
+    expect(edgesAt(turned, [30, 51], 3)).toEqual([2]);
+    const longer = stretched(turned, [2], [30, 70]);
+    expect(longer.rotation).toBe(90);
+    const corners = polygonOf(longer).map(([x, y]) => [Math.round(x), Math.round(y)]);
+    expect(corners).toEqual([
+      [40, 10],
+      [40, 70],
+      [20, 70],
+      [20, 10],
+    ]);
   });
 });

@@ -2,13 +2,36 @@ import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { AnswerError, decodeAnswer, encodeClicks, sentence } from "../../src/ts/protocol";
+import {
+  AnswerError,
+  decodeAnswer,
+  decodeExemplars,
+  encodeClicks,
+  encodeExemplarsRequest,
+  sentence,
+} from "../../src/ts/protocol";
 
 /** An example of the wire, see tests/protocol/README.md of the repository. */
 interface Example {
   readonly form: string;
   readonly request?: { readonly pos_points: unknown; readonly neg_points: unknown };
-  readonly carried?: object;
+  readonly boxes?: readonly {
+    readonly x1: number;
+    readonly y1: number;
+    readonly x2: number;
+    readonly y2: number;
+    readonly label: number;
+  }[];
+  readonly carried?: {
+    readonly weights: string;
+    readonly exemplars: readonly {
+      readonly class: number;
+      readonly positive: boolean;
+      readonly width: number;
+      readonly height: number;
+      readonly vector: string;
+    }[];
+  };
   readonly clicks?: readonly { x: number; y: number; label: number; positive: boolean }[];
   readonly answer?: {
     readonly c3det: number;
@@ -21,7 +44,9 @@ interface Example {
       readonly clicks?: readonly number[];
       readonly rival?: { readonly class: number; readonly score: number };
     }[];
-    readonly error?: { readonly message: string } | null;
+    readonly error?: { readonly message: string; readonly code: string } | null;
+    readonly weights?: string;
+    readonly exemplars?: NonNullable<Example["carried"]>["exemplars"];
     readonly progress?: number | null;
     readonly coverage?: number;
     readonly notes?: readonly string[];
@@ -30,15 +55,35 @@ interface Example {
 }
 
 const FOLDER = join(dirname(fileURLToPath(import.meta.url)), "../../../../tests/protocol");
-const examples = readdirSync(FOLDER)
+const all = readdirSync(FOLDER)
   .filter((name) => name.endsWith(".json"))
-  .map((name) => [name, JSON.parse(readFileSync(join(FOLDER, name), "utf8")) as Example] as const)
-  .filter(([, { form }]) => form === "plugin");
+  .map((name) => [name, JSON.parse(readFileSync(join(FOLDER, name), "utf8")) as Example] as const);
+const examples = all.filter(([, { form }]) => form === "plugin");
+const ofExemplars = all.filter(([, { form }]) => form === "exemplars");
+
+const exemplarOf = ({
+  class: classIndex,
+  positive,
+  width,
+  height,
+  vector,
+}: NonNullable<Example["carried"]>["exemplars"][number]) => ({
+  classIndex,
+  positive,
+  width,
+  height,
+  vector,
+});
 
 describe("the examples that all sides of the wire read", () => {
-  test.each(examples.filter(([, { clicks, carried }]) => clicks && !carried))("request: %s", (_, example) => {
-    const { request, clicks = [] } = example;
-    const encoded = encodeClicks(clicks.map(({ label, ...at }) => ({ ...at, classIndex: label })));
+  test.each(examples.filter(([, { clicks }]) => clicks))("request: %s", (_, example) => {
+    const { request, clicks = [], carried } = example;
+    const encoded = encodeClicks(
+      clicks.map(({ label, ...at }) => ({ ...at, classIndex: label })),
+      carried
+        ? { weights: carried.weights, exemplars: carried.exemplars.map(exemplarOf) }
+        : undefined,
+    );
     expect(encoded).toEqual({
       pos_points: request?.pos_points,
       neg_points: request?.neg_points,
@@ -71,7 +116,32 @@ describe("the examples that all sides of the wire read", () => {
     },
   );
 
+  test.each(ofExemplars.filter(([, { boxes }]) => boxes))("exemplars asked: %s", (_, example) => {
+    const { request, clicks = [], boxes = [] } = example;
+    const encoded = encodeExemplarsRequest(
+      clicks.map(({ label, ...at }) => ({ ...at, classIndex: label })),
+      boxes.map(({ x1, y1, x2, y2, label }) => ({ points: [x1, y1, x2, y2], classIndex: label })),
+    );
+    expect(encoded).toEqual({
+      pos_points: request?.pos_points,
+      neg_points: request?.neg_points,
+    });
+  });
+
+  test.each(ofExemplars)("exemplars answered: %s", (_, { answer }) => {
+    if (answer?.error) {
+      const { code } = answer.error;
+      expect(() => decodeExemplars(answer)).toThrow(expect.objectContaining({ code }));
+      return;
+    }
+    const { weights, exemplars, progress } = decodeExemplars(answer);
+    expect([weights, progress]).toEqual([answer?.weights, answer?.progress]);
+    expect(exemplars).toEqual(answer?.exemplars?.map(exemplarOf));
+  });
+
   test("they hold what they have to", () => {
+    expect(ofExemplars.filter(([, { answer }]) => answer?.exemplars?.length)).not.toHaveLength(0);
+    expect(examples.filter(([, { carried }]) => carried)).not.toHaveLength(0);
     const told = examples.map(([name]) => name);
     expect(told).toEqual(expect.arrayContaining(["plugin-closed.json", "plugin-open.json"]));
     const strange = examples.filter(([, { answer }]) => answer && answer.c3det !== 1);
@@ -172,7 +242,21 @@ describe("answers", () => {
     [null, "The answer is not of the C3Det protocol: is this function a C3Det model?"],
     ["<html>", "The answer is not of the C3Det protocol: is this function a C3Det model?"],
   ])("%j", (given, message) => {
-    expect(() => decodeAnswer(given)).toThrow(new AnswerError(message));
+    expect(() => decodeAnswer(given)).toThrow(AnswerError);
+    expect(() => decodeAnswer(given)).toThrow(expect.objectContaining({ message }));
+  });
+
+  test.each([
+    [{ exemplars: [{ class: 1, positive: true, width: 0, height: 1, vector: "AQID" }] }],
+    [{ exemplars: [{ class: 1, positive: true, width: 1, height: 1, vector: "AQ?=" }] }],
+    [{ exemplars: [{ class: -1, positive: true, width: 1, height: 1, vector: "AQID" }] }],
+    [{ weights: "12" }],
+    [{ exemplars: null }],
+    [{ c3det: 1 }],
+  ])("no exemplars: %j", (change) => {
+    const good = { c3det: 2, exemplars: [], weights: "ab".repeat(32), progress: 1 };
+    expect(decodeExemplars(good).exemplars).toEqual([]);
+    expect(() => decodeExemplars({ ...good, ...change })).toThrow(AnswerError);
   });
 
   test("sentences", () => {

@@ -10,6 +10,8 @@ import {
   initialState,
   isAnswered,
   isAwaited,
+  isPending,
+  newClicksOf,
   overThreshold,
   type Proposal,
   proposalsOf,
@@ -104,6 +106,14 @@ describe("clicks", () => {
   test("no clicks are no step", () => {
     expect(canUndo(frameOf(stateAfter(shown(0), clicked())))).toBe(false);
   });
+});
+
+test("clicks that were kept are there when the job is opened again, and asked for", () => {
+  const clicks = new Map([[3, [click(1), click(2)]]]);
+  const state = on(initialState(), { type: "job opened", clicks }, shown(3));
+  expect(state.request?.clicks).toEqual([click(1), click(2)]);
+  expect(isPending(frameOf(state))).toBe(true);
+  expect(clicksOf(on(state, { type: "undone" }))).toEqual([]);
 });
 
 describe("requests", () => {
@@ -212,6 +222,16 @@ describe("requests", () => {
     expect(isAnswered(frameOf(late))).toBe(false);
   });
 
+  test("other exemplars are asked with, and what was found is shown until then", () => {
+    const state = answered(stateAfter(shown(0), { type: "asked" }), proposal(0));
+    const changed = on(state, { type: "exemplars changed" });
+    expect(proposalsOf(frameOf(changed))).toEqual([proposal(0)]);
+    expect(changed.request).toMatchObject({ frame: 0, clicks: [] });
+    expect(proposalsOf(frameOf(answered(changed, proposal(50))))).toEqual([proposal(50)]);
+    // Without clicks, and without having been asked for, nothing is.
+    expect(on(stateAfter(shown(1)), { type: "exemplars changed" }).request).toBeNull();
+  });
+
   test("other classes make the answers void", () => {
     const state = answered(stateAfter(shown(0), clicked(click(1))), proposal(0));
     const changed = reduce(state, { type: "classes changed" });
@@ -237,6 +257,49 @@ describe("proposals", () => {
   test("the threshold lets sure ones through", () => {
     expect(overThreshold(all, 0.4).map(({ points }) => points[0])).toEqual([0, 40]);
     expect(overThreshold(all, 0)).toHaveLength(3);
+  });
+
+  test("a label may have a threshold of its own", () => {
+    let state = on(base, { type: "threshold set", threshold: 0.2, label: 1 });
+    expect([thresholdOf(state), thresholdOf(state, 1), thresholdOf(state, 2)]).toEqual([
+      0.42, 0.2, 0.42,
+    ]);
+    const some = [proposal(0, 1, 0.3), proposal(20, 2, 0.3), proposal(40, 2, 0.1, true)];
+    const firsts = (thresholds: State["thresholds"]) =>
+      overThreshold(some, 0.42, thresholds).map(({ points }) => points[0]);
+    expect(firsts(state.thresholds)).toEqual([0, 40]);
+    state = on(state, { type: "threshold set", threshold: null, label: 1 });
+    expect(firsts(state.thresholds)).toEqual([40]);
+  });
+
+  test("moved edges hold through a later answer and another label", () => {
+    const points = [18, -2, 34, 10] as const;
+    const stretch: Action = { type: "edited", edit: { proposal: proposal(20), label: 1, points } };
+    let state = on(base, stretch);
+    const [, moved] = proposalsOf(frameOf(state));
+    expect(moved).toMatchObject({ points, label: 1, sure: true });
+    state = answered(on(state, edited(moved as Proposal, 7), clicked(click(600))), proposal(20));
+    expect(proposalsOf(frameOf(state))).toMatchObject([{ points, label: 7 }]);
+  });
+
+  test("a click on an object takes away the larger box of its label around it", () => {
+    const large = (label: number, sure = false): Proposal => ({
+      ...proposal(100, label, 0.9, sure),
+      points: [100, 0, 140, 10],
+    });
+    const small = { ...proposal(120, 1, 0.5, true) };
+    const inSmall = clicked({ ...click(125), y: 5 });
+    const found = (state: State, ...answers: Proposal[]) =>
+      proposalsOf(frameOf(answered(state, ...answers)));
+    const one = stateAfter(shown(0), inSmall);
+    expect(found(one, large(1), small)).toEqual([small]);
+    // One of another label stays, and one that answers a click beside the object.
+    expect(found(one, large(2), small)).toEqual([large(2), small]);
+    const two = stateAfter(shown(0), clicked({ ...click(105), y: 5 }, { ...click(125), y: 5 }));
+    expect(found(two, large(1, true), small)).toEqual([large(1, true), small]);
+    // A box beside it that reaches over a part of it is no larger one around it.
+    const beside: Proposal = { ...proposal(124), points: [124, 0, 160, 10] };
+    expect(found(one, beside, small)).toEqual([beside, small]);
   });
 
   test("dropped, and back by undo", () => {
@@ -343,17 +406,25 @@ describe("accepting before the answer", () => {
       frame: 0,
       clicks: clicksOf(first),
       ids: [1],
+      taken: [proposal(0)],
     });
-    expect(clicksOf(state)).toEqual([click(7)]);
-    expect(state.request?.clicks).toEqual([click(7)]);
+    expect(newClicksOf(frameOf(state))).toEqual([click(7)]);
+    // The earlier click counts on.
+    expect(state.request?.clicks).toEqual([click(1), click(7)]);
   });
 
   test("boxes accepted on a frame that was left since are accepted there", () => {
-    const accepted: Action = { type: "accepted", frame: 0, clicks: clicksOf(first), ids: [1] };
+    const accepted: Action = {
+      type: "accepted",
+      frame: 0,
+      clicks: clicksOf(first),
+      ids: [1],
+      taken: [proposal(0)],
+    };
     const state = on(first, shown(1), clicked(click(8)), accepted);
     expect(clicksOf(state)).toEqual([click(8)]);
     expect(state.request).not.toBeNull();
-    expect(clicksOf(on(state, shown(0)))).toEqual([]);
+    expect(proposalsOf(frameOf(on(state, shown(0))))).toEqual([]);
   });
 });
 
@@ -396,16 +467,16 @@ describe("whose step is the last", () => {
 
 describe("accepting", () => {
   const before = answered(stateAfter(shown(0), clicked(click(1))), proposal(0));
-  const accept = (ids: readonly number[], clicks = clicksOf(before)): Action => ({
-    type: "accepted",
-    frame: 0,
-    clicks,
-    ids,
-  });
+  const accept = (
+    ids: readonly number[],
+    clicks = clicksOf(before),
+    taken: readonly Proposal[] = [proposal(0)],
+  ): Action => ({ type: "accepted", frame: 0, clicks, ids, taken });
   const accepted = on(before, accept([4, 5]));
 
   test("leaves a clean frame", () => {
-    expect(clicksOf(accepted)).toEqual([]);
+    expect(newClicksOf(frameOf(accepted))).toEqual([]);
+    expect(isPending(frameOf(accepted))).toBe(false);
     expect(proposalsOf(frameOf(accepted))).toEqual([]);
     expect(canUndo(frameOf(accepted))).toBe(false);
     expect(accepted.request).toBeNull();
@@ -428,7 +499,7 @@ describe("accepting", () => {
       // The plugin has nothing to make again: the key is CVAT's.
       expect(redoesNext(state, true)).toBe(false);
       state = on(state, { type: "acceptance redone" }, stepped(1));
-      expect([clicksOf(state), proposalsOf(frameOf(state))]).toEqual([[], []]);
+      expect([newClicksOf(frameOf(state)), proposalsOf(frameOf(state))]).toEqual([[], []]);
       // The next thing to take back is the acceptance, not a click.
       expect(undoesNext(state)).toBe(false);
     }
@@ -443,21 +514,44 @@ describe("accepting", () => {
 
   test("two of them, taken back and made again", () => {
     let state = answered(on(accepted, clicked(click(2))), proposal(50));
-    state = on(state, accept([6], clicksOf(state)), { type: "acceptance undone" });
-    expect(clicksOf(state)).toEqual([click(2)]);
+    state = on(state, accept([6], clicksOf(state), [proposal(50)]), { type: "acceptance undone" });
+    expect(newClicksOf(frameOf(state))).toEqual([click(2)]);
     state = on(state, { type: "undone" }, { type: "acceptance undone" });
     expect(clicksOf(state)).toEqual([click(1)]);
     state = on(state, { type: "acceptance redone" });
-    expect(clicksOf(state)).toEqual([]);
+    expect(newClicksOf(frameOf(state))).toEqual([]);
     state = on(state, { type: "redone" });
-    expect([clicksOf(state), proposalsOf(frameOf(state))]).toEqual([[click(2)], [proposal(50)]]);
-    expect(clicksOf(on(state, { type: "acceptance redone" }))).toEqual([]);
+    const after = [newClicksOf(frameOf(state)), proposalsOf(frameOf(state))];
+    expect(after).toEqual([[click(2)], [proposal(50)]]);
+    state = on(state, { type: "acceptance redone" });
+    expect(newClicksOf(frameOf(state))).toEqual([]);
   });
 
   test("undone after new clicks, these stay", () => {
     const state = on(accepted, clicked(click(9)), { type: "acceptance undone" });
-    expect(clicksOf(state)).toEqual([click(9)]);
+    expect(clicksOf(state)).toEqual([click(1), click(9)]);
     expect(frameOf(state).accepted).toBeNull();
+    expect(proposalsOf(frameOf(state))).toEqual([proposal(0)]);
+  });
+
+  test("the earlier clicks count on, and what was accepted is not offered again", () => {
+    let state = on(accepted, clicked(click(200)));
+    expect(state.request?.clicks).toEqual([click(1), click(200)]);
+    state = answered(state, proposal(1), proposal(200), proposal(300));
+    expect(proposalsOf(frameOf(state)).map(({ points }) => points[0])).toEqual([200, 300]);
+    expect(isPending(frameOf(state))).toBe(true);
+    // A click on it says that it is there after all.
+    state = answered(on(state, clicked(click(5))), proposal(1, 1, 0.5, true), proposal(200));
+    expect(proposalsOf(frameOf(state)).map(({ points }) => points[0])).toEqual([1, 200]);
+  });
+
+  test("of some of the boxes: the others are still proposed", () => {
+    const both = answered(stateAfter(shown(0), clicked(click(1))), proposal(0), proposal(50, 2));
+    const state = on(both, accept([4], clicksOf(both), [proposal(0)]));
+    expect(proposalsOf(frameOf(state))).toEqual([proposal(50, 2)]);
+    expect(state.request).toBeNull();
+    const undone = on(state, { type: "acceptance undone" });
+    expect(proposalsOf(frameOf(undone))).toHaveLength(2);
   });
 });
 
@@ -480,7 +574,8 @@ test("the states before are not changed", () => {
     { type: "cleared" },
     { type: "armed", label: 2 },
     { type: "threshold set", threshold: 0.2 },
-    { type: "accepted", frame: 0, clicks: [], ids: [] },
+    { type: "threshold set", threshold: 0.3, label: 2 },
+    { type: "accepted", frame: 0, clicks: [], ids: [], taken: [proposal(0)] },
     { type: "acceptance undone" },
     { type: "acceptance redone" },
     { type: "CVAT stepped", depth: 1 },
