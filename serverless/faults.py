@@ -14,7 +14,7 @@ OUT_OF_MEMORY = (
     # lacks memory to work in; these are its words where none is left.
     "unable to find an engine",
     "unable to find a valid cudnn algorithm",
-    # oneDNN has a primitive for every convolution of ours; it lacks memory for the code or its data.
+    # oneDNN has a primitive for all of our convolutions; it lacks memory for its code or data.
     "could not create a primitive",
     "could not create a memory object",
     # C++, torch on a CPU, the system, OpenCV
