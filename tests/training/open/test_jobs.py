@@ -325,3 +325,31 @@ def test_command(
     assert out.with_suffix(".png").is_file()
     with pytest.raises(SystemExit, match="no set has two pictures"):
         jobs.main([*call, "coins_ph"])
+
+
+def test_adapting_is_measured_on_the_pictures_after_those_that_are_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pictures = tuple(replace(a_picture(6), name=f"{number}") for number in range(4))
+    asked = []
+
+    def moved(predictor: str, first: Annotated, others: Sequence[Annotated], *rest: Any) -> Any:
+        asked.append((predictor, first.name, [one.name for one in others]))
+        return {"3": predictor}
+
+    monkeypatch.setattr(jobs, "transfer", moved)
+    monkeypatch.setattr(jobs, "OpenModel", lambda network: network)
+    monkeypatch.setattr(jobs, "Predictor", lambda model, card: model)
+    fits = iter([True, False])
+    monkeypatch.setattr(
+        jobs, "fit", lambda *given: SimpleNamespace(network="fitted", gained=next(fits))
+    )
+    test_set = TestSet("toy", "bars", NAMES, pictures)
+    start: Any = "start"
+    card: Any = None
+    found = jobs.adapted(start, card, test_set, 1.0, 1)
+    assert found["1"] == {"before": "start", "after": "fitted", "gained": True}
+    assert found["3"] == {"before": "start", "after": "start", "gained": False}
+    assert found["10"] is None  # nothing is left to be measured on
+    assert asked[1] == ("fitted", "0", ["1", "2", "3"])
+    assert asked[3] == ("start", "0", ["3"])
