@@ -202,13 +202,14 @@ def click_negatives(
         others = mine.take(wrong[1:])
         effect.wrong += len(others)
         effect.removed += int((~_still_there(others, after)).sum())
-        right = _right(picture, shown)
+        right = right_boxes(picture, shown)
         effect.right += len(right)
         effect.lost += int((~_still_there(right, after)).sum())
     return effect
 
 
-def _right(picture: Annotated, shown: Detections) -> Detections:
+def right_boxes(picture: Annotated, shown: Detections) -> Detections:
+    """Those of some boxes that are of an object of their class, IoU 0.5 or more."""
     rows = []
     for label in members(picture):
         (one,) = measures.match([picture], [shown], [label])[0]

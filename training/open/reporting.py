@@ -89,27 +89,28 @@ def table(results: Results, counts: Sequence[int]) -> str:
     ]
     for name in sorted(first, key=lambda one: (first[one]["multi"], one)):
         cells = [
-            _shown(rows[name]["random"][str(number)]["unclicked"]["AP"]) if name in rows else ""
+            cell(rows[name]["random"][str(number)]["unclicked"]["AP"]) if name in rows else ""
             for rows in results.values()
             for number in shown
         ]
         recall = first[name]["0"]["recall"] if first[name]["0"] else None
-        lines.append(f"| {name} | {first[name]['kind']} | {_shown(recall)} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {first[name]['kind']} | {cell(recall)} | {' | '.join(cells)} |")
     for part in ("single-class", "multi-class"):
         averages = [means(rows, counts).get(part) for rows in results.values()]
         if averages[0] is None:
             continue
         cells = [
-            _shown(one["random"][str(number)]["unclicked"]["AP"]) if one else ""
+            cell(one["random"][str(number)]["unclicked"]["AP"]) if one else ""
             for one in averages
             for number in shown
         ]
         recall = averages[0].get("0", {}).get("recall")
-        lines.append(f"| **{part}** | mean | {_shown(recall)} | {' | '.join(cells)} |")
+        lines.append(f"| **{part}** | mean | {cell(recall)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _shown(value: float | None) -> str:
+def cell(value: float | None) -> str:
+    """A number in a table."""
     return "" if value is None else f"{value:.1f}"
 
 
