@@ -48,6 +48,8 @@ CODES = {
     "nothing_left",
 }
 FIELD = re.compile(r"body|image|threshold|(pos|neg)_points(\[\d+\])?")
+PACKED = re.compile(r'"(vector|thumbnail)": "[A-Za-z0-9+/=]*"')
+"""Base64, in which a slash begins no path."""
 LEAK = re.compile(r"Traceback|File \"|\.py\b|object at 0x|site-packages|/\w+/\w+|Error\(|Exception")
 
 # Requests
@@ -316,7 +318,7 @@ def check_class(box: Any, classes: Sequence[str]) -> None:
 
 
 def check_answer(form: str, status: int, body: Any, classes: Sequence[str]) -> None:
-    text = json.dumps(body)
+    text = PACKED.sub("", json.dumps(body))
     assert not LEAK.search(text), LEAK.search(text)
     if form == "plugin":
         assert status == 200
