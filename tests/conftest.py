@@ -8,7 +8,12 @@ import sys
 from collections.abc import Generator
 from importlib.abc import MetaPathFinder
 
+import hypothesis
 import pytest
+
+# How long an example takes says nothing on a shared machine.
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 
 OF_THE_CLOSED_MODEL = ("mmcv", "mmdet", "mmengine")
 
