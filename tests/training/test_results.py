@@ -12,10 +12,11 @@ from c3det.weights import read_card
 from training.by_eye import lines
 from training.compare import markdown
 from training.evaluation.reporting import summary
+from training.open.reporting import table
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "training" / "results"
-COMPARISONS = sorted(file.stem for file in RESULTS.glob("*.md") if file.stem != "README")
+COMPARISONS = sorted({file.stem for file in RESULTS.glob("*.md")} - {"README", "open"})
 SHIPPED = ROOT / "serverless" / "weights" / "starter.safetensors"
 
 
@@ -30,6 +31,21 @@ def rows_of(file: Path) -> set[str]:
 @pytest.mark.parametrize("name", COMPARISONS)
 def test_the_table_of_a_comparison_is_made_from_its_json(name: str) -> None:
     assert markdown(read(name)) == (RESULTS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def test_the_tables_of_the_open_model_are_made_from_its_json() -> None:
+    measured = read("open")
+    shown = table(measured["sets"], measured["counts"])
+    assert shown == (RESULTS / "open.md").read_text(encoding="utf-8")
+    readme = rows_of(ROOT / "README.md")
+    for kind, title in (("single-class", "18 single-class"), ("multi-class", "21 multi-class")):
+        after = measured["means"]["C3Det open"][kind]["random"]
+        for part, start in (
+            ("all", f"| {title} sets | all objects |"),
+            ("unclicked", "| | objects that nobody clicked |"),
+        ):
+            cells = [f"{after[str(number)][part]['AP']:.1f}" for number in (1, 3, 5, 10)]
+            assert f"{start} {' | '.join(cells)} |" in readme
 
 
 def test_what_was_measured_is_of_the_shipped_weights() -> None:
