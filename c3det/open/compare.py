@@ -23,9 +23,6 @@ _BACKGROUND = 64
 _NUMBERS = 22
 """How many describe a candidate and a slot, see `Comparison.numbers`."""
 
-_LIKENESS = 11
-"""The first of them, which say how like the candidate is to exemplars."""
-
 FOREIGN_WEIGHT = 0.5
 """Of an exemplar of another picture, beside one of this picture in the same slot: in the soft mean,
 the ridge regressions, the mean size and the second round. The best cosine takes the best exemplar,
@@ -135,7 +132,7 @@ class Comparison(nn.Module):
     def _none(self, candidates: Candidates, numbers: Tensor) -> Tensor:
         """The logit ``(B, P, 1)`` of "none of these"."""
         # Likeness and regression by embedding and by layout, negative ones, and what is raised.
-        best = [numbers[..., one].amax(-1) for one in (0, 4, 6, 9, 3, _LIKENESS + 1)]
+        best = [numbers[..., one].amax(-1) for one in (0, 4, 6, 9, 3, 12)]
         return self.none(torch.stack([candidates.scores.clamp(-8, 8) / 4, *best], -1))
 
     def numbers(self, candidates: Candidates, exemplars: Exemplars) -> Tensor:

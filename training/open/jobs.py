@@ -46,13 +46,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,11 +62,10 @@ from c3det.answering import Detections
 from c3det.clicks import Click, LabelledBox
 from c3det.commands import at_least, command, positive
 from c3det.exemplars import MOST_ASKED, Exemplars
-from c3det.model import Features
 from c3det.open.architecture import OpenArchitecture
 from c3det.open.detector import OpenDetector
 from c3det.open.model import OpenModel, fill
-from c3det.picture import Answer
+from c3det.picture import Picture
 from c3det.predictor import Predictor
 from c3det.weights import Card, WeightsError, card_path
 from training.adapt import read_start
@@ -88,7 +86,7 @@ from training.open.evaluate import (
     right_boxes,
     weights_of,
 )
-from training.open.reporting import MAIN_COUNT, cell
+from training.open.reporting import MAIN_COUNT, cell, write_texts
 from training.open.test_sets import TestSet
 
 COUNTS = (1, 3, 5)
@@ -108,44 +106,6 @@ STUDY = Study()
 WAYS = {"carried": "exemplars", "own": "own clicks"}
 
 
-class Asked(Protocol):
-    """A picture that is annotated, see `c3det.picture.Picture`."""
-
-    def detect(
-        self,
-        clicks: Sequence[Click],
-        score_threshold: float | None = None,
-        *,
-        exemplars: Exemplars | None = None,
-    ) -> Answer:
-        """Find all objects."""
-
-    def exemplars(
-        self, clicks: Sequence[Click], names: Sequence[str], *, boxes: Sequence[LabelledBox] = ()
-    ) -> Exemplars | None:
-        """What is under clicks and in boxes."""
-
-
-class Asking(Protocol):
-    """What pictures are shown to, see `c3det.predictor.Predictor`."""
-
-    def open(self, image: NDArray[np.uint8]) -> Asked:
-        """Begin with a picture that is annotated."""
-
-    def encode(self, image: NDArray[np.uint8]) -> Features:
-        """Begin with a picture that is measured."""
-
-    def detect(
-        self,
-        features: Features,
-        clicks: Sequence[Click],
-        score_threshold: float | None = None,
-        answer_clicks: bool = True,
-        exemplars: Exemplars | None = None,
-    ) -> Detections:
-        """Find all objects."""
-
-
 def thinned(exemplars: Exemplars) -> Exemplars:
     """The most typical ones of each label, so many that a question may have them all."""
     most = MOST_OF_A_LABEL
@@ -155,7 +115,7 @@ def thinned(exemplars: Exemplars) -> Exemplars:
 
 
 def taken(
-    read: Asked, clicks: Sequence[Click], names: Sequence[str], boxes: Sequence[LabelledBox] = ()
+    read: Picture, clicks: Sequence[Click], names: Sequence[str], boxes: Sequence[LabelledBox] = ()
 ) -> Exemplars:
     """The exemplars of a picture, however long it takes."""
     exemplars = read.exemplars(clicks, names, boxes=boxes)
@@ -168,7 +128,7 @@ Transfer = dict[str, dict[str, Any]]
 
 
 def transfer(
-    predictor: Asking,
+    predictor: Predictor,
     first: Annotated,
     others: Sequence[Annotated],
     names: Sequence[str],
@@ -330,7 +290,11 @@ def _area(box: NDArray[np.float32]) -> float:
 
 
 def annotate(
-    picture: Annotated, predictor: Asking, names: Sequence[str], threshold: float, known: Exemplars
+    picture: Annotated,
+    predictor: Predictor,
+    names: Sequence[str],
+    threshold: float,
+    known: Exemplars,
 ) -> tuple[Work, Exemplars]:
     """Annotate a picture until all is right, see the module.
 
@@ -404,7 +368,7 @@ def annotate(
 
 
 def economy(
-    predictor: Asking,
+    predictor: Predictor,
     pictures: Sequence[Annotated],
     names: Sequence[str],
     threshold: float,
@@ -623,8 +587,7 @@ def write(results: Results, counts: Sequence[int], about: dict[str, Any], out: P
         out: The JSON file.
     """
     content = about | {"counts": list(counts), "means": means(results, counts), "sets": results}
-    out.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(table(results, counts), encoding="utf-8")
+    write_texts(content, table(results, counts), out)
     plot(results, counts, out.with_suffix(".png"))
 
 

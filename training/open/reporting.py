@@ -152,6 +152,12 @@ def plot(results: Results, counts: Sequence[int], path: Path) -> None:
     pyplot.close(figure)
 
 
+def write_texts(content: dict[str, Any], shown: str, out: Path) -> None:
+    """Write a study's compact JSON, and its table in Markdown beside."""
+    out.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
+    out.with_suffix(".md").write_text(shown, encoding="utf-8")
+
+
 def write(results: Results, counts: Sequence[int], about: dict[str, Any], out: Path) -> None:
     """Write results as JSON, and the table and the plot beside.
 
@@ -163,8 +169,7 @@ def write(results: Results, counts: Sequence[int], about: dict[str, Any], out: P
     """
     averages = {method: means(rows, counts) for method, rows in results.items()}
     content = about | {"counts": list(counts), "means": averages, "sets": results}
-    out.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(table(results, counts), encoding="utf-8")
+    write_texts(content, table(results, counts), out)
     plot(results, counts, out.with_suffix(".png"))
 
 
