@@ -222,6 +222,11 @@ def nuclio_requirements(nuclio: Path, runtime: str) -> list[str]:
 
 def replay(arguments: argparse.Namespace) -> None:
     """Build, lay out, start and call; see the module."""
+    wrapper = arguments.nuclio / "pkg" / "processor" / "runtime" / "python" / "py"
+    if not wrapper.is_dir():
+        raise ReplayError(f"{arguments.nuclio}: not a checkout of github.com/nuclio/nuclio")
+    if not arguments.picture.is_file():
+        raise ReplayError(f"{arguments.picture}: not a file")
     description = "deploy/closed/interactor.yaml" if arguments.closed else "function.yaml"
     function = yaml.safe_load((PROJECT / description).read_text(encoding="utf-8"))
     spec = function["spec"]
@@ -260,7 +265,6 @@ def replay(arguments: argparse.Namespace) -> None:
             else:
                 follow(root, kind, value, handler)
         shutil.rmtree(root.inside("/opt/nuclio"), ignore_errors=True)
-        wrapper = arguments.nuclio / "pkg" / "processor" / "runtime" / "python" / "py"
         root.copy(wrapper, "/opt/nuclio")
         root.copy(handler, "/opt/nuclio")
         # Nuclio shows the container what it deployed; here it takes the place of the open model's.
