@@ -1,19 +1,24 @@
-"""The last word is the annotator's: detections are reconciled with the clicks.
+"""Reconciles detections with clicks: every clicked object gets a box of the clicked class.
 
-The reference never does this (a click on a missed object does not produce a box there).
+The reference implementation does not do this: there, a click on a missed object gives no box.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from c3det.clicks import Click
+from c3det.boxes import centredness, touching
+from c3det.boxes import contains as contains
+from c3det.boxes import iou as iou
+from c3det.clicks import Click, Size
+from c3det.detections import Detections as Detections
+from c3det.detections import answered_clicks as answered_clicks
+from c3det.detections import overruled as overruled
 
 SAME_OBJECT_IOU = 0.5
 """From this overlap with an answer on, another box is taken to be of the same object."""
@@ -61,188 +66,8 @@ BEST_BOXES = 15
 UNKNOWN_SIDE = 24.0
 """In pixels, of an object where neither a card nor a box tells a size."""
 
-_CHUNK = 256
-
 Sizes = Sequence[tuple[float, float]] | Mapping[int, tuple[float, float]]
 """``(width, height)`` in pixels by label."""
-
-
-def _no_clicks() -> NDArray[np.int64]:
-    return np.zeros(0, np.int64)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Detections:
-    """Boxes in a picture, by falling score.
-
-    Attributes:
-        boxes: float32 ``(N, 4)`` xyxy, pixels of the full picture.
-        scores: float32 ``(N,)`` in [0, 1]; 1 where a box answers a click.
-        labels: int64 ``(N,)``, 0-based.
-        clicks: int64 ``(N,)``, the index of the last click that a box answers, -1 for none.
-        answer_of: int64 ``(C,)``, for each click that was reconciled with, the entry of ``clicks``
-            whose box is of the object under it: its own index for most, that of a later click where
-            several lie on one object, -1 for a negative click. Where that box is of another class,
-            the later click has overruled this one, see `overruled`. Empty before `answer_clicks`.
-        rivals: int64 ``(N,)``, the label that comes second for a box, -1 for none: where labels do
-            not compete for it, or a click has decided.
-        rival_scores: float32 ``(N,)``, the score of the box for that label, 0 where there is none.
-    """
-
-    boxes: NDArray[np.float32]
-    scores: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    clicks: NDArray[np.int64]
-    answer_of: NDArray[np.int64] = field(default_factory=_no_clicks)
-    rivals: NDArray[np.int64] = field(default_factory=_no_clicks)
-    rival_scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-
-    def __post_init__(self) -> None:
-        if len(self.rivals) != len(self.boxes):
-            object.__setattr__(self, "rivals", np.full(len(self.boxes), -1, np.int64))
-            object.__setattr__(self, "rival_scores", np.zeros(len(self.boxes), np.float32))
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the arrays."""
-        return sum(getattr(self, entry.name).nbytes for entry in fields(self))
-
-    @classmethod
-    def none(cls) -> Detections:
-        """No boxes."""
-        return cls(
-            np.zeros((0, 4), np.float32),
-            np.zeros(0, np.float32),
-            np.zeros(0, np.int64),
-            np.zeros(0, np.int64),
-        )
-
-    def take(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> Detections:
-        """The boxes at these indices, or where a mask is true."""
-        return Detections(
-            self.boxes[chosen],
-            self.scores[chosen],
-            self.labels[chosen],
-            self.clicks[chosen],
-            self.answer_of,
-            self.rivals[chosen],
-            self.rival_scores[chosen],
-        )
-
-
-def answered_clicks(detections: Detections, clicks: Sequence[Click]) -> list[tuple[int, ...]]:
-    """The clicks that each box answers, by rising index; several where they lie on one object.
-
-    Args:
-        detections: As `answer_clicks` returned them, or some of them.
-        clicks: That it was given.
-    """
-    of: dict[int, list[int]] = {}
-    for index, answer in enumerate(detections.answer_of.tolist()):
-        if answer >= 0 and clicks[index].label == clicks[answer].label:
-            of.setdefault(answer, []).append(index)
-    return [tuple(of.get(last, ())) for last in detections.clicks.tolist()]
-
-
-def overruled(detections: Detections, clicks: Sequence[Click]) -> list[tuple[int, int]]:
-    """Clicks that lie on an object of which a later click says another class: (click, later).
-
-    Args:
-        detections: As `answer_clicks` returned them.
-        clicks: That it was given.
-    """
-    return [
-        (index, answer)
-        for index, answer in enumerate(detections.answer_of.tolist())
-        if answer >= 0 and clicks[index].label != clicks[answer].label
-    ]
-
-
-def contains(boxes: NDArray[np.float32], x: float, y: float) -> NDArray[np.bool_]:
-    """Which boxes ``(N, 4)`` hold a point, edges included."""
-    x1, y1, x2, y2 = boxes.T
-    return (x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2)
-
-
-def touching(
-    first: NDArray[np.floating], second: NDArray[np.floating]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Pairs of boxes that share a point, edges included, a portion at a time.
-
-    Args:
-        first: ``(N, 4)`` xyxy; a box without area is a point.
-        second: ``(M, 4)``.
-
-    Yields:
-        Indices of the first and of the second boxes of some pairs, by rising first index from
-        portion to portion.
-    """
-    first, second = first.astype(np.float64), second.astype(np.float64)
-    # Boxes of about one width lie, sorted by their left edges, in one run for each first box.
-    width_class = np.ceil(np.log2(np.maximum(second[:, 2] - second[:, 0], 1.0))).astype(np.int64)
-    runs = []
-    for width in np.unique(width_class):
-        members = np.flatnonzero(width_class == width)
-        members = members[np.argsort(second[members, 0], kind="stable")]
-        runs.append((2.0**width, members, second[members, 0]))
-    for start in range(0, len(first), _CHUNK):
-        boxes = first[start : start + _CHUNK]
-        rows, others = [_no_clicks()], [_no_clicks()]
-        for width, members, left in runs:
-            begin = np.searchsorted(left, boxes[:, 0] - width, "left")
-            count = np.searchsorted(left, boxes[:, 2], "right") - begin
-            row = np.repeat(np.arange(len(boxes)), count)
-            within = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-            other = members[np.repeat(begin, count) + within]
-            meets = (
-                (second[other, 2] >= boxes[row, 0])
-                & (second[other, 1] <= boxes[row, 3])
-                & (second[other, 3] >= boxes[row, 1])
-            )
-            rows.append(row[meets] + start)
-            others.append(other[meets])
-        yield np.concatenate(rows), np.concatenate(others)
-
-
-def centredness(
-    boxes: NDArray[np.float32],
-    x: float | NDArray[np.float64],
-    y: float | NDArray[np.float64],
-) -> NDArray[np.float32]:
-    """How central a point lies in the boxes ``(N, 4)`` that contain it; one point, or N of them.
-
-    1 in the middle, 0 at an edge (FCOS, arXiv 1904.01355, equation 3).
-    """
-    x1, y1, x2, y2 = boxes.T
-    across = np.stack([x - x1, x2 - x])
-    down = np.stack([y - y1, y2 - y])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        value = np.sqrt(
-            (across.min(0) / across.max(0)).clip(0) * (down.min(0) / down.max(0)).clip(0)
-        )
-    return np.nan_to_num(value).astype(np.float32)
-
-
-def shared_area(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Area of the intersection of boxes ``(..., 4)``, broadcast."""
-    corner = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(
-        first[..., :2], second[..., :2]
-    )
-    return corner.clip(0).prod(-1)
-
-
-def area(boxes: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Of boxes ``(..., 4)``."""
-    return (boxes[..., 2:] - boxes[..., :2]).prod(-1)
-
-
-def iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Intersection over union of boxes ``(..., 4)``, broadcast."""
-    shared = shared_area(first, second)
-    return shared / np.maximum(area(first) + area(second) - shared, 1e-9)
 
 
 def answer_clicks(
@@ -251,7 +76,7 @@ def answer_clicks(
     *,
     score_threshold: float,
     typical_sizes: Sequence[tuple[float, float]],
-    image_size: tuple[int, int],
+    image_size: Size,
 ) -> Detections:
     """Answer every object under positive clicks by a box of their class that contains them.
 
@@ -292,14 +117,14 @@ def answer_clicks(
         left[under] = False
     candidates = candidates.take(left)
     sizes = typical_sizes or _sizes_of_best({click.label for click in clicks}, candidates)
-    objects = _Objects(candidates, clicks, sizes, image_size)
-    answers = objects.answers()
+    grouping = _ClickGrouping(candidates, clicks, sizes, image_size)
+    answers = grouping.answers()
     boxes = np.array([box for box, _ in answers], np.float32).reshape(-1, 4)
     last = [max(members) for _, members in answers]
     answer_of = np.full(len(clicks), -1, np.int64)
     for _, members in answers:
         answer_of[members] = max(members)
-    shown = (candidates.scores >= score_threshold) & ~objects.used
+    shown = (candidates.scores >= score_threshold) & ~grouping.used
     if clicks:
         shown &= candidates.labels >= 0
     rest = candidates.take(shown)
@@ -307,17 +132,13 @@ def answer_clicks(
     for answer, other in touching(boxes, rest.boxes):
         same = iou(boxes[answer], rest.boxes[other]) >= SAME_OBJECT_IOU
         free[other[same]] = False
-    rest = rest.take(free)
-    rest = rest.take(np.argsort(-rest.scores, kind="stable"))
-    return Detections(
-        np.concatenate([boxes, rest.boxes]),
-        np.concatenate([np.ones(len(boxes), np.float32), rest.scores]),
-        np.concatenate([np.array([clicks[index].label for index in last], np.int64), rest.labels]),
-        np.concatenate([np.array(last, np.int64), rest.clicks]),
-        answer_of,
-        np.concatenate([np.full(len(boxes), -1, np.int64), rest.rivals]),
-        np.concatenate([np.zeros(len(boxes), np.float32), rest.rival_scores]),
+    answered = Detections(
+        boxes,
+        np.ones(len(boxes), np.float32),
+        np.array([clicks[index].label for index in last], np.int64),
+        np.array(last, np.int64),
     )
+    return replace(Detections.joined([answered, rest.take(free).by_score()]), answer_of=answer_of)
 
 
 def _sizes_of_best(labels: set[int], candidates: Detections) -> dict[int, tuple[float, float]]:
@@ -389,7 +210,7 @@ class _Pair(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Object:
+class _ClickedObject:
     """Positive clicks on one object.
 
     Attributes:
@@ -405,7 +226,7 @@ class _Object:
     chosen: dict[int, Box] = field(default_factory=dict)
 
 
-class _Objects:
+class _ClickGrouping:
     """Which positive clicks lie on one object, and its box.
 
     Args:
@@ -423,19 +244,19 @@ class _Objects:
         candidates: Detections,
         clicks: Sequence[Click],
         typical_sizes: Sizes,
-        image_size: tuple[int, int],
+        image_size: Size,
     ) -> None:
         self._clicks = clicks
         self._sizes = typical_sizes
         self._image_size = image_size
         self._positive = [index for index, click in enumerate(clicks) if click.positive]
         self._negative = [click for click in clicks if not click.positive]
-        self._objects: list[_Object] = []
-        self._object_of: dict[int, _Object] = {}
+        self._objects: list[_ClickedObject] = []
+        self._object_of: dict[int, _ClickedObject] = {}
         self._boxes: dict[int, Box] = {}
         self._near: dict[int, list[int]] = {index: [] for index in self._positive}
         self._under: dict[int, list[_Pair]] = {index: [] for index in self._positive}
-        self._by_proposal: dict[int, _Object] = {}
+        self._by_proposal: dict[int, _ClickedObject] = {}
         self.used = np.zeros(len(candidates), bool)
         for pair in self._pairs(candidates):
             if pair.click not in self._object_of:
@@ -462,7 +283,7 @@ class _Objects:
         x, y = xy[row].T
         boxes, scores = candidates.boxes[box], candidates.scores[box]
         inside = contains(boxes, x, y)
-        centred = centredness(boxes, x, y)
+        centred = centredness(boxes, xy[row]).astype(np.float32)
         rank = scores * (0.05 + centred)
         own = candidates.labels[box] == labels[row]
         rank = np.where(own, OWN_CLASS_PREFERENCE * rank, rank)
@@ -487,17 +308,17 @@ class _Objects:
             if self._is_same(click, holder, proposal, score) and self._may_join(click, holder):
                 self._join(click, holder, proposal)
                 return
-        self._objects.append(_Object(self._boxes[proposal], score))
+        self._objects.append(_ClickedObject(self._boxes[proposal], score))
         self._by_proposal[proposal] = self._objects[-1]
         self._join(click, self._objects[-1], proposal)
 
-    def _holders(self, click: int) -> Iterator[_Object]:
+    def _holders(self, click: int) -> Iterator[_ClickedObject]:
         """Objects in whose boxes, or almost, a click lies."""
         for proposal in self._near[click]:
             if proposal in self._by_proposal:
                 yield self._by_proposal[proposal]
 
-    def _has_its_own(self, best: _Pair, holder: _Object) -> bool:
+    def _has_its_own(self, best: _Pair, holder: _ClickedObject) -> bool:
         """Whether a click whose best proposal is another object's lies better in a free one."""
         return any(
             other.proposal not in self._by_proposal
@@ -508,7 +329,7 @@ class _Objects:
         )
 
     def _is_same(
-        self, click: int, holder: _Object, proposal: int, score: float | None = None
+        self, click: int, holder: _ClickedObject, proposal: int, score: float | None = None
     ) -> bool:
         """Whether a proposal under a click is of the object of other clicks.
 
@@ -567,13 +388,13 @@ class _Objects:
                     self._objects.remove(worse)
                     break
 
-    def _join(self, click: int, holder: _Object, proposal: int | None = None) -> None:
+    def _join(self, click: int, holder: _ClickedObject, proposal: int | None = None) -> None:
         holder.clicks.append(click)
         self._object_of[click] = holder
         if proposal is not None:
             holder.chosen[click] = self._boxes[proposal]
 
-    def _may_join(self, click: int, holder: _Object) -> bool:
+    def _may_join(self, click: int, holder: _ClickedObject) -> bool:
         """Whether a box around an object and one more click would hold no negative click."""
         members = [self._clicks[index] for index in (*holder.clicks, click)]
         return not self._holds_negative(Box.around(members, holder.box))
@@ -601,11 +422,11 @@ class _Objects:
                     near.append(holder)
             holder = next((h for h in near if self._may_join(index, h)), None)
             if holder is None:
-                holder = _Object()
+                holder = _ClickedObject()
                 self._objects.append(holder)
             self._join(index, holder)
 
-    def _is_close(self, index: int, holder: _Object) -> bool:
+    def _is_close(self, index: int, holder: _ClickedObject) -> bool:
         """Whether a click is within `CLOSE` of the typical size of all clicks of an object."""
         click = self._clicks[index]
         for member in holder.clicks:

@@ -23,6 +23,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+Size = tuple[int, int]
+"""``(height, width)``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Click:

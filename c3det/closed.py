@@ -15,11 +15,10 @@ from mmengine.structures import InstanceData
 from numpy.typing import NDArray
 from torch import Tensor
 
-from c3det.answering import Detections
-from c3det.clicks import Click
+from c3det.clicks import Click, Size
+from c3det.detections import Detections
 from c3det.devices import use_float32
 from c3det.fusion import ClickBatch
-from c3det.heatmaps import Size
 from c3det.incremental import IncrementalDetector, Tile
 from c3det.mmdet_adapter import ClickDetector, ClickedFeatures, build_detector
 from c3det.model import Outline, Template

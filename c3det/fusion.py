@@ -9,10 +9,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from c3det.clicks import Click
+from c3det.clicks import Click, Size
 from c3det.correlation import Sampling, Scale, class_correlations
 from c3det.devices import late_fusion_precision
-from c3det.heatmaps import Size, click_heatmaps
+from c3det.heatmaps import click_heatmaps
 
 
 @dataclass(frozen=True, slots=True)

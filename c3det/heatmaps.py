@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from c3det.clicks import Click, check_labels
+from c3det.clicks import Size as Size
 from c3det.devices import moved
-
-Size = tuple[int, int]
-"""``(height, width)``."""
 
 Doubles = NDArray[np.float64]
 Cells = NDArray[np.int64]
@@ -49,11 +47,6 @@ def gaussian(positions: Doubles, centres: Doubles, sigma: float) -> Doubles:
     """
     _check_sigma(sigma)
     return np.exp((positions - centres[:, None]) ** 2 * (-0.5 / sigma**2))
-
-
-def cell_centres(count: int, stride: float) -> Doubles:
-    """Centres of the cells of a feature map along one axis, ``(count,)``, pixels."""
-    return (np.arange(count, dtype=np.float64) + 0.5) * stride
 
 
 def support(centres: Doubles, cells: int, stride: float, sigma: float) -> Cells:

@@ -32,7 +32,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-from c3det.clicks import Click
+from c3det.clicks import Click, Size
 from c3det.correlation import (
     best_by_label,
     comparable,
@@ -43,7 +43,7 @@ from c3det.correlation import (
 from c3det.devices import late_fusion_precision, moved
 from c3det.fusion import ClickBatch
 from c3det.graphs import Recorded, Work
-from c3det.heatmaps import Size, click_heatmaps, click_patches, click_xy, draw_patches
+from c3det.heatmaps import click_heatmaps, click_patches, click_xy, draw_patches
 from c3det.memory import held_bytes
 from c3det.mmdet_adapter import ClickDetector, ClickedFeatures
 from c3det.windows import INPUT, Convolution, Copy, MaxPool, Network, Sum, Window, area, hull

@@ -36,9 +36,9 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+from c3det.clicks import Size
 from c3det.fusion import ClickBatch, ClickBranch, ClickFusion, Correlation, widen_first_convolution
 from c3det.graphs import Recorded
-from c3det.heatmaps import Size
 from c3det.losses import (
     UserInputEnforcing,
     clicked_boxes,

@@ -15,10 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from c3det.answering import Detections
-from c3det.clicks import Click
+from c3det.clicks import Click, Size
+from c3det.detections import Detections
 from c3det.exemplars import Example
-from c3det.heatmaps import Size
 
 Template = tuple[Tensor, ...]
 """What a model looks for because of one click: tensors of its own, wherever the click lies."""

@@ -29,8 +29,8 @@ import torch
 from numpy.typing import NDArray
 
 from c3det import answering
-from c3det.answering import Detections
-from c3det.clicks import Click, LabelledBox, check_labels
+from c3det.clicks import Click, LabelledBox, Size, check_labels
+from c3det.detections import Detections
 from c3det.devices import wait_for
 from c3det.exemplars import (
     MOST_ASKED,
@@ -41,7 +41,6 @@ from c3det.exemplars import (
     ExemplarsError,
     thumbnail,
 )
-from c3det.heatmaps import Size
 from c3det.memory import held_bytes
 from c3det.model import ExemplarModel, Model, Outline, Template, Tile, clicks_that_count
 from c3det.tiles import Seams, distances, plan_tiles

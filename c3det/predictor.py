@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from c3det import answering
-from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.detections import Detections
 from c3det.exemplars import Exemplars
 from c3det.model import Features, Model
 from c3det.open.architecture import OpenArchitecture

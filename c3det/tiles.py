@@ -10,15 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from c3det.answering import SAME_OBJECT_IOU, Detections, area, shared_area, touching
-
-if TYPE_CHECKING:
-    from c3det.heatmaps import Size
+from c3det.answering import SAME_OBJECT_IOU
+from c3det.boxes import box_area, intersection, iou, touching
+from c3det.clicks import Size
+from c3det.detections import Detections
 
 MAX_TILES = 1024
 """Most tiles of one picture. With tiles of 1280 px that overlap by 200, a square picture of 1.2
@@ -204,14 +203,7 @@ class Seams:
                 seam = self._seams[pair] = self._compare(pair, one, other)
             rows.append(seam.rows + begins[list(pair)])
             stays.append(seam.first_stays)
-        together = Detections(
-            np.concatenate([part.boxes for part in parts]),
-            np.concatenate([part.scores for part in parts]),
-            np.concatenate([part.labels for part in parts]),
-            np.concatenate([part.clicks for part in parts]),
-            rivals=np.concatenate([part.rivals for part in parts]),
-            rival_scores=np.concatenate([part.rival_scores for part in parts]),
-        )
+        together = Detections.joined(parts)
         pairs, first_stays = np.concatenate(rows), np.concatenate(stays)
         better = np.where(first_stays, pairs[:, 0], pairs[:, 1])
         worse = np.where(first_stays, pairs[:, 1], pairs[:, 0])
@@ -224,8 +216,7 @@ class Seams:
         for one, other in zip(better[order].tolist(), worse[order].tolist(), strict=True):
             if left[one]:
                 left[other] = False
-        together = together.take(np.array(left, bool))
-        return together.take(np.argsort(-together.scores, kind="stable"))
+        return together.take(np.array(left, bool)).by_score()
 
     def _compare(self, pair: tuple[int, int], one: Detections, other: Detections) -> _Seam:
         first, second = self._inside(one, pair[1]), self._inside(other, pair[0])
@@ -238,12 +229,13 @@ class Seams:
         a, b = a[same], b[same]
         cut_a, cut_b = self._cut(pair[0], one)[a], self._cut(pair[1], other)[b]
         stays = (cut_a < cut_b) | ((cut_a == cut_b) & (one.scores[a] >= other.scores[b]))
-        shared = shared_area(one.boxes[a], other.boxes[b])
-        area_a, area_b = area(one.boxes[a]), area(other.boxes[b])
-        of_both = shared / np.maximum(area_a + area_b - shared, 1e-9)
-        of_worse = shared / np.maximum(np.where(stays, area_b, area_a), 1e-9)
-        is_cut = np.where(stays, cut_b, cut_a)
-        same = (of_both >= SAME_OBJECT_IOU) | (is_cut & (of_worse >= SAME_OBJECT_IOU))
+        first_boxes, second_boxes = one.boxes[a], other.boxes[b]
+        worse_area = box_area(np.where(stays[:, None], second_boxes, first_boxes))
+        covered = intersection(first_boxes, second_boxes) / worse_area.clip(1e-6)
+        worse_is_cut = np.where(stays, cut_b, cut_a)
+        same = (iou(first_boxes, second_boxes) >= SAME_OBJECT_IOU) | (
+            worse_is_cut & (covered >= SAME_OBJECT_IOU)
+        )
         return _Seam(one, other, np.stack([a[same], b[same]], 1), stays[same])
 
     def _inside(self, found: Detections, tile: int) -> NDArray[np.int64]:

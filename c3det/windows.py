@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from c3det.heatmaps import Size
+from c3det.clicks import Size
 
 Span = tuple[int, int]
 Window = tuple[Span, Span]

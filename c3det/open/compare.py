@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from c3det.boxes import contains
+
 _ABSENT = -1.0
 """The likeness to exemplars that there are none of."""
 
@@ -164,7 +166,8 @@ class Comparison(nn.Module):
         total = weight.sum(-1, keepdim=True).clamp(min=FOREIGN_WEIGHT)
         mean_size = weight @ _log_size(exemplars.boxes) / total
         ratio = (size - mean_size[:, None]).clamp(-3, 3)
-        inside = _inside(candidates.boxes, exemplars.xy)
+        x, y = exemplars.xy[:, None].unbind(-1)
+        inside = contains(candidates.boxes[:, :, None], x, y)  # (B, P, n)
         any_positive = positive.any(1, keepdim=True)
         shape = own.shape
         return torch.stack(
@@ -303,12 +306,6 @@ def _best_of_others(values: Tensor) -> Tensor:
     best, second = two.values[..., :1], two.values[..., 1:]
     mine = torch.arange(values.shape[-1], device=values.device) == two.indices[..., :1]
     return torch.where(mine, second, best)
-
-
-def _inside(boxes: Tensor, xy: Tensor) -> Tensor:
-    """Which boxes ``(B, P, 4)`` hold which points ``(B, n, 2)``, bool ``(B, P, n)``."""
-    low, high = boxes[:, :, None, :2], boxes[:, :, None, 2:]
-    return ((low <= xy[:, None]) & (xy[:, None] <= high)).all(-1)
 
 
 def _any(inside: Tensor, members: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from c3det.open.boxes import apply_deltas, non_maximum_suppression
+from c3det.boxes import centredness, contains, non_maximum_suppression
 from c3det.open.compare import Comparison
 from c3det.open.mobilenet import CHANNELS, MobileNetV2
 
@@ -399,6 +399,17 @@ def boxes_of(boxes: tuple[Tensor, ...], cells: Tensor) -> Tensor:
     return flat.gather(1, cells[..., None].expand(-1, -1, 4))
 
 
+def apply_deltas(boxes: Tensor, deltas: Tensor) -> Tensor:
+    """Boxes moved and resized by deltas ``(..., 4)``, as in Faster R-CNN (arXiv 1506.01497).
+
+    The deltas are of centre and log size relative to the box, with deviations 0.1 and 0.2.
+    """
+    size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0)
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2 + deltas[..., :2].clamp(-8, 8) * 0.1 * size
+    half = size * (deltas[..., 2:].clamp(-5, 5) * 0.2).exp() / 2
+    return torch.cat([centre - half, centre + half], -1)
+
+
 def choose_exemplars(described: Described, xy: Tensor) -> Tensor:
     """For each click the box that was meant: that of the best score times centredness.
 
@@ -411,11 +422,9 @@ def choose_exemplars(described: Described, xy: Tensor) -> Tensor:
         Indices ``(B, n)`` of boxes.
     """
     boxes = described.boxes[:, None]
-    before, after = xy[:, :, None] - boxes[..., :2], boxes[..., 2:] - xy[:, :, None]
-    near = torch.minimum(before, after)
-    centred = (near.clamp(min=0) / torch.maximum(before, after).clamp(min=1e-3)).prod(-1).sqrt()
+    centred = centredness(boxes, xy[:, :, None])
     rank = described.scores.sigmoid()[:, None] * (0.05 + centred)
-    usable = (near >= 0).all(-1) & described.valid[:, None]
+    usable = contains(boxes, xy[..., :1], xy[..., 1:]) & described.valid[:, None]
     rank = rank.masked_fill(~usable, -1.0)
     count = xy.shape[1]
     stand_in = torch.eye(count, dtype=torch.bool, device=xy.device)

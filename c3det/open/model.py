@@ -25,15 +25,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from c3det.answering import Detections
-from c3det.clicks import Click
+from c3det.boxes import nested_in_better, non_maximum_suppression, pairwise_iou
+from c3det.clicks import Click, Size
+from c3det.detections import Detections
 from c3det.devices import use_float32
 from c3det.exemplars import Example
-from c3det.heatmaps import Size
 from c3det.memory import held_bytes
 from c3det.model import Outline, Template, clicks_that_count
 from c3det.open.architecture import OpenArchitecture
-from c3det.open.boxes import in_better, non_maximum_suppression, pairwise_iou
 from c3det.open.compare import Candidates, Exemplars
 from c3det.open.detector import (
     LAYOUT,
@@ -565,7 +564,7 @@ class OpenModel:
         )
         names = np.array(labels, np.int64)
         if labels != [ANY_OBJECT]:
-            believed = torch.where(in_better(boxes, slot, NESTED), LESS, 1.0)
+            believed = torch.where(nested_in_better(boxes, slot, NESTED), LESS, 1.0)
             best, scores = best * believed, scores * believed[:, None]
             order = best.argsort(descending=True, stable=True)
             boxes, best, slot, scores = boxes[order], best[order], slot[order], scores[order]

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.detections import Detections
 from c3det.open.detector import OpenDetector
 from c3det.open.model import OpenModel, OpenTile, fill
 

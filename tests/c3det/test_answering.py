@@ -10,17 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from c3det.answering import (
-    Detections,
-    answer_clicks,
-    answered_clicks,
-    centredness,
-    contains,
-    iou,
-    overruled,
-    touching,
-)
+from c3det.answering import answer_clicks
+from c3det.boxes import iou
 from c3det.clicks import Click
+from c3det.detections import Detections, answered_clicks, overruled
 
 SIDE = 64
 SIZES = [(8.0, 8.0), (20.0, 10.0), (1.0, 1.0)]
@@ -317,17 +310,6 @@ def test_detections_are_frozen_and_sized() -> None:
         candidates.boxes = candidates.boxes  # type: ignore[misc]
 
 
-def test_geometry_by_hand() -> None:
-    boxes = np.array([A, B, [10, 10, 15, 20]], np.float32)
-    assert contains(boxes, 10, 20).tolist() == [True, False, True]
-    assert contains(boxes, 20.1, 15).tolist() == [False, False, False]
-    assert iou(boxes[0], boxes).tolist() == [1, 0, 0.5]
-    assert centredness(boxes[:1], 15, 15).tolist() == [1]
-    assert centredness(boxes[:1], 10, 15).tolist() == [0]
-    assert centredness(boxes[:1], 12, 15)[0] == pytest.approx(0.5)
-    assert centredness(np.array([[5, 5, 5, 9]], np.float32), 5, 7).tolist() == [0]
-
-
 quarters = st.integers(0, 4 * SIDE).map(lambda n: n / 4)
 boxes = st.tuples(quarters, quarters, quarters, quarters).map(
     lambda c: [min(c[0], c[2]), min(c[1], c[3]), max(c[0], c[2]), max(c[1], c[3])]
@@ -375,24 +357,3 @@ def test_no_click_is_ever_ignored(
     scores = [row[1] for row in got]
     assert scores == sorted(scores, reverse=True)
     assert got == answer(detections(candidates), clicks, threshold)
-
-
-@settings(max_examples=100, deadline=None, derandomize=True)
-@given(st.lists(boxes, max_size=12), st.lists(boxes, max_size=12))
-def test_touching_boxes_are_those_of_the_obvious_comparison(
-    first: list[list[float]], second: list[list[float]]
-) -> None:
-    wanted = {
-        (i, j)
-        for i, a in enumerate(first)
-        for j, b in enumerate(second)
-        if a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
-    }
-    arrays = (np.array(some, np.float32).reshape(-1, 4) for some in (first, second))
-    got = [
-        pair
-        for one, other in touching(*arrays)
-        for pair in zip(one.tolist(), other.tolist(), strict=True)
-    ]
-    assert len(got) == len(set(got))
-    assert set(got) == wanted

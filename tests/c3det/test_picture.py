@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from c3det import picture as picture_module
-from c3det.answering import answered_clicks, overruled
 from c3det.clicks import Click
 from c3det.configs import Fusion, Preset, Stages
+from c3det.detections import answered_clicks, overruled
 from c3det.exemplars import Exemplars, ExemplarsError
 from c3det.incremental import IncrementalDetector
 from c3det.picture import Picture

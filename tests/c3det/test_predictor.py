@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from mmdet.structures import DetDataSample
 from numpy.typing import NDArray
 
-from c3det.answering import answered_clicks, overruled
 from c3det.clicks import Click
 from c3det.closed import ClosedModel
 from c3det.configs import Architecture, Fusion, Stages
+from c3det.detections import answered_clicks, overruled
 from c3det.mmdet_adapter import build_detector
 from c3det.predictor import Detections, Predictor, load
 from c3det.weights import Card, WeightsError, card_path, digest, load_tensors, save

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from c3det.answering import Detections
-from c3det.heatmaps import Size
+from c3det.clicks import Size
+from c3det.detections import Detections
 from c3det.predictor import TILE_OVERLAP, TILE_SIDE
 from c3det.tiles import MAX_TILES, Seams, TileArea, TileLimitError, distances, plan_tiles
 from tests.c3det.twins import merged_tiles

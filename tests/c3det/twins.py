@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.detections import Detections
 from c3det.tiles import TileArea
 
 Size = tuple[int, int]

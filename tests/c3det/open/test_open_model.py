@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.detections import Detections
 from c3det.open.architecture import OpenArchitecture
 from c3det.open.detector import Clicks, OpenDetector
 from c3det.open.folding import folded

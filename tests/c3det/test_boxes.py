@@ -1,16 +1,24 @@
 """Box arithmetic, by numbers that can be checked by hand."""
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from c3det.open.boxes import (
-    apply_deltas,
+from c3det.boxes import (
+    box_area,
+    centredness,
+    contains,
     giou,
-    in_better,
+    intersection,
     iou,
+    nested_in_better,
     non_maximum_suppression,
     pairwise_iou,
+    touching,
 )
+from c3det.open.detector import apply_deltas
 
 
 def encode_deltas(boxes: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -88,5 +96,51 @@ def test_boxes_in_better_ones_of_their_slot() -> None:
         ]
     )
     slots = torch.tensor([0, 0, 1, 0, 2])
-    assert in_better(boxes, slots, 0.8).tolist() == [False, True, False, True, False]
-    assert in_better(boxes[:0], slots[:0], 0.8).tolist() == []
+    assert nested_in_better(boxes, slots, 0.8).tolist() == [False, True, False, True, False]
+    assert nested_in_better(boxes[:0], slots[:0], 0.8).tolist() == []
+
+
+SIDE = 64
+A, B = [10, 10, 20, 20], [40, 10, 50, 20]
+
+
+def test_arrays_and_tensors_by_hand() -> None:
+    boxes = np.array([A, B, [10, 10, 15, 20]], np.float32)
+    points = np.array([[15, 15], [10, 15], [12, 15]], np.float32)
+    for boxes_, points_ in ((boxes, points), (torch.from_numpy(boxes), torch.from_numpy(points))):
+        assert contains(boxes_, 10, 20).tolist() == [True, False, True]
+        assert contains(boxes_, 20.1, 15).tolist() == [False, False, False]
+        assert iou(boxes_[0], boxes_).tolist() == [1, 0, 0.5]
+        assert box_area(boxes_).tolist() == [100, 100, 50]
+        assert intersection(boxes_[0], boxes_).tolist() == [100, 0, 50]
+        assert centredness(boxes_[:1], points_).tolist() == [1, 0, pytest.approx(0.5)]
+    flat = np.array([[5, 5, 5, 9]], np.float32)
+    assert centredness(flat, np.array([[5, 7]])).tolist() == [0]
+    assert iou(flat, flat).tolist() == [0]
+
+
+quarters = st.integers(0, 4 * SIDE).map(lambda n: n / 4)
+boxes = st.tuples(quarters, quarters, quarters, quarters).map(
+    lambda c: [min(c[0], c[2]), min(c[1], c[3]), max(c[0], c[2]), max(c[1], c[3])]
+)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(boxes, max_size=12), st.lists(boxes, max_size=12))
+def test_touching_boxes_are_those_of_the_obvious_comparison(
+    first: list[list[float]], second: list[list[float]]
+) -> None:
+    wanted = {
+        (i, j)
+        for i, a in enumerate(first)
+        for j, b in enumerate(second)
+        if a[0] <= b[2] and b[0] <= a[2] and a[1] <= b[3] and b[1] <= a[3]
+    }
+    arrays = (np.array(some, np.float32).reshape(-1, 4) for some in (first, second))
+    got = [
+        pair
+        for one, other in touching(*arrays)
+        for pair in zip(one.tolist(), other.tolist(), strict=True)
+    ]
+    assert len(got) == len(set(got))
+    assert set(got) == wanted
