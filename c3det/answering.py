@@ -21,23 +21,22 @@ from c3det.detections import answered_clicks as answered_clicks
 from c3det.detections import overruled as overruled
 
 SAME_OBJECT_IOU = 0.5
-"""From this overlap with an answer on, another box is taken to be of the same object."""
+"""Least IoU of an answer and another box that are taken to be of one object."""
 
 SAME_OBJECT_SHARE = 0.8
-"""From this share of the one inside the other on, two boxes of one class are taken to be of one
-object and a part of it, where two clicks chose them."""
+"""Least share of a box inside another one of its class for which the two, each chosen by a click,
+are taken to be of an object and a part of it."""
 
 OWN_PROPOSAL = 0.25
-"""How good a click's own proposal has to be, against the best one under it, which another click
-has, for the click to be of an object of its own.
-"""
+"""Least rank of a click's own proposal, relative to the best one under it, which another click has,
+for the click to be on an object of its own."""
 
 CENTRAL = 0.35
-"""How central each of two clicks at least lies in the box that they share, where each chose one."""
+"""Least centredness of each of two clicks in the box that they share, where each chose a box."""
 
 SHARED_FIT = 0.65
-"""How central clicks have to lie in one box, against how central each lies in a box of its own, for
-one box to be enough: the sums of their centredness are compared.
+"""Least sum of the clicks' centredness in one box, relative to the sum in a box for each, for one
+box to be enough.
 
 With these constants and the shipped weights, of objects of the test sets that are clicked twice,
 within the middle 60 % of their sides, 92 % of trees and 94 % of the rendered ones have one box (74
@@ -46,25 +45,24 @@ box (40 and 62 %).
 """
 
 CLOSE = 0.6
-"""How near to each other, in typical sizes of their class, clicks are taken to be on one object
-that the detector does not see."""
+"""Clicks without a proposal are taken to be on one object if they lie closer than this, in typical
+sizes of their class."""
 
 REACH = 0.1
-"""How far outside of a box, in its sides, a click may be that is of its object all the same."""
+"""How far outside of a box, in its sides, a click on its object may be."""
 
 OWN_CLASS_PREFERENCE = 3.0
-"""How much more a box answers a click of its class than one of another class.
+"""Factor on the rank of boxes of the click's class.
 
 On the shipped weights anything from 1.5 to 10 picks the clicked object equally often; a large
 factor would let a neighbour answer near whose edge the click lies.
 """
 
 BEST_BOXES = 15
-"""Of so many of a class, those of the largest scores, the median tells its size where no card does.
-"""
+"""If the card gives no typical size of a class, it is the median of so many of its best boxes."""
 
 UNKNOWN_SIDE = 24.0
-"""In pixels, of an object where neither a card nor a box tells a size."""
+"""Of an object in pixels, if neither the card nor a box gives a size."""
 
 Sizes = Sequence[tuple[float, float]] | Mapping[int, tuple[float, float]]
 """``(width, height)`` in pixels by label."""
@@ -103,7 +101,7 @@ def answer_clicks(
         clicks: In pixels of the picture.
         score_threshold: Below it, only answers are kept. It changes no answer.
         typical_sizes: ``(width, height)`` in pixels for each class. Where there are none, labels
-            may be any, and the best proposals of a class tell its size.
+            may be any, and the best proposals of a class give its size.
         image_size: ``(height, width)`` in pixels.
 
     Returns:
@@ -142,7 +140,7 @@ def answer_clicks(
 
 
 def _sizes_of_best(labels: set[int], candidates: Detections) -> dict[int, tuple[float, float]]:
-    """What is typical of each label: the median of its best boxes, or else of the best of all."""
+    """Typical sizes of labels: the median of the label's best boxes, or of the best of all."""
     sides = candidates.boxes[:, 2:] - candidates.boxes[:, :2]
     order = np.argsort(-candidates.scores, kind="stable")
     sizes = {}

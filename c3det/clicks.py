@@ -1,4 +1,4 @@
-"""Clicks, and the conventions that every part of the project shares.
+"""Clicks, and the conventions of the whole project.
 
 Order
     Points are ``(x, y)``, boxes ``(x1, y1, x2, y2)``. Sizes of pictures and feature maps are

@@ -1,6 +1,6 @@
-"""The closed model: the paper's detectors, of the classes that they were trained on.
+"""The closed model: the paper's detectors, with the classes that they were trained on.
 
-It needs mmdet and mmcv; whatever serves both models imports this only for a card that asks for it.
+It needs mmdet and mmcv, so it is imported only for weights of such a model.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from c3det.clicks import Click, Size
 from c3det.detections import Detections
 from c3det.devices import use_float32
 from c3det.fusion import ClickBatch
-from c3det.incremental import IncrementalDetector, Tile
+from c3det.incremental import ClosedTile, IncrementalDetector
 from c3det.mmdet_adapter import ClickDetector, ClickedFeatures, build_detector
 from c3det.model import Outline, Template
 from c3det.predictor import Predictor
@@ -27,7 +27,7 @@ from c3det.weights import Card, WeightsError, load_tensors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ImageFeatures:
+class ClosedFeatures:
     """All of a picture that does not depend on clicks. Not to be written to.
 
     Attributes:
@@ -70,17 +70,17 @@ class ClosedModel:
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         return self.detector.data_preprocessor({"inputs": [pixels]})["inputs"].contiguous()
 
-    def encode(self, image: NDArray[np.uint8]) -> Tile:
+    def encode(self, image: NDArray[np.uint8]) -> ClosedTile:
         """See `c3det.model.Model.encode`."""
         return self.incremental.encode(self.batch(image), (image.shape[0], image.shape[1]))
 
-    def templates(self, tile: Tile, clicks: Sequence[Click]) -> list[Template]:
+    def templates(self, tile: ClosedTile, clicks: Sequence[Click]) -> list[Template]:
         """See `c3det.model.Model.templates`; one ``(C,)`` tensor a level."""
         found = self.incremental.templates(tile, clicks)
         return [tuple(level[row].clone() for level in found) for row in range(len(clicks))]
 
     def detect(
-        self, tile: Tile, templates: Sequence[Template], clicks: Sequence[Click]
+        self, tile: ClosedTile, templates: Sequence[Template], clicks: Sequence[Click]
     ) -> Detections:
         """See `c3det.model.Model.detect`; late fusion is computed again where clicks changed."""
         levels = [torch.stack(rows) for rows in zip(*templates, strict=True)]
@@ -88,25 +88,25 @@ class ClosedModel:
         return _detections(self.incremental.detect(tile, levels, [click.label for click in clicks]))
 
     def outlines(
-        self, tile: Tile, boxes: NDArray[np.float32], wanted: Sequence[int]
+        self, tile: ClosedTile, boxes: NDArray[np.float32], wanted: Sequence[int]
     ) -> list[Outline | None]:
         """See `c3det.model.Model.outlines`: none."""
         return [None] * len(wanted)
 
-    def kept_for(self, tile: Tile) -> list[Tensor]:
+    def kept_for(self, tile: ClosedTile) -> list[Tensor]:
         """Late fusion without clicks."""
         return self.incremental.kept_without_clicks(tile.input_size)
 
-    def encode_whole(self, image: NDArray[np.uint8]) -> ImageFeatures:
+    def encode_whole(self, image: NDArray[np.uint8]) -> ClosedFeatures:
         """See `c3det.model.Model.encode_whole`."""
         batch = self.batch(image)
-        return ImageFeatures(
+        return ClosedFeatures(
             self.detector.encode(batch),
             (image.shape[0], image.shape[1]),
             (batch.shape[-2], batch.shape[-1]),
         )
 
-    def detect_whole(self, features: ImageFeatures, clicks: Sequence[Click]) -> Detections:
+    def detect_whole(self, features: ClosedFeatures, clicks: Sequence[Click]) -> Detections:
         """See `c3det.model.Model.detect_whole`; all that depends on the clicks is computed."""
         batch = ClickBatch([clicks], [features.image_size], features.input_size)
         (found,) = self.detector.detect(ClickedFeatures(features.levels, batch))
@@ -114,11 +114,10 @@ class ClosedModel:
 
 
 def _detections(found: InstanceData) -> Detections:
-    return Detections(
+    return Detections.unanswered(
         found.bboxes.float().cpu().numpy(),
         found.scores.float().cpu().numpy(),
         found.labels.cpu().numpy(),
-        np.full(len(found), -1, np.int64),
     )
 
 

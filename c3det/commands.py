@@ -1,7 +1,7 @@
-"""What all commands share: the machine's errors as one sentence, the cache, and passwords.
+"""What all commands share: errors of the system as one sentence, the cache folder, and passwords.
 
-A command that meets a full disk, a missing file or a closed terminal says so in one sentence that
-names the file, and exits with 2. Tracebacks are left for what is wrong in the code.
+On a full disk, a missing file or a closed terminal a command prints one sentence that names the
+file, and exits with 2. Tracebacks are for faults in the code.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ INTERRUPTED = 128 + 2
 """Exit status after Ctrl+C, as shells have it."""
 
 READER_GONE = 128 + 13
-"""Exit status when nobody reads the output any more, likewise."""
+"""Exit status after a closed pipe, as shells have it."""
 
 _ADVICE = {
     errno.ENOSPC: "make room and run the same command again",
@@ -37,21 +37,21 @@ _ADVICE = {
 
 _FULL = os.strerror(errno.ENOSPC)
 _DISK_FULL = (_FULL, "PytorchStreamWriter failed", "StorageFull")
-"""What libraries in other languages say where Python says ENOSPC, in errors of their own."""
+"""How libraries in other languages report ENOSPC."""
 
 
 class CommandError(RuntimeError):
     """A command cannot go on; the message is one sentence that says what to do."""
 
 
-_OF_THE_MACHINE = (CommandError, OSError, EOFError, UnicodeError, MemoryError, RecursionError)
-"""What no command catches itself; no code here calls itself but for what a file holds."""
+_SYSTEM_ERRORS = (CommandError, OSError, EOFError, UnicodeError, MemoryError, RecursionError)
+"""Not caught by commands themselves. Only content of files is nested too deeply to recurse."""
 
 
 def command(
     name: str,
 ) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Decorate the ``main`` of a command, so that what the machine lacks is one sentence.
+    """Decorate the ``main`` of a command: errors of the system become one sentence.
 
     Args:
         name: Stands before the sentence, such as ``serverless.annotate``.
@@ -76,15 +76,15 @@ def command(
             except BrokenPipeError:
                 _give_up_output()
                 sys.exit(READER_GONE)
-            except _OF_THE_MACHINE as error:
+            except _SYSTEM_ERRORS as error:
                 _give_up_output()
-                _tell(f"{name}: {sentence(error)}")
+                _print_error(f"{name}: {sentence(error)}")
                 sys.exit(2)
             except Exception as error:
                 if not any(words in str(error) for words in _DISK_FULL):
                     raise
                 _give_up_output()
-                _tell(f"{name}: {sentence(OSError(errno.ENOSPC, _FULL))}")
+                _print_error(f"{name}: {sentence(OSError(errno.ENOSPC, _FULL))}")
                 sys.exit(2)
 
         return run
@@ -93,7 +93,7 @@ def command(
 
 
 def sentence(error: BaseException) -> str:
-    """Say in one sentence what the machine lacked, with the file where the error names one."""
+    """One sentence for an error of the system, with its file if the error names one."""
     if isinstance(error, OSError) and error.strerror is not None:
         what = error.strerror[:1].lower() + error.strerror[1:]
         if error.filename is not None:
@@ -117,7 +117,7 @@ def sentence(error: BaseException) -> str:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let errors of the machine name a file, as those of a write on a full disk do not."""
+    """Let errors of the system name a file; those of a write on a full disk do not."""
     try:
         yield
     except OSError as error:
@@ -208,7 +208,7 @@ def _open_streams() -> None:
             setattr(sys, name, os.fdopen(nothing, "r" if number == 0 else "w", encoding="utf-8"))
 
 
-def _tell(text: str) -> None:
+def _print_error(text: str) -> None:
     """Print to standard error, which may be full or gone itself."""
     with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)

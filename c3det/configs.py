@@ -1,9 +1,9 @@
 """The two shipped configurations, each one-stage or two-stage, with or without clicks.
 
-A variant is a choice of arguments, never a class of its own: an `Architecture`, which is plain data
-that a weights' card carries. The mmdet config that `c3det.mmdet_adapter.build_detector` builds is
-made from it here, and nowhere else: no config comes from a file. Cards name a preset and mean its
-numbers, so those of a released preset stay as they are; others are a preset of another name.
+A variant is an `Architecture`: plain data that the card of the weights carries. From it
+`Architecture.config` makes the mmdet config that `c3det.mmdet_adapter.build_detector` builds. No
+config comes from a file. Cards name a preset, so the numbers of a released preset never change;
+other numbers are a preset of another name.
 """
 
 from __future__ import annotations
@@ -14,14 +14,20 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from c3det.correlation import Sampling, Scale
+from c3det.fields import (
+    check_bool,
+    check_choice,
+    check_fields,
+    check_number,
+    check_object,
+    short_name,
+)
 from c3det.losses import Target
+from c3det.pictures import IMAGENET_MEAN, IMAGENET_STD
 
 Preset = Literal["paper", "starter"]
 Stages = Literal["one-stage", "two-stage"]
 Fusion = Literal["plain", "early", "late", "c3det"]
-
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
 
 MAX_CLASSES = 2000
 """Detectors grow with their classes; LVIS, the largest set of boxes, has 1203."""
@@ -42,7 +48,7 @@ _CORRELATION_VALUES: dict[str, Allowed] = {
     "stop_gradient": bool,
     "projection": bool,
 }
-"""What the fields of `c3det.fusion.Correlation` may be."""
+"""What the fields of `c3det.fusion.CorrelationSettings` may be."""
 
 _UEL_VALUES: dict[str, Allowed] = {
     "weight": (0.0, 1000.0),
@@ -61,33 +67,12 @@ def normalization(preset: Preset) -> dict[str, Any]:
     )
 
 
-def written_fields(content: object, architecture: type[Any]) -> dict[str, Any]:
-    """The fields of an architecture as a card or a run has them, neither more nor fewer.
-
-    Args:
-        content: From a file.
-        architecture: A dataclass.
-
-    Raises:
-        ValueError: It is no object, or has other fields; the message names one.
-    """
-    if not isinstance(content, dict):
-        raise ValueError(f"architecture must be an object, not {reprlib.repr(content)}")
-    names = {field.name for field in fields(architecture)}
-    unknown, missing = sorted(content.keys() - names), sorted(names - content.keys())
-    if unknown:
-        raise ValueError(f"architecture.{printable(unknown[0])} is unknown")
-    if missing:
-        raise ValueError(f"architecture.{missing[0]} is missing")
-    return content
-
-
 @dataclass(frozen=True, slots=True)
 class Architecture:
     """A detector but for its classes: all that a card or a run says about how it is built.
 
-    What is left out when it is made is the preset's afterwards: of two that are equal the detectors
-    are. Each value is checked, so that one from a file can do no more than choose.
+    Arguments that are left out get the preset's values, so equal architectures build equal
+    detectors. Each value is checked, because it may come from a file.
 
     Attributes:
         preset: ``"paper"``: ResNet-50 and FPN, 256 channels, strides 4 to 64 (two-stage) or 8 to
@@ -100,8 +85,8 @@ class Architecture:
         uel: Whether the loss enforces the clicks; ``None``: with ``"c3det"`` only. Or fields of
             `c3det.losses.UserInputEnforcing`, each in place of the preset's. Then the fields, or
             ``False``.
-        correlation: Fields of `c3det.fusion.Correlation`, each in place of the preset's; ``None``
-            without correlation.
+        correlation: Fields of `c3det.fusion.CorrelationSettings`, each in place of the preset's;
+            ``None`` without correlation.
         late: ``False`` leaves late fusion out of ``"c3det"``.
         sigma: Of the clicks drawn for early and late fusion, 0.1 to 100 px; ``None``: the preset's,
             and then where nothing is drawn.
@@ -169,13 +154,13 @@ class Architecture:
         Raises:
             ValueError: It is anything else; the message names the field.
         """
-        content = written_fields(content, cls)
+        content = check_fields("architecture", content, {field.name for field in fields(cls)})
         try:
             found = cls(**content)
         except ValueError as error:
             raise ValueError(f"architecture.{error}") from None
         for name, value in asdict(found).items():
-            # What is left to the preset in the making is told in writing.
+            # In writing, no value is left to the preset.
             if not _same(value, content[name]):
                 raise ValueError(
                     f"architecture.{name} must be {reprlib.repr(value)}, "
@@ -185,7 +170,7 @@ class Architecture:
 
     @classmethod
     def of_config(cls, config: object, normalized: object, num_classes: int) -> Architecture:
-        """Find the architecture whose config this is, by comparing it with those made here.
+        """Find the architecture whose config this is, by comparing it with those of all presets.
 
         Args:
             config: Of mmdet, as JSON. It is only read.
@@ -273,38 +258,22 @@ def architecture(preset: Preset, num_classes: int, **options: Any) -> dict[str, 
     return Architecture(preset, **options).config(num_classes)
 
 
-def printable(name: object) -> str:
-    """A name from a file, fit for a message: short, and on one line."""
-    return ascii(name)[1:-1][:60]
-
-
 def _check(name: str, value: Any, allowed: Allowed) -> Any:
     """The value if it is allowed, a number as a float."""
     if allowed is bool:
-        if not isinstance(value, bool):
-            raise ValueError(f"{name} must be true or false, not {reprlib.repr(value)}")
-        return value
+        return check_bool(name, value)
     assert isinstance(allowed, tuple)
     if isinstance(allowed[0], str):
-        if not isinstance(value, str) or value not in allowed:
-            raise ValueError(f"{name} must be one of {allowed}, not {reprlib.repr(value)}")
-        return value
-    low, high = allowed
-    # NaN fails both comparisons.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(
-            f"{name} must be a number from {low:g} to {high:g}, not {reprlib.repr(value)}"
-        )
-    return float(value)
+        return check_choice(name, value, allowed)
+    return check_number(name, value, *allowed)
 
 
 def _checked(name: str, chosen: Any, values: Mapping[str, Allowed]) -> dict[str, Any]:
-    if not isinstance(chosen, Mapping):
-        raise ValueError(f"{name} must be an object, not {reprlib.repr(chosen)}")
+    chosen = check_object(name, chosen)
     unknown = sorted(map(str, chosen.keys() - values.keys()))
     if unknown:
         raise ValueError(
-            f"{name}.{printable(unknown[0])} is unknown, there are {', '.join(values)}"
+            f"{name}.{short_name(unknown[0])} is unknown, there are {', '.join(values)}"
         )
     return {key: _check(f"{name}.{key}", value, values[key]) for key, value in chosen.items()}
 
@@ -318,7 +287,7 @@ def _difference(name: str, found: Any, expected: Any) -> str:
     """The name of the first field in which two JSON values differ, or an empty text."""
     if isinstance(found, dict) and isinstance(expected, dict):
         for key in sorted({*found, *expected}):
-            place = f"{name}.{printable(key)}"
+            place = f"{name}.{short_name(key)}"
             if key not in found or key not in expected:
                 return place
             inner = _difference(place, found[key], expected[key])

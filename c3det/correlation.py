@@ -1,4 +1,4 @@
-"""Class-wise collated correlation (C3): each click looks for its look-alikes.
+"""Class-wise collated correlation (C3): how similar each cell is to the clicked ones of a class.
 
 C3Det, arXiv 2203.15266, section 4.1.3: a click's template is the feature under it (equation 1), its
 correlation with every cell of the same level is a dot product (equation 2), and of the clicks of
@@ -36,10 +36,10 @@ def covering_stride(level_size: Size, image_sizes: Sequence[Size]) -> int:
 def _nearest_along(
     centres: Doubles, cells: int, covered: int, valid: int, sigma: float
 ) -> tuple[Cells, Doubles, Doubles]:
-    """Along one axis, the cells that templates of ``"gaussian-nearest"`` read, and what there is.
+    """Along one axis: the cells that ``"gaussian-nearest"`` reads, their weights, and their sums.
 
-    Gaussians are taken at the one pixel of each cell that nearest resizing keeps. The last are
-    their sums over all cells, ``(n,)``.
+    Gaussians are taken at the one pixel of each cell that nearest resizing keeps. The sums ``(n,)``
+    are over all cells.
     """
     # torch resizes with a scale in float32.
     pixel = np.floor(np.arange(cells, dtype=np.float32) * np.float32(covered / cells))
@@ -130,7 +130,7 @@ def template_reads(
 def read_templates(feature: Tensor, reads: Tensor, sides: Size) -> Tensor:
     """Templates ``(n, C)`` from a level ``(C, h, w)``, as `template_reads` says, on its device."""
     rows, down, columns, along = reads.split([sides[0], sides[0], sides[1], sides[1]], 1)
-    # Shares in half precision would move a template by a part of a pixel.
+    # Shares in half precision would move a template by a fraction of a pixel.
     precise = torch.promote_types(feature.dtype, torch.float32)
     patches = feature[:, rows.long()[:, :, None], columns.long()[:, None, :]].to(precise)
     shares = (down[:, :, None] * along[:, None, :]).to(precise)
@@ -227,8 +227,8 @@ def class_correlations(
             stride = covering_stride((height, width), sizes)
             covered = (height * stride, width * stride)
         level = comparable(level, scale)
-        # Taken apart and put together once: in training, each index into a batch and each part
-        # written into a map would cost a gradient of the size of the whole.
+        # Unbound and stacked once: in training, each index into a batch and each write into a map
+        # would cost a gradient of the size of the whole.
         collated = []
         for picture, of_picture, size in zip(level.unbind(), clicks, sizes, strict=True):
             positive = [click for click in of_picture if click.positive]

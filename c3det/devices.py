@@ -3,9 +3,9 @@
 The policy of precision, for evaluation, the check of an export and serving alike:
 
 - On a CPU everything is computed in float32.
-- On a GPU too, and TF32 is off, but for late fusion, the branch that reads drawn clicks and nothing
-  of the picture: it runs in float16 (autocast), and its result is added in float32. So a GPU finds
-  the boxes that the CPU finds, to 0.02 px and 0.0005 of score (`tests/c3det/test_on_device.py`).
+- On a GPU, too, without TF32. The exception is late fusion, the branch that reads the clicks'
+  heatmaps: it runs in float16 (autocast), and its result is added in float32. A GPU finds the
+  boxes that the CPU finds, to 0.02 px and 0.0005 of score (`tests/c3det/test_on_device.py`).
 
 Two things are outside the networks: the Gaussians of clicks are taken in float64, on the CPU, and
 features that are kept for lack of memory lie in float16 until they are used again
@@ -33,7 +33,7 @@ def late_fusion_precision(device: torch.device) -> AbstractContextManager[Any]:
     """The context in which late fusion is computed, outside training."""
     if device.type != "cuda":
         return nullcontext()
-    # What autocast remembers of one call must not outlive a recording.
+    # Weights that autocast caches in one call must not outlive the recording of a graph.
     return torch.autocast(device.type, torch.float16, cache_enabled=False)
 
 
@@ -43,6 +43,6 @@ def moved(tensor: Tensor, device: torch.device | None) -> Tensor:
 
 
 def wait_for(device: torch.device) -> None:
-    """Wait until a device has done all it was asked to, so that a clock tells what it took."""
+    """Wait until a device has finished its work, for timing."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,17 +1,16 @@
-"""What a model took under clicks or boxes, as a value that can go along to other pictures.
+"""Exemplars: objects that were clicked or boxed in one picture, to find the like in other pictures.
 
-A value is bound to the weights whose numbers it holds. On disk it is one ``.safetensors`` file: of
-it nothing is executed, its size is bounded, and all of it is checked before it is used.
+They are vectors that one model computed, so they are bound to its weights. On disk they are one
+``.safetensors`` file. Nothing in it is executed, its size is limited, and all of it is checked.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,21 +21,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import save_file
 
-from c3det.weights import check_classes
+from c3det.weights import check_classes, safetensors_os_errors
 
 FORMAT_VERSION = 1
 
 MOST = 4096
-"""Exemplars of one value."""
+"""Exemplars of one `Exemplars`."""
 
 MOST_ASKED = 256
-"""Exemplars that one question may have: each is looked for in every tile."""
+"""Exemplars of one query: each is compared with every tile."""
 
 THUMBNAIL = 32
 """Side of a thumbnail in pixels."""
 
 AROUND = 1.3
-"""How much larger than the object the piece of picture in its thumbnail is."""
+"""Side of the crop in a thumbnail, in longer sides of the object."""
 
 _NUMBERS = (1, 4096)
 SIDES = (0.1, 100_000.0)
@@ -61,13 +60,13 @@ class ExemplarsError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """One exemplar of a question, whatever picture it is from.
+class Exemplar:
+    """One exemplar of a query. It is hashable, and does not say which picture it is from.
 
     Attributes:
-        label: Number of the label, as the clicks of the question have it.
+        label: 0-based class, as the clicks of the query number them.
         positive: See `c3det.clicks.Click`.
-        numbers: What the model takes it for: the bytes of a float16 vector.
+        numbers: The bytes of a float16 vector by which the model knows the object.
         width: Of its box, in pixels.
         height: Likewise.
     """
@@ -86,14 +85,14 @@ class Example:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exemplars:
-    """Exemplars of any pictures. The arrays are not to be written to.
+    """n exemplars of any pictures. The arrays are not to be written to.
 
     Attributes:
         weights: SHA-256 of the tensors of the weights, in hexadecimal.
         names: Of the labels; they differ.
         labels: int64 ``(n,)``, indices of names.
         positive: bool ``(n,)``, see `c3det.clicks.Click`.
-        vectors: float16 ``(n, V)``, what the model takes each for. V is the model's.
+        vectors: float16 ``(n, V)``, by which the model knows each object. V is the model's.
         sizes: float32 ``(n, 2)``, width and height of their boxes in pixels.
         thumbnails: uint8 ``(n, THUMBNAIL, THUMBNAIL, 3)``, RGB, for people.
         sources: Where each is from, such as "frame 3"; for people.
@@ -199,7 +198,7 @@ class Exemplars:
         return self.take(np.array([one != source for one in self.sources], np.bool_))
 
     def numbered(self, names: Sequence[str]) -> Exemplars:
-        """The same with the label numbers of a caller, for whom some names are not of interest.
+        """The same with the label numbers of a caller, who may not know all of the names.
 
         Args:
             names: Of all labels of the caller, in the order of their numbers.
@@ -215,7 +214,7 @@ class Exemplars:
     def merged(self, other: Exemplars) -> Exemplars:
         """Those of both, equal ones once; the names of this one come first.
 
-        Two are equal where label, sign, size and all that the model takes them for are the same.
+        Two are equal if label, sign, size and vector are.
 
         Raises:
             ExemplarsError: They are of different weights, or too many together.
@@ -227,12 +226,9 @@ class Exemplars:
             )
         names = tuple(dict.fromkeys((*self.names, *other.names)))
         first, second = self.numbered(names), other.numbered(names)
-        seen: set[Example] = set()
-        new = []
-        for example in (*first.examples(), *second.examples()):
-            new.append(example not in seen)
-            seen.add(example)
-        kept = np.array(new, np.bool_)
+        every = [*first, *second]
+        first_at = {one: row for row, one in reversed(list(enumerate(every)))}
+        kept = np.array([first_at[one] == row for row, one in enumerate(every)], np.bool_)
         if kept.sum() > MOST:
             raise ExemplarsError(
                 f"these would be {kept.sum()} exemplars, and at most {MOST} go together: thin them "
@@ -246,11 +242,11 @@ class Exemplars:
         )
 
     def thinned(self, count: int) -> Exemplars:
-        """The most telling ones: at most some number of positive ones of each label.
+        """The most typical ones: at most some number of positive ones of each label.
 
-        These are the most typical ones: those of the largest cosines with the mean of all of their
-        label. Of the negative ones of the label the same share stays, rounded up, likewise chosen.
-        Those that stay keep their order.
+        These have the largest cosines with the mean of all of their label. Of the negative ones of
+        the label the same share stays, rounded up, chosen likewise, and at most the same number.
+        Those of a label without positive ones go. Those that stay keep their order.
 
         Wrong and odd clicks, which are like no others, go first; a choice that covers all looks
         (k-medoids, farthest first) keeps them. Measured with early weights on 30 real test sets, as
@@ -270,25 +266,18 @@ class Exemplars:
         for label in range(len(self.names)):
             own = self.labels == label
             yes, no = np.flatnonzero(own & self.positive), np.flatnonzero(own & ~self.positive)
-            number = min(count, len(yes))
-            # Negative ones of a label without positive ones say nothing of it.
-            rejected = math.ceil(len(no) * number / len(yes)) if len(yes) else 0
-            for rows, some in ((yes, number), (no, min(rejected, count))):
-                kept += rows[_most_typical(self.vectors[rows], some)].tolist()
+            if not len(yes):  # negative ones alone find nothing
+                continue
+            positive = min(count, len(yes))
+            negative = min(count, math.ceil(len(no) * positive / len(yes)))
+            for rows, number in ((yes, positive), (no, negative)):
+                kept += rows[_most_typical(self.vectors[rows], number)].tolist()
         return self.take(np.array(sorted(kept), np.int64))
 
-    def examples(self) -> list[Example]:
-        """Each as a question has it."""
-        return [
-            Example(label, positive, vector.tobytes(), width, height)
-            for label, positive, vector, (width, height) in zip(
-                self.labels.tolist(),
-                self.positive.tolist(),
-                self.vectors,
-                self.sizes.tolist(),
-                strict=True,
-            )
-        ]
+    def __iter__(self) -> Iterator[Exemplar]:
+        columns = (self.labels.tolist(), self.positive.tolist(), self.vectors, self.sizes.tolist())
+        for label, positive, vector, (width, height) in zip(*columns, strict=True):
+            yield Exemplar(label, positive, vector.tobytes(), width, height)
 
     def strip(self) -> NDArray[np.uint8]:
         """All thumbnails: a row for each label that has any, positive ones first.
@@ -326,13 +315,8 @@ class Exemplars:
             "sources": json.dumps(self.sources),
         }
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _DTYPES}
-        try:
+        with safetensors_os_errors(path):
             save_file(arrays, path, metadata)
-        except safetensors.SafetensorError as error:
-            number = re.search(r"\(os error (\d+)\)", str(error))
-            if number is None:
-                raise
-            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
 
     @classmethod
     def load(cls, path: Path) -> Exemplars:
@@ -352,19 +336,19 @@ class Exemplars:
             )
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
-                told: dict[str, str] = file.metadata() or {}
-                if told.get("kind") != "exemplars" or set(file.keys()) != set(_DTYPES):
+                metadata: dict[str, str] = file.metadata() or {}
+                if metadata.get("kind") != "exemplars" or set(file.keys()) != set(_DTYPES):
                     raise ValueError("it holds something else")
-                if told.get("format_version") != str(FORMAT_VERSION):
-                    version = reprlib.repr(told.get("format_version"))
+                if metadata.get("format_version") != str(FORMAT_VERSION):
+                    version = reprlib.repr(metadata.get("format_version"))
                     raise ValueError(
                         f"its format_version is {version}, and this program reads {FORMAT_VERSION}"
                     )
                 arrays: dict[str, Any] = {name: file.get_tensor(name) for name in _DTYPES}
             return cls(
-                weights=told.get("weights", ""),
-                names=_texts("names", told),
-                sources=_texts("sources", told),
+                weights=metadata.get("weights", ""),
+                names=_texts("names", metadata),
+                sources=_texts("sources", metadata),
                 **arrays,
             )
         except (safetensors.SafetensorError, OSError, ValueError, TypeError) as error:
@@ -373,9 +357,9 @@ class Exemplars:
             ) from error
 
 
-def _texts(name: str, told: dict[str, str]) -> tuple[str, ...]:
+def _texts(name: str, metadata: dict[str, str]) -> tuple[str, ...]:
     try:
-        texts = json.loads(told[name])
+        texts = json.loads(metadata[name])
     except (KeyError, ValueError, RecursionError):
         raise ValueError(f"{name} must be a list of texts") from None
     if not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):
@@ -393,7 +377,7 @@ def _most_typical(vectors: NDArray[np.float16], count: int) -> NDArray[np.int64]
 def thumbnail(
     image: NDArray[np.uint8], box: Sequence[float], side: int = THUMBNAIL
 ) -> NDArray[np.uint8]:
-    """A small picture of what is in a box and a little around it.
+    """A small picture of a box and a little around it.
 
     Args:
         image: uint8 ``(H, W, 3)``.
@@ -401,16 +385,17 @@ def thumbnail(
         side: Of the result.
 
     Returns:
-        uint8 ``(side, side, 3)``; black where the piece leaves the picture.
+        uint8 ``(side, side, 3)``; black outside of the picture.
     """
     x1, y1, x2, y2 = box
-    half = max(x2 - x1, y2 - y1, 4.0) * AROUND / 2
-    left, top = (x1 + x2) / 2 - half, (y1 + y2) / 2 - half
+    length = max(x2 - x1, y2 - y1, 4.0) * AROUND
+    left, top = (x1 + x2 - length) / 2, (y1 + y2 - length) / 2
     low_x, low_y = max(math.floor(left), 0), max(math.floor(top), 0)
-    piece = image[low_y : math.ceil(top + 2 * half), low_x : math.ceil(left + 2 * half)]
+    high_x, high_y = max(math.ceil(left + length), 0), max(math.ceil(top + length), 0)
+    piece = image[low_y:high_y, low_x:high_x]
     if not piece.size:
         return np.zeros((side, side, 3), np.uint8)
-    scale = 2 * half / side
+    scale = length / side
     factor = max(int(scale), 1)
     step = scale / factor
     matrix = (step, 0.0, (left - low_x) / factor, 0.0, step, (top - low_y) / factor)

@@ -1,4 +1,7 @@
-"""How clicks enter the detector: the late-fusion branch and the 1x1 convolution that joins it."""
+"""How clicks enter the closed model: late fusion, correlation, and the convolution that joins them.
+
+C3Det, arXiv 2203.15266, section 4.1.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ class ClickBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Correlation:
+class CorrelationSettings:
     """The settings of C3, see `c3det.correlation.class_correlations`.
 
     Attributes:
@@ -117,7 +120,7 @@ class ClickFusion(nn.Module):
         num_classes: int,
         branch: ClickBranch | None = None,
         branch_channels: int = 0,
-        correlation: Correlation | None = None,
+        correlation: CorrelationSettings | None = None,
     ) -> None:
         super().__init__()
         if branch is None and correlation is None:
@@ -155,7 +158,7 @@ class ClickFusion(nn.Module):
 
     def forward(self, levels: Sequence[Tensor], batch: ClickBatch) -> tuple[Tensor, ...]:
         """Join the clicks of a batch to its levels; shapes stay as they are."""
-        parts: list[Sequence[Tensor]] = [levels]
+        inputs: list[Sequence[Tensor]] = [levels]
         if self.correlation is not None:
             settings = self.correlation
             maps = class_correlations(
@@ -168,10 +171,10 @@ class ClickFusion(nn.Module):
                 scale=settings.scale,
                 input_size=batch.input_size,
             )
-            parts.append([level * settings.gain for level in maps])
+            inputs.append([level * settings.gain for level in maps])
         if self.branch is not None:
-            parts.append(self.branch(batch, levels[0]))
-        return tuple(self.join(torch.cat(level, 1)) for level in zip(*parts, strict=True))
+            inputs.append(self.branch(batch, levels[0]))
+        return tuple(self.join(torch.cat(level, 1)) for level in zip(*inputs, strict=True))
 
 
 def widen_first_convolution(module: nn.Module, extra: int) -> None:

@@ -1,7 +1,7 @@
-"""Work of fixed shapes, on a GPU recorded once as a CUDA graph and then replayed.
+"""CUDA graphs: a function of fixed shapes is recorded once and then replayed.
 
-A click is some hundred small kernels: asking for them one by one takes a CPU longer than they take
-a GPU. A graph is one call. It reads and writes the same memory each time.
+A click runs about a hundred small kernels. To launch them one by one takes the CPU longer than they
+take the GPU. A graph is one launch. It reads and writes the same memory each time.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch import Tensor
 Work = Callable[..., Sequence[Tensor]]
 
 KEPT = 8
-"""Graphs of one function, each of other shapes; the one not used for the longest time goes."""
+"""Graphs of one function, each for other shapes; the least recently used one is dropped."""
 
 
 _RECORD = True
-"""Turned off by what compares both ways."""
+"""Tests turn it off to compare both ways."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,9 +33,9 @@ class _Graph:
 
 
 class Recorded:
-    """A function of tensors that waits for nothing and copies nothing from the CPU.
+    """A function of tensors that neither synchronises with the CPU nor copies from it.
 
-    On a CPU it is called as it is, and where a recording fails. One thread at a time.
+    On a CPU, and if recording fails, it is called as it is.
 
     Args:
         work: Called as ``work(key, *inputs)``, returns tensors. All that it depends on beside the

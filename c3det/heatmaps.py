@@ -1,9 +1,9 @@
-"""Clicks drawn as Gaussians, where they are read and nowhere else.
+"""Heatmaps of clicks: Gaussians, computed only where they are not negligible.
 
 A Gaussian of two dimensions is the product of two of one dimension, so a click costs ``h + w``
 exponentials on a patch of ``h x w`` cells. They are taken in double precision: at x = 2000 the step
 of a float32 would move the tail of a narrow Gaussian by more than 1e-4 of its value. And they are
-taken on the CPU, for all clicks at once: so few numbers cost a GPU more calls than work.
+taken on the CPU, for all clicks at once: on a GPU the calls would cost more than the work.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Doubles = NDArray[np.float64]
 Cells = NDArray[np.int64]
 
 REACH = 7.0
-"""Deviations from its centre at which a Gaussian is read no further: it is 2e-11 there."""
+"""Standard deviations beyond which a Gaussian counts as 0; it is 2e-11 there."""
 
 _CELLS_AT_ONCE = 1 << 22
 
@@ -50,7 +50,7 @@ def gaussian(positions: Doubles, centres: Doubles, sigma: float) -> Doubles:
 
 
 def support(centres: Doubles, cells: int, stride: float, sigma: float) -> Cells:
-    """The cells ``(n, m)`` along one axis in which Gaussians of these centres are not nothing."""
+    """The cells ``(n, m)`` along one axis that Gaussians of these centres reach."""
     _check_sigma(sigma)
     count = min(math.ceil(2 * REACH * sigma / stride) + 1, cells)
     first = np.rint(centres / stride - count / 2).astype(np.int64).clip(0, cells - count)
@@ -122,7 +122,7 @@ def click_patches(
     stride: float = 1.0,
     image_size: Size | Sequence[Size] | None = None,
 ) -> tuple[Doubles, Size]:
-    """The parts of `click_heatmaps` in which clicks are not nothing, for `draw_patches`.
+    """The patches of `click_heatmaps` that clicks reach, for `draw_patches`.
 
     Returns:
         ``(n, 1 + rows + columns)`` for all positive clicks: the index of a patch's first cell in

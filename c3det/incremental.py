@@ -1,25 +1,24 @@
-"""A detector taken apart, so that a click costs what it changes and nothing else. Exact.
+"""The exact fast path of the closed model: a click computes only what it changes.
 
-What does not depend on the clicks is computed once a picture: the picture's levels and, because the
+What does not depend on the clicks is computed once a picture: the feature levels and, because the
 1x1 convolution that joins the clicks and the first convolution of the heads are linear up to the
-first ReLU, the picture's part of both. Then, of the clicks' parts,
+first ReLU, the picture's term of both. Of the clicks' terms,
 
 - the correlation adds K channels, which reach the heads through kernels composed of both
   convolutions, K channels wide;
-- late fusion changes only in the windows that its receptive field lets a click reach, so that a
-  click that comes, moves or goes has those windows computed again (`c3det.windows`).
+- late fusion changes only inside the receptive fields of the clicks. If a click is added, moved or
+  removed, those windows are computed again (`c3det.windows`).
 
-The rest is what a click cannot do without: the heads behind their first convolution.
+The heads behind their first convolution are computed for every click.
 
-On a GPU the windows would cost more than they save: each has a shape of its own, for which cuDNN
-plans its convolutions anew, and a click is bound by the number of calls, not by what they compute.
-There late fusion and what follows it are computed whole, always in the same shapes.
+On a GPU windows would cost more than they save: each has its own shape, for which cuDNN plans its
+convolutions anew, and the number of calls takes the time, not what they compute. There late fusion
+and the heads are computed whole, always in the same shapes, as CUDA graphs (`c3det.graphs`).
 """
 
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -49,26 +48,26 @@ from c3det.mmdet_adapter import ClickDetector, ClickedFeatures
 from c3det.windows import INPUT, Convolution, Copy, MaxPool, Network, Sum, Window, area, hull
 
 PARTS = ("late fusion", "correlation", "first convolutions", "proposals", "regions")
-"""Of a click, as `torch.profiler` names them; a one-stage detector has no regions."""
+"""Stages of a click, as `torch.profiler` names them; a one-stage detector has no regions."""
 
 RECORDED_CLICKS = 64
-"""Up to so many clicks, computed whole, are filled up to as many, so that shapes do not change."""
+"""Fewer clicks are padded to this number on a GPU, so that shapes do not change."""
 
-NOTHING = 1e-8
-"""Where a drawn click is lower than this, it is taken to be 0."""
+NEGLIGIBLE = 1e-8
+"""Where the Gaussian of a click is lower than this, it counts as 0."""
 
 
 @dataclass(slots=True, eq=False)
-class Tile:
-    """All that is known of one picture, or of one tile of a large one. For one thread at a time.
+class ClosedTile:
+    """What the closed model keeps of one tile, or of a picture that is one tile.
 
     Attributes:
         image_size: ``(height, width)`` in pixels.
         input_size: The same with padding.
         values: Of the network, with the clicks of ``drawn``; where it is computed whole, only the
-            picture's part of the levels.
+            picture's term of the levels.
         compared: The levels that the correlation compares; none without a correlation.
-        drawn: The clicks that late fusion has seen, in pixels of the tile.
+        drawn: The clicks that late fusion was computed with, in pixels of the tile.
         joined: Where the network is computed whole, the levels with the clicks of ``drawn``;
             before the first `IncrementalDetector.place`, none.
         shared: Indices of ``values`` that are not this tile's own.
@@ -122,7 +121,7 @@ class Tile:
 
 
 class IncrementalDetector:
-    """The parts of a detector, for pictures one at a time.
+    """A detector that computes tiles, and what clicks change in them.
 
     Args:
         detector: In evaluation mode. Its weights must not change any more.
@@ -138,12 +137,10 @@ class IncrementalDetector:
         self.device = next(detector.parameters()).device
         with torch.inference_mode():
             self._build(detector)
-        self._join = Recorded(self._joined_whole)
-        self._see = Recorded(self._seen)
-        self._read = Recorded(self._templates)
-        self._replaying = threading.Lock()
+        self._recorded_fusion = Recorded(self._late_fusion)
+        self._recorded_heads = Recorded(self._heads)
+        self._recorded_templates = Recorded(self._templates)
         self._blank: tuple[Size, list[Tensor]] | None = None
-        self._lock = threading.Lock()
 
     def _build(self, detector: ClickDetector) -> None:
         values: list[Sum | None] = [None] * cast(int, detector.neck.num_outs)
@@ -155,10 +152,10 @@ class IncrementalDetector:
         self._picture_weight: Tensor | None = None
         self._picture_bias: Tensor | None = None
         if fusion is not None:
-            parts = [fusion.join.out_channels]
-            parts.append(fusion.num_classes if self._correlation is not None else 0)
-            parts.append(fusion.join.in_channels - sum(parts))
-            picture, correlation, late = fusion.join.weight.split(parts, 1)
+            widths = [fusion.join.out_channels]
+            widths.append(fusion.num_classes if self._correlation is not None else 0)
+            widths.append(fusion.join.in_channels - sum(widths))
+            picture, correlation, late = fusion.join.weight.split(widths, 1)
             bias = fusion.join.bias
             self._picture_weight = picture
             from_clicks: list[Convolution | None] = [None] * len(levels)
@@ -169,7 +166,7 @@ class IncrementalDetector:
             self._joined = []
             self._picture_bias = bias
             for level, clicks in zip(levels, from_clicks, strict=True):
-                # Computed whole, levels stand as the picture's part of the joined ones.
+                # Computed whole, the levels are the picture's term of the joined ones.
                 own = Convolution(level, picture, bias) if self._in_windows else Copy(level)
                 values.append(Sum((own, clicks) if clicks is not None else (own,)))
                 self._joined.append(len(values) - 1)
@@ -192,7 +189,7 @@ class IncrementalDetector:
                 ]
         self._network = Network(values)
 
-    def encode(self, images: Tensor, image_size: Size) -> Tile:
+    def encode(self, images: Tensor, image_size: Size) -> ClosedTile:
         """Compute everything that does not depend on clicks.
 
         Args:
@@ -202,7 +199,7 @@ class IncrementalDetector:
         input_size = (images.shape[-2], images.shape[-1])
         levels = self._detector.encode(images)
         if self._detector.early_sigma is not None:
-            return Tile(image_size, input_size, list(levels))
+            return ClosedTile(image_size, input_size, list(levels))
         compared: tuple[Tensor, ...] = ()
         fusion = self._detector.click_fusion
         if self._correlation is not None and fusion is not None:
@@ -212,7 +209,7 @@ class IncrementalDetector:
             if self._picture_weight is not None:
                 weight, bias = self._picture_weight, self._picture_bias
                 levels = tuple(F.conv2d(level, weight, bias) for level in levels)
-            return Tile(image_size, input_size, list(levels), compared)
+            return ClosedTile(image_size, input_size, list(levels), compared)
         given = dict(enumerate(levels))
         if self._branch is not None:
             blank = self._without_clicks(levels, input_size)
@@ -222,35 +219,33 @@ class IncrementalDetector:
         values = self._network.compute(self._nothing_drawn, input_size, given)
         for index in range(self._joined[0], len(values)):
             values[index] = values[index].contiguous(memory_format=torch.channels_last)
-        return Tile(image_size, input_size, values, compared, shared=frozenset(self._late))
+        return ClosedTile(image_size, input_size, values, compared, shared=frozenset(self._late))
 
     def _without_clicks(self, levels: Sequence[Tensor], input_size: Size) -> list[Tensor]:
-        """The values of late fusion that sees no click, those of the last size kept."""
-        with self._lock:
-            if self._blank is None or self._blank[0] != input_size:
-                given = {index: torch.zeros_like(level) for index, level in enumerate(levels)}
-                # The heads are not late fusion's; what they would see of it is not asked for.
-                for head in self._first:
-                    given |= dict.fromkeys(head, levels[0][:, :, :0, :0].clone())
-                draw = partial(self._draw, [], input_size)
-                values = self._network.compute(draw, input_size, given)
-                used, nothing = {*self._late, *self._joined}, levels[0].new_empty(0)
-                self._blank = (
-                    input_size,
-                    [value if index in used else nothing for index, value in enumerate(values)],
-                )
-            return self._blank[1]
+        """The values of late fusion without clicks; those of the last size are kept."""
+        if self._blank is None or self._blank[0] != input_size:
+            given = {index: torch.zeros_like(level) for index, level in enumerate(levels)}
+            # The heads do not belong to late fusion: empty values stand in for theirs.
+            for head in self._first:
+                given |= dict.fromkeys(head, levels[0][:, :, :0, :0].clone())
+            draw = partial(self._draw, [], input_size)
+            values = self._network.compute(draw, input_size, given)
+            used, nothing = {*self._late, *self._joined}, levels[0].new_empty(0)
+            self._blank = (
+                input_size,
+                [value if index in used else nothing for index, value in enumerate(values)],
+            )
+        return self._blank[1]
 
     def kept_without_clicks(self, input_size: Size) -> list[Tensor]:
         """The values of late fusion without clicks that are kept for tiles of a size, if any."""
-        with self._lock:
-            kept = self._blank
+        kept = self._blank
         return list(kept[1]) if kept is not None and kept[0] == input_size else []
 
-    def place(self, tile: Tile, clicks: Sequence[Click]) -> None:
-        """Let late fusion see some clicks, in place of those that it has seen.
+    def place(self, tile: ClosedTile, clicks: Sequence[Click]) -> None:
+        """Compute late fusion with some clicks, in place of those that it was computed with.
 
-        Where this fails half-way, the tile is of no more use.
+        If this fails half-way, the tile is of no more use.
 
         Args:
             tile: Is changed.
@@ -279,7 +274,7 @@ class IncrementalDetector:
                     network.update(values, draw, size, step)
         tile.drawn = wanted
 
-    def _join_whole(self, tile: Tile, clicks: frozenset[Click]) -> None:
+    def _join_whole(self, tile: ClosedTile, clicks: frozenset[Click]) -> None:
         if self._branch is None:
             tile.joined = tuple(tile.values)
             return
@@ -294,12 +289,12 @@ class IncrementalDetector:
         missing = max(RECORDED_CLICKS - len(patches), 0)
         filled = np.concatenate([patches, np.zeros((missing, patches.shape[1]))])
         given = moved(torch.from_numpy(filled), self.device)
-        join = self._join if len(filled) == RECORDED_CLICKS else self._joined_whole
-        with self._replaying, record_function("late fusion"):
-            found = join((tile.input_size, patch), given, *tile.values)
+        fuse = self._recorded_fusion if len(filled) == RECORDED_CLICKS else self._late_fusion
+        with record_function("late fusion"):
+            found = fuse((tile.input_size, patch), given, *tile.values)
             tile.joined = tuple(level.clone() for level in found)
 
-    def _joined_whole(
+    def _late_fusion(
         self, key: tuple[Size, Size], patches: Tensor, *levels: Tensor
     ) -> list[Tensor]:
         """The levels with late fusion.
@@ -307,7 +302,7 @@ class IncrementalDetector:
         Args:
             key: The padded size of the tile, and that of the patches.
             patches: Of `c3det.heatmaps.click_patches`.
-            levels: The picture's part of the levels.
+            levels: The picture's term of the levels.
         """
         input_size, patch = key
         classes = self._detector.num_classes
@@ -323,7 +318,7 @@ class IncrementalDetector:
 
     def _window(self, click: Click, image_size: Size) -> Window:
         """The pixels of a picture in which a click is drawn; none where it does not reach it."""
-        radius = self._sigma * math.sqrt(-2 * math.log(NOTHING))
+        radius = self._sigma * math.sqrt(-2 * math.log(NEGLIGIBLE))
         rows, columns = (
             (max(math.floor(at - radius), 0), min(math.ceil(at + radius), side))
             for at, side in zip((click.y, click.x), image_size, strict=True)
@@ -339,13 +334,13 @@ class IncrementalDetector:
     def _draw(self, clicks: Sequence[Click], image_size: Size, window: Window) -> Tensor:
         """The heatmaps of clicks in a window."""
         (top, bottom), (left, right) = window
-        seen = [
+        near = [
             replace(click, x=click.x - left, y=click.y - top)
             for click in clicks
             if self._reaches(click, image_size, window)
         ]
         return click_heatmaps(
-            [seen],
+            [near],
             self._detector.num_classes,
             (bottom - top, right - left),
             sigma=self._sigma,
@@ -362,9 +357,9 @@ class IncrementalDetector:
         )
 
     def _nothing_drawn(self, window: Window) -> Tensor:
-        raise AssertionError("late fusion was given, so that nothing reads the heatmaps")
+        raise AssertionError("late fusion is given, so nothing reads the heatmaps")
 
-    def templates(self, tile: Tile, clicks: Sequence[Click]) -> tuple[Tensor, ...]:
+    def templates(self, tile: ClosedTile, clicks: Sequence[Click]) -> tuple[Tensor, ...]:
         """What the correlation looks for: the features under clicks, ``(n, C)`` a level.
 
         Args:
@@ -374,7 +369,7 @@ class IncrementalDetector:
         settings = self._correlation
         if settings is None:
             return ()
-        xy, count, parts, sides = click_xy(clicks), len(clicks), [], []
+        xy, count, all_reads, sides = click_xy(clicks), len(clicks), [], []
         for level in tile.compared:
             reads, side = template_reads(
                 xy,
@@ -384,17 +379,16 @@ class IncrementalDetector:
                 image_size=tile.image_size,
                 sigma=settings.sigma,
             )
-            parts.append(reads)
+            all_reads.append(reads)
             sides.append(side)
-        together = np.concatenate(parts, 1)
+        together = np.concatenate(all_reads, 1)
         read: Work = self._templates
         if not self._in_windows and count <= RECORDED_CLICKS:
-            read = self._read
+            read = self._recorded_templates
             together = np.pad(together, ((0, RECORDED_CLICKS - count), (0, 0)))
-        with self._replaying:
-            given = moved(torch.from_numpy(together), self.device)
-            found = read(tuple(sides), given, *tile.compared)
-            return tuple(level[:count].clone() for level in found)
+        given = moved(torch.from_numpy(together), self.device)
+        found = read(tuple(sides), given, *tile.compared)
+        return tuple(level[:count].clone() for level in found)
 
     def _templates(self, sides: Sequence[Size], reads: Tensor, *compared: Tensor) -> list[Tensor]:
         """Templates ``(n, C)`` a level, as `c3det.correlation.template_reads` says of all."""
@@ -406,7 +400,7 @@ class IncrementalDetector:
         return found
 
     def detect(
-        self, tile: Tile, templates: Sequence[Tensor], labels: Sequence[int]
+        self, tile: ClosedTile, templates: Sequence[Tensor], labels: Sequence[int]
     ) -> InstanceData:
         """Boxes in pixels of the tile, their scores and labels.
 
@@ -425,11 +419,11 @@ class IncrementalDetector:
         rows = [chosen.index(label) for label in labels]
         maps = self._correlations(tile, templates, rows, len(chosen))
 
-        def with_correlation(indices: Sequence[int], part: int, padding: int) -> list[Tensor]:
+        def with_correlation(indices: Sequence[int], kernel: int, padding: int) -> list[Tensor]:
             levels = [tile.values[index] for index in indices]
             if not maps:
                 return levels
-            weight = self._from_correlation[part][:, chosen].flatten(1)
+            weight = self._from_correlation[kernel][:, chosen].flatten(1)
             return [
                 _added(level, weight, few, padding) for few, level in zip(maps, levels, strict=True)
             ]
@@ -452,7 +446,7 @@ class IncrementalDetector:
         return moved(torch.tensor([width, height, width, height], dtype=torch.float32), self.device)
 
     def _detect_whole(
-        self, tile: Tile, templates: Sequence[Tensor], labels: Sequence[int]
+        self, tile: ClosedTile, templates: Sequence[Tensor], labels: Sequence[int]
     ) -> InstanceData:
         missing = max(RECORDED_CLICKS - len(labels), 0)
         # Those that fill up are of a class that is thrown away.
@@ -462,15 +456,12 @@ class IncrementalDetector:
         if self._correlation is not None and not labels:
             filled = [level.new_zeros(missing, level.shape[1]) for level in tile.compared]
         limits = self._limits(tile.image_size)
-        see = self._see if len(rows) == RECORDED_CLICKS else self._seen
-        with self._replaying:
-            found = see(tile.input_size, limits, rows, *tile.joined, *tile.compared, *filled)
-            count = len(tile.joined)
-            return self._detector.choose(
-                found[count:], lambda: found[:count], tile.image_size, limits
-            )
+        heads = self._recorded_heads if len(rows) == RECORDED_CLICKS else self._heads
+        found = heads(tile.input_size, limits, rows, *tile.joined, *tile.compared, *filled)
+        count = len(tile.joined)
+        return self._detector.choose(found[count:], lambda: found[:count], tile.image_size, limits)
 
-    def _seen(self, key: Size, limits: Tensor, rows: Tensor, *tensors: Tensor) -> list[Tensor]:
+    def _heads(self, key: Size, limits: Tensor, rows: Tensor, *tensors: Tensor) -> list[Tensor]:
         """The joined levels with correlation, and what the heads propose there.
 
         Args:
@@ -504,7 +495,7 @@ class IncrementalDetector:
         return [*joined, *self._detector.propose(first, limits)]
 
     def _correlations(
-        self, tile: Tile, templates: Sequence[Tensor], rows: Sequence[int], count: int
+        self, tile: ClosedTile, templates: Sequence[Tensor], rows: Sequence[int], count: int
     ) -> list[Tensor]:
         """The best correlation of each row, ``(1, count, h, w)`` a level; none without clicks."""
         if self._correlation is None or not rows:

@@ -1,8 +1,8 @@
-"""User-input enforcing loss (UEL): the detector is made to believe the annotator.
+"""User-input enforcing loss (UEL): clicked objects weigh more in training.
 
 C3Det, arXiv 2203.15266, equation 4: an extra classification loss over the positive boxes that meet
-a click, averaged over those boxes alone. A picture has few clicked objects among many, so each of
-them weighs far more here than in the detector's own loss.
+a click, averaged over those boxes alone. Few objects of a picture are clicked, so each of them
+weighs far more here than in the detector's own loss.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How this process gets its memory from the system, and how much of it tensors hold.
+"""Memory of the process: how it is allocated, and how much of it tensors hold.
 
 glibc maps each large block anew and gives it back when it is freed. Feature maps of pictures are
 such blocks, and a click allocates dozens of them: the system hands out zeroed pages one by one,
@@ -45,6 +45,6 @@ def keep_freed_memory() -> bool:
 
 
 def held_bytes(tensors: Iterable[Tensor]) -> int:
-    """Memory that tensors keep from being freed: all that a view is a part of, each thing once."""
+    """Memory of the storages of tensors, each storage once."""
     storages = (tensor.untyped_storage() for tensor in tensors)
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())

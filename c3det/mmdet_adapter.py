@@ -1,14 +1,14 @@
-"""The thin layer that puts the plain modules of `c3det` into mmdet's detectors.
+"""mmdet's detectors with clicks: a thin layer over the plain modules of `c3det`.
 
 `ClickRetinaNet` (one-stage) and `ClickFasterRCNN` (two-stage) take a further argument ``clicks``,
-which says how clicks enter, and their heads ``uel``, which says whether the loss enforces them.
-Without either they are mmdet's own detectors. Clicks travel as ``data_sample.metainfo["clicks"]``,
-a sequence of `Click` in pixels of the picture as the detector gets it.
+which says how clicks enter. Their heads (`c3det.mmdet_heads`) take ``uel``, which says whether the
+loss enforces them. Without either they are mmdet's own detectors. Clicks are given as
+``data_sample.metainfo["clicks"]``, a sequence of `Click` in pixels of the detector's input.
 
 ``clicks`` is a dict with any of
     ``early``: ``dict(sigma)``, heatmaps as further input channels of the backbone;
     ``late``: ``dict(backbone, neck, sigma)``, a `ClickBranch` of mmdet modules;
-    ``correlation``: the fields of `Correlation`.
+    ``correlation``: the fields of `CorrelationSettings`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,7 @@ import torch
 import torch.nn.functional as F
 from mmcv.ops.nms import NMSop
 from mmdet.models.backbones import MobileNetV2
-from mmdet.models.dense_heads import RetinaHead
 from mmdet.models.detectors import FasterRCNN, RetinaNet
-from mmdet.models.roi_heads import SingleRoIExtractor, StandardRoIHead
-from mmdet.models.utils import images_to_levels, multi_apply
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import ConfigDict
@@ -36,16 +33,16 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.profiler import record_function
 
+import c3det.mmdet_heads  # noqa: F401 (registers the heads with mmdet)
 from c3det.clicks import Size
-from c3det.fusion import ClickBatch, ClickBranch, ClickFusion, Correlation, widen_first_convolution
-from c3det.graphs import Recorded
-from c3det.losses import (
-    UserInputEnforcing,
-    clicked_boxes,
-    enforcing_loss,
-    mean_over_processes,
+from c3det.fusion import (
+    ClickBatch,
+    ClickBranch,
+    ClickFusion,
+    CorrelationSettings,
+    widen_first_convolution,
 )
-from c3det.regions import read_regions
+from c3det.graphs import Recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,11 @@ class ClickedFeatures:
 
 
 class ClickDetector(nn.Module):
-    """Mixed into an mmdet detector: fuses the clicks of the data samples into its features."""
+    """Mixin of an mmdet detector: fuses the clicks of the data samples into its features.
+
+    Three methods are for `c3det.incremental`, which computes in their place what mmdet computes
+    before: `first_convolutions`, `propose` and `choose`.
+    """
 
     backbone: nn.Module
     neck: nn.Module
@@ -103,7 +104,7 @@ class ClickDetector(nn.Module):
                 num_classes,
                 branch,
                 late["neck"]["out_channels"] if late is not None else 0,
-                Correlation(**correlation) if correlation is not None else None,
+                CorrelationSettings(**correlation) if correlation is not None else None,
             )
 
     def _heads(self) -> list[Any]:
@@ -112,7 +113,7 @@ class ClickDetector(nn.Module):
         return [self.bbox_head]
 
     def keep_anchors_on(self, device: torch.device) -> None:
-        """Hold what anchors are made from on a device: mmdet copies it there with every call."""
+        """Move the base anchors to a device; mmdet would copy them there with every call."""
         for head in self._heads():
             generator = getattr(head, "prior_generator", None)
             if generator is not None:
@@ -177,10 +178,7 @@ class ClickDetector(nn.Module):
         return super()._forward(clicked, batch_data_samples)  # type: ignore[misc]
 
     def detect(self, clicked: ClickedFeatures) -> list[InstanceData]:
-        """Boxes in pixels of the input, their scores and labels, one `InstanceData` a picture.
-
-        Calls with the same detector may run side by side in several threads: nothing is kept.
-        """
+        """Boxes in pixels of the input, their scores and labels, one `InstanceData` a picture."""
         samples = [
             DetDataSample(metainfo=_frame(size, clicked.clicks.input_size))
             for size in clicked.clicks.image_sizes
@@ -224,7 +222,7 @@ class ClickDetector(nn.Module):
 
 
 def _in_float32(module: nn.Module, inputs: Any, outputs: Any) -> Any:
-    """What a head puts out, in float32 also in mixed precision.
+    """The output of a head in float32, also in mixed precision.
 
     Boxes are decoded from it, and mmdet decodes in its type: float16 has steps of half a pixel
     from 512 px on.
@@ -235,7 +233,7 @@ def _in_float32(module: nn.Module, inputs: Any, outputs: Any) -> Any:
 
 
 def _frame(image_size: Size, input_size: Size) -> dict[str, Any]:
-    """What mmdet wants to know of a picture."""
+    """The meta information of a picture that mmdet reads."""
     return dict(
         img_shape=image_size,
         batch_input_shape=input_size,
@@ -403,196 +401,6 @@ def _decoded(boxes: Tensor, deltas: Tensor, coder: Any, limits: Tensor) -> Tenso
     size = size * torch.stack([wide, high], 1).clamp(-largest, largest).exp()
     corners = torch.cat([middle - size * 0.5, middle + size * 0.5], 1)
     return corners.clamp(min=0).minimum(limits)
-
-
-@MODELS.register_module()
-class ClickRetinaHead(RetinaHead):
-    """RetinaNet's head with the user-input enforcing loss.
-
-    Args:
-        uel: The fields of `UserInputEnforcing`, or ``None`` to leave the loss out.
-    """
-
-    def __init__(self, *args: Any, uel: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.uel = UserInputEnforcing(**uel) if uel is not None else None
-
-    def loss_by_feat(
-        self,
-        cls_scores: list[Tensor],
-        bbox_preds: list[Tensor],
-        batch_gt_instances: list[InstanceData],
-        batch_img_metas: list[dict[str, Any]],
-        batch_gt_instances_ignore: list[InstanceData] | None = None,
-    ) -> dict[str, Any]:
-        """mmdet's losses and ``loss_uel``, from targets that are assigned once."""
-        sizes = [level.shape[-2:] for level in cls_scores]
-        anchors, valid = self.get_anchors(sizes, batch_img_metas, device=cls_scores[0].device)
-        labels, label_weights, box_targets, box_weights, average = self.get_targets(
-            anchors,
-            valid,
-            batch_gt_instances,
-            batch_img_metas,
-            batch_gt_instances_ignore=batch_gt_instances_ignore,
-        )
-        # Of all processes, so that several train as one with the same pictures would.
-        average = mean_over_processes(torch.tensor(float(average), device=cls_scores[0].device))
-        counts = [len(level) for level in anchors[0]]
-        per_picture = [torch.cat(levels) for levels in anchors]
-        losses_cls, losses_bbox = multi_apply(
-            self.loss_by_feat_single,
-            cls_scores,
-            bbox_preds,
-            images_to_levels(per_picture, counts),
-            labels,
-            label_weights,
-            box_targets,
-            box_weights,
-            avg_factor=average,
-        )
-        losses = dict(loss_cls=losses_cls, loss_bbox=losses_bbox)
-        if self.uel is not None:
-            losses["loss_uel"] = self._enforcing_loss(
-                self.uel, cls_scores, bbox_preds, per_picture, torch.cat(labels, 1), batch_img_metas
-            )
-        return losses
-
-    def _enforcing_loss(
-        self,
-        uel: UserInputEnforcing,
-        cls_scores: list[Tensor],
-        bbox_preds: list[Tensor],
-        anchors: list[Tensor],
-        labels: Tensor,
-        batch_img_metas: list[dict[str, Any]],
-    ) -> Tensor:
-        logits = _flat(cls_scores, self.cls_out_channels)
-        deltas = _flat(bbox_preds, self.bbox_coder.encode_size)
-        chosen, targets = [], []
-        for index, meta in enumerate(batch_img_metas):
-            positive = (labels[index] < self.num_classes).nonzero()[:, 0]
-            boxes = self.bbox_coder.decode(anchors[index][positive], deltas[index][positive])
-            meets, wanted = clicked_boxes(
-                boxes, labels[index][positive], meta.get("clicks", ()), uel
-            )
-            chosen.append(logits[index][positive[meets]])
-            targets.append(wanted[meets])
-        return enforcing_loss(
-            torch.cat(chosen),
-            torch.cat(targets),
-            sigmoid=self.use_sigmoid_cls,
-            weight=uel.weight,
-        )
-
-
-def _flat(levels: list[Tensor], channels: int) -> Tensor:
-    """``(B, A * channels, h, w)`` a level -> ``(B, anchors of all levels, channels)``."""
-    rows = [level.permute(0, 2, 3, 1).reshape(level.shape[0], -1, channels) for level in levels]
-    return torch.cat(rows, 1)
-
-
-class RegionExtractor(SingleRoIExtractor):
-    """mmdet's choice of a level for each region; the regions are read by `c3det.regions`."""
-
-    def forward(self, feats: Sequence[Tensor], rois: Tensor) -> Tensor:
-        """As mmdet's, in float32.
-
-        Args:
-            feats: ``(B, C, h, w)`` a level.
-            rois: ``(n, 5)``: index of the picture, xyxy in pixels.
-        """
-        rois = rois.float()
-        layer = self.roi_layers[0]
-        return read_regions(
-            feats,
-            rois,
-            self.map_roi_levels(rois, len(feats)),
-            strides=self.featmap_strides,
-            output=layer.output_size[0],
-            sampling_ratio=layer.sampling_ratio,
-        )
-
-
-@MODELS.register_module()
-class ClickRoIHead(StandardRoIHead):
-    """Faster R-CNN's RoI head with the user-input enforcing loss.
-
-    Args:
-        uel: The fields of `UserInputEnforcing`, or ``None`` to leave the loss out.
-    """
-
-    def __init__(self, *args: Any, uel: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.uel = UserInputEnforcing(**uel) if uel is not None else None
-
-    def init_bbox_head(self, bbox_roi_extractor: Mapping[str, Any], bbox_head: Any) -> None:
-        """As mmdet's, with our reader of regions in place of its ``SingleRoIExtractor``."""
-        super().init_bbox_head(bbox_roi_extractor, bbox_head)
-        settings = {key: value for key, value in bbox_roi_extractor.items() if key != "type"}
-        self.bbox_roi_extractor = RegionExtractor(**settings)
-
-    def loss(
-        self,
-        x: tuple[Tensor, ...],
-        rpn_results_list: list[InstanceData],
-        batch_data_samples: list[DetDataSample],
-    ) -> dict[str, Any]:
-        """mmdet's losses and ``loss_uel``."""
-        sampled = []
-        for index, (proposals, sample) in enumerate(
-            zip(rpn_results_list, batch_data_samples, strict=True)
-        ):
-            proposals.priors = proposals.pop("bboxes")
-            assigned = self.bbox_assigner.assign(
-                proposals, sample.gt_instances, sample.get("ignored_instances")
-            )
-            sampled.append(
-                self.bbox_sampler.sample(
-                    assigned,
-                    proposals,
-                    sample.gt_instances,
-                    feats=[level[index][None] for level in x],
-                )
-            )
-        results = self.bbox_loss(x, sampled)
-        losses = dict(results["loss_bbox"])
-        if self.uel is not None:
-            losses["loss_uel"] = self._enforcing_loss(
-                self.uel, results, sampled, batch_data_samples
-            )
-        return losses
-
-    def _enforcing_loss(
-        self,
-        uel: UserInputEnforcing,
-        results: dict[str, Tensor],
-        sampled: list[Any],
-        batch_data_samples: list[DetDataSample],
-    ) -> Tensor:
-        counts = [len(result.priors) for result in sampled]
-        head = self.bbox_head
-        chosen, targets = [], []
-        for logits, deltas, result, sample in zip(
-            results["cls_score"].split(counts),
-            results["bbox_pred"].split(counts),
-            sampled,
-            batch_data_samples,
-            strict=True,
-        ):
-            # mmdet puts the positive samples of a picture first.
-            labels = result.pos_gt_labels
-            count = len(labels)
-            columns = 1 if head.reg_class_agnostic else head.num_classes
-            deltas = deltas[:count].view(count, columns, head.bbox_coder.encode_size)
-            column = torch.zeros_like(labels) if head.reg_class_agnostic else labels
-            deltas = deltas[torch.arange(count, device=labels.device), column]
-            boxes = head.bbox_coder.decode(result.pos_priors, deltas)
-            meets, wanted = clicked_boxes(boxes, labels, sample.metainfo.get("clicks", ()), uel)
-            chosen.append(logits[:count][meets])
-            targets.append(wanted[meets])
-        return enforcing_loss(
-            torch.cat(chosen), torch.cat(targets), sigmoid=False, weight=uel.weight
-        )
 
 
 @MODELS.register_module()

@@ -1,8 +1,8 @@
-"""What a picture asks of a model: the one interface between them.
+"""The interface of models, which the closed and the open model implement.
 
-A model knows how to turn pixels into a tile, what a click means there (its *template*), and what is
-in a tile, given the templates of all clicks of the picture. When what is asked, what is kept and
-for how long is the picture's affair (`c3det.picture`).
+A model encodes pixels into a tile, reads the *template* of each click in a tile, and detects the
+objects in a tile, given the templates of all clicks of the picture. `c3det.picture` decides when
+it does what, and what is kept.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch import Tensor
 
 from c3det.clicks import Click, Size
 from c3det.detections import Detections
-from c3det.exemplars import Example
+from c3det.exemplars import Exemplar
 
 Template = tuple[Tensor, ...]
-"""What a model looks for because of one click: tensors of its own, wherever the click lies."""
+"""What a model compares with every tile for one click. It does not depend on the click's place."""
 
 
 Outline = NDArray[np.float64]
@@ -28,7 +28,7 @@ Outline = NDArray[np.float64]
 
 
 class Tile(Protocol):
-    """All that a model knows of one tile. For one thread at a time."""
+    """What a model keeps of one tile."""
 
     @property
     def image_size(self) -> Size:
@@ -39,17 +39,17 @@ class Tile(Protocol):
         """Whether it has to be unpacked before it is used."""
 
     def pack(self) -> None:
-        """Keep it in half precision, and nothing that can be computed again from that."""
+        """Convert it to half precision, and drop what can be computed again from that."""
 
     def unpack(self) -> None:
-        """Bring it back to the precision that is computed with."""
+        """Convert it back to the precision of the computation."""
 
     @property
     def nbytes(self) -> int:
-        """Memory of the tensors that are this tile's own."""
+        """Memory of the tensors that are not shared with other tiles."""
 
     def borrowed(self) -> Sequence[Tensor]:
-        """The tensors that are not: other tiles may have them too."""
+        """The tensors that other tiles may hold, too."""
 
 
 class Features(Protocol):
@@ -64,18 +64,18 @@ class Features(Protocol):
         """Memory that it takes."""
 
 
-Given = TypeVar("Given", Click, Example)
+Given = TypeVar("Given", Click, Exemplar)
 
 
 def clicks_that_count(
-    clicks: Iterable[Given], *, negative: bool = True, beside: Iterable[Click | Example] = ()
+    clicks: Iterable[Given], *, negative: bool = True, beside: Iterable[Click | Exemplar] = ()
 ) -> list[Given]:
-    """The clicks, or exemplars, on which a model's answer depends.
+    """The clicks, or exemplars, on which a model's detections depend.
 
     Args:
         clicks: Any.
         negative: Whether negative ones count where their label has positive ones, too.
-        beside: Others, which may be the positive ones of a label.
+        beside: Others that may be the positive ones of a label.
     """
     clicks = list(clicks)
     known = {one.label for one in (*clicks, *beside) if one.positive}
@@ -86,12 +86,12 @@ TileT = TypeVar("TileT", bound=Tile)
 
 
 class Model(Protocol[TileT]):
-    """A model behind pictures. Serves several threads, each with its own tiles.
+    """A model that detects objects in tiles and in whole pictures.
 
     Attributes:
         device: Where it computes.
-        counts_negative: Whether negative clicks change what is found of a label that has positive
-            ones too. All others change nothing, and nothing is asked because of them.
+        counts_negative: Whether negative clicks of a label that has positive ones change what the
+            model finds. Negative clicks of other labels never do.
     """
 
     device: torch.device
@@ -101,7 +101,7 @@ class Model(Protocol[TileT]):
         """Compute a tile from its pixels, uint8 ``(H, W, 3)``, RGB."""
 
     def templates(self, tile: TileT, clicks: Sequence[Click]) -> Sequence[Template]:
-        """The template of each click. It depends on where the click lies, and on nothing else.
+        """The template of each click. It depends only on where the click lies.
 
         Args:
             tile: Which holds the clicks.
@@ -114,8 +114,8 @@ class Model(Protocol[TileT]):
         """Find all objects in a tile.
 
         Args:
-            tile: May be changed, but not what is found in it afterwards. Where this fails
-                half-way, it is of no more use.
+            tile: May be changed, but later results stay the same. If this fails half-way, the tile
+                must not be used again.
             templates: Of all clicks of the picture, as `templates` returned them for any tile.
             clicks: The same clicks in pixels of this tile, inside of it or not. No label has
                 negative ones alone.
@@ -137,27 +137,27 @@ class Model(Protocol[TileT]):
         """
 
     def kept_for(self, tile: TileT) -> Sequence[Tensor]:
-        """What the model keeps for tiles like this one, beside what they borrow."""
+        """What the model keeps for tiles of this size, beside what they share."""
 
     def encode_whole(self, image: NDArray[np.uint8]) -> Any:
         """The `Features` of a picture, for `detect_whole`."""
 
     def detect_whole(self, features: Any, clicks: Sequence[Click]) -> Detections:
-        """Find all objects in a whole picture, with nothing kept from one call to the next."""
+        """Find all objects in a whole picture, without keeping anything for the next call."""
 
 
 @runtime_checkable
 class ExemplarModel(Model[TileT], Protocol[TileT]):
-    """A model that can be told what was clicked in other pictures.
+    """A model that takes exemplars of other pictures.
 
     Attributes:
-        numbers: How many describe an exemplar.
+        numbers: Length V of an exemplar's vector.
     """
 
     numbers: int
 
     def templates_of_boxes(self, tile: TileT, boxes: NDArray[np.float32]) -> Sequence[Template]:
-        """What `described` takes, of each box, which is an exemplar as it is.
+        """Templates of boxes, each an exemplar as it is, for `described`.
 
         Args:
             tile: Which holds their middles.
@@ -165,17 +165,17 @@ class ExemplarModel(Model[TileT], Protocol[TileT]):
         """
 
     def described(self, template: Template) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """A template in numbers: float32 ``(numbers,)``, and ``(4,)``, its box about its click."""
+        """The vector of a template, float32 ``(V,)``, and its box ``(4,)`` about its click."""
 
-    def template_of(self, example: Example) -> Template:
-        """What is looked for because of an exemplar of another picture."""
+    def template_of(self, exemplar: Exemplar) -> Template:
+        """The template of an exemplar of another picture."""
 
     def detect(
         self,
         tile: TileT,
         templates: Sequence[Template],
         clicks: Sequence[Click],
-        examples: Sequence[tuple[Example, Template]] = (),
+        exemplars: Sequence[tuple[Exemplar, Template]] = (),
     ) -> Detections:
         """See `Model.detect`.
 
@@ -183,11 +183,11 @@ class ExemplarModel(Model[TileT], Protocol[TileT]):
             tile: See there.
             templates: See there.
             clicks: See there.
-            examples: Exemplars of other pictures, with what `template_of` returned. No label has
+            exemplars: Exemplars of other pictures, with what `template_of` returned. No label has
                 negative clicks and exemplars alone.
         """
 
     def detect_whole(
-        self, features: Any, clicks: Sequence[Click], examples: Sequence[Example] = ()
+        self, features: Any, clicks: Sequence[Click], exemplars: Sequence[Exemplar] = ()
     ) -> Detections:
         """See `Model.detect_whole`."""

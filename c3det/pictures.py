@@ -1,6 +1,6 @@
 """Pictures become RGB arrays as CVAT shows them, for training and serving alike.
 
-- A rotation in the EXIF data, or in XMP where EXIF tells none, is applied.
+- A rotation in the EXIF data, or in XMP where EXIF has none, is applied.
 - Of an animation or a file of several pictures the first one counts.
 - Transparency is dropped: the colours under it are kept.
 - A grey picture deeper than 8 bits is stretched from its darkest to its brightest value (a 12-bit
@@ -23,6 +23,10 @@ from PIL import ExifTags, Image, ImageOps
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM")
 """What is read, by Pillow's names."""
 
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
+"""Of RGB in 0..255, with which both models normalise pictures."""
+
 _WIDTH, _HEIGHT = ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength
 _COLOURS, _PLANES = (
     ExifTags.Base.PhotometricInterpretation,
@@ -35,7 +39,7 @@ _BAND = 256
 
 @dataclass(frozen=True)
 class Header:
-    """What the file of a picture tells before any pixel is decoded.
+    """The header of a picture file, read before any pixel is decoded.
 
     Attributes:
         width: Of the picture as it is shown, turned, in pixels.
@@ -109,10 +113,10 @@ def read_pixels(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def _exif(image: Image.Image) -> Image.Exif:
-    """The EXIF data, with what XMP tells, without decoding the picture if that can be."""
+    """The EXIF data, with the orientation of XMP; the picture is decoded only if necessary."""
     file: IO[bytes] | None = getattr(image, "fp", None)
     if image.format == "PNG" and file is not None and not _exif_behind_pixels(file):
-        # Its own method decodes the whole picture, in case that something stands behind.
+        # Pillow's own method for PNG decodes the whole picture, to find EXIF data behind it.
         return Image.Image.getexif(image)
     return image.getexif()
 

@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from c3det import answering
+from c3det.answering import answer_clicks as reconcile
 from c3det.clicks import Click
 from c3det.detections import Detections
 from c3det.exemplars import Exemplars
 from c3det.model import Features, Model
+from c3det.open import model as open_model
 from c3det.open.architecture import OpenArchitecture
-from c3det.picture import Answer, Picture, check_question, exemplar_model
+from c3det.picture import Answer, Picture
+from c3det.queries import check_clicks, exemplar_model
 from c3det.weights import Card, WeightsError, read_card
 
 __all__ = ["Answer", "Detections", "Picture", "Predictor", "load"]
@@ -33,11 +35,11 @@ WARM_SIDES = (TILE_SIDE, 1024, 768, 512, 256)
 
 
 class Predictor:
-    """A loaded detector. It keeps nothing between calls and serves several threads.
+    """A loaded model. It keeps nothing between calls.
 
-    Two ways to ask it, with the same answers: `encode` and `detect` compute everything that depends
-    on the clicks with every call, for evaluation; `open` returns a picture that remembers, for
-    answers at the speed of a click, and for pictures of any size.
+    There are two ways to use it, with the same detections. `encode` and `detect` compute all that
+    depends on the clicks with every call, for evaluation. `open` returns a `Picture` that keeps
+    what it computed, so that a click takes little time, and that may be of any size.
 
     Args:
         model: Finds the objects.
@@ -77,7 +79,7 @@ class Predictor:
         return features
 
     def open(self, image: NDArray[np.uint8], max_bytes: int = 1 << 30) -> Picture:
-        """Return a picture to ask about; nothing is computed yet.
+        """Return a picture for `Picture.detect`; nothing is computed yet.
 
         Args:
             image: uint8 ``(H, W, 3)``, RGB. Not to be written to any more.
@@ -98,7 +100,7 @@ class Predictor:
         )
 
     def warm_up(self) -> None:
-        """Answer some questions about noise, so that the first click is as fast as any other.
+        """Detect objects in noise, so that the first click is as fast as any other.
 
         On a GPU, kernels are loaded when they are first called, and convolutions planned for each
         size of picture: this is done for `WARM_SIDES`. The first click in a picture of another size
@@ -141,16 +143,16 @@ class Predictor:
             ExemplarsError: See `Picture.detect`.
         """
         threshold = self.card.score_threshold if score_threshold is None else score_threshold
-        check_question(clicks, threshold, len(self.classes), features.image_size)
+        check_clicks(clicks, threshold, len(self.classes), features.image_size)
         if exemplars is None:
             candidates = self.model.detect_whole(features, clicks)
         else:
             model = exemplar_model(self.model, self.card, exemplars)
-            candidates = model.detect_whole(features, clicks, exemplars.examples())
-        candidates = candidates.take(np.argsort(-candidates.scores, kind="stable"))
+            candidates = model.detect_whole(features, clicks, list(exemplars))
+        candidates = candidates.by_score()
         if not answer_clicks:
             return candidates.take(candidates.scores >= threshold)
-        return answering.answer_clicks(
+        return reconcile(
             candidates,
             clicks,
             score_threshold=threshold,
@@ -177,23 +179,17 @@ def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
     Raises:
         WeightsError: They cannot be used; one sentence that says what to do.
     """
-    path, place = Path(weights), torch.device(device)
+    path, torch_device = Path(weights), torch.device(device)
     card = read_card(path)
-    model: Model[Any]
     if isinstance(card.architecture, OpenArchitecture):
-        from c3det.open.model import load_model as load_open
-
-        model = load_open(path, card, place)
-    else:
-        # mmdet and mmcv are imported for weights that need them, and for no others.
-        try:
-            from c3det.closed import load_model as load_closed
-        except ModuleNotFoundError as error:
-            raise WeightsError(
-                f"the weights {path} are of the closed model, which needs {error.name}, and that "
-                "is missing: install the project with its extra closed, or choose weights of the "
-                "open model"
-            ) from error
-
-        model = load_closed(path, card, place)
-    return Predictor(model, card)
+        return Predictor(open_model.load_model(path, card, torch_device), card)
+    # mmdet and mmcv are imported only for weights that need them.
+    try:
+        from c3det import closed
+    except ModuleNotFoundError as error:
+        raise WeightsError(
+            f"the weights {path} are of the closed model, which needs {error.name}, and that "
+            "is missing: install the project with its extra closed, or choose weights of the "
+            "open model"
+        ) from error
+    return Predictor(closed.load_model(path, card, torch_device), card)

@@ -4,9 +4,9 @@ mmcv's operator takes the memory of a level for a contiguous ``(B, C, h, w)`` wh
 and computes coordinates in the type of the level, which in half precision is off by pixels. Nobody
 else calls it: here it gets contiguous levels and everything in float32.
 
-On a CPU it goes over regions and samples one by one on one core. Where no gradient is asked for,
-`roi_align` takes its place there: each bin is a weighted sum of rows of a table of cells, which
-torch computes on all cores.
+On a CPU it reads regions and samples one by one on one core. Without a gradient, `roi_align` takes
+its place there: each bin is a weighted sum of rows of a table of cells, which torch computes on
+all cores.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def read_regions(
     levels = [level.float() for level in levels]
     rois = rois.float()
     if len(rois) == 0:  # which the operator does not take; in training, all levels stay in play
-        nothing = levels[0].new_zeros(0, levels[0].shape[1], output, output)
-        return nothing + torch.stack([level.sum() for level in levels]).sum() * 0
+        empty = levels[0].new_zeros(0, levels[0].shape[1], output, output)
+        return empty + torch.stack([level.sum() for level in levels]).sum() * 0
     if _on_cpu(levels[0]):
         return _read_on_cpu(levels, rois, of_level, strides, output, sampling_ratio)
     # Without a choice of the regions of a level, whose number the CPU would have to wait for.

@@ -1,12 +1,13 @@
-"""A large picture in tiles that overlap, and their boxes brought together.
+"""A large picture in overlapping tiles, and the merging of their boxes.
 
 Every pixel belongs to the core of one tile; the cores meet in the middle of the overlaps. An object
-that is not larger than the overlap lies whole in the tile to whose core its middle belongs.
+that is not larger than the overlap lies whole in the tile whose core holds its middle.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -112,15 +113,15 @@ def _spans(length: int, side: int, overlap: int) -> list[tuple[tuple[int, int], 
         return [((0, length), (0, length))]
     count = _number(length, side, overlap)
     side = math.ceil((length + (count - 1) * overlap) / count)
-    begins = [number * (length - side) // (count - 1) for number in range(count)]
-    seams = [(before + side + begin) // 2 for before, begin in pairwise(begins)]
-    cores = pairwise([0, *seams, length])
-    return [((begin, begin + side), core) for begin, core in zip(begins, cores, strict=True)]
+    starts = [number * (length - side) // (count - 1) for number in range(count)]
+    middles = [(before + side + start) // 2 for before, start in pairwise(starts)]
+    cores = pairwise([0, *middles, length])
+    return [((start, start + side), core) for start, core in zip(starts, cores, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Seam:
-    """Boxes of two tiles that show the same.
+class _Overlap:
+    """Pairs of boxes of two tiles that show the same object.
 
     Attributes:
         first, second: What was found in the tiles.
@@ -134,14 +135,14 @@ class _Seam:
     first_stays: NDArray[np.bool_]
 
 
-class Seams:
-    """Brings the boxes of the tiles of one picture together: of one object, one box.
+class TileMerger:
+    """Merges the boxes of the tiles of one picture: one object has one box.
 
     Of two boxes of one class, or of any two classes where these compete for objects, from different
     tiles with an IoU of at least 0.5 the one with the larger score stays. A box that an edge of its
     tile may have cut off comes after all others, and gives way also to one that covers half of it.
 
-    What two tiles have in common is kept, and compared anew only where one of them has changed.
+    The pairs of two tiles are kept, and compared anew only where one of the tiles has changed.
 
     Args:
         areas: The tiles.
@@ -162,18 +163,18 @@ class Seams:
             for one, other in zip(first.tolist(), second.tolist(), strict=True)
             if one < other
         ]
-        self._seams: dict[tuple[int, int], _Seam] = {}
+        self._overlaps: dict[tuple[int, int], _Overlap] = {}
         self._found: list[Detections | None] = []
         self._merged = Detections.none()
 
     @property
     def nbytes(self) -> int:
         """Memory of what is kept."""
-        seams = sum(s.rows.nbytes + s.first_stays.nbytes for s in self._seams.values())
-        return seams + self._merged.nbytes
+        overlaps = sum(o.rows.nbytes + o.first_stays.nbytes for o in self._overlaps.values())
+        return overlaps + self._merged.nbytes
 
     def merge(self, found: Sequence[Detections | None]) -> Detections:
-        """Bring boxes together.
+        """Merge boxes.
 
         Args:
             found: What was found in each tile, in pixels of the picture; ``None``: nothing yet.
@@ -182,27 +183,27 @@ class Seams:
         Returns:
             By falling score.
         """
-        same = len(found) == len(self._found) and all(map(_is, found, self._found))
-        if not same:
-            self._merged = self._together(found)
+        known = len(found) == len(self._found) and all(map(operator.is_, found, self._found))
+        if not known:
+            self._merged = self._compute(found)
             self._found = list(found)
         return self._merged
 
-    def _together(self, found: Sequence[Detections | None]) -> Detections:
+    def _compute(self, found: Sequence[Detections | None]) -> Detections:
         parts = [Detections.none() if part is None else part for part in found]
-        begins = np.cumsum([0, *map(len, parts)])
+        starts = np.cumsum([0, *map(len, parts)])
         rows: list[NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]
         stays: list[NDArray[np.bool_]] = [np.zeros(0, bool)]
         for pair in self._neighbours:
             one, other = (found[tile] for tile in pair)
             if one is None or other is None:
-                self._seams.pop(pair, None)
+                self._overlaps.pop(pair, None)
                 continue
-            seam = self._seams.get(pair)
-            if seam is None or seam.first is not one or seam.second is not other:
-                seam = self._seams[pair] = self._compare(pair, one, other)
-            rows.append(seam.rows + begins[list(pair)])
-            stays.append(seam.first_stays)
+            overlap = self._overlaps.get(pair)
+            if overlap is None or overlap.first is not one or overlap.second is not other:
+                overlap = self._overlaps[pair] = self._compare(pair, one, other)
+            rows.append(overlap.rows + starts[list(pair)])
+            stays.append(overlap.first_stays)
         together = Detections.joined(parts)
         pairs, first_stays = np.concatenate(rows), np.concatenate(stays)
         better = np.where(first_stays, pairs[:, 0], pairs[:, 1])
@@ -218,7 +219,7 @@ class Seams:
                 left[other] = False
         return together.take(np.array(left, bool)).by_score()
 
-    def _compare(self, pair: tuple[int, int], one: Detections, other: Detections) -> _Seam:
+    def _compare(self, pair: tuple[int, int], one: Detections, other: Detections) -> _Overlap:
         first, second = self._inside(one, pair[1]), self._inside(other, pair[0])
         rows: list[NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]
         for index, near in touching(one.boxes[first], other.boxes[second]):
@@ -236,7 +237,7 @@ class Seams:
         same = (iou(first_boxes, second_boxes) >= SAME_OBJECT_IOU) | (
             worse_is_cut & (covered >= SAME_OBJECT_IOU)
         )
-        return _Seam(one, other, np.stack([a[same], b[same]], 1), stays[same])
+        return _Overlap(one, other, np.stack([a[same], b[same]], 1), stays[same])
 
     def _inside(self, found: Detections, tile: int) -> NDArray[np.int64]:
         """Indices of the boxes that reach into another tile."""
@@ -245,24 +246,17 @@ class Seams:
         return np.flatnonzero((left < x2) & (right > x1) & (top < y2) & (bottom > y1))
 
     def _cut(self, tile: int, found: Detections) -> NDArray[np.bool_]:
-        return _cut(self._areas[tile], found.boxes, self._image_size)
-
-
-def _is(one: object, other: object) -> bool:
-    return one is other
-
-
-def _cut(area: TileArea, boxes: NDArray[np.float32], image_size: Size) -> NDArray[np.bool_]:
-    """Which boxes come near to an edge of their tile that is not the picture's."""
-    height, width = image_size
-    x1, y1, x2, y2 = area.box
-    cut = np.zeros(len(boxes), bool)
-    if x1 > 0:
-        cut |= boxes[:, 0] < x1 + CUT_MARGIN
-    if y1 > 0:
-        cut |= boxes[:, 1] < y1 + CUT_MARGIN
-    if x2 < width:
-        cut |= boxes[:, 2] > x2 - CUT_MARGIN
-    if y2 < height:
-        cut |= boxes[:, 3] > y2 - CUT_MARGIN
-    return cut
+        """Which boxes come near to an edge of their tile that is not the picture's."""
+        height, width = self._image_size
+        x1, y1, x2, y2 = self._areas[tile].box
+        boxes = found.boxes
+        cut = np.zeros(len(boxes), bool)
+        if x1 > 0:
+            cut |= boxes[:, 0] < x1 + CUT_MARGIN
+        if y1 > 0:
+            cut |= boxes[:, 1] < y1 + CUT_MARGIN
+        if x2 < width:
+            cut |= boxes[:, 2] > x2 - CUT_MARGIN
+        if y2 < height:
+            cut |= boxes[:, 3] > y2 - CUT_MARGIN
+        return cut

@@ -1,10 +1,9 @@
 """Weights on disk: a ``.safetensors`` file and a JSON card of the same name beside it.
 
-Nothing is ever unpickled, and nothing in a card names code: it says by a preset and by numbers
-which of `c3det.configs`' detectors the tensors are of, or by numbers alone which open one
-(`c3det.open.architecture`), whose card has no classes. All of a card is checked before anything is
-built or any tensor is read, and a digest binds it to the tensors: it tells what was changed or
-mixed up. It is no signature.
+Nothing is unpickled, and nothing in a card names code. A card of the closed model names a preset
+and numbers (`c3det.configs`), one of the open model only numbers (`c3det.open.architecture`), and
+no classes. A card is checked before anything is built or any tensor is read. A digest binds it to
+the tensors, and shows that a file was changed or mixed up. It is no signature.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ import os
 import re
 import reprlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import InitVar, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from c3det.commands import naming
-from c3det.configs import MAX_CLASSES, Architecture, printable
+from c3det.configs import MAX_CLASSES, Architecture
+from c3det.fields import check_list, check_number, check_object, short_name
 from c3det.open.architecture import OpenArchitecture
 
 FORMAT_VERSION = 2
@@ -53,7 +54,7 @@ class Card:
             of `c3det.configs.architecture`, with its ``normalization``, which no card keeps.
         score_threshold: From which score on boxes are shown unless the caller says otherwise.
         typical_sizes: For each class the median ``(width, height)`` of its objects, in pixels.
-        training: What the weights were trained on, and how; told to people, read by no program.
+        training: What the weights were trained on, and how; for people, no program reads it.
         results: What was measured, with the command that measures it; for people likewise.
         licence: Of the weights and of the data they were trained on.
         limits: What the weights cannot do, a sentence each; a card need not have the field.
@@ -84,7 +85,7 @@ class Card:
 
     @property
     def closed_architecture(self) -> Architecture:
-        """The architecture of a closed model.
+        """The architecture, for what works with the closed model alone.
 
         Raises:
             WeightsError: The weights are the open model's.
@@ -119,6 +120,18 @@ def card_path(weights: Path) -> Path:
     return weights.with_suffix(".json")
 
 
+@contextmanager
+def safetensors_os_errors(path: Path) -> Iterator[None]:
+    """Raise what safetensors says of the operating system as `OSError` of a file."""
+    try:
+        yield
+    except safetensors.SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+
+
 def save(weights: Path, tensors: Mapping[str, Tensor], card: Card) -> Card:
     """Write tensors and card.
 
@@ -135,13 +148,8 @@ def save(weights: Path, tensors: Mapping[str, Tensor], card: Card) -> Card:
         WeightsError: A field of the card has a value that `read_card` refuses.
     """
     weights.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with safetensors_os_errors(weights):
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, weights)
-    except safetensors.SafetensorError as error:
-        number = re.search(r"\(os error (\d+)\)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(weights)) from error
     return save_card(weights, replace(card, tensors=_sha256(weights)))
 
 
@@ -284,7 +292,7 @@ def _card(content: Mapping[str, Any], path: Path) -> Card:
     """Check the fields of a card of this version; the message names the one that is wrong."""
     known = {field.name for field in fields(Card)}
     missing = sorted(known - {"limits"} - content.keys())
-    unknown = sorted(printable(name) for name in content.keys() - known)[:5]
+    unknown = sorted(short_name(name) for name in content.keys() - known)[:5]
     if missing or unknown:
         raise WeightsError(
             f"the card {path} lacks the fields {missing} and has unknown ones {unknown}: "
@@ -299,10 +307,10 @@ def _card(content: Mapping[str, Any], path: Path) -> Card:
             if is_open
             else check_classes(content["classes"]),
             architecture=architecture,
-            score_threshold=_number("score_threshold", content["score_threshold"], 0.0, 1.0),
+            score_threshold=check_number("score_threshold", content["score_threshold"], 0.0, 1.0),
             typical_sizes=_sizes(content["typical_sizes"]),
-            training=_told("training", content["training"]),
-            results=_told("results", content["results"]),
+            training=_remarks("training", content["training"]),
+            results=_remarks("results", content["results"]),
             licence=_licence(content["licence"]),
             limits=_sentences("limits", content.get("limits", [])),
             tensors=_hexadecimal("tensors", content["tensors"]),
@@ -352,12 +360,6 @@ def _name(name: str, value: Any) -> str:
     return text
 
 
-def _list(name: str, value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError(f"{name} must be a list, not {reprlib.repr(value)}")
-    return value
-
-
 def check_classes(value: Any) -> tuple[str, ...]:
     """Return names of classes that a card can have.
 
@@ -367,7 +369,7 @@ def check_classes(value: Any) -> tuple[str, ...]:
     Raises:
         ValueError: They are no list of `MAX_CLASSES` or fewer short texts of one line that differ.
     """
-    names = _list("classes", value)
+    names = check_list("classes", value)
     if not 1 <= len(names) <= MAX_CLASSES:
         raise ValueError(f"classes must be 1 to {MAX_CLASSES} names, they are {len(names)}")
     classes = tuple(_name(f"classes[{place}]", one) for place, one in enumerate(names))
@@ -377,7 +379,7 @@ def check_classes(value: Any) -> tuple[str, ...]:
 
 
 def _no_classes(value: Any) -> tuple[str, ...]:
-    if _list("classes", value):
+    if check_list("classes", value):
         raise ValueError("classes must be empty, the open model takes any label")
     return ()
 
@@ -388,59 +390,50 @@ def _architecture(value: Any) -> Architecture | OpenArchitecture:
     return Architecture.read(value)
 
 
-def _number(name: str, value: Any, least: float, largest: float) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    # NaN fails both comparisons.
-    if not number or not least <= value <= largest:
-        raise ValueError(
-            f"{name} must be a number from {least:g} to {largest:g}, not {reprlib.repr(value)}"
-        )
-    return float(value)
-
-
 def _sizes(value: Any) -> tuple[tuple[float, float], ...]:
     sizes = []
-    for place, size in enumerate(_list("typical_sizes", value)):
+    for place, size in enumerate(check_list("typical_sizes", value)):
         name = f"typical_sizes[{place}]"
-        if len(_list(name, size)) != 2:
+        if len(check_list(name, size)) != 2:
             raise ValueError(f"{name} must be a width and a height, not {reprlib.repr(size)}")
-        width, height = (_number(name, side, *_SIZES) for side in size)
+        width, height = (check_number(name, side, *_SIZES) for side in size)
         sizes.append((width, height))
     return tuple(sizes)
 
 
 def _sentences(name: str, value: Any) -> tuple[str, ...]:
-    return tuple(_text(f"{name}[{place}]", one) for place, one in enumerate(_list(name, value)))
+    return tuple(
+        _text(f"{name}[{place}]", one) for place, one in enumerate(check_list(name, value))
+    )
 
 
 def _licence(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise ValueError(f"licence must be an object, not {reprlib.repr(value)}")
-    _plain("licence", value, 0)
+    content = check_object("licence", value)
+    _check_plain("licence", content, 0)
     return {
-        _text("licence", key): _text(f"licence.{printable(key)}", one) for key, one in value.items()
+        _text("licence", key): _text(f"licence.{short_name(key)}", one)
+        for key, one in content.items()
     }
 
 
-def _told(name: str, value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{name} must be an object, not {reprlib.repr(value)}")
-    _plain(name, value, 0)
-    return value
+def _remarks(name: str, value: Any) -> dict[str, Any]:
+    content = check_object(name, value)
+    _check_plain(name, content, 0)
+    return dict(content)
 
 
-def _plain(name: str, value: Any, depth: int) -> None:
-    """Refuse what no program of ours writes into the remarks of a card."""
+def _check_plain(name: str, value: Any, depth: int) -> None:
+    """Raise ``ValueError`` for remarks that no program of ours writes into a card."""
     if depth > _MAX_DEPTH:
         raise ValueError(f"{name} is nested more than {_MAX_DEPTH} times")
     if isinstance(value, dict):
         for key, one in value.items():
             if key == "type":
                 raise ValueError(f"{name}.type is unknown, a card names no code")
-            _plain(f"{name}.{printable(key)}", one, depth + 1)
+            _check_plain(f"{name}.{short_name(key)}", one, depth + 1)
     elif isinstance(value, list):
         for place, one in enumerate(value):
-            _plain(f"{name}[{place}]", one, depth + 1)
+            _check_plain(f"{name}[{place}]", one, depth + 1)
     elif isinstance(value, str):
         if len(value) > _MAX_TEXT:
             raise ValueError(f"{name} must be a text of up to {_MAX_TEXT} characters")

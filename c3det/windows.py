@@ -133,14 +133,14 @@ class Copy:
             (first * small // large, (end - 1) * small // large + 1)
             for (first, end), small, large in zip(window, source, target, strict=True)
         )
-        part = read((rows, columns))
+        cells = read((rows, columns))
         down, along = (
-            torch.arange(first, end, device=part.device) * small // large - read_from
+            torch.arange(first, end, device=cells.device) * small // large - read_from
             for (first, end), (read_from, _), small, large in zip(
                 window, (rows, columns), source, target, strict=True
             )
         )
-        return part.index_select(2, down).index_select(3, along)
+        return cells.index_select(2, down).index_select(3, along)
 
 
 Term = Convolution | MaxPool | Copy
@@ -295,7 +295,7 @@ def _sum(
     window: Window,
     size: Size,
 ) -> Tensor:
-    def part(term: Term) -> Tensor:
+    def computed(term: Term) -> Tensor:
         def read(inside: Window) -> Tensor:
             (top, bottom), (left, right) = inside
             return values[term.source][:, :, top:bottom, left:right]
@@ -303,7 +303,7 @@ def _sum(
         source = _source_size(term, values, input_size)
         return term.compute(draw if term.source == INPUT else read, window, source, size)
 
-    total = part(value.terms[0])
+    total = computed(value.terms[0])
     for term in value.terms[1:]:
-        total = total + part(term)
+        total = total + computed(term)
     return F.relu(total) if value.relu else total

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import reprlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
-from c3det.configs import written_fields
+from c3det.fields import check_fields, check_whole_number
 
 CHANNELS = (16, 512)
 EMBEDDING = (8, 1024)
@@ -33,14 +33,8 @@ class OpenArchitecture:
     def __post_init__(self) -> None:
         if self.model != "open":
             raise ValueError(f"model must be 'open', not {reprlib.repr(self.model)}")
-        for name, (least, largest) in (("channels", CHANNELS), ("embedding", EMBEDDING)):
-            value = getattr(self, name)
-            is_number = isinstance(value, int) and not isinstance(value, bool)
-            if not is_number or not least <= value <= largest:
-                raise ValueError(
-                    f"{name} must be a whole number from {least} to {largest}, "
-                    f"not {reprlib.repr(value)}"
-                )
+        check_whole_number("channels", self.channels, *CHANNELS)
+        check_whole_number("embedding", self.embedding, *EMBEDDING)
 
     @classmethod
     def read(cls, content: object) -> OpenArchitecture:
@@ -49,7 +43,7 @@ class OpenArchitecture:
         Raises:
             ValueError: It is anything else; the message names the field.
         """
-        content = written_fields(content, cls)
+        content = check_fields("architecture", content, {field.name for field in fields(cls)})
         try:
             return cls(**content)
         except ValueError as error:

@@ -1,9 +1,10 @@
-"""Whole boxes compared with whole clicked boxes; slots compete, "none of these" with them.
+"""Classifies candidate boxes: each is compared with the exemplars of all slots.
 
-A few numbers say how like a candidate is to a slot's exemplars, to those of the other slots, and to
-its negative ones; a small network, the same for every slot, makes a logit of them. In a second
-round the candidates that the first was sure of are examples too. Exchanging two slots exchanges
-their columns and changes nothing else.
+A few features say how similar a candidate is to a slot's exemplars, to those of the other slots,
+and to the slot's negative ones. A small network, the same for every slot, makes a logit of them.
+The slots compete with each other and with "none of these". In a second round, confident candidates
+of the first round count as exemplars, too. If two slots are exchanged, their logits are exchanged
+and nothing else changes.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from torch import Tensor, nn
 from c3det.boxes import contains
 
 _ABSENT = -1.0
-"""The likeness to exemplars that there are none of."""
+"""The similarity to exemplars, if there are none."""
 
 _BACKGROUND = 64
-"""Candidates least like any exemplar, which the ridge regression takes for none of the slots."""
+"""Candidates least similar to any exemplar, which the ridge regression takes for background."""
 
 _NUMBERS = 22
-"""How many describe a candidate and a slot, see `Comparison.numbers`."""
+"""Features of a candidate and a slot, see `Comparison.numbers`."""
 
 FOREIGN_WEIGHT = 0.5
 """Of an exemplar of another picture, beside one of this picture in the same slot: in the soft mean,
@@ -34,14 +35,14 @@ wherever it is from: less of it, by a margin, found less on the real test sets.
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Boxes to be compared.
+    """Boxes to be classified.
 
     Attributes:
         boxes: ``(B, P, 4)``.
         scores: ``(B, P)`` logits of "an object that this box fits".
         embeddings: ``(B, P, E)`` of length 1.
         layouts: ``(B, P, L)`` of length 1.
-        raised: ``(B, P, S)`` logits of C3 and late fusion at the box's centre.
+        raised: ``(B, P, S)``, by how much C3 and late fusion raise the logit at the box's centre.
         valid: bool ``(B, P)``.
     """
 
@@ -55,7 +56,7 @@ class Candidates:
 
 @dataclass(frozen=True, slots=True)
 class Exemplars:
-    """Clicked boxes.
+    """Clicked boxes of a batch, as tensors.
 
     Attributes:
         xy: ``(B, n, 2)`` the clicks, in pixels.
@@ -77,7 +78,7 @@ class Exemplars:
     foreign: Tensor | None = None
 
     def lesser(self) -> Tensor | None:
-        """Which are foreign ones of a slot that has positive ones of this picture, ``(B, S, n)``.
+        """Which are foreign and of a slot that has positive ones of this picture, ``(B, S, n)``.
 
         Returns:
             ``None`` where nothing is foreign.
@@ -95,7 +96,7 @@ class Exemplars:
 
 
 class Comparison(nn.Module):
-    """See the module."""
+    """The classifier, see the module."""
 
     def __init__(self, hidden: int = 64) -> None:
         super().__init__()
@@ -138,7 +139,7 @@ class Comparison(nn.Module):
         return self.none(torch.stack([candidates.scores.clamp(-8, 8) / 4, *best], -1))
 
     def numbers(self, candidates: Candidates, exemplars: Exemplars) -> Tensor:
-        """What is known of each candidate and slot, ``(B, P, S, _NUMBERS)``.
+        """The features of each candidate and slot, ``(B, P, S, _NUMBERS)``.
 
         0 to 3: cosine of the embedding with the slot's most similar exemplar, soft mean over its
         exemplars, best of the other slots', best of its negative ones. 4, 5: ridge regression, own
@@ -210,7 +211,7 @@ class Comparison(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class _Ground:
-    """What ridge regressions learn from, beside the exemplars: a few candidates like none of them.
+    """The training set of the ridge regressions: exemplars, and candidates unlike any of them.
 
     Exemplars are 1 for their slot and 0 for others; those of one slot weigh together as much as
     those of another. Negative ones and the ground are 0 for all.
@@ -227,7 +228,7 @@ class _Ground:
 
     @classmethod
     def of(cls, candidates: Candidates, exemplars: Exemplars, cosine: Tensor) -> _Ground:
-        """Choose those of the least cosines ``(B, P, n)``."""
+        """Choose the candidates with the least cosines ``(B, P, n)``."""
         positive, negative = exemplars.positive, exemplars.negative
         used = positive.any(1) | negative.any(1)
         best = cosine.detach().masked_fill(~used[:, None], -1.0).amax(-1)
@@ -246,7 +247,7 @@ class _Ground:
         return cls(index, torch.cat([weight, on_ground], 1), target)
 
     def regressed(self, known: Tensor, given: Tensor, least: Tensor) -> Tensor:
-        """Regress slots from vectors, in the dual form: there are fewer examples than numbers.
+        """Regress slots from vectors, in the dual form: there are fewer vectors than dimensions.
 
         Args:
             known: ``(B, P, E)`` of the candidates.
@@ -266,11 +267,11 @@ class _Ground:
 
 
 def _like_all(known: Tensor, share: Tensor, given: Tensor, weight: Tensor) -> Tensor:
-    """Cosines ``(B, P, S)`` with the mean of all that is believed to be of a slot.
+    """Cosines ``(B, P, S)`` with the mean of a slot's exemplars and its likely candidates.
 
     Args:
         known: ``(B, P, E)`` of the candidates.
-        share: ``(B, P, S)``, how far each is believed to be of each slot.
+        share: ``(B, P, S)``, the probability that a candidate is of a slot.
         given: ``(B, n, E)`` of the exemplars.
         weight: ``(B, S, n)``, how much each counts for each slot.
     """

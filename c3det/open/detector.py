@@ -1,11 +1,11 @@
-"""The open detector: a class is whatever was clicked for it.
+"""The network of the open model: a class is whatever was clicked for it.
 
 Terms
-    A *slot* is a class that clicks define; any number of them in a call, the same weights for each.
-    A *proposal* is a box that may be any object, found without clicks (class-agnostic). An
+    A *slot* is a class that clicks define. A call has any number of slots, and the weights are the
+    same for each. A *proposal* is a box of any object, found without clicks (class-agnostic). An
     *exemplar* is a proposal that was clicked, positive or negative.
 
-The way of a picture
+Steps
     1. Once a picture: MobileNetV2 and an FPN (`OpenDetector.encode`), dense class-agnostic boxes,
        and from the best of them proposals with a refined box, a score and an embedding each
        (`propose`, `describe`).
@@ -19,7 +19,8 @@ The way of a picture
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 from c3det.boxes import centredness, contains, non_maximum_suppression
 from c3det.open.compare import Comparison
 from c3det.open.mobilenet import CHANNELS, MobileNetV2
+from c3det.pictures import IMAGENET_MEAN, IMAGENET_STD
 
 STRIDES = (4, 8, 16)
 """Of the levels on which boxes are predicted."""
@@ -42,9 +44,11 @@ LAYOUT_BINS = 4
 LAYOUT = sum(CHANNELS[1:3]) * LAYOUT_BINS**2
 """Samples along each side of a box's layout, and its numbers: what lies where in it."""
 
-MEAN = (123.675, 116.28, 103.53)
-STD = (58.395, 57.12, 57.375)
-"""ImageNet's, for RGB in 0..255."""
+SUPPRESSION_IOU = 0.65
+"""From which on of two dense boxes the better one stays."""
+
+MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
+"""With which pictures are normalised, for RGB in 0..255."""
 
 CLICK_SIGMA = 4.0
 """Of the clicks drawn for late fusion, in pixels."""
@@ -100,7 +104,7 @@ class Described:
         scores: ``(B, P)`` logits of "an object that this box fits".
         embeddings: ``(B, P, E)`` of length 1: what the object is, wherever its parts lie.
         layouts: ``(B, P, L)`` of length 1: the features of early layers at `LAYOUT_BINS` places
-            along each side, which tell letters and symbols apart that the embeddings do not.
+            along each side, which separate letters and symbols that the embeddings do not.
         valid: bool ``(B, P)``, false for padding.
     """
 
@@ -109,6 +113,20 @@ class Described:
     embeddings: Tensor
     layouts: Tensor
     valid: Tensor
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Described:
+        """A function of each of the tensors."""
+        return Described(*(function(getattr(self, entry.name)) for entry in fields(self)))
+
+
+def join(first: Described, second: Described) -> Described:
+    """The boxes of both, side by side."""
+    return Described(
+        *(
+            torch.cat([getattr(first, entry.name), getattr(second, entry.name)], 1)
+            for entry in fields(first)
+        )
+    )
 
 
 def _unit(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -210,7 +228,7 @@ class OpenDetector(nn.Module):
                 (4, torch.cat([self.region_fine(levels[0]), raw[1]], 1)),
                 (8, self.region_coarse(levels[1])),
             ),
-            # No loss reaches them: trained, they told unseen kinds apart less well.
+            # Without a gradient: trained, they separated unseen kinds less well.
             (self.early_norms[0](raw[1].detach()), self.early_norms[1](raw[2].detach())),
         )
 
@@ -220,7 +238,18 @@ class OpenDetector(nn.Module):
         boxes: tuple[Tensor, ...],
         count: int,
         kept: int,
-        threshold: float = 0.65,
+        rounds: int = 4,
+    ) -> tuple[Tensor, Tensor]:
+        """The boxes ``(B, k, 4)`` and logits ``(B, k)`` of the cells that `peaks` returns."""
+        cells, logits = self.peaks(scores, boxes, count, kept, rounds)
+        return boxes_of(boxes, cells), logits
+
+    def peaks(
+        self,
+        scores: tuple[Tensor, ...],
+        boxes: tuple[Tensor, ...],
+        count: int,
+        kept: int,
         rounds: int = 4,
     ) -> tuple[Tensor, Tensor]:
         """The best dense boxes: local maxima of their level, after non-maximum suppression.
@@ -230,29 +259,11 @@ class OpenDetector(nn.Module):
             boxes: One ``(B, h, w, 4)`` tensor a level.
             count: Boxes that enter the suppression.
             kept: Boxes that are returned at most.
-            threshold: IoU of the suppression.
-            rounds: Of the suppression.
+            rounds: See `non_maximum_suppression`.
 
         Returns:
-            Boxes ``(B, k, 4)`` and logits ``(B, k)`` by falling score; a suppressed one that fills
-            up has the logit -inf.
-        """
-        index, logits = self.peaks(scores, boxes, count, kept, threshold, rounds)
-        return boxes_of(boxes, index), logits
-
-    def peaks(
-        self,
-        scores: tuple[Tensor, ...],
-        boxes: tuple[Tensor, ...],
-        count: int,
-        kept: int,
-        threshold: float = 0.65,
-        rounds: int = 4,
-    ) -> tuple[Tensor, Tensor]:
-        """The same as `propose`, but the cells of the boxes in place of these, see `boxes_of`.
-
-        Returns:
-            Indices ``(B, k)`` of cells, and logits ``(B, k)``.
+            Indices ``(B, k)`` of cells, see `boxes_of`, and logits ``(B, k)``, by falling logit. A
+            suppressed box that fills up has the logit -inf.
         """
         flat = []
         for score in scores:
@@ -261,7 +272,7 @@ class OpenDetector(nn.Module):
         everything = torch.cat(flat, 1)
         best, cells = everything.topk(min(count, everything.shape[1]), 1)
         chosen = boxes_of(boxes, cells)
-        stays = non_maximum_suppression(chosen.detach(), threshold, rounds) & best.isfinite()
+        stays = non_maximum_suppression(chosen.detach(), SUPPRESSION_IOU, rounds) & best.isfinite()
         best = best.masked_fill(~stays, -torch.inf)
         best, index = best.topk(min(kept, best.shape[1]), 1)
         return cells.gather(1, index), best
@@ -411,7 +422,7 @@ def apply_deltas(boxes: Tensor, deltas: Tensor) -> Tensor:
 
 
 def choose_exemplars(described: Described, xy: Tensor) -> Tensor:
-    """For each click the box that was meant: that of the best score times centredness.
+    """For each click the box with the best product of score and centredness.
 
     Args:
         described: Boxes; the last n are those of `OpenDetector.boxes_at` the clicks, which stand in

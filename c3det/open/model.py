@@ -1,22 +1,24 @@
-"""The open model behind pictures: what is dear once a picture, what is left after every click.
+"""The open model: what is computed once a picture, and what is left after every click.
 
-A click costs what it changes. Of a tile are kept: the features, the described proposals, the part
-of the raising maps that no click changes, the correlation with each template, and the description
-of every candidate that clicks have raised. The template of a click is its exemplar, the cell that
-C3 correlates, and the box that stands in where no proposal holds the click; all in places relative
-to the click, so that it serves in every tile. That of an exemplar of another picture has no box
-that stands in, its click lies nowhere (at -inf, where no heatmap and no box reaches it), and of its
-box only the size counts.
+Of a tile are kept (`c3det.open.tile`): the features, the described proposals, the term of the
+raising maps that no click changes, the correlation with each template, and the description of
+every candidate that clicks have raised.
 
-Slots and clicks are put into one order first, by where they are, and exemplars of other pictures by
-what they are, so that other labels or another order give the very same boxes.
+The template of a click is ``(cell, exemplar, stand-in)``:
+
+- the cell embedding that C3 correlates, ``(E,)``;
+- the exemplar: its box, embedding and layout;
+- the box that stands in where no proposal holds the click: the dense box, the refined box, its
+  logit, embedding and layout.
+
+Boxes are relative to the click, so that a template serves in every tile. The template of an
+exemplar of another picture is ``(cell, exemplar)``; of its box only the size counts.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +28,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from c3det.boxes import nested_in_better, non_maximum_suppression, pairwise_iou
-from c3det.clicks import Click, Size
+from c3det.clicks import Click
 from c3det.detections import Detections
 from c3det.devices import use_float32
-from c3det.exemplars import Example
-from c3det.memory import held_bytes
+from c3det.exemplars import Exemplar
 from c3det.model import Outline, Template, clicks_that_count
 from c3det.open.architecture import OpenArchitecture
 from c3det.open.compare import Candidates, Exemplars
@@ -38,148 +39,55 @@ from c3det.open.detector import (
     LAYOUT,
     PAD,
     Described,
-    Features,
     OpenDetector,
     boxes_of,
     choose_exemplars,
     click_profiles,
+    join,
     sampled_at,
 )
 from c3det.open.folding import folded
 from c3det.open.outlines import STRIDE, outlines
+from c3det.open.slots import SlotInputs, slot_inputs
+from c3det.open.tile import OpenTile
 from c3det.weights import Card, WeightsError, load_tensors
 
-PROPOSALS = 600
-"""Class-agnostic boxes that are described, of one tile."""
+PROPOSALS, DENSE_PROPOSALS, PROPOSAL_LOGIT = 600, 1500, -7.0
+"""Most class-agnostic proposals of a tile, the dense boxes from which they are chosen, and their
+least logit."""
 
-ENTERING = 1500
-"""Dense boxes from which these are chosen."""
-
-LEAST_PROPOSAL = -7.0
-"""Logit from which on a dense box is a proposal."""
-
-RAISED = 160
-"""Boxes that clicks raise, at most."""
-
-ENTERING_RAISED = 500
-LEAST_RAISED = -4.0
+RAISED, DENSE_RAISED, RAISED_LOGIT = 160, 500, -4.0
+"""The same of the candidates that clicks raise."""
 
 SAME_BOX = 0.65
-"""IoU with a proposal from which on a box is no further candidate."""
+"""IoU with a proposal from which on a box is not another candidate."""
 
 LEAST_SCORE = 0.01
 """Boxes below it are not returned."""
 
 CLICKED_SCORE = 0.011
-"""Of an exemplar that the model takes for less, so that its click has a box to choose."""
+"""Least score of the exemplar under a click, so that the click has a box to choose."""
 
 OVERLAP = 0.5
 """IoU from which on of two boxes of any slots the better one stays."""
 
-NESTED = 0.8
-"""Share of a box that lies in a better one of its slot, from which on it is likely to be a part of
-that object, and a box that holds it likely to be of several."""
-
-LESS = 0.5
-"""How far such a box is believed: on 22 test sets AP rose by 0.7, and F1 by 1."""
+NESTED_SHARE, NESTED_FACTOR = 0.8, 0.5
+"""A box of which so large a share lies in a better one of its slot is likely to be a part of that
+object, and a box that holds a better one likely to be of several objects. Their scores get the
+factor: on 22 test sets AP rose by 0.7, and F1 by 1."""
 
 ANY_OBJECT = -1
 """Label of boxes that are found without clicks."""
 
-NOWHERE = (-math.inf, -math.inf)
-"""Where the click of an exemplar of another picture lies."""
-
-KEPT_CORRELATIONS = 256
-KEPT_CANDIDATES = 2048
-"""Of one tile."""
+KEPT_CORRELATIONS, KEPT_CANDIDATES = 256, 2048
+"""Correlations and described candidates that are kept of one tile."""
 
 SLOTS_AT_ONCE = 4
-"""Raised together on a CPU: few enough for what lies between the convolutions to stay in its cache,
-and so many that handing work to other cores, which may be busy, is not what takes the time."""
+"""Raised together on a CPU: few enough for the maps between the convolutions to stay in its cache,
+and enough that handing work to other cores does not take the time."""
 
 _AT_ONCE = 64
-"""Boxes under clicks that are described, or correlations that are computed, together."""
-
-
-@dataclass(slots=True, eq=False)
-class OpenTile:
-    """All that is known of one tile, see the module.
-
-    Attributes:
-        image_size: ``(height, width)`` in pixels, without padding.
-        features: Of the tile, a batch of one.
-        proposals: Class-agnostic boxes.
-        raising: ``(1, C, h, w)``, the part of the raising's first convolution that no click
-            changes.
-        correlations: With the last templates, ``(h, w)`` at stride 8, by the identity of the
-            template, which is held beside it.
-        collated: Of each slot, the largest correlations and heatmaps of its clicks, ``(2, h, w)``
-            at stride 8, by the identities of their templates, which are held beside them.
-        cells: Rows of ``raised``, by the cells of their dense boxes.
-        raised: Candidates that clicks have raised; ``None``: none yet.
-        packed: Whether the features are in half precision.
-    """
-
-    image_size: Size
-    features: Features
-    proposals: Described
-    raising: Tensor
-    correlations: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    collated: dict[tuple[int, ...], tuple[tuple[Tensor, ...], Tensor]] = field(default_factory=dict)
-    cells: dict[int, int] = field(default_factory=dict)
-    raised: Described | None = None
-    packed: bool = False
-
-    def pack(self) -> None:
-        """See `c3det.model.Tile.pack`; boxes, scores and embeddings stay as they are."""
-        self.correlations, self.collated, self.cells, self.raised = {}, {}, {}, None
-        self._convert(torch.float16)
-        self.packed = True
-
-    def unpack(self) -> None:
-        """See `c3det.model.Tile.unpack`."""
-        self._convert(torch.float32)
-        self.packed = False
-
-    def _convert(self, dtype: torch.dtype) -> None:
-        def converted(tensor: Tensor) -> Tensor:
-            other = tensor.to(dtype)
-            return other if bool(other.isfinite().all()) else tensor
-
-        features = self.features
-        self.features = replace(
-            features,
-            embedding=converted(features.embedding),
-            context=converted(features.context),
-            regions=tuple((stride, converted(level)) for stride, level in features.regions),
-            early=(converted(features.early[0]), converted(features.early[1])),
-        )
-        self.raising = converted(self.raising)
-        self.proposals = replace(self.proposals, layouts=converted(self.proposals.layouts))
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the tensors of this tile."""
-        features = self.features
-        described = [self.proposals, *([self.raised] if self.raised is not None else [])]
-        return held_bytes(
-            (
-                *features.scores,
-                *features.boxes,
-                features.embedding,
-                features.context,
-                *(level for _, level in features.regions),
-                *features.early,
-                self.raising,
-                *(getattr(one, entry.name) for one in described for entry in fields(one)),
-                *(found for _, found in self.correlations.values()),
-                *(found for _, found in self.collated.values()),
-            )
-        )
-
-    def borrowed(self) -> list[Tensor]:
-        """None."""
-        return []
+"""Clicks whose boxes are described together, and templates that are correlated together."""
 
 
 class OpenModel:
@@ -191,7 +99,8 @@ class OpenModel:
     Attributes:
         network: The copy, see `c3det.open.folding`.
         device: Where it runs.
-        numbers: Of an exemplar: its embedding, its layout, and the cell that C3 correlates.
+        numbers: Length of an exemplar's vector: its embedding, its layout, and the cell that C3
+            correlates.
     """
 
     counts_negative = True
@@ -204,7 +113,7 @@ class OpenModel:
         self.numbers = sum(self._widths) + self.network.cell_embedding.out_channels
         first = self.network.raise_hidden[0]
         assert isinstance(first, torch.nn.Conv2d)
-        # The first convolution is linear: its click maps and the picture's are taken apart.
+        # The first convolution is linear: the maps of clicks and of the picture have a term each.
         clicked = first.in_channels - 1 - self.network.context.out_channels
         self._of_clicks = first.weight[:, :clicked].contiguous(memory_format=torch.channels_last)
         self._of_picture = first.weight[:, clicked:].contiguous()
@@ -219,9 +128,9 @@ class OpenModel:
         padded = F.pad(pixels - mean, (0, -width % PAD, 0, -height % PAD)) + mean
         features = network.encode(padded.contiguous(memory_format=torch.channels_last))
         boxes, logits = network.propose(
-            features.scores, features.boxes, ENTERING, PROPOSALS, rounds=0
+            features.scores, features.boxes, DENSE_PROPOSALS, PROPOSALS, rounds=0
         )
-        valid = logits > LEAST_PROPOSAL
+        valid = logits > PROPOSAL_LOGIT
         count = max(int(valid.sum()), 1)  # they come by falling score
         proposals = network.describe(features, boxes[:, :count], valid[:, :count])
         any_object = F.max_pool2d(features.scores[0][:, None], 2).clamp(-8, 8)
@@ -231,13 +140,7 @@ class OpenModel:
         return OpenTile((height, width), features, proposals, raising)
 
     def templates(self, tile: OpenTile, clicks: Sequence[Click]) -> list[Template]:
-        """See `c3det.model.Model.templates`.
-
-        Returns:
-            For each click: the cell that C3 correlates; the exemplar's box, embedding and layout;
-            box, refined box, logit, embedding and layout of the box that stands in where no
-            proposal will do.
-        """
+        """See `c3det.model.Model.templates`, and the module for what they hold."""
         found: list[Template] = []
         for start in range(0, len(clicks), _AT_ONCE):
             some = clicks[start : start + _AT_ONCE]
@@ -251,16 +154,8 @@ class OpenModel:
         at = network.describe(tile.features, dense, torch.ones_like(xy[..., 0], dtype=torch.bool))
         cells = network.templates(tile.features, xy)
         # Each click chooses for itself, whatever else is clicked.
-        proposals = Described(
-            *(
-                getattr(tile.proposals, entry.name).expand(
-                    count, *getattr(tile.proposals, entry.name).shape[1:]
-                )
-                for entry in fields(Described)
-            )
-        )
-        own = Described(*(getattr(at, entry.name).transpose(0, 1) for entry in fields(Described)))
-        choice = join(proposals, own)
+        proposals = tile.proposals.mapped(lambda one: one.expand(count, *one.shape[1:]))
+        choice = join(proposals, at.mapped(lambda one: one.transpose(0, 1)))
         each = torch.arange(count, device=xy.device)
         chosen = choose_exemplars(choice, xy.transpose(0, 1))[:, 0]
         origin = xy[0].repeat(1, 2)
@@ -305,14 +200,10 @@ class OpenModel:
         cell, exemplar = template[:2]
         return torch.cat([exemplar[4:], cell]).cpu().numpy(), exemplar[:4].cpu().numpy()
 
-    def template_of(self, example: Example) -> Template:
-        """See `c3det.model.ExemplarModel.template_of`.
-
-        Returns:
-            The cell that C3 correlates; the exemplar's box, embedding and layout.
-        """
-        vector = torch.from_numpy(example.vector).to(self.device)
-        half = vector.new_tensor([example.width, example.height]) / 2
+    def template_of(self, exemplar: Exemplar) -> Template:
+        """See `c3det.model.ExemplarModel.template_of`."""
+        vector = torch.from_numpy(exemplar.vector).to(self.device)
+        half = vector.new_tensor([exemplar.width, exemplar.height]) / 2
         embedding, layout, cell = vector.split([*self._widths, self.numbers - sum(self._widths)])
         # Half precision has changed their lengths a little.
         embedding, layout, cell = (F.normalize(one, dim=0) for one in (embedding, layout, cell))
@@ -323,20 +214,20 @@ class OpenModel:
         tile: OpenTile,
         templates: Sequence[Template],
         clicks: Sequence[Click],
-        examples: Sequence[tuple[Example, Template]] = (),
+        exemplars: Sequence[tuple[Exemplar, Template]] = (),
     ) -> Detections:
         """See `c3det.model.ExemplarModel.detect`."""
-        if not clicks and not examples:
+        if not clicks and not exemplars:
             scores = tile.proposals.scores[0].sigmoid() * tile.proposals.valid[0]
             return self._found(tile, tile.proposals.boxes[0], scores[:, None], [ANY_OBJECT])
-        given, names = self._given(templates, clicks, examples)
-        change = self._change(tile, given)
+        given, labels = slot_inputs(templates, clicks, exemplars, self.device)
+        change = self._raising(tile, given)
         candidates = self._candidates(tile, given, change)
         origin = given.xy.repeat(1, 2)
         boxes, embeddings, layouts = torch.stack(
             [template[1] for template in given.templates]
         ).split([4, *self._widths], 1)
-        boxes = torch.where(origin.isfinite(), boxes + origin, boxes)
+        boxes = torch.where(given.foreign[:, None], boxes, boxes + origin)
         _, logits = self.network.comparison(
             Candidates(
                 candidates.boxes,
@@ -353,53 +244,23 @@ class OpenModel:
                 layouts[None],
                 given.positive[None],
                 given.negative[None],
-                ~given.xy.isfinite().all(1)[None] if examples else None,
+                given.foreign[None] if exemplars else None,
             ),
         )
         share = logits.softmax(-1)[0, :, :-1]
         scores = share * candidates.scores[0].sigmoid().sqrt()[:, None]
         scores = scores * candidates.valid[0][:, None]
         tile.correlations = dict(list(tile.correlations.items())[-KEPT_CORRELATIONS:])
-        # What was clicked is an object of its slot, however little the model believes it.
+        # A clicked box is of its slot, however low the model scores it.
         clicked = given.positive.any(0) & self._inside(tile, given.xy)
         boxes = torch.cat([candidates.boxes[0], boxes[clicked]])
         of_clicked = given.positive.T[clicked].to(scores.dtype) * CLICKED_SCORE
-        return self._found(tile, boxes, torch.cat([scores, of_clicked]), names)
+        return self._found(tile, boxes, torch.cat([scores, of_clicked]), labels)
 
-    def _given(
-        self,
-        templates: Sequence[Template],
-        clicks: Sequence[Click],
-        examples: Sequence[tuple[Example, Template]],
-    ) -> tuple[_Given, list[int]]:
-        """Clicks and exemplars in one order, and the labels of the slots."""
-        names = _in_order(clicks, [example for example, _ in examples])
-        slot_of = {name: slot for slot, name in enumerate(names)}
-        here = sorted(
-            zip(clicks, templates, strict=True),
-            key=lambda one: (slot_of[one[0].label], not one[0].positive, one[0].y, one[0].x),
-        )
-        elsewhere = sorted(
-            examples, key=lambda one: (slot_of[one[0].label], not one[0].positive, _look(one[0]))
-        )
-        both: list[Click | Example] = [one for one, _ in here]
-        both += [one for one, _ in elsewhere]
-        slots = torch.tensor([slot_of[one.label] for one in both])
-        positive = torch.tensor([one.positive for one in both])
-        xy = [(click.x, click.y) for click, _ in here] + [NOWHERE] * len(elsewhere)
-        own = slots == torch.arange(len(names))[:, None]
-        given = _Given(
-            torch.tensor(xy, dtype=torch.float32).to(self.device),
-            [template for _, template in (*here, *elsewhere)],
-            (own & positive).to(self.device),
-            (own & ~positive).to(self.device),
-        )
-        return given, names
+    def _raising(self, tile: OpenTile, given: SlotInputs) -> Tensor:
+        """By how much the clicks of each slot raise "any object", ``(1, S, h, w)`` at stride 8.
 
-    def _change(self, tile: OpenTile, given: _Given) -> Tensor:
-        """By how much slots raise "any object", ``(1, S, h, w)`` at stride 8.
-
-        As `OpenDetector.raised`, but that correlations are kept.
+        As `OpenDetector.raised` computes it, but correlations are kept.
         """
         self._correlate(tile, given.templates)
         positive, negative = self._collated(tile, given).unbind(0)
@@ -418,23 +279,23 @@ class OpenModel:
         )
         stacked = stacked.contiguous(memory_format=torch.channels_last)
         together = SLOTS_AT_ONCE if self.device.type == "cpu" else len(stacked)
-        return torch.cat([self._raised(tile, some) for some in stacked.split(together)])[None]
+        return torch.cat([self._raising_of(tile, some) for some in stacked.split(together)])[None]
 
-    def _raised(self, tile: OpenTile, maps: Tensor) -> Tensor:
-        """What comes of maps ``(n, 6, h, w)`` of clicks, ``(n, h, w)``."""
+    def _raising_of(self, tile: OpenTile, maps: Tensor) -> Tensor:
+        """The raising ``(n, h, w)`` of n slots from their maps ``(n, 6, h, w)`` of clicks."""
         network = self.network
         hidden = F.conv2d(maps, self._of_clicks, padding=1).add_(tile.raising).relu_()
         for layer in list(network.raise_hidden)[2:]:
             hidden = layer(hidden)
         out = network.raise_out
         assert out.bias is not None
-        # A 1x1 convolution to one channel, which torch is slow at.
+        # A 1x1 convolution to one channel, for which torch's own is slow.
         return (hidden.permute(0, 2, 3, 1) @ out.weight.flatten() + out.bias).float()
 
-    def _collated(self, tile: OpenTile, given: _Given) -> Tensor:
-        """The largest correlations with the clicks of each slot, and their heatmaps' maxima.
+    def _collated(self, tile: OpenTile, given: SlotInputs) -> Tensor:
+        """The maxima of correlations and heatmaps over the clicks of each slot (equation 3).
 
-        Of slots whose clicks are as before, those from memory.
+        Those of slots whose clicks are as before are kept.
 
         Returns:
             ``(2, S, 2, h, w)`` at stride 8, of the positive and of the negative clicks; -1 for the
@@ -453,14 +314,14 @@ class OpenModel:
         tile.collated = kept
         return torch.stack(collated).view(2, -1, 2, height, width)
 
-    def _maxima(self, tile: OpenTile, given: _Given, chosen: Sequence[int]) -> Tensor:
-        """Of some clicks, ``(2, h, w)``."""
+    def _maxima(self, tile: OpenTile, given: SlotInputs, chosen: Sequence[int]) -> Tensor:
+        """The maxima of correlations and heatmaps over some clicks, ``(2, h, w)``."""
         height, width = tile.raising.shape[-2:]
         liked = tile.raising.new_full((height, width), -1.0)
         near = tile.raising.new_zeros(height, width)
         for one in chosen:
             down, along = click_profiles(given.xy[one], height * 2, width * 2)
-            # Of factors that are not negative, the maximum is the product of the maxima.
+            # The maximum of a product of two positive profiles is the product of their maxima.
             down, along = down.view(-1, 2).amax(1), along.view(-1, 2).amax(1)
             liked = torch.maximum(liked, tile.correlations[id(given.templates[one][0])][1])
             near = torch.maximum(near, down[:, None] * along)
@@ -482,7 +343,7 @@ class OpenModel:
                 found[id(cell)] = (cell, one[0].clone())
         tile.correlations = found
 
-    def _candidates(self, tile: OpenTile, given: _Given, change: Tensor) -> Described:
+    def _candidates(self, tile: OpenTile, given: SlotInputs, change: Tensor) -> Described:
         """The proposals, the boxes that the clicks raise, and those that stand in at clicks."""
         network, features = self.network, tile.features
         best = change.amax(1)
@@ -492,15 +353,14 @@ class OpenModel:
             score + raised
             for score, raised in zip(features.scores, (fine, best, coarse), strict=True)
         )
-        cells, logits = network.peaks(scores, features.boxes, ENTERING_RAISED, RAISED, rounds=0)
+        cells, logits = network.peaks(scores, features.boxes, DENSE_RAISED, RAISED, rounds=0)
         dense = boxes_of(features.boxes, cells)
-        kept = self._is_new(tile, dense[0]) & (logits[0] > LEAST_RAISED)
-        result = join(tile.proposals, self._described(tile, dense[:, kept], cells[0, kept]))
-        here = given.xy.isfinite().all(1)
+        kept = self._is_new(tile, dense[0]) & (logits[0] > RAISED_LOGIT)
+        result = join(tile.proposals, self._describe_cells(tile, dense[:, kept], cells[0, kept]))
         stand_ins = [template[2] for template in given.templates if len(template) > 2]
         if not stand_ins:
             return result
-        xy = given.xy[here]
+        xy = given.xy[~given.foreign]
         dense, boxes, stand_in_scores, embeddings, layouts = torch.stack(stand_ins).split(
             [4, 4, 1, *self._widths], 1
         )
@@ -525,8 +385,8 @@ class OpenModel:
         """Which of boxes ``(n, 4)`` are not much the same as a proposal."""
         return pairwise_iou(boxes, tile.proposals.boxes[0]).amax(1) < SAME_BOX
 
-    def _described(self, tile: OpenTile, boxes: Tensor, cells: Tensor) -> Described:
-        """The description of dense boxes ``(1, n, 4)``, those of known cells from memory."""
+    def _describe_cells(self, tile: OpenTile, boxes: Tensor, cells: Tensor) -> Described:
+        """Describe dense boxes ``(1, n, 4)``; descriptions of cells are kept."""
         wanted = cells.tolist()
         if len(tile.cells) > KEPT_CANDIDATES:
             tile.cells, tile.raised = {}, None
@@ -539,45 +399,35 @@ class OpenModel:
             tile.raised = found if tile.raised is None else join(tile.raised, found)
         rows = torch.tensor([tile.cells[cell] for cell in wanted], dtype=torch.long)
         rows = rows.to(self.device)
-        return Described(
-            *(getattr(tile.raised, entry.name)[:, rows] for entry in fields(Described))
-        )
+        return tile.raised.mapped(lambda one: one[:, rows])
 
     def _found(
         self, tile: OpenTile, boxes: Tensor, scores: Tensor, labels: Sequence[int]
     ) -> Detections:
         """The boxes ``(P, 4)``, each of the slot of its best score ``(P, S)``, by falling score."""
         height, width = tile.image_size
-        limit = boxes.new_tensor([width, height, width, height])
-        boxes = torch.minimum(boxes.clamp(min=0), limit)
+        boxes = torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
         best, slot = scores.max(1)
-        kept = (best > LEAST_SCORE) & ((boxes[:, 2:] - boxes[:, :2]).amin(1) > 1)
-        boxes, best, slot = boxes[kept], best[kept], slot[kept]
-        order = best.argsort(descending=True, stable=True)
-        boxes, best, slot = boxes[order], best[order], slot[order]
-        stays = non_maximum_suppression(boxes, OVERLAP)
-        boxes, best, slot, scores = (
-            boxes[stays],
-            best[stays],
-            slot[stays],
-            scores[kept][order][stays],
-        )
-        names = np.array(labels, np.int64)
+        usable = (best > LEAST_SCORE) & ((boxes[:, 2:] - boxes[:, :2]).amin(1) > 1)
+        rows = usable.nonzero()[:, 0]
+        rows = rows[best[rows].argsort(descending=True, stable=True)]
+        rows = rows[non_maximum_suppression(boxes[rows], OVERLAP)]
+        boxes, slot, scores = boxes[rows], slot[rows], scores[rows]
         if labels != [ANY_OBJECT]:
-            believed = torch.where(nested_in_better(boxes, slot, NESTED), LESS, 1.0)
-            best, scores = best * believed, scores * believed[:, None]
-            order = best.argsort(descending=True, stable=True)
-            boxes, best, slot, scores = boxes[order], best[order], slot[order], scores[order]
-        found = Detections(
-            boxes.cpu().numpy(),
-            best.cpu().numpy(),
-            names[slot.cpu().numpy()],
-            np.full(len(boxes), -1, np.int64),
+            nested = nested_in_better(boxes, slot, NESTED_SHARE)
+            scores = scores * torch.where(nested, NESTED_FACTOR, 1.0)[:, None]
+            order = scores.amax(1).argsort(descending=True, stable=True)
+            boxes, slot, scores = boxes[order], slot[order], scores[order]
+        label_of = np.array(labels, np.int64)
+        found = Detections.unanswered(
+            boxes.cpu().numpy(), scores.amax(1).cpu().numpy(), label_of[slot.cpu().numpy()]
         )
         if len(labels) < 2:
             return found
         second, rival = scores.scatter(1, slot[:, None], -1.0).max(1)
-        return replace(found, rivals=names[rival.cpu().numpy()], rival_scores=second.cpu().numpy())
+        return replace(
+            found, rivals=label_of[rival.cpu().numpy()], rival_scores=second.cpu().numpy()
+        )
 
     def outlines(
         self, tile: OpenTile, boxes: NDArray[np.float32], wanted: Sequence[int]
@@ -596,49 +446,21 @@ class OpenModel:
         return self.encode(image)
 
     def detect_whole(
-        self, features: OpenTile, clicks: Sequence[Click], examples: Sequence[Example] = ()
+        self, features: OpenTile, clicks: Sequence[Click], exemplars: Sequence[Exemplar] = ()
     ) -> Detections:
         """See `c3det.model.ExemplarModel.detect_whole`."""
         tile = replace(features, correlations={}, collated={}, cells={}, raised=None)
-        if not clicks and not examples:
+        if not clicks and not exemplars:
             return self.detect(tile, [], [])
-        # In an order that labels do not change.
-        used = sorted(
-            clicks_that_count(clicks, beside=examples), key=lambda click: (click.y, click.x)
+        # The order does not depend on labels.
+        here = sorted(
+            clicks_that_count(clicks, beside=exemplars), key=lambda click: (click.y, click.x)
         )
-        known = clicks_that_count(examples, beside=clicks)
-        if not used and not known:
+        foreign = clicks_that_count(exemplars, beside=clicks)
+        if not here and not foreign:
             return Detections.none()
-        foreign = [(example, self.template_of(example)) for example in known]
-        return self.detect(tile, self.templates(tile, used), used, foreign)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Given:
-    """Clicks of slots, in their order, and exemplars of other pictures after them.
-
-    Attributes:
-        xy: ``(n, 2)`` in pixels of the tile; `NOWHERE` for an exemplar of another picture.
-        templates: Of each.
-        positive: bool ``(S, n)``, which are of each slot.
-        negative: bool ``(S, n)``, which are negative ones of each slot.
-    """
-
-    xy: Tensor
-    templates: list[Template]
-    positive: Tensor
-    negative: Tensor
-
-
-def join(first: Described, second: Described) -> Described:
-    """The boxes of both, side by side."""
-    return Described(
-        torch.cat([first.boxes, second.boxes], 1),
-        torch.cat([first.scores, second.scores], 1),
-        torch.cat([first.embeddings, second.embeddings], 1),
-        torch.cat([first.layouts, second.layouts], 1),
-        torch.cat([first.valid, second.valid], 1),
-    )
+        elsewhere = [(exemplar, self.template_of(exemplar)) for exemplar in foreign]
+        return self.detect(tile, self.templates(tile, here), here, elsewhere)
 
 
 def _best_of_others(maps: Tensor, empty: float) -> Tensor:
@@ -648,30 +470,6 @@ def _best_of_others(maps: Tensor, empty: float) -> Tensor:
     best, which = maps.max(0, keepdim=True)
     second = maps.scatter(0, which, empty).amax(0, keepdim=True)
     return best.expand_as(maps).scatter(0, which, second)
-
-
-def _in_order(clicks: Sequence[Click], examples: Sequence[Example]) -> list[int]:
-    """The labels that have positive clicks or exemplars, by where these are or what they are."""
-    places: dict[int, list[tuple[float, float]]] = {}
-    looks: dict[int, list[_Look]] = {}
-    for click in clicks:
-        if click.positive:
-            places.setdefault(click.label, []).append((click.y, click.x))
-    for example in examples:
-        if example.positive:
-            looks.setdefault(example.label, []).append(_look(example))
-    return sorted(
-        places.keys() | looks.keys(),
-        key=lambda label: (sorted(places.get(label, [])), sorted(looks.get(label, []))),
-    )
-
-
-_Look = tuple[bytes, float, float]
-
-
-def _look(example: Example) -> _Look:
-    """All of an exemplar but its label and sign."""
-    return example.numbers, example.width, example.height
 
 
 def load_model(path: Path, card: Card, device: torch.device) -> OpenModel:
@@ -689,7 +487,7 @@ def load_model(path: Path, card: Card, device: torch.device) -> OpenModel:
 
 
 def fill(network: OpenDetector, tensors: dict[str, Tensor]) -> bool:
-    """Put tensors of any precision into a network; whether they are all that it needs."""
+    """Load tensors of any precision into a network; return whether they fit it."""
     state = {name: tensor.float() for name, tensor in tensors.items()}
     try:
         missing, unexpected = network.load_state_dict(state, strict=False)

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from c3det.clicks import Click
 from c3det.detections import Detections
 from c3det.open.detector import OpenDetector
-from c3det.open.model import OpenModel, OpenTile, fill
+from c3det.open.model import OpenModel, fill
+from c3det.open.tile import OpenTile
 
 EncodedPicture = OpenTile
 """All of a picture that does not depend on clicks."""

@@ -20,7 +20,7 @@ from c3det.configs import (
     architecture,
     normalization,
 )
-from c3det.fusion import Correlation
+from c3det.fusion import CorrelationSettings
 from c3det.losses import UserInputEnforcing
 
 PRESETS, STAGES, FUSIONS = get_args(Preset), get_args(Stages), get_args(Fusion)
@@ -160,7 +160,7 @@ def test_an_architecture_says_what_the_preset_has() -> None:
 
 
 def test_every_field_of_the_settings_has_its_values() -> None:
-    assert list(_CORRELATION_VALUES) == [field.name for field in fields(Correlation)]
+    assert list(_CORRELATION_VALUES) == [field.name for field in fields(CorrelationSettings)]
     assert list(_UEL_VALUES) == [field.name for field in fields(UserInputEnforcing)]
 
 

@@ -40,7 +40,7 @@ def three() -> Exemplars:
 
 
 def assert_equal(one: Exemplars, other: Exemplars) -> None:
-    assert one.examples() == other.examples()
+    assert list(one) == list(other)
     assert (one.weights, one.names, one.sources) == (other.weights, other.names, other.sources)
     assert np.array_equal(one.thumbnails, other.thumbnails)
 
@@ -136,6 +136,10 @@ def test_of_the_negative_ones_the_same_share_stays() -> None:
     assert thin.positive.sum() == 4
     assert (~thin.positive).sum() == 3  # half of six
     assert (~made(*rows).thinned(3).positive).sum() == 3  # three eighths of six, rounded up
+    # All of the few positive ones stay, and no more negative ones than the count.
+    few = made(*((0, row < 2, [1.0, row / 10]) for row in range(14))).thinned(3)
+    assert few.positive.sum() == 2
+    assert (~few.positive).sum() == 3
 
 
 def test_the_strip_has_a_row_for_each_label(three: Exemplars) -> None:

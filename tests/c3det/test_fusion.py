@@ -11,7 +11,7 @@ from c3det.fusion import (
     ClickBatch,
     ClickBranch,
     ClickFusion,
-    Correlation,
+    CorrelationSettings,
     widen_first_convolution,
 )
 from c3det.heatmaps import click_heatmaps
@@ -49,7 +49,7 @@ def fusion(kind: str) -> ClickFusion:
         3,
         branch() if "late" in kind else None,
         5 if "late" in kind else 0,
-        Correlation() if "correlation" in kind else None,
+        CorrelationSettings() if "correlation" in kind else None,
     )
 
 
@@ -168,10 +168,10 @@ def test_widened_convolution_loads_weights_of_either_width() -> None:
 
 
 def test_gain_multiplies_the_correlation() -> None:
-    plain = ClickFusion(6, 3, correlation=Correlation(gain=1.0))
-    louder = ClickFusion(6, 3, correlation=Correlation(gain=4.0))
+    plain = ClickFusion(6, 3, correlation=CorrelationSettings(gain=1.0))
+    louder = ClickFusion(6, 3, correlation=CorrelationSettings(gain=4.0))
     louder.load_state_dict(plain.state_dict())
-    image_part = ClickFusion(6, 3, correlation=Correlation(gain=0.0))
+    image_part = ClickFusion(6, 3, correlation=CorrelationSettings(gain=0.0))
     image_part.load_state_dict(plain.state_dict())
     for one, four, none in zip(
         plain(levels(), CLICKS), louder(levels(), CLICKS), image_part(levels(), CLICKS), strict=True
@@ -181,7 +181,7 @@ def test_gain_multiplies_the_correlation() -> None:
 
 @pytest.mark.parametrize("stop_gradient", [False, True])
 def test_the_correlation_pulls_at_the_features_unless_stopped(stop_gradient: bool) -> None:
-    module = ClickFusion(6, 3, correlation=Correlation(stop_gradient=stop_gradient))
+    module = ClickFusion(6, 3, correlation=CorrelationSettings(stop_gradient=stop_gradient))
     with torch.no_grad():
         module.join.weight[:, :6] = 0  # only the way through the correlation is left
     pictures = [level.requires_grad_() for level in levels()]
@@ -192,8 +192,8 @@ def test_the_correlation_pulls_at_the_features_unless_stopped(stop_gradient: boo
 
 def test_the_projection_starts_as_the_identity_and_learns_where_the_features_may_not() -> None:
     settings = {"scale": "cosine", "stop_gradient": True}
-    plain = ClickFusion(6, 3, correlation=Correlation(**settings))
-    projected = ClickFusion(6, 3, correlation=Correlation(**settings, projection=True))
+    plain = ClickFusion(6, 3, correlation=CorrelationSettings(**settings))
+    projected = ClickFusion(6, 3, correlation=CorrelationSettings(**settings, projection=True))
     projected.load_state_dict(plain.state_dict(), strict=False)
     pictures = [level.requires_grad_() for level in levels()]
     results = projected(pictures, CLICKS)
@@ -209,7 +209,7 @@ def test_the_projection_starts_as_the_identity_and_learns_where_the_features_may
 
 def test_what_is_compared_is_the_projection() -> None:
     """A projection of 0 leaves nothing to correlate."""
-    module = ClickFusion(6, 3, correlation=Correlation(projection=True))
+    module = ClickFusion(6, 3, correlation=CorrelationSettings(projection=True))
     with torch.no_grad():
         module.projection.weight.zero_()
     for own, none in zip(module(levels(), CLICKS), module(levels(), NO_CLICKS), strict=True):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
@@ -19,12 +18,8 @@ from c3det.clicks import Click
 from c3det.configs import Fusion, Preset, Stages, normalization
 from c3det.fusion import ClickBatch
 from c3det.losses import UserInputEnforcing
-from c3det.mmdet_adapter import (
-    ClickedFeatures,
-    RegionExtractor,
-    TruncatedMobileNetV2,
-    build_detector,
-)
+from c3det.mmdet_adapter import ClickedFeatures, TruncatedMobileNetV2, build_detector
+from c3det.mmdet_heads import RegionExtractor
 from tests.c3det import twins
 from tests.c3det.small import NUM_CLASSES, SIDE, build, shrunk, training_batch
 
@@ -305,27 +300,6 @@ def test_detect_on_encoded_features_is_predict(fusion: Fusion) -> None:
         got = detector.detect(ClickedFeatures(features, ClickBatch(CLICKS, sizes, (SIDE, SIDE))))
     got = [(picture.bboxes, picture.scores, picture.labels) for picture in got]
     assert same(got, found(detector, CLICKS))
-
-
-@pytest.mark.parametrize(("stages", "fusion"), list(product(STAGES, FUSIONS)))
-def test_threads_do_not_meet(stages: Stages, fusion: Fusion) -> None:
-    detector = build("starter", shrunk("starter", stages, fusion))
-    images, _ = training_batch(CLICKS)
-    with torch.no_grad():
-        features = detector.encode(images[:1])
-
-    @torch.no_grad()
-    def detect(number: int) -> tuple[Tensor, Tensor, Tensor]:
-        clicks = [Click(9.0 + 7 * i, 20.0 + 5 * number, i % NUM_CLASSES) for i in range(number)]
-        batch = ClickBatch([clicks], [(SIDE, SIDE)], (SIDE, SIDE))
-        (picture,) = detector.detect(ClickedFeatures(features, batch))
-        return picture.bboxes, picture.scores, picture.labels
-
-    numbers = [0, 1, 2, 3, 5, 8] * 2
-    one_by_one = [detect(number) for number in numbers]
-    with ThreadPoolExecutor(4) as pool:
-        side_by_side = list(pool.map(detect, numbers))
-    assert same(side_by_side, one_by_one)
 
 
 def test_forward_gives_the_heads_outputs() -> None:

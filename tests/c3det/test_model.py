@@ -1,4 +1,4 @@
-"""The interface between pictures and models, and what it keeps apart."""
+"""The interface of models, and that neither model needs the packages of the other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from c3det.clicks import Click
-from c3det.exemplars import Example
+from c3det.exemplars import Exemplar
 from c3det.model import clicks_that_count
 from c3det.predictor import load
 from tests.c3det.open.small import saved
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import c3det.answering, c3det.exemplars, c3det.picture, c3det.predictor, c3det.tiles, c3det.weights
-import c3det.open.boxes, c3det.open.compare, c3det.open.detector, c3det.open.model
+import c3det.boxes, c3det.open.compare, c3det.open.detector, c3det.open.model
 import c3det.open.predictor
 from c3det.clicks import Click
 
@@ -71,12 +71,12 @@ def test_the_closed_model_names_the_extra_that_is_missing() -> None:
         text=True,
         timeout=120,
     )
-    (told,) = done.stdout.splitlines()
-    assert told.startswith(f"the weights {weights} are of the closed model, which needs mm")
-    assert "install the project with its extra closed" in told
+    (message,) = done.stdout.splitlines()
+    assert message.startswith(f"the weights {weights} are of the closed model, which needs mm")
+    assert "install the project with its extra closed" in message
 
 
-def test_the_closed_model_is_asked_for_by_name(tmp_path: Path) -> None:
+def test_closed_model_refuses_an_open_one(tmp_path: Path) -> None:
     from c3det.closed import closed_model
 
     with pytest.raises(TypeError, match="untrained is not a closed model"):
@@ -91,6 +91,6 @@ def test_clicks_that_count() -> None:
     assert clicks_that_count([alone]) == []
     # A label may have its positive ones among others.
     assert clicks_that_count([no, alone], beside=[yes]) == [no]
-    example = Example(1, True, b"", 3, 4)
-    assert clicks_that_count([yes, alone], beside=[example]) == [yes, alone]
-    assert clicks_that_count([example], beside=[alone]) == [example]
+    exemplar = Exemplar(1, True, b"", 3, 4)
+    assert clicks_that_count([yes, alone], beside=[exemplar]) == [yes, alone]
+    assert clicks_that_count([exemplar], beside=[alone]) == [exemplar]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -150,24 +149,16 @@ def test_tiles_of_a_large_picture(shipped: Predictor) -> None:
     assert_near(got.detections, small_tiles(cpu, image).detect(clicks, 0.05).detections, 0.99)
 
 
-def test_threads_do_not_meet(shipped: Predictor) -> None:
+def test_pictures_in_turn_answer_as_alone(shipped: Predictor) -> None:
+    """One model, and recordings that are replayed for both."""
     images = [photo(96), photo(128)]
     classes = len(shipped.classes)
-    jobs = [(images[n % 2], clicks_on(images[n % 2], n, classes, seed=n)) for n in range(8)]
     shared = [shipped.open(image) for image in images]
-
-    def alone(number: int) -> Detections:
-        image, clicks = jobs[number]
-        return shipped.open(image).detect(clicks, 0.05).detections
-
-    def together(number: int) -> Detections:
-        return shared[number % 2].detect(jobs[number][1], 0.05).detections
-
-    wanted = [alone(number) for number in range(len(jobs))]
-    with ThreadPoolExecutor(4) as pool:
-        for work in (alone, together):
-            for got, one in zip(pool.map(work, range(len(jobs))), wanted, strict=True):
-                assert_near(got, one)
+    for number in range(8):
+        image = images[number % 2]
+        clicks = clicks_on(image, number, classes, seed=number)
+        wanted = shipped.open(image).detect(clicks, 0.05).detections
+        assert_near(shared[number % 2].detect(clicks, 0.05).detections, wanted)
 
 
 def test_everything_is_in_float32_and_contiguous(shipped: Predictor) -> None:
@@ -279,7 +270,12 @@ def test_graphs_are_recorded_on_a_gpu(shipped: Predictor) -> None:
         warnings.simplefilter("error")
         shipped.open(image).detect([Click(20, 30, 1)])
     incremental, detector = shipped.model.incremental, shipped.model.detector
-    for recorded in (incremental._read, incremental._join, incremental._see, detector._read):
+    for recorded in (
+        incremental._recorded_templates,
+        incremental._recorded_fusion,
+        incremental._recorded_heads,
+        detector._read,
+    ):
         assert bool(recorded._graphs) == (shipped.device.type != "cpu")
         assert all(graph is not None for graph in recorded._graphs.values())
 

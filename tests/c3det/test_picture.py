@@ -6,10 +6,8 @@ import json
 import random
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from c3det import picture as picture_module
+from c3det import timing
 from c3det.clicks import Click
 from c3det.configs import Fusion, Preset, Stages
 from c3det.detections import answered_clicks, overruled
@@ -244,7 +243,7 @@ def test_a_deadline_stops_and_the_next_call_goes_on(
     assert tiles == 16
     picture = small_tiles(starter, image)
     clock = Clock()
-    monkeypatch.setattr(picture_module, "time", clock)
+    monkeypatch.setattr(timing, "time", clock)
     coverages, calls = [0.0], 0
     while coverages[-1] < 1:
         answer = picture.detect(clicks, 0, deadline=clock.now + 5)
@@ -268,8 +267,8 @@ def test_a_deadline_that_is_over_still_makes_progress(starter: Predictor) -> Non
     while answers[-1].progress < 1:
         assert answers[-1].coverage < 1
         answers.append(picture.detect(clicks, 0, deadline=0.0))
-    told = [answer.progress for answer in answers]
-    assert told == sorted(set(told)), "it grows with every call"
+    progress = [answer.progress for answer in answers]
+    assert progress == sorted(set(progress)), "it grows with every call"
     under = len({int(i) for i in picture._owners([(c.x, c.y) for c in clicks if c.positive])})
     assert len(answers) == under + 16
     assert [answer.coverage for answer in answers[:under]] == [0] * under
@@ -299,12 +298,13 @@ class WorkingClock:
 
     def __init__(self, predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
-        monkeypatch.setattr(picture_module, "time", self)
+        for module in (picture_module, timing):
+            monkeypatch.setattr(module, "time", self)
         for name, seconds in (("encode", 2.0), ("detect", 0.5)):
             method = getattr(IncrementalDetector, name)
             monkeypatch.setattr(IncrementalDetector, name, self._taking(seconds, method))
-        merge = picture_module.Seams.merge
-        monkeypatch.setattr(picture_module.Seams, "merge", self._taking(0.7, merge))
+        merge = picture_module.TileMerger.merge
+        monkeypatch.setattr(picture_module.TileMerger, "merge", self._taking(0.7, merge))
 
     def _taking(self, seconds: float, method: Any) -> Any:
         def taking(*args: Any, **kwargs: Any) -> Any:
@@ -468,21 +468,6 @@ def test_a_failure_leaves_nothing_half_done(
         picture.detect(clicks, 0).detections,
         small_tiles(starter, image).detect(clicks, 0).detections,
     )
-
-
-def test_two_threads_encode_once(starter: Predictor, counting: Counting) -> None:
-    picture = starter.open(pixels(100, 130))
-    barrier = threading.Barrier(4)
-
-    def ask(number: int) -> Detections:
-        barrier.wait()
-        return picture.detect([Click(20 + number % 2, 30, 1)], 0).detections
-
-    with ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(ask, range(4)))
-    assert counting.calls["encode"] == 1
-    assert np.array_equal(answers[0].boxes, answers[2].boxes)
-    assert np.array_equal(answers[1].boxes, answers[3].boxes)
 
 
 def test_wrong_questions_are_named(starter: Predictor) -> None:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, asdict
 from pathlib import Path
 
@@ -254,20 +253,7 @@ def test_unknown_label_and_threshold_are_named(c3det: Predictor) -> None:
             c3det.detect(features, [], threshold)
 
 
-def test_threads_do_not_meet(predictor: Predictor) -> None:
-    images = [picture(40, 56), picture(64, 48, seed=1)]
-    jobs = [(images[number % 2], random_clicks(number, 40, 48)) for number in range(8)]
-
-    def serve(job: tuple[NDArray[np.uint8], list[Click]]) -> Detections:
-        return predictor.detect(predictor.encode(job[0]), job[1], 0)
-
-    one_by_one = [serve(job) for job in jobs]
-    with ThreadPoolExecutor(4) as pool:
-        side_by_side = list(pool.map(serve, jobs))
-    assert all(same(a, b) for a, b in zip(one_by_one, side_by_side, strict=True))
-
-
-def test_predictor_tells_its_classes(c3det: Predictor, device: str) -> None:
+def test_predictor_has_classes_and_device_of_the_card(c3det: Predictor, device: str) -> None:
     assert c3det.classes == CLASSES
     assert c3det.card.typical_sizes == SIZES
     assert str(c3det.device) == device

@@ -77,7 +77,7 @@ def test_exemplars_hold_what_a_click_has_in_the_model(predictor: Predictor) -> N
     with torch.inference_mode():
         tile = model.encode(image)
         for example, (cell, exemplar, _) in zip(
-            exemplars.examples(), model.templates(tile, clicks), strict=True
+            exemplars, model.templates(tile, clicks), strict=True
         ):
             again = model.template_of(example)
             torch.testing.assert_close(again[0], cell, rtol=0, atol=1e-3)
@@ -139,7 +139,7 @@ def test_an_exemplar_is_a_click_that_lies_nowhere(predictor: Predictor) -> None:
         templates = model.templates(first, clicks)
         away = [replace(click, x=click.x - 3000) for click in clicks]
         wanted = model.detect(second, templates, away)
-        examples = [(one, model.template_of(one)) for one in exemplars.examples()]
+        examples = [(one, model.template_of(one)) for one in exemplars]
         got = model.detect(second, [], [], examples)
     assert set(got.labels.tolist()) == {0, 1, 2}
     assert_near(got, wanted, score=2e-3)

@@ -1,4 +1,4 @@
-"""The open model behind pictures: tiles, clicks that come and go, memory, cards."""
+"""The open model in a picture: tiles, clicks that come and go, memory, cards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ from c3det.detections import Detections
 from c3det.open.architecture import OpenArchitecture
 from c3det.open.detector import Clicks, OpenDetector
 from c3det.open.folding import folded
-from c3det.open.model import OpenModel, OpenTile, _Given
+from c3det.open.model import OpenModel
+from c3det.open.slots import SlotInputs
+from c3det.open.tile import OpenTile
 from c3det.picture import Picture
 from c3det.predictor import Predictor, load
 from c3det.weights import WeightsError, card_path, digest, read_card, save
@@ -155,7 +157,7 @@ def test_raising_is_that_of_the_network(predictor: Predictor) -> None:
         clicks = [Click(float(x), float(y), 0) for x, y in xy]
         templates = model.templates(tile, clicks)
         own = slots == torch.arange(2)[:, None]
-        got = model._change(tile, _Given(xy, list(templates), own & positive, own & ~positive))
+        got = model._raising(tile, SlotInputs(xy, list(templates), own & positive, own & ~positive))
         network = model.network
         given = Clicks(xy[None], slots[None], positive[None])
         of_clicks = network.templates(tile.features, xy[None])
@@ -338,7 +340,7 @@ def test_packed_tiles_answer_alike_and_a_limit_holds(predictor: Predictor) -> No
     for number in (1, 2, 1, 2):
         found = limited.detect(clicks[:number], 0).detections
         assert limited.nbytes <= limit
-    assert any(tile.packed for tile in limited._tiles.values())
+    assert any(tile.packed for _, tile in limited._tiles.items())
     assert_near(found, wanted, score=0.02)
 
 

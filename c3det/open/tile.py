@@ -1,0 +1,93 @@
+"""What the open model keeps of one tile, so that a click computes only what it changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+from torch import Tensor
+
+from c3det.clicks import Size
+from c3det.memory import held_bytes
+from c3det.open.detector import Described, Features
+
+
+@dataclass(slots=True, eq=False)
+class OpenTile:
+    """What the open model keeps of one tile.
+
+    Attributes:
+        image_size: ``(height, width)`` in pixels, without padding.
+        features: Of the tile, a batch of one.
+        proposals: Class-agnostic boxes.
+        raising: ``(1, C, h, w)``, the term of the raising's first convolution that no click
+            changes.
+        correlations: With the last templates, ``(h, w)`` at stride 8, by the identity of the
+            template, which is held beside it.
+        collated: Of each slot, the largest correlations and heatmaps of its clicks, ``(2, h, w)``
+            at stride 8, by the identities of their templates, which are held beside them.
+        cells: Rows of ``raised``, by the cells of their dense boxes.
+        raised: Candidates that clicks have raised; ``None``: none yet.
+        packed: Whether the features are in half precision.
+    """
+
+    image_size: Size
+    features: Features
+    proposals: Described
+    raising: Tensor
+    correlations: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    collated: dict[tuple[int, ...], tuple[tuple[Tensor, ...], Tensor]] = field(default_factory=dict)
+    cells: dict[int, int] = field(default_factory=dict)
+    raised: Described | None = None
+    packed: bool = False
+
+    def pack(self) -> None:
+        """See `c3det.model.Tile.pack`; boxes, scores and embeddings stay as they are."""
+        self.correlations, self.collated, self.cells, self.raised = {}, {}, {}, None
+        self._convert(torch.float16)
+        self.packed = True
+
+    def unpack(self) -> None:
+        """See `c3det.model.Tile.unpack`."""
+        self._convert(torch.float32)
+        self.packed = False
+
+    def _convert(self, dtype: torch.dtype) -> None:
+        def converted(tensor: Tensor) -> Tensor:
+            other = tensor.to(dtype)
+            return other if bool(other.isfinite().all()) else tensor
+
+        features = self.features
+        self.features = replace(
+            features,
+            embedding=converted(features.embedding),
+            context=converted(features.context),
+            regions=tuple((stride, converted(level)) for stride, level in features.regions),
+            early=(converted(features.early[0]), converted(features.early[1])),
+        )
+        self.raising = converted(self.raising)
+        self.proposals = replace(self.proposals, layouts=converted(self.proposals.layouts))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the tensors of this tile."""
+        features = self.features
+        described = [one for one in (self.proposals, self.raised) if one is not None]
+        return held_bytes(
+            (
+                *features.scores,
+                *features.boxes,
+                features.embedding,
+                features.context,
+                *(level for _, level in features.regions),
+                *features.early,
+                self.raising,
+                *(getattr(one, entry.name) for one in described for entry in fields(one)),
+                *(found for _, found in self.correlations.values()),
+                *(found for _, found in self.collated.values()),
+            )
+        )
+
+    def borrowed(self) -> list[Tensor]:
+        """None."""
+        return []
