@@ -27,12 +27,6 @@ _PRODUCTS_AT_ONCE = 1 << 24
 _EPSILON = 1e-8
 
 
-def covering_stride(level_size: Size, image_sizes: Sequence[Size]) -> int:
-    """The smallest power of two with which a level covers every picture of its batch."""
-    need = max(max(height / level_size[0], width / level_size[1]) for height, width in image_sizes)
-    return 2 ** max(0, math.ceil(math.log2(need)))
-
-
 def _nearest_along(
     centres: Doubles, cells: int, covered: int, valid: int, sigma: float
 ) -> tuple[Cells, Doubles, Doubles]:
@@ -196,8 +190,7 @@ def class_correlations(
         scale: ``"none"``: the raw dot product of the paper; ``"channels"``: divided by C;
             ``"cosine"``: of features normalised to length 1, values in [-1, 1].
         input_size: ``(height, width)`` in pixels that the levels cover, padding included. ``None``:
-            the one pair of ``image_size``, or, with a pair for each picture, the smallest power of
-            two a cell that covers them all.
+            the one pair of ``image_size``, without padding.
 
     Returns:
         One ``(B, K, h, w)`` tensor a level. A class without clicks is exactly 0.
@@ -216,16 +209,14 @@ def class_correlations(
     sizes = sizes_per_picture(image_size, batch)
     for of_picture in clicks:
         check_labels(of_picture, num_classes)
-    if input_size is None and isinstance(image_size[0], int):
+    if input_size is None:
+        if not isinstance(image_size[0], int):
+            raise ValueError("input_size is missing, which pictures of several sizes need")
         input_size = sizes[0]
 
     maps = []
     for level in features:
         height, width = level.shape[-2:]
-        covered = input_size
-        if covered is None:
-            stride = covering_stride((height, width), sizes)
-            covered = (height * stride, width * stride)
         level = comparable(level, scale)
         # Unbound and stacked once: in training, each index into a batch and each write into a map
         # would cost a gradient of the size of the whole.
@@ -237,7 +228,7 @@ def class_correlations(
                     picture,
                     click_xy(positive),
                     sampling,
-                    covered_size=covered,
+                    covered_size=input_size,
                     image_size=size,
                     sigma=sigma,
                 )

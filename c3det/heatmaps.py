@@ -77,23 +77,20 @@ def click_heatmaps(
     map_size: Size,
     *,
     sigma: float,
-    stride: float = 1.0,
     image_size: Size | Sequence[Size] | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """One channel a class, each click a Gaussian of height 1, merged by the maximum.
 
-    Section 4.1 of C3Det (arXiv 2203.15266). The values are those of a map drawn over the whole
-    picture and read at the centres of the cells, so that a click at whole numbers peaks at
-    ``exp(-0.25 / sigma^2)`` with stride 1.
+    Section 4.1 of C3Det (arXiv 2203.15266). A cell is a pixel, and has the value at its centre, so
+    that a click at whole numbers peaks at ``exp(-0.25 / sigma^2)``.
 
     Args:
         clicks: For each picture its clicks. Negative clicks are not drawn.
         num_classes: Number of channels.
-        map_size: ``(height, width)`` of the maps in cells.
-        sigma: Standard deviation in pixels of the picture.
-        stride: Side of a cell in pixels.
+        map_size: ``(height, width)`` of the maps in pixels.
+        sigma: Standard deviation in pixels.
         image_size: Size of the pictures in pixels, one for all or one for each. The maps are 0 in
             cells whose centres lie beyond it, that is, in the padding. ``None``: no padding.
         device: Where the maps are drawn.
@@ -107,7 +104,7 @@ def click_heatmaps(
     """
     device = torch.device(device) if device is not None else None
     patches, patch = click_patches(
-        clicks, num_classes, map_size, sigma=sigma, stride=stride, image_size=image_size
+        clicks, num_classes, map_size, sigma=sigma, image_size=image_size
     )
     size = (len(clicks), num_classes, *map_size)
     return draw_patches(moved(torch.from_numpy(patches), device), patch, size, dtype)
@@ -119,7 +116,6 @@ def click_patches(
     map_size: Size,
     *,
     sigma: float,
-    stride: float = 1.0,
     image_size: Size | Sequence[Size] | None = None,
 ) -> tuple[Doubles, Size]:
     """The patches of `click_heatmaps` that clicks reach, for `draw_patches`.
@@ -136,12 +132,12 @@ def click_patches(
         check_labels(of_picture, num_classes)
         drawn += [(index, click) for click in of_picture if click.positive]
     xy = click_xy([click for _, click in drawn])
-    rows, along_y = _along(xy[:, 1], height, stride, sigma)
-    columns, along_x = _along(xy[:, 0], width, stride, sigma)
+    rows, along_y = _along(xy[:, 1], height, sigma)
+    columns, along_x = _along(xy[:, 0], width, sigma)
     if sizes is not None:
         ends = np.array([sizes[index] for index, _ in drawn], np.float64).reshape(-1, 2, 1)
-        along_y = along_y * ((rows + 0.5) * stride < ends[:, 0])
-        along_x = along_x * ((columns + 0.5) * stride < ends[:, 1])
+        along_y = along_y * (rows + 0.5 < ends[:, 0])
+        along_x = along_x * (columns + 0.5 < ends[:, 1])
     channels = np.array([index * num_classes + click.label for index, click in drawn], np.int64)
     corners = (channels * height + rows[:, 0]) * width + columns[:, 0]
     patches = np.concatenate([corners[:, None], along_y, along_x], 1)
@@ -164,7 +160,7 @@ def draw_patches(
     return maps
 
 
-def _along(centres: Doubles, cells: int, stride: float, sigma: float) -> tuple[Cells, Doubles]:
+def _along(centres: Doubles, cells: int, sigma: float) -> tuple[Cells, Doubles]:
     """The cells ``(n, m)`` along one axis that clicks reach, and their Gaussians there."""
-    near = support(centres, cells, stride, sigma)
-    return near, gaussian((near.astype(np.float64) + 0.5) * stride, centres, sigma)
+    near = support(centres, cells, 1.0, sigma)
+    return near, gaussian(near.astype(np.float64) + 0.5, centres, sigma)

@@ -17,7 +17,7 @@ import reprlib
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import InitVar, asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +50,7 @@ class Card:
     Attributes:
         name: Of these weights, for people and answers.
         classes: Names, in the order of the labels; none for the open model.
-        architecture: The detector that the tensors are of. Where a card is made it may be a config
-            of `c3det.configs.architecture`, with its ``normalization``, which no card keeps.
+        architecture: Of the model that the tensors are of.
         score_threshold: From which score on boxes are shown unless the caller says otherwise.
         typical_sizes: For each class the median ``(width, height)`` of its objects, in pixels.
         training: What the weights were trained on, and how; for people, no program reads it.
@@ -75,13 +74,6 @@ class Card:
     tensors: str = ""
     sha256: str = ""
     format_version: int = FORMAT_VERSION
-    normalization: InitVar[Mapping[str, Any] | None] = None
-
-    def __post_init__(self, normalization: Mapping[str, Any] | None) -> None:
-        given: object = self.architecture
-        if not isinstance(given, Architecture | OpenArchitecture):
-            found = Architecture.of_config(given, normalization, len(self.classes))
-            object.__setattr__(self, "architecture", found)
 
     @property
     def closed_architecture(self) -> Architecture:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from c3det.clicks import Click
-from c3det.correlation import Sampling, class_correlations, click_templates, covering_stride
+from c3det.correlation import Sampling, class_correlations, click_templates
 from c3det.heatmaps import click_xy
 from tests.c3det import twins
 
@@ -213,9 +213,8 @@ def test_padding_changes_nothing(sampling: Sampling) -> None:
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
-@pytest.mark.parametrize("told", [True, False], ids=["input_size", "no_input_size"])
 def test_correlation_peaks_under_each_click_of_seven_pictures(
-    sampling: Sampling, told: bool
+    sampling: Sampling,
 ) -> None:
     sizes = [(33, 41), (100, 70), (65, 127), (50, 50), (127, 97), (90, 33), (47, 121)]
     assert all(side % 32 for size in sizes for side in size)
@@ -232,7 +231,7 @@ def test_correlation_peaks_under_each_click_of_seven_pictures(
         sizes,
         sampling,
         scale="cosine",
-        input_size=input_size if told else None,
+        input_size=input_size,
     )
     for level, stride in zip(levels, (4, 8), strict=True):
         for of_picture, maps in zip(clicks, level, strict=True):
@@ -323,13 +322,6 @@ def test_bfloat16_stays_close(sampling: Sampling) -> None:
         assert half.dtype == torch.bfloat16
         assert relative_difference(half.float(), plain) < 0.02
         assert relative_difference(auto.float(), plain) < 0.02
-
-
-def test_covering_stride() -> None:
-    assert covering_stride((8, 8), [(64, 64)]) == 8
-    assert covering_stride((8, 8), [(57, 33), (30, 61)]) == 8
-    assert covering_stride((8, 8), [(65, 10)]) == 16
-    assert covering_stride((8, 8), [(5, 5)]) == 1
 
 
 def test_wrong_arguments_are_named() -> None:

@@ -37,30 +37,22 @@ def test_a_click_at_the_centre_of_a_pixel_peaks_at_1() -> None:
     assert maps[0, 5, 7].item() == pytest.approx(math.exp(-4))
 
 
-def test_stride_reads_the_same_gaussian_at_the_centres_of_cells() -> None:
-    (maps,) = click_heatmaps([[Click(6, 2, 0)]], 1, (2, 3), sigma=3, stride=4)
-    assert maps[0, 0, 1] == 1
-    assert maps[0, 0, 2].item() == pytest.approx(math.exp(-16 / 18))
-    assert maps[0, 1, 0].item() == pytest.approx(math.exp(-32 / 18))
-
-
 @pytest.mark.parametrize(
-    ("number", "num_classes", "size", "sigma", "stride"),
+    ("number", "num_classes", "size", "sigma"),
     [
-        (1, 1, (9, 14), 1.0, 1.0),
-        (12, 3, (13, 17), 1.0, 1.0),
-        (40, 2, (8, 11), 3.0, 4.0),
-        (5, 4, (3, 2), 3.0, 64.0),
-        (7, 3, (10, 10), 0.5, 2.5),
+        (1, 1, (9, 14), 1.0),
+        (12, 3, (13, 17), 1.0),
+        (40, 2, (8, 11), 3.0),
+        (5, 4, (3, 2), 3.0),
+        (7, 3, (10, 10), 0.5),
     ],
 )
 def test_equals_its_twin(
-    number: int, num_classes: int, size: tuple[int, int], sigma: float, stride: float
+    number: int, num_classes: int, size: tuple[int, int], sigma: float
 ) -> None:
-    height, width = round(size[0] * stride), round(size[1] * stride)
-    clicks = [random_clicks(number, num_classes, height, width), [], [Click(0, height, 0)]]
-    maps = click_heatmaps(clicks, num_classes, size, sigma=sigma, stride=stride)
-    wanted = twins.heatmaps(clicks, num_classes, size, sigma, stride)
+    clicks = [random_clicks(number, num_classes, *size), [], [Click(0, size[0], 0)]]
+    maps = click_heatmaps(clicks, num_classes, size, sigma=sigma)
+    wanted = twins.heatmaps(clicks, num_classes, size, sigma)
     torch.testing.assert_close(maps.double(), wanted, rtol=1e-6, atol=1e-7)
 
 
@@ -89,7 +81,7 @@ def test_padding_changes_nothing_and_is_0() -> None:
     clicks = [[Click(10, 4, 0)], [Click(4, 6, 1)], []]
     sizes = [(5, 11), (9, 6), (3, 3)]
     batch = click_heatmaps(clicks, 2, (12, 16), sigma=3, image_size=sizes)
-    wanted = twins.heatmaps(clicks, 2, (12, 16), 3, 1, sizes)
+    wanted = twins.heatmaps(clicks, 2, (12, 16), 3, sizes)
     torch.testing.assert_close(batch.double(), wanted, rtol=1e-6, atol=1e-7)
     for maps, of_picture, (height, width) in zip(batch, clicks, sizes, strict=True):
         alone = click_heatmaps([of_picture], 2, (height, width), sigma=3)[0]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 
 from c3det import weights as weights_module
-from c3det.configs import Architecture, Stages, architecture, normalization
+from c3det.configs import Architecture
 from c3det.predictor import load
 from c3det.weights import (
     FORMAT_VERSION,
@@ -105,16 +105,6 @@ def test_card_is_readable_json_beside_the_weights(weights: Path) -> None:
     assert "Straße" in text
     assert text.endswith("}\n")
     assert json.loads(text)["format_version"] == FORMAT_VERSION
-
-
-def test_a_card_can_be_made_from_the_config_that_was_built(weights: Path) -> None:
-    config, other = (architecture("paper", 2, stages=stages) for stages in get_args(Stages))
-    card = replace(CARD, architecture=config, normalization=normalization("paper"))  # type: ignore[arg-type]
-    assert card == replace(CARD, architecture=Architecture("paper", "one-stage"))
-    assert replace(card, name="x").architecture == card.architecture
-    other["backbone"]["type"] = "os.system"
-    with pytest.raises(ValueError, match=r"architecture\.backbone\.type is not what the preset"):
-        replace(CARD, architecture=other, normalization=normalization("paper"))  # type: ignore[arg-type]
 
 
 def test_card_is_frozen(weights: Path) -> None:

@@ -24,7 +24,6 @@ def heatmaps(
     num_classes: int,
     map_size: Size,
     sigma: float,
-    stride: float = 1.0,
     image_sizes: Sequence[Size] | None = None,
 ) -> Tensor:
     """Go over every cell of every map, and there over every click."""
@@ -33,7 +32,7 @@ def heatmaps(
     for b, of_picture in enumerate(clicks):
         for row in range(height):
             for column in range(width):
-                x, y = (column + 0.5) * stride, (row + 0.5) * stride
+                x, y = column + 0.5, row + 0.5
                 if image_sizes is not None and (y >= image_sizes[b][0] or x >= image_sizes[b][1]):
                     continue
                 for click in of_picture:
