@@ -231,8 +231,8 @@ class Exemplars:
         kept = np.array([first_at[one] == row for row, one in enumerate(every)], np.bool_)
         if kept.sum() > MOST:
             raise ExemplarsError(
-                f"these would be {kept.sum()} exemplars, and at most {MOST} go together: thin them "
-                "before they are merged"
+                f"these would be {kept.sum()} exemplars, and at most {MOST} go together: "
+                "thin them before they are merged"
             )
         one, more = first.take(kept[: len(first)]), second.take(kept[len(first) :])
         return replace(

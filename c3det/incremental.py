@@ -391,7 +391,7 @@ class IncrementalDetector:
         return tuple(level[:count].clone() for level in found)
 
     def _templates(self, sides: Sequence[Size], reads: Tensor, *compared: Tensor) -> list[Tensor]:
-        """Templates ``(n, C)`` a level, as `c3det.correlation.template_reads` says of all."""
+        """Templates ``(n, C)`` a level, from the reads of `template_reads` for all levels."""
         assert self._correlation is not None
         scale, found = self._correlation.scale, []
         of_levels = reads.split([2 * sum(side) for side in sides], 1)
