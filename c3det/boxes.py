@@ -19,6 +19,9 @@ ArrayT = TypeVar("ArrayT", NDArray[np.floating[Any]], "Tensor")
 _EPSILON = 1e-6
 """Least area of a union, so that boxes without area have an IoU of 0."""
 
+EDGE_WEIGHT = 0.05
+"""A click ranks the boxes under it by ``score * (EDGE_WEIGHT + centredness)``."""
+
 _CHUNK = 256
 
 

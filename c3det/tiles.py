@@ -15,10 +15,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from c3det.answering import SAME_OBJECT_IOU
 from c3det.boxes import box_area, intersection, iou, touching
 from c3det.clicks import Size
 from c3det.detections import Detections
+from c3det.grouping import SAME_OBJECT_IOU
 
 MAX_TILES = 1024
 """Most tiles of one picture. With tiles of 1280 px that overlap by 200, a square picture of 1.2

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from c3det.boxes import centredness, contains, non_maximum_suppression
+from c3det.boxes import EDGE_WEIGHT, centredness, contains, non_maximum_suppression
 from c3det.open.compare import Comparison
 from c3det.open.mobilenet import CHANNELS, MobileNetV2
 from c3det.pictures import IMAGENET_MEAN, IMAGENET_STD
@@ -434,7 +434,7 @@ def choose_exemplars(described: Described, xy: Tensor) -> Tensor:
     """
     boxes = described.boxes[:, None]
     centred = centredness(boxes, xy[:, :, None])
-    rank = described.scores.sigmoid()[:, None] * (0.05 + centred)
+    rank = described.scores.sigmoid()[:, None] * (EDGE_WEIGHT + centred)
     usable = contains(boxes, xy[..., :1], xy[..., 1:]) & described.valid[:, None]
     rank = rank.masked_fill(~usable, -1.0)
     count = xy.shape[1]
