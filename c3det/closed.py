@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +22,7 @@ from c3det.devices import use_float32
 from c3det.fusion import ClickBatch
 from c3det.incremental import ClosedTile, IncrementalDetector
 from c3det.mmdet_adapter import ClickDetector, ClickedFeatures, build_detector
-from c3det.model import Outline, Template
-from c3det.predictor import Predictor
+from c3det.model import Model, Outline, Template
 from c3det.weights import Card, WeightsError, load_tensors
 
 
@@ -121,15 +121,15 @@ def _detections(found: InstanceData) -> Detections:
     )
 
 
-def closed_model(predictor: Predictor) -> ClosedModel:
-    """The closed model of a predictor.
+def closed_model(model: Model[Any], card: Card) -> ClosedModel:
+    """A loaded model, typed as a closed one.
 
     Raises:
-        TypeError: It has another one.
+        TypeError: It is another one.
     """
-    if not isinstance(predictor.model, ClosedModel):
-        raise TypeError(f"{predictor.card.name} is not a closed model, only one of these serves")
-    return predictor.model
+    if not isinstance(model, ClosedModel):
+        raise TypeError(f"{card.name} is not a closed model, only one of these serves")
+    return model
 
 
 def restore(path: Path, card: Card) -> ClickDetector:

@@ -164,7 +164,7 @@ def measured(work: Callable[[], Any]) -> dict[str, float]:
 def one_size(weights: Path, side: int, clicks: int, device: str = "cpu") -> dict[str, Any]:
     """Reference, cold and warm on one size of picture; the reference with memory as it comes."""
     predictor = load(weights, device)
-    model = closed_model(predictor)
+    model = closed_model(predictor.model, predictor.card)
     scattered_clicks = scattered(clicks, side, len(predictor.classes))
     image = photo(side)
     batch = model.batch(image)

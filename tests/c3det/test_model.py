@@ -79,8 +79,9 @@ def test_the_closed_model_names_the_extra_that_is_missing() -> None:
 def test_closed_model_refuses_an_open_one(tmp_path: Path) -> None:
     from c3det.closed import closed_model
 
+    predictor = load(saved(tmp_path))
     with pytest.raises(TypeError, match="untrained is not a closed model"):
-        closed_model(load(saved(tmp_path)))
+        closed_model(predictor.model, predictor.card)
 
 
 def test_clicks_that_count() -> None:
