@@ -84,7 +84,7 @@ class ClosedModel:
     ) -> Detections:
         """See `c3det.model.Model.detect`; late fusion is computed again where clicks changed."""
         levels = [torch.stack(rows) for rows in zip(*templates, strict=True)]
-        self.incremental.place(tile, clicks)
+        self.incremental.draw_clicks(tile, clicks)
         return _detections(self.incremental.detect(tile, levels, [click.label for click in clicks]))
 
     def outlines(

@@ -22,13 +22,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.structures import InstanceData
-from torch import Tensor, nn
+from torch import Tensor
 from torch.profiler import record_function
 
 from c3det.clicks import Click, Size
@@ -43,9 +43,10 @@ from c3det.devices import late_fusion_precision, moved
 from c3det.fusion import ClickBatch
 from c3det.graphs import Recorded, Work
 from c3det.heatmaps import click_heatmaps, click_patches, click_xy, draw_patches
+from c3det.late_fusion import append_fpn, append_resnet, convolution
 from c3det.memory import held_bytes
 from c3det.mmdet_adapter import ClickDetector, ClickedFeatures
-from c3det.windows import INPUT, Convolution, Copy, MaxPool, Network, Sum, Window, area, hull
+from c3det.windows import Convolution, Copy, Network, Sum, Window, area, hull
 
 PARTS = ("late fusion", "correlation", "first convolutions", "proposals", "regions")
 """Stages of a click, as `torch.profiler` names them; a one-stage detector has no regions."""
@@ -69,7 +70,7 @@ class ClosedTile:
         compared: The levels that the correlation compares; none without a correlation.
         drawn: The clicks that late fusion was computed with, in pixels of the tile.
         joined: Where the network is computed whole, the levels with the clicks of ``drawn``;
-            before the first `IncrementalDetector.place`, none.
+            before the first `IncrementalDetector.draw_clicks`, none.
         shared: Indices of ``values`` that are not this tile's own.
         packed: Whether it has to be unpacked before it is used.
     """
@@ -143,6 +144,10 @@ class IncrementalDetector:
         self._blank: tuple[Size, list[Tensor]] | None = None
 
     def _build(self, detector: ClickDetector) -> None:
+        """Make the network of all values: levels, late fusion, joined levels, first convolutions.
+
+        Levels are given. Computed whole, the network ends with the joined levels.
+        """
         values: list[Sum | None] = [None] * cast(int, detector.neck.num_outs)
         levels = range(len(values))
         fusion = detector.click_fusion
@@ -160,8 +165,8 @@ class IncrementalDetector:
             self._picture_weight = picture
             from_clicks: list[Convolution | None] = [None] * len(levels)
             if self._branch is not None:
-                outs = _resnet(values, self._branch.backbone)
-                from_clicks = list(_fpn(values, self._branch.neck, outs, late, bias))
+                outs = append_resnet(values, self._branch.backbone)
+                from_clicks = list(append_fpn(values, self._branch.neck, outs, late, bias))
                 bias = None
             self._joined = []
             self._picture_bias = bias
@@ -174,18 +179,18 @@ class IncrementalDetector:
         self._first: list[list[int]] = []
         self._from_correlation: list[Tensor] = []
         if self._in_windows:
-            for convolution in detector.first_convolutions():
+            for module in detector.first_convolutions():
                 self._first.append([])
                 for index in self._joined:
-                    values.append(Sum((_convolution(index, convolution),)))
+                    values.append(Sum((convolution(index, module),)))
                     self._first[-1].append(len(values) - 1)
         if self._correlation is not None:
             onto_joined = correlation * self._correlation.gain
             self._from_correlation = [onto_joined]
             if self._in_windows:
                 self._from_correlation += [
-                    torch.einsum("fcij,ck->fkij", convolution.weight, onto_joined[:, :, 0, 0])
-                    for convolution in detector.first_convolutions()
+                    torch.einsum("fcij,ck->fkij", module.weight, onto_joined[:, :, 0, 0])
+                    for module in detector.first_convolutions()
                 ]
         self._network = Network(values)
 
@@ -242,7 +247,7 @@ class IncrementalDetector:
         kept = self._blank
         return list(kept[1]) if kept is not None and kept[0] == input_size else []
 
-    def place(self, tile: ClosedTile, clicks: Sequence[Click]) -> None:
+    def draw_clicks(self, tile: ClosedTile, clicks: Sequence[Click]) -> None:
         """Compute late fusion with some clicks, in place of those that it was computed with.
 
         If this fails half-way, the tile is of no more use.
@@ -405,7 +410,7 @@ class IncrementalDetector:
         """Boxes in pixels of the tile, their scores and labels.
 
         Args:
-            tile: With the clicks `place`d.
+            tile: After `draw_clicks`.
             templates: As `templates` returns them, of any tile of the same picture.
             labels: Of the templates.
         """
@@ -488,8 +493,8 @@ class IncrementalDetector:
                 )
         with record_function("first convolutions"):
             first = [
-                F.relu(convolution(level))
-                for convolution in self._detector.first_convolutions()
+                F.relu(module(level))
+                for module in self._detector.first_convolutions()
                 for level in joined
             ]
         return [*joined, *self._detector.propose(first, limits)]
@@ -525,80 +530,3 @@ def _added(level: Tensor, weight: Tensor, few: Tensor, padding: int) -> Tensor:
     rows = level[0].permute(1, 2, 0).reshape(-1, channels)
     total = torch.addmm(rows, columns.T, weight.T)
     return total.view(1, height, width, channels).permute(0, 3, 1, 2)
-
-
-def _convolution(source: int, module: nn.Conv2d) -> Convolution:
-    return Convolution(source, module.weight, module.bias, module.stride[0], int(module.padding[0]))
-
-
-def _normalised(source: int, module: nn.Conv2d, norm: nn.Module) -> Convolution:
-    """A convolution and the BatchNorm behind it, in one."""
-    batch_norm = cast(nn.BatchNorm2d, norm)
-    variance, mean = cast(Tensor, batch_norm.running_var), cast(Tensor, batch_norm.running_mean)
-    scale = batch_norm.weight / torch.sqrt(variance + batch_norm.eps)
-    return replace(
-        _convolution(source, module),
-        weight=module.weight * scale[:, None, None, None],
-        bias=batch_norm.bias - mean * scale,
-    )
-
-
-def _resnet(values: list[Sum | None], resnet: Any) -> list[int]:
-    """Append the values of a ResNet of basic blocks that reads the input; those of its outputs."""
-
-    def append(value: Sum) -> int:
-        values.append(value)
-        return len(values) - 1
-
-    if getattr(resnet, "deep_stem", True) or getattr(resnet, "avg_down", True):
-        raise ValueError("the backbone of the late-fusion branch must be a plain ResNet")
-    x = append(Sum((_normalised(INPUT, resnet.conv1, resnet.norm1),), relu=True))
-    pool = resnet.maxpool
-    x = append(Sum((MaxPool(x, pool.kernel_size, pool.stride, pool.padding),)))
-    outs = []
-    for number, name in enumerate(resnet.res_layers):
-        for block in getattr(resnet, name):
-            if hasattr(block, "conv3"):
-                raise ValueError("the ResNet of the late-fusion branch must be of basic blocks")
-            middle = append(Sum((_normalised(x, block.conv1, block.norm1),), relu=True))
-            shortcut = Copy(x) if block.downsample is None else _normalised(x, *block.downsample)
-            end = _normalised(middle, block.conv2, block.norm2)
-            x = append(Sum((end, shortcut), relu=True))
-        if number in resnet.out_indices:
-            outs.append(x)
-    return outs
-
-
-def _fpn(
-    values: list[Sum | None], fpn: Any, inputs: Sequence[int], late: Tensor, bias: Tensor | None
-) -> list[Convolution]:
-    """Append the values inside an FPN; its outputs through a 1x1 convolution ``late``."""
-
-    def through(source: int, module: nn.Conv2d) -> Convolution:
-        plain = _convolution(source, module)
-        weight = torch.einsum("oc,cikl->oikl", late[:, :, 0, 0], plain.weight)
-        total = late[:, :, 0, 0] @ cast(Tensor, plain.bias)
-        return replace(plain, weight=weight, bias=total if bias is None else total + bias)
-
-    used = inputs[fpn.start_level :]
-    merged: list[int] = []
-    for source, lateral in zip(reversed(used), reversed(fpn.lateral_convs), strict=True):
-        own = _convolution(source, lateral.conv)
-        values.append(Sum((own, Copy(merged[-1])) if merged else (own,)))
-        merged.append(len(values) - 1)
-    merged.reverse()
-    outs = [through(s, m.conv) for s, m in zip(merged, fpn.fpn_convs, strict=False)]
-    extra = [module.conv for module in fpn.fpn_convs[len(merged) :]]
-    if not extra:
-        while len(outs) < fpn.num_outs:  # every second cell of the level below
-            outs.append(replace(outs[-1], stride=2 * outs[-1].stride))
-    elif fpn.add_extra_convs == "on_input" and not fpn.relu_before_extra_convs:
-        source = inputs[-1]
-        for number, module in enumerate(extra, start=1):
-            outs.append(through(source, module))
-            if number < len(extra):
-                values.append(Sum((_convolution(source, module),)))
-                source = len(values) - 1
-    else:
-        raise ValueError("the FPN of the late-fusion branch must add levels on its input")
-    return outs

@@ -165,7 +165,7 @@ def test_everything_is_in_float32_and_contiguous(shipped: Predictor) -> None:
     image = photo(96)
     with torch.inference_mode():
         tile = shipped.model.encode(image)
-        shipped.model.incremental.place(tile, [Click(20, 30, 1)])
+        shipped.model.incremental.draw_clicks(tile, [Click(20, 30, 1)])
         tensors = [*tile.values, *tile.joined, *tile.compared, *shipped.encode(image).levels]
     assert tensors
     for tensor in tensors:
@@ -246,7 +246,7 @@ def test_a_click_takes_as_many_calls_as_fifty(
 
             def answer(clicks: list[Click] = positive) -> None:
                 templates = there.templates(tile, clicks)
-                there.place(tile, clicks)
+                there.draw_clicks(tile, clicks)
                 there.detect(tile, templates, [click.label for click in clicks])
 
             seen.append(calls_of(answer))

@@ -453,14 +453,14 @@ def test_a_failure_leaves_nothing_half_done(
     image, clicks = pixels(128, 300), [Click(10, 10, 0), Click(290, 10, 1)]
     picture = small_tiles(starter, image)
     picture.detect(clicks[:1], 0)
-    place = IncrementalDetector.place
+    draw_clicks = IncrementalDetector.draw_clicks
 
-    def fails_after(self: IncrementalDetector, tile: Any, placed: Any) -> None:
-        place(self, tile, placed)
+    def fails_after(self: IncrementalDetector, tile: Any, clicks: Any) -> None:
+        draw_clicks(self, tile, clicks)
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(IncrementalDetector, "place", fails_after)
+        patch.setattr(IncrementalDetector, "draw_clicks", fails_after)
         with pytest.raises(MemoryError):
             picture.detect(clicks, 0)
     assert picture.nbytes < image.nbytes + SMALL
@@ -511,7 +511,7 @@ def test_the_branch_without_clicks_is_shared(tmp_path: Path) -> None:
         assert shared
         assert all(first.values[i] is second.values[i] for i in shared)
         before = [first.values[i].clone() for i in shared]
-        starter.model.incremental.place(second, [Click(20, 20, 0)])
+        starter.model.incremental.draw_clicks(second, [Click(20, 20, 0)])
         assert not second.shared
         assert all(torch.equal(first.values[i], old) for i, old in zip(shared, before, strict=True))
         assert any(not torch.equal(first.values[i], second.values[i]) for i in shared)
