@@ -65,11 +65,11 @@ def test_what_no_click_decides_keeps_its_rival() -> None:
     assert got.boxes.tolist() == [B, A, C]
     assert got.rivals.tolist() == [-1, 1, 2]
     assert got.rival_scores.tolist() == [0, 0.5, 0.25]
-    assert detections([(A, 0.9, 0)]).rivals.tolist() == [-1], "none where none is told"
+    assert detections([(A, 0.9, 0)]).rivals.tolist() == [-1], "none by default"
 
 
 def test_labels_without_typical_sizes_take_those_of_their_best_boxes() -> None:
-    """Classes that clicks define: any numbers, and no card that tells their sizes."""
+    """Classes that clicks define: any numbers, and no card with their sizes."""
     candidates = detections(
         [([30, 30, 36, 40], 0.9, 70), ([50, 50, 56, 60], 0.8, 70), (A, 0.05, 3), (C, 0.9, -1)]
     )

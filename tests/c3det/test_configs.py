@@ -55,7 +55,7 @@ def head_uel(config: dict) -> dict | None:
 
 
 @pytest.mark.parametrize("stages", STAGES)
-def test_c3det_alone_enforces_the_clicks_unless_told(stages: Stages) -> None:
+def test_c3det_alone_enforces_the_clicks_by_default(stages: Stages) -> None:
     for fusion in FUSIONS:
         enforced = head_uel(architecture("starter", 3, stages=stages, fusion=fusion)) is not None
         assert enforced == (fusion == "c3det")

@@ -98,10 +98,10 @@ def test_too_many_are_not_merged() -> None:
 
 
 def test_labels_are_numbered_as_the_caller_has_them(three: Exemplars) -> None:
-    asked = three.numbered(["screw", "bolt"])
-    assert asked.names == ("screw", "bolt")
-    assert asked.labels.tolist() == [1, 1]
-    assert asked.sources == ("frame 1", "frame 2")
+    numbered = three.numbered(["screw", "bolt"])
+    assert numbered.names == ("screw", "bolt")
+    assert numbered.labels.tolist() == [1, 1]
+    assert numbered.sources == ("frame 1", "frame 2")
     assert three.numbered(["bolt", "nut"]).labels.tolist() == [1, 0, 0]
     assert len(Exemplars.none(WEIGHTS, 2).numbered(["a"])) == 0
 

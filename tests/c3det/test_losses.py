@@ -42,7 +42,7 @@ def test_the_class_of_a_wrong_click() -> None:
     assert meets([Click(15, 5, 4)], "clicked") == [None, 4, None]
 
 
-def test_of_several_clicks_the_one_nearest_to_the_centre_tells_the_class() -> None:
+def test_of_several_clicks_the_one_nearest_to_the_centre_gives_the_class() -> None:
     clicks = [Click(9, 5, 3), Click(13, 5, 4)]
     assert meets(clicks, "clicked") == [3, 4, None]
     assert meets(clicks[::-1], "clicked") == [3, 4, None]

@@ -266,18 +266,20 @@ def test_two_stage_enforcing_loss_equals_its_twin(preset: Preset) -> None:
     head = detector.roi_head.bbox_head
     with torch.no_grad():
         head.fc_reg.bias += torch.linspace(-4, 4, len(head.fc_reg.bias))  # boxes far apart
-    seen: dict[str, Any] = {}
+    recorded: dict[str, Any] = {}
     detector.roi_head.bbox_roi_extractor.register_forward_hook(
-        lambda _, inputs, __: seen.update(rois=inputs[1])
+        lambda _, inputs, __: recorded.update(rois=inputs[1])
     )
     head.register_forward_hook(
-        lambda _, __, outputs: seen.update(logits=outputs[0], deltas=outputs[1])
+        lambda _, __, outputs: recorded.update(logits=outputs[0], deltas=outputs[1])
     )
     images, samples = training_batch(WRONG_CLICKS)
     with torch.no_grad():
         got = detector.loss(images, samples)["loss_uel"].item()
     rows = []
-    for roi, logits, deltas in zip(seen["rois"], seen["logits"], seen["deltas"], strict=True):
+    for roi, logits, deltas in zip(
+        recorded["rois"], recorded["logits"], recorded["deltas"], strict=True
+    ):
         index = int(roi[0])
         objects = samples[index].gt_instances
         overlaps = bbox_overlaps(roi[None, 1:], objects.bboxes)[0]
@@ -329,14 +331,14 @@ def test_boxes_stay_in_float32_in_mixed_precision(preset: Preset, stages: Stages
     detector = build(preset, shrunk(preset, stages))
     images = torch.randn(1, 3, 64, 1024, generator=torch.Generator().manual_seed(0))
     clicks = ClickBatch([[Click(900, 30, 1)]], [(64, 1024)], (64, 1024))
-    seen = []
+    recorded = []
     if stages == "two-stage":
         extractor = detector.roi_head.bbox_roi_extractor
-        extractor.register_forward_hook(lambda module, inputs, output: seen.append(inputs[1]))
+        extractor.register_forward_hook(lambda module, inputs, output: recorded.append(inputs[1]))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         (boxes,) = detector.detect(ClickedFeatures(detector.encode(images), clicks))
-    seen.append(boxes.bboxes)
-    for found in seen:
+    recorded.append(boxes.bboxes)
+    for found in recorded:
         assert found.dtype == torch.float32
         far = found[:, -2][(found[:, -2] > 600) & (found[:, -2] < 1024)]
         assert len(far) > 0

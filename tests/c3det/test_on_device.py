@@ -194,7 +194,7 @@ def test_tf32_is_off() -> None:
 
 
 class Calls(TorchDispatchMode):
-    """Counts the operators that torch is asked for, and holds the shapes of convolutions."""
+    """Counts the calls of torch's operators, and holds the shapes of convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -238,7 +238,7 @@ def test_a_click_takes_as_many_calls_as_fifty(
     draw = random.Random(0)
     few = [random_click(draw, 128, 160) for _ in range(2)]
     many = [random_click(draw, 128, 160) for _ in range(60)]
-    seen = []
+    counted = []
     with torch.inference_mode():
         tile = there.encode(predictor.model.batch(image), (128, 160))
         for clicks in (few, many):
@@ -249,10 +249,10 @@ def test_a_click_takes_as_many_calls_as_fifty(
                 there.draw_clicks(tile, clicks)
                 there.detect(tile, templates, [click.label for click in clicks])
 
-            seen.append(calls_of(answer))
-    assert seen[0].count == seen[1].count
-    assert seen[0].convolved == seen[1].convolved
-    assert seen[0].convolved
+            counted.append(calls_of(answer))
+    assert counted[0].count == counted[1].count
+    assert counted[0].convolved == counted[1].convolved
+    assert counted[0].convolved
 
 
 def test_warming_up_answers(shipped: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:

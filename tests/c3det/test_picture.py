@@ -1,4 +1,4 @@
-"""A picture that remembers gives the answers of the whole computation, at every click."""
+"""A picture gives the detections of the whole computation, at every click."""
 
 from __future__ import annotations
 
@@ -319,7 +319,7 @@ class WorkingClock:
     perf_counter = monotonic
 
 
-def test_no_tile_is_begun_that_would_end_too_late_to_merge_it(
+def test_no_tile_is_started_that_would_end_too_late_to_merge_it(
     starter: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A tile takes 2.5 s and merging 0.7 s, so that three fit into 8.3 s, and two into 8.1."""

@@ -1,4 +1,4 @@
-"""What the head of a picture tells, for pictures in memory; training's tests have the table."""
+"""Headers of pictures in memory; training's tests have the table of formats."""
 
 from __future__ import annotations
 

@@ -87,11 +87,11 @@ TILES = plan_tiles((50, 150), 100, 20)
 
 
 def test_one_object_seen_by_two_tiles_is_one_box() -> None:
-    seen = [
+    visible = [
         (TILES[0], found((68, 10, 78, 20, 0.8, 1), (10, 10, 20, 20, 0.9, 1))),
         (TILES[1], found((69, 10, 79, 20, 0.7, 1), (100, 10, 110, 20, 0.6, 1))),
     ]
-    for parts in itertools.permutations(seen):
+    for parts in itertools.permutations(visible):
         merged = merge(parts, (50, 150))
         assert merged.scores.tolist() == pytest.approx([0.9, 0.8, 0.6])
         assert merged.boxes[1].tolist() == [68, 10, 78, 20]
@@ -167,9 +167,9 @@ def test_random_objects_are_found_once() -> None:
             ],
             1,
         )
-        seen = clipped[((clipped[:, 2:] - clipped[:, :2]) >= 2).all(1)]
-        scores = draw.uniform(0.3, 1, len(seen))
-        parts.append((area, found(*[(*b, s, 0) for b, s in zip(seen, scores, strict=True)])))
+        visible = clipped[((clipped[:, 2:] - clipped[:, :2]) >= 2).all(1)]
+        scores = draw.uniform(0.3, 1, len(visible))
+        parts.append((area, found(*[(*b, s, 0) for b, s in zip(visible, scores, strict=True)])))
     merged = merge(parts, size)
     assert sorted(map(tuple, merged.boxes.tolist())) == sorted(map(tuple, objects.tolist()))
     assert (np.diff(merged.scores) <= 0).all()

@@ -376,9 +376,9 @@ def test_identity_is_of_what_answers_depend_on(weights: Path) -> None:
 )
 def test_json_that_no_card_is(weights: Path, text: str, reason: str) -> None:
     card_path(weights).write_text(text)
-    told = message(weights)
-    assert reason in told
-    assert "copy it again from its source" in told
+    got = message(weights)
+    assert reason in got
+    assert "copy it again from its source" in got
 
 
 def test_remarks_hold_what_disks_and_people_write(tmp_path: Path) -> None:

@@ -135,8 +135,8 @@ def enforcing_loss(logits: Tensor, targets: Sequence[int], sigmoid: bool, weight
     for row, target in zip(logits.tolist(), targets, strict=True):
         if sigmoid:
             for label, logit in enumerate(row):
-                believed = 1 / (1 + math.exp(-logit))
-                total -= math.log(believed if label == target else 1 - believed)
+                probability = 1 / (1 + math.exp(-logit))
+                total -= math.log(probability if label == target else 1 - probability)
         else:
             total -= math.log(math.exp(row[target]) / sum(math.exp(logit) for logit in row))
     return weight * total / len(targets)

@@ -105,7 +105,7 @@ def test_a_box_is_described_as_it_is_and_gives_its_size(predictor: Predictor) ->
     both = exemplars_of(picture, [Click(60, 50, 0)], boxes)
     assert both.labels.tolist() == [0, 1, 2]
     assert np.array_equal(both.vectors[1:], found.vectors)
-    # In the tile that holds its middle, the same is seen.
+    # In the tile that holds its middle, it is described alike.
     far = LabelledBox(380, 80, 400, 100, 0)
     apart = exemplars_of(tiled(predictor, pixels(150, 420)), [Click(30, 40, 0)], [far])
     assert apart.sizes[1].tolist() == [20, 20]
@@ -227,8 +227,8 @@ def test_negative_ones_alone_find_nothing_and_beside_others_they_count(
     assert len(alone) != len(both) or not np.allclose(alone.scores, both.scores)
     own = positive.take(positive.labels == label)
     no = [Click(60, 60, label, positive=False)]
-    without, told = (picture.detect(some, 0, exemplars=own).detections for some in ([], no))
-    assert len(without) != len(told) or not np.allclose(without.scores, told.scores)
+    without, with_no = (picture.detect(some, 0, exemplars=own).detections for some in ([], no))
+    assert len(without) != len(with_no) or not np.allclose(without.scores, with_no.scores)
 
 
 def test_no_exemplars_are_no_clicks(predictor: Predictor) -> None:
@@ -256,7 +256,7 @@ def test_memory_stays_bounded(predictor: Predictor) -> None:
     assert_near(found, wanted, score=0.02)
 
 
-def test_questions_that_cannot_be_asked(predictor: Predictor) -> None:
+def test_wrong_exemplars_and_places_are_named(predictor: Predictor) -> None:
     picture, exemplars = predictor.open(pixels(100, 120)), taken(predictor)
     with pytest.raises(
         ExemplarsError,

@@ -112,7 +112,7 @@ def test_no_clicks_show_boxes_of_no_class(predictor: Predictor) -> None:
     assert np.array_equal(picture.detect([], 0).detections.boxes, found.boxes)
 
 
-def test_a_box_tells_the_slot_that_comes_second(predictor: Predictor) -> None:
+def test_rivals_are_the_second_best_slots(predictor: Predictor) -> None:
     model = predictor.model
     assert isinstance(model, OpenModel)
     boxes = torch.tensor(
@@ -166,7 +166,7 @@ def test_raising_is_that_of_the_network(predictor: Predictor) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_clicks_that_come_and_go_are_answered_as_if_asked_anew(
+def test_clicks_that_come_and_go_give_the_detections_of_a_fresh_picture(
     predictor: Predictor, seed: int
 ) -> None:
     image = pixels(150, 200, seed)
@@ -282,7 +282,7 @@ def test_how_many_slots_are_raised_at_once_changes_nothing(
     assert_near(predictor.open(image).detect(clicks, 0).detections, wanted)
 
 
-def asked_until_done(picture: Picture, clicks: Sequence[Click]) -> list[float]:
+def detect_until_done(picture: Picture, clicks: Sequence[Click]) -> list[float]:
     progress = [picture.detect(clicks, 0, deadline=0.0).progress]
     while progress[-1] < 1:
         progress.append(picture.detect(clicks, 0, deadline=0.0).progress)
@@ -293,11 +293,11 @@ def asked_until_done(picture: Picture, clicks: Sequence[Click]) -> list[float]:
 def test_outlines_are_those_of_the_tile_at_hand(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each object is asked about in its tile, in pixels of it; what is told is of the picture."""
-    asked: list[tuple[tuple[int, ...], list[list[float]], list[int]]] = []
+    """The outline of an object is computed in pixels of its tile, and returned in the picture's."""
+    calls: list[tuple[tuple[int, ...], list[list[float]], list[int]]] = []
 
     def outlines(cells: np.ndarray, boxes: np.ndarray, wanted: list[int]) -> list[Any]:
-        asked.append((cells.shape[1:], boxes.tolist(), list(wanted)))
+        calls.append((cells.shape[1:], boxes.tolist(), list(wanted)))
         return [boxes[row].reshape(2, 2).astype(float) if row % 2 else None for row in wanted]
 
     monkeypatch.setattr("c3det.open.model.outlines", outlines)
@@ -306,15 +306,15 @@ def test_outlines_are_those_of_the_tile_at_hand(
     none = np.zeros(4, np.int64)
     found = Detections(boxes.astype(np.float32), np.ones(4, np.float32), none, none)
     assert picture.outlines(found, [0, 1, 2]) == [None] * 3, "no tile is held"
-    assert asked == []
+    assert calls == []
     picture.detect([])
-    told = picture.outlines(found, [3, 0, 1])
-    assert told[1] is None
-    for row, outline in ((1, told[2]), (3, told[0])):
+    got = picture.outlines(found, [3, 0, 1])
+    assert got[1] is None
+    for row, outline in ((1, got[2]), (3, got[0])):
         assert outline.tolist() == boxes[row].reshape(2, 2).tolist()
-    assert {row for *_, rows in asked for row in rows} == {0, 1, 3}
-    assert len(asked) == 2
-    for shape, shifted, rows in asked:
+    assert {row for *_, rows in calls for row in rows} == {0, 1, 3}
+    assert len(calls) == 2
+    for shape, shifted, rows in calls:
         for row in rows:
             assert 0 <= shifted[row][0] < shape[1] * 4
             assert 0 <= shifted[row][1] < shape[0] * 4
@@ -324,7 +324,7 @@ def test_many_tiles_within_a_budget(predictor: Predictor) -> None:
     image = pixels(300, 420)
     clicks = [Click(30, 40, 0), Click(390, 280, 1), Click(200, 20, 0, positive=False)]
     picture = tiled(predictor, image)
-    progress = asked_until_done(picture, clicks)
+    progress = detect_until_done(picture, clicks)
     assert len(progress) > 6
     answer = picture.detect(clicks, 0)
     assert answer.coverage == pytest.approx(1)

@@ -76,7 +76,7 @@ def test_what_fills_its_box_keeps_it() -> None:
 @pytest.mark.parametrize(
     ("shown", "boxes"),
     [
-        (cells(disc(), apart=0.0), BOX),  # nothing tells them apart
+        (cells(disc(), apart=0.0), BOX),  # object and ground look alike
         (cells(disc(), noise=0.4), BOX),  # hardly anything does
         (cells(disc() | disc((MIDDLE[0] + 60, MIDDLE[1]))), BOX),  # its like lies beside it
         (cells(disc((MIDDLE[0] - 10, MIDDLE[1]))), BOX),  # the box does not fit
@@ -89,7 +89,7 @@ def test_elsewhere_the_box_says_it_better(shown: np.ndarray, boxes: np.ndarray) 
     assert outlines(shown, boxes, [0]) == [None]
 
 
-def test_wanted_rows_alone_are_told_in_their_order() -> None:
+def test_outlines_are_those_of_the_wanted_rows_in_their_order() -> None:
     far = (MIDDLE[0] - 54, MIDDLE[1] - 50)
     boxes = np.concatenate([BOX, BOX + np.float32([300] * 4), BOX - np.float32([54, 50, 54, 50])])
     shown = cells(disc() | disc(far))
