@@ -425,8 +425,8 @@ def choose_exemplars(described: Described, xy: Tensor) -> Tensor:
     """For each click the box with the best product of score and centredness.
 
     Args:
-        described: Boxes; the last n are those of `OpenDetector.boxes_at` the clicks, which stand in
-            where no box holds a click.
+        described: Boxes, of which embeddings and layouts are not read. The last n are those of
+            `OpenDetector.boxes_at` the clicks, which stand in where no box holds a click.
         xy: ``(B, n, 2)`` in pixels of the input.
 
     Returns:

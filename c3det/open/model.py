@@ -153,19 +153,22 @@ class OpenModel:
         dense = network.boxes_at(tile.features, xy)
         at = network.describe(tile.features, dense, torch.ones_like(xy[..., 0], dtype=torch.bool))
         cells = network.templates(tile.features, xy)
-        # Each click chooses for itself, whatever else is clicked.
-        proposals = tile.proposals.mapped(lambda one: one.expand(count, *one.shape[1:]))
-        choice = join(proposals, at.mapped(lambda one: one.transpose(0, 1)))
-        each = torch.arange(count, device=xy.device)
+        proposals, unused = tile.proposals, xy.new_empty(0)
+        # Each click chooses for itself among the proposals and its own box.
+        choice = Described(
+            torch.cat([proposals.boxes.expand(count, -1, -1), at.boxes.transpose(0, 1)], 1),
+            torch.cat([proposals.scores.expand(count, -1), at.scores.T], 1),
+            unused,
+            unused,
+            torch.cat([proposals.valid.expand(count, -1), at.valid.T], 1),
+        )
         chosen = choose_exemplars(choice, xy.transpose(0, 1))[:, 0]
+        own = proposals.boxes.shape[1]
+        rows = torch.where(chosen < own, chosen, own + torch.arange(count, device=xy.device))
+        every = join(proposals, at)
         origin = xy[0].repeat(1, 2)
         exemplars = torch.cat(
-            [
-                choice.boxes[each, chosen] - origin,
-                choice.embeddings[each, chosen],
-                choice.layouts[each, chosen],
-            ],
-            1,
+            [every.boxes[0, rows] - origin, every.embeddings[0, rows], every.layouts[0, rows]], 1
         )
         stand_ins = torch.cat(
             [

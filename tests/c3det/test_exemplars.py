@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from c3det.exemplars import MOST, THUMBNAIL, Exemplars, ExemplarsError, thumbnail
@@ -233,29 +236,43 @@ def test_files_that_cannot_be_read(tmp_path: Path, three: Exemplars) -> None:
 
 
 def test_whatever_is_in_a_file_is_refused_or_exemplars(tmp_path: Path, three: Exemplars) -> None:
-    path, draw, read = tmp_path / "e.safetensors", np.random.default_rng(0), 0
+    path = tmp_path / "e.safetensors"
     three.save(path)
     good = path.read_bytes()
-    header = int.from_bytes(good[:8], "little")
-    files = [
-        good.replace(f'"{kind}"'.encode(), b'"%s"' % other)
-        for kind in ("F16", "U8", "BOOL", "I64", "F32")
-        for other in (b"BF16", b"F8_E4M3", b"U32", b"C64", b"X")
-    ]
-    for _ in range(300):
-        content = bytearray(good)
-        for _ in range(draw.integers(1, 4)):
-            place = int(draw.integers(8 + header if draw.random() < 0.7 else len(good)))
-            content[place] = int(draw.integers(256))
-        files.append(bytes(content))
-    files += [good[: int(draw.integers(len(good)))] for _ in range(20)]
-    for content in files:
+    kinds = st.sampled_from([b"F16", b"U8", b"BOOL", b"I64", b"F32"])
+    others = st.sampled_from([b"BF16", b"F8_E4M3", b"U32", b"C64", b"X"])
+    # Most changes in the header and the vectors, which lie first.
+    places = st.one_of(
+        st.integers(0, 8 + int.from_bytes(good[:8], "little")), st.integers(0, len(good) - 1)
+    )
+    files = st.one_of(
+        st.builds(lambda old, new: good.replace(b'"%s"' % old, b'"%s"' % new), kinds, others),
+        st.lists(st.tuples(places, st.integers(0, 255)), min_size=1, max_size=4).map(
+            lambda changes: changed(good, changes)
+        ),
+        st.integers(0, len(good) - 1).map(lambda end: good[:end]),
+    )
+    results: list[bool] = []
+
+    @settings(max_examples=300, deadline=None)
+    @given(files)
+    def check(content: bytes) -> None:
         path.write_bytes(content)
         try:
             found = Exemplars.load(path)
         except ExemplarsError:
-            continue
-        read += 1
+            results.append(False)
+            return
+        results.append(True)
         assert found.vectors.shape == (3, 2)
         assert np.isfinite(found.vectors).all()
-    assert 0 < read < len(files) / 2
+
+    check()
+    assert 0 < sum(results) < len(results)
+
+
+def changed(content: bytes, changes: Sequence[tuple[int, int]]) -> bytes:
+    new = bytearray(content)
+    for place, value in changes:
+        new[place] = value
+    return bytes(new)
