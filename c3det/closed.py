@@ -132,16 +132,8 @@ def closed_model(model: Model[Any], card: Card) -> ClosedModel:
     return model
 
 
-def restore(path: Path, card: Card) -> ClickDetector:
-    """Build the detector of a card and put its tensors into it.
-
-    Args:
-        path: The ``.safetensors`` file.
-        card: Of it.
-
-    Raises:
-        WeightsError: The tensors cannot be read, or are not those of the card.
-    """
+def load_model(path: Path, card: Card, device: torch.device) -> ClosedModel:
+    """The model of a card, on a device, see `c3det.predictor.load`."""
     tensors = load_tensors(path, card)
     architecture = card.closed_architecture
     detector = build_detector(architecture.config(len(card.classes)), architecture.normalization)
@@ -152,12 +144,6 @@ def restore(path: Path, card: Card) -> ClickDetector:
             f"the tensors of {path} do not fit the architecture in their card: export the weights "
             "again with python -m training.export"
         ) from error
-    return detector
-
-
-def load_model(path: Path, card: Card, device: torch.device) -> ClosedModel:
-    """The model of a card, on a device, see `c3det.predictor.load`."""
-    detector = restore(path, card)
     use_float32(device)
     detector.to(device).eval()
     detector.keep_anchors_on(device)

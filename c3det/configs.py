@@ -168,54 +168,6 @@ class Architecture:
                 )
         return found
 
-    @classmethod
-    def of_config(cls, config: object, normalized: object, num_classes: int) -> Architecture:
-        """Find the architecture whose config this is, by comparing it with those of all presets.
-
-        Args:
-            config: Of mmdet, as JSON. It is only read.
-            normalized: The normalisation that belongs to it.
-            num_classes: K.
-
-        Raises:
-            ValueError: There is none; the message names the first field that differs.
-        """
-        preset: Preset | None = next(
-            (
-                one
-                for one in get_args(Preset)
-                if not _difference("normalization", normalized, normalization(one))
-            ),
-            None,
-        )
-        if preset is None:
-            raise ValueError("normalization is that of no preset")
-        if not isinstance(config, dict):
-            raise ValueError("architecture is no object")
-        stages: Stages = "one-stage" if config.get("type") == "ClickRetinaNet" else "two-stage"
-        clicks = _objects(config, "clicks")
-        late = "late" in clicks
-        fusion: Fusion = "late" if late else "plain"
-        if "correlation" in clicks:
-            fusion = "c3det"
-        elif "early" in clicks:
-            fusion = "early"
-        uel = _objects(config, "bbox_head" if stages == "one-stage" else "roi_head").get("uel")
-        drawn = _objects(clicks, "late" if late else "early")
-        found = cls(
-            preset,
-            stages,
-            fusion,
-            uel=False if uel is None else uel,
-            correlation=clicks.get("correlation"),
-            late=late,
-            sigma=drawn.get("sigma"),
-        )
-        differs = _difference("architecture", config, found.config(num_classes))
-        if differs:
-            raise ValueError(f"{differs} is not what the preset {preset!r} has")
-        return found
-
     @property
     def normalization(self) -> dict[str, Any]:
         """How pictures are normalised, see `normalization`."""
@@ -276,33 +228,6 @@ def _checked(name: str, chosen: Any, values: Mapping[str, Allowed]) -> dict[str,
             f"{name}.{short_name(unknown[0])} is unknown, there are {', '.join(values)}"
         )
     return {key: _check(f"{name}.{key}", value, values[key]) for key, value in chosen.items()}
-
-
-def _objects(content: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = content.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _difference(name: str, found: Any, expected: Any) -> str:
-    """The name of the first field in which two JSON values differ, or an empty text."""
-    if isinstance(found, dict) and isinstance(expected, dict):
-        for key in sorted({*found, *expected}):
-            place = f"{name}.{short_name(key)}"
-            if key not in found or key not in expected:
-                return place
-            inner = _difference(place, found[key], expected[key])
-            if inner:
-                return inner
-        return ""
-    if isinstance(found, list) and isinstance(expected, list):
-        if len(found) != len(expected):
-            return name
-        places = (
-            _difference(f"{name}[{place}]", *both)
-            for place, both in enumerate(zip(found, expected, strict=True))
-        )
-        return next(filter(None, places), "")
-    return "" if type(found) is type(expected) and found == expected else name
 
 
 def _same(first: Any, second: Any) -> bool:

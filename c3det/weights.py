@@ -155,7 +155,7 @@ def save_card(weights: Path, card: Card) -> Card:
         WeightsError: A field of the card has a value that `read_card` refuses.
     """
     path = card_path(weights)
-    card = signed(asdict(card), path)
+    card = _signed(asdict(card), path)
     text = json.dumps(asdict(card), indent=1, ensure_ascii=False)
     # In names of files that are not UTF-8 stands what JSON writes just as Python does.
     with naming(path):
@@ -163,16 +163,8 @@ def save_card(weights: Path, card: Card) -> Card:
     return card
 
 
-def signed(content: Mapping[str, Any], path: Path) -> Card:
-    """The card of some fields, with the digest that belongs to them.
-
-    Args:
-        content: The fields as JSON.
-        path: Of the card, for the message.
-
-    Raises:
-        WeightsError: A field is unknown, is missing, or has a value that it cannot have.
-    """
+def _signed(content: Mapping[str, Any], path: Path) -> Card:
+    """The card of some fields, with its digest."""
     try:
         content = json.loads(json.dumps({**content, "sha256": "0" * 64}, allow_nan=False))
     except (TypeError, ValueError) as error:
@@ -188,14 +180,8 @@ def read_card(weights: Path) -> Card:
         WeightsError: There is none, or it is not one of this version, or it was changed.
     """
     path = card_path(weights)
-    content = read_json(weights)
+    content = _read_json(weights)
     version = content.get("format_version")
-    if version == 1 and not isinstance(version, bool):
-        raise WeightsError(
-            f"the card {path} has format_version 1, which could hold code, and this program reads "
-            f"{FORMAT_VERSION}: convert it with python -m training.convert_card {weights}, or "
-            "export the weights again with python -m training.export"
-        )
     if version != FORMAT_VERSION or not isinstance(version, int):
         raise WeightsError(
             f"the card {path} has format_version {reprlib.repr(version)} and this program reads "
@@ -212,12 +198,8 @@ def read_card(weights: Path) -> Card:
     return card
 
 
-def read_json(weights: Path) -> dict[str, Any]:
-    """Read the JSON object of a card, of any version, unchecked but for its being one.
-
-    Raises:
-        WeightsError: There is none, or anything else.
-    """
+def _read_json(weights: Path) -> dict[str, Any]:
+    """The JSON object of a card, of any version."""
     path = card_path(weights)
     if weights.suffix != ".safetensors":
         raise WeightsError(

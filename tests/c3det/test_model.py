@@ -24,7 +24,6 @@ import numpy as np
 
 import c3det.answering, c3det.exemplars, c3det.picture, c3det.predictor, c3det.tiles, c3det.weights
 import c3det.boxes, c3det.open.compare, c3det.open.detector, c3det.open.model
-import c3det.open.predictor
 from c3det.clicks import Click
 
 predictor = c3det.predictor.load(sys.argv[1])

@@ -178,7 +178,7 @@ def test_nothing_is_unpickled(weights: Path) -> None:
     assert "not a safetensors file" in message(weights)
 
 
-@pytest.mark.parametrize("version", [0, FORMAT_VERSION + 1, "2", 2.0, True, [2], None])
+@pytest.mark.parametrize("version", [0, 1, FORMAT_VERSION + 1, "2", 2.0, True, [2], None])
 def test_unknown_version(weights: Path, version: object) -> None:
     edit(weights, lambda card: card.update(format_version=version))
     text = message(weights)
@@ -396,13 +396,6 @@ def test_a_card_that_could_not_be_read_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"score_threshold must be a number from 0 to 1"):
         save(path, TENSORS, replace(CARD, score_threshold=2.0))
     assert not card_path(path).exists()
-
-
-def test_a_card_of_format_1_says_how_to_convert_it(weights: Path) -> None:
-    edit(weights, lambda card: card.update(format_version=1))
-    text = message(weights)
-    assert "could hold code" in text
-    assert f"python -m training.convert_card {weights}" in text
 
 
 @given(data=st.data())

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from c3det.clicks import Click
+from c3det.detections import Detections
 from c3det.open.detector import BINS, Clicks, OpenDetector, _folded, choose_exemplars
 from c3det.open.mobilenet import CHANNELS, STRIDES, MobileNetV2
-from c3det.open.predictor import Found, OpenPredictor
+from c3det.open.model import OpenModel
 
 SIDE = 128
 
@@ -41,7 +42,7 @@ CLICKS = [
 ]
 
 
-def same(first: Found, second: Found, labels: dict[int, int]) -> bool:
+def same(first: Detections, second: Detections, labels: dict[int, int]) -> bool:
     renamed = [labels[int(label)] for label in first.labels]
     return (
         np.array_equal(first.boxes, second.boxes)
@@ -127,34 +128,37 @@ def test_layouts_are_those_of_the_refined_boxes(model: OpenDetector) -> None:
     assert torch.allclose(found.layouts.norm(dim=2), torch.ones(1, 2))
 
 
+@torch.inference_mode()
 def test_other_names_and_orders_give_the_very_same_boxes(
     model: OpenDetector, image: np.ndarray
 ) -> None:
-    predictor = OpenPredictor(model)
-    picture = predictor.encode(image)
-    found = predictor.detect(picture, CLICKS)
+    open_model = OpenModel(model)
+    picture = open_model.encode_whole(image)
+    found = open_model.detect_whole(picture, CLICKS)
     assert len(found.boxes) > 3
     assert {0, 1, 2} >= set(found.labels.tolist())
     for names in ({0: 1, 1: 0, 2: 2}, {0: 7, 1: 3, 2: 0}):
         renamed = [Click(c.x, c.y, names[c.label], c.positive) for c in reversed(CLICKS)]
-        assert same(found, predictor.detect(picture, renamed), names)
+        assert same(found, open_model.detect_whole(picture, renamed), names)
 
 
+@torch.inference_mode()
 def test_slots_that_nothing_was_clicked_for_claim_nothing(
     model: OpenDetector, image: np.ndarray
 ) -> None:
-    predictor = OpenPredictor(model)
-    picture = predictor.encode(image)
+    open_model = OpenModel(model)
+    picture = open_model.encode_whole(image)
     only_negative = [Click(40, 44, 2, positive=False)]
-    assert len(predictor.detect(picture, only_negative).boxes) == 0
-    with_it = predictor.detect(picture, [*CLICKS[:3], *only_negative])
-    without = predictor.detect(picture, CLICKS[:3])
+    assert len(open_model.detect_whole(picture, only_negative).boxes) == 0
+    with_it = open_model.detect_whole(picture, [*CLICKS[:3], *only_negative])
+    without = open_model.detect_whole(picture, CLICKS[:3])
     assert same(without, with_it, {0: 0, 1: 1})
 
 
+@torch.inference_mode()
 def test_zero_clicks_give_any_object(model: OpenDetector, image: np.ndarray) -> None:
-    predictor = OpenPredictor(model)
-    found = predictor.any_object(predictor.encode(image))
+    open_model = OpenModel(model)
+    found = open_model.detect_whole(open_model.encode_whole(image), [])
     assert set(found.labels.tolist()) <= {-1}
     assert (np.diff(found.scores) <= 0).all()
     assert (found.boxes[:, 2] <= 120).all()
