@@ -112,6 +112,6 @@ def exemplar_model(
         )
     if len(exemplars) > MOST_ASKED:
         raise ExemplarsError(
-            f"a question may have at most {MOST_ASKED} exemplars, not {len(exemplars)}: thin them"
+            f"a query may have at most {MOST_ASKED} exemplars, not {len(exemplars)}: thin them"
         )
     return model
