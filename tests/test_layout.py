@@ -1,10 +1,11 @@
-"""The walls between the packages, and the one place of the versions."""
+"""The walls between the packages, what they import, and the one place of the versions."""
 
 from __future__ import annotations
 
 import ast
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ FUNCTIONS = [
     *sorted((ROOT / "deploy" / "closed").glob("*.yaml")),
 ]
 
-TRAINING_ONLY = {"matplotlib", "pycocotools", "pyvips", "scipy", "shapely"}
+TRAINING_ONLY = {"matplotlib", "pycocotools", "pyvips", "shapely"}
 # The helper for whole jobs uses these; the images of the functions have neither.
 CVAT_CLIENT = {"cvat_sdk", "tqdm"}
 FORBIDDEN = {
@@ -24,6 +25,29 @@ FORBIDDEN = {
     "serverless": {"training", *TRAINING_ONLY},
     "training": {"serverless", "nuclio_sdk"},
 }
+
+OF_PACKAGE = {
+    # Modules that are not named as what pip installs.
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "mmcv": "onedl-mmcv",
+    "mmdet": "onedl-mmdetection",
+    "mmengine": "onedl-mmengine",
+    "yaml": "pyyaml",
+}
+OF_NUCLIO = {"msgpack"}
+"""Comes with Nuclio's wrapper, for the program that plays its processor."""
+
+# The lists of pyproject.toml that may be used where; `dependencies` are needed everywhere.
+EXTRAS = {
+    "c3det": ["closed"],
+    "serverless": ["closed", "cvat"],
+    "training": ["closed", "cvat", "train"],
+    "deploy": [],
+    "tests": ["closed", "cvat", "demo", "train", "dev"],
+}
+RUN_AS_PROGRAMS = {"mypy", "pyvips-binary", "ruff", "types-pyyaml", "types-tqdm"}
+"""Declared, but imported nowhere: tools, libraries of others, and types."""
 
 # "name==1.2", "name~=1.2" and "name===1.2", but not the "==" of a comparison in a script.
 PIN = re.compile(r"[A-Za-z][\w.-]*(?:\[[\w,-]+\])?(?:===?|~=)\d[\w.+!*]*")
@@ -59,9 +83,25 @@ def constraint_lines() -> list[str]:
     return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
-def direct_dependencies() -> list[str]:
+def declared(name: str) -> set[str]:
+    """The packages of a list of pyproject.toml: ``dependencies`` or an extra."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    return re.findall(r'^\s+"([A-Za-z][\w-]*)[<>=~]=?[^"]*",', text, flags=re.MULTILINE)
+    (block,) = re.findall(rf"^{name} = \[(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL)
+    return set(map(normalised, re.findall(r'^ +"([\w.-]+)', block, flags=re.MULTILINE)))
+
+
+def direct_dependencies() -> set[str]:
+    return declared("dependencies").union(*map(declared, EXTRAS["tests"]))
+
+
+def requirements(package: str) -> set[str]:
+    """What pip installs for the modules that a package of the project imports."""
+    own = {*EXTRAS, *sys.stdlib_module_names}
+    names = set()
+    for path in (ROOT / package).rglob("*.py"):
+        if "node_modules" not in path.parts and "tests" not in path.relative_to(ROOT).parts[1:]:
+            names |= imported_packages(path.read_text(encoding="utf-8"))
+    return {normalised(OF_PACKAGE.get(name, name)) for name in names - own}
 
 
 def normalised(name: str) -> str:
@@ -125,6 +165,17 @@ def test_package_and_subpackages_are_regular(package: str) -> None:
     assert [str(f.relative_to(ROOT)) for f in folders if not (f / "__init__.py").is_file()] == []
 
 
+@pytest.mark.parametrize("package", EXTRAS)
+def test_what_is_imported_is_declared(package: str) -> None:
+    allowed = declared("dependencies").union(*map(declared, EXTRAS[package]))
+    assert requirements(package) - allowed - OF_NUCLIO == set()
+
+
+def test_what_is_declared_is_imported() -> None:
+    imported = set().union(*map(requirements, EXTRAS))
+    assert direct_dependencies() - imported == RUN_AS_PROGRAMS
+
+
 def test_constraints_are_exact() -> None:
     lines = constraint_lines()
     assert [line for line in lines if not re.match(r"[\w.-]+==[\w.+]+( *;.*)?$", line)] == []
@@ -132,7 +183,7 @@ def test_constraints_are_exact() -> None:
 
 def test_every_direct_dependency_is_pinned() -> None:
     dependencies = direct_dependencies()
-    assert {"torch", "onedl-mmcv", "pytest"} <= set(dependencies)
+    assert {"torch", "onedl-mmcv", "pytest"} <= dependencies
     pinned = {normalised(line.partition("==")[0]) for line in constraint_lines()}
     assert [name for name in dependencies if normalised(name) not in pinned] == []
 
@@ -145,7 +196,6 @@ def test_versions_are_pinned_in_constraints_only() -> None:
         *FUNCTIONS,
         *ROOT.glob("*requirements*.txt"),
         *text_files(ROOT / "deploy"),
-        *text_files(ROOT / "tools"),
     ]
     found = {str(path.relative_to(ROOT)): pins(path.read_text(encoding="utf-8")) for path in files}
     assert {name: listed for name, listed in found.items() if listed} == {}
