@@ -6,9 +6,11 @@ import ast
 import os
 import re
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 FUNCTIONS = [
@@ -186,6 +188,46 @@ def test_every_direct_dependency_is_pinned() -> None:
     assert {"torch", "onedl-mmcv", "pytest"} <= dependencies
     pinned = {normalised(line.partition("==")[0]) for line in constraint_lines()}
     assert [name for name in dependencies if normalised(name) not in pinned] == []
+
+
+def pinned_here() -> dict[str, str]:
+    """The version of each package for the Python that runs."""
+    found = map(Requirement, constraint_lines())
+    return {
+        normalised(one.name): str(one.specifier).removeprefix("==")
+        for one in found
+        if one.marker is None or one.marker.evaluate()
+    }
+
+
+def test_what_is_installed_is_what_is_pinned() -> None:
+    pinned = pinned_here()
+    versions = {normalised(each.name): each.version for each in distributions()}
+    assert {"torch", "numpy", "pytest"} <= pinned.keys() & versions.keys()
+    differing = {
+        name: f"{versions[name]}, not {version}"
+        for name, version in pinned.items()
+        if name in versions and versions[name].partition("+")[0] != version
+    }
+    assert differing == {}
+
+
+def test_everything_that_is_needed_is_pinned() -> None:
+    needs: dict[str, set[str]] = {}
+    for each in distributions():
+        found = map(Requirement, each.requires or [])
+        needs[normalised(each.name)] = {
+            normalised(one.name)
+            for one in found
+            if one.marker is None or one.marker.evaluate({"extra": ""})
+        }
+    needed, todo = set(), direct_dependencies()
+    while todo - needed:
+        needed |= todo
+        todo = set().union(*(needs.get(name, set()) for name in todo))
+    # torch pins its own.
+    unpinned = {name for name in needed if not name.startswith(("cuda-", "nvidia-", "triton"))}
+    assert unpinned - pinned_here().keys() == set()
 
 
 def test_versions_are_pinned_in_constraints_only() -> None:
