@@ -47,6 +47,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # More threads than the small arrays of the tests need only cost time.
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
+# Settings of whoever runs the tests change none of them.
+_OF_TESTS = {"C3DET_CACHE", "C3DET_FUZZ_REQUESTS", "C3DET_TEST_CVAT_SDK"}
+for _name in {name for name in os.environ if name.startswith("C3DET_")} - _OF_TESTS:
+    del os.environ[_name]
+
 # No test downloads: `make downloads` fetches what they need before they start.
 os.environ["PIP_NO_INDEX"] = "1"
 
