@@ -139,3 +139,45 @@ def test_the_demo_sets_up_nothing_but_the_base(target: str, told: list[str]) -> 
     )
     lines = shown.stdout.splitlines()
     assert [line for line in lines if line.startswith("bash deploy/setup.sh")] == told
+
+
+LAYERS = """
+one two three:
+	@echo ran $@
+broken:
+	@exit 3
+"""
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is missing")
+def test_make_test_runs_the_layers_and_says_how_long_each_took(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "layers.mk").write_text(LAYERS)
+    for done in (".venv/.ready-base", ".venv/.ready"):
+        (tmp_path / done).parent.mkdir(exist_ok=True)
+        (tmp_path / done).touch()
+    scripts = ("deploy/setup.sh", "deploy/install_torch.sh")
+    (tmp_path / "deploy").mkdir()
+    for needed in ("pyproject.toml", "constraints.txt", *scripts):
+        (tmp_path / needed).touch()
+        os.utime(tmp_path / needed, (0, 0))
+
+    def run(*layers: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["make", "--no-print-directory", "test", f"LAYERS={' '.join(layers)}"],
+            cwd=tmp_path,
+            env={**os.environ, "MAKEFLAGS": "", "MAKEFILES": "layers.mk"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    passed = run("one", "two")
+    assert passed.returncode == 0, passed.stderr
+    assert [line for line in passed.stdout.splitlines() if "ran" in line] == ["ran one", "ran two"]
+    table = passed.stdout.partition("== Passed\n")[2]
+    assert re.fullmatch(r"one +\d+ s\ntwo +\d+ s\n", table)
+    failed = run("one", "broken", "three")
+    assert failed.returncode != 0
+    assert "ran three" not in failed.stdout
+    assert "== Passed" not in failed.stdout
