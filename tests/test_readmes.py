@@ -43,6 +43,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert lost == []
 
 
+@pages
+def test_files_of_the_project_are_there(page: Path) -> None:
+    """Pieces of inline code that are a path, from the root of the project or from the page."""
+    path = r"`((?:c3det|serverless|training|deploy|tests)/[\w./-]+)`"
+    named = re.findall(path, page.read_text(encoding="utf-8"))
+    places = (ROOT, page.parent)
+    assert [name for name in named if not any((one / name).exists() for one in places)] == []
+
+
 def commands(text: str) -> list[list[str]]:
     """The words of each command on a page, from its blocks of shell and its inline code.
 
