@@ -19,9 +19,9 @@ FUNCTIONS = [
     *sorted((ROOT / "deploy" / "closed").glob("*.yaml")),
 ]
 
-TRAINING_ONLY = {"matplotlib", "pycocotools", "pyvips", "shapely"}
-# The helper for whole jobs uses these; the images of the functions have neither.
-CVAT_CLIENT = {"cvat_sdk", "tqdm"}
+TRAINING_ONLY = {"matplotlib", "pycocotools", "pyvips"}
+# The helper for whole jobs uses these; the images of the functions lack them.
+CVAT_CLIENT = {"cvat_sdk", "shapely", "tqdm", "urllib3"}
 FORBIDDEN = {
     "c3det": {"serverless", "training", "nuclio_sdk", *TRAINING_ONLY, *CVAT_CLIENT},
     "serverless": {"training", *TRAINING_ONLY},

@@ -356,6 +356,10 @@ def test_make_quotes_the_folder_of_the_project(tmp_path: Path) -> None:
     for needed in ("pyproject.toml", "constraints.txt", *scripts):
         (folder / needed).touch()
         os.utime(folder / needed, (0, 0))
+    python = folder / ".venv/bin/python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\n")
+    python.chmod(0o755)
     lock = folder / "deploy/cvat-ui-plugin/package-lock.json"
     lock.touch()
     os.utime(lock, (0, 0))
