@@ -84,6 +84,8 @@ class Worker:
     def __init__(self, folder: Path, handler: str) -> None:
         self._sockets = tempfile.TemporaryDirectory()
         listeners = [self._listen(name) for name in ("event", "control")]
+        # As Nuclio has it: the function's folder before any other.
+        path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
         started = time.monotonic()
         self.process = subprocess.Popen(
             [
@@ -93,11 +95,7 @@ class Worker:
                 *("--platform-kind", "local", "--namespace", "nuclio", "--worker-id", "0"),
                 *("--trigger-kind", "http", "--trigger-name", "http", "--decode-event-strings"),
             ],
-            # As Nuclio has it: the function's folder before any other.
-            env={
-                **os.environ,
-                "PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-            },
+            env={**os.environ, "PYTHONPATH": path},
         )
         connections = [self._accept(listener) for listener in listeners]
         self._events, self._control = connections

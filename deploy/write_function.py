@@ -50,18 +50,12 @@ class FunctionError(Exception):
     """The function cannot be written; each argument is one sentence that says what to do."""
 
 
-def read_function(path: str, project: Path = PROJECT) -> Config:
+def read_function(path: str) -> Config:
     """Read one of the project's function files."""
-    return yaml.safe_load((project / path).read_text(encoding="utf-8"))
+    return yaml.safe_load((PROJECT / path).read_text(encoding="utf-8"))
 
 
-def base_function(
-    *,
-    closed: bool = False,
-    detector: bool = False,
-    gpu: bool = False,
-    project: Path = PROJECT,
-) -> Config:
+def base_function(*, closed: bool = False, detector: bool = False, gpu: bool = False) -> Config:
     """Return the configuration to start from.
 
     The detector on a GPU has no file of its own: it takes image and resources of the interactor.
@@ -70,7 +64,6 @@ def base_function(
         closed: Whether of the closed model, not of the open one.
         detector: Whether the detector, not the interactor.
         gpu: Whether on a GPU.
-        project: The project's folder.
 
     Raises:
         FunctionError: There is no such function.
@@ -80,10 +73,10 @@ def base_function(
             "The open model has no classes, so it has no detector: add --closed, or leave "
             "--detector out."
         )
-    interactor = read_function(INTERACTORS[closed, gpu], project)
+    interactor = read_function(INTERACTORS[closed, gpu])
     if not detector:
         return interactor
-    function = read_function(DETECTOR, project)
+    function = read_function(DETECTOR)
     if gpu:
         spec, theirs = function["spec"], interactor["spec"]
         image, tag = theirs["build"]["image"].split(":")
@@ -296,7 +289,7 @@ def set_variable(function: Config, name: str, value: str) -> None:
     function["spec"]["env"] = [*others, {"name": name, "value": value}]
 
 
-def place_weights(function: Config, weights: Path, project: Path = PROJECT) -> str:
+def place_weights(function: Config, weights: Path) -> str:
     """Return the path of weights inside the container, and mount their folder where that is needed.
 
     Weights inside the project come with the image. Other weights are in the function's volume
@@ -307,8 +300,8 @@ def place_weights(function: Config, weights: Path, project: Path = PROJECT) -> s
     for each in volumes:
         if each["volume"]["name"] == "weights":
             return f"{each['volumeMount']['mountPath']}/{weights.name}"
-    if weights.is_relative_to(project):
-        return f"{IN_IMAGE}/{weights.relative_to(project).as_posix()}"
+    if weights.is_relative_to(PROJECT):
+        return f"{IN_IMAGE}/{weights.relative_to(PROJECT).as_posix()}"
     volumes.append(
         {
             "volume": {"name": "weights", "hostPath": {"path": str(weights.parent)}},
@@ -329,7 +322,6 @@ def compose(
     name: str | None = None,
     class_name: str | None = None,
     overlays: Sequence[Mapping[str, Any]] = (),
-    project: Path = PROJECT,
 ) -> Config:
     """Return the configuration of one function.
 
@@ -339,7 +331,6 @@ def compose(
         name: Of the function; default: the base's, with the weights' name and the class.
         class_name: The one class of the answers to CVAT's own requests.
         overlays: Changes to the configuration, see `merge`.
-        project: The project's folder.
 
     Raises:
         FunctionError: The weights, the class or the name cannot be used.
@@ -348,7 +339,7 @@ def compose(
     annotations = metadata["annotations"]
     listed = [label["name"] for label in json.loads(annotations["spec"])]
     closed = bool(listed)
-    classes = classes_of(weights or project / "serverless" / "weights" / SHIPPED[closed])
+    classes = classes_of(weights or PROJECT / "serverless" / "weights" / SHIPPED[closed])
     problems = []
     if weights is not None and closed != bool(classes):
         problems.append(
@@ -387,7 +378,7 @@ def compose(
     for overlay in overlays:
         merge(function, overlay)
     if weights is not None:
-        set_variable(function, "C3DET_WEIGHTS", place_weights(function, weights, project))
+        set_variable(function, "C3DET_WEIGHTS", place_weights(function, weights))
     if class_name is not None:
         set_variable(function, "C3DET_CLASS", class_name)
     return function

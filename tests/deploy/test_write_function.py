@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from c3det.weights import FORMAT_VERSION, digest
+from deploy import write_function
 from deploy.write_function import (
     FunctionError,
     base_function,
@@ -104,10 +105,14 @@ def test_weights_from_elsewhere_are_mounted(tmp_path: Path) -> None:
     assert wrong_in_function(function) == []
 
 
-def test_weights_from_inside_the_project_come_with_the_image(tmp_path: Path) -> None:
+def test_weights_from_inside_the_project_come_with_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = base_function(closed=True)
+    monkeypatch.setattr(write_function, "PROJECT", tmp_path)
     folder = tmp_path / "serverless" / "weights"
     folder.mkdir(parents=True)
-    function = compose(base_function(closed=True), make_weights(folder, "ship"), project=tmp_path)
+    function = compose(own, make_weights(folder, "ship"))
     assert (
         variables(function)["C3DET_WEIGHTS"] == "/opt/nuclio/serverless/weights/ships.safetensors"
     )
