@@ -16,10 +16,18 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-_LISTED = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True)
-PAGES = [ROOT / line for line in _LISTED.stdout.splitlines()] or [
-    path for path in ROOT.rglob("*.md") if not {".venv", "node_modules"} & {*path.parts}
-]
+
+
+def _pages() -> list[Path]:
+    if not (ROOT / ".git").exists():
+        found = ROOT.rglob("*.md")
+        return [path for path in found if not {".venv", "node_modules", "runs"} & {*path.parts}]
+    listed = ["git", "-C", str(ROOT), "ls-files", "*.md"]
+    shown = subprocess.run(listed, capture_output=True, text=True, check=True).stdout
+    return [ROOT / line for line in shown.splitlines()]
+
+
+PAGES = _pages()
 SCRIPTS = ("deploy/deploy.sh", "deploy/cvat-ui-plugin/build.sh", "deploy/write_function.py")
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
