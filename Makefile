@@ -5,11 +5,13 @@ PY := .venv/bin/python
 BASE := .venv/.ready-base
 READY := .venv/.ready
 PLUGIN := deploy/cvat-ui-plugin
+NODE_MODULES := $(PLUGIN)/node_modules/.package-lock.json
 
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit plugin evaluate soak audit readme-picture format clean
+.PHONY: help setup demo test lint types unit test-fast test-slow test-browser test-gpu plugin
+.PHONY: downloads slow-tests evaluate soak audit readme-picture format clean
 
 help: ## This list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -28,12 +30,14 @@ demo: $(BASE) ## The sample pictures and the local runtime with its page (PORT=.
 	-@$(PY) -m training.data.samples
 	@$(PY) -m serverless.local $(if $(PORT),--port $(PORT))
 
-ifeq ($(DEVICE),)
-test: lint types unit plugin ## Everything that must pass: lint, types, tests (DEVICE=cuda: the models' tests, on a GPU).
-else
-test: $(READY)
-	@$(PY) -m pytest --device "$(DEVICE)" tests/c3det tests/serverless $(ARGS)
-endif
+LAYERS := lint types test-fast test-slow plugin test-browser
+
+test: $(READY) ## Everything that must pass, layer by layer, with the seconds of each.
+	@seconds=; for layer in $(LAYERS); do \
+	    printf '\n== %s\n' "$$layer"; SECONDS=0; \
+	    $(MAKE) --no-print-directory "$$layer" || exit; \
+	    printf -v line '%-14s %5d s' "$$layer" "$$SECONDS"; seconds+=$$line$$'\n'; \
+	done; printf '\n== Passed\n%s' "$$seconds"
 
 lint: $(READY) ## Ruff: rules and format.
 	@$(PY) -m ruff check .
@@ -43,18 +47,43 @@ types: $(READY) ## Mypy on c3det, serverless, training and deploy.
 	@$(PY) -m mypy
 	@$(PY) -m mypy --explicit-package-bases deploy/*.py
 
-unit: $(READY) ## Pytest (ARGS=... goes to pytest).
+unit: $(READY) downloads ## All tests of pytest (ARGS=... goes to pytest).
 	@$(PY) -m pytest $(ARGS)
 
+test-fast: $(READY) downloads ## The fast tests: no browser, no training run.
+	@$(PY) -m pytest -m "not slow and not browser" $(ARGS)
+
+test-slow: $(READY) downloads ## The slow tests, which need no browser.
+	@$(PY) -m pytest -m "slow and not browser" $(ARGS)
+
+test-gpu: $(READY) downloads ## The tests of the models on a GPU (DEVICE=... chooses one).
+	@$(PY) -m pytest --device "$(or $(DEVICE),cuda)" tests/c3det tests/serverless $(ARGS)
+
 ifneq ($(and $(shell command -v node),$(shell command -v npm)),)
-plugin: $(READY) $(PLUGIN)/node_modules/.package-lock.json ## The plugin of CVAT's page: lint, types, tests in Chromium.
-	@cd $(PLUGIN) && npm run --silent lint && npm run --silent typecheck && npm test --silent && PYTHON="$(CURDIR)/$(PY)" npm run --silent e2e
+plugin: $(READY) $(NODE_MODULES) ## The plugin of CVAT's page: lint, types, tests without a browser.
+	@cd $(PLUGIN) && npm run --silent lint && npm run --silent typecheck && npm test --silent
+
+test-browser: $(READY) downloads $(NODE_MODULES) ## Both pages, in Chromium.
+	@$(PY) -m pytest -m browser $(ARGS)
+	@cd $(PLUGIN) && PYTHON="$(CURDIR)/$(PY)" npm run --silent e2e
 else
+NO_NODE = @echo "The plugin of CVAT's page is NOT tested: node and npm are missing." >&2
+
 plugin:
-	@echo "The plugin of CVAT's page is NOT tested: node and npm are missing." >&2$(if $(CI),; exit 1)
+	$(NO_NODE)
+
+test-browser: $(READY) downloads
+	@$(PY) -m pytest -m browser $(ARGS)
+	$(NO_NODE)
 endif
 
-$(PLUGIN)/node_modules/.package-lock.json: $(PLUGIN)/package-lock.json
+downloads: $(READY)
+	@$(PY) -m tests.downloads
+
+slow-tests: $(READY) downloads ## Measures which tests are slow, and writes them to tests/slow.txt.
+	@$(PY) -m pytest -m "not browser" --record-slow
+
+$(NODE_MODULES): $(PLUGIN)/package-lock.json
 	@cd $(PLUGIN) && npm install --no-save
 	@touch $@
 

@@ -29,16 +29,16 @@ network=cvat_cvat # of CVAT's docker-compose.yml
 gpu=
 detector=
 dry_run=
-wishes=()
+options=()
 while (($#)); do
     case $1 in
-        --gpu) gpu=1 wishes+=("$1") ;;
-        --closed) wishes+=("$1") ;;
-        --detector) detector=1 wishes+=("$1") ;;
+        --gpu) gpu=1 options+=("$1") ;;
+        --closed) options+=("$1") ;;
+        --detector) detector=1 options+=("$1") ;;
         --dry-run) dry_run=1 ;;
         --weights | --class | --name | --overlay)
             (($# > 1)) || { echo "deploy: $1 needs a value." >&2 && exit 2; }
-            wishes+=("$1" "$2")
+            options+=("$1" "$2")
             shift
             ;;
         -h | --help) usage && exit ;;
@@ -118,7 +118,7 @@ write_function() {
     local problems sentence
     if ! python=$(find_python); then
         say_missing "Python 3.9 or later with PyYAML is missing: install it (Debian: apt-get install python3-yaml)."
-    elif ! problems=$("$python" "$project/deploy/write_function.py" "${wishes[@]}" 2>&1 >"$function"); then
+    elif ! problems=$("$python" "$project/deploy/write_function.py" "${options[@]}" 2>&1 >"$function"); then
         while IFS= read -r sentence; do
             say_missing "$sentence"
         done <<<"$problems"

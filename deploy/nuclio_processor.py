@@ -1,11 +1,10 @@
-"""Plays Nuclio's processor for the function in Nuclio's own Python wrapper; says what it saw.
+"""Run the function in Nuclio's own Python wrapper, with this program as Nuclio's processor.
 
-Nuclio's processor is a Go program that takes HTTP requests and hands them, as msgpack over a
-socket, to the process in which its Python wrapper runs the handler. This program stands in for it:
-it starts the wrapper as the processor does, sends the requests that CVAT and its plugin would send,
-large and broken ones too, and drains, ends, kills and restarts the worker. ``replay_build.py`` runs
-it in a fresh root directory. It runs wherever the function does, with msgpack beside it, on a
-folder that holds the project and Nuclio's ``_nuclio_wrapper.py``::
+Nuclio's processor is a Go program that takes HTTP requests and sends them, as msgpack over a
+socket, to the process in which its Python wrapper runs the handler. This program does the same with
+the requests of CVAT and its plugin, large and broken ones too; it drains, ends, kills and restarts
+the worker, and prints a line for each observation. ``replay_build.py`` runs it in a fresh root
+directory. It needs msgpack, and a folder with the project and Nuclio's ``_nuclio_wrapper.py``::
 
     python deploy/nuclio_processor.py /opt/nuclio picture.jpg
 """
@@ -48,16 +47,9 @@ class GarbledError(Exception):
     """What the worker sent is not an answer: something was written into it."""
 
 
-FAULTS: dict[type[Exception], str] = {
-    WorkerGoneError: "the worker is gone",
-    GarbledError: "something was written into the answer",
-    TimeoutError: "no answer came",
-}
-
-
 @dataclass
-class Answer:
-    """What came back for one event.
+class Response:
+    """The answer to one event.
 
     Attributes:
         status: HTTP status.
@@ -92,6 +84,8 @@ class Worker:
     def __init__(self, folder: Path, handler: str) -> None:
         self._sockets = tempfile.TemporaryDirectory()
         listeners = [self._listen(name) for name in ("event", "control")]
+        # As Nuclio has it: the function's folder before any other.
+        path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
         started = time.monotonic()
         self.process = subprocess.Popen(
             [
@@ -101,7 +95,7 @@ class Worker:
                 *("--platform-kind", "local", "--namespace", "nuclio", "--worker-id", "0"),
                 *("--trigger-kind", "http", "--trigger-name", "http", "--decode-event-strings"),
             ],
-            env={**os.environ, "PYTHONPATH": python_path(folder)},
+            env={**os.environ, "PYTHONPATH": path},
         )
         connections = [self._accept(listener) for listener in listeners]
         self._events, self._control = connections
@@ -113,7 +107,7 @@ class Worker:
         self.start_s = time.monotonic() - started
         self._events.settimeout(CALL_S)
 
-    def call(self, body: bytes, content_type: str = JSON) -> Answer:
+    def call(self, body: bytes, content_type: str = JSON) -> Response:
         """Send an event and wait for its answer."""
         self.send(body, content_type)
         return self.receive()
@@ -142,7 +136,7 @@ class Worker:
         self._sent = time.monotonic()
         self._events.sendall(struct.pack(">I", len(packed)) + packed)
 
-    def receive(self) -> Answer:
+    def receive(self) -> Response:
         """Wait for the answer to the event that was sent last.
 
         Raises:
@@ -156,16 +150,16 @@ class Worker:
                 try:
                     content = json.loads(text)
                 except ValueError:
-                    raise GarbledError from None
-                return Answer(
+                    raise GarbledError("something was written into the answer") from None
+                return Response(
                     content["status_code"],
                     content["content_type"],
                     content["body"],
                     time.monotonic() - self._sent,
                 )
 
-    def silent(self, seconds: float) -> bool:
-        """Return whether no answer comes within a time."""
+    def is_silent(self, seconds: float) -> bool:
+        """Return whether no answer comes within some seconds."""
         self._events.settimeout(seconds)
         try:
             self.receive()
@@ -178,7 +172,7 @@ class Worker:
         return False
 
     def close(self) -> None:
-        """Kill the process and forget its sockets."""
+        """Kill the process and close its sockets."""
         self.process.kill()
         self.process.wait()
         self._lines.close()
@@ -205,19 +199,14 @@ class Worker:
                     return listener.accept()[0]
                 except TimeoutError:
                     if self.process.poll() is not None:
-                        raise WorkerGoneError from None
+                        raise WorkerGoneError("the worker is gone") from None
 
     def _read(self) -> tuple[str, str]:
         """Read one packet: its kind and the rest."""
         line = self._lines.readline()
         if not line:
-            raise WorkerGoneError
+            raise WorkerGoneError("the worker is gone")
         return chr(line[0]), line[1:].decode()
-
-
-def python_path(folder: Path) -> str:
-    """The search path of modules: as Nuclio has it, the function's folder before any other."""
-    return os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
 
 
 def request(picture: bytes, **fields: Any) -> bytes:
@@ -250,30 +239,26 @@ def plugin_request(picture: bytes) -> bytes:
 
 
 class Report:
-    """Prints each observation, and counts those that are not as they must be."""
+    """Prints each observation, and counts the wrong ones."""
 
     def __init__(self) -> None:
         self.wrong = 0
 
-    def line(self, what: str, good: bool, seen: str) -> None:
+    def line(self, name: str, good: bool, details: str) -> None:
         """Print one observation."""
         self.wrong += not good
-        print(f"{'ok   ' if good else 'WRONG'} {what}: {seen}", flush=True)
+        print(f"{'ok   ' if good else 'WRONG'} {name}: {details}", flush=True)
 
-    def answer(self, what: str, answer: Answer, status: int) -> None:
-        """Print an answer, which must be JSON of that status, without a traceback."""
+    def response(self, name: str, response: Response, status: int) -> None:
+        """Print a response, which must be JSON of that status, without a traceback."""
+        good = response.status == status and response.content_type == JSON
         try:
-            keys = sorted(answer.json)
+            content = str(sorted(response.json))
         except ValueError as error:
-            keys = [f"no JSON: {error}"]
-        good = (
-            answer.status == status
-            and answer.content_type == JSON
-            and not keys[0].startswith("no JSON")
-            and "Traceback" not in answer.body
-        )
-        seen = f"{answer.status}, {answer.seconds:.2f} s, {len(answer.body)} characters, {keys}"
-        self.line(what, good, seen)
+            good, content = False, f"no JSON: {error}"
+        size = f"{len(response.body)} characters"
+        details = f"{response.status}, {response.seconds:.2f} s, {size}, {content}"
+        self.line(name, good and "Traceback" not in response.body, details)
 
 
 def requests(worker: Worker, report: Report, limit: int, picture: bytes) -> None:
@@ -282,13 +267,13 @@ def requests(worker: Worker, report: Report, limit: int, picture: bytes) -> None
     report.line("memory after it", True, f"{memory_mib(worker.process.pid)} MiB")
     plugin = plugin_request(picture)
     first = worker.call(plugin)
-    report.answer("the plugin's request, first on this picture", first, 200)
+    report.response("the plugin's request, first on this picture", first, 200)
     boxes = first.json.get("boxes", [])
     report.line("boxes in it", bool(boxes), f"{len(boxes)}")
-    report.answer("the same again", worker.call(plugin), 200)
-    report.answer("CVAT's own request", worker.call(request(picture)), 200)
+    report.response("the same again", worker.call(plugin), 200)
+    report.response("CVAT's own request", worker.call(request(picture)), 200)
     charset = worker.call(plugin, "application/json; charset=utf-8")
-    report.answer("content type with a charset", charset, 200)
+    report.response("content type with a charset", charset, 200)
     for what, body in (
         ("no JSON", b"{"),
         ("a list", b"[]"),
@@ -296,10 +281,10 @@ def requests(worker: Worker, report: Report, limit: int, picture: bytes) -> None
         ("no base64", json.dumps({"image": "?", "pos_points": [[1, 1]]}).encode()),
         ("no picture", request(b"no picture")),
     ):
-        report.answer(what, worker.call(body), 400)
+        report.response(what, worker.call(body), 400)
     for body_bytes in (32 * MIB, limit):
         large = worker.call(padded(picture, body_bytes))
-        report.answer(f"a body of {body_bytes / MIB:.0f} MiB", large, 200)
+        report.response(f"a body of {body_bytes / MIB:.0f} MiB", large, 200)
         report.line("memory, at most", True, f"{memory_mib(worker.process.pid)} MiB")
     same = worker.call(plugin).json["boxes"] == boxes
     report.line("then the first request again", same, "the first answer" if same else "another")
@@ -311,13 +296,13 @@ def drain(worker: Worker, report: Report, picture: bytes, body: bytes) -> None:
     worker.send(body)
     time.sleep(0.1)
     worker.process.send_signal(signal.SIGUSR2)
-    report.answer("drained during a call", worker.receive(), 200)
+    report.response("drained during a call", worker.receive(), 200)
     time.sleep(1)
     worker.send(body)
-    report.line("a call while drained", worker.silent(15), "no answer, as Nuclio has it")
+    report.line("a call while drained", worker.is_silent(15), "no answer, as Nuclio has it")
     worker.process.send_signal(signal.SIGCONT)
     time.sleep(1)
-    report.answer("a call after the worker goes on", worker.call(plugin_request(picture)), 200)
+    report.response("a call after the worker goes on", worker.call(plugin_request(picture)), 200)
 
 
 def end(worker: Worker, report: Report, picture: bytes) -> None:
@@ -325,7 +310,7 @@ def end(worker: Worker, report: Report, picture: bytes) -> None:
     worker.send(plugin_request(picture))
     time.sleep(0.1)
     worker.process.send_signal(signal.SIGUSR1)
-    report.answer("ended during a call", worker.receive(), 200)
+    report.response("ended during a call", worker.receive(), 200)
     try:
         code = f"the process ended with code {worker.process.wait(5)}"
     except subprocess.TimeoutExpired:
@@ -346,11 +331,11 @@ def kill(worker: Worker, report: Report, picture: bytes) -> None:
 
 
 def observe(folder: Path, picture: bytes, report: Report) -> None:
-    """Go through the lives of several workers, one after another."""
+    """Run all scenarios, each with a worker of its own."""
     function = yaml.safe_load((folder / "function.yaml").read_text(encoding="utf-8"))
     (trigger,) = function["spec"]["triggers"].values()
     limit = trigger["attributes"]["maxRequestBodySize"]
-    lives: dict[str, Callable[[Worker], None]] = {
+    scenarios: dict[str, Callable[[Worker], None]] = {
         "requests": lambda worker: requests(worker, report, limit, picture),
         "drain, small answer": lambda worker: drain(
             worker, report, picture, plugin_request(picture)
@@ -359,19 +344,21 @@ def observe(folder: Path, picture: bytes, report: Report) -> None:
         "end": lambda worker: end(worker, report, picture),
         "kill": lambda worker: kill(worker, report, picture),
     }
-    for name, live in lives.items():
+    for name, scenario in scenarios.items():
         print(f"-- {name}", flush=True)
         worker = Worker(folder, function["spec"]["handler"])
         try:
-            live(worker)
-        except (WorkerGoneError, GarbledError, TimeoutError) as error:
-            report.line(name, False, FAULTS[type(error)])
+            scenario(worker)
+        except (WorkerGoneError, GarbledError) as error:
+            report.line(name, False, str(error))
+        except TimeoutError:
+            report.line(name, False, "no answer came")
         finally:
             worker.close()
 
 
 def main() -> int:
-    """Run all of it; the exit code is 1 if something was not as it must be."""
+    """Run all scenarios; the exit code is 1 if an observation was wrong."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,20 +1,19 @@
-"""Build the function without a container engine: its directives in a fresh root directory.
+"""Build the function's image content without a container engine, in a fresh root directory.
 
-Makes a minimal Debian with debootstrap, runs there the ``preCopy`` directives of ``function.yaml``,
-or with ``--closed`` those of ``deploy/closed/interactor.yaml``, in their order, then lays the
-project out as Nuclio does and has ``nuclio_processor.py`` call the handler in Nuclio's own Python
-wrapper. What it needs: root, debootstrap, git, PyYAML, a checkout of github.com/nuclio/nuclio, 8 GB
-of disk, and on two cores some minutes; for the closed model 20, most of them for mmcv::
+Makes a minimal Debian with debootstrap, runs the ``preCopy`` directives of ``function.yaml`` there
+(with ``--closed`` those of ``deploy/closed/interactor.yaml``), copies the project as Nuclio does,
+and calls the handler in Nuclio's own Python wrapper by ``nuclio_processor.py``. It needs root,
+debootstrap, git, PyYAML, a checkout of github.com/nuclio/nuclio, 8 GB of disk, and some minutes on
+two cores; the closed model takes 20, most of them for mmcv::
 
     git clone --depth 1 https://github.com/nuclio/nuclio ../nuclio
     sudo -E python3 deploy/replay_build.py ../nuclio ../c3det-root picture.jpg
 
-What differs from the real build: the base image is Debian 12 with its own Python 3.11 in place of
-Python's own image, made to accept pip as that image does; there are no image layers, no container
-limits and no processor of Nuclio. Settings of pip come from this machine: variables ``PIP_*`` and
-those that name certificates are passed on, ``--mount`` shows a file or folder of this machine
-inside, such as /etc/pip.conf. A root directory that was begun is gone on with from the first
-directive that has not succeeded.
+What differs from the real build: Debian 12 with its own Python 3.11 replaces Python's image; there
+are no image layers, no limits of a container and no processor of Nuclio. Settings of pip come from
+this machine: variables ``PIP_*`` and those that name certificates are passed on, and ``--mount``
+shows a file or folder inside, such as /etc/pip.conf. Started again with the same root directory, it
+continues with the first directive that has not succeeded.
 """
 
 from __future__ import annotations
@@ -126,7 +125,7 @@ def debian_mirror(suite: str) -> str:
 
 @contextmanager
 def mounted(source: Path, target: Path, *options: str) -> Iterator[None]:
-    """Show a file or folder of this machine at another place for a while."""
+    """Show a file or folder of this machine at another place while the context lasts."""
     if source.is_dir():
         target.mkdir(parents=True, exist_ok=True)
     else:
@@ -171,7 +170,7 @@ def directives(function: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def follow(root: Root, kind: str, value: str, handler: Path) -> None:
-    """Do what a directive says.
+    """Run one directive.
 
     Args:
         root: Where.
@@ -194,7 +193,7 @@ def follow(root: Root, kind: str, value: str, handler: Path) -> None:
 
 
 def clone(handler: Path) -> None:
-    """Clone the project's last commit, which is what the owner of a fresh clone deploys."""
+    """Clone the project's last commit."""
     shutil.rmtree(handler, ignore_errors=True)
     subprocess.run(
         ["git", "clone", "--quiet", "--depth", "1", PROJECT.as_uri(), str(handler)], check=True
@@ -202,10 +201,10 @@ def clone(handler: Path) -> None:
 
 
 def refuse_links_to_folders(folder: Path) -> None:
-    """Raise for what fails Nuclio's copying of the function's folder.
+    """Refuse a folder that Nuclio's build cannot copy.
 
     Raises:
-        ReplayError: There is a link to a folder.
+        ReplayError: There is a link to a folder in it.
     """
     for path in folder.rglob("*"):
         if path.is_symlink() and path.is_dir():
@@ -237,7 +236,7 @@ def replay(arguments: argparse.Namespace) -> None:
     done: list[str] = json.loads(progress.read_text()) if progress.is_file() else []
 
     def step(name: str, action: Any, *values: Any) -> None:
-        """Do what was not done before, and note how long it took."""
+        """Run an action that has not succeeded before, and print its seconds."""
         if name in done:
             return
         print(f"== {name}", flush=True)
@@ -267,7 +266,7 @@ def replay(arguments: argparse.Namespace) -> None:
         shutil.rmtree(root.inside("/opt/nuclio"), ignore_errors=True)
         root.copy(wrapper, "/opt/nuclio")
         root.copy(handler, "/opt/nuclio")
-        # Nuclio shows the container what it deployed; here it takes the place of the open model's.
+        # The function reads its own configuration there.
         root.copy(handler / description, "/opt/nuclio/function.yaml")
         requirements = " ".join(nuclio_requirements(arguments.nuclio, spec["runtime"]))
         step(f"Nuclio's own: {requirements}", root.run, f"python -m pip install {requirements}")
@@ -284,7 +283,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("nuclio", type=Path, help="checkout of github.com/nuclio/nuclio")
-    parser.add_argument("root", type=Path, help="the root directory, new or begun")
+    parser.add_argument("root", type=Path, help="the root directory, new or to be continued")
     parser.add_argument("picture", type=Path, help="picture to send to the function")
     parser.add_argument("--closed", action="store_true", help="the image of the closed model")
     parser.add_argument("--mirror", help="Debian mirror (default: the one that apt uses here)")

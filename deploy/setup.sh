@@ -49,6 +49,20 @@ install() {
     .venv/bin/python -m pip install --disable-pip-version-check --no-input -c constraints.txt "$@"
 }
 
+# mmcv and imaug (of mmdet) ask for both flavours of OpenCV, which are installed into one folder. The
+# other one needs the libraries of a desktop.
+keep_one_opencv() {
+    .venv/bin/python -m pip uninstall --quiet --yes opencv-python opencv-python-headless
+    install --quiet --no-deps opencv-python-headless
+}
+
+check_requirements() {
+    local broken
+    broken=$(.venv/bin/python -m pip check --disable-pip-version-check |
+        grep -v -e ' requires opencv-python, which is not installed' -e '^No broken') || true
+    [[ -z $broken ]] || fail "the packages do not go together: $broken"
+}
+
 mmcv_has_operators() {
     .venv/bin/python -c 'from mmcv.ops import RoIAlign, batched_nms, nms, nms_rotated'
 }
@@ -111,18 +125,18 @@ install setuptools wheel packaging ninja psutil
 
 step "mmcv's operators: compiled once, about 10 minutes on two cores; pip keeps the result"
 install_mmcv
-if ! .venv/bin/python -c 'import cv2' 2>/dev/null; then
-    step "OpenCV without its windows, which need libraries that this machine has not"
-    install --no-deps --force-reinstall opencv-python-headless
-fi
+
+step "The project and its other dependencies"
+install --no-build-isolation -e '.[closed,train,cvat,dev]'
+
+step "OpenCV once, without windows"
+keep_one_opencv
+
 if ! mmcv_has_operators 2>/dev/null; then
     step "The mmcv that pip had kept was made for another torch or without one: compiling it anew"
     install_mmcv --no-cache-dir --no-deps --force-reinstall
     mmcv_has_operators || fail "mmcv was installed but its operators do not import; the reason is above."
 fi
 
-step "The project and its other dependencies"
-install --no-build-isolation -e '.[closed,train,cvat,dev]'
-.venv/bin/python -m pip check --disable-pip-version-check
-
+check_requirements
 step "Ready: .venv"

@@ -1,13 +1,11 @@
-"""Write the configuration of one function for Nuclio, from the project's own and a few wishes.
+"""Write the configuration of one function for Nuclio: the project's own, with other options.
 
-Several functions with different weights, or for one class each, stand side by side when each has a
-name of its own. What is written differs from ``function.yaml``, or from the files of the closed
-model in ``deploy/closed``, only in that::
+The options are other weights, one class, another name and overlays::
 
     python3 deploy/write_function.py --closed --weights /srv/models/ships.safetensors --class ship
 
-It checks the weights against their card first. What is wrong is told in one sentence each, and then
-nothing is written. Only PyYAML is needed. ``deploy.sh`` calls it.
+The weights are checked against their card first. Each problem is one sentence on the standard
+error, and then nothing is written. Only PyYAML is needed. ``deploy.sh`` calls it.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,41 +50,33 @@ class FunctionError(Exception):
     """The function cannot be written; each argument is one sentence that says what to do."""
 
 
-def read_function(path: str, project: Path = PROJECT) -> Config:
+def read_function(path: str) -> Config:
     """Read one of the project's function files."""
-    return yaml.safe_load((project / path).read_text(encoding="utf-8"))
+    return yaml.safe_load((PROJECT / path).read_text(encoding="utf-8"))
 
 
-def base_function(
-    *,
-    closed: bool = False,
-    detector: bool = False,
-    gpu: bool = False,
-    project: Path = PROJECT,
-) -> Config:
+def base_function(*, closed: bool = False, detector: bool = False, gpu: bool = False) -> Config:
     """Return the configuration to start from.
 
-    The detector on a GPU is written nowhere: its image starts from the interactor's, and it runs as
-    that one does.
+    The detector on a GPU has no file of its own: it takes image and resources of the interactor.
 
     Args:
         closed: Whether of the closed model, not of the open one.
         detector: Whether the detector, not the interactor.
         gpu: Whether on a GPU.
-        project: The project's folder.
 
     Raises:
         FunctionError: There is no such function.
     """
     if detector and not closed:
         raise FunctionError(
-            "The open model has no classes that a detector could tell: add --closed, or leave "
+            "The open model has no classes, so it has no detector: add --closed, or leave "
             "--detector out."
         )
-    interactor = read_function(INTERACTORS[closed, gpu], project)
+    interactor = read_function(INTERACTORS[closed, gpu])
     if not detector:
         return interactor
-    function = read_function(DETECTOR, project)
+    function = read_function(DETECTOR)
     if gpu:
         spec, theirs = function["spec"], interactor["spec"]
         image, tag = theirs["build"]["image"].split(":")
@@ -123,8 +113,8 @@ def classes_of(weights: Path) -> list[str]:
         card = json.loads(card_path.read_text(encoding="utf-8"))
         if card["format_version"] == 1:
             raise FunctionError(
-                f"The card {card_path} has format_version 1: convert it with python -m "
-                f"training.convert_card {weights}."
+                f"The card {card_path} has format_version 1: export the weights again with "
+                "python -m training.export."
             )
         classes, expected = [str(name) for name in card["classes"]], card["tensors"]
         stated = card.pop("sha256")
@@ -149,14 +139,6 @@ def classes_of(weights: Path) -> list[str]:
             "both files again from the same source."
         )
     return classes
-
-
-def labels(classes: Sequence[str]) -> str:
-    """The classes as CVAT reads them from the annotation ``spec``."""
-    return json.dumps(
-        [{"id": i, "name": name, "type": "rectangle"} for i, name in enumerate(classes)],
-        ensure_ascii=False,
-    )
 
 
 def merge(function: Config, overlay: Mapping[str, Any]) -> None:
@@ -199,27 +181,18 @@ def read_overlay(path: Path, function: Config) -> Config:
 
 
 def overlay_problems(overlay: Any, function: Any, key: str = "") -> Iterator[str]:
-    """Tell what an overlay cannot change so, one sentence each; ``function`` is what is there."""
+    """Yield what an overlay cannot change so, one sentence each.
+
+    Args:
+        overlay: A value of the overlay.
+        function: The value that it changes; `_UNKNOWN`: there is none, and any will do.
+        key: The path of both, such as ``spec.env``.
+    """
     name = key or "the overlay"
+    if key in _CHECKS:
+        function = []
     if overlay is None:
         yield f"{name} is empty: give it a value, or leave it out."
-    elif key == "spec.env":
-        yield from _env_problems(overlay)
-    elif key == "spec.volumes" and not isinstance(overlay, list):
-        yield f"{name} is {_kind(overlay)}, not a list: begin each volume with a hyphen."
-    elif key == "spec.volumes":
-        for number, each in enumerate(overlay):
-            found = [
-                isinstance(each, dict)
-                and isinstance(each.get(part), dict)
-                and isinstance(each[part].get(field), str)
-                for part, field in (("volume", "name"), ("volumeMount", "mountPath"))
-            ]
-            if not all(found):
-                yield (
-                    f"spec.volumes[{number}] is not a volume: write volume with its name, and "
-                    "volumeMount with its mountPath."
-                )
     elif isinstance(function, dict) or not key:
         if not isinstance(overlay, dict):
             yield f"{name} is {_kind(overlay)}: write keys with their values, such as spec:."
@@ -233,11 +206,11 @@ def overlay_problems(overlay: Any, function: Any, key: str = "") -> Iterator[str
     elif isinstance(function, list):
         if not isinstance(overlay, list):
             yield f"{name} is {_kind(overlay)}, not a list: begin each item with a hyphen."
+        elif key in _CHECKS:
+            for number, item in enumerate(overlay):
+                yield from _CHECKS[key](f"{key}[{number}]", item)
     elif isinstance(function, str):
-        if isinstance(overlay, (dict, list)):
-            yield f"{name} is {_kind(overlay)}, not a text."
-        elif not isinstance(overlay, str):
-            yield f"{name} is {_kind(overlay)}, not a text: write {_quoted(overlay)}."
+        yield from _text_problems(name, overlay, "")
     elif isinstance(function, bool):
         if not isinstance(overlay, bool):
             yield f"{name} is {_kind(overlay)}: write true or false."
@@ -248,31 +221,46 @@ def overlay_problems(overlay: Any, function: Any, key: str = "") -> Iterator[str
 
 
 _UNKNOWN = object()
-"""What is there of a key that the function has not: any value does."""
 
 
-_VARIABLE = '- {name: NAME, value: "VALUE"}'
-
-
-def _env_problems(env: Any) -> Iterator[str]:
-    if not isinstance(env, list):
-        yield f"spec.env is {_kind(env)}, not a list: write {_VARIABLE} for each variable."
+def _variable_problems(name: str, variable: Any) -> Iterator[str]:
+    fields = variable if isinstance(variable, dict) else {}
+    if not isinstance(fields.get("name"), str) or not fields["name"]:
+        yield f'{name} has no name: write - {{name: NAME, value: "VALUE"}}.'
         return
-    for number, each in enumerate(env):
-        place = f"spec.env[{number}]"
-        if not isinstance(each, dict) or not isinstance(each.get("name"), str) or not each["name"]:
-            yield f"{place} has no name: write {_VARIABLE}."
-        elif more := set(map(str, each)) - {"name", "value"}:
-            yield f"{place}, {each['name']}: there is no {sorted(more)[0]}, only name and value."
-        elif each.get("value") is None:
-            yield f'{place}, {each["name"]}, has no value: write value: "", or leave it out.'
-        elif isinstance(each["value"], (dict, list)):
-            yield f"the value of {place}, {each['name']}, is {_kind(each['value'])}, not a text."
-        elif not isinstance(each["value"], str):
+    name = f"{name}, {fields['name']},"
+    if more := set(map(str, fields)) - {"name", "value"}:
+        yield f"{name} has {sorted(more)[0]}: there are only name and value."
+    elif fields.get("value") is None:
+        yield f'{name} has no value: write value: "", or leave it out.'
+    else:
+        yield from _text_problems(f"the value of {name}", fields["value"], "value: ")
+
+
+def _volume_problems(name: str, volume: Any) -> Iterator[str]:
+    for part, field in (("volume", "name"), ("volumeMount", "mountPath")):
+        found = volume.get(part) if isinstance(volume, dict) else None
+        if not isinstance(found, dict) or not isinstance(found.get(field), str):
             yield (
-                f"the value of {place}, {each['name']}, is {_kind(each['value'])}, not a text: "
-                f"write value: {_quoted(each['value'])}."
+                f"{name} is not a volume: write volume with its name, and volumeMount with its "
+                "mountPath."
             )
+            return
+
+
+_CHECKS: dict[str, Callable[[str, Any], Iterator[str]]] = {
+    "spec.env": _variable_problems,
+    "spec.volumes": _volume_problems,
+}
+"""Lists with items of a known form; each check takes an item's name and the item."""
+
+
+def _text_problems(name: str, value: Any, before: str) -> Iterator[str]:
+    if isinstance(value, (dict, list)):
+        yield f"{name} is {_kind(value)}, not a text."
+    elif not isinstance(value, str):
+        text = str(value).lower() if isinstance(value, bool) else value
+        yield f'{name} is {_kind(value)}, not a text: write {before}"{text}".'
 
 
 def _kind(value: Any) -> str:
@@ -285,10 +273,6 @@ def _kind(value: Any) -> str:
         (list, "a list"),
     ]
     return next((name for kind, name in kinds if isinstance(value, kind)), "a date or the like")
-
-
-def _quoted(value: Any) -> str:
-    return f'"{str(value).lower() if isinstance(value, bool) else value}"'
 
 
 def set_variable(function: Config, name: str, value: str) -> None:
@@ -305,7 +289,7 @@ def set_variable(function: Config, name: str, value: str) -> None:
     function["spec"]["env"] = [*others, {"name": name, "value": value}]
 
 
-def place_weights(function: Config, weights: Path, project: Path = PROJECT) -> str:
+def place_weights(function: Config, weights: Path) -> str:
     """Return the path of weights inside the container, and mount their folder where that is needed.
 
     Weights inside the project come with the image. Other weights are in the function's volume
@@ -316,8 +300,8 @@ def place_weights(function: Config, weights: Path, project: Path = PROJECT) -> s
     for each in volumes:
         if each["volume"]["name"] == "weights":
             return f"{each['volumeMount']['mountPath']}/{weights.name}"
-    if weights.is_relative_to(project):
-        return f"{IN_IMAGE}/{weights.relative_to(project).as_posix()}"
+    if weights.is_relative_to(PROJECT):
+        return f"{IN_IMAGE}/{weights.relative_to(PROJECT).as_posix()}"
     volumes.append(
         {
             "volume": {"name": "weights", "hostPath": {"path": str(weights.parent)}},
@@ -338,7 +322,6 @@ def compose(
     name: str | None = None,
     class_name: str | None = None,
     overlays: Sequence[Mapping[str, Any]] = (),
-    project: Path = PROJECT,
 ) -> Config:
     """Return the configuration of one function.
 
@@ -348,7 +331,6 @@ def compose(
         name: Of the function; default: the base's, with the weights' name and the class.
         class_name: The one class of the answers to CVAT's own requests.
         overlays: Changes to the configuration, see `merge`.
-        project: The project's folder.
 
     Raises:
         FunctionError: The weights, the class or the name cannot be used.
@@ -357,7 +339,7 @@ def compose(
     annotations = metadata["annotations"]
     listed = [label["name"] for label in json.loads(annotations["spec"])]
     closed = bool(listed)
-    classes = classes_of(weights or project / "serverless" / "weights" / SHIPPED[closed])
+    classes = classes_of(weights or PROJECT / "serverless" / "weights" / SHIPPED[closed])
     problems = []
     if weights is not None and closed != bool(classes):
         problems.append(
@@ -373,13 +355,13 @@ def compose(
         if not closed:
             problems.append("The open model has no classes: leave --class out, or add --closed.")
         elif annotations["type"] != "interactor":
-            problems.append("The detector has no class of its own: it tells all its classes.")
+            problems.append("The detector answers with all its classes: leave --class out.")
         elif class_name not in classes:
             problems.append(
                 f"The weights do not know the class {class_name!r}: they know {', '.join(classes)}."
             )
-    wanted = [text for text in (weights and weights.stem, class_name) if text]
-    chosen = name or "-".join([metadata["name"], *map(slug, wanted)])
+    distinct = [text for text in (weights and weights.stem, class_name) if text]
+    chosen = name or "-".join([metadata["name"], *map(slug, distinct)])
     if not NAME.fullmatch(chosen):
         problems.append(
             f"The name {chosen!r} does not do: give --name one of lower-case letters, digits and "
@@ -388,19 +370,18 @@ def compose(
     if problems:
         raise FunctionError(*problems)
     metadata["name"] = chosen
-    annotations["name"] = name or " ".join([annotations["name"], *wanted])
-    annotations["spec"] = labels(classes)
+    annotations["name"] = name or " ".join([annotations["name"], *distinct])
+    annotations["spec"] = json.dumps(
+        [{"id": i, "name": each, "type": "rectangle"} for i, each in enumerate(classes)],
+        ensure_ascii=False,
+    )
     for overlay in overlays:
         merge(function, overlay)
     if weights is not None:
-        set_variable(function, "C3DET_WEIGHTS", place_weights(function, weights, project))
+        set_variable(function, "C3DET_WEIGHTS", place_weights(function, weights))
     if class_name is not None:
         set_variable(function, "C3DET_CLASS", class_name)
     return function
-
-
-def _system_error(error: OSError) -> str:
-    return f"{error.filename or 'The output'}: {error.strerror or error}."
 
 
 def main() -> int:
@@ -429,20 +410,15 @@ def main() -> int:
             closed=arguments.closed, detector=arguments.detector, gpu=arguments.gpu
         )
         overlays = [read_overlay(path, base) for path in arguments.overlay]
-        function = compose(
-            base,
-            arguments.weights,
-            arguments.name,
-            arguments.class_name,
-            overlays,
-        )
+        function = compose(base, arguments.weights, arguments.name, arguments.class_name, overlays)
         text = yaml.safe_dump(function, sort_keys=False, allow_unicode=True, width=100)
         sys.stdout.buffer.write(text.encode("utf-8"))  # whatever the terminal's encoding is
         sys.stdout.buffer.flush()
-    except (FunctionError, OSError) as error:
-        sentences = error.args if isinstance(error, FunctionError) else [_system_error(error)]
-        for sentence in sentences:
-            print(sentence, file=sys.stderr)
+    except FunctionError as error:
+        print("\n".join(error.args), file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{error.filename or 'The output'}: {error.strerror or error}.", file=sys.stderr)
         return 1
     return 0
 

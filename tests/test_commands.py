@@ -122,11 +122,11 @@ def run(
             status: object = 0
         except SystemExit as end:
             status = end.code
-        told = capsys.readouterr().err
+        message = capsys.readouterr().err
         if isinstance(status, str):  # sys.exit prints it
-            status, told = 1, told + status
-        assert "Traceback" not in told
-        return status, told
+            status, message = 1, message + status
+        assert "Traceback" not in message
+        return status, message
 
     return call
 
@@ -155,9 +155,9 @@ MAKES_ITS_OWN = {"training.data.samples", "training.data.rendered"}
 @pytest.mark.usefixtures("one_sample")
 @pytest.mark.parametrize("module", sorted(set(CALLS) - MAKES_ITS_OWN))
 def test_no_such_file(module: str, tmp_path: Path, run: Callable[..., tuple[object, str]]) -> None:
-    status, told = run(module, *(word.format(**paths(tmp_path)) for word in CALLS[module]))
+    status, message = run(module, *(word.format(**paths(tmp_path)) for word in CALLS[module]))
     assert status not in (0, None)
-    assert told.strip()
+    assert message.strip()
 
 
 @pytest.mark.usefixtures("one_sample")
@@ -170,9 +170,9 @@ def test_folders_for_files_and_files_for_folders(
         Path(given[kind]).mkdir()
     for file in (Path(given["folder"]), tmp_path / "out"):  # so that out/x cannot be made
         file.write_text("text")
-    status, told = run(module, *(word.format(**given) for word in CALLS[module]))
+    status, message = run(module, *(word.format(**given) for word in CALLS[module]))
     assert status not in (0, None)
-    assert told.strip()
+    assert message.strip()
 
 
 def a_set(folder: Path) -> None:
@@ -219,9 +219,9 @@ def test_full_disk(
         lambda path, mode: number if path.startswith(inside) and set(mode) & set("wax") else 0,
     )
     name = f"training.data.{module}"
-    status, told = run(name, *(word.format(**given) for word in CALLS[name]))
+    status, message = run(name, *(word.format(**given) for word in CALLS[name]))
     assert status in (1, 2)
-    lines = [line for line in told.splitlines() if line.startswith(name)]
+    lines = [line for line in message.splitlines() if line.startswith(name)]
     assert len(lines) == 1
     assert os.strerror(number).lower() in lines[0].lower()
 
@@ -238,12 +238,12 @@ def test_unreadable_file(
     a_set(tmp_path / "folder")
     given = {**paths(tmp_path), "json": str(tmp_path / "folder" / "train.json")}
     refusing(monkeypatch, lambda path, mode: errno.EACCES if path.endswith(f"/{name}") else 0)
-    status, told = run(
+    status, message = run(
         f"training.data.{module}", *(w.format(**given) for w in CALLS[f"training.data.{module}"])
     )
     assert status == 2
-    assert name in told
-    assert "ermission denied" in told
+    assert name in message
+    assert "ermission denied" in message
 
 
 @pytest.fixture
@@ -270,9 +270,9 @@ def test_without_a_home_a_sentence_names_the_variable(
 ) -> None:
     with pytest.raises(CommandError, match="set C3DET_CACHE to a folder"):
         cache_directory()
-    status, told = run("training.data.samples")
+    status, message = run("training.data.samples")
     assert status == 1
-    assert "lack sample pictures: this user has no home folder: set C3DET_CACHE" in told
+    assert "lack sample pictures: this user has no home folder: set C3DET_CACHE" in message
     assert run("training.data.samples", str(tmp_path / "samples"))[0] == 0
 
 
@@ -285,10 +285,10 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(
         ("training.data.samples",),
         ("training.data.rendered", "--pictures", "1", "--size", "64", "--out", str(tmp_path / "o")),
     ):
-        status, told = run(module, *arguments)
+        status, message = run(module, *arguments)
         assert status in (1, 2)
-        assert "C3DET_CACHE" in told.splitlines()[-1]
-        assert str(tmp_path / "file") in told.splitlines()[-1]
+        assert "C3DET_CACHE" in message.splitlines()[-1]
+        assert str(tmp_path / "file") in message.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -310,9 +310,9 @@ def test_without_a_terminal_nobody_is_asked(
 ) -> None:
     monkeypatch.delenv("CVAT_PASSWORD", raising=False)
     monkeypatch.setattr(sys, "stdin", stdin)
-    status, told = run(*call)
+    status, message = run(*call)
     assert status == 2
-    assert "set CVAT_PASSWORD, the password of ann: nobody is here to be asked" in told
+    assert "set CVAT_PASSWORD, the password of ann: nobody is here to be asked" in message
     monkeypatch.setenv("CVAT_PASSWORD", "secret")
     assert ask_password("ann") == "secret"
 
@@ -353,9 +353,9 @@ FAILING: list[tuple[BaseException, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("error", "told"), FAILING, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(("error", "message"), FAILING, ids=lambda value: type(value).__name__)
 def test_errors_of_the_machine(
-    error: BaseException, told: str, capsys: pytest.CaptureFixture[str]
+    error: BaseException, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     @command("a.b")
     def main() -> None:
@@ -365,7 +365,7 @@ def test_errors_of_the_machine(
         main()
     assert caught.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"a.b: {told}") or told in line
+    assert line.startswith(f"a.b: {message}") or message in line
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(), KeyError("a"), RuntimeError("a bug")])
@@ -407,9 +407,9 @@ def test_a_disk_that_fills_up_while_a_file_is_written_names_it(
     monkeypatch.setattr(Path, "write_text", full)
     monkeypatch.setattr(Path, "write_bytes", full)
     name = f"training.data.{module}"
-    status, told = run(name, *(word.format(**given) for word in CALLS[name]))
+    status, message = run(name, *(word.format(**given) for word in CALLS[name]))
     assert status == 2
-    assert told.splitlines()[-1].startswith(f"{name}: {given['out']}/")
+    assert message.splitlines()[-1].startswith(f"{name}: {given['out']}/")
 
 
 @pytest.mark.parametrize(
@@ -431,10 +431,10 @@ def test_numbers_that_cannot_be_are_named(
     module: str, option: str, values: tuple[str, ...], run: Callable[..., tuple[object, str]]
 ) -> None:
     for value in values:
-        status, told = run(module, f"{option}={value}")
+        status, message = run(module, f"{option}={value}")
         assert status == 2
-        assert f"argument {option}: must be a " in told.splitlines()[-1]
-        assert value in told.splitlines()[-1]
+        assert f"argument {option}: must be a " in message.splitlines()[-1]
+        assert value in message.splitlines()[-1]
 
 
 def test_interrupt_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
@@ -464,26 +464,25 @@ def main():
     with open("/dev/null") as file:
         assert file.fileno() > 2
     tqdm([], disable=None)
-    print("told", file=sys.stderr)
+    print("message", file=sys.stderr)
 main()
 """
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is missing")
 @pytest.mark.parametrize(
-    ("where", "status", "told"),
+    ("where", "status", "message"),
     [
         ("> /dev/full", 2, "a.b: no space left on device; make room"),
         ("| head -n 1 > /dev/null; exit ${PIPESTATUS[0]}", 141, ""),
-        (">&-", 0, "told"),
-        ("> /dev/null", 0, "told"),
+        (">&-", 0, "message"),
+        ("> /dev/null", 0, "message"),
         ("> /dev/null 2>&-", 0, ""),
         ("<&- >&- 2>&-", 0, ""),
         ("> /dev/null 2> /dev/full", 2, ""),
     ],
 )
-def test_output_that_goes_nowhere(where: str, status: int, told: str) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("no /dev/full")
+def test_output_that_goes_nowhere(where: str, status: int, message: str) -> None:
     done = subprocess.run(
         ["bash", "-c", f'"$0" -c "$1" {where}', sys.executable, PRINTS],
         cwd=ROOT,
@@ -493,5 +492,5 @@ def test_output_that_goes_nowhere(where: str, status: int, told: str) -> None:
         check=False,
     )
     assert done.returncode == status, done.stderr
-    assert done.stderr.startswith(told)
-    assert len(done.stderr.splitlines()) == (1 if told else 0)
+    assert done.stderr.startswith(message)
+    assert len(done.stderr.splitlines()) == (1 if message else 0)

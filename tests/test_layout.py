@@ -1,13 +1,16 @@
-"""The walls between the packages, and the one place of the versions."""
+"""The walls between the packages, what they import, and the one place of the versions."""
 
 from __future__ import annotations
 
 import ast
 import os
 import re
+import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 FUNCTIONS = [
@@ -16,14 +19,37 @@ FUNCTIONS = [
     *sorted((ROOT / "deploy" / "closed").glob("*.yaml")),
 ]
 
-TRAINING_ONLY = {"matplotlib", "pycocotools", "pyvips", "scipy", "shapely"}
-# The helper for whole jobs uses these; the images of the functions have neither.
-CVAT_CLIENT = {"cvat_sdk", "tqdm"}
+TRAINING_ONLY = {"matplotlib", "pycocotools", "pyvips"}
+# The helper for whole jobs uses these; the images of the functions lack them.
+CVAT_CLIENT = {"cvat_sdk", "shapely", "tqdm", "urllib3"}
 FORBIDDEN = {
     "c3det": {"serverless", "training", "nuclio_sdk", *TRAINING_ONLY, *CVAT_CLIENT},
     "serverless": {"training", *TRAINING_ONLY},
     "training": {"serverless", "nuclio_sdk"},
 }
+
+OF_PACKAGE = {
+    # Modules that are not named as what pip installs.
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "mmcv": "onedl-mmcv",
+    "mmdet": "onedl-mmdetection",
+    "mmengine": "onedl-mmengine",
+    "yaml": "pyyaml",
+}
+OF_NUCLIO = {"msgpack"}
+"""Comes with Nuclio's wrapper, for the program that plays its processor."""
+
+# The lists of pyproject.toml that may be used where; `dependencies` are needed everywhere.
+EXTRAS = {
+    "c3det": ["closed"],
+    "serverless": ["closed", "cvat"],
+    "training": ["closed", "cvat", "train"],
+    "deploy": [],
+    "tests": ["closed", "cvat", "demo", "train", "dev"],
+}
+RUN_AS_PROGRAMS = {"mypy", "pyvips-binary", "ruff", "types-pyyaml", "types-tqdm"}
+"""Declared, but imported nowhere: tools, libraries of others, and types."""
 
 # "name==1.2", "name~=1.2" and "name===1.2", but not the "==" of a comparison in a script.
 PIN = re.compile(r"[A-Za-z][\w.-]*(?:\[[\w,-]+\])?(?:===?|~=)\d[\w.+!*]*")
@@ -59,9 +85,25 @@ def constraint_lines() -> list[str]:
     return [line for line in lines if line.strip() and not line.startswith("#")]
 
 
-def direct_dependencies() -> list[str]:
+def declared(name: str) -> set[str]:
+    """The packages of a list of pyproject.toml: ``dependencies`` or an extra."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    return re.findall(r'^\s+"([A-Za-z][\w-]*)[<>=~]=?[^"]*",', text, flags=re.MULTILINE)
+    (block,) = re.findall(rf"^{name} = \[(.*?)^\]", text, flags=re.MULTILINE | re.DOTALL)
+    return set(map(normalised, re.findall(r'^ +"([\w.-]+)', block, flags=re.MULTILINE)))
+
+
+def direct_dependencies() -> set[str]:
+    return declared("dependencies").union(*map(declared, EXTRAS["tests"]))
+
+
+def requirements(package: str) -> set[str]:
+    """What pip installs for the modules that a package of the project imports."""
+    own = {*EXTRAS, *sys.stdlib_module_names}
+    names = set()
+    for path in (ROOT / package).rglob("*.py"):
+        if "node_modules" not in path.parts and "tests" not in path.relative_to(ROOT).parts[1:]:
+            names |= imported_packages(path.read_text(encoding="utf-8"))
+    return {normalised(OF_PACKAGE.get(name, name)) for name in names - own}
 
 
 def normalised(name: str) -> str:
@@ -125,6 +167,17 @@ def test_package_and_subpackages_are_regular(package: str) -> None:
     assert [str(f.relative_to(ROOT)) for f in folders if not (f / "__init__.py").is_file()] == []
 
 
+@pytest.mark.parametrize("package", EXTRAS)
+def test_what_is_imported_is_declared(package: str) -> None:
+    allowed = declared("dependencies").union(*map(declared, EXTRAS[package]))
+    assert requirements(package) - allowed - OF_NUCLIO == set()
+
+
+def test_what_is_declared_is_imported() -> None:
+    imported = set().union(*map(requirements, EXTRAS))
+    assert direct_dependencies() - imported == RUN_AS_PROGRAMS
+
+
 def test_constraints_are_exact() -> None:
     lines = constraint_lines()
     assert [line for line in lines if not re.match(r"[\w.-]+==[\w.+]+( *;.*)?$", line)] == []
@@ -132,9 +185,49 @@ def test_constraints_are_exact() -> None:
 
 def test_every_direct_dependency_is_pinned() -> None:
     dependencies = direct_dependencies()
-    assert {"torch", "onedl-mmcv", "pytest"} <= set(dependencies)
+    assert {"torch", "onedl-mmcv", "pytest"} <= dependencies
     pinned = {normalised(line.partition("==")[0]) for line in constraint_lines()}
     assert [name for name in dependencies if normalised(name) not in pinned] == []
+
+
+def pinned_here() -> dict[str, str]:
+    """The version of each package for the Python that runs."""
+    found = map(Requirement, constraint_lines())
+    return {
+        normalised(one.name): str(one.specifier).removeprefix("==")
+        for one in found
+        if one.marker is None or one.marker.evaluate()
+    }
+
+
+def test_what_is_installed_is_what_is_pinned() -> None:
+    pinned = pinned_here()
+    versions = {normalised(each.name): each.version for each in distributions()}
+    assert {"torch", "numpy", "pytest"} <= pinned.keys() & versions.keys()
+    differing = {
+        name: f"{versions[name]}, not {version}"
+        for name, version in pinned.items()
+        if name in versions and versions[name].partition("+")[0] != version
+    }
+    assert differing == {}
+
+
+def test_everything_that_is_needed_is_pinned() -> None:
+    needs: dict[str, set[str]] = {}
+    for each in distributions():
+        found = map(Requirement, each.requires or [])
+        needs[normalised(each.name)] = {
+            normalised(one.name)
+            for one in found
+            if one.marker is None or one.marker.evaluate({"extra": ""})
+        }
+    needed, todo = set(), direct_dependencies()
+    while todo - needed:
+        needed |= todo
+        todo = set().union(*(needs.get(name, set()) for name in todo))
+    # torch pins its own.
+    unpinned = {name for name in needed if not name.startswith(("cuda-", "nvidia-", "triton"))}
+    assert unpinned - pinned_here().keys() == set()
 
 
 def test_versions_are_pinned_in_constraints_only() -> None:
@@ -145,7 +238,6 @@ def test_versions_are_pinned_in_constraints_only() -> None:
         *FUNCTIONS,
         *ROOT.glob("*requirements*.txt"),
         *text_files(ROOT / "deploy"),
-        *text_files(ROOT / "tools"),
     ]
     found = {str(path.relative_to(ROOT)): pins(path.read_text(encoding="utf-8")) for path in files}
     assert {name: listed for name, listed in found.items() if listed} == {}

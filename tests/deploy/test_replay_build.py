@@ -30,7 +30,7 @@ def root(tmp_path: Path) -> Root:
 
 @pytest.mark.parametrize(
     ("path", "runs", "packages"),
-    [("function.yaml", 2, ()), ("deploy/closed/interactor.yaml", 5, COMPILER)],
+    [("function.yaml", 2, ()), ("deploy/closed/interactor.yaml", 4, COMPILER)],
     ids=["open", "closed"],
 )
 def test_it_knows_what_the_function_file_asks_for(
@@ -81,6 +81,7 @@ def test_links_to_folders_fail_and_links_to_files_do_not(tmp_path: Path) -> None
         refuse_links_to_folders(tmp_path)
 
 
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this folder is no clone")
 def test_the_project_has_no_link_to_a_folder() -> None:
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "-s"], capture_output=True, text=True, check=True

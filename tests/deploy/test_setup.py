@@ -37,7 +37,7 @@ TOOLS = ("bash", "chmod", "mkdir", "mktemp", "rm", "sed")
 def install_torch(
     folder: Path, *, pip: bool = False, uv: bool = False, installed: str = "1.0", **programs: str
 ) -> tuple[list[str], str]:
-    """Run the script; return what it called and what it told.
+    """Run the script; return what it called and its standard error.
 
     Args:
         folder: To work in.
@@ -82,7 +82,7 @@ def test_the_cpu_build_that_pip_finds_is_taken(tmp_path: Path) -> None:
 
 
 def test_else_uv_finds_the_cpu_build(tmp_path: Path) -> None:
-    calls, told = install_torch(tmp_path, uv=True)
+    calls, stderr = install_torch(tmp_path, uv=True)
     assert [call.partition(" pip ")[0] for call in calls] == [
         "pip cpu",
         "pip uv",
@@ -92,18 +92,18 @@ def test_else_uv_finds_the_cpu_build(tmp_path: Path) -> None:
     assert "--python /the/python " in calls[2]
     assert "--no-deps --torch-backend cpu" in calls[2]
     assert f"--constraint {tmp_path / 'constraints.txt'} torch" in calls[2]
-    assert told == ""
+    assert stderr == ""
 
 
-def test_without_a_cpu_build_pip_chooses_and_it_is_told(tmp_path: Path) -> None:
-    calls, told = install_torch(tmp_path)
+def test_without_a_cpu_build_pip_chooses_and_says_so(tmp_path: Path) -> None:
+    calls, stderr = install_torch(tmp_path)
     assert [call.partition(" pip ")[0] for call in calls] == [
         "pip cpu",
         "pip uv",
         "uv",
         "pip torch",
     ]
-    (sentence,) = told.splitlines()
+    (sentence,) = stderr.splitlines()
     assert "PIP_EXTRA_INDEX_URL" in sentence
 
 
@@ -121,14 +121,14 @@ def test_another_system_has_no_cuda_build(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "told"),
+    ("target", "commands"),
     [
         ("demo", ["bash deploy/setup.sh base"]),
         ("unit", ["bash deploy/setup.sh base", "bash deploy/setup.sh"]),
     ],
 )
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is missing")
-def test_the_demo_sets_up_nothing_but_the_base(target: str, told: list[str]) -> None:
+def test_the_demo_sets_up_nothing_but_the_base(target: str, commands: list[str]) -> None:
     shown = subprocess.run(
         ["make", "-n", "-B", "--no-print-directory", target],
         cwd=ROOT,
@@ -138,4 +138,46 @@ def test_the_demo_sets_up_nothing_but_the_base(target: str, told: list[str]) -> 
         check=True,
     )
     lines = shown.stdout.splitlines()
-    assert [line for line in lines if line.startswith("bash deploy/setup.sh")] == told
+    assert [line for line in lines if line.startswith("bash deploy/setup.sh")] == commands
+
+
+LAYERS = """
+one two three:
+	@echo ran $@
+broken:
+	@exit 3
+"""
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is missing")
+def test_make_test_runs_the_layers_and_says_how_long_each_took(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "layers.mk").write_text(LAYERS)
+    for done in (".venv/.ready-base", ".venv/.ready"):
+        (tmp_path / done).parent.mkdir(exist_ok=True)
+        (tmp_path / done).touch()
+    scripts = ("deploy/setup.sh", "deploy/install_torch.sh")
+    (tmp_path / "deploy").mkdir()
+    for needed in ("pyproject.toml", "constraints.txt", *scripts):
+        (tmp_path / needed).touch()
+        os.utime(tmp_path / needed, (0, 0))
+
+    def run(*layers: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["make", "--no-print-directory", "test", f"LAYERS={' '.join(layers)}"],
+            cwd=tmp_path,
+            env={**os.environ, "MAKEFLAGS": "", "MAKEFILES": "layers.mk"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    passed = run("one", "two")
+    assert passed.returncode == 0, passed.stderr
+    assert [line for line in passed.stdout.splitlines() if "ran" in line] == ["ran one", "ran two"]
+    table = passed.stdout.partition("== Passed\n")[2]
+    assert re.fullmatch(r"one +\d+ s\ntwo +\d+ s\n", table)
+    failed = run("one", "broken", "three")
+    assert failed.returncode != 0
+    assert "ran three" not in failed.stdout
+    assert "== Passed" not in failed.stdout

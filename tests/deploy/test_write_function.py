@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from c3det.weights import FORMAT_VERSION, digest
+from deploy import write_function
 from deploy.write_function import (
     FunctionError,
     base_function,
@@ -60,7 +61,7 @@ def refusals(*arguments: Any, **keywords: Any) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("gpu", [False, True], ids=["CPU", "GPU"])
 @pytest.mark.parametrize(
-    ("name", "wishes"),
+    ("name", "options"),
     [
         ("c3det", {}),
         ("c3det-closed", {"closed": True}),
@@ -68,11 +69,11 @@ def refusals(*arguments: Any, **keywords: Any) -> tuple[Any, ...]:
     ],
 )
 def test_without_wishes_it_is_the_projects_own(
-    name: str, wishes: dict[str, bool], gpu: bool
+    name: str, options: dict[str, bool], gpu: bool
 ) -> None:
-    function, own = (base_function(gpu=gpu, **wishes) for _ in range(2))
+    function, own = (base_function(gpu=gpu, **options) for _ in range(2))
     compose(function)
-    assert label_names(function) == (CARD["classes"] if wishes else [])
+    assert label_names(function) == (CARD["classes"] if options else [])
     assert function["metadata"]["name"] == name
     assert function["spec"] == own["spec"]
     assert wrong_in_function(function) == []
@@ -104,10 +105,14 @@ def test_weights_from_elsewhere_are_mounted(tmp_path: Path) -> None:
     assert wrong_in_function(function) == []
 
 
-def test_weights_from_inside_the_project_come_with_the_image(tmp_path: Path) -> None:
+def test_weights_from_inside_the_project_come_with_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = base_function(closed=True)
+    monkeypatch.setattr(write_function, "PROJECT", tmp_path)
     folder = tmp_path / "serverless" / "weights"
     folder.mkdir(parents=True)
-    function = compose(base_function(closed=True), make_weights(folder, "ship"), project=tmp_path)
+    function = compose(own, make_weights(folder, "ship"))
     assert (
         variables(function)["C3DET_WEIGHTS"] == "/opt/nuclio/serverless/weights/ships.safetensors"
     )
@@ -164,13 +169,13 @@ def test_a_class_without_a_letter_or_digit_needs_a_name(tmp_path: Path) -> None:
     assert variables(named)["C3DET_CLASS"] == "船"
 
 
-def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
+def test_everything_wrong_is_reported_at_once(tmp_path: Path) -> None:
     weights = make_weights(tmp_path, "ship")
-    told = refusals(base_function(closed=True), weights, name="A", class_name="car")
-    assert len(told) == 2
-    assert "'car'" in told[0]
-    assert "ship" in told[0]
-    assert "'A'" in told[1]
+    message = refusals(base_function(closed=True), weights, name="A", class_name="car")
+    assert len(message) == 2
+    assert "'car'" in message[0]
+    assert "ship" in message[0]
+    assert "'A'" in message[1]
 
 
 def test_the_open_model_has_neither_classes_nor_a_detector() -> None:
@@ -203,7 +208,7 @@ def test_the_detector_has_no_class() -> None:
     assert "detector" in sentence
 
 
-def test_labels_that_are_not_the_cards_are_told() -> None:
+def test_labels_that_are_not_the_cards_are_reported() -> None:
     function = base_function(closed=True)
     function["metadata"]["annotations"]["spec"] = '[{"id": 0, "name": "tree", "type": "rectangle"}]'
     (sentence,) = refusals(function)
@@ -218,7 +223,10 @@ def test_weights_without_card_or_with_anothers(tmp_path: Path) -> None:
     card.write_text(card.read_text().replace("ship", "car"))
     assert "was changed after it was written" in refusals(base_function(closed=True), weights)[0]
     card.write_text(json.dumps({"format_version": 1, "classes": ["ship"], "sha256": "0" * 64}))
-    assert "training.convert_card" in refusals(base_function(closed=True), weights)[0]
+    assert (
+        "format_version 1: export the weights again"
+        in refusals(base_function(closed=True), weights)[0]
+    )
     card.write_text("[]")
     assert str(card) in refusals(base_function(closed=True), weights)[0]
     card.unlink()
@@ -250,7 +258,7 @@ def test_a_single_quote_is_refused() -> None:
         set_variable({"spec": {}}, "C3DET_CLASS", "bird's nest")
 
 
-def test_the_command_writes_yaml_and_tells_sentences(tmp_path: Path) -> None:
+def test_the_command_writes_yaml_and_prints_sentences(tmp_path: Path) -> None:
     program = [sys.executable, str(ROOT / "deploy" / "write_function.py")]
     written = subprocess.run([*program, "--gpu"], capture_output=True, text=True, check=True)
     assert yaml.safe_load(written.stdout) == compose(base_function(gpu=True))
@@ -264,7 +272,7 @@ def test_the_command_writes_yaml_and_tells_sentences(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overlay", "told"),
+    ("overlay", "message"),
     [
         ("spec:\n  env:\n  - {name: A, value: 4294967296}\n", 'a number, .*value: "4294967296"'),
         ("spec:\n  env:\n  - {name: A, value: true}\n", 'true or false, .*value: "true"'),
@@ -285,7 +293,7 @@ def test_the_command_writes_yaml_and_tells_sentences(tmp_path: Path) -> None:
     ],
 )
 def test_an_overlay_of_the_wrong_kind_is_one_sentence(
-    overlay: str, told: str, tmp_path: Path
+    overlay: str, message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "overlay.yaml"
     path.write_text(overlay)
@@ -298,7 +306,7 @@ def test_an_overlay_of_the_wrong_kind_is_one_sentence(
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(str(path))
-    assert re.search(told, line), line
+    assert re.search(message, line), line
 
 
 @pytest.mark.parametrize("content", ["", "# nothing\n", "---\n"])
@@ -318,13 +326,13 @@ def test_the_projects_own_overlays_are_taken(name: str) -> None:
 @pytest.mark.parametrize("name", ["two\nlines", "half \ud800", "\u009b31m", "a\u2028b"])
 def test_names_of_classes_that_no_label_can_have(name: str, tmp_path: Path) -> None:
     weights = make_weights(tmp_path, "ship", name)
-    (told,) = refusals(base_function(closed=True), weights=weights)
-    assert told.endswith("ships.json is not one of weights: copy it again from its source.")
+    (message,) = refusals(base_function(closed=True), weights=weights)
+    assert message.endswith("ships.json is not one of weights: copy it again from its source.")
 
 
 @pytest.mark.parametrize("content", ["[" * 100_000, "[]", "null", '{"a": ' + "9" * 5000 + "}"])
 def test_a_card_that_is_none(content: str, tmp_path: Path) -> None:
     weights = make_weights(tmp_path, "ship")
     weights.with_suffix(".json").write_text(content)
-    (told,) = refusals(base_function(closed=True), weights=weights)
-    assert told.endswith("ships.json is not one of weights: copy it again from its source.")
+    (message,) = refusals(base_function(closed=True), weights=weights)
+    assert message.endswith("ships.json is not one of weights: copy it again from its source.")
