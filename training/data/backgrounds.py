@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.data.index import Annotated, clip_boxes
+from training.data.annotated import Annotated, clip_boxes
 
 
 def scaled_window(

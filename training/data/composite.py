@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from training.data import trees
+from training.data.annotated import Annotated, turn
 from training.data.backgrounds import covered, scaled_window
-from training.data.index import Annotated, turn
 from training.data.sources import fetch
 
 Split = Literal["train", "test"]

@@ -28,7 +28,7 @@ import numpy as np
 import yaml
 
 from c3det.commands import cache_directory, command
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.data.pictures import read_picture
 from training.data.sources import SourceError
 

@@ -24,8 +24,9 @@ from PIL import Image, ImageDraw
 
 from c3det.commands import at_least, command
 from training.data import trees
+from training.data.annotated import Annotated, Index, Record, clip_boxes, turn
 from training.data.backgrounds import covered, scaled_window
-from training.data.index import Annotated, Index, Record, clip_boxes, turn, write_index
+from training.data.index import write_index
 from training.data.readers.dota import TINY_CLASSES as CLASSES
 from training.data.rendering.canvas import Canvas
 from training.data.rendering.layout import fill

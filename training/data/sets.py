@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data import composite, trees
-from training.data.index import Annotated, Index, Record, crop, read_index, turn
+from training.data.annotated import Annotated, Index, Record, crop, turn
+from training.data.index import read_index
 
 TREE_SCALES = (0.5, 0.41, 1 / 3)
 VALIDATION_SIDE = 384

@@ -34,10 +34,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from c3det.commands import command, printable
-from training.data.convert import describe, paths_below
-from training.data.index import Index, Record, read_index
+from training.data.annotated import Index, Record
+from training.data.index import read_index
 from training.data.pictures import PictureError, on_disk, read_bands, source_of, write_png
-from training.data.splits import SPLITS, write_splits
+from training.data.splits import SPLITS, describe, write_splits
+from training.data.writer import paths_below
 
 ROUNDING = 1e-6
 """An object of which exactly the required part is inside must count, whatever was rounded."""

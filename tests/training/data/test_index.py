@@ -11,17 +11,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from c3det.clicks import Click
-from training.data.index import (
-    Annotated,
-    Index,
-    Record,
-    crop,
-    read_index,
-    relabel,
-    to_coco,
-    turn,
-    write_index,
-)
+from training.data.annotated import Annotated, Index, Record, crop, relabel, turn
+from training.data.index import read_index, to_coco, write_index
 
 
 def annotated() -> Annotated:
@@ -196,8 +187,8 @@ def test_broken_index_is_one_sentence(tmp_path: Path) -> None:
     write_index(Index(("car", "tree"), (record(),)), path)
     text = path.read_text().replace('"category_id": 2', '"category_id": 5')
     path.write_text(text)
-    line = next(n for n, row in enumerate(text.splitlines(), 1) if '"category_id": 5' in row)
-    with pytest.raises(ValueError, match=f"^{path}:{line}: annotation 2 is of category 5, which"):
+    told = rf"^{path}:annotations\[1\]: annotation 2 is of category 5, which"
+    with pytest.raises(ValueError, match=told):
         read_index(path)
     with pytest.raises(ValueError, match=r"none.json:1: there is no such file$"):
         read_index(tmp_path / "none.json")

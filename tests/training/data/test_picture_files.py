@@ -67,14 +67,21 @@ WHOLE: dict[str, Callable[[Path], None]] = {
 SUFFIX = {"it is a progressive JPEG": "jpg", "its format is not PNG, JPEG or TIFF": "bmp"}
 
 
+@pytest.fixture
+def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every picture is taken for a very large one, which libvips reads."""
+    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 100)
+
+
 @pytest.mark.parametrize("name", STREAMED)
-def test_bands_are_the_rows_of_the_whole_picture(name: str, tmp_path: Path) -> None:
+def test_bands_are_the_rows_of_the_whole_picture(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / name
     STREAMED[name](path)
-    image, reason = pictures._stream(path)
-    assert (image is not None, reason) == (True, "")
     whole = read_picture(path)
     assert picture_size(path) == whole.shape[:2] == (70, 50)
+    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 100)
     bands = list(read_bands(path, ROWS))
     for (top, bottom), band in zip(ROWS, bands, strict=True):
         # Two decoders of a JPEG may round differently.
@@ -114,15 +121,7 @@ def test_exif_rotation_is_applied(suffix: str, tmp_path: Path) -> None:
     assert read_picture(path).shape == turned.shape
 
 
-def test_streamed_picture_may_be_larger_than_what_is_read_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    by_vips(tmp_path / "a.png")
-    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 10)
-    (band,) = read_bands(tmp_path / "a.png", [(60, 70)])
-    np.testing.assert_array_equal(band, PIXELS[60:])
-
-
+@pytest.mark.usefixtures("streamed")
 def test_bands_taller_than_a_strip(tmp_path: Path) -> None:
     tall = np.arange(700 * 3 * 3, dtype=np.uint16).astype(np.uint8).reshape(700, 3, 3)
     by_vips(tmp_path / "a.png", tall)
@@ -138,8 +137,12 @@ def test_no_rows_outside_of_the_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("largest", [pictures.WHOLE_PIXELS, 100])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
-def test_broken_pictures_are_named(suffix: str, tmp_path: Path) -> None:
+def test_broken_pictures_are_named(
+    suffix: str, largest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "WHOLE_PIXELS", largest)
     path = tmp_path / f"cut.{suffix}"
     noise = np.random.default_rng(1).integers(0, 256, (400, 400, 3), dtype=np.uint8)
     by_vips(path, noise)
@@ -339,7 +342,9 @@ TABLE = {
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", TABLE)
-def test_both_decoders_and_the_function_see_one_picture(name: str, tmp_path: Path) -> None:
+def test_both_decoders_and_the_function_see_one_picture(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.picture"
     path.write_bytes(TABLE[name])
     whole = read_picture(path)
@@ -350,10 +355,21 @@ def test_both_decoders_and_the_function_see_one_picture(name: str, tmp_path: Pat
     height = len(whole)
     rows = [(0, 20), (10, 33), (33, height)]
     for (top, bottom), band in zip(rows, read_bands(path, rows), strict=True):
+        np.testing.assert_array_equal(band, whole[top:bottom])
+    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 100)
+    with Image.open(path) as image:
+        reason = pictures._why_not_streamed(read_header(image))
+    if reason:
+        with pytest.raises(PictureError, match="which can only be read whole"):
+            next(read_bands(path, rows))
+        return
+    check_whole(path)
+    for (top, bottom), band in zip(rows, read_bands(path, rows), strict=True):
         difference = np.abs(band.astype(int) - whole[top:bottom]).max()
         assert difference <= (2 if "JPEG" in name or "jpeg" in name or "MPO" in name else 0)
 
 
+@pytest.mark.usefixtures("streamed")
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -374,20 +390,16 @@ def test_both_decoders_and_the_function_see_one_picture(name: str, tmp_path: Pat
         ("JPEG RGB {}", ""),
     ],
 )
-def test_what_is_left_to_libvips(
-    name: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_left_to_libvips(name: str, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "a.picture"
     path.write_bytes(TABLE[name])
-    image, why = pictures._stream(path)
-    assert (image is None, why) == (bool(reason), reason)
-    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 100)
     if reason:
         for read in (check_whole, lambda path: next(read_bands(path, [(0, 9)]))):
             with pytest.raises(PictureError, match=f"^{path}: .*{reason}, which can only be read"):
                 read(path)
     else:
         check_whole(path)
+        assert next(read_bands(path, [(0, 9)])).any()
 
 
 XMP = (
@@ -452,46 +464,16 @@ def test_all_readers_turn_alike(
     np.testing.assert_array_equal(band, expected[3:41])
 
 
-def test_a_decoder_that_gives_zeros_is_found_out(
+@pytest.mark.usefixtures("streamed")
+def test_a_codec_that_libvips_lacks_is_no_black_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if someone had put ZSTD among what libvips reads like Pillow.
     monkeypatch.setitem(pictures._STREAMED_COLOURS, "zstd", (0, 1, 2, 3))
     path = tmp_path / "a.tif"
     path.write_bytes(TABLE["TIFF zstd RGB"])
-    assert pictures._stream(path) == (None, "libvips reads other pixels than Pillow")
-    (band,) = read_bands(path, [(0, 70)])
-    np.testing.assert_array_equal(band, read_picture(path))
-    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 3499)
-    with pytest.raises(PictureError, match=r"libvips reads other pixels than Pillow, which can"):
+    with pytest.raises(PictureError, match=r"a.tif: .*: libvips cannot read it"):
         next(read_bands(path, [(0, 70)]))
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
-def test_black_bands_of_a_picture_that_is_not_black_are_an_error(
-    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / f"a.{suffix}"
-    Image.fromarray(PIXELS).save(path)
-
-    def zeros(image: object, rows: list[tuple[int, int]]) -> object:
-        return (np.zeros((bottom - top, 50, 3), np.uint8) for top, bottom in rows)
-
-    monkeypatch.setattr(pictures, "_stream_bands", zeros)
-    monkeypatch.setattr(pictures, "_stream", lambda path: (object(), ""))
-    with pytest.raises(PictureError, match=f"^{path}: libvips reads it as black, and it is not"):
-        list(read_bands(path, [(0, 40), (30, 70)]))
-    Image.new("RGB", (50, 70)).save(path)
-    assert len(list(read_bands(path, [(0, 40), (30, 70)]))) == 2
-
-
-def test_a_picture_that_is_black_above_may_be_so(tmp_path: Path) -> None:
-    path = tmp_path / "a.jpg"
-    pixels = np.zeros((400, 50, 3), np.uint8)
-    pixels[200:] = 255
-    Image.fromarray(pixels).save(path)
-    (band,) = read_bands(path, [(0, 192)])
-    assert not band.any()
 
 
 def flat(path: Path, side: int) -> None:
@@ -550,15 +532,14 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_names_of_all_kinds(name: str, tmp_path: Path) -> None:
+def test_names_of_all_kinds(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / name
     by_vips(tmp_path / "plain.png")
     (tmp_path / "plain.png").rename(path)
-    image, reason = pictures._stream(path)
-    assert (image is not None, reason) == (True, "")
+    np.testing.assert_array_equal(read_picture(path), PIXELS)
+    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 100)
     (band,) = read_bands(path, [(0, 70)])
     np.testing.assert_array_equal(band, PIXELS)
-    np.testing.assert_array_equal(read_picture(path), PIXELS)
 
 
 def test_a_name_in_other_unicode_letters_is_found(tmp_path: Path) -> None:

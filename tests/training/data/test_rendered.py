@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from training.data import rendered
-from training.data.index import Annotated, read_index
+from training.data.annotated import Annotated
+from training.data.index import read_index
 from training.data.readers.dota import TINY_CLASSES as CLASSES
 from training.data.rendered import Place, Renderer
 from training.data.rendering.canvas import Canvas, Placed, put

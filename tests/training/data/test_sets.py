@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from tests.training import small_runs
-from training.data.index import Annotated, Index, Record, read_index, write_index
+from training.data.annotated import Annotated, Index, Record
+from training.data.index import read_index, write_index
 from training.data.sets import (
     CompositeSet,
     FewObjects,

@@ -19,7 +19,8 @@ from PIL import Image
 
 from c3det.clicks import Click
 from training.data import tiles
-from training.data.index import Annotated, Index, Record, crop, read_index, write_index
+from training.data.annotated import Annotated, Index, Record, crop
+from training.data.index import read_index, write_index
 from training.data.splits import SPLITS, write_splits
 from training.data.tiles import Tiling, Window, areas_inside, cut_record, tile_index
 
@@ -456,7 +457,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 import numpy as np
-from training.data.index import Index, Record
+from training.data.annotated import Index, Record
 from training.data.tiles import Tiling, tile_index
 path, width, height, size = Path(sys.argv[1]), *map(int, sys.argv[2:])
 record = Record("a", path, width, height, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from training.data import trees
-from training.data.index import Annotated, clip_boxes, crop, to_coco, turn
+from training.data.annotated import Annotated, clip_boxes, crop, turn
+from training.data.index import to_coco
 
 
 def picture(width: int, height: int, boxes: list[list[float]]) -> Annotated:

@@ -18,7 +18,7 @@ from typing import Any, TypeGuard
 
 from tqdm import tqdm
 
-from training.data.index import Index
+from training.data.annotated import Index
 from training.data.pictures import SUFFIXES
 from training.data.readers.defects import (
     Corners,
@@ -29,12 +29,13 @@ from training.data.readers.defects import (
     Reading,
     Report,
     check_picture,
+    counted,
+    listing,
     merge,
     rotated,
 )
-from training.data.readers.folders import counted, files_below, listing, unnamed_pictures
+from training.data.readers.folders import files_below, known_split, unnamed_pictures
 from training.data.readers.text import read_json
-from training.data.splits import known_split
 
 Entry = dict[str, Any]
 
@@ -60,11 +61,10 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
     if path.is_dir():
         return _read_folder(path, images)
     report = Report(path)
-    file = read_json(path, report)
-    if file is None:
+    content = read_json(path, report)
+    if report.defects:
         return Reading(Index((), ()), tuple(report.defects))
-    report.locate = file.line
-    reader = _Reader(file.content, images or path.parent, report, open_pictures)
+    reader = _Reader(content, images or path.parent, report, open_pictures)
     index = reader.read()
     unlisted: tuple[Path, ...] = ()
     if open_pictures:
@@ -74,7 +74,7 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
     if count := reader.polygons:
         what = counted(count, "object has", "objects have")
         notes.append(f"{what} no bbox, polygons and masks are read as the box around them")
-    return Reading(index, tuple(sorted(report.defects)), tuple(notes), unlisted=unlisted)
+    return Reading(index, tuple(report.defects), tuple(notes), unlisted=unlisted)
 
 
 def _read_folder(folder: Path, images: Path | None) -> Reading:
@@ -141,10 +141,10 @@ class _Reader:
             return
         for number, entry in enumerate(tqdm(entries, section, disable=None, leave=False)):
             if isinstance(entry, dict):
-                yield (section, number), entry
+                yield f"{section}[{number}]", entry
             else:
-                sentence = f"entry {number} of {section} is no object but {json.dumps(entry)[:80]}"
-                self.report.add((section, number), "missing field", f"{sentence}; it is left out")
+                sentence = f"the entry is no object but {json.dumps(entry)[:80]}; it is left out"
+                self.report.add(f"{section}[{number}]", "missing field", sentence)
 
     def _identity(self, place: Place, entry: Entry, taken: Collection[Identity]) -> Identity | None:
         """The id of a category or a picture, or None, reported, where it is none or taken."""
@@ -247,7 +247,7 @@ class _Reader:
             sentence = f"the id of the annotation is {found_id}, neither a whole number nor a text"
             self.report.add(place, "missing field", f"{sentence}; it is kept")
         elif identity in known:
-            sentence = f"the id {identity} is taken by line {self.report.line(known[identity])}"
+            sentence = f"the id {identity} is taken by {known[identity]}"
             self.report.add(place, "duplicate id", f"{sentence}; the annotation is kept")
         else:
             known[identity] = place

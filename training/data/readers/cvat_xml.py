@@ -23,7 +23,7 @@ from xml.etree.ElementTree import Element
 
 from tqdm import tqdm
 
-from training.data.index import Index, Record
+from training.data.annotated import Index, Record
 from training.data.readers.defects import (
     Defect,
     Objects,
@@ -31,12 +31,14 @@ from training.data.readers.defects import (
     Reading,
     Report,
     check_picture,
+    counted,
+    in_order,
+    listing,
     rotated,
     side,
 )
-from training.data.readers.folders import counted, files_below, find_one, listing, unnamed_pictures
+from training.data.readers.folders import files_below, find_one, known_split, unnamed_pictures
 from training.data.readers.text import XmlFile, number, read_xml
-from training.data.splits import known_split
 
 BOXED = {
     "polygon": ("polygon is read as its", "polygons are read as their"),
@@ -84,7 +86,7 @@ def read_cvat_xml(path: Path, images: Path | None = None) -> Reading:
     index = reader.read()
     return Reading(
         index,
-        tuple(sorted(report.defects)),
+        in_order(report.defects),
         reader.notes(),
         reader.splits,
         unnamed_pictures(images, reader.found, below=below),

@@ -1,11 +1,12 @@
-"""What readers share: defects with their file and line, pictures, and the checks of objects."""
+"""What readers share: defects with their file and place, pictures, and the checks of objects."""
 
 from __future__ import annotations
 
 import math
+import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from os.path import abspath
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ import numpy as np
 
 from c3det.clicks import Click
 from c3det.commands import printable
-from training.data.index import Index, Record, relabel
+from training.data.annotated import Index, Record, relabel
 from training.data.pictures import SUFFIXES, PictureError, check_whole, on_disk, picture_size
 
 OUTSIDE_TOLERANCE = 0.02
@@ -22,25 +23,43 @@ OUTSIDE_TOLERANCE = 0.02
 
 Corners = Sequence[tuple[float, float]]
 
+_NAMED = 10
+"""So many names stand in a sentence."""
 
-@dataclass(frozen=True, order=True)
+
+def listing(names: Sequence[str]) -> str:
+    """Name things in a sentence: all of them, or of very many the first ones."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """Count things in a sentence: ``counted(1, "box is", "boxes are")`` is "1 box is"."""
+    return f"{count} {one if count == 1 else many}"
+
+
+Place = int | str
+"""Where something stands in a file: its line, or an entry of a JSON file such as ``images[3]``."""
+
+
+@dataclass(frozen=True)
 class Defect:
     """One thing that is wrong with the data.
 
     Attributes:
         file: Where it was found.
-        line: Counted from 1; 1 where the file has no lines.
+        place: Lines are counted from 1, entries from 0; 1 where the file has neither.
         kind: A few words, for counting.
         sentence: What is wrong, and what became of it.
     """
 
     file: Path
-    line: int
+    place: Place
     kind: str
     sentence: str
 
     def __str__(self) -> str:
-        return printable(f"{self.file}:{self.line}: {self.sentence}")
+        return printable(f"{self.file}:{self.place}: {self.sentence}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +68,7 @@ class Reading:
 
     Attributes:
         index: Everything that is sound.
-        defects: Everything that is not, in the order of files and lines.
+        defects: Everything that is not.
         notes: Sentences about what was taken for granted, such as how the format counts pixels.
         splits: ``train``, ``val`` or ``test`` by the name of the picture, as far as the files say.
         unlisted: Pictures beside those of a file that lists its pictures, which it does not list.
@@ -61,14 +80,29 @@ class Reading:
     splits: Mapping[str, str] = field(default_factory=dict)
     unlisted: tuple[Path, ...] = ()
 
+    def count(self) -> str:
+        """Count the defects, in words."""
+        return counted(len(self.defects), "defect", "defects")
+
+
+def in_order(defects: Iterable[Defect]) -> tuple[Defect, ...]:
+    """Sort defects by file and line; those of JSON entries stay in the order of the entries."""
+
+    def key(one: Defect) -> tuple[Path, int, str, str]:
+        if isinstance(one.place, str):
+            return one.file, 0, "", ""
+        return one.file, one.place, one.kind, one.sentence
+
+    return tuple(sorted(defects, key=key))
+
 
 def defect_table(defects: Iterable[Defect]) -> str:
     """Count defects by kind, the most frequent first, each with the place of the first one."""
-    ordered = sorted(defects)
+    ordered = in_order(defects)
     first = {defect.kind: defect for defect in reversed(ordered)}
     counts = Counter(defect.kind for defect in ordered)
     rows = [
-        (kind, str(count), printable(f"{first[kind].file}:{first[kind].line}"))
+        (kind, str(count), printable(f"{first[kind].file}:{first[kind].place}"))
         for kind, count in counts.most_common()
     ]
     rows.insert(0, ("defect", "count", "first"))
@@ -76,8 +110,21 @@ def defect_table(defects: Iterable[Defect]) -> str:
     return "\n".join(f"{a:<{wide}}  {b:>{narrow}}  {c}" for a, b, c in rows)
 
 
-Place = int | tuple[str | int, ...]
-"""A line, or the way to an entry of a file whose lines are looked up only if need be."""
+def print_defects(reading: Reading) -> None:
+    """Print every defect to standard error, then their count by kind and what else is to know."""
+    for defect in reading.defects:
+        print(defect, file=sys.stderr)
+    if reading.defects:
+        print(f"{reading.count()}\n{defect_table(reading.defects)}")
+    else:
+        print("no defects")
+    notes = list(reading.notes)
+    if reading.unlisted:
+        names = listing([str(path) for path in reading.unlisted])
+        pictures = counted(len(reading.unlisted), "picture is", "pictures are")
+        notes.append(f"{pictures} not in the files and passed over: {names}")
+    for note in notes:
+        print(f"note: {printable(note)}")
 
 
 @dataclass
@@ -86,25 +133,15 @@ class Report:
 
     Attributes:
         file: The file.
-        locate: Returns the line of an entry, given the parts of the way to it.
         defects: Found so far.
     """
 
     file: Path
-    locate: Callable[..., int] | None = None
     defects: list[Defect] = field(default_factory=list)
-
-    def line(self, place: Place) -> int:
-        """Return the line of a place."""
-        if isinstance(place, int):
-            return place
-        if self.locate is None:
-            raise TypeError(f"nothing tells the lines of {self.file}")
-        return self.locate(*place)
 
     def add(self, place: Place, kind: str, sentence: str) -> None:
         """Add a defect."""
-        self.defects.append(Defect(self.file, self.line(place), kind, sentence))
+        self.defects.append(Defect(self.file, place, kind, sentence))
 
 
 def merge(readings: Sequence[Reading]) -> Reading:
@@ -347,9 +384,10 @@ class Objects:
             return
         key = (label, *cut, *numbers[4:])
         if key in self._places:
-            first = self._report.line(self._places[key])
+            first = self._places[key]
+            where = f"in line {first}" if isinstance(first, int) else f"at {first}"
             same = "is the same as" if beyond <= 0 else "is, as far as it is in the picture,"
-            sentence = f"{what} {same} the object in line {first}"
+            sentence = f"{what} {same} the object {where}"
             self._leave_out(place, "duplicate object", sentence)
             return
         self._places[key] = place

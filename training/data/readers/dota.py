@@ -18,7 +18,7 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from training.data.index import Index, Record
+from training.data.annotated import Index, Record
 from training.data.pictures import SUFFIXES
 from training.data.readers.defects import (
     Defect,
@@ -27,8 +27,11 @@ from training.data.readers.defects import (
     Reading,
     Report,
     check_picture,
+    counted,
+    in_order,
+    listing,
 )
-from training.data.readers.folders import counted, files_below, listing, other_files, passed_over
+from training.data.readers.folders import files_below, other_files, passed_over
 from training.data.readers.text import number, read_text
 
 Version = Literal["1.0", "1.5", "2.0"]
@@ -158,7 +161,7 @@ def read_dota(
         lines = counted(short, "line has", "lines have")
         notes.append(f"{lines} no difficulty; it is taken for 0")
     index = Index(known, tuple(records.values()))
-    return Reading(index, tuple(sorted(defects)), tuple(notes))
+    return Reading(index, in_order(defects), tuple(notes))
 
 
 def _only_ones(files: Sequence[Path]) -> dict[str, Path]:

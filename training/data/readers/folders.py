@@ -8,7 +8,7 @@ import shutil
 import stat
 import tempfile
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -23,7 +23,6 @@ _BESIDE = {
 }
 """Suffixes that are no pictures and stand beside pictures for good reasons."""
 
-_NAMED = 10
 _LARGE = 10**10
 """Bytes up to which any archive is unpacked that fits on the disk."""
 
@@ -48,20 +47,16 @@ class ArchiveError(ValueError):
         self.cause = cause
 
 
-def listing(names: Sequence[str]) -> str:
-    """Name things in a sentence: all of them, or of very many the first ones."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
-
-
-def counted(count: int, one: str, many: str) -> str:
-    """Count things in a sentence: ``counted(1, "box is", "boxes are")`` is "1 box is"."""
-    return f"{count} {one if count == 1 else many}"
-
-
 def absolute(path: Path) -> str:
     """Return a path to compare with others: absolute, without ``..``, links not followed."""
     return os.path.abspath(path)
+
+
+def known_split(name: str) -> str | None:
+    """Return the split that a file of another tool means by a name, if it means one."""
+    words = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+    words |= dict.fromkeys(("val", "valid", "validation"), "val")
+    return words.get(name.strip().lower())
 
 
 def files_below(folder: Path) -> list[Path]:

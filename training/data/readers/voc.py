@@ -21,7 +21,7 @@ from xml.etree.ElementTree import Element
 
 from tqdm import tqdm
 
-from training.data.index import Index, Record
+from training.data.annotated import Index, Record
 from training.data.pictures import SUFFIXES
 from training.data.readers.defects import (
     Defect,
@@ -30,12 +30,14 @@ from training.data.readers.defects import (
     Reading,
     Report,
     check_picture,
+    counted,
+    in_order,
     is_absolute,
+    listing,
     side,
 )
-from training.data.readers.folders import counted, files_below, listing, other_files, passed_over
+from training.data.readers.folders import files_below, known_split, other_files, passed_over
 from training.data.readers.text import XmlFile, number, read_text, read_xml
-from training.data.splits import known_split
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -119,7 +121,7 @@ def read_voc(
         # Roboflow has a folder for each split instead.
         folders = {name: known_split(PurePosixPath(name).parts[0]) for name in reader.records}
         splits = {name: split for name, split in folders.items() if split}
-    return Reading(index, tuple(sorted(defects)), tuple(notes), splits)
+    return Reading(index, in_order(defects), tuple(notes), splits)
 
 
 def _image_folder(folder: Path, files: Sequence[Path]) -> Path:

@@ -34,7 +34,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from training.data.index import Index, Record
+from training.data.annotated import Index, Record
 from training.data.pictures import SUFFIXES, on_disk
 from training.data.readers.defects import (
     Corners,
@@ -44,19 +44,20 @@ from training.data.readers.defects import (
     Reading,
     Report,
     check_picture,
+    counted,
+    in_order,
+    listing,
     tails,
 )
 from training.data.readers.folders import (
     absolute,
-    counted,
     files_below,
     find_one,
-    listing,
+    known_split,
     passed_over,
     unnamed_pictures,
 )
 from training.data.readers.text import number, read_text
-from training.data.splits import known_split
 
 _BEYOND = 2
 """A share of the picture's size that is larger was meant as pixels."""
@@ -451,7 +452,7 @@ class _Reader:
             told = [*self.found, *(defect.file for defect in defects)]
             unlisted = unnamed_pictures(layout.root, told, below=True)
         index = Index(self.classes, tuple(self.records.values()))
-        return Reading(index, tuple(sorted(defects)), tuple(notes), self.splits, unlisted)
+        return Reading(index, in_order(defects), tuple(notes), self.splits, unlisted)
 
     def _report(self, named: _Named) -> Report:
         """The report of a list, or a new one for a picture that none names."""

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data.index import Index, Record, read_index, write_index
+from training.data.annotated import Index, Record
+from training.data.index import read_index, write_index
 from training.data.readers.defects import (
     Defect,
     Objects,
@@ -118,7 +119,7 @@ def test_what_is_sound_is_sound_when_written_and_read_again(tmp_path: Path) -> N
     objects.add(5, "five", 0, (30.00000001, 30, 40, 40))
     objects.add(6, "six", 0, (90, 30, 110, 40))
     objects.add(7, "seven", 0, (90, 30, 120, 40))
-    assert [(defect.line, defect.sentence) for defect in report.defects] == [
+    assert [(defect.place, defect.sentence) for defect in report.defects] == [
         (1, "one encloses no area: 50, 1, 50, 6; it is left out"),
         (2, "two encloses no area: 10, 10, 20, 10, 20, 10, 10, 10; it is left out"),
         (3, f"three has a coordinate that is no number: 10, 10, 20, 10, 20, inf, 10, 20{out}"),
@@ -143,4 +144,4 @@ def test_cut_picture_is_left_out(
     assert check_picture(path, None, report, 1) == (100, 80)
     path.write_bytes(path.read_bytes()[:-200])
     assert check_picture(path, None, report, 3) is None
-    assert [(defect.line, defect.kind) for defect in report.defects] == [(3, "unreadable picture")]
+    assert [(defect.place, defect.kind) for defect in report.defects] == [(3, "unreadable picture")]

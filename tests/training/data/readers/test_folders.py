@@ -14,13 +14,8 @@ from hypothesis import strategies as st
 
 from training.data.readers import folders
 from training.data.readers.cvat_xml import read_cvat_xml
-from training.data.readers.folders import (
-    ArchiveError,
-    files_below,
-    listing,
-    passed_over,
-    unpack,
-)
+from training.data.readers.defects import listing
+from training.data.readers.folders import ArchiveError, files_below, passed_over, unpack
 
 
 def names(folder: Path) -> list[str]:
