@@ -190,11 +190,11 @@ class Index:
 
 def first_repeated(names: Iterable[str]) -> str | None:
     """Return the first name that occurs a second time."""
-    seen: set[str] = set()
+    earlier: set[str] = set()
     for name in names:
-        if name in seen:
+        if name in earlier:
             return name
-        seen.add(name)
+        earlier.add(name)
     return None
 
 
@@ -283,8 +283,8 @@ def crop(
     )
 
 
-def turn(annotated: Annotated, quarter_turns: int, mirror: bool) -> Annotated:
-    """Mirror a picture left to right, if asked, then turn it clockwise by quarter turns.
+def rotate_quarters(annotated: Annotated, quarters: int, mirror: bool) -> Annotated:
+    """Mirror a picture left to right, if asked, then rotate it clockwise by 90 degrees a quarter.
 
     Only for pictures whose classes survive it: trees do, digits do not.
     """
@@ -294,10 +294,10 @@ def turn(annotated: Annotated, quarter_turns: int, mirror: bool) -> Annotated:
         x1, y1, x2, y2 = boxes.T
         boxes = np.stack([image.shape[1] - x2, y1, image.shape[1] - x1, y2], axis=1)
         if corners is not None:
-            # A mirror turns clockwise into counterclockwise; the new order turns it back.
+            # A mirror makes clockwise counterclockwise; the new order undoes it.
             corners = corners[:, [1, 0, 3, 2]]
             corners[..., 0] = image.shape[1] - corners[..., 0]
-    for _ in range(quarter_turns % 4):
+    for _ in range(quarters % 4):
         # Clockwise, the left edge becomes the top: (x, y) -> (height - y, x).
         height = image.shape[0]
         image = np.rot90(image, -1)

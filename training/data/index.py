@@ -23,7 +23,7 @@ from typing import Any
 
 from c3det.commands import naming
 from training.data.annotated import Annotated, Index, Record
-from training.data.pictures import part_of
+from training.data.pictures import temporary_path
 from training.data.readers.coco import read_coco
 
 
@@ -107,10 +107,10 @@ def write_index(index: Index, path: Path) -> None:
         else:
             sections.append(f"{json.dumps(key)}: {json.dumps(content)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = part_of(path)
+    temporary = temporary_path(path)
     with naming(path):
-        part.write_text("{" + ",\n".join(sections) + "}\n", encoding="utf-8")
-        part.replace(path)
+        temporary.write_text("{" + ",\n".join(sections) + "}\n", encoding="utf-8")
+        temporary.replace(path)
 
 
 def read_index(path: Path) -> Index:

@@ -3,12 +3,12 @@
 A picture looks here as it does in the function and in CVAT (see ``c3det.pictures``): width, height
 and all coordinates are those of the turned picture.
 
-Pillow reads pictures of up to ``WHOLE_PIXELS``, whole. Of a larger one libvips reads bands from top
-to bottom, so that memory grows with the width of the picture and the height of a band, not with the
+Pillow reads pictures whole. Of those above ``STREAMED_PIXELS`` libvips reads bands from top to
+bottom, so that memory grows with the width of the picture and the height of a band, not with the
 height of the picture. It is only given what it is known to read like Pillow: PNG, JPEG and TIFF
 (strips or tiles) of up to 8 bits, grey, RGB or with a palette, with or without transparency, a TIFF
 without compression or with LZW, Deflate, PackBits or JPEG; no interlaced PNG, no progressive JPEG,
-no rotation, no separate planes. Other pictures of that size are refused.
+no rotation, no separate planes. Others are refused above ``WHOLE_PIXELS``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ from c3det.pictures import FORMATS, Header, read_header, read_pixels
 
 WHOLE_PIXELS = 100_000_000
 """Largest picture that is read whole; decoding one takes about 0.8 GB."""
+
+STREAMED_PIXELS = 16_000_000
+"""Largest picture of which bands are not worth streaming; reading one takes about 0.15 GB."""
 
 SUFFIXES = frozenset(
     suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS
@@ -127,15 +130,24 @@ def read_bands(path: Path, rows: Sequence[tuple[int, int]]) -> Iterator[NDArray[
             raise ValueError(
                 f"{path}: no rows {top} to {bottom} in a picture {header.height} rows high"
             )
-    if _is_large(header):
-        yield from _stream_bands(path, header, rows)
-    else:
+    done = 0
+    large = header.height * header.width > min(STREAMED_PIXELS, WHOLE_PIXELS)
+    if large and not _why_not_streamed(header):
+        try:
+            for band in _stream_bands(path, header, rows):
+                yield band
+                done += 1
+        except PictureError:
+            # Whether a picture is broken is for Pillow to say, as in the function.
+            if _is_large(header):
+                raise
+    if done < len(rows):
         whole = read_picture(path)
-        for top, bottom in rows:
+        for top, bottom in rows[done:]:
             yield whole[top:bottom]
 
 
-def part_of(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Return the name under which a file is written before it is whole."""
     name = f".{path.name}.part"
     if len(os.fsencode(name)) > MAX_NAME:
@@ -183,12 +195,12 @@ def write_png(path: Path, pixels: NDArray[np.uint8], source: str = "") -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    text, part = PngInfo(), part_of(path)
+    text, temporary = PngInfo(), temporary_path(path)
     text.add_text(_SOURCE, source)
     with naming(path):
         # Weak compression: a stronger one saves a tenth of the space and takes twice the time.
-        Image.fromarray(pixels).save(part, "PNG", compress_level=1, pnginfo=text)
-        part.replace(path)
+        Image.fromarray(pixels).save(temporary, "PNG", compress_level=1, pnginfo=text)
+        temporary.replace(path)
 
 
 def source_of(path: Path) -> str | None:

@@ -18,7 +18,7 @@ from typing import Literal
 
 from c3det.commands import naming, printable
 from training.data.annotated import Index, first_repeated
-from training.data.pictures import MAX_NAME, part_of
+from training.data.pictures import MAX_NAME, temporary_path
 from training.data.readers.defects import Defect, Reading, counted, listing, print_defects
 from training.data.splits import (
     describe,
@@ -91,14 +91,14 @@ def place_pictures(index: Index, folder: Path, placing: Placing) -> Index:
         if there or (source == target.resolve() and not target.is_symlink()):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = part_of(target)
-        part.unlink(missing_ok=True)
+        temporary = temporary_path(target)
+        temporary.unlink(missing_ok=True)
         with naming(target):
             if placing == "link":
-                part.symlink_to(source)
+                temporary.symlink_to(source)
             else:
-                shutil.copyfile(record.path, part)
-        part.replace(target)
+                shutil.copyfile(record.path, temporary)
+        temporary.replace(target)
     return replace(
         index,
         records=tuple(

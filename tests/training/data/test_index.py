@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from c3det.clicks import Click
-from training.data.annotated import Annotated, Index, Record, crop, relabel, turn
+from training.data.annotated import Annotated, Index, Record, crop, relabel, rotate_quarters
 from training.data.index import read_index, to_coco, write_index
 
 
@@ -97,7 +97,7 @@ def signed_area(corners: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
 def test_turn_carries_every_field(quarters: int, mirror: bool) -> None:
     before = annotated()
-    after = turn(before, quarters, mirror)
+    after = rotate_quarters(before, quarters, mirror)
     assert after.ignored.tolist() == before.ignored.tolist()
     assert after.corners is not None
     assert before.corners is not None
@@ -113,8 +113,8 @@ def test_turn_carries_every_field(quarters: int, mirror: bool) -> None:
 
 def test_turned_corner_by_hand() -> None:
     # Clockwise by a quarter (x, y) goes to (10 - y, x); mirrored first, x goes to 20 - x.
-    turned = turn(annotated(), 1, mirror=False).corners
-    mirrored = turn(annotated(), 0, mirror=True).corners
+    turned = rotate_quarters(annotated(), 1, mirror=False).corners
+    mirrored = rotate_quarters(annotated(), 0, mirror=True).corners
     assert turned is not None
     assert mirrored is not None
     assert turned[2].tolist() == [[8, 13], [5, 16], [2, 13], [5, 10]]

@@ -40,7 +40,7 @@ def blank(width: int, height: int, boxes: Sequence[Sequence[float]] = ()) -> Ann
 class Toy:
     """Gives pictures of one object of each class."""
 
-    turns = False
+    rotatable = False
 
     def __init__(self, name: str, *classes: str) -> None:
         self.name, self.classes, self.counted = name, classes, classes[:1]

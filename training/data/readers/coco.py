@@ -1,6 +1,6 @@
 """COCO JSON: boxes of ``annotations``, with the keys that `training.data.index` adds.
 
-CVAT's COCO export writes a turned box as the box before the turn, and the angle (degrees,
+CVAT's COCO export writes a rotated box as the box before the rotation, and the angle (degrees,
 clockwise) as the attribute ``rotation``; it is read as four corners. Masks, polygons and keypoints
 are not read: what counts is ``bbox``. Where that is left out, it is the box around polygons or a
 mask.
@@ -52,8 +52,8 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
         images: Folder to which the names of the pictures are relative; by default that of the file,
             and of a folder the one beside the file that holds pictures, or else the first that
             there is of ``images/<subset>``, ``<subset>``, ``images`` and the folder itself.
-        open_pictures: Compare every picture with its size in the file. Otherwise the file is
-            believed, and pictures may be missing.
+        open_pictures: Compare every picture with its size in the file. Otherwise
+            pictures may be missing.
 
     Returns:
         The data set, classes in the order of the file, and all defects.
@@ -310,13 +310,13 @@ class _Reader:
         stated = attributes.get("rotation") if isinstance(attributes, dict) else None
         if stated is None:
             return box, None
-        turn = _numbers([stated], 1)
-        if turn is None or not math.isfinite(turn[0]):
+        angle = _numbers([stated], 1)
+        if angle is None or not math.isfinite(angle[0]):
             sentence = f"the rotation of {what} is {json.dumps(stated)[:80]}, which is no number"
             self.report.add(place, "not a number", f"{sentence}; its box is taken as it stands")
             return box, None
-        turned = width > 0 and height > 0 and turn[0] % 360 != 0
-        return (None, rotated(box, turn[0])) if turned else (box, None)
+        is_rotated = width > 0 and height > 0 and angle[0] % 360 != 0
+        return (None, rotated(box, angle[0])) if is_rotated else (box, None)
 
 
 def _identity(value: Any) -> Identity | None:

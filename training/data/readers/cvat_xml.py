@@ -323,7 +323,7 @@ class _Reader:
             self._box(shape, line, what, label, objects)
 
     def _box(self, shape: Element, line: int, what: str, label: int, objects: Objects) -> None:
-        turn = 0.0
+        angle = 0.0
         if shape.tag == "polygon":
             points = self._polygon(shape, line, what)
             if points is None:
@@ -334,20 +334,20 @@ class _Reader:
             numbers = self._numbers(shape, line, what)
             if numbers is None:
                 return
-            a, b, c, d, turn = numbers
+            a, b, c, d, angle = numbers
             if shape.tag == "ellipse":
-                box, turn = _round_ellipse(a, b, c, d, turn), 0.0
+                box, angle = _round_ellipse(a, b, c, d, angle), 0.0
             else:
                 box = [a, b, a + c, b + d] if shape.tag == "mask" else [a, b, c, d]
-        turned = box[2] > box[0] and box[3] > box[1] and turn % 360 != 0
+        is_rotated = box[2] > box[0] and box[3] > box[1] and angle % 360 != 0
         attributes = {a.get("name"): (a.text or "").strip() for a in shape.iterfind("attribute")}
         self.boxed.update([shape.tag] if shape.tag in BOXED else [])
         objects.add(
             line,
             what,
             label,
-            None if turned else box,
-            rotated(box, turn) if turned else None,
+            None if is_rotated else box,
+            rotated(box, angle) if is_rotated else None,
             difficult=attributes.get("difficult", "").lower() in ("true", "1"),
         )
 
@@ -393,7 +393,7 @@ _KEYS = {
 
 
 def _round_ellipse(cx: float, cy: float, rx: float, ry: float, degrees: float) -> list[float]:
-    """The bounding box of an ellipse that is turned about its centre."""
+    """The bounding box of an ellipse that is rotated about its centre."""
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     x, y = math.hypot(rx * cosine, ry * sine), math.hypot(rx * sine, ry * cosine)
     return [cx - x, cy - y, cx + x, cy + y]

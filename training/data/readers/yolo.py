@@ -449,8 +449,8 @@ class _Reader:
             )
         unlisted: tuple[Path, ...] = ()
         if self.found:
-            told = [*self.found, *(defect.file for defect in defects)]
-            unlisted = unnamed_pictures(layout.root, told, below=True)
+            named = [*self.found, *(defect.file for defect in defects)]
+            unlisted = unnamed_pictures(layout.root, named, below=True)
         index = Index(self.classes, tuple(self.records.values()))
         return Reading(index, in_order(defects), tuple(notes), self.splits, unlisted)
 
