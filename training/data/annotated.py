@@ -26,19 +26,17 @@ def _none() -> NDArray[np.bool_]:
 def _check_objects(objects: Annotated | Record) -> None:
     """Check what pictures in memory and on disk share, and fill in flags that were left out."""
     name, boxes = objects.name, objects.boxes
+    if len(objects.ignored) == 0:
+        object.__setattr__(objects, "ignored", np.zeros(len(boxes), np.bool_))
     if boxes.dtype != np.float32 or boxes.shape != (len(boxes), 4):
         raise ValueError(
             f"{name}: the boxes must be float32 (N, 4), not {boxes.dtype} {boxes.shape}"
         )
     arrays: dict[str, tuple[NDArray | None, type[np.generic], tuple[int, ...]]] = {
         "labels": (objects.labels, np.int64, ()),
+        "ignored flags": (objects.ignored, np.bool_, ()),
         "corners": (objects.corners, np.float32, (4, 2)),
     }
-    flags = ("ignored", "difficult") if isinstance(objects, Record) else ("ignored",)
-    for flag in flags:
-        if len(getattr(objects, flag)) == 0:
-            object.__setattr__(objects, flag, np.zeros(len(boxes), np.bool_))
-        arrays[f"{flag} flags"] = (getattr(objects, flag), np.bool_, ())
     for what, (array, dtype, rest) in arrays.items():
         shape = (len(boxes), *rest)
         if array is not None and (array.dtype != dtype or array.shape != shape):
@@ -104,8 +102,6 @@ class Record:
         boxes: float32 (N, 4), xyxy in pixels of the picture.
         labels: int64 (N,), indices into `Index.classes`.
         ignored: bool (N,), see the module. Left out: none is.
-        difficult: bool (N,), what the source calls difficult; such objects are ignored too. Left
-            out: none is.
         corners: float32 (N, 4, 2) or ``None``, as in `Annotated`.
         clicks: What an annotator clicked in this picture, in order; for replay.
 
@@ -120,7 +116,6 @@ class Record:
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     ignored: NDArray[np.bool_] = field(default_factory=_none)
-    difficult: NDArray[np.bool_] = field(default_factory=_none)
     corners: NDArray[np.float32] | None = None
     clicks: tuple[Click, ...] = ()
 
@@ -212,7 +207,6 @@ def relabel(record: Record, label_of: NDArray[np.int64]) -> Record:
         boxes=record.boxes[stays],
         labels=labels[stays],
         ignored=record.ignored[stays],
-        difficult=record.difficult[stays],
         corners=None if record.corners is None else record.corners[stays],
         clicks=tuple(
             replace(click, label=int(label_of[click.label]))

@@ -7,7 +7,6 @@ It is COCO JSON: ``bbox`` is ``[x, y, width, height]``, an ignored object has ``
 where       key        meaning
 =========== ========== ==========================================================================
 annotation  corners    eight numbers, the oriented corners ``x1, y1, ..., x4, y4``
-annotation  difficult  0 or 1
 image       name       `Record.name`, where it is not ``file_name``
 image       clicks     what an annotator clicked: ``[{"x", "y", "category_id", "positive"}, ...]``
 =========== ========== ==========================================================================
@@ -52,7 +51,6 @@ def _coco(
     annotations: list[dict[str, Any]] = []
     for image, picture in zip(images, pictures, strict=True):
         corners = None if picture.corners is None else picture.corners.reshape(-1, 8).tolist()
-        difficult = picture.difficult.tolist() if isinstance(picture, Record) else None
         for number, box in enumerate(picture.boxes.tolist()):
             width, height = box[2] - box[0], box[3] - box[1]
             annotation = {
@@ -65,8 +63,6 @@ def _coco(
             }
             if corners is not None:
                 annotation["corners"] = corners[number]
-            if difficult is not None:
-                annotation["difficult"] = int(difficult[number])
             annotations.append(annotation)
     categories = [{"id": label + 1, "name": name} for label, name in enumerate(classes)]
     return {

@@ -146,15 +146,6 @@ def locate(name: str) -> Path:
     return folder
 
 
-def pictures_sha256(folder: Path) -> str:
-    """The checksum `RealSet.pictures_sha256` of a prepared set."""
-    content = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
-    total = hashlib.sha256()
-    for name in sorted(image["file_name"] for image in content["images"]):
-        total.update(hashlib.sha256((folder / name).read_bytes()).digest())
-    return total.hexdigest()
-
-
 def load(name: str, *, trained: bool) -> tuple[list[str], list[Annotated]]:
     """The pictures of one side of a set's split that have objects, by name.
 

@@ -160,7 +160,6 @@ def cut_record(record: Record, window: Window, keep_inside: float, path: Path) -
         boxes=boxes[stays],
         labels=record.labels[stays],
         ignored=ignored[stays],
-        difficult=record.difficult[stays],
         corners=corners,
         clicks=tuple(c for c in clicks if 0 <= c.x < width and 0 <= c.y < height),
     )

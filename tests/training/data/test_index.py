@@ -53,7 +53,7 @@ def test_flags_are_false_where_they_are_left_out() -> None:
     plain = Annotated("toy", one.image, one.boxes, one.labels)
     assert plain.ignored.tolist() == [False] * 3
     assert plain.corners is None
-    assert record().ignored.tolist() == record().difficult.tolist() == [False, False]
+    assert record().ignored.tolist() == [False, False]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,6 @@ def test_index_survives_the_disk(tmp_path: Path) -> None:
         record(
             path=tmp_path / "pictures" / "a.png",
             ignored=np.array([True, True]),
-            difficult=np.array([False, True]),
             corners=(np.arange(16).reshape(2, 4, 2) ** 2 / 7).astype(np.float32),
             clicks=(Click(1.25, 2.5, 1), Click(3, 4, 0, positive=False)),
         ),
@@ -157,7 +156,7 @@ def test_index_survives_the_disk(tmp_path: Path) -> None:
         assert (after.name, after.width, after.height) == (before.name, 20, 10)
         assert after.path.resolve() == before.path.resolve()
         assert after.clicks == before.clicks
-        for field in ("boxes", "labels", "ignored", "difficult"):
+        for field in ("boxes", "labels", "ignored"):
             np.testing.assert_array_equal(getattr(after, field), getattr(before, field))
         if before.corners is None:
             assert after.corners is None

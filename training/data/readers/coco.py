@@ -37,6 +37,9 @@ from training.data.readers.defects import (
 from training.data.readers.folders import files_below, known_split, unnamed_pictures
 from training.data.readers.text import read_json
 
+_IGNORED = ("iscrowd", "difficult")
+"""Flags of annotations that are to be ignored."""
+
 Entry = dict[str, Any]
 
 Identity = int | str
@@ -266,14 +269,14 @@ class _Reader:
             self.report.add(place, "unknown class", f"{sentence}; it is left out")
             return
         shape = self._shape(place, entry, what)
+        flags = [self._flag(place, entry, key, what) for key in _IGNORED]
         if shape is not None:
             found[2].add(
                 place,
                 what,
                 self.label_of[category],
                 *shape,
-                crowd=self._flag(place, entry, "iscrowd", what),
-                difficult=self._flag(place, entry, "difficult", what),
+                ignored=any(flags),
             )
 
     def _flag(self, place: Place, entry: Entry, key: str, what: str) -> bool:

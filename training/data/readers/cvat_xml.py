@@ -4,7 +4,7 @@ The pictures lie in ``images`` beside the file. Read are ``box``, with its ``rot
 clockwise about the centre), and ``points``. Every point is a click of the annotator on an object of
 the label: `training.data.index.Record.clicks`, which ``training.data.convert`` writes for replay.
 Of ``polygon``, ``ellipse`` and ``mask`` the bounding box is read. A shape whose attribute
-``difficult`` is checked is difficult. Everything else (polylines, cuboids, skeletons, tags) is
+``difficult`` is checked is ignored. Everything else (polylines, cuboids, skeletons, tags) is
 reported.
 
 A video holds ``track``: a list of boxes, one a frame, which CVAT writes for every frame on which
@@ -348,7 +348,7 @@ class _Reader:
             label,
             None if is_rotated else box,
             rotated(box, angle) if is_rotated else None,
-            difficult=attributes.get("difficult", "").lower() in ("true", "1"),
+            ignored=attributes.get("difficult", "").lower() in ("true", "1"),
         )
 
     def _numbers(self, shape: Element, line: int, what: str) -> list[float] | None:

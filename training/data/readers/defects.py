@@ -133,7 +133,7 @@ class Report:
 
     Attributes:
         file: The file.
-        defects: Found so far.
+        defects: Found so far; reports of several files may share the list.
     """
 
     file: Path
@@ -331,7 +331,6 @@ class Objects:
         self._boxes: list[tuple[float, float, float, float]] = []
         self._labels: list[int] = []
         self._ignored: list[bool] = []
-        self._difficult: list[bool] = []
         self._corners: list[Corners | None] = []
         self._clicks: list[Click] = []
         self._places: dict[object, Place] = {}
@@ -344,8 +343,7 @@ class Objects:
         box: Sequence[float] | None = None,
         corners: Corners | None = None,
         *,
-        crowd: bool = False,
-        difficult: bool = False,
+        ignored: bool = False,
     ) -> None:
         """Add an object, or report why it is left out.
 
@@ -355,8 +353,7 @@ class Objects:
             label: Its class.
             box: xyxy; left out, it is the horizontal hull of the corners.
             corners: Four oriented corners.
-            crowd: It stands for many objects.
-            difficult: It is called difficult.
+            ignored: It is a crowd, or called difficult.
         """
         if box is None:
             if corners is None:
@@ -396,8 +393,7 @@ class Objects:
             self._report.add(place, "partly outside", sentence)
         self._boxes.append(cut)
         self._labels.append(label)
-        self._ignored.append(crowd or difficult)
-        self._difficult.append(difficult)
+        self._ignored.append(ignored)
         self._corners.append(corners)
 
     def click(
@@ -434,7 +430,6 @@ class Objects:
             boxes=np.array(self._boxes, np.float32).reshape(-1, 4),
             labels=np.array(self._labels, np.int64),
             ignored=np.array(self._ignored, np.bool_),
-            difficult=np.array(self._difficult, np.bool_),
             corners=corners,
             clicks=tuple(self._clicks),
         )

@@ -2,7 +2,7 @@
 
 Up to two header lines, ``imagesource:`` and ``gsd:``, stand above the objects. The corners are
 kept, the box is their horizontal hull. A difficulty of 1 is the annotators' "difficult"; 2 is
-written by DOTA's own tool for objects cut by the edge of a tile. Both are difficult here. The
+written by DOTA's own tool for objects cut by the edge of a tile. Both are ignored here. The
 difficulty may be left out, and a class may have spaces in its name.
 """
 
@@ -117,7 +117,10 @@ def read_dota(
     if defects:
         return Reading(Index(known, ()), tuple(defects))
     texts = [path for path in files_below(labels) if path.suffix.lower() == ".txt"]
-    files = [_File(path, path.relative_to(labels).with_suffix("").as_posix()) for path in texts]
+    files = [
+        _File(Report(path, defects), path.relative_to(labels).with_suffix("").as_posix())
+        for path in texts
+    ]
     if version is None and classes is None:
         occurring = {row.name for file in files for row in file.rows}
         if not occurring <= set(known):
@@ -147,7 +150,6 @@ def read_dota(
                 file.report.add(1, "duplicate picture", sentence)
             elif record := file.record(name, picture, label_of, none_of):
                 records[name] = record
-        defects += file.report.defects
 
     def without(picture: Path) -> str:
         file = labels / picture.relative_to(images).with_suffix(".txt")
@@ -187,15 +189,15 @@ class _File:
     """The objects of a text file.
 
     Args:
-        path: The file; it is read at once, what is wrong with it is reported.
+        report: Of the file, which is read at once.
         name: Of its picture, without the suffix.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, report: Report, name: str) -> None:
         self.name = name
-        self.report = Report(path)
+        self.report = report
         self.rows: list[_Row] = []
-        text = read_text(path, self.report)
+        text = read_text(report.file, report)
         self.sound = text is not None
         lines = (text or "").splitlines()
         start = self._skip_header(lines)
@@ -265,8 +267,8 @@ class _File:
                 self.report.add(row.line, "unknown class", f"{sentence}; the object is left out")
                 continue
             corners = list(zip(row.numbers[::2], row.numbers[1::2], strict=True))
-            difficult = row.difficulty in ("1", "2")
+            ignored = row.difficulty in ("1", "2")
             objects.add(
-                row.line, "the object", label_of[row.name], corners=corners, difficult=difficult
+                row.line, "the object", label_of[row.name], corners=corners, ignored=ignored
             )
         return objects.record(name, picture)

@@ -81,11 +81,9 @@ def read_voc(
         defects.append(Defect(source, 1, "missing file", "there is no XML file in this folder"))
     parsed = {}
     for path in files:
-        report = Report(path)
-        file = read_xml(path, report)
+        file = read_xml(path, Report(path, defects))
         if file is not None:
             parsed[path] = file
-        defects += report.defects
     if classes is None:
         found = (o.findtext("name") for file in parsed.values() for o in file.root.iter("object"))
         classes = sorted({name.strip() for name in found if name and name.strip()})
@@ -98,9 +96,7 @@ def read_voc(
     label_of = {name: n for n, name in enumerate(classes)}
     reader = _Reader(PictureFolder(images), folder, label_of, 1 if origin is None else origin)
     for path, file in tqdm(parsed.items(), "pictures", disable=None, leave=False):
-        report = Report(path)
-        reader.picture(path, file, report)
-        defects += report.defects
+        reader.picture(path, file, Report(path, defects))
     if annotations.is_dir():
         if images.is_dir():
             defects += passed_over(
@@ -141,14 +137,12 @@ def _listed(folder: Path, defects: list[Defect]) -> dict[str, str]:
         split = known_split(path.stem)
         if split is None:
             continue
-        report = Report(path)
-        for line in (read_text(path, report) or "").splitlines():
+        for line in (read_text(path, Report(path, defects)) or "").splitlines():
             # CVAT puts names with spaces into quotes; a flag may stand behind a name.
             quoted = line.strip().startswith('"')
             parts = line.strip()[1:].split('"') if quoted else line.split()
             if parts:
                 splits.setdefault(parts[0], split)
-        defects += report.defects
     return splits
 
 
@@ -276,7 +270,7 @@ class _Reader:
             what,
             self.label_of[name],
             (xmin - self.origin, ymin - self.origin, xmax, ymax),
-            difficult=flag == "1",
+            ignored=flag == "1",
         )
 
 

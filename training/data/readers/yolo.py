@@ -81,8 +81,8 @@ class _Layout:
         names: Of the classes, by their number.
         lists: The pictures of each split, ``""`` where it is none of ours.
         keypoints: Numbers behind the box in every line, 0 where there are none.
-        report: Receives what is wrong with the description.
-        more: Reports of the lists.
+        defects: Of all files.
+        more: The lists and the file of names.
         notes: See `Reading`.
     """
 
@@ -91,12 +91,20 @@ class _Layout:
     names: dict[int, str] = field(default_factory=dict)
     lists: list[tuple[str, list[_Named]]] = field(default_factory=list)
     keypoints: int = 0
-    report: Report = field(init=False)
-    more: list[Report] = field(default_factory=list)
+    defects: list[Defect] = field(default_factory=list)
+    more: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.report = Report(self.file)
+    @property
+    def report(self) -> Report:
+        """Of the description."""
+        return Report(self.file, self.defects)
+
+    def read_lines(self, path: Path) -> tuple[Report, list[str]]:
+        """Read a list or a file of names; its report receives what is wrong with it."""
+        self.more.append(path)
+        report = Report(path, self.defects)
+        return report, (read_text(path, report) or "").splitlines()
 
 
 @dataclass(frozen=True)
@@ -192,7 +200,7 @@ def _ultralytics(file: Path) -> _Layout:
     stated = content.get("path")
     if isinstance(stated, str) and stated not in ("", "."):
         folder = file.parent / stated
-        if _is_dir(folder):
+        if _exists(folder) and folder.is_dir():
             layout.root = folder
         else:
             sentence = f"the path {stated} of {file} is not here; {file.parent} is taken"
@@ -283,9 +291,7 @@ def _bare(folder: Path, classes: Sequence[str] | None) -> _Layout | Defect:
 
 
 def _names_file(path: Path, layout: _Layout) -> dict[int, str]:
-    report = Report(path)
-    layout.more.append(report)
-    lines = (read_text(path, report) or "").rstrip().splitlines()
+    _, lines = layout.read_lines(path)
     return {label: name.strip() for label, name in enumerate(lines) if name.strip()}
 
 
@@ -304,10 +310,9 @@ def _pictures(layout: _Layout, entry: str, key: str) -> list[_Named]:
         return [_Named(p) for p in found]
     if path.suffix.lower() in SUFFIXES:
         return [_Named(path)]
-    report = Report(path)
-    layout.more.append(report)
+    report, lines = layout.read_lines(path)
     named = []
-    for line, text in enumerate((read_text(path, report) or "").splitlines(), start=1):
+    for line, text in enumerate(lines, start=1):
         picture = Path(text.strip().replace("\\", "/"))
         if picture.suffix.lower() in SUFFIXES:
             named.append(_Named(picture, report, line))
@@ -315,13 +320,6 @@ def _pictures(layout: _Layout, entry: str, key: str) -> list[_Named]:
             sentence = f"{text.strip()[:200]!r} is no name of a picture; it is left out"
             report.add(line, "missing picture", sentence)
     return named
-
-
-def _is_dir(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
 
 
 def _exists(path: Path) -> bool:
@@ -388,7 +386,6 @@ class _Reader:
         self.label_files: set[str] = set()
         self.label_folders: set[Path] = set()
         self.image_folders: set[Path] = set()
-        self.reports: list[Report] = []
         self.background: list[str] = []
         self.twice: list[str] = []
         self.kinds: Counter[tuple[str, str]] = Counter()
@@ -431,9 +428,7 @@ class _Reader:
     def reading(self) -> Reading:
         """Put everything together, and report what is passed over."""
         layout = self.layout
-        defects = self._passed_over()
-        for report in (layout.report, *layout.more, *self.reports):
-            defects += report.defects
+        layout.defects += self._passed_over()
         notes = list(layout.notes)
         if count := len(self.background):
             what = counted(count, "picture has no file", "pictures have no file")
@@ -449,17 +444,14 @@ class _Reader:
             )
         unlisted: tuple[Path, ...] = ()
         if self.found:
-            named = [*self.found, *(defect.file for defect in defects)]
+            named = [*self.found, *(defect.file for defect in layout.defects)]
             unlisted = unnamed_pictures(layout.root, named, below=True)
         index = Index(self.classes, tuple(self.records.values()))
-        return Reading(index, in_order(defects), tuple(notes), self.splits, unlisted)
+        return Reading(index, in_order(layout.defects), tuple(notes), self.splits, unlisted)
 
     def _report(self, named: _Named) -> Report:
         """The report of a list, or a new one for a picture that none names."""
-        if named.report is not None:
-            return named.report
-        self.reports.append(Report(named.path))
-        return self.reports[-1]
+        return named.report or Report(named.path, self.layout.defects)
 
     def _roots(self) -> list[Path]:
         roots = [self.layout.root, self.layout.file.parent]
@@ -503,7 +495,7 @@ class _Reader:
         defects = []
         folders = self.label_folders | {self.layout.root / "labels"}
         files = {path for folder in folders if folder.is_dir() for path in files_below(folder)}
-        known = self.label_files | {absolute(report.file) for report in self.layout.more}
+        known = self.label_files | set(map(absolute, self.layout.more))
         for path in files:
             if path.suffix.lower() != ".txt" or path.name in _NAMES_FILES:
                 continue

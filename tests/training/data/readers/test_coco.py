@@ -95,9 +95,7 @@ def test_sound_file(folder: Path) -> None:
     assert first.boxes.tolist() == [[10, 20, 40, 60], [0.5, 0.5, 2, 3]]
     assert first.labels.tolist() == [1, 0]
     assert first.ignored.tolist() == [False, True]
-    assert first.difficult.tolist() == [False, True]
     assert second.ignored.tolist() == [True]
-    assert second.difficult.tolist() == [False]
     assert first.corners is None
 
 

@@ -86,7 +86,7 @@ def test_sound_export(export: Path) -> None:
     first, second = reading.index.records
     assert (first.name, first.path) == ("a.png", export / "images" / "a.png")
     assert first.labels.tolist() == [1, 0]
-    assert first.difficult.tolist() == first.ignored.tolist() == [False, True]
+    assert first.ignored.tolist() == [False, True]
     # A box of 40 x 20 about (50, 40), turned clockwise by a right angle.
     np.testing.assert_allclose(first.boxes, [[10, 20, 40.5, 60], [40, 20, 60, 60]], atol=1e-5)
     assert first.corners is not None

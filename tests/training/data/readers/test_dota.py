@@ -54,7 +54,7 @@ def test_corners_and_difficulty_are_kept_and_the_box_is_the_hull(folder: Path) -
         [[50, 10], [60, 20], [50, 30], [40, 20]],
     ]
     assert [reading.index.classes[label] for label in record.labels] == ["plane", "helipad"]
-    assert record.difficult.tolist() == record.ignored.tolist() == [False, True]
+    assert record.ignored.tolist() == [False, True]
 
 
 def test_versions_differ_in_their_classes(folder: Path) -> None:
@@ -103,7 +103,7 @@ def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
     ]
     record = reading.index.records[0]
     assert record.boxes.tolist() == [[10, 20, 30, 40], [10, 20, 30, 40], [0, 20, 30, 40]]
-    assert record.difficult.tolist() == [False, False, True]
+    assert record.ignored.tolist() == [False, False, True]
     # Corners stay where they are, outside of the picture too.
     assert record.corners is not None
     assert record.corners[2].tolist() == [[-4, 20], [30, 20], [30, 40], [-4, 40]]
@@ -178,7 +178,7 @@ def test_the_difficulty_may_be_missing_and_something_stand_behind_it(folder: Pat
     )
     reading = read_dota(folder)
     assert reading.index.records[0].boxes[:, 3].tolist() == [40, 41, 43]
-    assert reading.index.records[0].difficult.tolist() == [False, True, False]
+    assert reading.index.records[0].ignored.tolist() == [False, True, False]
     assert reading.notes == ("1 line has no difficulty; it is taken for 0",)
     fields = "not 10 (eight coordinates, class, difficulty)"
     assert [(defect.place, defect.sentence) for defect in reading.defects] == [

@@ -44,7 +44,7 @@ def test_pixels_are_counted_from_one_and_the_last_is_included(folder: Path) -> N
     # Three columns and four rows; then the one pixel at the bottom right.
     assert first.boxes.tolist() == [[0, 0, 3, 4], [99, 79, 100, 80]]
     assert first.labels.tolist() == [1, 0]
-    assert first.difficult.tolist() == first.ignored.tolist() == [False, True]
+    assert first.ignored.tolist() == [False, True]
     assert (first.name, first.path) == ("a.png", folder / "JPEGImages" / "a.png")
     assert second.boxes.shape == (0, 4)
 
