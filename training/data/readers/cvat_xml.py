@@ -318,17 +318,18 @@ class _Reader:
             sentence = f"{what} has the label {name!r}, which is not in meta; it is left out"
             self.report.add(line, "unknown class", sentence)
         elif shape.tag == "points":
-            self._points(shape, line, what, label, objects)
+            for count, point in self._points(shape, line, what).items():
+                objects.click(line, f"point {count} of {what}", label, *point)
         else:
             self._box(shape, line, what, label, objects)
 
     def _box(self, shape: Element, line: int, what: str, label: int, objects: Objects) -> None:
         angle = 0.0
         if shape.tag == "polygon":
-            points = self._polygon(shape, line, what)
-            if points is None:
+            points = self._points(shape, line, what)
+            if len(points) < len(_texts(shape)):
                 return
-            xs, ys = zip(*points, strict=True)
+            xs, ys = zip(*points.values(), strict=True)
             box = [min(xs), min(ys), max(xs), max(ys)]
         else:
             numbers = self._numbers(shape, line, what)
@@ -364,25 +365,22 @@ class _Reader:
             numbers.append(value)
         return numbers
 
-    def _polygon(self, shape: Element, line: int, what: str) -> list[tuple[float, float]] | None:
-        points = []
-        for count, point in enumerate((shape.get("points") or "").split(";"), start=1):
-            values = _pair(point)
-            if values is None:
-                sentence = f"point {count} of {what} is {point[:80]!r}, not x,y; it is left out"
-                self.report.add(line, "not a number", sentence)
-                return None
-            points.append(values)
-        return points
-
-    def _points(self, shape: Element, line: int, what: str, label: int, objects: Objects) -> None:
-        for count, point in enumerate((shape.get("points") or "").split(";"), start=1):
-            values = _pair(point)
-            if values is None:
-                sentence = f"point {count} of {what} is {point!r}, not x,y; it is left out"
+    def _points(self, shape: Element, line: int, what: str) -> dict[int, tuple[float, float]]:
+        """The points of a shape by their number; broken ones are reported and left out."""
+        points = {}
+        for count, text in enumerate(_texts(shape), start=1):
+            values = [number(part) for part in text.split(",")]
+            if len(values) != 2 or values[0] is None or values[1] is None:
+                sentence = f"point {count} of {what} is {text[:80]!r}, not x,y; it is left out"
                 self.report.add(line, "not a number", sentence)
             else:
-                objects.click(line, f"point {count} of {what}", label, *values)
+                points[count] = values[0], values[1]
+        return points
+
+
+def _texts(shape: Element) -> list[str]:
+    """The points of a shape as they stand in the file."""
+    return (shape.get("points") or "").split(";")
 
 
 _KEYS = {
@@ -397,11 +395,3 @@ def _round_ellipse(cx: float, cy: float, rx: float, ry: float, degrees: float) -
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     x, y = math.hypot(rx * cosine, ry * sine), math.hypot(rx * sine, ry * cosine)
     return [cx - x, cy - y, cx + x, cy + y]
-
-
-def _pair(text: str) -> tuple[float, float] | None:
-    """Read ``x,y``."""
-    values = [number(part) for part in text.split(",")]
-    if len(values) != 2 or values[0] is None or values[1] is None:
-        return None
-    return values[0], values[1]
