@@ -33,7 +33,7 @@ from c3det.weights import Card, WeightsError, load_tensors, read_card
 from training.data.annotated import Annotated, Index, Record
 from training.data.formats import add_formats, read
 from training.data.readers.cvat_server import ServerError
-from training.data.readers.defects import print_defects
+from training.data.readers.reading import print_defects
 from training.open.adapt import Fitted, Settings, Sides, divide, fit, told
 from training.open.export import write
 

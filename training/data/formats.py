@@ -2,7 +2,7 @@
 
 A new format is a reader in `training.data.readers` and a row of `FORMATS`. A reader takes the path
 of a source and the options of its row as keywords, and returns a
-`training.data.readers.defects.Reading`. It never stops at a defect of the data: it leaves out what
+`training.data.readers.reading.Reading`. It never stops at a defect of the data: it leaves out what
 cannot be used, reports it and goes on.
 """
 
@@ -18,9 +18,9 @@ from typing import Any
 from training.data.readers.coco import read_coco
 from training.data.readers.cvat_server import read_cvat_server
 from training.data.readers.cvat_xml import read_cvat_xml
-from training.data.readers.defects import Defect, Reading, merge
 from training.data.readers.dota import CLASSES, read_dota
 from training.data.readers.folders import unpack
+from training.data.readers.reading import Defect, Reading, merge
 from training.data.readers.voc import read_voc
 from training.data.readers.yolo import read_yolo
 from training.data.splits import SPLIT_FILE, SPLITS

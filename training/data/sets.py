@@ -247,46 +247,44 @@ class MixedSet:
     """Several sets as one; its classes are the union of theirs, by name, in their order.
 
     Args:
-        parts: The sets.
+        sets: The sets.
         weights: How often each is drawn; they add up to 1.
     """
 
-    def __init__(self, parts: Sequence[PictureSet], weights: Sequence[float]) -> None:
-        self._parts = tuple(parts)
+    def __init__(self, sets: Sequence[PictureSet], weights: Sequence[float]) -> None:
+        self._sets = tuple(sets)
         self._weights = np.array(weights, np.float64)
-        self.name = "+".join(part.name for part in parts)
-        self.classes = tuple(dict.fromkeys(name for part in parts for name in part.classes))
-        counted = {name for part in parts for name in part.counted}
+        self.name = "+".join(one.name for one in sets)
+        self.classes = tuple(dict.fromkeys(name for one in sets for name in one.classes))
+        counted = {name for one in sets for name in one.counted}
         self.counted = tuple(name for name in self.classes if name in counted)
-        self.rotatable = all(part.rotatable for part in parts)
-        self.licence = {key: text for part in parts for key, text in part.licence.items()}
+        self.rotatable = all(one.rotatable for one in sets)
+        self.licence = {key: text for one in sets for key, text in one.licence.items()}
 
     def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
         """See `PictureSet`."""
-        part = self._parts[rng.choice(len(self._parts), p=self._weights)]
-        return self._renamed(part, part.train_crop(size, rng))
+        one = self._sets[rng.choice(len(self._sets), p=self._weights)]
+        return self._renamed(one, one.train_crop(size, rng))
 
     def val_pictures(self, limit: int) -> Sequence[Annotated]:
-        """See `PictureSet`; an equal share of each part."""
-        share = -(-limit // len(self._parts))
+        """See `PictureSet`; an equal share of each set."""
+        share = -(-limit // len(self._sets))
         pictures = [
-            self._renamed(part, picture)
-            for part in self._parts
-            for picture in part.val_pictures(share)
+            self._renamed(one, picture) for one in self._sets for picture in one.val_pictures(share)
         ]
         return pictures[:limit]
 
     def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
-        """See `PictureSet`; the parts one after the other."""
+        """See `PictureSet`; the sets one after the other."""
         pictures = [
-            self._renamed(part, picture)
-            for part in self._parts
-            for picture in part.test_pictures(limit)
+            self._renamed(one, picture)
+            for one in self._sets
+            for picture in one.test_pictures(limit)
         ]
         return pictures[:limit]
 
-    def _renamed(self, part: PictureSet, picture: Annotated) -> Annotated:
-        return rename(picture, part.classes, self.classes)
+    def _renamed(self, one: PictureSet, picture: Annotated) -> Annotated:
+        return rename(picture, one.classes, self.classes)
 
 
 class FewObjects:
@@ -443,7 +441,7 @@ def load_sets(specs: Sequence[str], *, balance: float = 0.5, rotate: bool = True
     }
     # Trees between rendered objects must not be background where another set calls them objects.
     with_trees = any(set(trees.CLASSES) & set(other.classes) for other in others.values())
-    parts = [others.get(name) or load_set(name, with_trees=with_trees) for name in names]
-    if len(parts) == 1:
-        return parts[0]
-    return MixedSet(parts, np.array(weights) / sum(weights))
+    sets = [others.get(name) or load_set(name, with_trees=with_trees) for name in names]
+    if len(sets) == 1:
+        return sets[0]
+    return MixedSet(sets, np.array(weights) / sum(weights))

@@ -36,7 +36,7 @@ from c3det.commands import command, printable
 from training.data.annotated import Index, Record
 from training.data.index import read_index
 from training.data.pictures import PictureError, on_disk, read_bands, source_of, write_png
-from training.data.readers.defects import counted
+from training.data.readers.reading import counted
 from training.data.splits import SPLITS, describe, write_splits
 from training.data.writer import paths_below
 
@@ -205,7 +205,7 @@ def tile_index(
 
     Raises:
         training.data.pictures.PictureError: A picture cannot be read, or not in bands and is too
-            large, or is not as wide as the index says, and nobody receives that. The tiles of the
+            large, or is not as wide as the index says, and ``failed`` is ``None``. The tiles of the
             others are written.
         ValueError: Two tiles would have one path.
         OSError: A tile cannot be written, or a process was killed.

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from c3det.commands import command
-from training.data.readers.defects import merge
 from training.data.readers.dota import CLASSES, TINY_CLASSES, read_dota
+from training.data.readers.reading import merge
 from training.data.tiles import add_tiling_options, tile_splits, tiling_of
 from training.data.writer import add_output_options, write_set
 

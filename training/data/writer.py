@@ -19,8 +19,9 @@ from typing import Literal
 from c3det.commands import naming, printable
 from training.data.annotated import Index, first_repeated
 from training.data.pictures import MAX_NAME, temporary_path
-from training.data.readers.defects import Defect, Reading, counted, listing, print_defects
+from training.data.readers.reading import Defect, Reading, counted, listing, print_defects
 from training.data.splits import (
+    SPLIT_FILE,
     describe,
     split_as_given,
     split_by_file,
@@ -34,17 +35,18 @@ Placing = Literal["reference", "link", "copy"]
 def paths_below(folder: Path, names: Sequence[str]) -> list[Path]:
     """Turn names of pictures into paths that stay inside a folder.
 
-    A part of a name that is too long for a file system is shortened; a checksum keeps it unique.
+    A component of a name that is too long for a file system is shortened; a checksum keeps it
+    unique.
 
     Raises:
         ValueError: Two names give one path, or a name gives none.
     """
     paths = []
     for name in names:
-        parts = [part for part in PurePosixPath(name).parts if part not in ("..", "/")]
-        if not parts:
+        components = [one for one in PurePosixPath(name).parts if one not in ("..", "/")]
+        if not components:
             raise ValueError(f"{name!r} cannot be the name of a file")
-        paths.append(folder.joinpath(*map(_shortened, parts)))
+        paths.append(folder.joinpath(*map(_shortened, components)))
     if repeated := first_repeated(map(str, paths)):
         raise ValueError(f"two pictures would be written to {repeated}")
     return paths
@@ -56,7 +58,7 @@ def _shortened(name: str) -> str:
         return name
     checksum = hashlib.sha256(encoded).hexdigest()[:16]
     start, end = (
-        part.decode("utf-8", "ignore") for part in (encoded[: MAX_NAME - 70], encoded[-50:])
+        piece.decode("utf-8", "ignore") for piece in (encoded[: MAX_NAME - 70], encoded[-50:])
     )
     return f"{start}~{checksum}~{end}"
 
@@ -167,11 +169,12 @@ def write_set(
     splits = _split(index, reading.splits, split)
     write_splits(splits, out)
     print(f"{describe(splits)}\nwritten to {out}")
-    for name, part in splits.items():
-        if all(record.ignored.all() for record in part.records):
+    for name, of_split in splits.items():
+        if all(record.ignored.all() for record in of_split.records):
+            lacks = "holds no object" if of_split.records else "is empty"
             print(
-                f"warning: {name} {'holds no object' if part.records else 'is empty'}; with few "
-                f"pictures choose yourself: edit {out / 'split.json'} and give it back with --split"
+                f"warning: {name} {lacks}; with few pictures choose yourself: edit "
+                f"{out / SPLIT_FILE} and give it back with --split"
             )
     return splits
 

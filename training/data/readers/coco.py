@@ -20,21 +20,23 @@ from tqdm import tqdm
 
 from training.data.annotated import Index
 from training.data.pictures import SUFFIXES
-from training.data.readers.defects import (
-    Corners,
-    Defect,
-    Objects,
+from training.data.readers.folders import (
     PictureFolder,
-    Place,
+    check_picture,
+    files_below,
+    known_split,
+    unnamed_pictures,
+)
+from training.data.readers.objects import Corners, Objects, rotated
+from training.data.readers.reading import (
+    Defect,
+    Position,
     Reading,
     Report,
-    check_picture,
     counted,
     listing,
     merge,
-    rotated,
 )
-from training.data.readers.folders import files_below, known_split, unnamed_pictures
 from training.data.readers.text import read_json
 
 _IGNORED = ("iscrowd", "difficult")
@@ -130,13 +132,13 @@ class _Reader:
             identity = self._identity(place, entry, self.pictures)
             if identity is not None:
                 self.pictures[identity] = self._picture(place, entry, names)
-        annotations: dict[Identity, Place] = {}
+        annotations: dict[Identity, Position] = {}
         for place, entry in self._entries("annotations"):
             self._annotation(place, entry, annotations)
         found = (picture for picture in self.pictures.values() if picture is not None)
         return Index(classes, tuple(objects.record(name, path) for name, path, objects in found))
 
-    def _entries(self, section: str) -> Iterator[tuple[Place, Entry]]:
+    def _entries(self, section: str) -> Iterator[tuple[Position, Entry]]:
         """The objects of a section, each with its place."""
         entries = self.content.get(section) if isinstance(self.content, dict) else None
         if not isinstance(entries, list):
@@ -149,7 +151,9 @@ class _Reader:
                 sentence = f"the entry is no object but {json.dumps(entry)[:80]}; it is left out"
                 self.report.add(f"{section}[{number}]", "missing field", sentence)
 
-    def _identity(self, place: Place, entry: Entry, taken: Collection[Identity]) -> Identity | None:
+    def _identity(
+        self, place: Position, entry: Entry, taken: Collection[Identity]
+    ) -> Identity | None:
         """The id of a category or a picture, or None, reported, where it is none or taken."""
         identity = _identity(entry.get("id"))
         if identity is None:
@@ -184,7 +188,7 @@ class _Reader:
         return tuple(names)
 
     def _picture(
-        self, place: Place, entry: Entry, names: set[str]
+        self, place: Position, entry: Entry, names: set[str]
     ) -> tuple[str, Path, Objects] | None:
         file_name = entry.get("file_name")
         name = entry.get("name")
@@ -229,7 +233,7 @@ class _Reader:
         self._clicks(place, entry.get("clicks", []), objects)
         return name, path, objects
 
-    def _clicks(self, place: Place, clicks: Any, objects: Objects) -> None:
+    def _clicks(self, place: Position, clicks: Any, objects: Objects) -> None:
         for number, click in enumerate(clicks if isinstance(clicks, list) else [clicks]):
             entry = click if isinstance(click, dict) else {}
             point = _numbers([entry.get("x"), entry.get("y")], 2)
@@ -242,7 +246,7 @@ class _Reader:
             label = self.label_of[category]
             objects.click(place, f"click {number}", label, *point, positive=positive)
 
-    def _annotation(self, place: Place, entry: Entry, known: dict[Identity, Place]) -> None:
+    def _annotation(self, place: Position, entry: Entry, known: dict[Identity, Position]) -> None:
         identity = _identity(entry.get("id"))
         found_id = json.dumps(entry.get("id"))[:80]
         what = f"annotation {found_id}"
@@ -279,7 +283,7 @@ class _Reader:
                 ignored=any(flags),
             )
 
-    def _flag(self, place: Place, entry: Entry, key: str, what: str) -> bool:
+    def _flag(self, place: Position, entry: Entry, key: str, what: str) -> bool:
         """Whether a flag is set; it may be left out."""
         value = entry.get(key)
         if value not in (None, 0, 1):
@@ -288,7 +292,7 @@ class _Reader:
         return value in (1, True)
 
     def _shape(
-        self, place: Place, entry: Entry, what: str
+        self, place: Position, entry: Entry, what: str
     ) -> tuple[tuple[float, ...] | None, Corners | None] | None:
         """Box and corners of an annotation, or None, reported."""
         bbox = _numbers(entry.get("bbox"), 4)

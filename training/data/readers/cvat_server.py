@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from c3det.commands import ask_password
 from training.data.readers.cvat_xml import read_cvat_xml
-from training.data.readers.defects import Reading
 from training.data.readers.folders import ArchiveError, unpack
+from training.data.readers.reading import Reading
 
 if TYPE_CHECKING:
     from cvat_sdk import Client

@@ -24,21 +24,17 @@ from xml.etree.ElementTree import Element
 from tqdm import tqdm
 
 from training.data.annotated import Index, Record
-from training.data.readers.defects import (
-    Defect,
-    Objects,
+from training.data.readers.folders import (
     PictureFolder,
-    Reading,
-    Report,
     check_picture,
-    counted,
-    in_order,
-    listing,
-    rotated,
-    side,
+    files_below,
+    find_one,
+    known_split,
+    unnamed_pictures,
 )
-from training.data.readers.folders import files_below, find_one, known_split, unnamed_pictures
-from training.data.readers.text import XmlFile, number, read_xml
+from training.data.readers.objects import Objects, rotated
+from training.data.readers.reading import Defect, Reading, Report, counted, in_order, listing
+from training.data.readers.text import XmlFile, number, read_xml, side
 
 BOXED = {
     "polygon": ("polygon is read as its", "polygons are read as their"),

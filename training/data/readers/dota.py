@@ -20,18 +20,15 @@ from tqdm import tqdm
 
 from training.data.annotated import Index, Record
 from training.data.pictures import SUFFIXES
-from training.data.readers.defects import (
-    Defect,
-    Objects,
+from training.data.readers.folders import (
     PictureFolder,
-    Reading,
-    Report,
     check_picture,
-    counted,
-    in_order,
-    listing,
+    files_below,
+    other_files,
+    passed_over,
 )
-from training.data.readers.folders import files_below, other_files, passed_over
+from training.data.readers.objects import Objects
+from training.data.readers.reading import Defect, Reading, Report, counted, in_order, listing
 from training.data.readers.text import number, read_text
 
 Version = Literal["1.0", "1.5", "2.0"]

@@ -8,7 +8,7 @@ from typing import Any
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from training.data.readers.defects import Report
+from training.data.readers.reading import Report
 
 
 def read_bytes(path: Path, report: Report) -> bytes | None:
@@ -41,6 +41,11 @@ def number(text: str | None) -> float | None:
         return float(text or "")
     except ValueError:
         return None
+
+
+def side(text: str | None) -> int:
+    """Read the width or height of a picture; 0 where the text is none."""
+    return int(text) if text and text.isdecimal() and len(text) < 10 else 0
 
 
 class XmlFile:

@@ -23,21 +23,18 @@ from tqdm import tqdm
 
 from training.data.annotated import Index, Record
 from training.data.pictures import SUFFIXES
-from training.data.readers.defects import (
-    Defect,
-    Objects,
+from training.data.readers.folders import (
     PictureFolder,
-    Reading,
-    Report,
     check_picture,
-    counted,
-    in_order,
+    files_below,
     is_absolute,
-    listing,
-    side,
+    known_split,
+    other_files,
+    passed_over,
 )
-from training.data.readers.folders import files_below, known_split, other_files, passed_over
-from training.data.readers.text import XmlFile, number, read_text, read_xml
+from training.data.readers.objects import Objects
+from training.data.readers.reading import Defect, Reading, Report, counted, in_order, listing
+from training.data.readers.text import XmlFile, number, read_text, read_xml, side
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 

@@ -36,27 +36,19 @@ from tqdm import tqdm
 
 from training.data.annotated import Index, Record
 from training.data.pictures import SUFFIXES, on_disk
-from training.data.readers.defects import (
-    Corners,
-    Defect,
-    Objects,
-    PictureFolder,
-    Reading,
-    Report,
-    check_picture,
-    counted,
-    in_order,
-    listing,
-    tails,
-)
 from training.data.readers.folders import (
+    PictureFolder,
     absolute,
+    check_picture,
     files_below,
     find_one,
     known_split,
     passed_over,
+    tails,
     unnamed_pictures,
 )
+from training.data.readers.objects import Corners, Objects
+from training.data.readers.reading import Defect, Reading, Report, counted, in_order, listing
 from training.data.readers.text import number, read_text
 
 _BEYOND = 2

@@ -6,6 +6,7 @@ import stat
 import tempfile
 import zipfile
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,15 @@ from hypothesis import strategies as st
 
 from training.data.readers import folders
 from training.data.readers.cvat_xml import read_cvat_xml
-from training.data.readers.defects import listing
-from training.data.readers.folders import ArchiveError, files_below, passed_over, unpack
+from training.data.readers.folders import (
+    ArchiveError,
+    PictureFolder,
+    check_picture,
+    files_below,
+    passed_over,
+    unpack,
+)
+from training.data.readers.reading import Report, listing
 
 
 def names(folder: Path) -> list[str]:
@@ -153,3 +161,36 @@ def test_no_zip_stops_the_reader(junk: bytes, place: int, name: str) -> None:
         except ArchiveError:
             return
         read_cvat_xml(Path(folder, "out"))
+
+
+def test_picture_is_found_by_its_stem_where_that_is_unique(
+    make_picture: Callable[..., Path], tmp_path: Path
+) -> None:
+    for name in ("one.png", "two.png", "two.tif", "deep/three.JPG", "v1.5.png"):
+        make_picture(name)
+    (tmp_path / "four.txt").write_text("")
+    folder = PictureFolder(tmp_path)
+    names = ("one.png", "one.jpg", "one", "two", "deep/three", "four", "v1.5", "gone.png")
+    found = {name: folder.find(name) for name in names}
+    assert {name: path and path.name for name, path in found.items()} == {
+        "one.png": "one.png",
+        "one.jpg": "one.png",
+        "one": "one.png",
+        "two": None,
+        "deep/three": "three.JPG",
+        "four": None,
+        "v1.5": "v1.5.png",
+        "gone.png": None,
+    }
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_cut_picture_is_left_out(
+    suffix: str, tmp_path: Path, make_picture: Callable[..., Path]
+) -> None:
+    path = make_picture(f"a.{suffix}")
+    report = Report(tmp_path / "a.txt")
+    assert check_picture(path, None, report, 1) == (100, 80)
+    path.write_bytes(path.read_bytes()[:-200])
+    assert check_picture(path, None, report, 3) is None
+    assert [(defect.place, defect.kind) for defect in report.defects] == [(3, "unreadable picture")]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training.data.readers.defects import Report
+from training.data.readers.reading import Report
 from training.data.readers.text import XmlFile, read_json, read_xml
 
 

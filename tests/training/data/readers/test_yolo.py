@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from training.data.readers.defects import Reading
+from training.data.readers.reading import Reading
 from training.data.readers.yolo import read_yolo
 
 MakePicture = Callable[..., Path]

@@ -1,44 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from training.data.annotated import Index, Record
+from training.data.annotated import Index
 from training.data.index import read_index, write_index
-from training.data.readers.defects import (
-    Defect,
-    Objects,
-    PictureFolder,
-    Reading,
-    Report,
-    check_picture,
-    defect_table,
-    enclosed_area,
-    merge,
-    rotated,
-)
-
-
-def record(name: str, *labels: int) -> Record:
-    boxes = np.array([[0, 0, 5, 5]] * len(labels), np.float32).reshape(-1, 4)
-    return Record(name, Path(name), 10, 10, boxes, np.array(labels, np.int64))
-
-
-def test_table_counts_by_kind_and_names_the_first() -> None:
-    a, b = Path("a.txt"), Path("b.txt")
-    defects = [
-        Defect(b, 3, "no area", ""),
-        Defect(a, 12, "unknown class", ""),
-        Defect(b, 1, "no area", ""),
-    ]
-    assert defect_table(defects).splitlines() == [
-        "defect         count  first",
-        "no area            2  b.txt:1",
-        "unknown class      1  a.txt:12",
-    ]
+from training.data.readers.objects import Objects, enclosed_area, rotated
+from training.data.readers.reading import Report
 
 
 def test_rotated_square_and_area() -> None:
@@ -70,43 +40,6 @@ def test_same_box_of_another_class_is_another_object() -> None:
     assert [defect.kind for defect in report.defects] == ["duplicate object"]
 
 
-def test_merging_unites_classes_and_reports_names_that_are_taken() -> None:
-    first = Index(("car", "tree"), (record("a", 0, 1),))
-    second = Index(("tree", "ship"), (record("b", 0, 1), record("a", 1)))
-    defect = Defect(Path("x"), 1, "no area", "")
-    reading = merge([Reading(first, (defect,)), Reading(second, ())])
-    assert reading.index.classes == ("car", "tree", "ship")
-    assert [(r.name, r.labels.tolist()) for r in reading.index.records] == [
-        ("a", [0, 1]),
-        ("b", [1, 2]),
-    ]
-    assert [str(defect) for defect in reading.defects] == [
-        "x:1: ",
-        "a:1: the name a is taken by a; the picture is left out",
-    ]
-
-
-def test_picture_is_found_by_its_stem_where_that_is_unique(
-    make_picture: Callable[..., Path], tmp_path: Path
-) -> None:
-    for name in ("one.png", "two.png", "two.tif", "deep/three.JPG", "v1.5.png"):
-        make_picture(name)
-    (tmp_path / "four.txt").write_text("")
-    folder = PictureFolder(tmp_path)
-    names = ("one.png", "one.jpg", "one", "two", "deep/three", "four", "v1.5", "gone.png")
-    found = {name: folder.find(name) for name in names}
-    assert {name: path and path.name for name, path in found.items()} == {
-        "one.png": "one.png",
-        "one.jpg": "one.png",
-        "one": "one.png",
-        "two": None,
-        "deep/three": "three.JPG",
-        "four": None,
-        "v1.5": "v1.5.png",
-        "gone.png": None,
-    }
-
-
 def test_what_is_sound_is_sound_when_written_and_read_again(tmp_path: Path) -> None:
     report = Report(Path("a.txt"))
     objects = Objects(100, 80, report)
@@ -133,15 +66,3 @@ def test_what_is_sound_is_sound_when_written_and_read_again(tmp_path: Path) -> N
         [30, 30, 40, 40],
         [90, 30, 100, 40],
     ]
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
-def test_cut_picture_is_left_out(
-    suffix: str, tmp_path: Path, make_picture: Callable[..., Path]
-) -> None:
-    path = make_picture(f"a.{suffix}")
-    report = Report(tmp_path / "a.txt")
-    assert check_picture(path, None, report, 1) == (100, 80)
-    path.write_bytes(path.read_bytes()[:-200])
-    assert check_picture(path, None, report, 3) is None
-    assert [(defect.place, defect.kind) for defect in report.defects] == [(3, "unreadable picture")]
