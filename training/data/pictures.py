@@ -26,7 +26,6 @@ from types import ModuleType
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
-from PIL.PngImagePlugin import PngInfo
 
 from c3det.commands import naming, sentence
 from c3det.pictures import FORMATS, Header, read_header, read_pixels
@@ -195,11 +194,14 @@ def write_png(path: Path, pixels: NDArray[np.uint8], source: str = "") -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    text, temporary = PngInfo(), temporary_path(path)
-    text.add_text(_SOURCE, source)
+    temporary, vips = temporary_path(path), _libvips()
+    # By libvips, which is four times as fast as Pillow at this.
+    image = vips.Image.new_from_array(np.ascontiguousarray(pixels)).copy()
+    image.set_type(vips.GValue.gstr_type, f"png-comment-0-{_SOURCE}", source)
+    # Weak compression: a stronger one saves a tenth of the space and takes twice the time.
+    content = image.pngsave_buffer(compression=1)
     with naming(path):
-        # Weak compression: a stronger one saves a tenth of the space and takes twice the time.
-        Image.fromarray(pixels).save(temporary, "PNG", compress_level=1, pnginfo=text)
+        temporary.write_bytes(content)
         temporary.replace(path)
 
 
@@ -214,7 +216,7 @@ def source_of(path: Path) -> str | None:
 
 @lru_cache(maxsize=1)
 def _libvips() -> ModuleType:
-    """Return pyvips, loaded at its first use: only very large pictures need it."""
+    """Return pyvips, loaded at its first use: only large pictures and their tiles need it."""
     # Read by libvips when it is first imported. One file is decoded by one thread anyway; more of
     # them only cost memory.
     os.environ.setdefault("VIPS_CONCURRENCY", "1")

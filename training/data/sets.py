@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Protocol, overload
 
@@ -263,28 +264,22 @@ class MixedSet:
 
     def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
         """See `PictureSet`."""
-        one = self._sets[rng.choice(len(self._sets), p=self._weights)]
-        return self._renamed(one, one.train_crop(size, rng))
+        source = self._sets[rng.choice(len(self._sets), p=self._weights)]
+        return self._renamed(source, [source.train_crop(size, rng)])[0]
 
     def val_pictures(self, limit: int) -> Sequence[Annotated]:
         """See `PictureSet`; an equal share of each set."""
         share = -(-limit // len(self._sets))
-        pictures = [
-            self._renamed(one, picture) for one in self._sets for picture in one.val_pictures(share)
-        ]
-        return pictures[:limit]
+        pictures = [self._renamed(source, source.val_pictures(share)) for source in self._sets]
+        return list(chain(*pictures))[:limit]
 
     def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
         """See `PictureSet`; the sets one after the other."""
-        pictures = [
-            self._renamed(one, picture)
-            for one in self._sets
-            for picture in one.test_pictures(limit)
-        ]
-        return pictures[:limit]
+        pictures = [self._renamed(source, source.test_pictures(limit)) for source in self._sets]
+        return list(chain(*pictures))[:limit]
 
-    def _renamed(self, one: PictureSet, picture: Annotated) -> Annotated:
-        return rename(picture, one.classes, self.classes)
+    def _renamed(self, source: PictureSet, pictures: Sequence[Annotated]) -> list[Annotated]:
+        return [rename(picture, source.classes, self.classes) for picture in pictures]
 
 
 class FewObjects:
