@@ -50,7 +50,7 @@ def split_by_name(index: Index) -> dict[str, Index]:
 
 
 def split_by_file(index: Index, path: Path) -> dict[str, Index]:
-    """Split an index as a ``split.json`` says; its pictures that the index lacks are passed over.
+    """Split an index as a ``split.json`` says; its pictures that the index lacks are skipped.
 
     Raises:
         ValueError: The file is missing or broken, or does not say where a picture goes.

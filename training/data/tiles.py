@@ -36,7 +36,7 @@ from c3det.commands import command, printable
 from training.data.annotated import Index, Record
 from training.data.index import read_index
 from training.data.pictures import PictureError, on_disk, read_bands, source_of, write_png
-from training.data.readers.reading import counted
+from training.data.readers.reading import plural
 from training.data.splits import SPLITS, describe, write_splits
 from training.data.writer import paths_below
 
@@ -386,7 +386,7 @@ def tile_splits(splits: dict[str, Index], out: Path, tiling: Tiling, processes: 
     write_splits(tiled, out, whole=splits)
     print(f"{describe(tiled)}\nwritten to {out}")
     if failed:
-        lacking = counted(len(failed), "picture", "pictures")
+        lacking = plural(len(failed), "picture", "pictures")
         print(f"without {lacking} that cannot be read, named above", file=sys.stderr)
     return not failed
 

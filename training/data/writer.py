@@ -19,7 +19,7 @@ from typing import Literal
 from c3det.commands import naming, printable
 from training.data.annotated import Index, first_repeated
 from training.data.pictures import MAX_NAME, temporary_path
-from training.data.readers.reading import Defect, Reading, counted, listing, print_defects
+from training.data.readers.reading import Defect, Reading, listing, plural, print_defects
 from training.data.splits import (
     SPLIT_FILE,
     describe,
@@ -181,7 +181,7 @@ def write_set(
 
 def _nothing_to_learn(reading: Reading, index: Index) -> str:
     """Say what was looked for and what was found instead of an object."""
-    pictures = counted(len(index.records), "picture", "pictures")
+    pictures = plural(len(index.records), "picture", "pictures")
     classes = listing(index.classes) or "any class"
     sought = f"no object is left in {pictures}: sought were boxes of {classes}"
     others = sum(len(record.labels) for record in reading.index.records)
@@ -190,7 +190,7 @@ def _nothing_to_learn(reading: Reading, index: Index) -> str:
     kinds = Counter(defect.kind for defect in reading.defects).most_common(3)
     found = [f"{ignored} x difficult or crowd, which trains nothing"] if ignored else []
     found += [f"{others - ignored} x object of another class"] if others > ignored else []
-    found += [counted(clicks, "point", "points")] if clicks else []
+    found += [plural(clicks, "point", "points")] if clicks else []
     found += [f"{count} x {kind} (see above)" for kind, count in kinds]
     return f"{sought}; found {'instead: ' + ', '.join(found) if found else 'was nothing'}"
 

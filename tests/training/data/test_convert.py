@@ -311,7 +311,7 @@ def test_pictures_that_no_file_lists_are_named(
     convert.main(["coco", str(first), str(second), "--out", str(tmp_path / "set"), "--strict"])
     raw = tmp_path / "raw"
     assert (
-        f"note: 2 pictures are not in the files and passed over: {raw}/b.png, {raw}/odd.png"
+        f"note: 2 pictures are not in the files and skipped: {raw}/b.png, {raw}/odd.png"
     ) in capsys.readouterr().out
 
 

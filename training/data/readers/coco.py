@@ -25,7 +25,7 @@ from training.data.readers.folders import (
     check_picture,
     files_below,
     known_split,
-    unnamed_pictures,
+    unlisted_pictures,
 )
 from training.data.readers.objects import Corners, Objects, rotated
 from training.data.readers.reading import (
@@ -33,9 +33,9 @@ from training.data.readers.reading import (
     Position,
     Reading,
     Report,
-    counted,
     listing,
     merge,
+    plural,
 )
 from training.data.readers.text import read_json
 
@@ -74,10 +74,10 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
     unlisted: tuple[Path, ...] = ()
     if open_pictures:
         folder = images or path.parent
-        unlisted = unnamed_pictures(folder, reader.found, below=images is not None)
+        unlisted = unlisted_pictures(folder, reader.found, below=images is not None)
     notes = [*reader.folder.notes()]
     if count := reader.polygons:
-        what = counted(count, "object has", "objects have")
+        what = plural(count, "object has", "objects have")
         notes.append(f"{what} no bbox, polygons and masks are read as the box around them")
     return Reading(index, tuple(report.defects), tuple(notes), unlisted=unlisted)
 
@@ -136,7 +136,7 @@ class _Reader:
         for place, entry in self._entries("annotations"):
             self._annotation(place, entry, annotations)
         found = (picture for picture in self.pictures.values() if picture is not None)
-        return Index(classes, tuple(objects.record(name, path) for name, path, objects in found))
+        return Index(classes, tuple(objects.to_record(name, path) for name, path, objects in found))
 
     def _entries(self, section: str) -> Iterator[tuple[Position, Entry]]:
         """The objects of a section, each with its place."""
@@ -244,7 +244,7 @@ class _Reader:
                 continue
             positive = entry.get("positive", True) is True
             label = self.label_of[category]
-            objects.click(place, f"click {number}", label, *point, positive=positive)
+            objects.add_click(place, f"click {number}", label, *point, positive=positive)
 
     def _annotation(self, place: Position, entry: Entry, known: dict[Identity, Position]) -> None:
         identity = _identity(entry.get("id"))

@@ -28,12 +28,12 @@ from training.data.readers.folders import (
     PictureFolder,
     check_picture,
     files_below,
-    find_one,
+    find_files,
     known_split,
-    unnamed_pictures,
+    unlisted_pictures,
 )
 from training.data.readers.objects import Objects, rotated
-from training.data.readers.reading import Defect, Reading, Report, counted, in_order, listing
+from training.data.readers.reading import Defect, Reading, Report, in_order, listing, plural
 from training.data.readers.text import XmlFile, number, read_xml, side
 
 BOXED = {
@@ -59,7 +59,7 @@ def read_cvat_xml(path: Path, images: Path | None = None) -> Reading:
         validation or test is the split of its pictures.
     """
     if path.is_dir():
-        files = find_one(path, ("annotations.xml",))
+        files = find_files(path, ("annotations.xml",))
         if len(files) != 1:
             there = [file.relative_to(path).as_posix() for file in files or files_below(path)]
             sentence = (
@@ -85,7 +85,7 @@ def read_cvat_xml(path: Path, images: Path | None = None) -> Reading:
         in_order(report.defects),
         reader.notes(),
         reader.splits,
-        unnamed_pictures(images, reader.found, below=below),
+        unlisted_pictures(images, reader.found, below=below),
     )
 
 
@@ -150,7 +150,7 @@ class _Reader:
     def notes(self) -> tuple[str, ...]:
         """Sentences on what was read in another way than it stands there."""
         notes = [
-            f"{counted(count, *BOXED[shape])} bounding box{'' if count == 1 else 'es'}"
+            f"{plural(count, *BOXED[shape])} bounding box{'' if count == 1 else 'es'}"
             for shape, count in sorted(self.boxed.items())
         ]
         notes += self.folder.notes()
@@ -217,7 +217,7 @@ class _Reader:
         objects = Objects(*size, self.report)
         for shape, label, what in listed.shapes:
             self._shape(shape, label, what, objects)
-        self.records[listed.name] = objects.record(listed.name, path)
+        self.records[listed.name] = objects.to_record(listed.name, path)
         if split := known_split(listed.subset):
             self.splits[listed.name] = split
 
@@ -315,7 +315,7 @@ class _Reader:
             self.report.add(line, "unknown class", sentence)
         elif shape.tag == "points":
             for count, point in self._points(shape, line, what).items():
-                objects.click(line, f"point {count} of {what}", label, *point)
+                objects.add_click(line, f"point {count} of {what}", label, *point)
         else:
             self._box(shape, line, what, label, objects)
 

@@ -24,11 +24,11 @@ from training.data.readers.folders import (
     PictureFolder,
     check_picture,
     files_below,
-    other_files,
-    passed_over,
+    unknown_files,
+    unused_files,
 )
 from training.data.readers.objects import Objects
-from training.data.readers.reading import Defect, Reading, Report, counted, in_order, listing
+from training.data.readers.reading import Defect, Reading, Report, in_order, listing, plural
 from training.data.readers.text import number, read_text
 
 Version = Literal["1.0", "1.5", "2.0"]
@@ -152,12 +152,12 @@ def read_dota(
         file = labels / picture.relative_to(images).with_suffix(".txt")
         return f"there is no {file}; the picture is left out"
 
-    defects += passed_over(images, used, without)
+    defects += unused_files(images, used, without)
     if labels not in (images, *images.parents):
-        defects += other_files(labels, ".txt")
+        defects += unknown_files(labels, ".txt")
     notes = []
     if short := sum(row.difficulty is None for file in files for row in file.rows):
-        lines = counted(short, "line has", "lines have")
+        lines = plural(short, "line has", "lines have")
         notes.append(f"{lines} no difficulty; it is taken for 0")
     index = Index(known, tuple(records.values()))
     return Reading(index, in_order(defects), tuple(notes))
@@ -268,4 +268,4 @@ class _File:
             objects.add(
                 row.line, "the object", label_of[row.name], corners=corners, ignored=ignored
             )
-        return objects.record(name, picture)
+        return objects.to_record(name, picture)

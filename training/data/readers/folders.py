@@ -85,7 +85,7 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def passed_over(
+def unused_files(
     folder: Path, used: Iterable[Path], sentence: Callable[[Path], str]
 ) -> list[Defect]:
     """Report what lies below a folder of pictures and is not used.
@@ -105,21 +105,21 @@ def passed_over(
             defects.append(Defect(path, 1, "picture without labels", sentence(path)))
         else:
             kind = f"with the suffix {path.suffix}" if suffix else "without a suffix"
-            unknown = f"{kind} this is no picture that can be read; the file is passed over"
+            unknown = f"{kind} this is no picture that can be read; the file is skipped"
             defects.append(Defect(path, 1, "unknown file", unknown))
     return defects
 
 
-def other_files(folder: Path, suffix: str) -> list[Defect]:
+def unknown_files(folder: Path, suffix: str) -> list[Defect]:
     """Report the files below a folder of label files that are none, by their suffix."""
     return [
-        Defect(path, 1, "unknown file", f"this is no {suffix} file; it is passed over")
+        Defect(path, 1, "unknown file", f"this is no {suffix} file; it is skipped")
         for path in files_below(folder)
         if path.suffix.lower() != suffix
     ]
 
 
-def unnamed_pictures(folder: Path, used: Iterable[Path], *, below: bool) -> tuple[Path, ...]:
+def unlisted_pictures(folder: Path, used: Iterable[Path], *, below: bool) -> tuple[Path, ...]:
     """Return the pictures that a file which lists pictures does not list.
 
     Args:
@@ -344,7 +344,7 @@ def _extract(
     return fault
 
 
-def find_one(folder: Path, names: Collection[str]) -> list[Path]:
+def find_files(folder: Path, names: Collection[str]) -> list[Path]:
     """Return the files of some names: those in a folder, or else those below it."""
     here = [folder / name for name in names if (folder / name).is_file()]
     return here or [path for path in files_below(folder) if path.name in names]

@@ -125,7 +125,7 @@ class Objects:
         self._ignored.append(ignored)
         self._corners.append(corners)
 
-    def click(
+    def add_click(
         self,
         place: Position,
         what: str,
@@ -147,7 +147,7 @@ class Objects:
     def _leave_out(self, place: Position, kind: str, sentence: str) -> None:
         self._report.add(place, kind, f"{sentence}; it is left out")
 
-    def record(self, name: str, path: Path) -> Record:
+    def to_record(self, name: str, path: Path) -> Record:
         """Return the picture with the objects that are sound."""
         corners = None
         if any(of_object is not None for of_object in self._corners):

@@ -24,8 +24,8 @@ def listing(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def counted(count: int, one: str, many: str) -> str:
-    """Count things in a sentence: ``counted(1, "box is", "boxes are")`` is "1 box is"."""
+def plural(count: int, one: str, many: str) -> str:
+    """Count things in a sentence: ``plural(1, "box is", "boxes are")`` is "1 box is"."""
     return f"{count} {one if count == 1 else many}"
 
 
@@ -73,7 +73,7 @@ class Reading:
 
     def count(self) -> str:
         """Count the defects, in words."""
-        return counted(len(self.defects), "defect", "defects")
+        return plural(len(self.defects), "defect", "defects")
 
 
 def in_order(defects: Iterable[Defect]) -> tuple[Defect, ...]:
@@ -112,8 +112,8 @@ def print_defects(reading: Reading) -> None:
     notes = list(reading.notes)
     if reading.unlisted:
         names = listing([str(path) for path in reading.unlisted])
-        pictures = counted(len(reading.unlisted), "picture is", "pictures are")
-        notes.append(f"{pictures} not in the files and passed over: {names}")
+        pictures = plural(len(reading.unlisted), "picture is", "pictures are")
+        notes.append(f"{pictures} not in the files and skipped: {names}")
     for note in notes:
         print(f"note: {printable(note)}")
 

@@ -29,11 +29,11 @@ from training.data.readers.folders import (
     files_below,
     is_absolute,
     known_split,
-    other_files,
-    passed_over,
+    unknown_files,
+    unused_files,
 )
 from training.data.readers.objects import Objects
-from training.data.readers.reading import Defect, Reading, Report, counted, in_order, listing
+from training.data.readers.reading import Defect, Reading, Report, in_order, listing, plural
 from training.data.readers.text import XmlFile, number, read_text, read_xml, side
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
@@ -96,15 +96,15 @@ def read_voc(
         reader.picture(path, file, Report(path, defects))
     if annotations.is_dir():
         if images.is_dir():
-            defects += passed_over(
+            defects += unused_files(
                 images, reader.found, lambda _: "no XML file is of this picture; it is left out"
             )
         if annotations not in (images, *images.parents):
-            defects += other_files(annotations, ".xml")
+            defects += unknown_files(annotations, ".xml")
     notes += reader.folder.notes()
     if reader.parts:
         notes.append(
-            f"{counted(reader.parts, 'part of an object is', 'parts of objects are')} not read"
+            f"{plural(reader.parts, 'part of an object is', 'parts of objects are')} not read"
         )
     index = Index(tuple(classes), tuple(reader.records.values()))
     listed = _listed(folder.parent / "ImageSets" / "Main", defects)
@@ -230,7 +230,7 @@ class _Reader:
         objects = Objects(*size, report)
         for count, element in enumerate(root.iter("object"), start=1):
             self._object(element, f"object {count}", file, objects, report)
-        self.records[name] = objects.record(name, picture)
+        self.records[name] = objects.to_record(name, picture)
 
     def _object(
         self, element: Element, what: str, file: XmlFile, objects: Objects, report: Report

@@ -41,14 +41,14 @@ from training.data.readers.folders import (
     absolute,
     check_picture,
     files_below,
-    find_one,
+    find_files,
     known_split,
-    passed_over,
     tails,
-    unnamed_pictures,
+    unlisted_pictures,
+    unused_files,
 )
 from training.data.readers.objects import Corners, Objects
-from training.data.readers.reading import Defect, Reading, Report, counted, in_order, listing
+from training.data.readers.reading import Defect, Reading, Report, in_order, listing, plural
 from training.data.readers.text import number, read_text
 
 _BEYOND = 2
@@ -142,7 +142,7 @@ def _layout(source: Path, classes: Sequence[str] | None) -> _Layout | Defect:
     """Find what describes a data set, and read it."""
     file = source
     if source.is_dir():
-        found = find_one(source, _DESCRIPTIONS)
+        found = find_files(source, _DESCRIPTIONS)
         if not found:
             found = [p for p in sorted(source.iterdir()) if p.suffix.lower() in (".yaml", ".yml")]
         if not found:
@@ -268,7 +268,7 @@ def _darknet(file: Path) -> _Layout:
 
 def _bare(folder: Path, classes: Sequence[str] | None) -> _Layout | Defect:
     """A folder without a description: its pictures, and the names in classes.txt."""
-    files = find_one(folder, _NAMES_FILES)
+    files = find_files(folder, _NAMES_FILES)
     if not files and classes is None:
         sentence = (
             f"there is none of {', '.join((*_DESCRIPTIONS, *_NAMES_FILES))} in this folder, "
@@ -413,22 +413,22 @@ class _Reader:
             for line, row in enumerate(text.splitlines(), start=1):
                 if row.strip():
                     self._row(row.split(), line, size, objects, report)
-            self.records[name] = objects.record(name, path)
+            self.records[name] = objects.to_record(name, path)
             if split:
                 self.splits[name] = split
 
     def reading(self) -> Reading:
-        """Put everything together, and report what is passed over."""
+        """Put everything together, and report what is skipped."""
         layout = self.layout
-        layout.defects += self._passed_over()
+        layout.defects += self._unused_files()
         notes = list(layout.notes)
         if count := len(self.background):
-            what = counted(count, "picture has no file", "pictures have no file")
+            what = plural(count, "picture has no file", "pictures have no file")
             notes.append(f"{what} of labels, taken for background: {listing(self.background)}")
         if count := len(self.twice):
-            what = counted(count, "picture is", "pictures are")
+            what = plural(count, "picture is", "pictures are")
             notes.append(f"{what} in two splits, kept in the first: {listing(self.twice)}")
-        notes += [counted(self.kinds[kind], *kind) for kind in sorted(self.kinds)]
+        notes += [plural(self.kinds[kind], *kind) for kind in sorted(self.kinds)]
         if self.missing and not self.records:
             notes.append(
                 f"none of the pictures of {layout.file} is in {self._roots()[0]}: export it with "
@@ -437,7 +437,7 @@ class _Reader:
         unlisted: tuple[Path, ...] = ()
         if self.found:
             named = [*self.found, *(defect.file for defect in layout.defects)]
-            unlisted = unnamed_pictures(layout.root, named, below=True)
+            unlisted = unlisted_pictures(layout.root, named, below=True)
         index = Index(self.classes, tuple(self.records.values()))
         return Reading(index, in_order(layout.defects), tuple(notes), self.splits, unlisted)
 
@@ -482,7 +482,7 @@ class _Reader:
                     return self.layout.root / tail
         return None
 
-    def _passed_over(self) -> list[Defect]:
+    def _unused_files(self) -> list[Defect]:
         """Files of labels without a picture, and pictures that no list names beside those named."""
         defects = []
         folders = self.label_folders | {self.layout.root / "labels"}
@@ -492,11 +492,11 @@ class _Reader:
             if path.suffix.lower() != ".txt" or path.name in _NAMES_FILES:
                 continue
             if absolute(path) not in known:
-                sentence = "there is no picture of this file of labels; it is passed over"
+                sentence = "there is no picture of this file of labels; it is skipped"
                 defects.append(Defect(path, 1, "missing picture", sentence))
                 known.add(absolute(path))
         for folder in self.image_folders:
-            defects += passed_over(
+            defects += unused_files(
                 folder, self.found, lambda _: "no list names the picture; it is left out"
             )
         return defects

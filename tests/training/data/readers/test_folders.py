@@ -20,8 +20,8 @@ from training.data.readers.folders import (
     PictureFolder,
     check_picture,
     files_below,
-    passed_over,
     unpack,
+    unused_files,
 )
 from training.data.readers.reading import Report, listing
 
@@ -138,9 +138,9 @@ def test_a_zip_that_would_fill_the_disk_is_refused(
 def test_files_that_are_no_pictures_are_named(tmp_path: Path) -> None:
     for name in ("a.CR2", "b", "notes.txt"):
         (tmp_path / name).write_text("")
-    assert [defect.sentence for defect in passed_over(tmp_path, [], str)] == [
-        "with the suffix .CR2 this is no picture that can be read; the file is passed over",
-        "without a suffix this is no picture that can be read; the file is passed over",
+    assert [defect.sentence for defect in unused_files(tmp_path, [], str)] == [
+        "with the suffix .CR2 this is no picture that can be read; the file is skipped",
+        "without a suffix this is no picture that can be read; the file is skipped",
     ]
 
 

@@ -27,7 +27,7 @@ def test_two_decimals_of_rounding_are_no_defect() -> None:
     objects = Objects(100, 80, report)
     objects.add(1, "the object", 0, (-0.01, 0, 100.01, 80))
     assert report.defects == []
-    assert objects.record("a", Path("a.png")).boxes.tolist() == [[0, 0, 100, 80]]
+    assert objects.to_record("a", Path("a.png")).boxes.tolist() == [[0, 0, 100, 80]]
     objects.add(2, "the object", 0, (-0.03, 0, 100, 79))
     assert [defect.kind for defect in report.defects] == ["partly outside"]
 
@@ -60,7 +60,7 @@ def test_what_is_sound_is_sound_when_written_and_read_again(tmp_path: Path) -> N
         (6, "six reaches 10 px out of the picture of 100 x 80 pixels: 90, 30, 110, 40; it is cut"),
         (7, "seven is, as far as it is in the picture, the object in line 6; it is left out"),
     ]
-    index = Index(("ship",), (objects.record("a.png", tmp_path / "a.png"),))
+    index = Index(("ship",), (objects.to_record("a.png", tmp_path / "a.png"),))
     write_index(index, tmp_path / "a.json")
     assert read_index(tmp_path / "a.json").records[0].boxes.tolist() == [
         [30, 30, 40, 40],
