@@ -129,7 +129,7 @@ def cut_record(record: Record, window: Window, keep_inside: float, path: Path) -
     the tile; corners are moved, not cut. Of objects that are one and the same in the tile, one
     stays, one that is not ignored if there is any.
 
-    The tile's name is ``"<name>@<x>,<y>,<width>x<height>"``, as `training.data.index.crop` names
+    The tile's name is ``"<name>@<x>,<y>,<width>x<height>"``, as `training.data.annotated.crop` names
     it.
 
     Args:

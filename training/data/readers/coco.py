@@ -84,7 +84,7 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
 
 def _read_folder(folder: Path, images: Path | None) -> Reading:
     """Read the files of a folder and join them."""
-    files = [path for path in files_below(folder) if path.suffix.lower() == ".json"]
+    files = files_below(folder, {".json"})
     files = [path for path in files if path.parent.name == "annotations"] or files
     files = [path for path in files if path.name.startswith("instances_")] or files
     if not files:

@@ -113,7 +113,7 @@ def read_dota(
     known = CLASSES[version or "2.0"] if classes is None else tuple(dict.fromkeys(classes))
     if defects:
         return Reading(Index(known, ()), tuple(defects))
-    texts = [path for path in files_below(labels) if path.suffix.lower() == ".txt"]
+    texts = files_below(labels, {".txt"})
     files = [
         _File(Report(path, defects), path.relative_to(labels).with_suffix("").as_posix())
         for path in texts
@@ -128,7 +128,7 @@ def read_dota(
     )
     records: dict[str, Record] = {}
     folder = PictureFolder(images)
-    elsewhere = _only_ones([p for p in files_below(images) if p.suffix.lower() in SUFFIXES])
+    elsewhere = _only_ones(files_below(images, SUFFIXES))
     alone = _only_ones(texts)
     used: list[Path] = []
     for file in tqdm(files, "pictures", disable=None, leave=False):

@@ -60,10 +60,14 @@ def known_split(name: str) -> str | None:
     return words.get(name.strip().lower())
 
 
-def files_below(folder: Path) -> list[Path]:
+def files_below(folder: Path, suffixes: Collection[str] = ()) -> list[Path]:
     """Return all files below a folder, sorted; hidden ones, and what macOS adds to zips, are none.
 
     Links to folders are followed, each folder is entered once.
+
+    Args:
+        folder: To look in.
+        suffixes: In lower case; left out, files of any suffix are returned.
 
     Raises:
         OSError: A folder cannot be read.
@@ -82,7 +86,7 @@ def files_below(folder: Path) -> list[Path]:
         entered.add((identity.st_dev, identity.st_ino))
         folders[:] = sorted(name for name in folders if name[0] != "." and name != "__MACOSX")
         found += (Path(parent, name) for name in files if name[0] != ".")
-    return sorted(found)
+    return sorted(path for path in found if not suffixes or path.suffix.lower() in suffixes)
 
 
 def unused_files(
@@ -129,7 +133,7 @@ def unlisted_pictures(folder: Path, used: Iterable[Path], *, below: bool) -> tup
     """
     known = set(map(absolute, used))
     if below:
-        around: Iterable[Path] = files_below(folder) if folder.is_dir() else ()
+        around: Iterable[Path] = files_below(folder, SUFFIXES) if folder.is_dir() else ()
     else:
         parents = sorted({Path(path).parent for path in known})
         around = (path for parent in parents for path in sorted(parent.iterdir()))

@@ -70,7 +70,7 @@ def read_voc(
     folder = annotations if annotations.is_dir() else annotations.parent
     files = [annotations]
     if annotations.is_dir():
-        files = [path for path in files_below(annotations) if path.suffix.lower() == ".xml"]
+        files = files_below(annotations, {".xml"})
     if images is None:
         images = _image_folder(folder, files)
     defects: list[Defect] = []

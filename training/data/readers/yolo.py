@@ -277,8 +277,7 @@ def _bare(folder: Path, classes: Sequence[str] | None) -> _Layout | Defect:
         return Defect(folder, 1, "missing file", sentence)
     layout = _Layout(files[0] if files else folder, folder)
     layout.names = dict(enumerate(classes or ())) or _names_file(files[0], layout)
-    found = [path for path in files_below(folder) if path.suffix.lower() in SUFFIXES]
-    layout.lists.append(("", [_Named(path) for path in found]))
+    layout.lists.append(("", list(map(_Named, files_below(folder, SUFFIXES)))))
     return layout
 
 
@@ -295,11 +294,11 @@ def _pictures(layout: _Layout, entry: str, key: str) -> list[_Named]:
         layout.report.add(1, "missing file", sentence)
         return []
     if path.is_dir():
-        found = [p for p in files_below(path) if p.suffix.lower() in SUFFIXES]
+        found = files_below(path, SUFFIXES)
         if not found:
             sentence = f"{key} names the folder {path}, and there is no picture in it"
             layout.report.add(1, "missing picture", sentence)
-        return [_Named(p) for p in found]
+        return list(map(_Named, found))
     if path.suffix.lower() in SUFFIXES:
         return [_Named(path)]
     report, lines = layout.read_lines(path)
@@ -486,12 +485,12 @@ class _Reader:
         """Files of labels without a picture, and pictures that no list names beside those named."""
         defects = []
         folders = self.label_folders | {self.layout.root / "labels"}
-        files = {path for folder in folders if folder.is_dir() for path in files_below(folder)}
+        files = {
+            path for folder in folders if folder.is_dir() for path in files_below(folder, {".txt"})
+        }
         known = self.label_files | set(map(absolute, self.layout.more))
         for path in files:
-            if path.suffix.lower() != ".txt" or path.name in _NAMES_FILES:
-                continue
-            if absolute(path) not in known:
+            if path.name not in _NAMES_FILES and absolute(path) not in known:
                 sentence = "there is no picture of this file of labels; it is skipped"
                 defects.append(Defect(path, 1, "missing picture", sentence))
                 known.add(absolute(path))
