@@ -129,8 +129,7 @@ def cut_record(record: Record, window: Window, keep_inside: float, path: Path) -
     the tile; corners are moved, not cut. Of objects that are one and the same in the tile, one
     stays, one that is not ignored if there is any.
 
-    The tile's name is ``"<name>@<x>,<y>,<width>x<height>"``, as `training.data.annotated.crop` names
-    it.
+    The tile is named as by `training.data.annotated.crop`.
 
     Args:
         record: The picture.

@@ -2,7 +2,7 @@
 
 The pictures lie in ``images`` beside the file. Read are ``box``, with its ``rotation`` (degrees,
 clockwise about the centre), and ``points``. Every point is a click of the annotator on an object of
-the label: `training.data.annotated.Record.clicks`, which ``training.data.convert`` writes for replay.
+the label, and becomes one of `training.data.annotated.Record.clicks`, which are written for replay.
 Of ``polygon``, ``ellipse`` and ``mask`` the bounding box is read. A shape whose attribute
 ``difficult`` is checked is ignored. Everything else (polylines, cuboids, skeletons, tags) is
 reported.
