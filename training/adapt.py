@@ -30,9 +30,10 @@ from c3det.open.architecture import OpenArchitecture
 from c3det.open.detector import OpenDetector
 from c3det.open.model import fill
 from c3det.weights import Card, WeightsError, load_tensors, read_card
-from training.data.convert import add_formats, print_defects, read
-from training.data.index import Annotated, Index, Record
+from training.data.annotated import Annotated, Index, Record
+from training.data.formats import add_formats, read
 from training.data.readers.cvat_server import ServerError
+from training.data.readers.reading import print_defects
 from training.open.adapt import Fitted, Settings, Sides, divide, fit, told
 from training.open.export import write
 

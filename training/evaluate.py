@@ -25,7 +25,7 @@ from c3det.predictor import Predictor, load
 from c3det.weights import WeightsError, read_card, save_card
 from training.clicks.sampling import parse_strategy
 from training.clicks.sequences import load_sequences, save_sequences
-from training.data.index import Annotated, first_repeated
+from training.data.annotated import Annotated, first_repeated
 from training.evaluation.asking import ask
 from training.evaluation.measures import count, match
 from training.evaluation.measuring import evaluate

@@ -119,7 +119,7 @@ class Settings:
 
     def load_pictures(self) -> PictureSet:
         """Load what the run trains on."""
-        pictures = load_sets(self.sets, balance=self.balance, turns=self.turns)
+        pictures = load_sets(self.sets, balance=self.balance, rotate=self.turns)
         if self.objects is not None:
             return FewObjects(pictures, self.objects, self.size)
         return pictures

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.data.index import Annotated, clip_boxes
+from training.data.annotated import Annotated, clip_boxes
 
 
 def scaled_window(
@@ -60,14 +60,14 @@ def scaled_window(
 
 
 def covered(boxes: NDArray[np.float32], hidden: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the part of each box, to whole pixels, that is hidden.
+    """Return which fraction of each box, to whole pixels, is hidden.
 
     Args:
         boxes: float32 (N, 4), xyxy inside the picture.
         hidden: bool (H, W), where something lies on the background.
     """
-    parts = [
+    fractions = [
         hidden[math.floor(y1) : math.ceil(y2), math.floor(x1) : math.ceil(x2)].mean()
         for x1, y1, x2, y2 in boxes.tolist()
     ]
-    return np.array(parts, np.float64)
+    return np.array(fractions, np.float64)

@@ -22,8 +22,8 @@ import pyvips
 
 from c3det.commands import CommandError, command
 from training.data.pictures import PictureError, read_picture
-from training.data.readers.defects import rotated
 from training.data.readers.dota import CLASSES, read_dota
+from training.data.readers.objects import rotated
 from training.data.tiles import Tiling, tile_index
 
 CASES = ((4000, 5000, "png"), (20_000, 5000, "png"), (20_000, 5000, "jpg"), (20_000, 5000, "tif"))

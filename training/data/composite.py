@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from training.data import trees
+from training.data.annotated import Annotated, rotate_quarters
 from training.data.backgrounds import covered, scaled_window
-from training.data.index import Annotated, turn
 from training.data.sources import fetch
 
 Split = Literal["train", "test"]
@@ -157,7 +157,7 @@ class Composer:
     def _ground(self, size: int, rng: np.random.Generator) -> Annotated:
         """Cut a random window out of the background, at a random scale, turned at random."""
         piece = scaled_window(self.background, size, rng.uniform(*self.scales), rng)
-        return turn(piece, int(rng.integers(4)), bool(rng.integers(2)))
+        return rotate_quarters(piece, int(rng.integers(4)), bool(rng.integers(2)))
 
     def _ink(self, ground: float, rng: np.random.Generator) -> Ink:
         """Draw an ink that is lighter or darker than a background of the given mean luma."""

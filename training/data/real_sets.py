@@ -28,7 +28,7 @@ import numpy as np
 import yaml
 
 from c3det.commands import cache_directory, command
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.data.pictures import read_picture
 from training.data.sources import SourceError
 
@@ -144,15 +144,6 @@ def locate(name: str) -> Path:
     if found != pinned:
         raise SourceError(f"{path} has sha256 {found}, but {pinned} is pinned in the registry")
     return folder
-
-
-def pictures_sha256(folder: Path) -> str:
-    """The checksum `RealSet.pictures_sha256` of a prepared set."""
-    content = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
-    total = hashlib.sha256()
-    for name in sorted(image["file_name"] for image in content["images"]):
-        total.update(hashlib.sha256((folder / name).read_bytes()).digest())
-    return total.hexdigest()
 
 
 def load(name: str, *, trained: bool) -> tuple[list[str], list[Annotated]]:

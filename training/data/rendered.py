@@ -2,8 +2,8 @@
 
 The classes are those of Tiny-DOTA. Everything is drawn from above with the sun of the background,
 in the looks that the picture has for its classes (see ``training.data.rendering.style``): what is a
-vehicle in one picture can be a roof box in another one, which a click tells. Drawn objects that
-belong to no class have no box. Training, validation and test share no place.
+vehicle in one picture can be a roof box in another one, and only a click shows which. Drawn objects
+that belong to no class have no box. Training, validation and test share no location.
 
 As a command it writes pictures and their index, to look at them:
 ``python -m training.data.rendered --out FOLDER``.
@@ -24,8 +24,9 @@ from PIL import Image, ImageDraw
 
 from c3det.commands import at_least, command
 from training.data import trees
+from training.data.annotated import Annotated, Index, Record, clip_boxes, rotate_quarters
 from training.data.backgrounds import covered, scaled_window
-from training.data.index import Annotated, Index, Record, clip_boxes, turn, write_index
+from training.data.index import write_index
 from training.data.readers.dota import TINY_CLASSES as CLASSES
 from training.data.rendering.canvas import Canvas
 from training.data.rendering.layout import fill
@@ -45,7 +46,7 @@ VALIDATION_SIZE = 384
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """One real picture to draw on.
 
     Attributes:
@@ -53,7 +54,7 @@ class Place:
         sun: Direction towards the sun in it, in radians from x towards y; read off its shadows.
         scales: It is used at these; a picture too small for a window is used at a larger one. At
             scale 1 a pixel is 10 cm.
-        share: How often it is drawn, relative to the other places of its split.
+        share: How often it is drawn, relative to the other locations of its split.
         crowns: Whether all its tree crowns have boxes.
     """
 
@@ -64,43 +65,43 @@ class Place:
     crowns: bool = True
 
 
-PLACES: dict[Split, tuple[Place, ...]] = {
+LOCATIONS: dict[Split, tuple[Location, ...]] = {
     "train": (
-        Place(trees.TRAIN_PICTURE, math.radians(160), (0.4, 0.75), share=0.7),
-        Place("SOAP_031", math.radians(12), (0.6, 1.0), share=0.15, crowns=False),
-        Place("SOAP_061", math.radians(34), (0.6, 1.0), share=0.15, crowns=False),
+        Location(trees.TRAIN_PICTURE, math.radians(160), (0.4, 0.75), share=0.7),
+        Location("SOAP_031", math.radians(12), (0.6, 1.0), share=0.15, crowns=False),
+        Location("SOAP_061", math.radians(34), (0.6, 1.0), share=0.15, crowns=False),
     ),
-    "val": (Place(trees.VALIDATION_PICTURE, math.radians(150), (0.8, 1.2)),),
-    "test": (Place(trees.TEST_PICTURE, math.radians(50), (0.42, 0.75)),),
+    "val": (Location(trees.VALIDATION_PICTURE, math.radians(150), (0.8, 1.2)),),
+    "test": (Location(trees.TEST_PICTURE, math.radians(50), (0.42, 0.75)),),
 }
 """Yellowstone and Soaproot Saddle to train on, Ordway-Swisher to validate on, and a part of
 Yellowstone 13 km away to test on."""
 
 
-def _load(place: Place) -> Annotated:
-    """Load a place with its crowns, as far as they have boxes."""
-    if place.crowns:
-        return trees.load(place.file)
-    with Image.open(fetch("deepforest") / "deepforest" / "data" / f"{place.file}.png") as file:
+def _load(location: Location) -> Annotated:
+    """Load a location with its crowns, as far as they have boxes."""
+    if location.crowns:
+        return trees.load(location.file)
+    with Image.open(fetch("deepforest") / "deepforest" / "data" / f"{location.file}.png") as file:
         image = np.asarray(file.convert("RGB"))
-    return Annotated(place.file, image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+    return Annotated(location.file, image, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
 class Renderer:
-    """Makes rendered pictures from the places of one split.
+    """Makes rendered pictures from the locations of one split.
 
     Ranges are drawn from uniformly, once a picture.
 
     Attributes:
-        places: Where the pictures are taken.
-        pictures: Of each place, at full resolution, with its crowns.
+        locations: Where the pictures are taken.
+        pictures: Of each location, at full resolution, with its crowns.
         with_trees: Whether crowns of the background and drawn trees get boxes.
         classes: Fewest and most classes of a picture, both included.
         density: Labelled objects per 1000 square pixels; where they are large, fewer fit.
     """
 
-    places: tuple[Place, ...]
+    locations: tuple[Location, ...]
     pictures: tuple[Annotated, ...]
     with_trees: bool = False
     classes: tuple[int, int] = (2, 6)
@@ -118,8 +119,8 @@ class Renderer:
             The picture with horizontal boxes, cut at its edge, and oriented corners, uncut. An
             object of which too little is in the picture is to be ignored.
         """
-        shares = np.array([place.share for place in self.places])
-        at = int(rng.choice(len(self.places), p=shares / shares.sum()))
+        shares = np.array([location.share for location in self.locations])
+        at = int(rng.choice(len(self.locations), p=shares / shares.sum()))
         ground, sun = self._ground(at, size, rng)
         style = draw_style(sun, rng)
         canvas = Canvas(_season(ground.image, rng), rng)
@@ -129,14 +130,14 @@ class Renderer:
         return self._annotated(name, image, scene, ground)
 
     def _ground(self, at: int, size: int, rng: np.random.Generator) -> tuple[Annotated, float]:
-        """Cut a window out of a place and turn it, and the direction towards the sun with it."""
-        picture, place = self.pictures[at], self.places[at]
+        """Cut a window out of a location and rotate it, and the direction of the sun with it."""
+        picture, location = self.pictures[at], self.locations[at]
         smallest = size / min(picture.width, picture.height)
-        scale = max(smallest, rng.uniform(*place.scales))
+        scale = max(smallest, rng.uniform(*location.scales))
         window = scaled_window(picture, size, scale, rng)
-        turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
-        sun = (math.pi - place.sun if mirrored else place.sun) + turns * math.pi / 2
-        return turn(window, turns, mirrored), sun + rng.normal(0, 0.1)
+        quarters, mirrored = int(rng.integers(4)), bool(rng.integers(2))
+        sun = (math.pi - location.sun if mirrored else location.sun) + quarters * math.pi / 2
+        return rotate_quarters(window, quarters, mirrored), sun + rng.normal(0, 0.1)
 
     def _wanted(self, rng: np.random.Generator) -> frozenset[int]:
         """Draw the classes of a picture; cars are more frequent, as they are everywhere."""
@@ -179,14 +180,14 @@ def _cut(
     size = len(image)
     whole = np.array(boxes, np.float32).reshape(-1, 4)
     cut, inside = clip_boxes(whole, 0, 0, size, size, 0.0)
-    part = (cut[:, 2:] - cut[:, :2]).prod(axis=1)
-    part /= (whole[inside, 2:] - whole[inside, :2]).prod(axis=1)
+    visible = (cut[:, 2:] - cut[:, :2]).prod(axis=1)
+    visible /= (whole[inside, 2:] - whole[inside, :2]).prod(axis=1)
     return Annotated(
         name=name,
         image=image,
         boxes=cut,
         labels=np.array(labels, np.int64)[inside],
-        ignored=part < MIN_VISIBLE,
+        ignored=visible < MIN_VISIBLE,
         corners=np.array(corners, np.float32).reshape(-1, 4, 2)[inside],
     )
 
@@ -205,9 +206,9 @@ def _season(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
 
 
 def renderer(split: Split, with_trees: bool = False) -> Renderer:
-    """Return the renderer of a split; with trees only of places whose crowns all have boxes."""
-    places = tuple(place for place in PLACES[split] if place.crowns or not with_trees)
-    return Renderer(places, tuple(_load(place) for place in places), with_trees)
+    """Return the renderer of a split; with trees only of locations whose crowns all have boxes."""
+    locations = tuple(one for one in LOCATIONS[split] if one.crowns or not with_trees)
+    return Renderer(locations, tuple(map(_load, locations)), with_trees)
 
 
 def pictures(
@@ -233,7 +234,7 @@ class RenderedSet:
 
     name = "rendered"
     counted = CLASSES
-    turns = True
+    rotatable = True
     licence = {  # noqa: RUF012
         "aerial pictures": "NEON airborne RGB, CC0, from deepforest 2.1.0 (MIT)",
         "drawn objects": "of this project",
@@ -249,7 +250,7 @@ class RenderedSet:
         return self._train.render("rendered", size, rng)
 
     def val_pictures(self, limit: int) -> Sequence[Annotated]:
-        """Render the first ``limit`` pictures of the validation place."""
+        """Render the first ``limit`` pictures of the validation location."""
         return pictures("val", limit, VALIDATION_SIZE, with_trees=self._with_trees)
 
     def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
@@ -309,7 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description="Render aerial pictures and write them with their index, to look at them.",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--split", choices=list(PLACES), default="test", help="(%(default)s)")
+    parser.add_argument("--split", choices=list(LOCATIONS), default="test", help="(%(default)s)")
     parser.add_argument(
         "--pictures", type=at_least(1), default=TEST_PICTURES, help="how many (%(default)s)"
     )

@@ -8,7 +8,6 @@ and attribution); a picture that exists is not made again.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from PIL import Image
 
 from c3det.commands import CommandError, cache_directory, command, naming, sentence
 from training.data import rendered, trees
+from training.data.pictures import temporary_path
 from training.data.sources import fetch
 
 
@@ -82,11 +82,11 @@ def make_samples(folder: Path) -> list[Path]:
         file = folder / name
         if file.exists():
             continue
-        part = file.with_suffix(f".{os.getpid()}.part")
+        temporary = temporary_path(file)
         image = Image.fromarray(make())
         with naming(file):
-            image.save(part, format="PNG")
-            part.replace(file)
+            image.save(temporary, format="PNG")
+            temporary.replace(file)
         written.append(file)
     return written
 

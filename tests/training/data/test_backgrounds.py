@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from training.data.annotated import Annotated
 from training.data.backgrounds import covered, scaled_window
-from training.data.index import Annotated
 
 
 def picture(width: int, height: int, boxes: list[list[float]]) -> Annotated:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from training.data import composite
+from training.data.annotated import Annotated
 from training.data.composite import CLASSES, DIGIT_LABELS, Composer, Glyphs, load_glyphs
-from training.data.index import Annotated
 
 TREE_LABEL = CLASSES.index("tree")
 

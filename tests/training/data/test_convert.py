@@ -128,12 +128,13 @@ def test_defects_are_printed_and_counted_and_strict_refuses(
     convert.main(command)
     printed = capsys.readouterr()
     assert printed.err == (
-        f"{source}:1: annotation 1 is of category 9, which is not in categories; it is left out\n"
+        f"{source}:annotations[0]: annotation 1 is of category 9, which is not in categories; "
+        "it is left out\n"
     )
     assert printed.out.splitlines()[:3] == [
         "1 defect",
         "defect         count  first",
-        f"unknown class      1  {source}:1",
+        f"unknown class      1  {source}:annotations[0]",
     ]
     assert sum(map(len, written(tmp_path / "set").values())) == len(NAMES)
     with pytest.raises(SystemExit) as exit_info:
@@ -310,7 +311,7 @@ def test_pictures_that_no_file_lists_are_named(
     convert.main(["coco", str(first), str(second), "--out", str(tmp_path / "set"), "--strict"])
     raw = tmp_path / "raw"
     assert (
-        f"note: 2 pictures are not in the files and passed over: {raw}/b.png, {raw}/odd.png"
+        f"note: 2 pictures are not in the files and skipped: {raw}/b.png, {raw}/odd.png"
     ) in capsys.readouterr().out
 
 

@@ -11,17 +11,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from c3det.clicks import Click
-from training.data.index import (
-    Annotated,
-    Index,
-    Record,
-    crop,
-    read_index,
-    relabel,
-    to_coco,
-    turn,
-    write_index,
-)
+from training.data.annotated import Annotated, Index, Record, crop, relabel, rotate_quarters
+from training.data.index import read_index, to_coco, write_index
 
 
 def annotated() -> Annotated:
@@ -62,7 +53,7 @@ def test_flags_are_false_where_they_are_left_out() -> None:
     plain = Annotated("toy", one.image, one.boxes, one.labels)
     assert plain.ignored.tolist() == [False] * 3
     assert plain.corners is None
-    assert record().ignored.tolist() == record().difficult.tolist() == [False, False]
+    assert record().ignored.tolist() == [False, False]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +97,7 @@ def signed_area(corners: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
 def test_turn_carries_every_field(quarters: int, mirror: bool) -> None:
     before = annotated()
-    after = turn(before, quarters, mirror)
+    after = rotate_quarters(before, quarters, mirror)
     assert after.ignored.tolist() == before.ignored.tolist()
     assert after.corners is not None
     assert before.corners is not None
@@ -122,8 +113,8 @@ def test_turn_carries_every_field(quarters: int, mirror: bool) -> None:
 
 def test_turned_corner_by_hand() -> None:
     # Clockwise by a quarter (x, y) goes to (10 - y, x); mirrored first, x goes to 20 - x.
-    turned = turn(annotated(), 1, mirror=False).corners
-    mirrored = turn(annotated(), 0, mirror=True).corners
+    turned = rotate_quarters(annotated(), 1, mirror=False).corners
+    mirrored = rotate_quarters(annotated(), 0, mirror=True).corners
     assert turned is not None
     assert mirrored is not None
     assert turned[2].tolist() == [[8, 13], [5, 16], [2, 13], [5, 10]]
@@ -144,7 +135,6 @@ def test_index_survives_the_disk(tmp_path: Path) -> None:
         record(
             path=tmp_path / "pictures" / "a.png",
             ignored=np.array([True, True]),
-            difficult=np.array([False, True]),
             corners=(np.arange(16).reshape(2, 4, 2) ** 2 / 7).astype(np.float32),
             clicks=(Click(1.25, 2.5, 1), Click(3, 4, 0, positive=False)),
         ),
@@ -166,7 +156,7 @@ def test_index_survives_the_disk(tmp_path: Path) -> None:
         assert (after.name, after.width, after.height) == (before.name, 20, 10)
         assert after.path.resolve() == before.path.resolve()
         assert after.clicks == before.clicks
-        for field in ("boxes", "labels", "ignored", "difficult"):
+        for field in ("boxes", "labels", "ignored"):
             np.testing.assert_array_equal(getattr(after, field), getattr(before, field))
         if before.corners is None:
             assert after.corners is None
@@ -196,8 +186,8 @@ def test_broken_index_is_one_sentence(tmp_path: Path) -> None:
     write_index(Index(("car", "tree"), (record(),)), path)
     text = path.read_text().replace('"category_id": 2', '"category_id": 5')
     path.write_text(text)
-    line = next(n for n, row in enumerate(text.splitlines(), 1) if '"category_id": 5' in row)
-    with pytest.raises(ValueError, match=f"^{path}:{line}: annotation 2 is of category 5, which"):
+    told = rf"^{path}:annotations\[1\]: annotation 2 is of category 5, which"
+    with pytest.raises(ValueError, match=told):
         read_index(path)
     with pytest.raises(ValueError, match=r"none.json:1: there is no such file$"):
         read_index(tmp_path / "none.json")

@@ -42,87 +42,13 @@ def with_exif(path: Path, orientation: int) -> None:
     image.save(path, exif=exif)
 
 
-STREAMED: dict[str, Callable[[Path], None]] = {
-    "rgb.png": by_vips,
-    "rgba.png": lambda path: Image.fromarray(np.dstack([PIXELS, PIXELS[..., 0]])).save(path),
-    "grey.png": lambda path: Image.fromarray(PIXELS[..., 0]).save(path),
-    "grey-alpha.png": lambda path: Image.fromarray(PIXELS[..., :2], "LA").save(path),
-    "palette.png": lambda path: Image.fromarray(PIXELS).quantize(16).save(path),
-    "rgb.jpg": by_vips,
-    "grey.jpg": lambda path: Image.fromarray(PIXELS[..., 0]).save(path),
-    "strips.tif": lambda path: by_vips(path, compression="deflate"),
-    "tiles.tif": lambda path: by_vips(path, tile=True, tile_width=16, tile_height=16),
-    "lzw.tif": lambda path: by_vips(path, compression="lzw", predictor="horizontal"),
-    "jpeg.tif": lambda path: by_vips(path, compression="jpeg", tile=True),
-}
-WHOLE: dict[str, Callable[[Path], None]] = {
-    "it is interlaced": lambda path: by_vips(path, interlace=True),
-    "it is a progressive JPEG": lambda path: by_vips(path, interlace=True),
-    "it is rotated by its EXIF or XMP data": lambda path: with_exif(path, TURN_RIGHT),
-    "it is not 8-bit grey or RGB": lambda path: Image.fromarray(
-        PIXELS[..., 0].astype(np.uint16) * 200
-    ).save(path),
-    "its format is not PNG, JPEG or TIFF": lambda path: Image.fromarray(PIXELS).save(path),
-}
-SUFFIX = {"it is a progressive JPEG": "jpg", "its format is not PNG, JPEG or TIFF": "bmp"}
+@pytest.fixture
+def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every picture is taken for a very large one, which libvips reads."""
+    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 100)
 
 
-@pytest.mark.parametrize("name", STREAMED)
-def test_bands_are_the_rows_of_the_whole_picture(name: str, tmp_path: Path) -> None:
-    path = tmp_path / name
-    STREAMED[name](path)
-    image, reason = pictures._stream(path)
-    assert (image is not None, reason) == (True, "")
-    whole = read_picture(path)
-    assert picture_size(path) == whole.shape[:2] == (70, 50)
-    bands = list(read_bands(path, ROWS))
-    for (top, bottom), band in zip(ROWS, bands, strict=True):
-        # Two decoders of a JPEG may round differently.
-        difference = np.abs(band.astype(int) - whole[top:bottom])
-        assert difference.max() <= (2 if "jpg" in name or "jpeg" in name else 0)
-    if "jp" not in name and "grey" not in name and "palette" not in name:
-        np.testing.assert_array_equal(whole, PIXELS)
-
-
-@pytest.mark.parametrize("reason", WHOLE)
-def test_what_cannot_be_streamed_is_read_whole_or_refused(
-    reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / f"a.{SUFFIX.get(reason, 'png')}"
-    WHOLE[reason](path)
-    whole = read_picture(path)
-    height = len(whole)
-    assert picture_size(path) == whole.shape[:2]
-    rows = [(0, 20), (13, height)]
-    for (top, bottom), band in zip(rows, read_bands(path, rows), strict=True):
-        np.testing.assert_array_equal(band, whole[top:bottom])
-    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 70 * 50 - 1)
-    with pytest.raises(PictureError, match=f"{path}: .* pixels, and {reason}, which can only be"):
-        next(read_bands(path, rows))
-    with pytest.raises(PictureError, match=f"{path}: .* pixels are more than the 3499"):
-        read_picture(path)
-
-
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
-def test_exif_rotation_is_applied(suffix: str, tmp_path: Path) -> None:
-    path = tmp_path / f"a.{suffix}"
-    with_exif(path, TURN_RIGHT)
-    assert picture_size(path) == (50, 70)
-    turned = np.rot90(PIXELS, -1)
-    if suffix != "jpg":
-        np.testing.assert_array_equal(read_picture(path), turned)
-    assert read_picture(path).shape == turned.shape
-
-
-def test_streamed_picture_may_be_larger_than_what_is_read_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    by_vips(tmp_path / "a.png")
-    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 10)
-    (band,) = read_bands(tmp_path / "a.png", [(60, 70)])
-    np.testing.assert_array_equal(band, PIXELS[60:])
-
-
+@pytest.mark.usefixtures("streamed")
 def test_bands_taller_than_a_strip(tmp_path: Path) -> None:
     tall = np.arange(700 * 3 * 3, dtype=np.uint16).astype(np.uint8).reshape(700, 3, 3)
     by_vips(tmp_path / "a.png", tall)
@@ -138,8 +64,12 @@ def test_no_rows_outside_of_the_picture(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.parametrize("largest", [pictures.WHOLE_PIXELS, 100])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
-def test_broken_pictures_are_named(suffix: str, tmp_path: Path) -> None:
+def test_broken_pictures_are_named(
+    suffix: str, largest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "WHOLE_PIXELS", largest)
     path = tmp_path / f"cut.{suffix}"
     noise = np.random.default_rng(1).integers(0, 256, (400, 400, 3), dtype=np.uint8)
     by_vips(path, noise)
@@ -243,6 +173,43 @@ def saved(image: Image.Image, file_format: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-'
+    'syntax-ns#"><rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
+    'tiff:Orientation="{}"/></rdf:RDF></x:xmpmeta>'
+)
+SHOWN: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+    8: lambda a: np.rot90(a),
+}
+
+
+def oriented(file_format: str, by: str, orientation: int) -> bytes:
+    image = Image.fromarray(PIXELS)
+    options: dict[str, object] = {"lossless": True} if file_format == "WEBP" else {}
+    xmp = XMP.format(orientation).encode()
+    if by == "EXIF":
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        options["exif"] = exif
+    elif file_format == "TIFF":
+        options["tiffinfo"] = {700: xmp}
+    elif file_format == "PNG":
+        from PIL.PngImagePlugin import PngInfo
+
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())  # type: ignore[attr-defined]
+    else:
+        options["xmp"] = xmp
+    return saved(image, file_format, **options)
+
+
 CODECS = (None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "lzma", "group4")
 MODES = ("1", "L", "LA", "La", "P", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB")
 DEEP = ("I;16", "I", "F")
@@ -273,6 +240,9 @@ def other_table() -> dict[str, bytes]:
         table[f"grey PNG of {bits} bits"] = grey.pngsave_buffer(bitdepth=bits)
         table[f"grey TIFF of {bits} bits"] = grey.tiffsave_buffer(bitdepth=bits)
     deep = (pyvips.Image.new_from_array(np.asarray(ramp("RGB"))) * 257).cast("ushort")
+    table["interlaced PNG"] = pyvips.Image.new_from_array(PIXELS).pngsave_buffer(interlace=True)
+    table["rotated PNG"] = oriented("PNG", "EXIF", TURN_RIGHT)
+    table["BMP"] = saved(ramp("RGB"), "BMP")
     table["PNG of 16 bits a colour"] = deep.copy(interpretation="rgb16").pngsave_buffer()
     table["PNG P with transparency"] = saved(ramp("P"), "PNG", transparency=bytes(range(99)))
     table["PNG RGB with a transparent colour"] = saved(ramp("RGB"), "PNG", transparency=(1, 2, 3))
@@ -339,7 +309,9 @@ TABLE = {
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", TABLE)
-def test_both_decoders_and_the_function_see_one_picture(name: str, tmp_path: Path) -> None:
+def test_both_decoders_and_the_function_see_one_picture(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.picture"
     path.write_bytes(TABLE[name])
     whole = read_picture(path)
@@ -348,15 +320,31 @@ def test_both_decoders_and_the_function_see_one_picture(name: str, tmp_path: Pat
     check_whole(path)
     assert whole.any()
     height = len(whole)
-    rows = [(0, 20), (10, 33), (33, height)]
+    rows = [(0, 20), (10, 33), (33, 40), (45, height)]
+    for (top, bottom), band in zip(rows, read_bands(path, rows), strict=True):
+        np.testing.assert_array_equal(band, whole[top:bottom])
+    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 100)
+    with Image.open(path) as image:
+        reason = pictures._why_not_streamed(read_header(image))
+    if reason:
+        with pytest.raises(PictureError, match="which can only be read whole"):
+            next(read_bands(path, rows))
+        return
+    check_whole(path)
     for (top, bottom), band in zip(rows, read_bands(path, rows), strict=True):
         difference = np.abs(band.astype(int) - whole[top:bottom]).max()
         assert difference <= (2 if "JPEG" in name or "jpeg" in name or "MPO" in name else 0)
 
 
+@pytest.mark.usefixtures("streamed")
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
+        ("interlaced PNG", "it is interlaced"),
+        ("JPEG RGB {'progressive': True}", "it is a progressive JPEG"),
+        ("rotated PNG", "it is rotated by its EXIF or XMP data"),
+        ("PNG I;16", "it is not 8-bit grey or RGB"),
+        ("BMP", "its format is not PNG, JPEG or TIFF"),
         ("TIFF zstd RGB", "it is compressed with zstd"),
         ("TIFF lzma RGB", "it is compressed with lzma"),
         ("TIFF group4 1", "it is compressed with group4"),
@@ -374,57 +362,18 @@ def test_both_decoders_and_the_function_see_one_picture(name: str, tmp_path: Pat
         ("JPEG RGB {}", ""),
     ],
 )
-def test_what_is_left_to_libvips(
-    name: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_left_to_libvips(name: str, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "a.picture"
     path.write_bytes(TABLE[name])
-    image, why = pictures._stream(path)
-    assert (image is None, why) == (bool(reason), reason)
-    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 100)
+    with pytest.raises(PictureError, match=f"^{path}: .* pixels are more than the 100 that are"):
+        read_picture(path)
     if reason:
         for read in (check_whole, lambda path: next(read_bands(path, [(0, 9)]))):
             with pytest.raises(PictureError, match=f"^{path}: .*{reason}, which can only be read"):
                 read(path)
     else:
         check_whole(path)
-
-
-XMP = (
-    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-'
-    'syntax-ns#"><rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" '
-    'tiff:Orientation="{}"/></rdf:RDF></x:xmpmeta>'
-)
-SHOWN: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    1: lambda a: a,
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.swapaxes(0, 1),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
-    8: lambda a: np.rot90(a),
-}
-
-
-def oriented(file_format: str, by: str, orientation: int) -> bytes:
-    image = Image.fromarray(PIXELS)
-    options: dict[str, object] = {"lossless": True} if file_format == "WEBP" else {}
-    xmp = XMP.format(orientation).encode()
-    if by == "EXIF":
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        options["exif"] = exif
-    elif file_format == "TIFF":
-        options["tiffinfo"] = {700: xmp}
-    elif file_format == "PNG":
-        from PIL.PngImagePlugin import PngInfo
-
-        options["pnginfo"] = PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())  # type: ignore[attr-defined]
-    else:
-        options["xmp"] = xmp
-    return saved(image, file_format, **options)
+        assert next(read_bands(path, [(0, 9)])).any()
 
 
 @pytest.mark.parametrize("orientation", SHOWN)
@@ -452,46 +401,21 @@ def test_all_readers_turn_alike(
     np.testing.assert_array_equal(band, expected[3:41])
 
 
-def test_a_decoder_that_gives_zeros_is_found_out(
+@pytest.mark.usefixtures("streamed")
+def test_a_codec_that_libvips_lacks_is_no_black_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As if someone had put ZSTD among what libvips reads like Pillow.
     monkeypatch.setitem(pictures._STREAMED_COLOURS, "zstd", (0, 1, 2, 3))
     path = tmp_path / "a.tif"
     path.write_bytes(TABLE["TIFF zstd RGB"])
-    assert pictures._stream(path) == (None, "libvips reads other pixels than Pillow")
+    with pytest.raises(PictureError, match=r"a.tif: .*: libvips cannot read it"):
+        next(read_bands(path, [(0, 70)]))
+    # Pillow reads it where it is not too large for that.
+    monkeypatch.setattr(pictures, "STREAMED_PIXELS", 100)
+    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 10_000)
     (band,) = read_bands(path, [(0, 70)])
     np.testing.assert_array_equal(band, read_picture(path))
-    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 3499)
-    with pytest.raises(PictureError, match=r"libvips reads other pixels than Pillow, which can"):
-        next(read_bands(path, [(0, 70)]))
-
-
-@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
-def test_black_bands_of_a_picture_that_is_not_black_are_an_error(
-    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / f"a.{suffix}"
-    Image.fromarray(PIXELS).save(path)
-
-    def zeros(image: object, rows: list[tuple[int, int]]) -> object:
-        return (np.zeros((bottom - top, 50, 3), np.uint8) for top, bottom in rows)
-
-    monkeypatch.setattr(pictures, "_stream_bands", zeros)
-    monkeypatch.setattr(pictures, "_stream", lambda path: (object(), ""))
-    with pytest.raises(PictureError, match=f"^{path}: libvips reads it as black, and it is not"):
-        list(read_bands(path, [(0, 40), (30, 70)]))
-    Image.new("RGB", (50, 70)).save(path)
-    assert len(list(read_bands(path, [(0, 40), (30, 70)]))) == 2
-
-
-def test_a_picture_that_is_black_above_may_be_so(tmp_path: Path) -> None:
-    path = tmp_path / "a.jpg"
-    pixels = np.zeros((400, 50, 3), np.uint8)
-    pixels[200:] = 255
-    Image.fromarray(pixels).save(path)
-    (band,) = read_bands(path, [(0, 192)])
-    assert not band.any()
 
 
 def flat(path: Path, side: int) -> None:
@@ -550,15 +474,14 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_names_of_all_kinds(name: str, tmp_path: Path) -> None:
+def test_names_of_all_kinds(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / name
     by_vips(tmp_path / "plain.png")
     (tmp_path / "plain.png").rename(path)
-    image, reason = pictures._stream(path)
-    assert (image is not None, reason) == (True, "")
+    np.testing.assert_array_equal(read_picture(path), PIXELS)
+    monkeypatch.setattr(pictures, "WHOLE_PIXELS", 100)
     (band,) = read_bands(path, [(0, 70)])
     np.testing.assert_array_equal(band, PIXELS)
-    np.testing.assert_array_equal(read_picture(path), PIXELS)
 
 
 def test_a_name_in_other_unicode_letters_is_found(tmp_path: Path) -> None:

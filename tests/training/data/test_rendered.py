@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from training.data import rendered
-from training.data.index import Annotated, read_index
+from training.data.annotated import Annotated
+from training.data.index import read_index
 from training.data.readers.dota import TINY_CLASSES as CLASSES
-from training.data.rendered import Place, Renderer
+from training.data.rendered import Location, Renderer
 from training.data.rendering.canvas import Canvas, Placed, put
 from training.data.rendering.layout import fill
 from training.data.rendering.looks import Look
@@ -41,8 +42,8 @@ def grey(side: int, crowns: list[list[float]] | None = None) -> Annotated:
 
 
 def source(with_trees: bool = False, crowns: list[list[float]] | None = None) -> Renderer:
-    place = Place("grey", sun=0.0, scales=(1.0, 1.0))
-    return Renderer((place,), (grey(600, crowns),), with_trees)
+    location = Location("grey", sun=0.0, scales=(1.0, 1.0))
+    return Renderer((location,), (grey(600, crowns),), with_trees)
 
 
 def style(seed: int = 0, sun: float = 1.0) -> Style:
@@ -132,10 +133,10 @@ def test_sun_turns_with_the_background() -> None:
     image = np.zeros((100, 100, 3), np.uint8)
     image[:, 50:] = 255
     bright = replace(grey(100), image=image)
-    place = Place("bright", sun=0.0, scales=(1.0, 1.0))
+    location = Location("bright", sun=0.0, scales=(1.0, 1.0))
     directions = set()
     for seed in range(30):
-        ground, sun = Renderer((place,), (bright,))._ground(0, 100, np.random.default_rng(seed))
+        ground, sun = Renderer((location,), (bright,))._ground(0, 100, np.random.default_rng(seed))
         y, x = np.nonzero(ground.image[..., 0])
         side = np.array([x.mean() - 49.5, y.mean() - 49.5])
         assert side @ [math.cos(sun), math.sin(sun)] > 0.8 * np.hypot(*side)
@@ -202,12 +203,12 @@ def test_look_alikes_play_the_part_of_a_class() -> None:
             (blue,) if i == STORAGE_TANK else each for i, each in enumerate(own.lookalikes)
         ),
     )
-    played = 0
+    with_lookalikes = 0
     for seed in range(24):
         rng = np.random.default_rng(seed)
         canvas = Canvas(np.full((300, 300, 3), GREY, np.uint8), rng)
         scene = Scene(canvas, own, frozenset({STORAGE_TANK}), rng)
-        with scene.played(STORAGE_TANK):
+        with scene.with_lookalikes(STORAGE_TANK):
             assert scene.looks(STORAGE_TANK) == (blue,)
         assert scene.looks(STORAGE_TANK) == (red,)
         fill(scene, 16)
@@ -216,8 +217,8 @@ def test_look_alikes_play_the_part_of_a_class() -> None:
             (item.label == STORAGE_TANK) == (item.body.parts[0].colour[2] == 0) for item in tanks
         )
         assert sum(item.label is not None for item in tanks) >= 8
-        played += sum(item.label is None for item in tanks) >= 8
-    assert 6 <= played <= 18
+        with_lookalikes += sum(item.label is None for item in tanks) >= 8
+    assert 6 <= with_lookalikes <= 18
 
 
 def test_only_a_class_wears_its_paint() -> None:
@@ -394,13 +395,13 @@ def source_of_test() -> Renderer:
     return rendered.renderer("test")
 
 
-def test_splits_share_no_place() -> None:
-    files = [place.file for places in rendered.PLACES.values() for place in places]
+def test_splits_share_no_location() -> None:
+    files = [location.file for of_split in rendered.LOCATIONS.values() for location in of_split]
     assert len(files) == len(set(files))
     # Two tiles of Yellowstone are a kilometre wide each and begin 13 km apart.
     sites = {
-        split: {place.file[:4] for place in places if "YELL" not in place.file}
-        for split, places in rendered.PLACES.items()
+        split: {location.file[:4] for location in locations if "YELL" not in location.file}
+        for split, locations in rendered.LOCATIONS.items()
     }
     assert not sites["train"] & sites["val"]
     assert not (sites["train"] | sites["val"]) & sites["test"]

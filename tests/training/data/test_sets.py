@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from tests.training import small_runs
-from training.data.index import Annotated, Index, Record, read_index, write_index
+from training.data.annotated import Annotated, Index, Record
+from training.data.index import read_index, write_index
 from training.data.sets import (
     CompositeSet,
     FewObjects,
@@ -39,7 +40,7 @@ def blank(width: int, height: int, boxes: Sequence[Sequence[float]] = ()) -> Ann
 class Toy:
     """Gives pictures of one object of each class."""
 
-    turns = False
+    rotatable = False
 
     def __init__(self, name: str, *classes: str) -> None:
         self.name, self.classes, self.counted = name, classes, classes[:1]

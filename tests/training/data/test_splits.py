@@ -10,7 +10,8 @@ import pytest
 
 from c3det.clicks import Click
 from training.clicks.sequences import BACKGROUND, load_sequences
-from training.data.index import Index, Record, read_index
+from training.data.annotated import Index, Record
+from training.data.index import read_index
 from training.data.splits import (
     SPLITS,
     on_objects,

@@ -19,7 +19,8 @@ from PIL import Image
 
 from c3det.clicks import Click
 from training.data import tiles
-from training.data.index import Annotated, Index, Record, crop, read_index, write_index
+from training.data.annotated import Annotated, Index, Record, crop
+from training.data.index import read_index, write_index
 from training.data.splits import SPLITS, write_splits
 from training.data.tiles import Tiling, Window, areas_inside, cut_record, tile_index
 
@@ -141,7 +142,6 @@ def test_cut_objects_count_from_the_limit_on_and_are_ignored_below() -> None:
         100,
         [[43, 0, 53, 10], [44, 0, 54, 10], [60, 0, 70, 10], [10, 10, 20, 20], [30, 30, 45, 40]],
         ignored=np.array([False, False, False, True, False]),
-        difficult=np.array([False, False, False, True, False]),
         clicks=(Click(10, 10, 0), Click(50, 10, 0), Click(49.5, 49.5, 0)),
     )
     tile = cut_record(one, Window(0, 0, 50, 50), 0.7, Path("tile.png"))
@@ -152,7 +152,6 @@ def test_cut_objects_count_from_the_limit_on_and_are_ignored_below() -> None:
         [30, 30, 45, 40],
     ]
     assert tile.ignored.tolist() == [False, True, True, False]
-    assert tile.difficult.tolist() == [False, False, True, False]
     assert tile.clicks == (Click(10, 10, 0), Click(49.5, 49.5, 0))
     assert (tile.name, tile.width, tile.height) == ("a.png@0,0,50x50", 50, 50)
 
@@ -456,7 +455,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 import numpy as np
-from training.data.index import Index, Record
+from training.data.annotated import Index, Record
 from training.data.tiles import Tiling, tile_index
 path, width, height, size = Path(sys.argv[1]), *map(int, sys.argv[2:])
 record = Record("a", path, width, height, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))

@@ -51,7 +51,7 @@ def test_recipe(tmp_path: Path, dota: list[str], capsys: pytest.CaptureFixture[s
             # The ship in the left tile, the plane in the right one.
             assert record.labels.tolist() == [4 if left else 0]
             assert record.boxes.tolist() == [[10, 20, 30, 40] if left else [40, 20, 60, 40]]
-            assert record.ignored.tolist() == record.difficult.tolist() == [not left]
+            assert record.ignored.tolist() == [not left]
             assert record.corners is not None
             assert record.load().image[0, 0, 0] == int(name[1:5])
         assert len(index.records) == 2 * len(names[split])

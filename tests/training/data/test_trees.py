@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from training.data import trees
-from training.data.index import Annotated, clip_boxes, crop, to_coco, turn
+from training.data.annotated import Annotated, clip_boxes, crop, rotate_quarters
+from training.data.index import to_coco
 
 
 def picture(width: int, height: int, boxes: list[list[float]]) -> Annotated:
@@ -67,14 +68,15 @@ def test_turn_moves_boxes_with_the_image(quarter_turns: int, mirror: bool) -> No
     source = picture(6, 4, [[1, 0, 4, 2]])
     source.image[:] = 0
     source.image[0:2, 1:4] = 255
-    turned = turn(source, quarter_turns, mirror)
+    turned = rotate_quarters(source, quarter_turns, mirror)
     rows, columns = np.nonzero(turned.image[:, :, 0])
     box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     assert turned.boxes.tolist() == [box]
 
 
 def test_turn_is_clockwise() -> None:
-    assert turn(picture(6, 4, [[0, 0, 1, 1]]), 1, mirror=False).boxes.tolist() == [[3, 0, 4, 1]]
+    turned = rotate_quarters(picture(6, 4, [[0, 0, 1, 1]]), 1, mirror=False)
+    assert turned.boxes.tolist() == [[3, 0, 4, 1]]
 
 
 def test_coco() -> None:

@@ -1,6 +1,6 @@
 """COCO JSON: boxes of ``annotations``, with the keys that `training.data.index` adds.
 
-CVAT's COCO export writes a turned box as the box before the turn, and the angle (degrees,
+CVAT's COCO export writes a rotated box as the box before the rotation, and the angle (degrees,
 clockwise) as the attribute ``rotation``; it is read as four corners. Masks, polygons and keypoints
 are not read: what counts is ``bbox``. Where that is left out, it is the box around polygons or a
 mask.
@@ -18,23 +18,29 @@ from typing import Any, TypeGuard
 
 from tqdm import tqdm
 
-from training.data.index import Index
+from training.data.annotated import Index
 from training.data.pictures import SUFFIXES
-from training.data.readers.defects import (
-    Corners,
-    Defect,
-    Objects,
+from training.data.readers.folders import (
     PictureFolder,
-    Place,
+    check_picture,
+    files_below,
+    known_split,
+    unlisted_pictures,
+)
+from training.data.readers.objects import Corners, Objects, rotated
+from training.data.readers.reading import (
+    Defect,
+    Position,
     Reading,
     Report,
-    check_picture,
+    listing,
     merge,
-    rotated,
+    plural,
 )
-from training.data.readers.folders import counted, files_below, listing, unnamed_pictures
 from training.data.readers.text import read_json
-from training.data.splits import known_split
+
+_IGNORED = ("iscrowd", "difficult")
+"""Flags of annotations that are to be ignored."""
 
 Entry = dict[str, Any]
 
@@ -51,8 +57,8 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
         images: Folder to which the names of the pictures are relative; by default that of the file,
             and of a folder the one beside the file that holds pictures, or else the first that
             there is of ``images/<subset>``, ``<subset>``, ``images`` and the folder itself.
-        open_pictures: Compare every picture with its size in the file. Otherwise the file is
-            believed, and pictures may be missing.
+        open_pictures: Compare every picture with its size in the file. Otherwise
+            pictures may be missing.
 
     Returns:
         The data set, classes in the order of the file, and all defects.
@@ -60,26 +66,25 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
     if path.is_dir():
         return _read_folder(path, images)
     report = Report(path)
-    file = read_json(path, report)
-    if file is None:
+    content = read_json(path, report)
+    if report.defects:
         return Reading(Index((), ()), tuple(report.defects))
-    report.locate = file.line
-    reader = _Reader(file.content, images or path.parent, report, open_pictures)
+    reader = _Reader(content, images or path.parent, report, open_pictures)
     index = reader.read()
     unlisted: tuple[Path, ...] = ()
     if open_pictures:
         folder = images or path.parent
-        unlisted = unnamed_pictures(folder, reader.found, below=images is not None)
+        unlisted = unlisted_pictures(folder, reader.found, below=images is not None)
     notes = [*reader.folder.notes()]
     if count := reader.polygons:
-        what = counted(count, "object has", "objects have")
+        what = plural(count, "object has", "objects have")
         notes.append(f"{what} no bbox, polygons and masks are read as the box around them")
-    return Reading(index, tuple(sorted(report.defects)), tuple(notes), unlisted=unlisted)
+    return Reading(index, tuple(report.defects), tuple(notes), unlisted=unlisted)
 
 
 def _read_folder(folder: Path, images: Path | None) -> Reading:
     """Read the files of a folder and join them."""
-    files = [path for path in files_below(folder) if path.suffix.lower() == ".json"]
+    files = files_below(folder, {".json"})
     files = [path for path in files if path.parent.name == "annotations"] or files
     files = [path for path in files if path.name.startswith("instances_")] or files
     if not files:
@@ -127,13 +132,13 @@ class _Reader:
             identity = self._identity(place, entry, self.pictures)
             if identity is not None:
                 self.pictures[identity] = self._picture(place, entry, names)
-        annotations: dict[Identity, Place] = {}
+        annotations: dict[Identity, Position] = {}
         for place, entry in self._entries("annotations"):
             self._annotation(place, entry, annotations)
         found = (picture for picture in self.pictures.values() if picture is not None)
-        return Index(classes, tuple(objects.record(name, path) for name, path, objects in found))
+        return Index(classes, tuple(objects.to_record(name, path) for name, path, objects in found))
 
-    def _entries(self, section: str) -> Iterator[tuple[Place, Entry]]:
+    def _entries(self, section: str) -> Iterator[tuple[Position, Entry]]:
         """The objects of a section, each with its place."""
         entries = self.content.get(section) if isinstance(self.content, dict) else None
         if not isinstance(entries, list):
@@ -141,12 +146,14 @@ class _Reader:
             return
         for number, entry in enumerate(tqdm(entries, section, disable=None, leave=False)):
             if isinstance(entry, dict):
-                yield (section, number), entry
+                yield f"{section}[{number}]", entry
             else:
-                sentence = f"entry {number} of {section} is no object but {json.dumps(entry)[:80]}"
-                self.report.add((section, number), "missing field", f"{sentence}; it is left out")
+                sentence = f"the entry is no object but {json.dumps(entry)[:80]}; it is left out"
+                self.report.add(f"{section}[{number}]", "missing field", sentence)
 
-    def _identity(self, place: Place, entry: Entry, taken: Collection[Identity]) -> Identity | None:
+    def _identity(
+        self, place: Position, entry: Entry, taken: Collection[Identity]
+    ) -> Identity | None:
         """The id of a category or a picture, or None, reported, where it is none or taken."""
         identity = _identity(entry.get("id"))
         if identity is None:
@@ -181,7 +188,7 @@ class _Reader:
         return tuple(names)
 
     def _picture(
-        self, place: Place, entry: Entry, names: set[str]
+        self, place: Position, entry: Entry, names: set[str]
     ) -> tuple[str, Path, Objects] | None:
         file_name = entry.get("file_name")
         name = entry.get("name")
@@ -226,7 +233,7 @@ class _Reader:
         self._clicks(place, entry.get("clicks", []), objects)
         return name, path, objects
 
-    def _clicks(self, place: Place, clicks: Any, objects: Objects) -> None:
+    def _clicks(self, place: Position, clicks: Any, objects: Objects) -> None:
         for number, click in enumerate(clicks if isinstance(clicks, list) else [clicks]):
             entry = click if isinstance(click, dict) else {}
             point = _numbers([entry.get("x"), entry.get("y")], 2)
@@ -237,9 +244,9 @@ class _Reader:
                 continue
             positive = entry.get("positive", True) is True
             label = self.label_of[category]
-            objects.click(place, f"click {number}", label, *point, positive=positive)
+            objects.add_click(place, f"click {number}", label, *point, positive=positive)
 
-    def _annotation(self, place: Place, entry: Entry, known: dict[Identity, Place]) -> None:
+    def _annotation(self, place: Position, entry: Entry, known: dict[Identity, Position]) -> None:
         identity = _identity(entry.get("id"))
         found_id = json.dumps(entry.get("id"))[:80]
         what = f"annotation {found_id}"
@@ -247,7 +254,7 @@ class _Reader:
             sentence = f"the id of the annotation is {found_id}, neither a whole number nor a text"
             self.report.add(place, "missing field", f"{sentence}; it is kept")
         elif identity in known:
-            sentence = f"the id {identity} is taken by line {self.report.line(known[identity])}"
+            sentence = f"the id {identity} is taken by {known[identity]}"
             self.report.add(place, "duplicate id", f"{sentence}; the annotation is kept")
         else:
             known[identity] = place
@@ -266,17 +273,17 @@ class _Reader:
             self.report.add(place, "unknown class", f"{sentence}; it is left out")
             return
         shape = self._shape(place, entry, what)
+        flags = [self._flag(place, entry, key, what) for key in _IGNORED]
         if shape is not None:
             found[2].add(
                 place,
                 what,
                 self.label_of[category],
                 *shape,
-                crowd=self._flag(place, entry, "iscrowd", what),
-                difficult=self._flag(place, entry, "difficult", what),
+                ignored=any(flags),
             )
 
-    def _flag(self, place: Place, entry: Entry, key: str, what: str) -> bool:
+    def _flag(self, place: Position, entry: Entry, key: str, what: str) -> bool:
         """Whether a flag is set; it may be left out."""
         value = entry.get(key)
         if value not in (None, 0, 1):
@@ -285,7 +292,7 @@ class _Reader:
         return value in (1, True)
 
     def _shape(
-        self, place: Place, entry: Entry, what: str
+        self, place: Position, entry: Entry, what: str
     ) -> tuple[tuple[float, ...] | None, Corners | None] | None:
         """Box and corners of an annotation, or None, reported."""
         bbox = _numbers(entry.get("bbox"), 4)
@@ -310,13 +317,13 @@ class _Reader:
         stated = attributes.get("rotation") if isinstance(attributes, dict) else None
         if stated is None:
             return box, None
-        turn = _numbers([stated], 1)
-        if turn is None or not math.isfinite(turn[0]):
+        angle = _numbers([stated], 1)
+        if angle is None or not math.isfinite(angle[0]):
             sentence = f"the rotation of {what} is {json.dumps(stated)[:80]}, which is no number"
             self.report.add(place, "not a number", f"{sentence}; its box is taken as it stands")
             return box, None
-        turned = width > 0 and height > 0 and turn[0] % 360 != 0
-        return (None, rotated(box, turn[0])) if turned else (box, None)
+        is_rotated = width > 0 and height > 0 and angle[0] % 360 != 0
+        return (None, rotated(box, angle[0])) if is_rotated else (box, None)
 
 
 def _identity(value: Any) -> Identity | None:

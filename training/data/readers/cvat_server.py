@@ -7,12 +7,16 @@ release that goes with the server.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from c3det.commands import ask_password
+from training.data.readers.cvat_xml import read_cvat_xml
 from training.data.readers.folders import ArchiveError, unpack
+from training.data.readers.reading import Reading
 
 if TYPE_CHECKING:
     from cvat_sdk import Client
@@ -24,6 +28,38 @@ Kind = Literal["job", "task", "project"]
 
 class ServerError(RuntimeError):
     """The server cannot be reached, or does not give what it is asked for."""
+
+
+def read_cvat_server(source: str, folder: Path, host: str, user: str | None = None) -> Reading:
+    """Download a job, task or project, and read it.
+
+    Args:
+        source: ``job:<id>``, ``task:<id>`` or ``project:<id>``.
+        folder: Receives the download, in a folder of its own.
+        host: See `connect`.
+        user: Logs in by password; without one, ``CVAT_ACCESS_TOKEN`` holds a token.
+
+    Raises:
+        ValueError: The source is none of the three, or there is no token.
+        ServerError: See `connect` and `download`.
+    """
+    kind, _, number = source.partition(":")
+    if kind not in get_args(Kind) or not number.isdecimal():
+        raise ValueError(f"{source!r} is none of job:<id>, task:<id> and project:<id>")
+    token, login = os.environ.get("CVAT_ACCESS_TOKEN"), None
+    if user:
+        token, login = None, (user, ask_password(user))
+    elif not token:
+        raise ValueError("set CVAT_ACCESS_TOKEN, or name a --user")
+    print(f"{host} exports {kind} {number} ...", flush=True)
+    with connect(host, token=token, login=login) as client:
+        path = download(
+            client,
+            kind,  # type: ignore[arg-type]  # checked
+            int(number),
+            folder / f"{kind}-{number}",
+        )
+    return read_cvat_xml(path)
 
 
 def connect(host: str, *, token: str | None = None, login: tuple[str, str] | None = None) -> Client:

@@ -2,9 +2,9 @@
 
 The pictures lie in ``images`` beside the file. Read are ``box``, with its ``rotation`` (degrees,
 clockwise about the centre), and ``points``. Every point is a click of the annotator on an object of
-the label: `training.data.index.Record.clicks`, which ``training.data.convert`` writes for replay.
+the label, and becomes one of `training.data.annotated.Record.clicks`, which are written for replay.
 Of ``polygon``, ``ellipse`` and ``mask`` the bounding box is read. A shape whose attribute
-``difficult`` is checked is difficult. Everything else (polylines, cuboids, skeletons, tags) is
+``difficult`` is checked is ignored. Everything else (polylines, cuboids, skeletons, tags) is
 reported.
 
 A video holds ``track``: a list of boxes, one a frame, which CVAT writes for every frame on which
@@ -23,20 +23,18 @@ from xml.etree.ElementTree import Element
 
 from tqdm import tqdm
 
-from training.data.index import Index, Record
-from training.data.readers.defects import (
-    Defect,
-    Objects,
+from training.data.annotated import Index, Record
+from training.data.readers.folders import (
     PictureFolder,
-    Reading,
-    Report,
     check_picture,
-    rotated,
-    side,
+    files_below,
+    find_files,
+    known_split,
+    unlisted_pictures,
 )
-from training.data.readers.folders import counted, files_below, find_one, listing, unnamed_pictures
-from training.data.readers.text import XmlFile, number, read_xml
-from training.data.splits import known_split
+from training.data.readers.objects import Objects, rotated
+from training.data.readers.reading import Defect, Reading, Report, in_order, listing, plural
+from training.data.readers.text import XmlFile, number, read_xml, side
 
 BOXED = {
     "polygon": ("polygon is read as its", "polygons are read as their"),
@@ -61,7 +59,7 @@ def read_cvat_xml(path: Path, images: Path | None = None) -> Reading:
         validation or test is the split of its pictures.
     """
     if path.is_dir():
-        files = find_one(path, ("annotations.xml",))
+        files = find_files(path, ("annotations.xml",))
         if len(files) != 1:
             there = [file.relative_to(path).as_posix() for file in files or files_below(path)]
             sentence = (
@@ -84,10 +82,10 @@ def read_cvat_xml(path: Path, images: Path | None = None) -> Reading:
     index = reader.read()
     return Reading(
         index,
-        tuple(sorted(report.defects)),
+        in_order(report.defects),
         reader.notes(),
         reader.splits,
-        unnamed_pictures(images, reader.found, below=below),
+        unlisted_pictures(images, reader.found, below=below),
     )
 
 
@@ -152,7 +150,7 @@ class _Reader:
     def notes(self) -> tuple[str, ...]:
         """Sentences on what was read in another way than it stands there."""
         notes = [
-            f"{counted(count, *BOXED[shape])} bounding box{'' if count == 1 else 'es'}"
+            f"{plural(count, *BOXED[shape])} bounding box{'' if count == 1 else 'es'}"
             for shape, count in sorted(self.boxed.items())
         ]
         notes += self.folder.notes()
@@ -219,7 +217,7 @@ class _Reader:
         objects = Objects(*size, self.report)
         for shape, label, what in listed.shapes:
             self._shape(shape, label, what, objects)
-        self.records[listed.name] = objects.record(listed.name, path)
+        self.records[listed.name] = objects.to_record(listed.name, path)
         if split := known_split(listed.subset):
             self.splits[listed.name] = split
 
@@ -316,37 +314,38 @@ class _Reader:
             sentence = f"{what} has the label {name!r}, which is not in meta; it is left out"
             self.report.add(line, "unknown class", sentence)
         elif shape.tag == "points":
-            self._points(shape, line, what, label, objects)
+            for count, point in self._points(shape, line, what).items():
+                objects.add_click(line, f"point {count} of {what}", label, *point)
         else:
             self._box(shape, line, what, label, objects)
 
     def _box(self, shape: Element, line: int, what: str, label: int, objects: Objects) -> None:
-        turn = 0.0
+        angle = 0.0
         if shape.tag == "polygon":
-            points = self._polygon(shape, line, what)
-            if points is None:
+            points = self._points(shape, line, what)
+            if len(points) < len(_texts(shape)):
                 return
-            xs, ys = zip(*points, strict=True)
+            xs, ys = zip(*points.values(), strict=True)
             box = [min(xs), min(ys), max(xs), max(ys)]
         else:
             numbers = self._numbers(shape, line, what)
             if numbers is None:
                 return
-            a, b, c, d, turn = numbers
+            a, b, c, d, angle = numbers
             if shape.tag == "ellipse":
-                box, turn = _round_ellipse(a, b, c, d, turn), 0.0
+                box, angle = _round_ellipse(a, b, c, d, angle), 0.0
             else:
                 box = [a, b, a + c, b + d] if shape.tag == "mask" else [a, b, c, d]
-        turned = box[2] > box[0] and box[3] > box[1] and turn % 360 != 0
+        is_rotated = box[2] > box[0] and box[3] > box[1] and angle % 360 != 0
         attributes = {a.get("name"): (a.text or "").strip() for a in shape.iterfind("attribute")}
         self.boxed.update([shape.tag] if shape.tag in BOXED else [])
         objects.add(
             line,
             what,
             label,
-            None if turned else box,
-            rotated(box, turn) if turned else None,
-            difficult=attributes.get("difficult", "").lower() in ("true", "1"),
+            None if is_rotated else box,
+            rotated(box, angle) if is_rotated else None,
+            ignored=attributes.get("difficult", "").lower() in ("true", "1"),
         )
 
     def _numbers(self, shape: Element, line: int, what: str) -> list[float] | None:
@@ -362,25 +361,22 @@ class _Reader:
             numbers.append(value)
         return numbers
 
-    def _polygon(self, shape: Element, line: int, what: str) -> list[tuple[float, float]] | None:
-        points = []
-        for count, point in enumerate((shape.get("points") or "").split(";"), start=1):
-            values = _pair(point)
-            if values is None:
-                sentence = f"point {count} of {what} is {point[:80]!r}, not x,y; it is left out"
-                self.report.add(line, "not a number", sentence)
-                return None
-            points.append(values)
-        return points
-
-    def _points(self, shape: Element, line: int, what: str, label: int, objects: Objects) -> None:
-        for count, point in enumerate((shape.get("points") or "").split(";"), start=1):
-            values = _pair(point)
-            if values is None:
-                sentence = f"point {count} of {what} is {point!r}, not x,y; it is left out"
+    def _points(self, shape: Element, line: int, what: str) -> dict[int, tuple[float, float]]:
+        """The points of a shape by their number; broken ones are reported and left out."""
+        points = {}
+        for count, text in enumerate(_texts(shape), start=1):
+            values = [number(part) for part in text.split(",")]
+            if len(values) != 2 or values[0] is None or values[1] is None:
+                sentence = f"point {count} of {what} is {text[:80]!r}, not x,y; it is left out"
                 self.report.add(line, "not a number", sentence)
             else:
-                objects.click(line, f"point {count} of {what}", label, *values)
+                points[count] = values[0], values[1]
+        return points
+
+
+def _texts(shape: Element) -> list[str]:
+    """The points of a shape as they stand in the file."""
+    return (shape.get("points") or "").split(";")
 
 
 _KEYS = {
@@ -391,15 +387,7 @@ _KEYS = {
 
 
 def _round_ellipse(cx: float, cy: float, rx: float, ry: float, degrees: float) -> list[float]:
-    """The bounding box of an ellipse that is turned about its centre."""
+    """The bounding box of an ellipse that is rotated about its centre."""
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     x, y = math.hypot(rx * cosine, ry * sine), math.hypot(rx * sine, ry * cosine)
     return [cx - x, cy - y, cx + x, cy + y]
-
-
-def _pair(text: str) -> tuple[float, float] | None:
-    """Read ``x,y``."""
-    values = [number(part) for part in text.split(",")]
-    if len(values) != 2 or values[0] is None or values[1] is None:
-        return None
-    return values[0], values[1]

@@ -2,7 +2,7 @@
 
 Up to two header lines, ``imagesource:`` and ``gsd:``, stand above the objects. The corners are
 kept, the box is their horizontal hull. A difficulty of 1 is the annotators' "difficult"; 2 is
-written by DOTA's own tool for objects cut by the edge of a tile. Both are difficult here. The
+written by DOTA's own tool for objects cut by the edge of a tile. Both are ignored here. The
 difficulty may be left out, and a class may have spaces in its name.
 """
 
@@ -18,17 +18,17 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from training.data.index import Index, Record
+from training.data.annotated import Index, Record
 from training.data.pictures import SUFFIXES
-from training.data.readers.defects import (
-    Defect,
-    Objects,
+from training.data.readers.folders import (
     PictureFolder,
-    Reading,
-    Report,
     check_picture,
+    files_below,
+    unknown_files,
+    unused_files,
 )
-from training.data.readers.folders import counted, files_below, listing, other_files, passed_over
+from training.data.readers.objects import Objects
+from training.data.readers.reading import Defect, Reading, Report, in_order, listing, plural
 from training.data.readers.text import number, read_text
 
 Version = Literal["1.0", "1.5", "2.0"]
@@ -113,8 +113,11 @@ def read_dota(
     known = CLASSES[version or "2.0"] if classes is None else tuple(dict.fromkeys(classes))
     if defects:
         return Reading(Index(known, ()), tuple(defects))
-    texts = [path for path in files_below(labels) if path.suffix.lower() == ".txt"]
-    files = [_File(path, path.relative_to(labels).with_suffix("").as_posix()) for path in texts]
+    texts = files_below(labels, {".txt"})
+    files = [
+        _File(Report(path, defects), path.relative_to(labels).with_suffix("").as_posix())
+        for path in texts
+    ]
     if version is None and classes is None:
         occurring = {row.name for file in files for row in file.rows}
         if not occurring <= set(known):
@@ -125,7 +128,7 @@ def read_dota(
     )
     records: dict[str, Record] = {}
     folder = PictureFolder(images)
-    elsewhere = _only_ones([p for p in files_below(images) if p.suffix.lower() in SUFFIXES])
+    elsewhere = _only_ones(files_below(images, SUFFIXES))
     alone = _only_ones(texts)
     used: list[Path] = []
     for file in tqdm(files, "pictures", disable=None, leave=False):
@@ -144,21 +147,20 @@ def read_dota(
                 file.report.add(1, "duplicate picture", sentence)
             elif record := file.record(name, picture, label_of, none_of):
                 records[name] = record
-        defects += file.report.defects
 
     def without(picture: Path) -> str:
         file = labels / picture.relative_to(images).with_suffix(".txt")
         return f"there is no {file}; the picture is left out"
 
-    defects += passed_over(images, used, without)
+    defects += unused_files(images, used, without)
     if labels not in (images, *images.parents):
-        defects += other_files(labels, ".txt")
+        defects += unknown_files(labels, ".txt")
     notes = []
     if short := sum(row.difficulty is None for file in files for row in file.rows):
-        lines = counted(short, "line has", "lines have")
+        lines = plural(short, "line has", "lines have")
         notes.append(f"{lines} no difficulty; it is taken for 0")
     index = Index(known, tuple(records.values()))
-    return Reading(index, tuple(sorted(defects)), tuple(notes))
+    return Reading(index, in_order(defects), tuple(notes))
 
 
 def _only_ones(files: Sequence[Path]) -> dict[str, Path]:
@@ -184,15 +186,15 @@ class _File:
     """The objects of a text file.
 
     Args:
-        path: The file; it is read at once, what is wrong with it is reported.
+        report: Of the file, which is read at once.
         name: Of its picture, without the suffix.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, report: Report, name: str) -> None:
         self.name = name
-        self.report = Report(path)
+        self.report = report
         self.rows: list[_Row] = []
-        text = read_text(path, self.report)
+        text = read_text(report.file, report)
         self.sound = text is not None
         lines = (text or "").splitlines()
         start = self._skip_header(lines)
@@ -262,8 +264,8 @@ class _File:
                 self.report.add(row.line, "unknown class", f"{sentence}; the object is left out")
                 continue
             corners = list(zip(row.numbers[::2], row.numbers[1::2], strict=True))
-            difficult = row.difficulty in ("1", "2")
+            ignored = row.difficulty in ("1", "2")
             objects.add(
-                row.line, "the object", label_of[row.name], corners=corners, difficult=difficult
+                row.line, "the object", label_of[row.name], corners=corners, ignored=ignored
             )
-        return objects.record(name, picture)
+        return objects.to_record(name, picture)

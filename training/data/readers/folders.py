@@ -1,4 +1,4 @@
-"""Folders of a data set: what is in them, what of it is passed over, and archives of them."""
+"""Folders of a data set: their pictures, the files that are not used, and zips of folders."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import os
 import shutil
 import stat
 import tempfile
+import unicodedata
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from c3det.commands import naming
-from training.data.pictures import SUFFIXES
-from training.data.readers.defects import Defect
+from training.data.pictures import SUFFIXES, PictureError, check_whole, on_disk, picture_size
+from training.data.readers.reading import Defect, Position, Report
 
 _BESIDE = {
     *(".txt", ".xml", ".json", ".yaml", ".yml", ".csv", ".md", ".names", ".data", ".html"),
@@ -23,7 +24,6 @@ _BESIDE = {
 }
 """Suffixes that are no pictures and stand beside pictures for good reasons."""
 
-_NAMED = 10
 _LARGE = 10**10
 """Bytes up to which any archive is unpacked that fits on the disk."""
 
@@ -48,26 +48,26 @@ class ArchiveError(ValueError):
         self.cause = cause
 
 
-def listing(names: Sequence[str]) -> str:
-    """Name things in a sentence: all of them, or of very many the first ones."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
-
-
-def counted(count: int, one: str, many: str) -> str:
-    """Count things in a sentence: ``counted(1, "box is", "boxes are")`` is "1 box is"."""
-    return f"{count} {one if count == 1 else many}"
-
-
 def absolute(path: Path) -> str:
     """Return a path to compare with others: absolute, without ``..``, links not followed."""
     return os.path.abspath(path)
 
 
-def files_below(folder: Path) -> list[Path]:
+def known_split(name: str) -> str | None:
+    """Return the split that a file of another tool means by a name, if it means one."""
+    words = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+    words |= dict.fromkeys(("val", "valid", "validation"), "val")
+    return words.get(name.strip().lower())
+
+
+def files_below(folder: Path, suffixes: Collection[str] = ()) -> list[Path]:
     """Return all files below a folder, sorted; hidden ones, and what macOS adds to zips, are none.
 
     Links to folders are followed, each folder is entered once.
+
+    Args:
+        folder: To look in.
+        suffixes: In lower case; left out, files of any suffix are returned.
 
     Raises:
         OSError: A folder cannot be read.
@@ -86,10 +86,10 @@ def files_below(folder: Path) -> list[Path]:
         entered.add((identity.st_dev, identity.st_ino))
         folders[:] = sorted(name for name in folders if name[0] != "." and name != "__MACOSX")
         found += (Path(parent, name) for name in files if name[0] != ".")
-    return sorted(found)
+    return sorted(path for path in found if not suffixes or path.suffix.lower() in suffixes)
 
 
-def passed_over(
+def unused_files(
     folder: Path, used: Iterable[Path], sentence: Callable[[Path], str]
 ) -> list[Defect]:
     """Report what lies below a folder of pictures and is not used.
@@ -109,21 +109,21 @@ def passed_over(
             defects.append(Defect(path, 1, "picture without labels", sentence(path)))
         else:
             kind = f"with the suffix {path.suffix}" if suffix else "without a suffix"
-            unknown = f"{kind} this is no picture that can be read; the file is passed over"
+            unknown = f"{kind} this is no picture that can be read; the file is skipped"
             defects.append(Defect(path, 1, "unknown file", unknown))
     return defects
 
 
-def other_files(folder: Path, suffix: str) -> list[Defect]:
+def unknown_files(folder: Path, suffix: str) -> list[Defect]:
     """Report the files below a folder of label files that are none, by their suffix."""
     return [
-        Defect(path, 1, "unknown file", f"this is no {suffix} file; it is passed over")
+        Defect(path, 1, "unknown file", f"this is no {suffix} file; it is skipped")
         for path in files_below(folder)
         if path.suffix.lower() != suffix
     ]
 
 
-def unnamed_pictures(folder: Path, used: Iterable[Path], *, below: bool) -> tuple[Path, ...]:
+def unlisted_pictures(folder: Path, used: Iterable[Path], *, below: bool) -> tuple[Path, ...]:
     """Return the pictures that a file which lists pictures does not list.
 
     Args:
@@ -133,7 +133,7 @@ def unnamed_pictures(folder: Path, used: Iterable[Path], *, below: bool) -> tupl
     """
     known = set(map(absolute, used))
     if below:
-        around: Iterable[Path] = files_below(folder) if folder.is_dir() else ()
+        around: Iterable[Path] = files_below(folder, SUFFIXES) if folder.is_dir() else ()
     else:
         parents = sorted({Path(path).parent for path in known})
         around = (path for parent in parents for path in sorted(parent.iterdir()))
@@ -142,6 +142,110 @@ def unnamed_pictures(folder: Path, used: Iterable[Path], *, below: bool) -> tupl
         for path in around
         if path.suffix.lower() in SUFFIXES and path.name[0] != "." and absolute(path) not in known
     )
+
+
+def is_absolute(name: str) -> bool:
+    """Tell whether a name, with slashes, is a whole path, of Windows or any other system."""
+    return name.startswith("/") or name[1:3] == ":/"
+
+
+def tails(name: str) -> Iterator[PurePosixPath]:
+    """A path, then what is left of it without its first folders, one after the other.
+
+    Lists hold paths of the machine that wrote them, CVAT's begin with ``data/``, and Roboflow's
+    ``../train/images`` lies in the folder of the description.
+    """
+    parts = [part for part in PurePosixPath(name).parts if part not in ("/", "..", ".")]
+    for start in range(len(parts)):
+        yield PurePosixPath(*parts[start:])
+
+
+class PictureFolder:
+    """Finds pictures by the names that annotation files give them.
+
+    Args:
+        root: The folder of the pictures.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._by_stem: dict[Path, dict[str, list[Path]]] = {}
+        self._by_end: dict[str, Path] = {}
+
+    def find(self, name: str) -> Path | None:
+        """Return the picture of a name, which may have another suffix or none.
+
+        Of an absolute path that is not here, the last folders and the file are looked for, as many
+        as there are.
+        """
+        found = self._find(name)
+        if found is None and is_absolute(name):
+            found = next(filter(None, map(self._find, map(str, tails(name)))), None)
+            if found is not None:
+                self._by_end[name] = found
+        return found
+
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what was found in another place than it is said to be."""
+        if not self._by_end:
+            return ()
+        name, path = next(iter(self._by_end.items()))
+        count = len(self._by_end)
+        pictures = "1 picture is" if count == 1 else f"{count} pictures are"
+        return (f"{pictures} found by the end of an absolute path, such as {path} for {name}",)
+
+    def _find(self, name: str) -> Path | None:
+        path = on_disk(self.root / name)
+        try:
+            if path.is_file():
+                return path
+        except OSError:  # the name is too long for the file system
+            return None
+        known = Path(name).suffix.lower() in SUFFIXES
+        stem = unicodedata.normalize("NFC", path.stem if known else path.name)
+        found = self._stems(path.parent).get(stem, [])
+        return found[0] if len(found) == 1 else None
+
+    def _stems(self, folder: Path) -> dict[str, list[Path]]:
+        if folder not in self._by_stem:
+            stems: dict[str, list[Path]] = {}
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                if path.suffix.lower() in SUFFIXES:
+                    stem = unicodedata.normalize("NFC", path.stem)
+                    stems.setdefault(stem, []).append(path)
+            self._by_stem[folder] = stems
+        return self._by_stem[folder]
+
+
+def check_picture(
+    path: Path, stated: tuple[int, int] | None, report: Report, place: Position
+) -> tuple[int, int] | None:
+    """Compare a picture with the size that the annotations state.
+
+    Args:
+        path: The picture.
+        stated: Width and height in pixels; ``None`` where the annotations state none.
+        report: Receives the defect.
+        place: Of the annotations.
+
+    Returns:
+        Width and height of the picture, or ``None`` where it must be left out: it cannot be read,
+        or it has another size, so that the coordinates mean nothing.
+    """
+    try:
+        height, width = picture_size(path)
+        check_whole(path)
+    except PictureError as error:
+        report.add(place, "unreadable picture", f"{error}; the picture is left out")
+        return None
+    if stated is not None and stated != (width, height):
+        sentence = (
+            f"{path} is {width} x {height} pixels large, not {stated[0]} x {stated[1]} as stated; "
+            "the picture is left out"
+        )
+        report.add(place, "other picture size", sentence)
+        return None
+    return width, height
 
 
 def unpack(archive: Path, folder: Path) -> list[Defect]:
@@ -244,7 +348,7 @@ def _extract(
     return fault
 
 
-def find_one(folder: Path, names: Collection[str]) -> list[Path]:
+def find_files(folder: Path, names: Collection[str]) -> list[Path]:
     """Return the files of some names: those in a folder, or else those below it."""
     here = [folder / name for name in names if (folder / name).is_file()]
     return here or [path for path in files_below(folder) if path.name in names]

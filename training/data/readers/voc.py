@@ -21,21 +21,20 @@ from xml.etree.ElementTree import Element
 
 from tqdm import tqdm
 
-from training.data.index import Index, Record
+from training.data.annotated import Index, Record
 from training.data.pictures import SUFFIXES
-from training.data.readers.defects import (
-    Defect,
-    Objects,
+from training.data.readers.folders import (
     PictureFolder,
-    Reading,
-    Report,
     check_picture,
+    files_below,
     is_absolute,
-    side,
+    known_split,
+    unknown_files,
+    unused_files,
 )
-from training.data.readers.folders import counted, files_below, listing, other_files, passed_over
-from training.data.readers.text import XmlFile, number, read_text, read_xml
-from training.data.splits import known_split
+from training.data.readers.objects import Objects
+from training.data.readers.reading import Defect, Reading, Report, in_order, listing, plural
+from training.data.readers.text import XmlFile, number, read_text, read_xml, side
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
 
@@ -71,7 +70,7 @@ def read_voc(
     folder = annotations if annotations.is_dir() else annotations.parent
     files = [annotations]
     if annotations.is_dir():
-        files = [path for path in files_below(annotations) if path.suffix.lower() == ".xml"]
+        files = files_below(annotations, {".xml"})
     if images is None:
         images = _image_folder(folder, files)
     defects: list[Defect] = []
@@ -79,11 +78,9 @@ def read_voc(
         defects.append(Defect(source, 1, "missing file", "there is no XML file in this folder"))
     parsed = {}
     for path in files:
-        report = Report(path)
-        file = read_xml(path, report)
+        file = read_xml(path, Report(path, defects))
         if file is not None:
             parsed[path] = file
-        defects += report.defects
     if classes is None:
         found = (o.findtext("name") for file in parsed.values() for o in file.root.iter("object"))
         classes = sorted({name.strip() for name in found if name and name.strip()})
@@ -96,20 +93,18 @@ def read_voc(
     label_of = {name: n for n, name in enumerate(classes)}
     reader = _Reader(PictureFolder(images), folder, label_of, 1 if origin is None else origin)
     for path, file in tqdm(parsed.items(), "pictures", disable=None, leave=False):
-        report = Report(path)
-        reader.picture(path, file, report)
-        defects += report.defects
+        reader.picture(path, file, Report(path, defects))
     if annotations.is_dir():
         if images.is_dir():
-            defects += passed_over(
+            defects += unused_files(
                 images, reader.found, lambda _: "no XML file is of this picture; it is left out"
             )
         if annotations not in (images, *images.parents):
-            defects += other_files(annotations, ".xml")
+            defects += unknown_files(annotations, ".xml")
     notes += reader.folder.notes()
     if reader.parts:
         notes.append(
-            f"{counted(reader.parts, 'part of an object is', 'parts of objects are')} not read"
+            f"{plural(reader.parts, 'part of an object is', 'parts of objects are')} not read"
         )
     index = Index(tuple(classes), tuple(reader.records.values()))
     listed = _listed(folder.parent / "ImageSets" / "Main", defects)
@@ -119,7 +114,7 @@ def read_voc(
         # Roboflow has a folder for each split instead.
         folders = {name: known_split(PurePosixPath(name).parts[0]) for name in reader.records}
         splits = {name: split for name, split in folders.items() if split}
-    return Reading(index, tuple(sorted(defects)), tuple(notes), splits)
+    return Reading(index, in_order(defects), tuple(notes), splits)
 
 
 def _image_folder(folder: Path, files: Sequence[Path]) -> Path:
@@ -139,14 +134,12 @@ def _listed(folder: Path, defects: list[Defect]) -> dict[str, str]:
         split = known_split(path.stem)
         if split is None:
             continue
-        report = Report(path)
-        for line in (read_text(path, report) or "").splitlines():
+        for line in (read_text(path, Report(path, defects)) or "").splitlines():
             # CVAT puts names with spaces into quotes; a flag may stand behind a name.
             quoted = line.strip().startswith('"')
             parts = line.strip()[1:].split('"') if quoted else line.split()
             if parts:
                 splits.setdefault(parts[0], split)
-        defects += report.defects
     return splits
 
 
@@ -237,7 +230,7 @@ class _Reader:
         objects = Objects(*size, report)
         for count, element in enumerate(root.iter("object"), start=1):
             self._object(element, f"object {count}", file, objects, report)
-        self.records[name] = objects.record(name, picture)
+        self.records[name] = objects.to_record(name, picture)
 
     def _object(
         self, element: Element, what: str, file: XmlFile, objects: Objects, report: Report
@@ -274,7 +267,7 @@ class _Reader:
             what,
             self.label_of[name],
             (xmin - self.origin, ymin - self.origin, xmax, ymax),
-            difficult=flag == "1",
+            ignored=flag == "1",
         )
 
 

@@ -34,29 +34,22 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from training.data.index import Index, Record
+from training.data.annotated import Index, Record
 from training.data.pictures import SUFFIXES, on_disk
-from training.data.readers.defects import (
-    Corners,
-    Defect,
-    Objects,
-    PictureFolder,
-    Reading,
-    Report,
-    check_picture,
-    tails,
-)
 from training.data.readers.folders import (
+    PictureFolder,
     absolute,
-    counted,
+    check_picture,
     files_below,
-    find_one,
-    listing,
-    passed_over,
-    unnamed_pictures,
+    find_files,
+    known_split,
+    tails,
+    unlisted_pictures,
+    unused_files,
 )
+from training.data.readers.objects import Corners, Objects
+from training.data.readers.reading import Defect, Reading, Report, in_order, listing, plural
 from training.data.readers.text import number, read_text
-from training.data.splits import known_split
 
 _BEYOND = 2
 """A share of the picture's size that is larger was meant as pixels."""
@@ -80,8 +73,8 @@ class _Layout:
         names: Of the classes, by their number.
         lists: The pictures of each split, ``""`` where it is none of ours.
         keypoints: Numbers behind the box in every line, 0 where there are none.
-        report: Receives what is wrong with the description.
-        more: Reports of the lists.
+        defects: Of all files.
+        more: The lists and the file of names.
         notes: See `Reading`.
     """
 
@@ -90,12 +83,20 @@ class _Layout:
     names: dict[int, str] = field(default_factory=dict)
     lists: list[tuple[str, list[_Named]]] = field(default_factory=list)
     keypoints: int = 0
-    report: Report = field(init=False)
-    more: list[Report] = field(default_factory=list)
+    defects: list[Defect] = field(default_factory=list)
+    more: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.report = Report(self.file)
+    @property
+    def report(self) -> Report:
+        """Of the description."""
+        return Report(self.file, self.defects)
+
+    def read_lines(self, path: Path) -> tuple[Report, list[str]]:
+        """Read a list or a file of names; its report receives what is wrong with it."""
+        self.more.append(path)
+        report = Report(path, self.defects)
+        return report, (read_text(path, report) or "").splitlines()
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _layout(source: Path, classes: Sequence[str] | None) -> _Layout | Defect:
     """Find what describes a data set, and read it."""
     file = source
     if source.is_dir():
-        found = find_one(source, _DESCRIPTIONS)
+        found = find_files(source, _DESCRIPTIONS)
         if not found:
             found = [p for p in sorted(source.iterdir()) if p.suffix.lower() in (".yaml", ".yml")]
         if not found:
@@ -191,7 +192,7 @@ def _ultralytics(file: Path) -> _Layout:
     stated = content.get("path")
     if isinstance(stated, str) and stated not in ("", "."):
         folder = file.parent / stated
-        if _is_dir(folder):
+        if _exists(folder) and folder.is_dir():
             layout.root = folder
         else:
             sentence = f"the path {stated} of {file} is not here; {file.parent} is taken"
@@ -267,7 +268,7 @@ def _darknet(file: Path) -> _Layout:
 
 def _bare(folder: Path, classes: Sequence[str] | None) -> _Layout | Defect:
     """A folder without a description: its pictures, and the names in classes.txt."""
-    files = find_one(folder, _NAMES_FILES)
+    files = find_files(folder, _NAMES_FILES)
     if not files and classes is None:
         sentence = (
             f"there is none of {', '.join((*_DESCRIPTIONS, *_NAMES_FILES))} in this folder, "
@@ -276,15 +277,12 @@ def _bare(folder: Path, classes: Sequence[str] | None) -> _Layout | Defect:
         return Defect(folder, 1, "missing file", sentence)
     layout = _Layout(files[0] if files else folder, folder)
     layout.names = dict(enumerate(classes or ())) or _names_file(files[0], layout)
-    found = [path for path in files_below(folder) if path.suffix.lower() in SUFFIXES]
-    layout.lists.append(("", [_Named(path) for path in found]))
+    layout.lists.append(("", list(map(_Named, files_below(folder, SUFFIXES)))))
     return layout
 
 
 def _names_file(path: Path, layout: _Layout) -> dict[int, str]:
-    report = Report(path)
-    layout.more.append(report)
-    lines = (read_text(path, report) or "").rstrip().splitlines()
+    _, lines = layout.read_lines(path)
     return {label: name.strip() for label, name in enumerate(lines) if name.strip()}
 
 
@@ -296,17 +294,16 @@ def _pictures(layout: _Layout, entry: str, key: str) -> list[_Named]:
         layout.report.add(1, "missing file", sentence)
         return []
     if path.is_dir():
-        found = [p for p in files_below(path) if p.suffix.lower() in SUFFIXES]
+        found = files_below(path, SUFFIXES)
         if not found:
             sentence = f"{key} names the folder {path}, and there is no picture in it"
             layout.report.add(1, "missing picture", sentence)
-        return [_Named(p) for p in found]
+        return list(map(_Named, found))
     if path.suffix.lower() in SUFFIXES:
         return [_Named(path)]
-    report = Report(path)
-    layout.more.append(report)
+    report, lines = layout.read_lines(path)
     named = []
-    for line, text in enumerate((read_text(path, report) or "").splitlines(), start=1):
+    for line, text in enumerate(lines, start=1):
         picture = Path(text.strip().replace("\\", "/"))
         if picture.suffix.lower() in SUFFIXES:
             named.append(_Named(picture, report, line))
@@ -314,13 +311,6 @@ def _pictures(layout: _Layout, entry: str, key: str) -> list[_Named]:
             sentence = f"{text.strip()[:200]!r} is no name of a picture; it is left out"
             report.add(line, "missing picture", sentence)
     return named
-
-
-def _is_dir(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
 
 
 def _exists(path: Path) -> bool:
@@ -387,7 +377,6 @@ class _Reader:
         self.label_files: set[str] = set()
         self.label_folders: set[Path] = set()
         self.image_folders: set[Path] = set()
-        self.reports: list[Report] = []
         self.background: list[str] = []
         self.twice: list[str] = []
         self.kinds: Counter[tuple[str, str]] = Counter()
@@ -423,24 +412,22 @@ class _Reader:
             for line, row in enumerate(text.splitlines(), start=1):
                 if row.strip():
                     self._row(row.split(), line, size, objects, report)
-            self.records[name] = objects.record(name, path)
+            self.records[name] = objects.to_record(name, path)
             if split:
                 self.splits[name] = split
 
     def reading(self) -> Reading:
-        """Put everything together, and report what is passed over."""
+        """Put everything together, and report what is skipped."""
         layout = self.layout
-        defects = self._passed_over()
-        for report in (layout.report, *layout.more, *self.reports):
-            defects += report.defects
+        layout.defects += self._unused_files()
         notes = list(layout.notes)
         if count := len(self.background):
-            what = counted(count, "picture has no file", "pictures have no file")
+            what = plural(count, "picture has no file", "pictures have no file")
             notes.append(f"{what} of labels, taken for background: {listing(self.background)}")
         if count := len(self.twice):
-            what = counted(count, "picture is", "pictures are")
+            what = plural(count, "picture is", "pictures are")
             notes.append(f"{what} in two splits, kept in the first: {listing(self.twice)}")
-        notes += [counted(self.kinds[kind], *kind) for kind in sorted(self.kinds)]
+        notes += [plural(self.kinds[kind], *kind) for kind in sorted(self.kinds)]
         if self.missing and not self.records:
             notes.append(
                 f"none of the pictures of {layout.file} is in {self._roots()[0]}: export it with "
@@ -448,17 +435,14 @@ class _Reader:
             )
         unlisted: tuple[Path, ...] = ()
         if self.found:
-            told = [*self.found, *(defect.file for defect in defects)]
-            unlisted = unnamed_pictures(layout.root, told, below=True)
+            named = [*self.found, *(defect.file for defect in layout.defects)]
+            unlisted = unlisted_pictures(layout.root, named, below=True)
         index = Index(self.classes, tuple(self.records.values()))
-        return Reading(index, tuple(sorted(defects)), tuple(notes), self.splits, unlisted)
+        return Reading(index, in_order(layout.defects), tuple(notes), self.splits, unlisted)
 
     def _report(self, named: _Named) -> Report:
         """The report of a list, or a new one for a picture that none names."""
-        if named.report is not None:
-            return named.report
-        self.reports.append(Report(named.path))
-        return self.reports[-1]
+        return named.report or Report(named.path, self.layout.defects)
 
     def _roots(self) -> list[Path]:
         roots = [self.layout.root, self.layout.file.parent]
@@ -497,21 +481,21 @@ class _Reader:
                     return self.layout.root / tail
         return None
 
-    def _passed_over(self) -> list[Defect]:
+    def _unused_files(self) -> list[Defect]:
         """Files of labels without a picture, and pictures that no list names beside those named."""
         defects = []
         folders = self.label_folders | {self.layout.root / "labels"}
-        files = {path for folder in folders if folder.is_dir() for path in files_below(folder)}
-        known = self.label_files | {absolute(report.file) for report in self.layout.more}
+        files = {
+            path for folder in folders if folder.is_dir() for path in files_below(folder, {".txt"})
+        }
+        known = self.label_files | set(map(absolute, self.layout.more))
         for path in files:
-            if path.suffix.lower() != ".txt" or path.name in _NAMES_FILES:
-                continue
-            if absolute(path) not in known:
-                sentence = "there is no picture of this file of labels; it is passed over"
+            if path.name not in _NAMES_FILES and absolute(path) not in known:
+                sentence = "there is no picture of this file of labels; it is skipped"
                 defects.append(Defect(path, 1, "missing picture", sentence))
                 known.add(absolute(path))
         for folder in self.image_folders:
-            defects += passed_over(
+            defects += unused_files(
                 folder, self.found, lambda _: "no list names the picture; it is left out"
             )
         return defects

@@ -122,14 +122,14 @@ class Canvas:
         for item in placed:
             parts = item.body.parts
             points = item.frame.place(np.concatenate([part.points for part in parts]))
-            begin = 0
+            start = 0
             for part in parts:
-                end = begin + len(part.points)
-                _fill(draw, points[begin:end], FINE, part.colour)
-                begin = end
-        seen = picture.reduce(FINE).filter(ImageFilter.GaussianBlur(style.blur))
+                end = start + len(part.points)
+                _fill(draw, points[start:end], FINE, part.colour)
+                start = end
+        blurred = picture.reduce(FINE).filter(ImageFilter.GaussianBlur(style.blur))
         noise = rng.standard_normal((self.size, self.size, 3), np.float32) * np.float32(style.grain)
-        return np.clip(np.asarray(seen) + noise + 0.5, 0, 255).astype(np.uint8)
+        return np.clip(np.asarray(blurred) + noise + 0.5, 0, 255).astype(np.uint8)
 
     def _shadows(self, placed: Sequence[Placed], style: Style) -> NDArray[np.float32]:
         """Return where the ground lies in shade, float32 (S, S), 0 to 1."""

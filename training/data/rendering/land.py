@@ -11,7 +11,7 @@ import numpy as np
 
 from training.data.rendering.looks import Look
 from training.data.rendering.scene import Scene
-from training.data.rendering.shapes import Frame, blend, centred, ellipse, line, shade
+from training.data.rendering.shapes import Frame, Points, blend, centred, ellipse, line, shade
 from training.data.rendering.style import (
     HELICOPTER,
     LARGE_VEHICLE,
@@ -158,9 +158,7 @@ def _joints(scene: Scene, frame: Frame, length: float, width: float) -> None:
 def _pad(scene: Scene, frame: Frame, reach: float) -> None:
     """Mark where a helicopter lands: a ring and an H."""
     radius = 0.5 * reach
-    ring = ellipse(24.0, 24.0) * (radius / 12)
-    for first, second in zip(ring, np.roll(ring, -1, axis=0), strict=True):
-        scene.canvas.mark(frame.place(line(first, second, 1.2)), 0.6)
+    _outline(scene, frame, ellipse(24.0, 24.0) * (radius / 12), 1.2, 0.6)
     h = 0.3 * radius
     for start, end in (((-h, -h), (h, -h)), ((-h, h), (h, h)), ((0, -h), (0, h))):
         scene.canvas.mark(frame.place(line(start, end, 1.4)), 0.6)
@@ -180,7 +178,7 @@ def tank_farm(scene: Scene, number: int) -> bool:
     if frame is None:
         return False
     scene.pave(frame, length, width, main=scene.rng.uniform() < 0.3)
-    _fence(scene, frame, length - 1, width - 1)
+    _outline(scene, frame, centred(length - 1, width - 1), 0.9, 0.3)
     sizes = (1.0, scene.rng.uniform(0.55, 0.95))
     looks = scene.looks(STORAGE_TANK)
     for row in range(rows):
@@ -199,10 +197,10 @@ def tank_farm(scene: Scene, number: int) -> bool:
     return True
 
 
-def _fence(scene: Scene, frame: Frame, length: float, width: float) -> None:
-    corners = centred(length, width)
+def _outline(scene: Scene, frame: Frame, corners: Points, width: float, opacity: float) -> None:
+    """Mark the sides of a polygon, given in the frame."""
     for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        scene.canvas.mark(frame.place(line(start, end, 0.9)), 0.3)
+        scene.canvas.mark(frame.place(line(start, end, width)), opacity)
 
 
 def houses(scene: Scene, number: int) -> bool:

@@ -21,7 +21,7 @@ from training.data.rendering.style import (
     SWIMMING_POOL,
 )
 
-PLAYED = 0.5
+LOOKALIKE_SITES = 0.5
 """How often the look-alikes of a class that occurs fill a site of their own, laid out like its."""
 
 
@@ -49,9 +49,9 @@ def fill(scene: Scene, target: int) -> None:
         SWIMMING_POOL: (land.houses,),
     }
     for label in labels:
-        if label in sites and rng.uniform() < PLAYED:
+        if label in sites and rng.uniform() < LOOKALIKE_SITES:
             site = sites[label][rng.integers(len(sites[label]))]
-            with scene.played(label):
+            with scene.with_lookalikes(label):
                 site(scene, max(1, min(20, round(share[label] * rng.uniform(0.4, 1.0)))))
     refused = {label: 0 for label in labels if label in sites}
     while True:

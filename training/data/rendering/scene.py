@@ -88,18 +88,18 @@ class Scene:
         self.ground = Ground(self.size)
         self.low: list[Placed] = []
         self.high: list[Placed] = []
-        self._played: int | None = None
+        self._lookalikes_of: int | None = None
 
     @contextmanager
-    def played(self, label: int) -> Iterator[None]:
+    def with_lookalikes(self, label: int) -> Iterator[None]:
         """Let look-alikes play the part of a class: they stand where its objects would."""
-        self._played = label
+        self._lookalikes_of = label
         yield
-        self._played = None
+        self._lookalikes_of = None
 
     def looks(self, label: int) -> tuple[Look, ...]:
         """Return the looks of what stands for a class: its own, unless look-alikes play it."""
-        own = self.style.lookalikes if label == self._played else self.style.looks
+        own = self.style.lookalikes if label == self._lookalikes_of else self.style.looks
         return own[label]
 
     @property
@@ -137,7 +137,7 @@ class Scene:
 
     def add(self, label: int, frame: Frame, look: Look | None = None) -> None:
         """Stand an object of a class, in one of its looks if none is given, or what plays it."""
-        owner = None if label == self._played else label
+        owner = None if label == self._lookalikes_of else label
         self.stand(look or self.one_of(self.looks(label)), frame, owner)
 
     def add_lookalike(self, label: int, frame: Frame) -> None:

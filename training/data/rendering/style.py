@@ -33,9 +33,6 @@ TREE = len(TINY_CLASSES)
 """The label of drawn trees, which belong to none of the classes."""
 
 Range = tuple[float, float]
-LONGEST = 60.0
-SHORTEST = 6.0
-"""The longer side of every labelled object's oriented box lies between these, in pixels."""
 UNIT: Range = (7.0, 21.0)
 """Typical length of a small vehicle in a picture; every other size follows it."""
 

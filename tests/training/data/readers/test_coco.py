@@ -32,7 +32,7 @@ SOUND = """{
 }
 """
 
-# One defect a line from line 4 on; the comments beside the sentences below count the lines.
+# One defect an entry, but for the first ones.
 DEFECTIVE = """{
 "categories": [
 {"id": 1, "name": "car"},
@@ -95,9 +95,7 @@ def test_sound_file(folder: Path) -> None:
     assert first.boxes.tolist() == [[10, 20, 40, 60], [0.5, 0.5, 2, 3]]
     assert first.labels.tolist() == [1, 0]
     assert first.ignored.tolist() == [False, True]
-    assert first.difficult.tolist() == [False, True]
     assert second.ignored.tolist() == [True]
-    assert second.difficult.tolist() == [False]
     assert first.corners is None
 
 
@@ -109,31 +107,35 @@ def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
     formats = "JPEG, PNG, TIFF, BMP, WEBP, GIF, JPEG2000, PPM"
     out = "; it is left out"
     of_100 = "the picture of 100 x 80 pixels"
-    assert [(defect.line, defect.sentence) for defect in reading.defects] == [
-        (2, f'entry 4 of categories is no object but "tree"{out}'),
-        (4, "the id 1 is taken by an earlier entry; this one is left out"),
-        (5, "the name 'car' of category 2 is taken; both are one class"),
-        (6, f"category 3 has no name{out}"),
-        (11, f"there is no picture {folder}/gone.png{out}"),
-        (12, f"{folder}/b.png is 50 x 40 pixels large, not 51 x 40 as stated; "
-             "the picture is left out"),
-        (13, "the id 1 is taken by an earlier entry; this one is left out"),
-        (14, "the name a.png is taken; this picture and its objects are left out"),
-        (15, f"the picture has no file_name{out}"),
-        (16, "c.png has no width and height, but '100' and 80"),
-        (17, f"{folder}/text.png: this is no picture in one of {formats}; the picture is left out"),
-        (21, "the id 1 is taken by line 20; the annotation is kept"),
-        (22, f"annotation 3 is of picture 99, which is not in images{out}"),
-        (23, f"annotation 4 is of category 99, which is not in categories{out}"),
-        (24, f"annotation 5 has no bbox of four numbers, but [10, 20, 30]{out}"),
-        (25, f"annotation 6 encloses no area: 10, 20, 10, 60{out}"),
-        (26, f"annotation 7 has a coordinate that is no number: 10, 20, nan, 60{out}"),
-        (27, f"annotation 8 is outside {of_100}: 100, 20, 105, 25{out}"),
-        (28, f"annotation 9 reaches 5 px out of {of_100}: 90, 20, 105, 25; it is cut"),
-        (29, f"annotation 10 is the same as the object in line 20{out}"),
-        (31, "the id of the annotation is null, neither a whole number nor a text; it is kept"),
-        (32, f"the corners of annotation 13 are not eight numbers{out}"),
-        (33, f"annotation 14 has no bbox of four numbers, but null{out}"),
+    assert [(defect.place, defect.sentence) for defect in reading.defects] == [
+        ("categories[1]", "the id 1 is taken by an earlier entry; this one is left out"),
+        ("categories[2]", "the name 'car' of category 2 is taken; both are one class"),
+        ("categories[3]", f"category 3 has no name{out}"),
+        ("categories[4]", f'the entry is no object but "tree"{out}'),
+        ("images[1]", f"there is no picture {folder}/gone.png{out}"),
+        ("images[2]", f"{folder}/b.png is 50 x 40 pixels large, not 51 x 40 as stated; "
+                      "the picture is left out"),
+        ("images[3]", "the id 1 is taken by an earlier entry; this one is left out"),
+        ("images[4]", "the name a.png is taken; this picture and its objects are left out"),
+        ("images[5]", f"the picture has no file_name{out}"),
+        ("images[6]", "c.png has no width and height, but '100' and 80"),
+        ("images[7]", f"{folder}/text.png: this is no picture in one of {formats}; "
+                      "the picture is left out"),
+        ("annotations[1]", "the id 1 is taken by annotations[0]; the annotation is kept"),
+        ("annotations[2]", f"annotation 3 is of picture 99, which is not in images{out}"),
+        ("annotations[3]", f"annotation 4 is of category 99, which is not in categories{out}"),
+        ("annotations[4]", f"annotation 5 has no bbox of four numbers, but [10, 20, 30]{out}"),
+        ("annotations[5]", f"annotation 6 encloses no area: 10, 20, 10, 60{out}"),
+        ("annotations[6]", f"annotation 7 has a coordinate that is no number: 10, 20, nan, "
+                           f"60{out}"),
+        ("annotations[7]", f"annotation 8 is outside {of_100}: 100, 20, 105, 25{out}"),
+        ("annotations[8]", f"annotation 9 reaches 5 px out of {of_100}: 90, 20, 105, 25; "
+                           "it is cut"),
+        ("annotations[9]", f"annotation 10 is the same as the object at annotations[0]{out}"),
+        ("annotations[11]", "the id of the annotation is null, neither a whole number nor a "
+                            "text; it is kept"),
+        ("annotations[12]", f"the corners of annotation 13 are not eight numbers{out}"),
+        ("annotations[13]", f"annotation 14 has no bbox of four numbers, but null{out}"),
     ]  # fmt: skip
     assert reading.index.classes == ("car",)
     first, unsized = reading.index.records
@@ -159,7 +161,7 @@ def test_file_without_content(tmp_path: Path, content: str, line: int, sentence:
     path.write_text(content)
     reading = read_coco(path)
     assert reading.index.records == ()
-    assert any(d.line == line and d.sentence.startswith(sentence) for d in reading.defects)
+    assert any(d.place == line and d.sentence.startswith(sentence) for d in reading.defects)
 
 
 def test_missing_file(tmp_path: Path) -> None:
@@ -172,8 +174,10 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_file_on_one_line_is_read_alike(folder: Path) -> None:
     (folder / "labels.json").write_text(json.dumps(json.loads(SOUND)))
     assert read_coco(folder / "labels.json").defects == ()
+    (folder / "labels.json").write_text(DEFECTIVE)
+    before = read_coco(folder / "labels.json").defects
     (folder / "labels.json").write_text(DEFECTIVE.replace("\n", ""))
-    assert {defect.line for defect in read_coco(folder / "labels.json").defects} == {1}
+    assert read_coco(folder / "labels.json").defects == before
 
 
 def test_corners_and_rotation(folder: Path) -> None:
@@ -268,22 +272,27 @@ def test_odd_values_are_defects_of_their_entry(folder: Path) -> None:
     path.write_text(content)
     reading = read_coco(path)
     kept = "which is no number; its box is taken as it stands"
-    assert [(defect.line, defect.sentence) for defect in reading.defects] == [
-        (5, "category 4 has no name; it is left out"),
-        (6, "category 5 has no name; it is left out"),
-        (13, f"annotation 1 has no bbox of four numbers, but [1{'0' * 78}; it is left out"),
-        (16, 'annotation 4 has iscrowd "yes", neither 0 nor 1; it is taken for 0'),
-        (17, "annotation 5 has difficult 2, neither 0 nor 1; it is taken for 0"),
-        (18, f"the rotation of annotation 6 is NaN, {kept}"),
-        (19, f'the rotation of annotation 7 is "left", {kept}'),
-        (20, "annotation 8 encloses no area: 40, 20, 10, 60; it is left out"),
+    digits = "1" + "0" * 78
+    assert [(defect.place, defect.sentence) for defect in reading.defects] == [
+        ("categories[2]", "category 4 has no name; it is left out"),
+        ("categories[3]", "category 5 has no name; it is left out"),
+        (
+            "annotations[0]",
+            f"annotation 1 has no bbox of four numbers, but [{digits}; it is left out",
+        ),
+        ("annotations[3]", 'annotation 4 has iscrowd "yes", neither 0 nor 1; it is taken for 0'),
+        ("annotations[4]", "annotation 5 has difficult 2, neither 0 nor 1; it is taken for 0"),
+        ("annotations[5]", f"the rotation of annotation 6 is NaN, {kept}"),
+        ("annotations[6]", f'the rotation of annotation 7 is "left", {kept}'),
+        ("annotations[7]", "annotation 8 encloses no area: 40, 20, 10, 60; it is left out"),
     ]
     assert reading.index.classes == ("car", "tree")
     assert [len(record.boxes) for record in reading.index.records] == [6, 1]
     # Python decodes no whole number of more than 4300 digits.
     path.write_text(content.replace('{"id": 9,', f'{{"id": {"1" * 5000},'))
     reading = read_coco(path)
-    assert (reading.defects[-1].line, reading.defects[-1].kind) == (21, "missing field")
+    last = reading.defects[-1]
+    assert (last.place, last.kind) == ("annotations[8]", "missing field")
     assert [len(record.boxes) for record in reading.index.records] == [6, 1]
 
 

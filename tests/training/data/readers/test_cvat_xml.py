@@ -86,7 +86,7 @@ def test_sound_export(export: Path) -> None:
     first, second = reading.index.records
     assert (first.name, first.path) == ("a.png", export / "images" / "a.png")
     assert first.labels.tolist() == [1, 0]
-    assert first.difficult.tolist() == first.ignored.tolist() == [False, True]
+    assert first.ignored.tolist() == [False, True]
     # A box of 40 x 20 about (50, 40), turned clockwise by a right angle.
     np.testing.assert_allclose(first.boxes, [[10, 20, 40.5, 60], [40, 20, 60, 60]], atol=1e-5)
     assert first.corners is not None
@@ -125,7 +125,7 @@ def test_every_defect_is_reported_and_the_rest_read(export: Path) -> None:
     out = "; it is left out"
     of_100 = "the picture of 100 x 80 pixels"
     assert all(defect.file == path for defect in reading.defects)
-    assert [(defect.line, defect.sentence) for defect in reading.defects] == [
+    assert [(defect.place, defect.sentence) for defect in reading.defects] == [
         (11, f"shape 2 (box) has the label 'wing', which is not in meta{out}"),
         (12, f"shape 3 (box) has xtl='one', which is no number{out}"),
         (13, f"shape 4 (box) has ybr=None, which is no number{out}"),
@@ -294,7 +294,7 @@ def test_tracks_are_read_frame_by_frame(tmp_path: Path, make_picture: Callable[.
     assert second.labels.tolist() == [0, 1]
     assert second.ignored.tolist() == [False, True]
     assert second.corners is not None
-    assert [(defect.line, defect.sentence) for defect in reading.defects] == [
+    assert [(defect.place, defect.sentence) for defect in reading.defects] == [
         (17, f"there is no picture {tmp_path}/images/frame_000007; it is left out"),
         (18, "shape 3 (box) of the track has frame='x', which is no number; it is left out"),
     ]
@@ -343,7 +343,8 @@ def test_two_videos_of_one_subset_are_told_apart(
     (tmp_path / "annotations.xml").write_text(f"{HEAD}{tracks}</annotations>")
     reading = read_cvat_xml(tmp_path)
     assert reading.splits == {"Train/frame_000000": "train", "Test/frame_000000": "test"}
-    assert [(defect.line, defect.kind) for defect in reading.defects] == [(11, "duplicate picture")]
+    (defect,) = reading.defects
+    assert (defect.place, defect.kind) == (11, "duplicate picture")
 
 
 def test_folder_without_a_file_or_with_several(tmp_path: Path) -> None:
@@ -399,7 +400,7 @@ def test_turn_and_size_without_end(export: Path) -> None:
     )
     (export / "annotations.xml").write_text(text)
     reading = read_cvat_xml(export / "annotations.xml")
-    assert [(defect.line, defect.kind) for defect in reading.defects] == [
+    assert [(defect.place, defect.kind) for defect in reading.defects] == [
         (9, "missing field"),
         (10, "not a number"),
     ]

@@ -54,7 +54,7 @@ def test_corners_and_difficulty_are_kept_and_the_box_is_the_hull(folder: Path) -
         [[50, 10], [60, 20], [50, 30], [40, 20]],
     ]
     assert [reading.index.classes[label] for label in record.labels] == ["plane", "helipad"]
-    assert record.difficult.tolist() == record.ignored.tolist() == [False, True]
+    assert record.ignored.tolist() == [False, True]
 
 
 def test_versions_differ_in_their_classes(folder: Path) -> None:
@@ -84,7 +84,7 @@ def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
     fields = "not 10 (eight coordinates, class, difficulty); it is left out"
     of_100 = "the picture of 100 x 80 pixels"
     out = "; it is left out"
-    assert [(defect.line, defect.sentence) for defect in reading.defects] == [
+    assert [(defect.place, defect.sentence) for defect in reading.defects] == [
         (2, "the ground sample distance is 'fine', not metres; it is not used"),
         (4, "the coordinate 'plane' is no number; the object is left out"),
         (5, f"the object is the same as the object in line 3{out}"),
@@ -103,7 +103,7 @@ def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
     ]
     record = reading.index.records[0]
     assert record.boxes.tolist() == [[10, 20, 30, 40], [10, 20, 30, 40], [0, 20, 30, 40]]
-    assert record.difficult.tolist() == [False, False, True]
+    assert record.ignored.tolist() == [False, False, True]
     # Corners stay where they are, outside of the picture too.
     assert record.corners is not None
     assert record.corners[2].tolist() == [[-4, 20], [30, 20], [30, 40], [-4, 40]]
@@ -178,10 +178,10 @@ def test_the_difficulty_may_be_missing_and_something_stand_behind_it(folder: Pat
     )
     reading = read_dota(folder)
     assert reading.index.records[0].boxes[:, 3].tolist() == [40, 41, 43]
-    assert reading.index.records[0].difficult.tolist() == [False, True, False]
+    assert reading.index.records[0].ignored.tolist() == [False, True, False]
     assert reading.notes == ("1 line has no difficulty; it is taken for 0",)
     fields = "not 10 (eight coordinates, class, difficulty)"
-    assert [(defect.line, defect.sentence) for defect in reading.defects] == [
+    assert [(defect.place, defect.sentence) for defect in reading.defects] == [
         (2, f"the line has 12 fields, {fields}; what is behind the tenth, 'by hand', is not read"),
         (3, f"the line has 8 fields, {fields}; it is left out"),
         (4, "the difficulty is '0.5', not 0, 1 or 2; it is taken for 0"),

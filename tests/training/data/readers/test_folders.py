@@ -6,6 +6,7 @@ import stat
 import tempfile
 import zipfile
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,13 @@ from training.data.readers import folders
 from training.data.readers.cvat_xml import read_cvat_xml
 from training.data.readers.folders import (
     ArchiveError,
+    PictureFolder,
+    check_picture,
     files_below,
-    listing,
-    passed_over,
     unpack,
+    unused_files,
 )
+from training.data.readers.reading import Report, listing
 
 
 def names(folder: Path) -> list[str]:
@@ -135,9 +138,9 @@ def test_a_zip_that_would_fill_the_disk_is_refused(
 def test_files_that_are_no_pictures_are_named(tmp_path: Path) -> None:
     for name in ("a.CR2", "b", "notes.txt"):
         (tmp_path / name).write_text("")
-    assert [defect.sentence for defect in passed_over(tmp_path, [], str)] == [
-        "with the suffix .CR2 this is no picture that can be read; the file is passed over",
-        "without a suffix this is no picture that can be read; the file is passed over",
+    assert [defect.sentence for defect in unused_files(tmp_path, [], str)] == [
+        "with the suffix .CR2 this is no picture that can be read; the file is skipped",
+        "without a suffix this is no picture that can be read; the file is skipped",
     ]
 
 
@@ -158,3 +161,36 @@ def test_no_zip_stops_the_reader(junk: bytes, place: int, name: str) -> None:
         except ArchiveError:
             return
         read_cvat_xml(Path(folder, "out"))
+
+
+def test_picture_is_found_by_its_stem_where_that_is_unique(
+    make_picture: Callable[..., Path], tmp_path: Path
+) -> None:
+    for name in ("one.png", "two.png", "two.tif", "deep/three.JPG", "v1.5.png"):
+        make_picture(name)
+    (tmp_path / "four.txt").write_text("")
+    folder = PictureFolder(tmp_path)
+    names = ("one.png", "one.jpg", "one", "two", "deep/three", "four", "v1.5", "gone.png")
+    found = {name: folder.find(name) for name in names}
+    assert {name: path and path.name for name, path in found.items()} == {
+        "one.png": "one.png",
+        "one.jpg": "one.png",
+        "one": "one.png",
+        "two": None,
+        "deep/three": "three.JPG",
+        "four": None,
+        "v1.5": "v1.5.png",
+        "gone.png": None,
+    }
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_cut_picture_is_left_out(
+    suffix: str, tmp_path: Path, make_picture: Callable[..., Path]
+) -> None:
+    path = make_picture(f"a.{suffix}")
+    report = Report(tmp_path / "a.txt")
+    assert check_picture(path, None, report, 1) == (100, 80)
+    path.write_bytes(path.read_bytes()[:-200])
+    assert check_picture(path, None, report, 3) is None
+    assert [(defect.place, defect.kind) for defect in report.defects] == [(3, "unreadable picture")]

@@ -44,7 +44,7 @@ def test_pixels_are_counted_from_one_and_the_last_is_included(folder: Path) -> N
     # Three columns and four rows; then the one pixel at the bottom right.
     assert first.boxes.tolist() == [[0, 0, 3, 4], [99, 79, 100, 80]]
     assert first.labels.tolist() == [1, 0]
-    assert first.difficult.tolist() == first.ignored.tolist() == [False, True]
+    assert first.ignored.tolist() == [False, True]
     assert (first.name, first.path) == ("a.png", folder / "JPEGImages" / "a.png")
     assert second.boxes.shape == (0, 4)
 
@@ -79,7 +79,7 @@ def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
     pictures = folder / "JPEGImages"
     out = "; it is left out"
     of_100 = "the picture of 100 x 80 pixels"
-    assert [(d.file.stem, d.line, d.sentence) for d in reading.defects] == [
+    assert [(d.file.stem, d.place, d.sentence) for d in reading.defects] == [
         ("a", 5, f"object 2 has the class 'bush', not one of tree{out}"),
         ("a", 6, f"object 3 has ymax None, which is no number{out}"),
         ("a", 7, f"object 4 has xmax 'wide', which is no number{out}"),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from training.data.readers.defects import Reading
+from training.data.readers.reading import Reading
 from training.data.readers.yolo import read_yolo
 
 MakePicture = Callable[..., Path]
@@ -94,7 +94,7 @@ def test_every_kind_of_line(ultralytics: Path) -> None:
         "2 objects have a confidence, not used",
         "1 polygon is read as its bounding box",
     )
-    assert [(defect.file, defect.line, defect.kind) for defect in reading.defects] == [
+    assert [(defect.file, defect.place, defect.kind) for defect in reading.defects] == [
         (path, 7, "partly outside")
     ]
 
@@ -109,7 +109,7 @@ def test_every_broken_line_is_reported(ultralytics: Path) -> None:
     )
     reading = read_yolo(ultralytics)
     out = "the object is left out"
-    assert [(defect.line, defect.kind) for defect in reading.defects] == [
+    assert [(defect.place, defect.kind) for defect in reading.defects] == [
         (1, "number of fields"),
         (2, "number of fields"),
         (3, "not a number"),
@@ -232,7 +232,7 @@ def test_the_oriented_boxes_of_cvat(tmp_path: Path, make_picture: MakePicture) -
     assert corners is not None
     np.testing.assert_allclose(corners, [[[50, 20], [60, 40], [50, 60], [40, 40]]], atol=1e-4)
     assert reading.splits["images/val/a.png"] == "val"
-    assert [(defect.file.name, defect.line, defect.sentence) for defect in reading.defects] == [
+    assert [(defect.file.name, defect.place, defect.sentence) for defect in reading.defects] == [
         ("train.txt", 3, "there is no picture data/images/train/gone.png; it is left out"),
         ("val.txt", 3, "'README' is no name of a picture; it is left out"),
     ]

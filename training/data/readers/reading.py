@@ -1,0 +1,171 @@
+"""What a reader returns: a data set with its defects, and how they are reported and joined."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from os.path import abspath
+from pathlib import Path
+
+import numpy as np
+
+from c3det.commands import printable
+from training.data.annotated import Index, Record, relabel
+
+_NAMED = 10
+"""So many names stand in a sentence."""
+
+
+def listing(names: Sequence[str]) -> str:
+    """Name things in a sentence: all of them, or of very many the first ones."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def plural(count: int, one: str, many: str) -> str:
+    """Count things in a sentence: ``plural(1, "box is", "boxes are")`` is "1 box is"."""
+    return f"{count} {one if count == 1 else many}"
+
+
+Position = int | str
+"""Where something stands in a file: its line, or an entry of a JSON file such as ``images[3]``."""
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One thing that is wrong with the data.
+
+    Attributes:
+        file: Where it was found.
+        place: Lines are counted from 1, entries from 0; 1 where the file has neither.
+        kind: A few words, for counting.
+        sentence: What is wrong, and what became of it.
+    """
+
+    file: Path
+    place: Position
+    kind: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return printable(f"{self.file}:{self.place}: {self.sentence}")
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a reader found.
+
+    Attributes:
+        index: Everything that is sound.
+        defects: Everything that is not.
+        notes: Sentences about what was taken for granted, such as how the format counts pixels.
+        splits: ``train``, ``val`` or ``test`` by the name of the picture, as far as the files say.
+        unlisted: Pictures beside those of a file that lists its pictures, which it does not list.
+    """
+
+    index: Index
+    defects: tuple[Defect, ...]
+    notes: tuple[str, ...] = ()
+    splits: Mapping[str, str] = field(default_factory=dict)
+    unlisted: tuple[Path, ...] = ()
+
+    def count(self) -> str:
+        """Count the defects, in words."""
+        return plural(len(self.defects), "defect", "defects")
+
+
+def in_order(defects: Iterable[Defect]) -> tuple[Defect, ...]:
+    """Sort defects by file and line; those of JSON entries stay in the order of the entries."""
+
+    def key(one: Defect) -> tuple[Path, int, str, str]:
+        if isinstance(one.place, str):
+            return one.file, 0, "", ""
+        return one.file, one.place, one.kind, one.sentence
+
+    return tuple(sorted(defects, key=key))
+
+
+def defect_table(defects: Iterable[Defect]) -> str:
+    """Count defects by kind, the most frequent first, each with the place of the first one."""
+    ordered = in_order(defects)
+    first = {defect.kind: defect for defect in reversed(ordered)}
+    counts = Counter(defect.kind for defect in ordered)
+    rows = [
+        (kind, str(count), printable(f"{first[kind].file}:{first[kind].place}"))
+        for kind, count in counts.most_common()
+    ]
+    rows.insert(0, ("defect", "count", "first"))
+    wide, narrow = (max(len(row[column]) for row in rows) for column in (0, 1))
+    return "\n".join(f"{a:<{wide}}  {b:>{narrow}}  {c}" for a, b, c in rows)
+
+
+def print_defects(reading: Reading) -> None:
+    """Print every defect to standard error, then their count by kind and what else is to know."""
+    for defect in reading.defects:
+        print(defect, file=sys.stderr)
+    if reading.defects:
+        print(f"{reading.count()}\n{defect_table(reading.defects)}")
+    else:
+        print("no defects")
+    notes = list(reading.notes)
+    if reading.unlisted:
+        names = listing([str(path) for path in reading.unlisted])
+        pictures = plural(len(reading.unlisted), "picture is", "pictures are")
+        notes.append(f"{pictures} not in the files and skipped: {names}")
+    for note in notes:
+        print(f"note: {printable(note)}")
+
+
+@dataclass
+class Report:
+    """Collects the defects of one file.
+
+    Attributes:
+        file: The file.
+        defects: Found so far; reports of several files may share the list.
+    """
+
+    file: Path
+    defects: list[Defect] = field(default_factory=list)
+
+    def add(self, place: Position, kind: str, sentence: str) -> None:
+        """Add a defect."""
+        self.defects.append(Defect(self.file, place, kind, sentence))
+
+
+def merge(readings: Sequence[Reading]) -> Reading:
+    """Join data sets; their classes are united in the order in which they come.
+
+    A picture whose name is already taken is left out and reported.
+    """
+    classes = tuple(dict.fromkeys(name for reading in readings for name in reading.index.classes))
+    defects = [defect for reading in readings for defect in reading.defects]
+    records: dict[str, Record] = {}
+    splits: dict[str, str] = {}
+    for reading in readings:
+        splits = {**reading.splits, **splits}
+        label_of = np.array([classes.index(name) for name in reading.index.classes], np.int64)
+        for record in reading.index.records:
+            if record.name in records:
+                other = records[record.name].path
+                sentence = f"the name {record.name} is taken by {other}; the picture is left out"
+                defects.append(Defect(record.path, 1, "duplicate picture", sentence))
+            else:
+                records[record.name] = relabel(record, label_of)
+    listed = {abspath(record.path) for record in records.values()}
+    return Reading(
+        Index(classes, tuple(records.values())),
+        tuple(defects),
+        tuple(dict.fromkeys(note for reading in readings for note in reading.notes)),
+        splits,
+        tuple(
+            dict.fromkeys(
+                path
+                for reading in readings
+                for path in reading.unlisted
+                if abspath(path) not in listed
+            )
+        ),
+    )

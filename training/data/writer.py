@@ -1,0 +1,220 @@
+"""Writing a set to train on: what is sound in a reading, split in three.
+
+The result is a folder as `training.data.splits` describes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import hashlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from c3det.commands import naming, printable
+from training.data.annotated import Index, first_repeated
+from training.data.pictures import MAX_NAME, temporary_path
+from training.data.readers.reading import Defect, Reading, listing, plural, print_defects
+from training.data.splits import (
+    SPLIT_FILE,
+    describe,
+    split_as_given,
+    split_by_file,
+    split_by_name,
+    write_splits,
+)
+
+Placing = Literal["reference", "link", "copy"]
+
+
+def paths_below(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Turn names of pictures into paths that stay inside a folder.
+
+    A component of a name that is too long for a file system is shortened; a checksum keeps it
+    unique.
+
+    Raises:
+        ValueError: Two names give one path, or a name gives none.
+    """
+    paths = []
+    for name in names:
+        components = [one for one in PurePosixPath(name).parts if one not in ("..", "/")]
+        if not components:
+            raise ValueError(f"{name!r} cannot be the name of a file")
+        paths.append(folder.joinpath(*map(_shortened, components)))
+    if repeated := first_repeated(map(str, paths)):
+        raise ValueError(f"two pictures would be written to {repeated}")
+    return paths
+
+
+def _shortened(name: str) -> str:
+    encoded = os.fsencode(name)
+    if len(encoded) <= MAX_NAME:
+        return name
+    checksum = hashlib.sha256(encoded).hexdigest()[:16]
+    start, end = (
+        piece.decode("utf-8", "ignore") for piece in (encoded[: MAX_NAME - 70], encoded[-50:])
+    )
+    return f"{start}~{checksum}~{end}"
+
+
+def place_pictures(index: Index, folder: Path, placing: Placing) -> Index:
+    """Bring the pictures of an index into a folder.
+
+    Args:
+        index: The pictures where they are.
+        folder: Receives them, each under its name.
+        placing: ``"reference"`` leaves them where they are, ``"link"`` makes symbolic links and
+            ``"copy"`` copies. What is there already stays: a link that leads to the original, a
+            copy with the bytes of the original.
+
+    Returns:
+        The index with the new paths.
+
+    Raises:
+        ValueError: Two pictures would take one path.
+        OSError: A picture cannot be written.
+    """
+    if placing == "reference":
+        return index
+    targets = paths_below(folder, [record.name for record in index.records])
+    for record, target in zip(index.records, targets, strict=True):
+        source = record.path.resolve()
+        if placing == "link":
+            there = target.is_symlink() and target.readlink() == source
+        else:
+            is_file = target.is_file() and not target.is_symlink()
+            there = is_file and filecmp.cmp(target, source, shallow=False)
+        if there or (source == target.resolve() and not target.is_symlink()):
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_path(target)
+        temporary.unlink(missing_ok=True)
+        with naming(target):
+            if placing == "link":
+                temporary.symlink_to(source)
+            else:
+                shutil.copyfile(record.path, temporary)
+        temporary.replace(target)
+    return replace(
+        index,
+        records=tuple(
+            replace(record, path=target)
+            for record, target in zip(index.records, targets, strict=True)
+        ),
+    )
+
+
+def leave_out_unnamed(reading: Reading) -> Reading:
+    """Leave out the pictures whose names no JSON file can hold, each a defect."""
+    named, defects = [], list(reading.defects)
+    for record in reading.index.records:
+        if any("\ud800" <= letter <= "\udfff" for letter in record.name):
+            sentence = (
+                f"the name {printable(record.name)} is not UTF-8: rename the picture; it is left "
+                "out"
+            )
+            defects.append(Defect(record.path, 1, "name not UTF-8", sentence))
+        else:
+            named.append(record)
+    return replace(
+        reading,
+        index=replace(reading.index, records=tuple(named)),
+        defects=tuple(defects),
+    )
+
+
+def write_set(
+    reading: Reading,
+    out: Path,
+    *,
+    strict: bool,
+    keep: Sequence[str] | None = None,
+    split: Path | None = None,
+    placing: Placing = "reference",
+) -> dict[str, Index]:
+    """Print the defects of a data set and write what is sound.
+
+    Args:
+        reading: The data set.
+        out: Folder of the result, see `training.data.splits`; placed pictures come into ``images``.
+        strict: Refuse a data set with defects.
+        keep: Classes to keep, in their new order; ``None``: all.
+        split: A ``split.json`` to split by, instead of the split that the data set comes with or
+            of the names' hashes.
+        placing: See `place_pictures`.
+
+    Returns:
+        What was written.
+
+    Raises:
+        ValueError: No object is left, a defect is refused, or a class or the file is not as needed.
+        OSError: Something cannot be written.
+    """
+    reading = leave_out_unnamed(reading)
+    print_defects(reading)
+    if strict and reading.defects:
+        raise ValueError(f"{reading.count()}, and --strict allows none")
+    index = reading.index if keep is None else reading.index.keep_classes(keep)
+    if not index.records:
+        raise ValueError("no picture is left, the defects above say why")
+    if all(record.ignored.all() for record in index.records):
+        raise ValueError(_nothing_to_learn(reading, index))
+    index = place_pictures(index, out / "images", placing)
+    splits = _split(index, reading.splits, split)
+    write_splits(splits, out)
+    print(f"{describe(splits)}\nwritten to {out}")
+    for name, of_split in splits.items():
+        if all(record.ignored.all() for record in of_split.records):
+            lacks = "holds no object" if of_split.records else "is empty"
+            print(
+                f"warning: {name} {lacks}; with few pictures choose yourself: edit "
+                f"{out / SPLIT_FILE} and give it back with --split"
+            )
+    return splits
+
+
+def _nothing_to_learn(reading: Reading, index: Index) -> str:
+    """Say what was looked for and what was found instead of an object."""
+    pictures = plural(len(index.records), "picture", "pictures")
+    classes = listing(index.classes) or "any class"
+    sought = f"no object is left in {pictures}: sought were boxes of {classes}"
+    others = sum(len(record.labels) for record in reading.index.records)
+    ignored = sum(len(record.labels) for record in index.records)
+    clicks = sum(len(record.clicks) for record in index.records)
+    kinds = Counter(defect.kind for defect in reading.defects).most_common(3)
+    found = [f"{ignored} x difficult or crowd, which trains nothing"] if ignored else []
+    found += [f"{others - ignored} x object of another class"] if others > ignored else []
+    found += [plural(clicks, "point", "points")] if clicks else []
+    found += [f"{count} x {kind} (see above)" for kind, count in kinds]
+    return f"{sought}; found {'instead: ' + ', '.join(found) if found else 'was nothing'}"
+
+
+def _split(index: Index, given: Mapping[str, str], path: Path | None) -> dict[str, Index]:
+    """Split by a file, or else as the data set comes, or else by the names' hashes."""
+    if path is not None:
+        return split_by_file(index, path)
+    splits = split_as_given(index, given)
+    if splits is not None:
+        print("note: the split is the one that the files have")
+        return splits
+    if given:
+        print(
+            "note: the files do not split all pictures into train and others; they are split by "
+            "the names' hashes"
+        )
+    return split_by_name(index)
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every command which makes a set has."""
+    parser.add_argument("--out", type=Path, required=True, help="folder of the result")
+    parser.add_argument(
+        "--split", type=Path, help="split.json to split by (default: 70/10/20 by names' hash)"
+    )
+    parser.add_argument("--strict", action="store_true", help="refuse data with any defect")
