@@ -17,6 +17,7 @@ from __future__ import annotations
 import base64
 import json
 import mimetypes
+import os
 import re
 import secrets
 import threading
@@ -33,9 +34,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import nuclio_sdk
 
-from serverless.local import FUNCTION, LocalServer
+from serverless.deployment import FUNCTION
+from serverless.local import LocalServer
 from serverless.main import Service
-from serverless.nuclio_worker import FunctionSettings, NuclioWorker
+from serverless.nuclio_worker import NuclioWorker
+from serverless.settings import ServingSettings
 from tests.emulator.faults import Fault, Faults
 from tests.emulator.functions import PROFILES, CallError, Function, LambdaManager, Profile
 from tests.emulator.store import CHUNK_SIZE, Frame, InvalidError, Job, Store, Task, chunk
@@ -549,12 +552,10 @@ def hosted_functions(service: Service | None = None) -> Iterator[list[Function]]
         for path in (FUNCTION, DETECTOR):
             if service is not None and not service.predictor.classes and path == DETECTOR:
                 break
-            settings = FunctionSettings.read(path)
-            worker = NuclioWorker.load(settings, logger, "init_with_any_classes")
+            worker = NuclioWorker.load(path, logger, service)
             if service is None:
-                worker.start()
+                worker.start(ServingSettings.from_environment(os.environ))
                 service = worker.context.user_data
-            worker.context.user_data = service
             server = stack.enter_context(LocalServer(("127.0.0.1", 0), worker, Path("no pictures")))
             thread = threading.Thread(target=server.serve_forever, args=(0.01,))
             thread.start()

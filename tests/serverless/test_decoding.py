@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serverless.pictures import decode, limit_pixels
+from serverless.decoding import decode, limit_pixels
 from serverless.protocol import RequestError
 
 # Two rows of three pixels.
