@@ -226,7 +226,8 @@ def answer_plugin(
     Of an open model the classes are the caller's labels. Without a click or an exemplar it finds
     objects of no class.
     """
-    from serverless.exemplar_codec import ExemplarsError, from_request
+    from c3det.exemplars import ExemplarsError
+    from serverless.exemplar_codec import from_request
 
     predictor, card = service.predictor, service.predictor.card
     with record.timed("read"):

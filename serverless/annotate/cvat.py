@@ -277,7 +277,7 @@ class Server:
                 return items
 
 
-class Place:
+class Target:
     """A job or a task of a server.
 
     Args:

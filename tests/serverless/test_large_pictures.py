@@ -10,7 +10,7 @@ import base64
 import io
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,9 @@ from c3det.clicks import Click
 from c3det.closed import ClosedModel
 from c3det.incremental import IncrementalDetector
 from c3det.predictor import Predictor
-from serverless.annotate.function import ask_until_searched, checked_boxes
+from serverless.annotate.function import Function, checked_boxes
 from serverless.main import detector_handler, handler
-from serverless.protocol import CarriedExemplars, PluginAnswer, PluginRequest, plugin_prompts
+from serverless.protocol import PluginAnswer, plugin_prompts, with_picture
 from tests.c3det.small import saved
 from tests.serverless.fakes import context_of, event
 
@@ -72,8 +72,8 @@ def some_clicks(number: int) -> list[Click]:
     return [Click(x, y, label) for (x, y), label in zip(xy, labels, strict=True)]
 
 
-class Asked:
-    """The handler as a function of the helper's."""
+class HandlerFunction(Function):
+    """The handler as a function of the helper's; keeps its answers."""
 
     name = "the handler"
     classes = ("a", "b", "c")
@@ -83,32 +83,27 @@ class Asked:
         self._context = context
         self._picture = base64.b64decode(encoded(image))
 
-    def ask(
-        self,
-        frame: int,
-        clicks: Sequence[Click],
-        threshold: float | None,
-        exemplars: CarriedExemplars | None = None,
-    ) -> PluginAnswer:
-        payload = PluginRequest(self._picture, tuple(clicks), threshold, exemplars).body()
-        body = json.loads(handler(self._context, event(payload)).body)
-        self.answers.append(PluginAnswer.read(body))
-        return self.answers[-1]
+    def send(self, frame: int, prompts: Mapping[str, Any]) -> bytes:
+        body = handler(self._context, event(with_picture(self._picture, prompts))).body
+        self.answers.append(PluginAnswer.read(json.loads(body)))
+        return body.encode()
 
 
 def test_the_helper_asks_on_until_all_is_searched(predictor: Predictor) -> None:
     clicks = some_clicks(60)
-    asked = Asked(context_of(predictor, time_budget_seconds=0), noise())
-    answer = ask_until_searched(asked, 0, clicks, 0.05)
-    told = [one.progress for one in asked.answers]
+    function = HandlerFunction(context_of(predictor, time_budget_seconds=0), noise())
+    answer = function.detect(0, clicks, 0.05)
+    told = [one.progress for one in function.answers]
     assert len(told) > TILES
     assert told == sorted(set(told)), "each call comes further"
-    assert [one.coverage for one in asked.answers[:8]] == [0] * 8
+    assert [one.coverage for one in function.answers[:8]] == [0] * 8
     assert (answer.progress, answer.coverage) == (1, 1)
-    at_once = Asked(context_of(predictor, time_budget_seconds=60), noise()).ask(0, clicks, 0.05)
+    at_once = HandlerFunction(context_of(predictor, time_budget_seconds=60), noise()).detect(
+        0, clicks, 0.05
+    )
     assert at_once.progress == 1
     assert answer.boxes == at_once.boxes
-    boxes = checked_boxes(answer, asked.classes, asked.name)
+    boxes = checked_boxes(answer, function.classes, function.name)
     answered = [index for box in boxes for index in box.clicks]
     assert len(answered) == len(set(answered))
     assert len(answered) + len(answer.notes) >= 50
@@ -136,8 +131,8 @@ def test_two_and_three_clicks_on_one_object_are_one_box_in_both_forms(
 def test_of_two_classes_on_one_object_the_last_counts_and_a_note_says_so(
     predictor: Predictor,
 ) -> None:
-    asked = Asked(context_of(predictor, time_budget_seconds=60), noise())
-    answer = asked.ask(0, [Click(140, 150, 1), Click(140, 150, 2)], None)
+    function = HandlerFunction(context_of(predictor, time_budget_seconds=60), noise())
+    answer = function.detect(0, [Click(140, 150, 1), Click(140, 150, 2)], None)
     (box,) = [box for box in answer.boxes if box.clicks]
     assert (box.name, box.clicks) == ("c", (1,))
     assert answer.notes == ("b and c were clicked on one object: the last click, c, counts",)
@@ -145,9 +140,9 @@ def test_of_two_classes_on_one_object_the_last_counts_and_a_note_says_so(
 
 @pytest.mark.parametrize("threshold", [0.05, 0.42, 0.9])
 def test_what_is_shown_changes_no_answer(predictor: Predictor, threshold: float) -> None:
-    asked = Asked(context_of(predictor, time_budget_seconds=60), noise())
+    function = HandlerFunction(context_of(predictor, time_budget_seconds=60), noise())
     answers = [
-        [box for box in asked.ask(0, some_clicks(20), t).boxes if box.clicks]
+        [box for box in function.detect(0, some_clicks(20), t).boxes if box.clicks]
         for t in (threshold, None)
     ]
     assert len(answers[0]) > 10
@@ -257,11 +252,11 @@ def test_no_call_takes_much_longer_than_the_budget(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     TimedTiles(monkeypatch, 0.3)
-    asked = Asked(context_of(predictor, time_budget_seconds=1), noise())
-    clicks, calls = some_clicks(30), []
-    while not asked.answers or (asked.answers[-1].progress or 0) < 1:
+    function = HandlerFunction(context_of(predictor, time_budget_seconds=1), noise())
+    prompts, calls = plugin_prompts(some_clicks(30)), []
+    while not function.answers or (function.answers[-1].progress or 0) < 1:
         started = time.monotonic()
-        asked.ask(0, clicks, None)
+        function.send(0, prompts)
         calls.append(time.monotonic() - started)
     assert len(calls) > 3
     assert max(calls) < 1.4, "at most a tile that took longer than the ones before it"
