@@ -19,7 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from c3det.commands import ask_password, cache_directory, command, naming
+from c3det.commands import ask_password, at_least, cache_directory, command, naming
 from c3det.exemplars import Exemplars, ExemplarsError
 from serverless.annotate.cvat import Kind, Server, Target
 from serverless.annotate.errors import AnnotateError, Retry
@@ -29,6 +29,7 @@ from serverless.annotate.function import (
     FunctionInProcess,
     FunctionOfCvat,
 )
+from serverless.annotate.issues import create_issues, frames_to_look_at
 from serverless.annotate.job_exemplars import counted, exemplars_of_frames, exemplars_to_send
 from serverless.annotate.journal import Journal, journal_name
 from serverless.annotate.plan import LabelMap, map_labels
@@ -185,6 +186,13 @@ def make_parser() -> argparse.ArgumentParser:
         "with why (.csv or .md)",
     )
     work.add_argument(
+        "--issues",
+        type=at_least(1),
+        metavar="COUNT",
+        help="create CVAT's issues (review comments) on so many frames, the least sure first, with "
+        "why; never two at one place",
+    )
+    work.add_argument(
         "--journal",
         type=Path,
         metavar="FILE",
@@ -314,6 +322,14 @@ def make_exemplars(
     return to_request(sent)
 
 
+def issues_line(most: int, target: Target, run: Run) -> str:
+    """Create the issues of a run, if it is not dry, and return a line with their number."""
+    frames = frames_to_look_at(run.reports_in_order, most)
+    if run.dry:
+        return f"issues to create: {len(frames)}, unless they are there"
+    return f"issues created: {create_issues(target, frames)}"
+
+
 def annotate(options: argparse.Namespace, retry: Retry) -> int:
     """Do a run and print its report.
 
@@ -348,10 +364,12 @@ def annotate(options: argparse.Namespace, retry: Retry) -> int:
             for _ in run.process():
                 bar.update()
         run.remove_doubles()
+        if options.issues is not None:
+            print(issues_line(options.issues, target, run))
         run.finish()
     except (AnnotateError, OSError, KeyboardInterrupt) as caught:
         fault = caught
-    reports = [run.reports[frame] for frame in run.selected if frame in run.reports]
+    reports = run.reports_in_order
     print(table(reports, target, run.dry))
     print()
     print(summary(run, target, run_options))

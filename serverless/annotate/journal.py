@@ -34,6 +34,8 @@ class FrameReport:
         failure: Why the frame was not done; nothing was written then.
         sureness: 0 to 1, see `serverless.annotate.review`; ``None`` where the frame failed.
         doubts: Why it is below 1, in short phrases.
+        least_sure: Corners of the least sure rectangle, x, y, x, y, ... in pixels, to a tenth;
+            empty without rectangles.
     """
 
     frame: int
@@ -48,6 +50,7 @@ class FrameReport:
     failure: str | None = None
     sureness: float | None = None
     doubts: list[str] = field(default_factory=list)
+    least_sure: list[float] = field(default_factory=list)
 
 
 class Journal:

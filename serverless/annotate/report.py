@@ -62,7 +62,7 @@ def table(reports: Iterable[FrameReport], target: Target, dry: bool) -> str:
 
 def summary(run: Run, target: Target, options: RunOptions) -> str:
     """Return all numbers of a run, or of what a dry one would do, in some lines."""
-    reports = [run.reports[frame] for frame in run.selected if frame in run.reports]
+    reports = run.reports_in_order
     good = [report for report in reports if report.failure is None]
     failed = [report for report in reports if report.failure is not None]
     written: Counter[str] = Counter()

@@ -53,6 +53,11 @@ def frame_sureness(
     return round(sum(sure) / len(sure), 4), doubts
 
 
+def least_sure(chosen: Sequence[Box], threshold: float | None) -> Box | None:
+    """Return the rectangle of a frame that a person should look at first, if it has any."""
+    return min(chosen, key=lambda box: _sureness(box, threshold or 0.0), default=None)
+
+
 def _sureness(box: Box, threshold: float) -> float:
     above = 1.0 if threshold >= 1 else (box.score - threshold) / (1 - threshold)
     other = 0.0 if box.rival is None else box.rival.score / max(box.score, box.rival.score, 1e-6)
@@ -71,6 +76,11 @@ def review_file(text: str) -> Path:
     return path
 
 
+def in_order(reports: Iterable[FrameReport]) -> list[FrameReport]:
+    """Return the reports of frames in the order of the review: failed ones, then the least sure."""
+    return sorted(reports, key=lambda one: (one.failure is None, one.sureness or 0.0, one.frame))
+
+
 def write_review(path: Path, reports: Iterable[FrameReport], names: Mapping[int, str]) -> None:
     """Write the table: a line a frame, failed ones first, then the least sure.
 
@@ -82,7 +92,6 @@ def write_review(path: Path, reports: Iterable[FrameReport], names: Mapping[int,
     Raises:
         AnnotateError: The file cannot be written.
     """
-    ordered = sorted(reports, key=lambda one: (one.failure is None, one.sureness or 0.0, one.frame))
     rows = [
         (
             str(position),
@@ -94,7 +103,7 @@ def write_review(path: Path, reports: Iterable[FrameReport], names: Mapping[int,
                 "; ".join([f"failed: {report.failure}"] if report.failure else report.doubts)
             ),
         )
-        for position, report in enumerate(ordered, start=1)
+        for position, report in enumerate(in_order(reports), start=1)
     ]
     if path.suffix.lower() == ".csv":
         stream = io.StringIO()

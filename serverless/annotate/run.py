@@ -11,6 +11,7 @@ from serverless.annotate.cvat import Label, Shape, Target
 from serverless.annotate.errors import AnnotateError, FrameError, TransientError
 from serverless.annotate.function import Function, checked_boxes
 from serverless.annotate.journal import FrameReport, Journal
+from serverless.annotate.overlap import Rectangle
 from serverless.annotate.plan import (
     LabelMap,
     PlacedClick,
@@ -21,7 +22,7 @@ from serverless.annotate.plan import (
     sort_boxes,
     unused_shapes,
 )
-from serverless.annotate.review import frame_sureness
+from serverless.annotate.review import frame_sureness, least_sure
 from serverless.protocol import Box, CarriedExemplars
 
 UNANSWERED_FRAMES = 3
@@ -139,6 +140,11 @@ class Run:
         return self._group
 
     @property
+    def reports_in_order(self) -> list[FrameReport]:
+        """Reports of the frames that were reached, by frame."""
+        return [self.reports[frame] for frame in self.selected if frame in self.reports]
+
+    @property
     def unused(self) -> Counter[Unused]:
         """Shapes on the frames of the run that are not used."""
         shapes = (s for frame in self._options.frames for s in self._shapes.get(frame, []))
@@ -206,7 +212,8 @@ class Run:
             found = sort_boxes(boxes, clicks, staying, self._labels)
             self._draw(FrameResult(frame, clicks, found))
             lowest = answer.threshold if options.threshold is None else options.threshold
-            sureness, doubts = frame_sureness([box for box, _ in found.chosen], len(boxes), lowest)
+            chosen = [box for box, _ in found.chosen]
+            sureness, doubts = frame_sureness(chosen, len(boxes), lowest)
             report = FrameReport(
                 frame,
                 len(clicks),
@@ -219,6 +226,7 @@ class Run:
                 list(answer.notes),
                 sureness=sureness,
                 doubts=doubts,
+                least_sure=corners_of(least_sure(chosen, lowest)),
             )
             if self._journal is not None:
                 self._journal.plan(report)
@@ -302,3 +310,10 @@ class Run:
         complete = all(frame in self.reports for frame in self.selected)
         if self._journal is not None and complete and not failed:
             self._journal.close()
+
+
+def corners_of(box: Box | None) -> list[float]:
+    """Return the corners of a box after its rotation, x, y, x, y, ... to a tenth of a pixel."""
+    if box is None:
+        return []
+    return Rectangle(box.points, box.rotation).corners().round(1).ravel().tolist()

@@ -24,7 +24,7 @@ check it::
     without a picture         KB       0         3        96       814
                               ms       0       0.2       5.8        52
     with a picture of 2 MB    KB    2667      2670      2762      3481
-                              ms        11         9        23        60
+                              ms        11        10        22        61
 
 Without a header the request is a *built-in* one, of CVAT's own panel: plain clicks without labels.
 The *detector* has an address of its own: a picture without clicks. Keys that a form does not know

@@ -113,6 +113,7 @@ class Emulator(ThreadingHTTPServer):
         self.functions = LambdaManager(functions, self.store, self.profile)
         self.faults = Faults()
         self.requests: list[dict[str, Any]] = []
+        self.issues: list[dict[str, Any]] = []
         self._credentials = credentials
         self._token = secrets.token_hex(20)
         self._static = static
@@ -179,6 +180,8 @@ class Emulator(ThreadingHTTPServer):
             ("GET", "/api/users/self", lambda request: Answer(200, USER)),
             ("GET", "/api/(jobs|tasks)", self._list),
             ("GET", "/api/labels", self._labels),
+            ("GET", "/api/issues", self._list_issues),
+            ("POST", "/api/issues", self._new_issue),
             ("GET", place, self._show),
             ("GET", f"{place}/data/meta", self._meta),
             ("GET", f"{place}/data", self._data),
@@ -238,6 +241,45 @@ class Emulator(ThreadingHTTPServer):
         else:
             place = self._place("tasks", request.query.get("task_id", "0"))
         return _page(request, _task_of(place).labels)
+
+    def _list_issues(self, request: Request) -> Answer:
+        with self.store.lock:
+            issues = [
+                {name: value for name, value in issue.items() if name != "message"}
+                for issue in self.issues
+                if request.query.get("job_id") in (None, str(issue["job"]))
+                and request.query.get("task_id")
+                in (None, str(self.store.jobs[issue["job"]].task.id))
+            ]
+        return _page(request, issues)
+
+    def _new_issue(self, request: Request) -> Answer:
+        data = request.data
+        missing = [name for name in ("job", "frame", "position", "message") if name not in data]
+        if missing:
+            return Answer(400, {name: ["This field is required."] for name in missing})
+        if not data["message"]:
+            return Answer(400, {"message": ["This field may not be blank."]})
+        with self.store.lock:
+            if data["job"] not in self.store.jobs:
+                invalid = f'Invalid pk "{data["job"]}" - object does not exist.'
+                return Answer(400, {"job": [invalid]})
+            number = len(self.issues) + 1
+            issue = {
+                "id": number,
+                "frame": data["frame"],
+                "position": [float(value) for value in data["position"]],
+                "job": data["job"],
+                "owner": USER,
+                "assignee": None,
+                "created_date": DATE,
+                "updated_date": None,
+                "resolved": False,
+                "comments": {"count": 1, "url": f"{self.url}/api/comments?issue_id={number}"},
+                "message": data["message"],  # of the first comment; lists of issues lack it
+            }
+            self.issues.append(issue)
+        return Answer(201, {name: issue[name] for name in issue if name != "message"})
 
     def _show(self, request: Request, kind: str, number: str) -> Answer:
         place = self._place(kind, number)
