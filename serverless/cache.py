@@ -1,10 +1,10 @@
 """The last pictures, so that a further click on one neither decodes nor encodes it again.
 
 1. A picture is known by its key, a digest of its file: a worker has one model on one device.
-2. All pictures take at most ``max_bytes``; the one that was used longest ago goes first.
+2. All pictures take at most ``max_bytes``; the one that was used longest ago is dropped first.
 3. A picture grows while it is used, so it is measured after each use. If it alone takes more than
-   ``max_bytes``, it is asked to trim itself, and goes if that does not suffice.
-4. A picture that was not used for ``seconds`` goes at the next request.
+   ``max_bytes``, it is trimmed, and dropped if that does not suffice.
+4. A picture that was not used for ``seconds`` is dropped at the next request.
 
 A worker answers one request at a time, so there are no locks.
 """

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from c3det.model import Outline
 
 LEAST_SCORE_FOR_A_CLASS = 0.05
-"""Boxes of a lower score are not asked for the class of clicks that come without one."""
+"""Lowest score of the boxes from which the class of clicks without one is inferred."""
 
 TRACEBACK_CALLS = 40
 """How many calls of a traceback are logged, the last ones: Nuclio wants short lines."""
@@ -113,7 +113,7 @@ def start(context: Context, settings: ServingSettings, descriptions: Sequence[Pa
         context: Of the worker; its ``user_data`` becomes a `Service`.
         settings: Of the worker.
         descriptions: Where CVAT's description of the function may lie, see
-            `deployment.check_classes`; none where CVAT is not told the classes.
+            `deployment.check_classes`; none where the weights may have any classes.
 
     Raises:
         ValueError: See `init_context`.
@@ -208,7 +208,7 @@ def respond(
         trace["traceback"] = traceback.format_exc(-TRACEBACK_CALLS)
         if faults.is_device_broken(fault, service.settings.device):
             context.logger.error_with("device broken: the process ends", **trace)
-            os._exit(1)  # any code but 0, so that Nuclio starts the function anew
+            os._exit(1)  # any code but 0, so that Nuclio starts the function again
         record.error = faults.request_error(fault)
     if trace:  # now that the fault holds no tensors any more
         faults.release_memory(service.settings.device)
@@ -387,7 +387,7 @@ def outlines_of(picture: model.Picture, detections: Detections, label: int) -> d
 
 
 def unfinished(settings: ServingSettings, wanted: str, again: str) -> RequestError:
-    """Return the error of an answer that the time budget cut, where CVAT does not ask again."""
+    """Return the error of an answer that the time budget cut, where CVAT does not send it again."""
     return RequestError(
         "unfinished",
         f"the time budget of {settings.time_budget_seconds} s ended before {wanted}: {again} to go "

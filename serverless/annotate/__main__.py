@@ -76,14 +76,6 @@ def score(text: str) -> float:
     return value
 
 
-def table_file(text: str) -> Path:
-    """Read the name of the file for ``--review``."""
-    try:
-        return review_file(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
@@ -180,7 +172,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     work.add_argument(
         "--review",
-        type=table_file,
+        type=review_file,
         metavar="FILE",
         help="write the order in which a person should look at the frames, the least sure first, "
         "with why (.csv or .md)",
@@ -204,7 +196,7 @@ def make_parser() -> argparse.ArgumentParser:
 def connect(options: argparse.Namespace, retry: Retry) -> Server:
     """Log in."""
     if not options.host.startswith(("http://", "https://")):
-        raise AnnotateError(f"{options.host}: begin the address with http:// or https://")
+        raise AnnotateError(f"{options.host}: the address must have http:// or https:// in front")
     server = Server(options.host, retry, verify=not options.insecure)
     if options.user is not None:
         server.log_in(options.user, ask_password(options.user, f" at {options.host}"))

@@ -236,17 +236,6 @@ class Server:
         """Send a GET request, several times if need be.
 
         Raises:
-            AnnotateError: It got no good answer.
-        """
-        try:
-            return self.get_unless_refused(path, query)
-        except RefusedError as error:
-            raise AnnotateError(f"{self.host} refuses GET {path}: {error}") from error
-
-    def get_unless_refused(self, path: str, query: Mapping[str, Any] | None = None) -> bytes:
-        """Send a GET request, several times if need be.
-
-        Raises:
             RefusedError: See `send`.
             AnnotateError: It got no answer.
         """
@@ -256,10 +245,15 @@ class Server:
             raise AnnotateError(f"{self.host} does not answer GET {path}: {error}") from error
 
     def get_json(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
-        """Send a GET request and parse the answer."""
-        text = self.get(path, query)
+        """Send a GET request, several times if need be, and parse the answer.
+
+        Raises:
+            AnnotateError: It got no good answer.
+        """
         try:
-            return json.loads(text)
+            return json.loads(self.get(path, query))
+        except RefusedError as error:
+            raise AnnotateError(f"{self.host} refuses GET {path}: {error}") from error
         except ValueError as error:
             raise AnnotateError(
                 f"{self.host}{path} does not answer with JSON: is it a CVAT server?"
@@ -369,7 +363,7 @@ class Target:
         """
         query = {"type": "frame", "number": frame, "quality": "original"}
         try:
-            return self.server.get_unless_refused(f"{self._path}/data", query)
+            return self.server.get(f"{self._path}/data", query)
         except RefusedError as error:
             raise FrameError(f"{self.server.host} refuses its picture: {error}") from error
 

@@ -89,14 +89,14 @@ class Journal:
                 reports[row["frame"]] = FrameReport(**row)
         except (ValueError, KeyError, TypeError) as error:
             raise AnnotateError(
-                f"{path}, the journal of an unfinished run, is damaged: remove it to start anew"
+                f"{path}, the journal of an unfinished run, is damaged: remove it to start again"
             ) from error
         if before != self._settings:
             changed = next(k for k in self._settings if before.get(k) != self._settings[k])
             value = "none" if before.get(changed) is None else before[changed]
             raise AnnotateError(
                 f"{path} is of an unfinished run with another setting of {changed} ({value}): give "
-                "the same to go on with it, or remove the file to start anew"
+                "the same to go on with it, or remove the file to start again"
             )
 
     def start(self, group: int) -> None:

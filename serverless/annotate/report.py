@@ -106,7 +106,7 @@ class Overlay:
     """Draws what was found on each frame into a picture.
 
     Boxes that are written have the colour of their label, the others are grey; a click is a cross.
-    Small pictures are enlarged, so that small objects can be told apart.
+    Small pictures are enlarged, so that small objects can be seen.
 
     Args:
         folder: Of the pictures.

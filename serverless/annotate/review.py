@@ -8,6 +8,7 @@ been missed.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
@@ -65,14 +66,10 @@ def _sureness(box: Box, threshold: float) -> float:
 
 
 def review_file(text: str) -> Path:
-    """Read the name of the table's file, whose suffix gives its format.
-
-    Raises:
-        ValueError: The suffix is another one.
-    """
+    """Read the name of the table's file, whose suffix gives its format."""
     path = Path(text)
     if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"{text!r} ends neither with .csv nor with .md")
+        raise argparse.ArgumentTypeError(f"{text!r} ends neither with .csv nor with .md")
     return path
 
 

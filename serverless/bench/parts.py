@@ -34,7 +34,7 @@ OPEN_LABELS = 4
 """Of clicks for an open model, where nothing else is said."""
 
 LABELS_AND_CLICKS = ((1, 6), (4, 12), (16, 60))
-"""With which `several_labels` asks: how many labels, and how many clicks on all together."""
+"""Of the requests of `several_labels`: how many labels, and how many clicks on all together."""
 
 FURTHER_CLICKS = 5
 """The last ones, which it measures."""

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from c3det.clicks import Click
-from serverless.annotate.__main__ import frame_ranges, label_pair, score, table_file
+from serverless.annotate.__main__ import frame_ranges, label_pair, score
 from serverless.annotate.cvat import Label, ScoreAttribute, Shape
 from serverless.annotate.errors import AnnotateError, FrameError, Retry, TransientError
 from serverless.annotate.function import (
@@ -32,7 +32,7 @@ from serverless.annotate.plan import (
     sort_boxes,
     unused_shapes,
 )
-from serverless.annotate.review import frame_sureness, write_review
+from serverless.annotate.review import frame_sureness, review_file, write_review
 from serverless.protocol import Box, PluginAnswer, RequestError, Rival, plugin_prompts
 
 CLASSES = ("tree", "car")
@@ -187,9 +187,9 @@ def test_the_least_sure_frame_comes_first(tmp_path: Path) -> None:
     assert lines[4] == "| 3 | 0 | a\\|b,\\n.png | 0.50 | 3 | a; b |"
     with pytest.raises(AnnotateError, match=r"nowhere/r\.md cannot be written: No such file"):
         write_review(tmp_path / "nowhere" / "r.md", reports, names)
-    assert table_file("a.csv") == Path("a.csv")
+    assert review_file("a.csv") == Path("a.csv")
     with pytest.raises(argparse.ArgumentTypeError, match=r"'a\.txt' ends neither with \.csv nor"):
-        table_file("a.txt")
+        review_file("a.txt")
 
 
 def test_pairs_add_to_the_names() -> None:

@@ -53,6 +53,14 @@ def listed(tmp_path: Path) -> tuple[str, str]:
     return "--function-yaml", str(file)
 
 
+@pytest.fixture
+def unlabelled(tmp_path: Path) -> tuple[str, str]:
+    """The same of an open function, which lists no classes."""
+    file = tmp_path / "function.yaml"
+    file.write_text("metadata:\n  annotations:\n    spec: '[]'\n")
+    return "--function-yaml", str(file)
+
+
 OLD_SDK = "C3DET_TEST_CVAT_SDK" in os.environ
 # A server is asked by an SDK of its time or later.
 EVERY_SERVER = pytest.mark.parametrize(
@@ -385,13 +393,12 @@ def test_an_open_function_at_its_own_address_and_in_process(
     emulator: Emulator,
     task: Task,
     open_function: Function,
+    unlabelled: tuple[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    file = tmp_path / "function.yaml"
-    file.write_text("metadata:\n  annotations:\n    spec: '[]'\n")
     pictures = ["--pictures", str(tmp_path / "pictures")]
-    assert annotate("--url", open_function.url, "--function-yaml", str(file), *pictures) == 0
+    assert annotate("--url", open_function.url, *unlabelled, *pictures) == 0
     assert ours(emulator, task) == OPEN_EXPECTED
     for shape in shapes(emulator, task, source="semi-auto"):
         emulator.store.change_task(task, "delete", {"shapes": [shape]})
@@ -516,15 +523,13 @@ def test_exemplars_at_the_functions_own_address_and_in_process(
     emulator: Emulator,
     labelled_task: Task,
     open_function: Function,
-    tmp_path: Path,
+    unlabelled: tuple[str, str],
     monkeypatch: pytest.MonkeyPatch,
     where: str,
 ) -> None:
-    file = tmp_path / "function.yaml"
-    file.write_text("metadata:\n  annotations:\n    spec: '[]'\n")
     monkeypatch.setattr("c3det.predictor.load", lambda weights, device: FakePredictor(()))
     who = ["--model"] if where == "model" else ["--url", open_function.url]
-    arguments = [*who, "--function-yaml", str(file), "--exemplars-from-frames", "0-1"]
+    arguments = [*who, *unlabelled, "--exemplars-from-frames", "0-1"]
     assert annotate(*arguments) == 0
     assert len([row for row in ours(emulator, labelled_task) if row[0] == 2]) == 3
     assert emulator.functions.calls == []
@@ -564,12 +569,14 @@ def test_exemplars_that_cannot_be_used_end_the_run_with_a_sentence(
 
 
 def test_a_function_with_classes_that_is_taken_for_an_open_one(
-    annotate: Command, functions: list[Function], emulator: Emulator, task: Task, tmp_path: Path
+    annotate: Command,
+    functions: list[Function],
+    emulator: Emulator,
+    task: Task,
+    unlabelled: tuple[str, str],
 ) -> None:
-    file = tmp_path / "function.yaml"
-    file.write_text("metadata:\n  annotations:\n    spec: '[]'\n")
     place(emulator, task, 0, "cat", "points", [40, 10])
-    assert annotate("--url", functions[0].url, "--function-yaml", str(file)) == 2
+    assert annotate("--url", functions[0].url, *unlabelled) == 2
     assert "has other classes than expected: its class 2 is '1'" in annotate.err
     assert "--function-yaml" in annotate.err
 

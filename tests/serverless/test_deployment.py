@@ -107,7 +107,7 @@ def test_a_description_without_labels(tmp_path: Path, text: str) -> None:
     path = tmp_path / "processor.yaml"
     path.write_text(text)
     check_classes(["plane"], [path, description(tmp_path / "function.yaml", "plane")])
-    with pytest.raises(DeploymentError, match=r"have 1 classes, but .* tells none"):
+    with pytest.raises(DeploymentError, match=r"have 1 classes, but .* has none"):
         check_classes(["plane"], [path])
     check_classes([], [path])
 
@@ -118,7 +118,7 @@ def test_open_weights_and_a_description_with_classes(tmp_path: Path) -> None:
         check_classes((), [path])
     text = one_sentence(caught.value)
     assert "the weights take any label and have no classes" in text
-    assert f"metadata.annotations.spec in {path} tells 2: write [] there" in text
+    assert f"metadata.annotations.spec in {path} has 2: write [] there" in text
     assert "C3DET_WEIGHTS" in text
 
 
@@ -129,7 +129,7 @@ def test_weights_with_classes_and_a_description_of_an_open_function(tmp_path: Pa
         check_classes(("plane", "ship"), [path])
     text = one_sentence(caught.value)
     assert "the weights have 2 classes" in text
-    assert f"metadata.annotations.spec in {path} tells none" in text
+    assert f"metadata.annotations.spec in {path} has none" in text
     assert "C3DET_WEIGHTS" in text
 
 
