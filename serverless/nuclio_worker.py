@@ -186,7 +186,7 @@ class NuclioWorker:
         return self.handle(HttpRequest(body, {"Content-Type": "application/json"}))
 
     def stop(self) -> None:
-        """Wait for the running call and tell the function to end, as Nuclio does at SIGTERM.
+        """Wait for the running call and end the function, as Nuclio does at SIGTERM.
 
         From then on calls are answered as if the worker were busy.
 
@@ -194,7 +194,7 @@ class NuclioWorker:
             SystemExit: The function ends its process.
         """
         self._free.acquire()
-        self.context.platform._on_signal()
+        main.end(self.context)
 
     def _call(self, request: HttpRequest) -> HttpAnswer:
         try:

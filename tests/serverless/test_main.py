@@ -517,6 +517,26 @@ def test_init_context_loads_the_weights_of_the_open_model(loaded: list[tuple[Any
     check_next_request(context)
 
 
+class Platform:
+    """The part of Nuclio's platform that the function uses."""
+
+    def set_termination_callback(self, callback: Callable[[], None]) -> None:
+        self.terminate = callback
+
+
+@pytest.mark.usefixtures("loaded")
+def test_a_worker_that_nuclio_stops_logs_its_cache_and_ends() -> None:
+    platform = Platform()
+    context = Context(logger=Log(), platform=platform)
+    init_context(context)
+    check_next_request(context)
+    with pytest.raises(SystemExit) as ended:
+        platform.terminate()
+    assert ended.value.code == 0
+    line = context.logger.lines[-1]
+    assert line == ("info", "ending", {"cache_hits": 1, "cache_misses": 1})
+
+
 def test_init_context_obeys_the_environment(
     loaded: list[tuple[Any, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
