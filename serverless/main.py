@@ -9,28 +9,21 @@ request never raises: an exception would put its traceback into the answer.
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
-import logging
 import math
 import os
-import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from nuclio_sdk import Context, Event, Response
 
 from c3det.tiles import TileLimitError
 from serverless import deployment, faults
-from serverless.cache import PictureCache
-from serverless.cpu_limit import limit_threads
-from serverless.decoding import decode, limit_pixels
+from serverless.decoding import decode
 from serverless.inferred_class import inferred_class
 from serverless.protocol import (
     AnyRequest,
@@ -49,50 +42,20 @@ from serverless.protocol import (
     read_plugin_request,
 )
 from serverless.record import RequestRecord
+from serverless.service import Service, start
 from serverless.settings import ServingSettings
 from serverless.shapes import boxes_of, built_in_answer, notes_on_clicks
 
 if TYPE_CHECKING:
-    from c3det import predictor as model
     from c3det.answering import Detections
     from c3det.model import Outline
+    from c3det.predictor import Picture
 
 LEAST_SCORE_FOR_A_CLASS = 0.05
 """Lowest score of the boxes from which the class of clicks without one is inferred."""
 
 TRACEBACK_CALLS = 40
 """How many calls of a traceback are logged, the last ones: Nuclio wants short lines."""
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What a worker keeps between requests, as ``context.user_data``.
-
-    Attributes:
-        predictor: The model.
-        settings: Limits and places.
-        cache: The last pictures.
-        device_lock: Keeps other workers from the GPU; ``None`` on a CPU.
-    """
-
-    predictor: model.Predictor
-    settings: ServingSettings
-    cache: PictureCache[model.Picture]
-    device_lock: IO[str] | None
-
-    @classmethod
-    def create(
-        cls,
-        predictor: model.Predictor,
-        settings: ServingSettings,
-        device_lock: IO[str] | None = None,
-    ) -> Service:
-        """Return the service of a model, without pictures."""
-        cache = PictureCache[Any](settings.cache_bytes, settings.cache_seconds)
-        return cls(predictor, settings, cache, device_lock)
-
-
-# The life of a worker
 
 
 def init_context(context: Context) -> None:
@@ -106,86 +69,24 @@ def init_context(context: Context) -> None:
     start(context, ServingSettings.from_environment(os.environ), deployment.DESCRIPTIONS)
 
 
-def start(context: Context, settings: ServingSettings, descriptions: Sequence[Path] = ()) -> None:
-    """Load the model and warm it up, so that a fault shows now and the first click is fast.
-
-    Args:
-        context: Of the worker; its ``user_data`` becomes a `Service`.
-        settings: Of the worker.
-        descriptions: Where CVAT's description of the function may lie, see
-            `deployment.check_classes`; none where the weights may have any classes.
-
-    Raises:
-        ValueError: See `init_context`.
-        c3det.weights.WeightsError: Likewise.
-    """
-    from c3det.memory import keep_freed_memory
-    from c3det.predictor import load
-
-    deployment.check_device(settings.device)
-    name = deployment.gpu_name(settings.device)
-    device_lock = None if name is None else deployment.hold_gpu(name)
-    threads = limit_threads()
-    keep_freed_memory()
-    limit_pixels(settings.max_pixels)
-    predictor = load(settings.weights, settings.device)
-    deployment.check_classes(predictor.classes, descriptions)
-    deployment.check_class(settings.class_name, predictor.classes)
-    predictor.warm_up()
-    # The collector need not look through what stays for good: at times that took 0.2 s.
-    gc.collect()
-    gc.freeze()
-    context.user_data = Service.create(predictor, settings, device_lock)
-    context.platform.set_termination_callback(lambda: end(context))
-    quieten_wrapper()
-    context.logger.info_with(
-        "ready", model=predictor.card.name, device=settings.device, threads=threads
-    )
-
-
-def quieten_wrapper() -> None:
-    """Keep the debug lines of Nuclio's wrapper out of the socket that answers take.
-
-    At SIGTERM it writes some. An answer over 200 KB takes several writes, and a line between two of
-    them would break it.
-    """
-    for handler in logging.getLogger("nuclio_sdk").handlers:
-        handler.setLevel(logging.INFO)
-
-
-def end(context: Context) -> None:
-    """End the worker; Nuclio calls this after the running request when it stops the container."""
-    cache = context.user_data.cache
-    context.logger.info_with("ending", cache_hits=cache.hits, cache_misses=cache.misses)
-    sys.exit(0)
-
-
-# The way of a request
-
-
 def handler(context: Context, event: Event) -> Response:
     """Answer one request to the interactor, whatever it holds."""
-    return respond(context, event, Form.BUILT_IN, form_of)
+    return respond(context, event, Form.BUILT_IN)
 
 
 def detector_handler(context: Context, event: Event) -> Response:
     """Answer one request to the detector, whatever it holds."""
-    return respond(context, event, Form.DETECTOR, lambda payload: Form.DETECTOR)
+    return respond(context, event, Form.DETECTOR)
 
 
-def respond(
-    context: Context,
-    event: Event,
-    form: Form,
-    form_of_payload: Callable[[Mapping[str, Any]], Form],
-) -> Response:
+def respond(context: Context, event: Event, form: Form) -> Response:
     """Answer one request, whatever it holds, with JSON and one line in the log.
 
     Args:
         context: Of the worker.
         event: The request.
-        form: Form of the answer to a body that cannot be read.
-        form_of_payload: Returns the form of one that can.
+        form: ``DETECTOR``, or ``BUILT_IN`` for the interactor. A payload to the interactor may be
+            of another form; a body that cannot be read gets an answer of this one.
     """
     service: Service = context.user_data
     name = service.predictor.card.name
@@ -195,7 +96,8 @@ def respond(
     try:
         with record.timed("read"):
             payload = parse_body(event.body)
-        record.form = form_of_payload(payload)
+        if form is Form.BUILT_IN:
+            record.form = form_of(payload)
         body = ANSWERS[record.form](service, payload, record)
         with record.timed("answer"):
             response = json_response(context, 200, body)
@@ -351,9 +253,7 @@ ANSWERS: dict[Form, Callable[[Service, Mapping[str, Any], RequestRecord], Any]] 
 
 
 @contextmanager
-def open_picture(
-    service: Service, request: AnyRequest, record: RequestRecord
-) -> Iterator[model.Picture]:
+def open_picture(service: Service, request: AnyRequest, record: RequestRecord) -> Iterator[Picture]:
     """Give the request's picture, from the cache or decoded now.
 
     Raises:
@@ -364,7 +264,7 @@ def open_picture(
     with record.timed("read"):
         key = hashlib.sha256(request.picture).hexdigest()
 
-    def decode_and_open() -> model.Picture:
+    def decode_and_open() -> Picture:
         with record.timed("decode"):
             image = decode(request.picture, settings.max_pixels)
             try:
@@ -379,7 +279,7 @@ def open_picture(
         yield picture
 
 
-def outlines_of(picture: model.Picture, detections: Detections, label: int) -> dict[int, Outline]:
+def outlines_of(picture: Picture, detections: Detections, label: int) -> dict[int, Outline]:
     """Outlines of the objects of a class that have one, by their rows."""
     rows = [row for row, other in enumerate(detections.labels) if other == label]
     outlines = picture.outlines(detections, rows)

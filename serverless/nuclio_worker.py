@@ -29,6 +29,7 @@ from nuclio_sdk.event import EventDeserializerKinds
 from nuclio_sdk.json_encoder import Encoder
 
 from serverless import main
+from serverless.service import Service, end, start
 from serverless.settings import ServingSettings
 
 HANDLERS = {
@@ -107,7 +108,7 @@ class NuclioWorker:
         handler: Handler,
         trigger: Trigger,
         logger: nuclio_sdk.Logger,
-        service: main.Service | None = None,
+        service: Service | None = None,
     ) -> None:
         self.trigger = trigger
         self._handler = handler
@@ -124,7 +125,7 @@ class NuclioWorker:
 
     @classmethod
     def load(
-        cls, function_yaml: Path, logger: nuclio_sdk.Logger, service: main.Service | None = None
+        cls, function_yaml: Path, logger: nuclio_sdk.Logger, service: Service | None = None
     ) -> NuclioWorker:
         """Return a worker of the function that a ``function.yaml`` describes.
 
@@ -170,7 +171,7 @@ class NuclioWorker:
         if settings is None:
             main.init_context(self.context)
         else:
-            main.start(self.context, settings)
+            start(self.context, settings)
 
     def handle(self, request: HttpRequest) -> HttpAnswer:
         """Answer a request. Safe to call from several threads."""
@@ -194,7 +195,7 @@ class NuclioWorker:
             SystemExit: The function ends its process.
         """
         self._free.acquire()
-        main.end(self.context)
+        end(self.context)
 
     def _call(self, request: HttpRequest) -> HttpAnswer:
         try:

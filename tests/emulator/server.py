@@ -36,8 +36,8 @@ import nuclio_sdk
 
 from serverless.deployment import FUNCTION
 from serverless.local import LocalServer
-from serverless.main import Service
 from serverless.nuclio_worker import NuclioWorker
+from serverless.service import Service
 from serverless.settings import ServingSettings
 from tests.emulator.faults import Fault, Faults
 from tests.emulator.functions import PROFILES, CallError, Function, LambdaManager, Profile

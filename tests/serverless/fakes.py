@@ -16,8 +16,9 @@ from PIL import Image
 
 from c3det.answering import Detections
 from c3det.clicks import Click, LabelledBox
-from serverless.main import Service, handler
+from serverless.main import handler
 from serverless.nuclio_worker import NuclioWorker, Trigger
+from serverless.service import Service
 from serverless.settings import ServingSettings
 
 if TYPE_CHECKING:

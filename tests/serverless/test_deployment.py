@@ -25,7 +25,8 @@ from serverless.deployment import (
     gpu_name,
     hold_gpu,
 )
-from serverless.main import init_context, start
+from serverless.main import init_context
+from serverless.service import start
 from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS, ServingSettings
 from tests.serverless.fakes import Log
 

@@ -21,9 +21,10 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 
 from c3det.predictor import load
-from serverless.main import Service, detector_handler, handler
+from serverless.main import detector_handler, handler
 from serverless.nuclio_worker import HttpRequest, NuclioWorker, Trigger
 from serverless.protocol import LARGEST_LABEL, ExemplarsAnswer, packed
+from serverless.service import Service
 from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS, ServingSettings
 from tests.serverless.fakes import CLASSES, PLUGIN_KEYS, FakePredictor
 from tests.serverless.odd_pictures import SIZE, broken_pictures, whole_pictures

@@ -27,6 +27,7 @@ from c3det.predictor import Predictor
 from serverless import main
 from serverless.local import LocalServer, describe_model
 from serverless.nuclio_worker import NuclioWorker, Trigger
+from serverless.service import Service
 from serverless.settings import STARTER_WEIGHTS, ServingSettings
 from tests.c3det.small import saved
 from tests.serverless.page_driver import LAPTOP, Page, chromium, missing_programs, serving
@@ -151,7 +152,7 @@ def opened(
     """Serve the real handler over a fake predictor and open the page on the first sample."""
 
     chosen = ServingSettings.from_environment({}, **settings)
-    service = main.Service.create(predictor, chosen)  # type: ignore[arg-type]
+    service = Service.create(predictor, chosen)  # type: ignore[arg-type]
     logger = nuclio_sdk.Logger("CRITICAL", name="test_page")
     worker = NuclioWorker(main.handler, limits or Trigger(), logger, service)
     server = LocalServer(("127.0.0.1", 0), worker, pictures)
