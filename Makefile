@@ -91,7 +91,7 @@ evaluate: $(READY) ## The shipped weights on all pictures of both test sets (hal
 	@$(PY) -m training.evaluate --weights serverless/weights/starter.safetensors --out runs/evaluation.json
 
 soak: $(READY) ## An hour of requests to the function: are memory and latency flat?
-	@$(PY) -m serverless.soak --seconds 3600 --out runs/soak.json
+	@$(PY) -m serverless.bench --parts soak --seconds 3600 --out runs/soak.json
 
 # The newest pip-audit, outside .venv: it is no part of what it looks at.
 audit: ## The pinned versions against the known vulnerabilities (needs the network).

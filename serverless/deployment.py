@@ -57,68 +57,67 @@ def check_device(device: str) -> None:
 
 
 def check_classes(classes: Sequence[str], descriptions: Sequence[Path]) -> None:
-    """Refuse weights whose classes are not those that CVAT is told, by name and order.
+    """Refuse weights whose classes are not those of the function's description, in its order.
 
-    The plugin counts classes as CVAT lists them, so every click would get a wrong class. Open
-    weights have no classes and CVAT is told none; a detector cannot have them.
+    The plugin counts classes as the description lists them, so every click would get a wrong class.
+    Open weights have no classes, and their description lists none; a detector cannot have them.
 
     Args:
         classes: Names of the weights' classes; none: they are open.
-        descriptions: Places of the function's description; the first that tells classes counts.
+        descriptions: Places of the function's description; the first that has labels counts.
             Where none exists there is nothing to compare.
 
     Raises:
-        DeploymentError: They differ, or no description tells them, or the weights are open and the
-            function is a detector.
+        DeploymentError: They differ, or no description has labels, or the weights are open and
+            the function is a detector.
     """
     paths = [path for path in descriptions if path.is_file()]
     if not paths:
         return
-    path, told = next(
-        ((path, told) for path in paths if (told := told_classes(path)) is not None),
-        (paths[-1], []),
-    )
+    described_in = {path: described_classes(path) for path in paths}
+    path = next((path for path in paths if described_in[path] is not None), paths[-1])
+    described = described_in[path] or []
     place = f"metadata.annotations.spec in {path}"
-    if not classes and told_annotation(path, "type") == "detector":
+    if not classes and annotation(path, "type") == "detector":
         raise DeploymentError(
             f"{path} describes a detector, but the weights take any label and find nothing of a "
             "class without clicks: name weights that have classes in C3DET_WEIGHTS"
         )
-    if told == list(classes):
+    if described == list(classes):
         return
     if not classes:
         raise DeploymentError(
-            f"the weights take any label and have no classes, but {place} tells {len(told)}: write "
-            "[] there, or name the weights of these classes in C3DET_WEIGHTS"
+            f"the weights take any label and have no classes, but {place} has {len(described)}: "
+            "write [] there, or name the weights of these classes in C3DET_WEIGHTS"
         )
-    if not told:
+    if not described:
         raise DeploymentError(
-            f"the weights have {len(classes)} classes, but {place} tells none, as for weights that "
+            f"the weights have {len(classes)} classes, but {place} has none, as for weights that "
             "take any label: write the weights' classes there, or name such weights in "
             "C3DET_WEIGHTS"
         )
     at = next(
-        (i for i, (a, b) in enumerate(zip(told, classes, strict=False)) if a != b),
-        min(len(told), len(classes)),
+        (i for i, (a, b) in enumerate(zip(described, classes, strict=False)) if a != b),
+        min(len(described), len(classes)),
     )
 
     def name(names: Sequence[str]) -> str:
         return repr(names[at]) if at < len(names) else "missing"
 
     raise DeploymentError(
-        f"the {len(classes)} classes of the weights are not the {len(told)} of {place}: class {at} "
-        f"is {name(classes)} in the weights and {name(told)} there; write the weights' classes "
-        "into it, or name other weights in C3DET_WEIGHTS"
+        f"the {len(classes)} classes of the weights are not the {len(described)} of {place}: class "
+        f"{at} is {name(classes)} in the weights and {name(described)} there; write the weights' "
+        "classes into it, or name other weights in C3DET_WEIGHTS"
     )
 
 
-def told_classes(path: Path) -> list[str] | None:
+def described_classes(path: Path) -> list[str] | None:
     """Return the names of the labels in a function's description, ``None`` where it has no labels.
 
     Raises:
         DeploymentError: They cannot be read.
     """
-    spec = told_annotation(path, "spec")
+    spec = annotation(path, "spec")
     if spec is None:
         return None
     try:
@@ -131,7 +130,7 @@ def told_classes(path: Path) -> list[str] | None:
         ) from None
 
 
-def told_annotation(path: Path, name: str) -> Any:
+def annotation(path: Path, name: str) -> Any:
     """Return one of the annotations in a function's description, ``None`` where it is not there.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Faults of the function itself: what the caller is told, and when the process has to end."""
+"""Faults of the function itself: the error that the caller gets, and when the process must end."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ OUT_OF_MEMORY = (
     "bad_alloc",
     "insufficient memory",
 )
-"""What is said where memory lacks, in lower case.
+"""Words of messages about a lack of memory, in lower case.
 
-Not among them: ``CUDNN_STATUS_INTERNAL_ERROR`` and ``..._NOT_INITIALIZED``, which mean it at times
-and anything else at others. They are told as a fault of the function, and whether the GPU can still
-be used is asked of the GPU.
+``CUDNN_STATUS_INTERNAL_ERROR`` and ``..._NOT_INITIALIZED`` are not among them: they may mean that
+or anything else. They count as a fault of the function, and the GPU is tried, to see whether it can
+still be used.
 """
 
 DEVICE_BROKEN = (
@@ -38,7 +38,7 @@ DEVICE_BROKEN = (
     "illegal memory access",
     "unspecified launch failure",
 )
-"""What is said after an error in a kernel, which ends the use of CUDA in a process, likewise."""
+"""Words of messages about an error in a kernel, after which a process cannot use CUDA any more."""
 
 
 def is_out_of_memory(fault: BaseException) -> bool:
@@ -84,8 +84,8 @@ def release_memory(device: str) -> None:
         torch.cuda.empty_cache()
 
 
-def told(fault: BaseException) -> RequestError:
-    """Return what the caller is told of a fault; the log has the details."""
+def request_error(fault: BaseException) -> RequestError:
+    """Return the error that the caller gets for a fault; the log has the details."""
     if is_out_of_memory(fault):
         return RequestError(
             "out_of_memory", "the picture needs more memory than the function has", "image"

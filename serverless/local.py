@@ -1,14 +1,13 @@
 """Serve the function and a page to try it on, without Nuclio, CVAT or docker.
 
-``python -m serverless.local`` reads ``function.yaml``, loads the handler that it names and answers:
+``python -m serverless.local`` starts the function that ``function.yaml`` describes and answers:
 
 ========================  =====================================================================
-``POST`` any path         the handler, by Nuclio's rules (see ``serverless.nuclio_worker``)
+``POST`` any path         the handler, by Nuclio's rules (see `serverless.nuclio_worker`)
 ``GET /``                 the page, from ``serverless/page``
 ``GET /model``            the model's name, classes and default threshold, and the body limit
 ``GET /samples``          a list of the sample pictures, ``[{"name": ...}, ...]``
 ``GET /samples/<name>``   one of them
-``GET /metrics``          counts and times of the requests, as Prometheus reads them
 ========================  =====================================================================
 
 Nuclio itself passes requests of every method to the handler; here, ``GET`` belongs to the page.
@@ -37,17 +36,11 @@ import nuclio_sdk
 from nuclio_sdk.logger import HumanReadableFormatter
 
 from c3det.commands import CommandError, cache_directory, command, printable, sentence
-from serverless.metrics import CONTENT_TYPE
-from serverless.nuclio_worker import (
-    Answer,
-    FunctionError,
-    FunctionSettings,
-    NuclioWorker,
-    Request,
-)
+from serverless.deployment import FUNCTION
+from serverless.nuclio_worker import FunctionError, HttpAnswer, HttpRequest, NuclioWorker
+from serverless.settings import ServingSettings
 
 PAGE = Path(__file__).parent / "page"
-FUNCTION = Path(__file__).parent.parent / "function.yaml"
 PAGE_SUFFIXES = {".html", ".css", ".js", ".svg"}
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 # The page needs nothing from elsewhere, and the browser holds it to that.
@@ -98,7 +91,7 @@ class LocalServer(ThreadingHTTPServer):
         return f"http://{host!s}:{port}/"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Report what went wrong with a connection, except that the client hung up."""
+        """Log what went wrong with a connection, unless the client hung up."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, client_address)
 
@@ -119,17 +112,13 @@ class LocalServer(ThreadingHTTPServer):
         with self._answered:
             self._answered.wait_for(lambda: self._answering == 0)
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str) -> HttpAnswer:
         """Answer a GET request.
 
         Files are looked up by name among those that a folder lists, so no path leads out of it.
         """
         if path == "/model":
             return _json(self.model)
-        if path == "/metrics":
-            service = self.worker.context.user_data
-            text = service.metrics.text(service.cache.stats())
-            return Answer(200, text.encode(), CONTENT_TYPE)
         try:
             if path == "/samples":
                 return _json([{"name": name} for name in _files(self.pictures, PICTURE_SUFFIXES)])
@@ -139,11 +128,11 @@ class LocalServer(ThreadingHTTPServer):
                 name = "index.html" if path == "/" else path.removeprefix("/")
                 file = _files(PAGE, PAGE_SUFFIXES).get(name)
             if file is None:
-                return Answer(404, f"there is nothing at {printable(path)}\n".encode())
+                return HttpAnswer(404, f"there is nothing at {printable(path)}\n".encode())
             content_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-            return Answer(200, file.read_bytes(), content_type)
+            return HttpAnswer(200, file.read_bytes(), content_type)
         except OSError as error:
-            return Answer(500, f"{sentence(error)}\n".encode())
+            return HttpAnswer(500, f"{sentence(error)}\n".encode())
 
 
 class _Connection(BaseHTTPRequestHandler):
@@ -163,21 +152,21 @@ class _Connection(BaseHTTPRequestHandler):
         worker = self.server.worker
         if "Transfer-Encoding" in self.headers:
             self.close_connection = True
-            self._write(Answer(411, b"send the body with a Content-Length"))
+            self._write(HttpAnswer(411, b"send the body with a Content-Length"))
             return
         length = self.headers.get("Content-Length", "0")
-        if not length.isdecimal() or int(length) > worker.settings.max_body_bytes:
+        if not length.isdecimal() or int(length) > worker.trigger.max_body_bytes:
             self.close_connection = True
             if length.isdecimal():
                 self._discard(int(length))
-            self._write(Answer(400, b"Error when parsing request"))
+            self._write(HttpAnswer(400, b"Error when parsing request"))
             return
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             self.close_connection = True
             return
         url = urlsplit(self.path)
-        request = Request(
+        request = HttpRequest(
             method=self.command,
             path=url.path,
             body=body,
@@ -194,7 +183,7 @@ class _Connection(BaseHTTPRequestHandler):
         while length > 0 and (chunk := self.rfile.read(min(length, 1 << 16))):
             length -= len(chunk)
 
-    def _write(self, answer: Answer) -> None:
+    def _write(self, answer: HttpAnswer) -> None:
         headers = {
             "Content-Type": answer.content_type,
             "Content-Length": str(len(answer.body)),
@@ -213,7 +202,7 @@ class _Connection(BaseHTTPRequestHandler):
             self.wfile.write(answer.body)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Note the requests that were refused; the handler tells of the others."""
+        """Log the requests that were refused; the handler logs the others."""
         if self.command != "GET" and int(code) >= 400:
             self.server.worker.context.logger.warn(f"{self.requestline}: {int(code)}")
 
@@ -232,8 +221,8 @@ def _files(folder: Path | None, suffixes: set[str]) -> dict[str, Path]:
     return {printable(path.name): path for path in sorted(files)}
 
 
-def _json(value: Any) -> Answer:
-    return Answer(200, json.dumps(value).encode(), "application/json")
+def _json(value: Any) -> HttpAnswer:
+    return HttpAnswer(200, json.dumps(value).encode(), "application/json")
 
 
 def describe_model(worker: NuclioWorker) -> dict[str, Any]:
@@ -248,7 +237,7 @@ def describe_model(worker: NuclioWorker) -> dict[str, Any]:
         "name": card.name,
         "classes": list(card.classes),
         "threshold": card.score_threshold,
-        "max_body_bytes": worker.settings.max_body_bytes,
+        "max_body_bytes": worker.trigger.max_body_bytes,
     }
 
 
@@ -261,19 +250,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8080, help="port (%(default)s); 0: a free one")
-    parser.add_argument("--weights", help="a .safetensors file instead of the shipped one")
+    parser.add_argument(
+        "--weights", type=Path, help="a .safetensors file instead of the shipped one"
+    )
     parser.add_argument(
         "--pictures",
         type=Path,
         help="folder of the sample pictures (default: samples in $C3DET_CACHE or ~/.cache/c3det)",
     )
     options = parser.parse_args(arguments)
-    if options.weights is not None:
-        os.environ["C3DET_WEIGHTS"] = options.weights
     logger = nuclio_sdk.Logger("INFO", name="serverless.local")
     logger.set_handler("default", sys.stderr, HumanReadableFormatter())
-    # CVAT is not told the classes of weights that are tried here.
-    init = "init_context" if options.weights is None else "init_with_any_classes"
     signal.signal(signal.SIGTERM, _interrupt)
     pictures = options.pictures
     if pictures is None:
@@ -282,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except CommandError as error:
             print(f"serverless.local: the page will lack sample pictures: {error}", file=sys.stderr)
     try:
-        _serve(options.host, options.port, pictures, logger, init)
+        _serve(options.host, options.port, pictures, logger, options.weights)
     except FunctionError as error:
         sys.exit(f"serverless.local: {error}")
     except KeyboardInterrupt:
@@ -295,15 +282,18 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _serve(
-    host: str, port: int, pictures: Path | None, logger: nuclio_sdk.Logger, init: str
+    host: str, port: int, pictures: Path | None, logger: nuclio_sdk.Logger, weights: Path | None
 ) -> None:
-    worker = NuclioWorker.load(FunctionSettings.read(FUNCTION), logger, init)
+    worker = NuclioWorker.load(FUNCTION, logger)
     with LocalServer((host, port), worker, pictures) as server:
         print("Loading the model ...", flush=True)
         from c3det.weights import WeightsError
 
+        settings = None
         try:
-            worker.start()
+            if weights is not None:  # which need not have the classes of the description
+                settings = ServingSettings.from_environment(os.environ, weights=weights)
+            worker.start(settings)
         except (WeightsError, ValueError) as error:
             raise FunctionError(str(error)) from error
         server.model = describe_model(worker)

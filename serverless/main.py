@@ -1,45 +1,39 @@
 """The function: payload -> clicks -> picture -> detections -> answer.
 
 Nuclio calls ``init_context`` once when a worker starts, and for each request ``handler`` where the
-function serves as an interactor, ``detector_handler`` where it serves as a detector. A request
-never raises: an exception would put its traceback into the answer.
+function serves as an interactor, ``detector_handler`` where it serves as a detector. The way of a
+request: `respond` reads the payload and its form; one of the four functions ``answer_...`` reads
+the clicks, opens the picture (`open_picture`), detects objects in it and makes the answer. A
+request never raises: an exception would put its traceback into the answer.
 """
 
 from __future__ import annotations
 
-import gc
+import hashlib
 import json
-import logging
 import math
 import os
-import sys
+import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from nuclio_sdk import Context, Event, Response
 
 from c3det.tiles import TileLimitError
 from serverless import deployment, faults
-from serverless.answers import boxes_of, built_in_answer, error_answer, notes, plugin_answer
-from serverless.believed import believed_class
-from serverless.cache import PictureCache, PictureKey
-from serverless.metrics import Metrics
-from serverless.observations import Observation
-from serverless.pictures import decode, limit_pixels
-from serverless.processors import limit_threads
+from serverless.decoding import decode
+from serverless.inferred_class import inferred_class
 from serverless.protocol import (
     AnyRequest,
-    DetectorAnswer,
-    ExemplarsRequest,
+    Box,
     Form,
-    Point,
+    PluginAnswer,
     RequestError,
     check_inside,
     check_weights,
+    detector_body,
     form_of,
     parse_body,
     read_built_in_request,
@@ -47,254 +41,184 @@ from serverless.protocol import (
     read_exemplars_request,
     read_plugin_request,
 )
-from serverless.settings import Settings
+from serverless.record import RequestRecord
+from serverless.service import Service, start
+from serverless.settings import ServingSettings
+from serverless.shapes import boxes_of, built_in_answer, notes_on_clicks
 
 if TYPE_CHECKING:
     from c3det.answering import Detections
-    from c3det.clicks import Click
-    from c3det.exemplars import Exemplars
     from c3det.model import Outline
-    from c3det.predictor import Answer, Picture, Predictor
+    from c3det.predictor import Picture
 
-BELIEF_THRESHOLD = 0.05
-"""Lowest score of a box that has a say in the class of a click that comes without one."""
+LEAST_SCORE_FOR_A_CLASS = 0.05
+"""Lowest score of the boxes from which the class of clicks without one is inferred."""
 
 TRACEBACK_CALLS = 40
 """How many calls of a traceback are logged, the last ones: Nuclio wants short lines."""
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What a worker keeps between requests, as ``context.user_data``.
-
-    Attributes:
-        predictor: The model.
-        settings: Limits and places.
-        cache: The last pictures.
-        metrics: Counts and times of the requests.
-        device_lock: Keeps other workers from the GPU; ``None`` on a CPU.
-    """
-
-    predictor: Predictor
-    settings: Settings
-    cache: PictureCache[Picture]
-    metrics: Metrics
-    device_lock: IO[str] | None
-
-    @classmethod
-    def create(
-        cls, predictor: Predictor, settings: Settings, device_lock: IO[str] | None = None
-    ) -> Service:
-        """Return the service of a model that has seen nothing yet."""
-        cache = PictureCache[Any](settings.cache_bytes, settings.cache_seconds)
-        return cls(predictor, settings, cache, Metrics(), device_lock)
-
-
 def init_context(context: Context) -> None:
-    """Start a worker whose classes CVAT reads from the function's description.
+    """Start a worker as Nuclio does, by the environment and the function's description.
 
     Raises:
-        ValueError: A setting is wrong, the device is not there or has a worker already, or CVAT is
-            told other classes than those of the weights.
+        ValueError: A setting is wrong, the device is not there or has a worker already, or the
+            description lists other classes than the weights.
         c3det.weights.WeightsError: The weights are missing, damaged or of an unknown format.
     """
-    start(context, deployment.DESCRIPTIONS)
-
-
-def init_with_any_classes(context: Context) -> None:
-    """Start a worker that CVAT does not call, so that nothing tells its classes but the weights.
-
-    Raises:
-        ValueError: A setting is wrong, or the device is not there or has a worker already.
-        c3det.weights.WeightsError: The weights are missing, damaged or of an unknown format.
-    """
-    start(context, ())
-
-
-def start(context: Context, descriptions: Sequence[Path]) -> None:
-    """Load the model and warm it up, so that a fault shows now and the first click is fast."""
-    from c3det.memory import keep_freed_memory
-    from c3det.predictor import load
-
-    settings = Settings.from_environment(os.environ)
-    deployment.check_device(settings.device)
-    name = deployment.gpu_name(settings.device)
-    device_lock = None if name is None else deployment.hold_gpu(name)
-    threads = limit_threads()
-    keep_freed_memory()
-    limit_pixels(settings.max_pixels)
-    predictor = load(settings.weights, settings.device)
-    deployment.check_classes(predictor.classes, descriptions)
-    deployment.check_class(settings.class_name, predictor.classes)
-    predictor.warm_up()
-    # What stays for good is not to be looked through again: Python took 0.2 s for it at times.
-    gc.collect()
-    gc.freeze()
-    context.user_data = Service.create(predictor, settings, device_lock)
-    context.platform.set_termination_callback(lambda: end(context))
-    quieten_wrapper()
-    context.logger.info_with(
-        "ready", model=predictor.card.name, device=settings.device, threads=threads
-    )
-
-
-def quieten_wrapper() -> None:
-    """Let Nuclio's wrapper tell no details: told to stop, it would write them into an answer.
-
-    Log lines and answers share a socket, and an answer over 200 KB takes several writes.
-    """
-    for handler in logging.getLogger("nuclio_sdk").handlers:
-        handler.setLevel(logging.INFO)
-
-
-def end(context: Context) -> None:
-    """End the worker; Nuclio calls this after the running request when it stops the container."""
-    stats = context.user_data.cache.stats()
-    context.logger.info_with("ending", cache_hits=stats.hits, cache_misses=stats.misses)
-    sys.exit(0)
+    start(context, ServingSettings.from_environment(os.environ), deployment.DESCRIPTIONS)
 
 
 def handler(context: Context, event: Event) -> Response:
     """Answer one request to the interactor, whatever it holds."""
-    return respond(context, event, Form.BUILT_IN, form_of)
+    return respond(context, event, Form.BUILT_IN)
 
 
 def detector_handler(context: Context, event: Event) -> Response:
     """Answer one request to the detector, whatever it holds."""
-    return respond(context, event, Form.DETECTOR, lambda payload: Form.DETECTOR)
+    return respond(context, event, Form.DETECTOR)
 
 
-def respond(
-    context: Context,
-    event: Event,
-    form: Form,
-    form_of_payload: Callable[[Mapping[str, Any]], Form],
-) -> Response:
+def respond(context: Context, event: Event, form: Form) -> Response:
     """Answer one request, whatever it holds, with JSON and one line in the log.
 
     Args:
         context: Of the worker.
         event: The request.
-        form: Form of the answer to a body that cannot be read.
-        form_of_payload: Tells the form of one that can.
+        form: ``DETECTOR``, or ``BUILT_IN`` for the interactor. A payload to the interactor may be
+            of another form; a body that cannot be read gets an answer of this one.
     """
     service: Service = context.user_data
-    seen = Observation(form)
-    level, message = context.logger.info_with, "answered"
+    name = service.predictor.card.name
+    record = RequestRecord(form, time.monotonic() + service.settings.time_budget_seconds)
+    log, message = context.logger.info_with, "answered"
     trace = {}
     try:
-        with seen.timed("read"):
+        with record.timed("read"):
             payload = parse_body(event.body)
-        seen.form = form_of_payload(payload)
-        body = ANSWERS[seen.form](service, payload, seen)
-        with seen.timed("answer"):
+        if form is Form.BUILT_IN:
+            record.form = form_of(payload)
+        body = ANSWERS[record.form](service, payload, record)
+        with record.timed("answer"):
             response = json_response(context, 200, body)
-    except RequestError as refused:
-        level, message = context.logger.warn_with, "refused"
-        seen.error = refused
-    except Exception as fault:  # the edge: whatever it is, it is answered
-        level, message = context.logger.error_with, "failed"
+    except RequestError as error:
+        log, message = context.logger.warn_with, "refused"
+        record.error = error
+    except Exception as fault:  # whatever it is, the caller gets an answer
+        log, message = context.logger.error_with, "failed"
         service.cache.clear()
         trace["traceback"] = traceback.format_exc(-TRACEBACK_CALLS)
         if faults.is_device_broken(fault, service.settings.device):
             context.logger.error_with("device broken: the process ends", **trace)
-            os._exit(1)  # any code but 0, so that Nuclio starts the function anew
-        seen.error = faults.told(fault)
+            os._exit(1)  # any code but 0, so that Nuclio starts the function again
+        record.error = faults.request_error(fault)
     if trace:  # now that the fault holds no tensors any more
         faults.release_memory(service.settings.device)
-    if seen.error is not None:
-        seen.status, told = error_answer(seen, service.predictor.card.name)
-        response = json_response(context, seen.status, told)
-    service.metrics.observe(seen)
-    level(message, model=service.predictor.card.name, **seen.log_fields(), **trace)
+    if record.error is not None:
+        response = json_response(context, *error_answer(record, record.error, name))
+    log(message, model=name, **record.log_fields(), **trace)
     return response
 
 
 def answer_plugin(
-    service: Service, payload: Mapping[str, Any], seen: Observation
+    service: Service, payload: Mapping[str, Any], record: RequestRecord
 ) -> dict[str, Any]:
     """Clicks with classes in, boxes of all classes out.
 
     Of an open model the classes are the caller's labels. Without a click or an exemplar it finds
     objects of no class.
     """
-    predictor, settings = service.predictor, service.settings
-    exemplars = None
-    with seen.timed("read"):
-        request = read_plugin_request(payload, predictor.classes, settings.max_clicks)
-        if request.exemplars is not None:
-            from serverless.exemplars import from_request
+    from c3det.exemplars import ExemplarsError
+    from serverless.exemplar_codec import from_request
 
-            check_weights(request.exemplars, predictor.card.tensors, predictor.card.name)
-            exemplars = from_request(request.exemplars, predictor.card.tensors)
-    with opened(service, request, seen) as question:
-        answer = question.with_clicks(request.clicks, request.threshold, exemplars)
-    with seen.timed("answer"):
-        boxes = boxes_of(answer.detections, predictor.classes, request.clicks)
-        seen.notes = notes(answer.detections, predictor.classes, request.clicks)
-    seen.objects = len(boxes)
-    card = predictor.card
-    return plugin_answer(boxes, card.name, seen, card.score_threshold).body()
+    predictor, card = service.predictor, service.predictor.card
+    with record.timed("read"):
+        request = read_plugin_request(payload, predictor.classes, service.settings.max_clicks)
+        exemplars = None
+        if request.exemplars is not None:
+            check_weights(request.exemplars, card.tensors, card.name)
+            exemplars = from_request(request.exemplars, card.tensors)
+    with open_picture(service, request, record) as picture:
+        try:
+            found = picture.detect(
+                request.clicks, request.threshold, exemplars=exemplars, deadline=record.deadline
+            )
+        except ExemplarsError as error:
+            raise RequestError("invalid", f"in neg_points: {error}", "neg_points") from None
+    record.add_search(found)
+    with record.timed("answer"):
+        boxes = boxes_of(found.detections, predictor.classes, request.clicks)
+        record.notes = notes_on_clicks(found.detections, predictor.classes, request.clicks)
+    record.objects = len(boxes)
+    return plugin_answer(record, card.name, boxes, card.score_threshold).body()
 
 
 def answer_exemplars(
-    service: Service, payload: Mapping[str, Any], seen: Observation
+    service: Service, payload: Mapping[str, Any], record: RequestRecord
 ) -> dict[str, Any]:
-    """Clicks and boxes with classes in, what an open model takes under them out."""
-    from serverless.exemplars import exemplars_answer
+    """Clicks and boxes with classes in, their exemplars out; none while the work is not done."""
+    from serverless.exemplar_codec import LABELS, to_answer
 
-    predictor, settings = service.predictor, service.settings
-    with seen.timed("read"):
-        request = read_exemplars_request(payload, predictor.classes, settings.max_clicks)
-    with opened(service, request, seen) as question:
-        exemplars = question.exemplars_of(request)
-    with seen.timed("answer"):
-        answer = exemplars_answer(exemplars, predictor.card, seen).body()
-    seen.objects = len(answer["exemplars"])
-    return answer
+    predictor = service.predictor
+    with record.timed("read"):
+        request = read_exemplars_request(payload, predictor.classes, service.settings.max_clicks)
+    with open_picture(service, request, record) as picture, record.timed("detect"):
+        exemplars = picture.exemplars(
+            request.clicks, LABELS, boxes=request.boxes, deadline=record.deadline
+        )
+        record.progress = 1.0
+        if exemplars is None:
+            record.progress = picture.read_share(request.clicks, request.boxes)
+    with record.timed("answer"):
+        answer = to_answer(exemplars, predictor.card, record)
+    record.objects = len(answer.exemplars)
+    return answer.body()
 
 
 def answer_built_in(
-    service: Service, payload: Mapping[str, Any], seen: Observation
+    service: Service, payload: Mapping[str, Any], record: RequestRecord
 ) -> dict[str, Any]:
     """Clicks without classes in, masks of all objects of the class under them out.
 
     To an open model they are the clicks of one label.
 
-    CVAT cannot ask on, so where the time budget ends before the tiles under the clicks are
-    searched, the answer is an error; objects in other tiles may be missing, and come with the next
-    click.
+    CVAT does not send a request again, so where the time budget ends before the tiles under the
+    clicks are searched, the answer is an error; objects in other tiles may be missing, and come
+    with the next click.
     """
     predictor, settings = service.predictor, service.settings
-    with seen.timed("read"):
+    with record.timed("read"):
         request = read_built_in_request(payload, settings.max_clicks)
-    with opened(service, request, seen) as question:
+    with open_picture(service, request, record) as picture:
         if not predictor.classes:
             label = 0
         elif settings.class_name is not None:
             label = predictor.classes.index(settings.class_name)
         else:
-            unprompted = question.without_clicks_at(request.positive)
-            believable = unprompted.take(unprompted.scores >= BELIEF_THRESHOLD)
-            label = believed_class(believable, request.positive, len(predictor.classes))
-        answer = question.with_clicks(request.clicks(label), request.threshold)
-        if not answer.under_clicks:
+            without_clicks = picture.detect_at(request.positive, deadline=record.deadline)
+            record.add_seconds(without_clicks.seconds)
+            boxes = without_clicks.detections
+            boxes = boxes.take(boxes.scores >= LEAST_SCORE_FOR_A_CLASS)
+            label = inferred_class(boxes, request.positive, len(predictor.classes))
+        found = picture.detect(request.clicks(label), request.threshold, deadline=record.deadline)
+        record.add_search(found)
+        if not found.under_clicks:
             raise unfinished(settings, "the objects under the clicks were found", "click again")
-        with seen.timed("answer"):
-            told = built_in_answer(
-                answer.detections,
+        with record.timed("answer"):
+            answer = built_in_answer(
+                found.detections,
                 request,
                 label,
-                question.picture.image_size,
+                picture.image_size,
                 settings.full_mask_max_pixels,
-                question.outlines_of(answer.detections, label),
+                outlines_of(picture, found.detections, label),
             )
-    seen.objects = len(told.shapes)
-    return told.body()
+    record.objects = len(answer.shapes)
+    return answer.body()
 
 
 def answer_detector(
-    service: Service, payload: Mapping[str, Any], seen: Observation
+    service: Service, payload: Mapping[str, Any], record: RequestRecord
 ) -> list[dict[str, Any]]:
     """No clicks in, rectangles of all classes out: those of the whole picture, or an error."""
     predictor = service.predictor
@@ -305,129 +229,104 @@ def answer_detector(
             "without clicks: serve the detector with weights that have classes",
             None,
         )
-    with seen.timed("read"):
+    with record.timed("read"):
         request = read_detector_request(payload)
-    with opened(service, request, seen) as question:
-        answer = question.with_clicks((), request.threshold)
-    if answer.coverage < 1:
-        searched = f"more than {math.floor(answer.coverage * 100)} % of the picture was searched"
+    with open_picture(service, request, record) as picture:
+        found = picture.detect((), request.threshold, deadline=record.deadline)
+    record.add_search(found)
+    if found.coverage < 1:
+        searched = f"more than {math.floor(found.coverage * 100)} % of the picture was searched"
         raise unfinished(service.settings, searched, "ask again")
-    with seen.timed("answer"):
-        boxes = boxes_of(answer.detections, predictor.classes)
-    seen.objects = len(boxes)
-    return DetectorAnswer(boxes).body()
+    with record.timed("answer"):
+        boxes = boxes_of(found.detections, predictor.classes)
+    record.objects = len(boxes)
+    return detector_body(boxes)
 
 
-ANSWERS: dict[Form, Callable[[Service, Mapping[str, Any], Observation], Any]] = {
+ANSWERS: dict[Form, Callable[[Service, Mapping[str, Any], RequestRecord], Any]] = {
     Form.PLUGIN: answer_plugin,
     Form.EXEMPLARS: answer_exemplars,
     Form.BUILT_IN: answer_built_in,
     Form.DETECTOR: answer_detector,
 }
-"""The body of the answer to a request of each form."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenQuestion:
-    """A request's picture, to be asked about within the time budget.
-
-    Attributes:
-        picture: That is asked about.
-        deadline: Of the request, by `time.monotonic`.
-        seen: Notes what it takes.
-    """
-
-    picture: Picture
-    deadline: float
-    seen: Observation
-
-    def with_clicks(
-        self, clicks: Sequence[Click], threshold: float | None, exemplars: Exemplars | None = None
-    ) -> Answer:
-        """What is found with clicks, down to a score, ``None`` for the default of the weights.
-
-        Raises:
-            RequestError: The exemplars are none of the model's.
-        """
-        if exemplars is None:
-            answer = self.picture.detect(clicks, threshold, deadline=self.deadline)
-        else:
-            from c3det.exemplars import ExemplarsError
-
-            try:
-                answer = self.picture.detect(
-                    clicks, threshold, exemplars=exemplars, deadline=self.deadline
-                )
-            except ExemplarsError as error:
-                raise RequestError("invalid", f"in neg_points: {error}", "neg_points") from None
-        self.seen.add(answer.seconds)
-        self.seen.coverage, self.seen.progress = answer.coverage, answer.progress
-        return answer
-
-    def exemplars_of(self, request: ExemplarsRequest) -> Exemplars | None:
-        """What the model takes under clicks and boxes; ``None`` where there is no time for all."""
-        from serverless.exemplars import LABELS
-
-        with self.seen.timed("detect"):
-            exemplars = self.picture.exemplars(
-                request.clicks, LABELS, boxes=request.boxes, deadline=self.deadline
-            )
-        self.seen.progress = (
-            1.0 if exemplars is not None else self.picture.read_share(request.clicks, request.boxes)
-        )
-        return exemplars
-
-    def outlines_of(self, detections: Detections, label: int) -> dict[int, Outline]:
-        """Outlines of the objects of a class that have one, by their rows."""
-        rows = [row for row, other in enumerate(detections.labels) if other == label]
-        found = self.picture.outlines(detections, rows)
-        return {
-            row: outline for row, outline in zip(rows, found, strict=True) if outline is not None
-        }
-
-    def without_clicks_at(self, points: Sequence[Point]) -> Detections:
-        """What is seen without clicks in the tiles under some points, of any score."""
-        answer = self.picture.detect_at(points, deadline=self.deadline)
-        self.seen.add(answer.seconds)
-        return answer.detections
+"""What makes the body of the answer to a request of each form."""
 
 
 @contextmanager
-def opened(service: Service, request: AnyRequest, seen: Observation) -> Iterator[OpenQuestion]:
-    """Give the request's picture, known from before or not.
+def open_picture(service: Service, request: AnyRequest, record: RequestRecord) -> Iterator[Picture]:
+    """Give the request's picture, from the cache or decoded now.
 
     Raises:
         RequestError: It is no picture, it is too large, or a point lies outside.
     """
-    predictor, settings = service.predictor, service.settings
-    seen.clicks = sum(map(len, request.points.values()))
-    deadline = seen.started + settings.time_budget_seconds
-    with seen.timed("read"):
-        key = PictureKey.of(request.picture, predictor.card.sha256, settings.device)
+    settings = service.settings
+    record.clicks = sum(map(len, request.points.values()))
+    with record.timed("read"):
+        key = hashlib.sha256(request.picture).hexdigest()
 
-    def open_picture() -> Picture:
-        with seen.timed("decode"):
+    def decode_and_open() -> Picture:
+        with record.timed("decode"):
             image = decode(request.picture, settings.max_pixels)
             try:
-                return predictor.open(image, settings.cache_bytes)
+                return service.predictor.open(image, settings.cache_bytes)
             except TileLimitError as error:
                 raise RequestError("too_large", str(error), "image") from None
 
-    with service.cache.use(key, open_picture) as (picture, known):
-        seen.cache = "hit" if known else "miss"
-        seen.image_size = picture.image_size
+    with service.cache.use(key, decode_and_open) as (picture, known):
+        record.cache = "hit" if known else "miss"
+        record.image_size = picture.image_size
         check_inside(request, picture.image_size)
-        yield OpenQuestion(picture, deadline, seen)
+        yield picture
 
 
-def unfinished(settings: Settings, wanted: str, again: str) -> RequestError:
-    """Return the error of an answer that the time budget cut, where the caller cannot ask on."""
+def outlines_of(picture: Picture, detections: Detections, label: int) -> dict[int, Outline]:
+    """Outlines of the objects of a class that have one, by their rows."""
+    rows = [row for row, other in enumerate(detections.labels) if other == label]
+    outlines = picture.outlines(detections, rows)
+    return {row: one for row, one in zip(rows, outlines, strict=True) if one is not None}
+
+
+def unfinished(settings: ServingSettings, wanted: str, again: str) -> RequestError:
+    """Return the error of an answer that the time budget cut, where CVAT does not send it again."""
     return RequestError(
         "unfinished",
         f"the time budget of {settings.time_budget_seconds} s ended before {wanted}: {again} to go "
         "on from there, or raise C3DET_TIME_BUDGET_SECONDS",
         None,
     )
+
+
+def plugin_answer(
+    record: RequestRecord, name: str, boxes: tuple[Box, ...] = (), threshold: float | None = None
+) -> PluginAnswer:
+    """Return an answer of the plugin form.
+
+    Args:
+        record: Of the request.
+        name: Of the weights.
+        boxes: None if the record has an error.
+        threshold: Score from which on the weights want boxes to be shown; ``None`` with an error.
+    """
+    return PluginAnswer(
+        name,
+        boxes,
+        record.error,
+        threshold,
+        record.timings_ms,
+        record.cache,
+        record.coverage,
+        record.progress,
+        record.notes,
+    )
+
+
+def error_answer(
+    record: RequestRecord, error: RequestError, name: str
+) -> tuple[int, dict[str, Any]]:
+    """Return the HTTP status and the body of an error, in the form of the request."""
+    if record.form in (Form.PLUGIN, Form.EXEMPLARS):
+        return 200, plugin_answer(record, name).body()
+    return error.status, {"error": error.to_json()}
 
 
 def json_response(

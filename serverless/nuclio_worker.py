@@ -1,8 +1,8 @@
-"""One Nuclio worker in this process: what Nuclio does between an HTTP request and a handler.
+"""One Nuclio worker in this process: the one way to call the function without Nuclio.
 
-Nuclio's processor is a Go program that starts the function in a container. This module follows
-its rules with nuclio-sdk's own ``Context``, ``Event`` and ``Response``, so that the function can be
-called without it:
+The local runtime, the helper for whole jobs, the benchmark and the tests use it. Nuclio itself is a
+Go program that starts the function in a container. This module follows its rules with nuclio-sdk's
+own ``Context``, ``Event`` and ``Response``:
 
 * the body is parsed only if the content type is exactly ``application/json``; a body that does not
   parse stays bytes;
@@ -14,7 +14,6 @@ called without it:
 
 from __future__ import annotations
 
-import importlib
 import threading
 import time
 import traceback
@@ -29,8 +28,18 @@ import yaml
 from nuclio_sdk.event import EventDeserializerKinds
 from nuclio_sdk.json_encoder import Encoder
 
+from serverless import main
+from serverless.service import Service, end, start
+from serverless.settings import ServingSettings
+
+HANDLERS = {
+    f"serverless.main:{handler.__name__}": handler
+    for handler in (main.handler, main.detector_handler)
+}
 DEFAULT_MAX_BODY_BYTES = 4 * 1024 * 1024
-DEFAULT_WAIT_MS = 10_000
+DEFAULT_WAIT_S = 10.0
+
+Handler = Callable[[nuclio_sdk.Context, nuclio_sdk.Event], Any]
 
 
 class FunctionError(Exception):
@@ -38,58 +47,34 @@ class FunctionError(Exception):
 
 
 @dataclass(frozen=True)
-class FunctionSettings:
-    """What Nuclio reads from ``function.yaml`` to call the function.
+class Trigger:
+    """The limits of a function's HTTP trigger.
 
     Attributes:
-        handler: ``package.module:function``.
         max_body_bytes: Size of the largest request body, in bytes.
         wait_s: Longest time that a call waits for the worker, in seconds.
     """
 
-    handler: str
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
-    wait_s: float = DEFAULT_WAIT_MS / 1000
-
-    @classmethod
-    def read(cls, path: Path) -> FunctionSettings:
-        """Read the settings from a ``function.yaml``.
-
-        Raises:
-            FunctionError: The file is missing, or has not exactly one HTTP trigger.
-        """
-        try:
-            spec = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]
-        except FileNotFoundError:
-            raise FunctionError(f"{path} is missing: start from the project's folder") from None
-        triggers = [t for t in spec["triggers"].values() if t["kind"] == "http"]
-        if len(triggers) != 1:
-            raise FunctionError(f"{path} needs one trigger of kind http, it has {len(triggers)}")
-        attributes = triggers[0].get("attributes", {})
-        wait_ms = triggers[0].get("workerAvailabilityTimeoutMilliseconds", DEFAULT_WAIT_MS)
-        return cls(
-            handler=spec["handler"],
-            max_body_bytes=attributes.get("maxRequestBodySize", DEFAULT_MAX_BODY_BYTES),
-            wait_s=wait_ms / 1000,
-        )
+    wait_s: float = DEFAULT_WAIT_S
 
 
 @dataclass(frozen=True)
-class Request:
+class HttpRequest:
     """An HTTP request as it arrived.
 
     Attributes:
+        body: The bytes of the body.
+        headers: Header names as they were sent, with their values.
         method: Such as ``POST``.
         path: Path of the URL, without the query.
         fields: Arguments of the query.
-        headers: Header names as they were sent, with their values.
-        body: The bytes of the body.
     """
 
-    method: str
-    path: str
-    body: bytes = b""
+    body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    method: str = "POST"
+    path: str = "/"
     fields: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -99,7 +84,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """An HTTP answer: status code, body, and the headers that the handler set."""
 
     status: int
@@ -109,75 +94,100 @@ class Answer:
 
 
 class NuclioWorker:
-    """Calls a function's handler the way one of Nuclio's workers does.
+    """Calls a handler the way one of Nuclio's workers does.
 
     Args:
-        handler: The function's entry point, ``handler(context, event)``.
-        init_context: Called once by :meth:`start`; ``None`` if the function has none.
-        settings: Limits of the trigger.
+        handler: The entry point, ``handler(context, event)``.
+        trigger: Its limits.
         logger: Given to the handler as ``context.logger``.
+        service: What the handler works with; ``None`` if `start` is going to load it.
     """
 
     def __init__(
         self,
-        handler: Callable[[nuclio_sdk.Context, nuclio_sdk.Event], Any],
-        init_context: Callable[[nuclio_sdk.Context], None] | None,
-        settings: FunctionSettings,
+        handler: Handler,
+        trigger: Trigger,
         logger: nuclio_sdk.Logger,
+        service: Service | None = None,
     ) -> None:
-        self.settings = settings
+        self.trigger = trigger
         self._handler = handler
-        self._init_context = init_context
-        self._trigger = {"kind": "http", "name": "local"}
+        self._about = {"kind": "http", "name": "local"}
         self.context = nuclio_sdk.Context(
             logger,
             nuclio_sdk.Platform("local"),
             worker_id=0,
-            trigger=nuclio_sdk.TriggerInfo(**self._trigger),
+            trigger=nuclio_sdk.TriggerInfo(**self._about),
         )
+        self.context.user_data = service
         self._free = threading.Semaphore(1)
         self._encode = Encoder().encode
 
     @classmethod
     def load(
-        cls, settings: FunctionSettings, logger: nuclio_sdk.Logger, init: str = "init_context"
+        cls, function_yaml: Path, logger: nuclio_sdk.Logger, service: Service | None = None
     ) -> NuclioWorker:
-        """Import the handler that the settings name.
-
-        Args:
-            settings: Of the function.
-            logger: Given to the handler.
-            init: What starts the function, in the module of the handler.
+        """Return a worker of the function that a ``function.yaml`` describes.
 
         Raises:
-            FunctionError: It is not one of this package: a function.yaml of somebody else could
-                name any module.
+            FunctionError: The file is missing, has not exactly one HTTP trigger, or names a handler
+                that is none of this project's.
         """
-        module_name, _, function = settings.handler.partition(":")
-        if module_name.partition(".")[0] != __package__:
+        try:
+            spec = yaml.safe_load(function_yaml.read_text(encoding="utf-8"))["spec"]
+        except FileNotFoundError:
             raise FunctionError(
-                f"the handler {settings.handler!r} is none of this project: take the function.yaml "
+                f"{function_yaml} is missing: start from the project's folder"
+            ) from None
+        triggers = [t for t in spec["triggers"].values() if t["kind"] == "http"]
+        if len(triggers) != 1:
+            raise FunctionError(
+                f"{function_yaml} needs one trigger of kind http, it has {len(triggers)}"
+            )
+        if spec["handler"] not in HANDLERS:
+            raise FunctionError(
+                f"the handler {spec['handler']!r} is none of this project: take the function.yaml "
                 "that comes with it"
             )
-        module = importlib.import_module(module_name)
-        return cls(getattr(module, function), getattr(module, init, None), settings, logger)
+        attributes = triggers[0].get("attributes", {})
+        wait_ms = triggers[0].get("workerAvailabilityTimeoutMilliseconds")
+        trigger = Trigger(
+            attributes.get("maxRequestBodySize", DEFAULT_MAX_BODY_BYTES),
+            DEFAULT_WAIT_S if wait_ms is None else wait_ms / 1000,
+        )
+        return cls(HANDLERS[spec["handler"]], trigger, logger, service)
 
-    def start(self) -> None:
-        """Run the function's ``init_context``; what it raises stops Nuclio's container."""
-        if self._init_context is not None:
-            self._init_context(self.context)
+    def start(self, settings: ServingSettings | None = None) -> None:
+        """Load the model; what this raises stops Nuclio's container.
 
-    def handle(self, request: Request) -> Answer:
+        Args:
+            settings: Of the worker. ``None``: as in Nuclio's container, the environment decides,
+                and the weights must have the classes of the function's description.
+
+        Raises:
+            ValueError: See `serverless.main.init_context`.
+            c3det.weights.WeightsError: Likewise.
+        """
+        if settings is None:
+            main.init_context(self.context)
+        else:
+            start(self.context, settings)
+
+    def handle(self, request: HttpRequest) -> HttpAnswer:
         """Answer a request. Safe to call from several threads."""
-        if not self._free.acquire(timeout=self.settings.wait_s):
-            return Answer(503)
+        if not self._free.acquire(timeout=self.trigger.wait_s):
+            return HttpAnswer(503)
         try:
             return self._call(request)
         finally:
             self._free.release()
 
+    def post(self, body: bytes) -> HttpAnswer:
+        """Answer a POST request of JSON."""
+        return self.handle(HttpRequest(body, {"Content-Type": "application/json"}))
+
     def stop(self) -> None:
-        """Wait for the running call and tell the function to end, as Nuclio does at SIGTERM.
+        """Wait for the running call and end the function, as Nuclio does at SIGTERM.
 
         From then on calls are answered as if the worker were busy.
 
@@ -185,28 +195,28 @@ class NuclioWorker:
             SystemExit: The function ends its process.
         """
         self._free.acquire()
-        self.context.platform._on_signal()
+        end(self.context)
 
-    def _call(self, request: Request) -> Answer:
+    def _call(self, request: HttpRequest) -> HttpAnswer:
         try:
             output = self._handler(self.context, self._event(request))
             response = nuclio_sdk.Response.from_entrypoint_output(self._encode, output)
         except BaseException as error:  # Nuclio answers SystemExit the same way
             text = f'Exception caught in handler - "{error}": {traceback.format_exc()}'
             self.context.logger.error(text)
-            return Answer(500, text.encode())
-        return Answer(
+            return HttpAnswer(500, text.encode())
+        return HttpAnswer(
             response["status_code"],
             response["body"].encode(),
             response["content_type"],
             {k: v for k, v in response["headers"].items() if isinstance(v, str)},
         )
 
-    def _event(self, request: Request) -> nuclio_sdk.Event:
+    def _event(self, request: HttpRequest) -> nuclio_sdk.Event:
         message = {
             "body": request.body,
             "content_type": request.content_type,
-            "trigger": self._trigger,
+            "trigger": self._about,
             "fields": dict(request.fields),
             "headers": dict(request.headers),
             "id": str(uuid.uuid4()),

@@ -1,10 +1,11 @@
-"""What the environment decides, read once when the function starts."""
+"""The settings of a worker, read from the environment when it starts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 CVAT_SECONDS = 120
 """How long CVAT waits for an answer, the wait for a free worker included."""
@@ -19,12 +20,11 @@ STARTER_WEIGHTS = WEIGHTS / "starter.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServingSettings:
     """The settings of one worker.
 
     Attributes:
-        weights: File of the weights (``C3DET_WEIGHTS``; default: the open
-            model's).
+        weights: File of the weights (``C3DET_WEIGHTS``; default: the open model's).
         device: Where the model runs, as torch names it (``C3DET_DEVICE``).
         max_pixels: Largest picture that is accepted, in pixels (``C3DET_MAX_PIXELS``). Whatever
             is set, a square picture of so many takes no more than `c3det.tiles.MAX_TILES` tiles.
@@ -32,13 +32,13 @@ class Settings:
         full_mask_max_pixels: Largest picture, in pixels, for which the built-in answer carries a
             mask of the whole picture; above it the mask is a crop with ``bounds``
             (``C3DET_FULL_MASK_MAX_PIXELS``).
-        cache_bytes: Memory for what is known of the last pictures (``C3DET_CACHE_BYTES``).
-        cache_seconds: How long a picture that nobody asks about is kept (``C3DET_CACHE_SECONDS``).
-        time_budget_seconds: How long a request may take (``C3DET_TIME_BUDGET_SECONDS``); what is
-            not done by then is told by ``progress``, or is an error where the caller cannot ask on.
-            CVAT gives up after `CVAT_SECONDS`.
-        class_name: The class of clicks that come without one (``C3DET_CLASS``), ``None`` to take
-            the class that the model believes under them; of an open model always ``None``.
+        cache_bytes: Memory for the features of the last pictures (``C3DET_CACHE_BYTES``).
+        cache_seconds: How long a picture is kept that no request needs (``C3DET_CACHE_SECONDS``).
+        time_budget_seconds: How long a request may take (``C3DET_TIME_BUDGET_SECONDS``). If the
+            work is not done by then, ``progress`` in the answer is below 1, or, where the caller
+            does not ask again, the answer is an error. CVAT gives up after `CVAT_SECONDS`.
+        class_name: The class of clicks that come without one (``C3DET_CLASS``), ``None`` to infer
+            it from what the model sees under them; always ``None`` for an open model.
     """
 
     weights: Path
@@ -52,8 +52,12 @@ class Settings:
     class_name: str | None
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+    def from_environment(cls, environment: Mapping[str, str], **instead: Any) -> ServingSettings:
         """Read the settings; a variable that is absent or empty leaves the default.
+
+        Args:
+            environment: Its variables.
+            instead: Settings that do not come from it, by their names.
 
         Raises:
             ValueError: A limit is not a whole number, or is out of its range; the message names the
@@ -70,7 +74,7 @@ class Settings:
                 raise ValueError(f"{name} must be a whole number {span}, it is {text!r}")
             return value
 
-        return cls(
+        settings = cls(
             weights=Path(environment.get("C3DET_WEIGHTS") or OPEN_WEIGHTS),
             device=environment.get("C3DET_DEVICE") or "cpu",
             max_pixels=whole("C3DET_MAX_PIXELS", default=50_000_000, least=1, most=MOST_PIXELS),
@@ -83,3 +87,4 @@ class Settings:
             ),
             class_name=environment.get("C3DET_CLASS", "").strip() or None,
         )
+        return replace(settings, **instead)

@@ -85,7 +85,6 @@ CALLS: dict[str, list[str]] = {
 LONG = {
     "serverless.bench.__main__",
     "serverless.local",
-    "serverless.soak",
     "training.compare",
     "training.data.bench_data",
     "training.data.notice",
@@ -423,8 +422,8 @@ def test_a_disk_that_fills_up_while_a_file_is_written_names_it(
         ("training.step_benchmark", "--batch", ("0",)),
         ("training.step_benchmark", "--threads", ("0",)),
         ("training.data.rendered", "--pictures", ("0", "1.5")),
-        ("serverless.soak", "--rate", ("0", "nan")),
-        ("serverless.bench.__main__", "--side", ("0",)),
+        ("serverless.bench.__main__", "--seconds", ("0", "nan")),
+        ("serverless.bench.__main__", "--pictures", ("0",)),
     ],
 )
 def test_numbers_that_cannot_be_are_named(

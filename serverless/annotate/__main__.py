@@ -1,10 +1,10 @@
-"""Let a function box all objects of a job or a task on a CVAT server.
+"""Find all objects of a job or a task on a CVAT server, and write them as rectangles.
 
 The clicks are the points that people placed or uploaded, with their labels, and the centres of the
-rectangles that people drew. A function that takes any label is asked with those of the task, and
-finds them in the frames that have clicks, or, with exemplars of frames that people labelled or of a
-file, in all others. What is written are rectangles of source semi-auto, in one group a run. A run
-that was broken off goes on when the same command is given again.
+rectangles that people drew. A function that takes any label gets the labels of the task, and finds
+objects in the frames that have clicks, or, with exemplars of frames that people labelled or of a
+file, in all others. The rectangles have the source semi-auto, and one group a run. A run that was
+interrupted goes on when the same command is given again.
 """
 
 from __future__ import annotations
@@ -14,48 +14,45 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tqdm import tqdm
 
-from c3det.commands import ask_password, cache_directory, command
-from serverless.annotate.cvat import Kind, Place, Server
+from c3det.commands import ask_password, at_least, cache_directory, command, naming
+from c3det.exemplars import Exemplars, ExemplarsError
+from serverless.annotate.cvat import Kind, Server, Target
 from serverless.annotate.errors import AnnotateError, Retry
 from serverless.annotate.function import (
+    Function,
     FunctionAtAddress,
     FunctionInProcess,
     FunctionOfCvat,
-    function_classes,
 )
-from serverless.annotate.journal import FrameReport, Journal, journal_name
-from serverless.annotate.plan import map_labels
+from serverless.annotate.issues import create_issues, frames_to_look_at
+from serverless.annotate.job_exemplars import counted, exemplars_of_frames, exemplars_to_send
+from serverless.annotate.journal import Journal, journal_name
+from serverless.annotate.plan import LabelMap, map_labels
 from serverless.annotate.report import Overlay, summary, table
 from serverless.annotate.review import review_file, write_review
-from serverless.annotate.run import Options, Run
-from serverless.local import FUNCTION
-
-if TYPE_CHECKING:
-    from serverless.annotate.function import ExemplarFunction
-    from serverless.annotate.plan import LabelMap
-    from serverless.protocol import CarriedExemplars
+from serverless.annotate.run import Run, RunOptions
+from serverless.deployment import FUNCTION
+from serverless.exemplar_codec import to_request
+from serverless.protocol import CarriedExemplars
 
 SHIPPED = "shipped"
 
-RELOAD = "Reload the tabs of CVAT that were open before: they still show what was there before."
+RELOAD = "Reload the tabs of CVAT that were open before: they show the old annotations."
 
 
 def frame_ranges(text: str) -> tuple[int, ...]:
     """Read ``0-3,7`` as 0, 1, 2, 3, 7."""
     frames: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-        found = range(0)
-        if match:
-            found = range(int(match[1]), int(match[2] or match[1]) + 1)
+    for item in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", item)
+        found = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
         if not found:
-            raise argparse.ArgumentTypeError(f"{part!r} is neither a frame nor a range like 0-9")
+            raise argparse.ArgumentTypeError(f"{item!r} is neither a frame nor a range like 0-9")
         frames.update(found)
     return tuple(sorted(frames))
 
@@ -77,14 +74,6 @@ def score(text: str) -> float:
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1")
     return value
-
-
-def table_file(text: str) -> Path:
-    """Read the name of the file for ``--review``."""
-    try:
-        return review_file(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -128,7 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         default=FUNCTION,
         metavar="FILE",
-        help="of the function at --url: it tells the classes (%(default)s)",
+        help="of the function at --url: it lists the classes (%(default)s)",
     )
     work = parser.add_argument_group("what it does")
     work.add_argument(
@@ -144,20 +133,20 @@ def make_parser() -> argparse.ArgumentParser:
     work.add_argument(
         "--without-clicks",
         action="store_true",
-        help="also ask about frames that have no click (a function with classes)",
+        help="search frames that have no click too (a function with classes)",
     )
     work.add_argument(
         "--exemplars-from-frames",
         type=frame_ranges,
         metavar="0-4",
-        help="frames that people labelled, with points or rectangles: what they show is looked for "
-        "in all other frames, and they are left as they are (a function that takes any label)",
+        help="frames that people labelled, with points or rectangles: objects like these are "
+        "searched in all other frames; these stay as they are (a function that takes any label)",
     )
     work.add_argument(
         "--exemplars",
         type=Path,
         metavar="FILE",
-        help="exemplars that an earlier run saved, likewise, beside those of frames",
+        help="exemplars that an earlier run saved, alone or beside those of frames",
     )
     work.add_argument(
         "--save-exemplars",
@@ -170,29 +159,36 @@ def make_parser() -> argparse.ArgumentParser:
         "--existing",
         choices=("keep", "overwrite"),
         default="keep",
-        help="what becomes of rectangles of earlier runs and of automatic annotation, of the "
-        "function's labels, on the frames asked about; what people drew or accepted stays "
+        help="whether rectangles of earlier runs and of automatic annotation, of the function's "
+        "labels, stay on the frames searched; what people drew or accepted always stays "
         "(%(default)s)",
     )
     work.add_argument(
         "--remove-points", action="store_true", help="remove the points that were used as clicks"
     )
-    work.add_argument("--dry-run", action="store_true", help="write nothing, tell what would be")
+    work.add_argument("--dry-run", action="store_true", help="write nothing, report what would be")
     work.add_argument(
-        "--pictures", type=Path, metavar="FOLDER", help="draw what was found on each frame"
+        "--pictures", type=Path, metavar="FOLDER", help="draw the objects found on each frame"
     )
     work.add_argument(
         "--review",
-        type=table_file,
+        type=review_file,
         metavar="FILE",
         help="write the order in which a person should look at the frames, the least sure first, "
         "with why (.csv or .md)",
     )
     work.add_argument(
+        "--issues",
+        type=at_least(1),
+        metavar="COUNT",
+        help="create CVAT's issues (review comments) on so many frames, the least sure first, with "
+        "why; never two at one place",
+    )
+    work.add_argument(
         "--journal",
         type=Path,
         metavar="FILE",
-        help="where a run notes what is done, so that it can go on (default: in the cache)",
+        help="where a run writes what is done, so that it can go on (default: in the cache)",
     )
     return parser
 
@@ -200,7 +196,7 @@ def make_parser() -> argparse.ArgumentParser:
 def connect(options: argparse.Namespace, retry: Retry) -> Server:
     """Log in."""
     if not options.host.startswith(("http://", "https://")):
-        raise AnnotateError(f"{options.host}: begin the address with http:// or https://")
+        raise AnnotateError(f"{options.host}: the address must have http:// or https:// in front")
     server = Server(options.host, retry, verify=not options.insecure)
     if options.user is not None:
         server.log_in(options.user, ask_password(options.user, f" at {options.host}"))
@@ -211,144 +207,166 @@ def connect(options: argparse.Namespace, retry: Retry) -> Server:
     return server
 
 
-def make_function(options: argparse.Namespace, place: Place, retry: Retry) -> ExemplarFunction:
-    """Return who finds the objects."""
+def make_function(options: argparse.Namespace, target: Target, retry: Retry) -> Function:
+    """Return the function that finds the objects."""
     if options.model is not None:
         weights = None if options.model == SHIPPED else Path(options.model)
-        return FunctionInProcess(FUNCTION, place.picture, weights)
+        return FunctionInProcess(target.picture, weights)
     if options.url is not None:
-        classes = function_classes(options.function_yaml)
-        return FunctionAtAddress(options.url, classes, place.picture, retry)
-    return FunctionOfCvat(place, options.function)
+        return FunctionAtAddress(options.url, options.function_yaml, target.picture, retry)
+    return FunctionOfCvat(target, options.function)
 
 
-def chosen_frames(
-    place: Place, wanted: tuple[int, ...] | None, option: str = "--frames"
-) -> tuple[int, ...]:
-    """Return the frames that an option names, ``None``: all.
+def check_frames(target: Target, option: str, wanted: Sequence[int]) -> None:
+    """Refuse frames of an option that are not there.
 
     Raises:
-        AnnotateError: A wanted frame is not there.
+        AnnotateError: One is not.
     """
-    if wanted is None:
-        return place.frames
-    if absent := sorted(set(wanted) - set(place.frames)):
+    if absent := sorted(set(wanted) - set(target.frames)):
         raise AnnotateError(
-            f"{option}: {place.kind} {place.id} has no frame {absent[0]}"
-            + (f", its frames are {place.frames[0]} to {place.frames[-1]}" if place.frames else "")
+            f"{option}: {target.kind} {target.id} has no frame {absent[0]}"
+            + (
+                f", its frames are {target.frames[0]} to {target.frames[-1]}"
+                if target.frames
+                else ""
+            )
         )
-    return wanted
 
 
-def exemplars_of(
-    options: argparse.Namespace, place: Place, function: ExemplarFunction, labels: LabelMap
-) -> CarriedExemplars | None:
-    """Gather the exemplars of a run, say what they are, and save them where that is wanted.
+def check_options(options: argparse.Namespace, target: Target, function: Function) -> None:
+    """Refuse options that do not go together, or not with the target and the function.
 
     Raises:
-        AnnotateError: There are none, or the function takes none.
+        AnnotateError: It is so.
     """
-    frames, file = options.exemplars_from_frames, options.exemplars
-    if frames is None and file is None:
-        if options.save_exemplars is not None:
-            raise AnnotateError(
-                "--save-exemplars: there are no exemplars to save: say which frames show them with "
-                "--exemplars-from-frames"
-            )
-        return None
-    if function.classes:
+    shown, with_exemplars = options.exemplars_from_frames, uses_exemplars(options)
+    check_frames(target, "--exemplars-from-frames", shown or ())
+    check_frames(target, "--frames", options.frames or ())
+    if options.without_clicks and not function.classes and not with_exemplars:
+        raise AnnotateError(
+            f"--without-clicks: {function.name} takes any label and finds none without clicks"
+        )
+    if options.save_exemplars is not None and not with_exemplars:
+        raise AnnotateError(
+            "--save-exemplars: there are no exemplars to save: say which frames show them with "
+            "--exemplars-from-frames"
+        )
+    if with_exemplars and function.classes:
         raise AnnotateError(
             f"{function.name} knows its classes and takes no exemplars: name a function that takes "
             "any label"
         )
-    from serverless.annotate import exemplars
-    from serverless.exemplars import carried
+    if target.overlap and (options.existing == "overwrite" or options.remove_points):
+        raise AnnotateError(
+            f"the jobs of task {target.id} share {target.overlap} frames, of whose shapes CVAT "
+            "shows one copy and keeps two: shapes can be removed job by job only, with --job"
+        )
 
-    known = None if file is None else exemplars.load(file)
+
+def uses_exemplars(options: argparse.Namespace) -> bool:
+    """Tell whether the run has exemplars."""
+    return options.exemplars_from_frames is not None or options.exemplars is not None
+
+
+def make_journal(options: argparse.Namespace, target: Target, function: Function) -> Journal:
+    """Return the journal of the run; it goes on with a run of the same settings."""
+    name = journal_name(target.server.host, target.kind, target.id)
+    settings: dict[str, Any] = {
+        "place": str(target),
+        "function": function.name,
+        "labels": options.label,
+        "frames": options.frames,
+        "exemplars-from-frames": options.exemplars_from_frames,
+        "exemplars": None if options.exemplars is None else str(options.exemplars),
+        "without-clicks": options.without_clicks,
+        "threshold": options.threshold,
+        "existing": options.existing,
+        "remove-points": options.remove_points,
+    }
+    return Journal(options.journal or cache_directory() / "annotate" / name, settings)
+
+
+def make_exemplars(
+    options: argparse.Namespace, target: Target, function: Function, labels: LabelMap
+) -> CarriedExemplars | None:
+    """Return the exemplars that go with each request; print their number, and save them all.
+
+    Raises:
+        AnnotateError: There are none in the frames, or the function gives none.
+        ExemplarsError: The file cannot be read, or is of other weights.
+    """
+    if not uses_exemplars(options):
+        return None
+    frames = options.exemplars_from_frames
+    found = None if options.exemplars is None else Exemplars.load(options.exemplars)
     if frames is not None:
         bar = tqdm(total=len(frames), unit="frame", desc="exemplars", disable=None, leave=False)
         with bar:
-            own = exemplars.of_frames(function, place, labels, frames, bar.update)
-        known = own if known is None else exemplars.merged(own, known)
-    assert known is not None
-    used = exemplars.asked_with(known, labels)
-    print(exemplars.told(known, used))
+            own = exemplars_of_frames(function, target, labels, frames, bar.update)
+        found = own if found is None else own.merged(found)
+    assert found is not None
+    sent = exemplars_to_send(found, labels)
+    print(counted(found, sent))
     if options.save_exemplars is not None:
-        exemplars.save(known, options.save_exemplars)
-    return carried(used)
+        with naming(options.save_exemplars):
+            found.save(options.save_exemplars)
+    return to_request(sent)
+
+
+def issues_line(most: int, target: Target, run: Run) -> str:
+    """Create the issues of a run, if it is not dry, and return a line with their number."""
+    frames = frames_to_look_at(run.reports_in_order, most)
+    if run.dry:
+        return f"issues to create: {len(frames)}, unless they are there"
+    return f"issues created: {create_issues(target, frames)}"
 
 
 def annotate(options: argparse.Namespace, retry: Retry) -> int:
-    """Do a run and print what it did.
+    """Do a run and print its report.
 
     Returns:
         The exit status: 0, or 1 if a frame failed.
     """
     server = connect(options, retry)
     kind: Kind = "job" if options.job is not None else "task"
-    number = options.job if options.job is not None else options.task
-    place = Place(server, kind, number)
-    function = make_function(options, place, retry)
-    labels = map_labels(place.labels, function.classes, options.label)
-    shown = options.exemplars_from_frames
-    if shown is not None:
-        chosen_frames(place, shown, "--exemplars-from-frames")
-    from_others = shown is not None or options.exemplars is not None
-    if options.without_clicks and not function.classes and not from_others:
-        raise AnnotateError(
-            f"--without-clicks: {function.name} takes any label and finds none without clicks"
-        )
-    what = Options(
-        frames=tuple(f for f in chosen_frames(place, options.frames) if f not in (shown or ())),
+    target = Target(server, kind, options.job if options.job is not None else options.task)
+    function = make_function(options, target, retry)
+    labels = map_labels(target.labels, function.classes, options.label)
+    check_options(options, target, function)
+    journal = None if options.dry_run else make_journal(options, target, function)
+    frames = target.frames if options.frames is None else options.frames
+    shown = options.exemplars_from_frames or ()
+    run_options = RunOptions(
+        frames=tuple(frame for frame in frames if frame not in shown),
         without_clicks=options.without_clicks,
+        exemplars=make_exemplars(options, target, function, labels),
         threshold=options.threshold,
         existing=options.existing,
         remove_points=options.remove_points,
     )
-    if place.overlap and (what.existing == "overwrite" or what.remove_points):
-        raise AnnotateError(
-            f"the jobs of task {place.id} share {place.overlap} frames, of whose shapes CVAT shows "
-            "one copy and keeps two: shapes can be removed job by job only, with --job"
-        )
-    journal = None
-    if not options.dry_run:
-        path = options.journal or (
-            cache_directory() / "annotate" / journal_name(server.host, kind, number)
-        )
-        settings = {
-            "place": str(place),
-            "function": function.name,
-            "labels": options.label,
-            "frames": options.frames,
-            "exemplars-from-frames": shown,
-            "exemplars": None if options.exemplars is None else str(options.exemplars),
-            "without-clicks": what.without_clicks,
-            "threshold": what.threshold,
-            "existing": what.existing,
-            "remove-points": what.remove_points,
-        }
-        journal = Journal(path, settings)
-    what = replace(what, exemplars=exemplars_of(options, place, function, labels))
-    pictures = Overlay(options.pictures, place, labels) if options.pictures else lambda seen: None
-    run = Run(place, function, labels, what, journal, pictures)
+    draw = Overlay(options.pictures, target, labels) if options.pictures else lambda result: None
+    run = Run(target, function, labels, run_options, journal, draw)
     if journal is not None and run.reports:
         print(f"{len(run.reports)} frames are done already: going on with {journal.path}")
     fault = None
     try:
-        bar = tqdm(total=len(run.asked), initial=len(run.reports), unit="frame", disable=None)
+        bar = tqdm(total=len(run.selected), initial=len(run.reports), unit="frame", disable=None)
         with bar:
-            for _ in run.frames():
+            for _ in run.process():
                 bar.update()
         run.remove_doubles()
+        if options.issues is not None:
+            print(issues_line(options.issues, target, run))
         run.finish()
     except (AnnotateError, OSError, KeyboardInterrupt) as caught:
         fault = caught
-    reports: list[FrameReport] = [run.reports[f] for f in run.asked if f in run.reports]
-    print(table(reports, place, run.dry))
+    reports = run.reports_in_order
+    print(table(reports, target, run.dry))
     print()
-    print(summary(run, place, what))
+    print(summary(run, target, run_options))
     if options.review is not None:
-        write_review(options.review, reports, place.frame_names)
+        write_review(options.review, reports, target.frame_names)
     if fault is not None and journal is not None:
         print(f"The same command goes on from here; what is done is noted in {journal.path}.")
     if run.changed:
@@ -364,7 +382,7 @@ def main(arguments: Sequence[str] | None = None, retry: Retry | None = None) -> 
     options = make_parser().parse_args(arguments)
     try:
         status = annotate(options, retry or Retry())
-    except AnnotateError as error:
+    except (AnnotateError, ExemplarsError) as error:
         print(f"serverless.annotate: {error}", file=sys.stderr)
         sys.exit(2)
     sys.exit(status)

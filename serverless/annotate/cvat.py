@@ -236,17 +236,6 @@ class Server:
         """Send a GET request, several times if need be.
 
         Raises:
-            AnnotateError: It got no good answer.
-        """
-        try:
-            return self.get_unless_refused(path, query)
-        except RefusedError as error:
-            raise AnnotateError(f"{self.host} refuses GET {path}: {error}") from error
-
-    def get_unless_refused(self, path: str, query: Mapping[str, Any] | None = None) -> bytes:
-        """Send a GET request, several times if need be.
-
-        Raises:
             RefusedError: See `send`.
             AnnotateError: It got no answer.
         """
@@ -256,10 +245,15 @@ class Server:
             raise AnnotateError(f"{self.host} does not answer GET {path}: {error}") from error
 
     def get_json(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
-        """Send a GET request and parse the answer."""
-        text = self.get(path, query)
+        """Send a GET request, several times if need be, and parse the answer.
+
+        Raises:
+            AnnotateError: It got no good answer.
+        """
         try:
-            return json.loads(text)
+            return json.loads(self.get(path, query))
+        except RefusedError as error:
+            raise AnnotateError(f"{self.host} refuses GET {path}: {error}") from error
         except ValueError as error:
             raise AnnotateError(
                 f"{self.host}{path} does not answer with JSON: is it a CVAT server?"
@@ -277,7 +271,7 @@ class Server:
                 return items
 
 
-class Place:
+class Target:
     """A job or a task of a server.
 
     Args:
@@ -290,6 +284,7 @@ class Place:
         labels: Of the task.
         frames: Numbers of its frames, without deleted ones.
         frame_names: File names by frame; empty for a video.
+        jobs: First and last frame of each job, by its id; of a job itself alone.
         overlap: Frames that neighbouring jobs of a task share; 0 for a job.
 
     Raises:
@@ -329,10 +324,22 @@ class Place:
         included = set(meta.get("included_frames") or range(start, stop + 1))
         deleted = set(meta.get("deleted_frames") or ())
         self.frames = tuple(n for n in range(start, stop + 1) if n in included and n not in deleted)
-        named = meta.get("frames") or ()
+        described = meta.get("frames") or ()
         self.frame_names: dict[int, str] = {}
-        if len(named) == stop - start + 1:
-            self.frame_names = {start + i: frame["name"] for i, frame in enumerate(named)}
+        self._sizes: dict[int, tuple[int, int]] = {}
+        if len(described) == stop - start + 1:
+            by_frame = dict(enumerate(described, start=start))
+            self.frame_names = {number: frame["name"] for number, frame in by_frame.items()}
+            self._sizes = {n: (frame["width"], frame["height"]) for n, frame in by_frame.items()}
+        elif described:  # those of a video are all alike
+            size = (described[0]["width"], described[0]["height"])
+            self._sizes = dict.fromkeys(self.frames, size)
+        jobs = [about] if kind == "job" else server.get_list("/api/jobs", {"task_id": number})
+        self.jobs = {
+            job["id"]: (job["start_frame"], job["stop_frame"])
+            for job in jobs
+            if job.get("type", "annotation") == "annotation"
+        }
 
     def __str__(self) -> str:
         return f"{self.kind} {self.id} ({self.name}) on {self.server.host}"
@@ -356,9 +363,38 @@ class Place:
         """
         query = {"type": "frame", "number": frame, "quality": "original"}
         try:
-            return self.server.get_unless_refused(f"{self._path}/data", query)
+            return self.server.get(f"{self._path}/data", query)
         except RefusedError as error:
             raise FrameError(f"{self.server.host} refuses its picture: {error}") from error
+
+    def whole_picture(self, frame: int) -> list[float]:
+        """Return the corners of a frame, x, y, x, y, ... in pixels."""
+        width, height = self._sizes.get(frame, (1, 1))
+        return [float(value) for value in (0, 0, width, 0, width, height, 0, height)]
+
+    def issues(self) -> list[tuple[int, list[float]]]:
+        """Fetch frame and polygon of all issues, open and resolved ones."""
+        found = self.server.get_list("/api/issues", {f"{self.kind}_id": self.id})
+        return [(one["frame"], [round(value, 1) for value in one["position"]]) for one in found]
+
+    def create_issue(self, frame: int, position: Sequence[float], message: str) -> None:
+        """Create an issue on a frame.
+
+        Args:
+            frame: Number of the frame.
+            position: Corners of a polygon, x, y, x, y, ... in pixels.
+            message: Its first comment.
+
+        Raises:
+            TransientError: It may or may not have been created.
+            AnnotateError: The server refuses it.
+        """
+        job = next(id for id, (start, stop) in self.jobs.items() if start <= frame <= stop)
+        body = {"job": job, "frame": frame, "position": list(position), "message": message}
+        try:
+            self.server.send("POST", "/api/issues", body=body)
+        except RefusedError as error:
+            raise AnnotateError(f"{self} refuses an issue on frame {frame}: {error}") from error
 
     def create(self, shapes: Sequence[Mapping[str, Any]]) -> None:
         """Add shapes, all of them or none.

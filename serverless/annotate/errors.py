@@ -1,10 +1,12 @@
-"""What can go wrong in a run, and trying again."""
+"""The errors of a run, and sending requests again."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -20,6 +22,15 @@ class FrameError(Exception):
 
 class TransientError(Exception):
     """A request failed in a way that may pass: a status from 500 on, or no answer."""
+
+
+@contextmanager
+def writing(path: Path, done: str = "written") -> Iterator[None]:
+    """Turn a failure to write a file into an `AnnotateError`: ``... cannot be written: ...``."""
+    try:
+        yield
+    except OSError as error:
+        raise AnnotateError(f"{path} cannot be {done}: {error.strerror}") from error
 
 
 @dataclass(frozen=True)

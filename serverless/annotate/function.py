@@ -1,6 +1,6 @@
-"""Asking the function about a frame: through CVAT, at its own address, or the model in process.
+"""Calls of the function about a frame: through CVAT, at its own address, or in this process.
 
-The form of the plugin is used in all three, see `serverless.protocol`.
+All three use the form of the plugin, see `serverless.protocol`.
 """
 
 from __future__ import annotations
@@ -8,19 +8,19 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import nuclio_sdk
 import urllib3
-import yaml
 
 from c3det.clicks import Click, LabelledBox
-from serverless.annotate.cvat import TIMEOUT_S, Place, RefusedError
+from c3det.weights import WeightsError
+from serverless.annotate.cvat import TIMEOUT_S, RefusedError, Target
 from serverless.annotate.errors import AnnotateError, FrameError, Retry, TransientError
-from serverless.nuclio_worker import FunctionError, FunctionSettings, NuclioWorker, Request
+from serverless.deployment import FUNCTION, DeploymentError, described_classes
+from serverless.nuclio_worker import FunctionError, NuclioWorker
 from serverless.protocol import (
     AnswerError,
     Box,
@@ -28,16 +28,17 @@ from serverless.protocol import (
     ExemplarsAnswer,
     PluginAnswer,
     RequestError,
-    encoded,
     exemplar_prompts,
     plugin_prompts,
+    with_picture,
 )
+from serverless.settings import ServingSettings
 
 Answer = TypeVar("Answer", PluginAnswer, ExemplarsAnswer)
 
 
-class Function(Protocol):
-    """Finds the objects of a frame.
+class Function(ABC):
+    """A function that finds the objects of a frame.
 
     Attributes:
         name: What it is, for people.
@@ -48,14 +49,30 @@ class Function(Protocol):
     name: str
     classes: tuple[str, ...]
 
-    def ask(
+    @abstractmethod
+    def send(self, frame: int, prompts: Mapping[str, Any]) -> bytes:
+        """Send one request.
+
+        Args:
+            frame: Number of the frame.
+            prompts: The body of the request without the picture.
+
+        Returns:
+            The body of the answer.
+
+        Raises:
+            FrameError: This frame was refused.
+            TransientError: The function does not answer, in spite of several attempts.
+        """
+
+    def detect(
         self,
         frame: int,
         clicks: Sequence[Click],
         threshold: float | None,
         exemplars: CarriedExemplars | None = None,
     ) -> PluginAnswer:
-        """Return the answer of the function.
+        """Return the objects of a frame, from a search of the whole picture.
 
         Args:
             frame: Number of the frame.
@@ -64,14 +81,12 @@ class Function(Protocol):
             exemplars: Of other pictures.
 
         Raises:
-            FrameError: This frame was refused.
+            FrameError: This frame was refused, or the function comes no further in it.
             TransientError: The function does not answer, in spite of several attempts.
             AnnotateError: It is not this project's.
         """
-
-
-class ExemplarFunction(Function, Protocol):
-    """One that also says what it takes under clicks and in boxes."""
+        prompts = plugin_prompts(clicks, threshold, exemplars)
+        return self._send_until_done(frame, prompts, PluginAnswer.read)
 
     def exemplars(
         self, frame: int, clicks: Sequence[Click], boxes: Sequence[LabelledBox]
@@ -84,56 +99,42 @@ class ExemplarFunction(Function, Protocol):
             boxes: Likewise.
 
         Raises:
-            FrameError: This frame was refused.
-            TransientError: The function does not answer, in spite of several attempts.
-            AnnotateError: It is not this project's.
+            FrameError: See `detect`.
+            TransientError: Likewise.
+            AnnotateError: Likewise.
         """
+        prompts = exemplar_prompts(clicks, boxes)
+        try:
+            return self._send_until_done(frame, prompts, ExemplarsAnswer.read)
+        except RequestError as error:
+            raise FrameError(error.message) from error
 
+    def _send_until_done(
+        self, frame: int, prompts: Mapping[str, Any], read: Callable[[Any], Answer]
+    ) -> Answer:
+        """Send the same request again, as long as the function says that more is to be done.
 
-def ask_until_searched(
-    function: Function,
-    frame: int,
-    clicks: Sequence[Click],
-    threshold: float | None,
-    exemplars: CarriedExemplars | None = None,
-) -> PluginAnswer:
-    """Return the answer of the function once it has searched the whole picture.
-
-    It stops at its time budget, and goes on there when the same clicks come again.
-
-    Args:
-        function: That is asked.
-        frame: Number of the frame.
-        clicks: In pixels of its picture.
-        threshold: Lowest score; ``None`` for the default of the weights.
-        exemplars: Of other pictures.
-
-    Raises:
-        FrameError: This frame was refused, or the function comes no further in it.
-        TransientError: The function does not answer, in spite of several attempts.
-    """
-    return until_done(function, lambda: function.ask(frame, clicks, threshold, exemplars))
-
-
-def until_done(function: Function, ask: Callable[[], Answer]) -> Answer:
-    """Return the answer to a question that is asked until all of its work is done.
-
-    Raises:
-        FrameError: See `ask_until_searched`.
-        TransientError: Likewise.
-    """
-    done = -1.0
-    while True:
-        answer = ask()
-        progress = answer.progress
-        if progress is None or progress >= 1:
-            return answer
-        if progress <= done:
-            raise FrameError(
-                f"{function.name} does {progress:.0%} of the work for this picture and no more: "
-                "raise its C3DET_TIME_BUDGET_SECONDS or C3DET_CACHE_BYTES"
-            )
-        done = progress
+        It stops at its time budget, and goes on there at the next request.
+        """
+        done = -1.0
+        while True:
+            try:
+                answer = read(json.loads(self.send(frame, prompts)))
+            except ValueError:
+                raise AnnotateError(
+                    f"{self.name} does not answer with JSON: it is another function"
+                ) from None
+            except AnswerError as error:
+                raise AnnotateError(f"{self.name} is another function: {error}") from None
+            progress = answer.progress
+            if progress is None or progress >= 1:
+                return answer
+            if progress <= done:
+                raise FrameError(
+                    f"{self.name} does {progress:.0%} of the work for this picture and no more: "
+                    "raise its C3DET_TIME_BUDGET_SECONDS or C3DET_CACHE_BYTES"
+                )
+            done = progress
 
 
 def checked_boxes(answer: PluginAnswer, classes: Sequence[str], function: str) -> list[Box]:
@@ -145,8 +146,8 @@ def checked_boxes(answer: PluginAnswer, classes: Sequence[str], function: str) -
         function: Its name, for messages.
 
     Raises:
-        FrameError: The function says why it has no boxes.
-        AnnotateError: It does not have these classes.
+        FrameError: The answer is an error.
+        AnnotateError: The function does not have these classes.
     """
     if answer.error is not None:
         raise FrameError(answer.error.message)
@@ -160,125 +161,67 @@ def checked_boxes(answer: PluginAnswer, classes: Sequence[str], function: str) -
     return list(answer.boxes)
 
 
-def function_classes(function_yaml: Path) -> tuple[str, ...]:
-    """Return the names of the classes that a ``function.yaml`` tells CVAT.
-
-    Raises:
-        AnnotateError: The file cannot be read.
-    """
-    try:
-        config = yaml.safe_load(function_yaml.read_text(encoding="utf-8"))
-        labels = json.loads(config["metadata"]["annotations"].get("spec") or "[]")
-        return tuple(label["name"] for label in labels)
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise AnnotateError(f"{function_yaml} is no readable function.yaml: {error}") from error
-
-
-class _Sending(ABC):
-    """What the functions have in common: they differ in the way to them.
-
-    Attributes:
-        name: See `Function`.
-        classes: Likewise.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-
-    @abstractmethod
-    def send(self, frame: int, prompts: Mapping[str, Any]) -> bytes:
-        """Return the body of the answer to a request without its picture."""
-
-    def ask(
-        self,
-        frame: int,
-        clicks: Sequence[Click],
-        threshold: float | None,
-        exemplars: CarriedExemplars | None = None,
-    ) -> PluginAnswer:
-        """See `Function`."""
-        answer = self.send(frame, plugin_prompts(clicks, threshold, exemplars))
-        return self._read(answer, PluginAnswer.read)
-
-    def exemplars(
-        self, frame: int, clicks: Sequence[Click], boxes: Sequence[LabelledBox]
-    ) -> ExemplarsAnswer:
-        """See `ExemplarFunction`."""
-        answer = self.send(frame, exemplar_prompts(clicks, boxes))
-        try:
-            return self._read(answer, ExemplarsAnswer.read)
-        except RequestError as error:
-            raise FrameError(error.message) from error
-
-    def _read(self, answer: bytes, read: Callable[[Any], Answer]) -> Answer:
-        try:
-            return read(json.loads(answer))
-        except ValueError:
-            raise AnnotateError(
-                f"{self.name} does not answer with JSON: it is another function"
-            ) from None
-        except AnswerError as error:
-            raise AnnotateError(f"{self.name} is another function: {error}") from None
-
-
-class FunctionOfCvat(_Sending):
+class FunctionOfCvat(Function):
     """The function that a CVAT server calls.
 
     Args:
-        place: The job or task whose frames are asked about.
+        target: The job or task of the frames.
         name: Of the function, as Nuclio knows it.
 
     Raises:
         AnnotateError: The server has no such interactor.
     """
 
-    def __init__(self, place: Place, name: str) -> None:
-        self.name = f"the function {name} of {place.server.host}"
-        self._place = place
+    def __init__(self, target: Target, name: str) -> None:
+        self.name = f"the function {name} of {target.server.host}"
+        self._target = target
         self._path = f"/api/lambda/functions/{name}"
-        functions = place.server.get_json("/api/lambda/functions")
+        functions = target.server.get_json("/api/lambda/functions")
         interactors = {f["id"]: f for f in functions if f["kind"] == "interactor"}
         if name not in interactors:
             raise AnnotateError(
-                f"{place.server.host} has no interactor {name!r}, it has "
+                f"{target.server.host} has no interactor {name!r}, it has "
                 f"{', '.join(sorted(interactors)) or 'none'}: name one with --function"
             )
         self.classes = tuple(label["name"] for label in interactors[name]["labels_v2"])
 
     def send(self, frame: int, prompts: Mapping[str, Any]) -> bytes:
-        """Ask with the frame's number: the server has the picture."""
-        place = self._place
-        body = {place.kind: place.id, "frame": frame, **prompts}
-        server = place.server
+        """Send the frame's number: the server has the picture."""
+        target = self._target
+        body = {target.kind: target.id, "frame": frame, **prompts}
+        server = target.server
         try:
             return server.retry.call(lambda: server.send("POST", self._path, body=body))
         except RefusedError as error:
             raise FrameError(str(error)) from error
 
 
-class FunctionAtAddress(_Sending):
+class FunctionAtAddress(Function):
     """A function at its own address, such as one of Nuclio or of ``serverless.local``.
 
     Args:
         url: The address.
-        classes: Names of its classes; it does not tell them.
+        function_yaml: Its description, which lists the classes.
         picture: Fetches the file of a frame.
         retry: For requests without an answer.
+
+    Raises:
+        AnnotateError: The ``function.yaml`` cannot be read.
     """
 
     def __init__(
-        self, url: str, classes: tuple[str, ...], picture: Callable[[int], bytes], retry: Retry
+        self, url: str, function_yaml: Path, picture: Callable[[int], bytes], retry: Retry
     ) -> None:
         self.name = f"the function at {url}"
-        self.classes = classes
+        self.classes = function_classes(function_yaml)
         self._url = url
         self._picture = picture
         self._retry = retry
         self._http = urllib3.PoolManager(retries=False, timeout=TIMEOUT_S)
 
     def send(self, frame: int, prompts: Mapping[str, Any]) -> bytes:
-        """Ask with the frame's picture."""
-        body = _with_picture(self._picture(frame), prompts)
+        """Send the frame's picture."""
+        body = json.dumps(with_picture(self._picture(frame), prompts)).encode()
         return self._retry.call(lambda: self._post(body))
 
     def _post(self, body: bytes) -> bytes:
@@ -294,30 +237,23 @@ class FunctionAtAddress(_Sending):
         return answer.data
 
 
-class FunctionInProcess(_Sending):
-    """The function's handler in this process, without a server.
+class FunctionInProcess(Function):
+    """The function in this process, without a server.
 
     Args:
-        function_yaml: Of the function.
         picture: Fetches the file of a frame.
-        weights: A ``.safetensors`` file; ``None`` for the one that the function would take.
+        weights: A ``.safetensors`` file; ``None`` for the one that the environment names.
 
     Raises:
-        AnnotateError: The weights or the ``function.yaml`` cannot be used.
+        AnnotateError: The weights cannot be used.
     """
 
-    def __init__(
-        self, function_yaml: Path, picture: Callable[[int], bytes], weights: Path | None
-    ) -> None:
-        from c3det.weights import WeightsError
-
+    def __init__(self, picture: Callable[[int], bytes], weights: Path | None) -> None:
         logger = nuclio_sdk.Logger("ERROR", name="serverless.annotate")
+        instead = {} if weights is None else {"weights": weights}
         try:
-            self._worker = NuclioWorker.load(
-                FunctionSettings.read(function_yaml), logger, "init_with_any_classes"
-            )
-            with _weights_setting(weights):
-                self._worker.start()
+            self._worker = NuclioWorker.load(FUNCTION, logger)
+            self._worker.start(ServingSettings.from_environment(os.environ, **instead))
         except (FunctionError, WeightsError, ValueError) as error:
             raise AnnotateError(str(error)) from error
         predictor = self._worker.context.user_data.predictor
@@ -326,29 +262,26 @@ class FunctionInProcess(_Sending):
         self._picture = picture
 
     def send(self, frame: int, prompts: Mapping[str, Any]) -> bytes:
-        """Ask with the frame's picture."""
-        body = _with_picture(self._picture(frame), prompts)
-        headers = {"Content-Type": "application/json"}
-        answer = self._worker.handle(Request("POST", "/", body, headers))
+        """Send the frame's picture."""
+        body = json.dumps(with_picture(self._picture(frame), prompts)).encode()
+        answer = self._worker.post(body)
         if answer.status != 200:
             raise FrameError(f"the model failed with status {answer.status}")
         return answer.body
 
 
-@contextmanager
-def _weights_setting(weights: Path | None) -> Iterator[None]:
-    """Set the variable that names the weights, where there are some, for a while."""
-    before = os.environ.get("C3DET_WEIGHTS")
-    if weights is not None:
-        os.environ["C3DET_WEIGHTS"] = str(weights)
+def function_classes(function_yaml: Path) -> tuple[str, ...]:
+    """Return the names of the classes that a ``function.yaml`` lists.
+
+    Raises:
+        AnnotateError: They cannot be read.
+    """
     try:
-        yield
-    finally:
-        if before is not None:
-            os.environ["C3DET_WEIGHTS"] = before
-        elif weights is not None:
-            del os.environ["C3DET_WEIGHTS"]
-
-
-def _with_picture(picture: bytes, prompts: Mapping[str, Any]) -> bytes:
-    return json.dumps({"image": encoded(picture), **prompts}).encode()
+        classes = described_classes(function_yaml)
+    except DeploymentError as error:
+        raise AnnotateError(f"{function_yaml} is no readable function.yaml: {error}") from error
+    if classes is None:
+        raise AnnotateError(
+            f"{function_yaml} is no readable function.yaml: it has no metadata.annotations.spec"
+        )
+    return tuple(classes)

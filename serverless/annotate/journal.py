@@ -1,7 +1,7 @@
-"""What a run has done, on disk, so that it can go on after a break.
+"""The journal of a run, on disk, so that the run can go on after a break.
 
-The file holds one JSON object a line: first what the run is, then for each frame what is going to
-be done, and the same again when it is. It is removed when every frame is done.
+The file holds one JSON object a line: first the settings of the run, then for each frame the report
+of what is going to be done, and the same again when it is done. It is removed when all frames are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from c3det.commands import naming
-from serverless.annotate.errors import AnnotateError
+from serverless.annotate.errors import AnnotateError, writing
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,19 @@ class FrameReport:
 
     Attributes:
         frame: Its number.
-        clicks: Clicks that the function was asked with.
-        boxes: Boxes that it found.
+        clicks: Number of clicks in the request.
+        boxes: Boxes that the function found.
         written: Rectangles written, by name of the label.
         unlabelled: Boxes left out because their class has no label in the task.
         drawn: Boxes left out because their object has a rectangle already.
         replaced: Rectangles of earlier runs that were removed.
         points_removed: Shapes of points, used as clicks, that were removed.
-        notes: What the function says of its answer, in short sentences.
+        notes: Short sentences of the function about its answer.
         failure: Why the frame was not done; nothing was written then.
-        sureness: 0 to 1, see `serverless.annotate.review`; ``None`` where the frame was not asked
-            about.
-        doubts: What makes it less, in short phrases.
+        sureness: 0 to 1, see `serverless.annotate.review`; ``None`` where the frame failed.
+        doubts: Why it is below 1, in short phrases.
+        least_sure: Corners of the least sure rectangle, x, y, x, y, ... in pixels, to a tenth;
+            empty without rectangles.
     """
 
     frame: int
@@ -49,17 +50,18 @@ class FrameReport:
     failure: str | None = None
     sureness: float | None = None
     doubts: list[str] = field(default_factory=list)
+    least_sure: list[float] = field(default_factory=list)
 
 
 class Journal:
-    """The record of one run.
+    """The journal of one run.
 
     Args:
         path: Of its file.
-        settings: What the run is: place, function, options. A run goes on only with the same.
+        settings: Of the run: job or task, function, options. A run goes on only with the same.
 
     Attributes:
-        group: Number of the group of its rectangles; ``None`` before it has begun.
+        group: Number of the group of its rectangles; ``None`` before the start.
         planned: Reports of what was going to be done, by frame.
         done: Reports of the frames that are done.
 
@@ -81,44 +83,40 @@ class Journal:
             rows = [json.loads(line) for line in lines]
             if not rows:
                 return
-            begun, self.group = rows[0]["settings"], int(rows[0]["group"])
+            before, self.group = rows[0]["settings"], int(rows[0]["group"])
             for row in rows[1:]:
                 reports = self.done if row.pop("done") else self.planned
                 reports[row["frame"]] = FrameReport(**row)
         except (ValueError, KeyError, TypeError) as error:
             raise AnnotateError(
-                f"{path} is damaged; it says what an unfinished run has done: remove it to start "
-                "anew"
+                f"{path}, the journal of an unfinished run, is damaged: remove it to start again"
             ) from error
-        if begun != self._settings:
-            changed = next(k for k in self._settings if begun.get(k) != self._settings[k])
-            before = begun.get(changed)
+        if before != self._settings:
+            changed = next(k for k in self._settings if before.get(k) != self._settings[k])
+            value = "none" if before.get(changed) is None else before[changed]
             raise AnnotateError(
-                f"{path} is of an unfinished run with another setting of {changed} "
-                f"({'none' if before is None else before}): give the same to go on with it, or "
-                "remove the file to start anew"
+                f"{path} is of an unfinished run with another setting of {changed} ({value}): give "
+                "the same to go on with it, or remove the file to start again"
             )
 
-    def begin(self, group: int) -> None:
+    def start(self, group: int) -> None:
         """Start a run whose rectangles get a group, unless one goes on.
 
         Raises:
             AnnotateError: The file cannot be written.
         """
-        try:
+        with writing(self.path):
             if self.group is None:
                 self.group = group
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 text = json.dumps({"settings": self._settings, "group": group}) + "\n"
-            else:  # whatever was cut off goes
+            else:  # a line that was cut off goes
                 text = self.path.read_text(encoding="utf-8")
                 text = text[: text.rfind("\n") + 1]
             self.path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise AnnotateError(f"{self.path} cannot be written: {error.strerror}") from error
 
     def plan(self, report: FrameReport) -> None:
-        """Note what is going to be done on a frame.
+        """Write what is going to be done on a frame.
 
         Raises:
             OSError: The file cannot be written.
@@ -127,7 +125,7 @@ class Journal:
         self._append(report, done=False)
 
     def add(self, report: FrameReport) -> None:
-        """Note a frame that is done, or failed: then the next run tries it again.
+        """Write that a frame is done; one that failed is not written, and the next run tries it.
 
         Raises:
             OSError: The file cannot be written.
@@ -141,12 +139,12 @@ class Journal:
             file.write(json.dumps({**asdict(report), "done": done}) + "\n")
 
     def close(self) -> None:
-        """Forget the run: every frame is done."""
+        """Remove the file: every frame is done."""
         self.path.unlink(missing_ok=True)
 
 
 def journal_name(host: str, kind: str, number: int) -> str:
-    """Return a file name for the journal of a place.
+    """Return a file name for the journal of a job or a task.
 
     ``journal_name("http://a.b:80", "job", 3)`` is ``http-a.b-80-job-3.jsonl``.
     """

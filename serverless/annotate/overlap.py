@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-import cv2
 import numpy as np
+import shapely
 from numpy.typing import NDArray
+from shapely.affinity import rotate
 
 
 @dataclass(frozen=True)
@@ -24,29 +26,23 @@ class Rectangle:
 
     @property
     def centre(self) -> tuple[float, float]:
-        """Which the rotation does not move."""
+        """``(x, y)``, which the rotation does not move."""
         x1, y1, x2, y2 = self.points
         return (x1 + x2) / 2, (y1 + y2) / 2
 
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height before the rotation."""
-        x1, y1, x2, y2 = self.points
-        return abs(x2 - x1), abs(y2 - y1)
+    @cached_property
+    def polygon(self) -> shapely.Polygon:
+        """The rectangle after the rotation."""
+        return rotate(shapely.box(*self.points), self.rotation)
 
     @property
     def hull(self) -> tuple[float, float, float, float]:
         """The upright rectangle around it, ``(x1, y1, x2, y2)``."""
-        if self.rotation % 180 == 0:
-            (x, y), (width, height) = self.centre, self.size
-            return x - width / 2, y - height / 2, x + width / 2, y + height / 2
-        corners = self.corners()
-        (x1, y1), (x2, y2) = corners.min(axis=0), corners.max(axis=0)
-        return float(x1), float(y1), float(x2), float(y2)
+        return self.polygon.bounds
 
-    def corners(self) -> NDArray[np.float32]:
+    def corners(self) -> NDArray[np.float64]:
         """Return the corners, ``(4, 2)``, after the rotation."""
-        return cv2.boxPoints((self.centre, self.size, self.rotation))
+        return np.array(self.polygon.exterior.coords)[:4]
 
 
 def overlaps(rectangle: Rectangle, others: Sequence[Rectangle]) -> NDArray[np.float64]:
@@ -54,28 +50,8 @@ def overlaps(rectangle: Rectangle, others: Sequence[Rectangle]) -> NDArray[np.fl
 
     0 for a pair of which one is empty.
     """
-    found = np.zeros(len(others))
-    if not others:
-        return found
-    x1, y1, x2, y2 = rectangle.hull
-    left, top, right, bottom = np.array([other.hull for other in others]).T
-    width = np.minimum(x2, right) - np.maximum(x1, left)
-    height = np.minimum(y2, bottom) - np.maximum(y1, top)
-    for index in np.nonzero((width > 0) & (height > 0))[0]:
-        other = others[index]
-        if rectangle.rotation % 180 == 0 and other.rotation % 180 == 0:
-            common = width[index] * height[index]
-        else:
-            common = _common_area(rectangle, other)
-        union = float(np.prod(rectangle.size) + np.prod(other.size)) - common
-        found[index] = common / union if union > 0 else 0.0
-    return found
-
-
-def _common_area(a: Rectangle, b: Rectangle) -> float:
-    kind, corners = cv2.rotatedRectangleIntersection(
-        (a.centre, a.size, a.rotation), (b.centre, b.size, b.rotation)
-    )
-    if kind == cv2.INTERSECT_NONE or corners is None:
-        return 0.0
-    return float(cv2.contourArea(cv2.convexHull(corners)))
+    polygon = rectangle.polygon
+    polygons = np.array([other.polygon for other in others], object)
+    common = shapely.area(shapely.intersection(polygon, polygons))
+    union = polygon.area + shapely.area(polygons) - common
+    return np.divide(common, union, out=np.zeros(len(others)), where=union > 0)

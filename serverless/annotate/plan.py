@@ -1,4 +1,4 @@
-"""Which clicks a frame has, and which of the boxes found become rectangles."""
+"""The clicks of a frame, and which of the boxes found become rectangles."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ PEOPLE = ("manual", "file")
 """Sources of what people placed, in CVAT or in a file that they uploaded."""
 
 
-class PassedOver(NamedTuple):
-    """Shapes that are neither clicks nor compared with.
+class Unused(NamedTuple):
+    """Shapes that give no clicks and are not compared with boxes.
 
     Attributes:
         type: Such as ``polygon``.
@@ -40,7 +40,7 @@ class LabelMap:
     """Which label of the task is which class of the function.
 
     Attributes:
-        classes: Names of the function's classes; of an open one, of the labels that are asked for.
+        classes: Names of the function's classes; of an open one, of the task's labels.
         class_of: Class index by id of a label.
         label_of: Label that the boxes of a class get, by class index.
         unknown: What is wrong with a label that has no class, the end of a sentence.
@@ -60,7 +60,7 @@ class LabelMap:
         return self.label_of.get(self._index(box))
 
     def _index(self, box: Box) -> int:
-        assert box.label is not None  # as checked_boxes() has seen to
+        assert box.label is not None  # checked by checked_boxes()
         return box.label
 
 
@@ -78,7 +78,7 @@ class PlacedClick:
 
 
 @dataclass
-class Sorted:
+class SortedBoxes:
     """The boxes of a frame.
 
     Attributes:
@@ -95,7 +95,7 @@ class Sorted:
 def map_labels(
     labels: Sequence[Label], classes: tuple[str, ...], pairs: Iterable[tuple[str, str]]
 ) -> LabelMap:
-    """Find the class of each label: the pairs say it, and else the names.
+    """Find the class of each label, by the pairs or else by the names.
 
     Args:
         labels: Of the task.
@@ -150,7 +150,7 @@ def placed_clicks(shapes: Iterable[Shape], labels: LabelMap) -> list[PlacedClick
     """Return the clicks in some shapes: each point, and the centre of each rectangle.
 
     Only shapes that people made or uploaded count, and of these only those whose label has a class;
-    `passed_over` tells the others.
+    `unused_shapes` counts the others.
     """
     clicks = []
     for shape in shapes:
@@ -168,9 +168,10 @@ def placed_clicks(shapes: Iterable[Shape], labels: LabelMap) -> list[PlacedClick
 
 
 def labelled(shapes: Iterable[Shape], labels: LabelMap) -> tuple[list[Click], list[LabelledBox]]:
-    """Return what people say of a frame: points as clicks, and rectangles as boxes.
+    """Return the labels that people gave to a frame: points as clicks, rectangles as boxes.
 
-    Rectangles are those that people drew, uploaded or accepted; of a turned one the box around it.
+    Rectangles are those that people drew, uploaded or accepted; of a rotated one the upright box
+    around it.
     """
     clicks, boxes = [], []
     for shape in shapes:
@@ -188,9 +189,12 @@ def labelled(shapes: Iterable[Shape], labels: LabelMap) -> tuple[list[Click], li
     return clicks, boxes
 
 
-def passed_over(shapes: Iterable[Shape], labels: LabelMap) -> Counter[PassedOver]:
-    """Count the shapes that are not used. Rectangles that no person drew are: boxes give way."""
-    found: Counter[PassedOver] = Counter()
+def unused_shapes(shapes: Iterable[Shape], labels: LabelMap) -> Counter[Unused]:
+    """Count the unused shapes.
+
+    Rectangles that no person drew are used: boxes on the same object are left out.
+    """
+    found: Counter[Unused] = Counter()
     for shape in shapes:
         if shape.type not in ("points", "rectangle"):
             reason = "which are neither points nor rectangles"
@@ -200,7 +204,7 @@ def passed_over(shapes: Iterable[Shape], labels: LabelMap) -> Counter[PassedOver
             reason = f"whose source is {shape.source}: no person placed them"
         else:
             continue
-        found[PassedOver(shape.type, shape.label_id, reason)] += 1
+        found[Unused(shape.type, shape.label_id, reason)] += 1
     return found
 
 
@@ -209,12 +213,12 @@ def sort_boxes(
     clicks: Sequence[PlacedClick],
     staying: Iterable[Shape],
     labels: LabelMap,
-) -> Sorted:
+) -> SortedBoxes:
     """Choose the boxes that become rectangles.
 
     Args:
         boxes: What the function found.
-        clicks: What it was asked with.
+        clicks: Of the request.
         staying: Shapes of the frame that will still be there; those that are rectangles count.
         labels: The classes.
     """
@@ -223,7 +227,7 @@ def sort_boxes(
         if shape.type == "rectangle":
             rectangle = Rectangle(shape.points, shape.rotation)
             rectangles.setdefault(shape.label_id, []).append(rectangle)
-    found = Sorted()
+    found = SortedBoxes()
     for box in boxes:
         label = labels.label_for(box)
         if label is None:

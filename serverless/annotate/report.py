@@ -1,4 +1,4 @@
-"""What a run did, for people: a table, a summary, and pictures."""
+"""The report of a run, for people: a table, a summary, and pictures."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from c3det.commands import naming, printable
-from serverless.annotate.cvat import Place
-from serverless.annotate.errors import AnnotateError, FrameError
+from serverless.annotate.cvat import Target
+from serverless.annotate.errors import FrameError, writing
 from serverless.annotate.journal import FrameReport
 from serverless.annotate.overlap import Rectangle
 from serverless.annotate.plan import LabelMap
-from serverless.annotate.run import Options, Run, Seen
-from serverless.pictures import decode
+from serverless.annotate.run import FrameResult, Run, RunOptions
+from serverless.decoding import decode
 from serverless.protocol import Box, RequestError
 
 COLUMNS = ("frame", "picture", "clicks", "found", "written", "no label", "drawn", "replaced")
@@ -25,17 +25,17 @@ LEAST_SIDE = 1600
 """Pixels that the longer side of a picture of a frame has at least, to the nearest multiple."""
 
 
-def table(reports: Iterable[FrameReport], place: Place, dry: bool) -> str:
+def table(reports: Iterable[FrameReport], target: Target, dry: bool) -> str:
     """Return a table, one line a frame.
 
     ``no label`` counts boxes of classes without a label in the task, ``drawn`` those of objects
-    that have a rectangle already, ``replaced`` the rectangles that made place.
+    that have a rectangle already, ``replaced`` the rectangles of earlier runs that were removed.
     """
     heads = tuple("to write" if dry and head == "written" else head for head in COLUMNS)
     rows: list[Sequence[str]] = [heads]
     failures = {}
     for report in reports:
-        name = printable(place.frame_names.get(report.frame, ""))
+        name = printable(target.frame_names.get(report.frame, ""))
         if report.failure is not None:
             rows.append([str(report.frame), name, str(report.clicks), *["-"] * 5])
             failures[len(rows) - 1] = report.failure
@@ -60,9 +60,9 @@ def table(reports: Iterable[FrameReport], place: Place, dry: bool) -> str:
     return "\n".join(lines)
 
 
-def summary(run: Run, place: Place, options: Options) -> str:
-    """Return what a run did, or a dry one would have done, in some lines with all numbers."""
-    reports = [run.reports[frame] for frame in run.asked if frame in run.reports]
+def summary(run: Run, target: Target, options: RunOptions) -> str:
+    """Return all numbers of a run, or of what a dry one would do, in some lines."""
+    reports = run.reports_in_order
     good = [report for report in reports if report.failure is None]
     failed = [report for report in reports if report.failure is not None]
     written: Counter[str] = Counter()
@@ -70,11 +70,11 @@ def summary(run: Run, place: Place, options: Options) -> str:
         written.update(report.written)
     by_label = ", ".join(f"{name} {count}" for name, count in sorted(written.items()))
     frames = [f"{len(good)} done", f"{len(failed)} failed"]
-    frames.append(f"{len(options.frames) - len(run.asked)} without clicks, not asked about")
-    if len(reports) < len(run.asked):
-        frames.append(f"{len(run.asked) - len(reports)} not reached")
+    frames.append(f"{len(options.frames) - len(run.selected)} without clicks, not asked about")
+    if len(reports) < len(run.selected):
+        frames.append(f"{len(run.selected) - len(reports)} not reached")
     lines = [
-        f"dry run of {place}, nothing was written or removed:" if run.dry else f"{place}:",
+        f"dry run of {target}, nothing was written or removed:" if run.dry else f"{target}:",
         f"frames: {len(options.frames)} ({', '.join(frames)})",
         f"rectangles {'to write' if run.dry else 'written'}: {written.total()}"
         + (f" ({by_label})" if by_label else "")
@@ -91,8 +91,8 @@ def summary(run: Run, place: Place, options: Options) -> str:
         lines.append(f"points shapes {removed} that were used as clicks: {count}")
     if run.doubled:
         lines.append(f"rectangles removed that the server had written twice: {run.doubled}")
-    names = {label.id: label.name for label in place.labels}
-    for (kind, label_id, reason), count in sorted(run.passed_over.items()):
+    names = {label.id: label.name for label in target.labels}
+    for (kind, label_id, reason), count in sorted(run.unused.items()):
         name = names.get(label_id, label_id)
         lines.append(f"{kind} shapes of label {name} not used, {reason}: {count}")
     if run.tracks:
@@ -106,28 +106,26 @@ class Overlay:
     """Draws what was found on each frame into a picture.
 
     Boxes that are written have the colour of their label, the others are grey; a click is a cross.
-    Small pictures are enlarged, so that small objects can be told apart.
+    Small pictures are enlarged, so that small objects can be seen.
 
     Args:
         folder: Of the pictures.
-        place: Where the frames are.
+        target: Where the frames are.
         labels: The labels and classes.
 
     Raises:
         AnnotateError: The folder cannot be made.
     """
 
-    def __init__(self, folder: Path, place: Place, labels: LabelMap) -> None:
+    def __init__(self, folder: Path, target: Target, labels: LabelMap) -> None:
         self._folder = folder
-        self._place = place
+        self._target = target
         self._labels = labels
-        self._colours = {label.id: label.color for label in place.labels}
-        try:
+        self._colours = {label.id: label.color for label in target.labels}
+        with writing(folder, "made"):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise AnnotateError(f"{folder} cannot be made: {error.strerror}") from error
 
-    def __call__(self, seen: Seen) -> None:
+    def __call__(self, result: FrameResult) -> None:
         """Write ``frame-000012.png``.
 
         Raises:
@@ -135,23 +133,23 @@ class Overlay:
             OSError: The picture cannot be written.
         """
         try:
-            image = Image.fromarray(decode(self._place.picture(seen.frame), MAX_PIXELS))
+            image = Image.fromarray(decode(self._target.picture(result.frame), MAX_PIXELS))
         except RequestError as error:
             raise FrameError(f"its picture cannot be drawn: {error.message}") from error
         scale = max(1, round(LEAST_SIDE / max(image.size)))
         image = image.resize((image.width * scale, image.height * scale))
         draw = ImageDraw.Draw(image)
-        for box in (*seen.boxes.unlabelled, *seen.boxes.drawn):
+        for box in (*result.boxes.unlabelled, *result.boxes.drawn):
             _draw_box(draw, box, scale, GREY, self._labels.name_of(box))
-        for box, label in seen.boxes.chosen:
+        for box, label in result.boxes.chosen:
             _draw_box(draw, box, scale, label.color, label.name)
-        for placed in seen.clicks:
+        for placed in result.clicks:
             x, y = placed.click.x * scale, placed.click.y * scale
             colour = self._colours[placed.shape.label_id]
             for width, colour_of_line in ((7, "white"), (3, colour)):
                 draw.line((x - 9, y, x + 9, y), colour_of_line, width)
                 draw.line((x, y - 9, x, y + 9), colour_of_line, width)
-        path = self._folder / f"frame-{seen.frame:06d}.png"
+        path = self._folder / f"frame-{result.frame:06d}.png"
         with naming(path):
             image.save(path)
 

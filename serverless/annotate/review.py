@@ -1,32 +1,35 @@
-"""In which order a person should look at the frames of a run: the least sure first.
+"""The order in which a person should look at the frames of a run: the least sure first.
 
-A rectangle is as sure as its score is above the threshold: 0 at the threshold, 1 at a score of 1;
-where another label is nearly as likely, that times one minus the share of its score. A frame is as
-sure as its rectangles on average; one without any is not sure at all, since what is there may have
+The sureness of a rectangle is how far its score is above the threshold: 0 at the threshold, 1 at a
+score of 1; where another label is nearly as likely, that times one minus the share of its score.
+The sureness of a frame is the mean of its rectangles', and 0 without any, since objects may have
 been missed.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from c3det.commands import naming, printable
-from serverless.annotate.errors import AnnotateError
+from c3det.commands import printable
+from serverless.annotate.errors import writing
 from serverless.annotate.journal import FrameReport
 from serverless.protocol import Box
 
 FORMATS = (".csv", ".md")
 COLUMNS = ("look", "frame", "picture", "sureness", "rectangles", "why")
 
-HARDLY = 0.25
-"""Below this sureness a rectangle is told of."""
+WEAK = 0.25
+"""Rectangles below this sureness are counted among the doubts."""
 
 
-def judged(chosen: Sequence[Box], found: int, threshold: float | None) -> tuple[float, list[str]]:
-    """Say how sure a frame is.
+def frame_sureness(
+    chosen: Sequence[Box], found: int, threshold: float | None
+) -> tuple[float, list[str]]:
+    """Return the sureness of a frame, and the doubts about it.
 
     Args:
         chosen: Boxes that become rectangles.
@@ -34,7 +37,7 @@ def judged(chosen: Sequence[Box], found: int, threshold: float | None) -> tuple[
         threshold: Lowest score of a box; ``None``: 0.
 
     Returns:
-        The sureness, 0 to 1, and what makes it less, in short phrases.
+        The sureness, 0 to 1, and why it is below 1, in short phrases.
     """
     if not chosen:
         if found:
@@ -42,13 +45,18 @@ def judged(chosen: Sequence[Box], found: int, threshold: float | None) -> tuple[
         return 0.0, ["nothing was found"]
     sure = [_sureness(box, threshold or 0.0) for box in chosen]
     doubts = []
-    weak = sum(one < HARDLY for box, one in zip(chosen, sure, strict=True) if box.rival is None)
+    weak = sum(one < WEAK for box, one in zip(chosen, sure, strict=True) if box.rival is None)
     if weak:
         doubts.append(f"{weak} of {len(chosen)} rectangles hardly reach the threshold")
     rivals = sum(box.rival is not None for box in chosen)
     if rivals:
         doubts.append(f"{rivals} of {len(chosen)} may be of another label")
     return round(sum(sure) / len(sure), 4), doubts
+
+
+def least_sure(chosen: Sequence[Box], threshold: float | None) -> Box | None:
+    """Return the rectangle of a frame that a person should look at first, if it has any."""
+    return min(chosen, key=lambda box: _sureness(box, threshold or 0.0), default=None)
 
 
 def _sureness(box: Box, threshold: float) -> float:
@@ -58,15 +66,16 @@ def _sureness(box: Box, threshold: float) -> float:
 
 
 def review_file(text: str) -> Path:
-    """Read the name of the table's file, whose suffix says its format.
-
-    Raises:
-        ValueError: It says none.
-    """
+    """Read the name of the table's file, whose suffix gives its format."""
     path = Path(text)
     if path.suffix.lower() not in FORMATS:
-        raise ValueError(f"{text!r} ends neither with .csv nor with .md")
+        raise argparse.ArgumentTypeError(f"{text!r} ends neither with .csv nor with .md")
     return path
+
+
+def in_order(reports: Iterable[FrameReport]) -> list[FrameReport]:
+    """Return the reports of frames in the order of the review: failed ones, then the least sure."""
+    return sorted(reports, key=lambda one: (one.failure is None, one.sureness or 0.0, one.frame))
 
 
 def write_review(path: Path, reports: Iterable[FrameReport], names: Mapping[int, str]) -> None:
@@ -74,16 +83,15 @@ def write_review(path: Path, reports: Iterable[FrameReport], names: Mapping[int,
 
     Args:
         path: From `review_file`.
-        reports: Of the frames that were asked about.
+        reports: Of the frames of the run.
         names: File names by frame.
 
     Raises:
         AnnotateError: The file cannot be written.
     """
-    ordered = sorted(reports, key=lambda one: (one.failure is None, one.sureness or 0.0, one.frame))
     rows = [
         (
-            str(place),
+            str(position),
             str(report.frame),
             printable(names.get(report.frame, "")),
             "" if report.failure is not None else f"{report.sureness or 0.0:.2f}",
@@ -92,7 +100,7 @@ def write_review(path: Path, reports: Iterable[FrameReport], names: Mapping[int,
                 "; ".join([f"failed: {report.failure}"] if report.failure else report.doubts)
             ),
         )
-        for place, report in enumerate(ordered, start=1)
+        for position, report in enumerate(in_order(reports), start=1)
     ]
     if path.suffix.lower() == ".csv":
         stream = io.StringIO()
@@ -101,11 +109,8 @@ def write_review(path: Path, reports: Iterable[FrameReport], names: Mapping[int,
     else:
         lines = [COLUMNS, ("---",) * len(COLUMNS), *(tuple(map(_in_table, row)) for row in rows)]
         text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    try:
-        with naming(path):
-            path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise AnnotateError(f"{path} cannot be written: {error.strerror}") from error
+    with writing(path):
+        path.write_text(text, encoding="utf-8")
 
 
 def _in_table(cell: str) -> str:

@@ -1,4 +1,4 @@
-"""A run over the frames of a place: ask, choose, write, remove, note."""
+"""A run over the frames of a job or a task: detect, choose, write, remove, report."""
 
 from __future__ import annotations
 
@@ -7,42 +7,42 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from serverless.annotate.cvat import Label, Place, Shape
+from serverless.annotate.cvat import Label, Shape, Target
 from serverless.annotate.errors import AnnotateError, FrameError, TransientError
-from serverless.annotate.function import Function, ask_until_searched, checked_boxes
+from serverless.annotate.function import Function, checked_boxes
 from serverless.annotate.journal import FrameReport, Journal
+from serverless.annotate.overlap import Rectangle
 from serverless.annotate.plan import (
     LabelMap,
-    PassedOver,
     PlacedClick,
-    Sorted,
+    SortedBoxes,
+    Unused,
     is_machine_made,
-    passed_over,
     placed_clicks,
     sort_boxes,
+    unused_shapes,
 )
-from serverless.annotate.review import judged
+from serverless.annotate.review import frame_sureness, least_sure
 from serverless.protocol import Box, CarriedExemplars
 
 UNANSWERED_FRAMES = 3
-"""After so many frames in a row without an answer the function is taken for gone."""
+"""After so many frames in a row without an answer the run ends."""
 
-
-OF_ALL_FRAMES = ("other_weights", "unsupported")
-"""Errors that every frame would meet."""
+ERRORS_OF_ALL_FRAMES = ("other_weights", "unsupported")
+"""Codes of errors that every frame would meet."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a run does.
+class RunOptions:
+    """The options of a run.
 
     Attributes:
         frames: Numbers of the frames, in order.
-        without_clicks: Whether frames that have no click are asked about too.
-        exemplars: Of other frames, with which all are asked about.
+        without_clicks: Whether objects are searched in frames that have no click too.
+        exemplars: Of other frames; with them, objects are searched in all frames.
         threshold: Lowest score; ``None`` for the default of the weights.
-        existing: Whether rectangles of earlier runs and of automatic annotation stay, or make
-            place for the new ones.
+        existing: Whether rectangles of earlier runs and of automatic annotation stay, or are
+            replaced by the new ones.
         remove_points: Whether points that were used as clicks are removed.
     """
 
@@ -55,52 +55,58 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A frame, what the function found there and what becomes of it, for a picture of it."""
+class FrameResult:
+    """The result of a frame, for a picture of it.
+
+    Attributes:
+        frame: Its number.
+        clicks: Of the request.
+        boxes: What the function found.
+    """
 
     frame: int
     clicks: Sequence[PlacedClick]
-    boxes: Sorted
+    boxes: SortedBoxes
 
 
 class Run:
     """One run.
 
     Args:
-        place: Where the frames are.
+        target: Where the frames are.
         function: Finds the objects.
         labels: The labels and classes.
-        options: What to do.
+        options: Of the run.
         journal: Of the run; without one the run is dry: nothing is written or removed.
-        show: Called with each frame that was asked about.
+        draw: Called with the result of each frame.
 
     Attributes:
-        asked: Frames that are asked about.
+        selected: Frames in which objects are searched.
         reports: Of the frames done, earlier parts of the run included.
         doubled: Rectangles that the server had written twice and that were removed again.
-        tracks: Number of tracks of the place.
+        tracks: Number of tracks of the target.
     """
 
     def __init__(
         self,
-        place: Place,
+        target: Target,
         function: Function,
         labels: LabelMap,
-        options: Options,
+        options: RunOptions,
         journal: Journal | None,
-        show: Callable[[Seen], None] = lambda seen: None,
+        draw: Callable[[FrameResult], None] = lambda result: None,
     ) -> None:
-        self._place = place
+        self._target = target
         self._function = function
         self._labels = labels
         self._options = options
         self._journal = journal
-        self._show = show
-        annotations = place.annotations()
+        self._draw = draw
+        annotations = target.annotations()
         self.tracks = annotations.tracks
         self._group = annotations.last_group + 1
         if journal is not None:
-            journal.begin(self._group)
+            journal.start(self._group)
             self._group = journal.group or self._group
         self._shapes: dict[int, list[Shape]] = {}
         for shape in annotations.shapes:
@@ -110,7 +116,7 @@ class Run:
         }
         self.reports = {} if journal is None else dict(journal.done)
         self._planned = {} if journal is None else dict(journal.planned)
-        self.asked = tuple(
+        self.selected = tuple(
             frame
             for frame in options.frames
             if options.without_clicks
@@ -134,10 +140,15 @@ class Run:
         return self._group
 
     @property
-    def passed_over(self) -> Counter[PassedOver]:
+    def reports_in_order(self) -> list[FrameReport]:
+        """Reports of the frames that were reached, by frame."""
+        return [self.reports[frame] for frame in self.selected if frame in self.reports]
+
+    @property
+    def unused(self) -> Counter[Unused]:
         """Shapes on the frames of the run that are not used."""
         shapes = (s for frame in self._options.frames for s in self._shapes.get(frame, []))
-        return passed_over(shapes, self._labels)
+        return unused_shapes(shapes, self._labels)
 
     @property
     def changed(self) -> bool:
@@ -147,18 +158,18 @@ class Run:
             report.written or report.replaced or report.points_removed for report in reports
         )
 
-    def frames(self) -> Iterable[FrameReport]:
-        """Do the frames that are left, one after the other, and report each.
+    def process(self) -> Iterable[FrameReport]:
+        """Process the frames that are left, one after the other, and report each.
 
         Raises:
-            AnnotateError: The run cannot go on. What is done is done, and noted.
+            AnnotateError: The run cannot go on. The journal has the frames that are done.
         """
         unanswered = 0
-        for frame in self.asked:
+        for frame in self.selected:
             if frame in self.reports:
                 continue
             try:
-                report = self._do(frame)
+                report = self._process_frame(frame)
                 unanswered = 0
             except FrameError as error:
                 report = FrameReport(frame, len(self._clicks[frame]), failure=str(error))
@@ -176,7 +187,7 @@ class Run:
                 self._journal.add(report)
             yield report
 
-    def _do(self, frame: int) -> FrameReport:
+    def _process_frame(self, frame: int) -> FrameReport:
         options, clicks = self._options, self._clicks[frame]
         shapes = self._shapes.get(frame, [])
         machine_made = [shape for shape in shapes if is_machine_made(shape, self._labels)]
@@ -189,23 +200,20 @@ class Run:
         used = list(points) if options.remove_points else []
         planned = self._planned.get(frame)
         if planned is not None and (ours or not planned.written):
-            report = planned  # a break came between writing and noting it
+            report = planned  # it was written before a break, but not marked as done
         else:
-            answer = ask_until_searched(
-                self._function,
-                frame,
-                [c.click for c in clicks],
-                options.threshold,
-                options.exemplars,
+            answer = self._function.detect(
+                frame, [c.click for c in clicks], options.threshold, options.exemplars
             )
-            if answer.error is not None and answer.error.code in OF_ALL_FRAMES:
+            if answer.error is not None and answer.error.code in ERRORS_OF_ALL_FRAMES:
                 raise AnnotateError(f"{self._function.name}: {answer.error.message}")
             boxes = checked_boxes(answer, self._labels.classes, self._function.name)
             staying = [shape for shape in shapes if shape not in replaced]
             found = sort_boxes(boxes, clicks, staying, self._labels)
-            self._show(Seen(frame, clicks, found))
+            self._draw(FrameResult(frame, clicks, found))
             lowest = answer.threshold if options.threshold is None else options.threshold
-            sureness, doubts = judged([box for box, _ in found.chosen], len(boxes), lowest)
+            chosen = [box for box, _ in found.chosen]
+            sureness, doubts = frame_sureness(chosen, len(boxes), lowest)
             report = FrameReport(
                 frame,
                 len(clicks),
@@ -218,12 +226,13 @@ class Run:
                 list(answer.notes),
                 sureness=sureness,
                 doubts=doubts,
+                least_sure=corners_of(least_sure(chosen, lowest)),
             )
             if self._journal is not None:
                 self._journal.plan(report)
                 self._write(frame, found.chosen)
         if self._journal is not None and (replaced or used):
-            self._place.remove([*replaced, *used])
+            self._target.remove([*replaced, *used])
         return report
 
     def _write(self, frame: int, chosen: Sequence[tuple[Box, Label]]) -> None:
@@ -236,17 +245,17 @@ class Run:
             if frame in self._unsure and self._written([frame]):
                 return
             try:
-                self._place.create(rows)
+                self._target.create(rows)
             except TransientError:
                 self._unsure.add(frame)
                 self._look_for_doubles = True
                 raise
 
         try:
-            self._place.server.retry.call(write)
+            self._target.server.retry.call(write)
         except TransientError as error:
             raise AnnotateError(
-                f"{self._place.server.host} does not take the rectangles of frame {frame}: {error}"
+                f"{self._target.server.host} does not take the rectangles of frame {frame}: {error}"
             ) from error
 
     def _row(self, frame: int, box: Box, label: Label) -> dict[str, Any]:
@@ -272,7 +281,7 @@ class Run:
         """Return the rectangles of this run that are on the server now, on some frames."""
         return [
             shape
-            for shape in self._place.annotations().shapes
+            for shape in self._target.annotations().shapes
             if shape.frame in frames
             and shape.group == self._group
             and is_machine_made(shape, self._labels)
@@ -288,16 +297,23 @@ class Run:
             return
         first: dict[tuple[Any, ...], Shape] = {}
         doubles = []
-        for shape in self._written(self.asked):
+        for shape in self._written(self.selected):
             key = (shape.frame, shape.label_id, shape.points, shape.rotation)
             if first.setdefault(key, shape) is not shape:
                 doubles.append(shape)
-        self._place.remove(doubles)
+        self._target.remove(doubles)
         self.doubled = len(doubles)
 
     def finish(self) -> None:
         """Close the journal if every frame is done."""
         failed = any(report.failure is not None for report in self.reports.values())
-        complete = all(frame in self.reports for frame in self.asked)
+        complete = all(frame in self.reports for frame in self.selected)
         if self._journal is not None and complete and not failed:
             self._journal.close()
+
+
+def corners_of(box: Box | None) -> list[float]:
+    """Return the corners of a box after its rotation, x, y, x, y, ... to a tenth of a pixel."""
+    if box is None:
+        return []
+    return Rectangle(box.points, box.rotation).corners().round(1).ravel().tolist()

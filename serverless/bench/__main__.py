@@ -6,8 +6,9 @@ project's, cold (a picture never seen) and warm (a further click). Random weight
 ``paper``, with the classes of Tiny-DOTA, and the shipped weights of the closed model; beside them
 the open model, with clicks of several labels. Then the correlation alone, the whole request through
 the handler with JSON and base64, a large picture, where the time of a warm click goes, and whether
-memory stays flat. Each part runs in a process of its own, or, with ``--one-process``, in this one,
-which is quicker where CUDA is slow to start; peaks of memory are then those of all parts so far.
+memory and latency stay flat (``--parts soak --seconds 3600``; the exit status is 1 if they do not).
+Each part runs in a process of its own, or, with ``--one-process``, in this one, which is quicker
+where CUDA is slow to start; peaks of memory are then those of all parts so far.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import json
 import multiprocessing
 import platform
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -26,15 +28,24 @@ import torch
 
 from c3det.commands import at_least, command, positive
 from serverless.bench import parts
-from serverless.processors import limit_threads
+from serverless.bench.made_input import random_weights
+from serverless.bench.soak import SoakError, is_good, lines, soak
+from serverless.cpu_limit import limit_threads
 from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS
 
-PARTS = ("requests", "sizes", "open", "correlation", "profiles", "large", "memory")
+PARTS = ("requests", "sizes", "open", "correlation", "profiles", "large", "soak")
+
+SIDE = 1024
+"""Of pictures, in pixels, where not several sizes are measured."""
+
+LARGE_SIDE = 4000
+BUDGET_S = 60.0
+"""Of the large picture: its side in pixels, and how long a call may take."""
 
 
 def alone(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     """Run a part in a process of its own."""
-    tell(work, arguments)
+    announce(work, arguments)
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, spawn, limit_threads) as pool:
         return pool.submit(work, *arguments).result()
@@ -42,25 +53,25 @@ def alone(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any
 
 def here(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     """Run a part in this process."""
-    tell(work, arguments)
+    announce(work, arguments)
     return work(*arguments)
 
 
-def tell(work: Callable[..., dict[str, Any]], arguments: Sequence[Any]) -> None:
-    """Say what is measured next."""
+def announce(work: Callable[..., dict[str, Any]], arguments: Sequence[Any]) -> None:
+    """Print what is measured next."""
     print(f"{work.__name__} {' '.join(map(str, arguments))}", flush=True)
 
 
-def fewer(clicks: int, side: int) -> int:
-    """Clicks on a picture: of the larger ones, that take long, only a quarter or less."""
+def clicks_on(side: int, clicks: int) -> int:
+    """Number of clicks on a picture: on the larger ones, which take long, a quarter or less."""
     return clicks if side <= 1024 else max(clicks * 1024**2 // side**2, 3)
 
 
 def tables(results: Mapping[str, Any]) -> str:
     """The results in Markdown."""
-    lines = [f"On {results['machine']['device']}, torch {results['machine']['torch']}.", ""]
+    text = [f"On {results['machine']['device']}, torch {results['machine']['torch']}.", ""]
     if results["sizes"]:
-        lines += [
+        text += [
             "| weights | side | reference, first and last click, s | cold, s | warm, s | "
             "highest warm, s | reference / warm | cold / warm | "
             "peak of reference / cold / warm, MiB |",
@@ -68,7 +79,7 @@ def tables(results: Mapping[str, Any]) -> str:
         ]
     for row in results["sizes"]:
         again = list(row["reference"].values())
-        lines.append(
+        text.append(
             f"| {row['model']} | {row['side']} | "
             f"{' / '.join(format(one['seconds'], '.3f') for one in again)} | "
             f"{row['cold']['seconds']:.3f} | {row['warm']['median']:.4f} | "
@@ -77,25 +88,25 @@ def tables(results: Mapping[str, Any]) -> str:
             f"{max(one['peak_mib'] for one in again):.0f} / {row['cold']['peak_mib']:.0f} / "
             f"{row['warm']['peak_mib']:.0f} |"
         )
-    lines.append("")
+    text.append("")
     for row in results["open"]:
         further = "; ".join(
             f"{one['labels']} labels, {one['clicks']} clicks: {one['median']:.3f} s (highest "
             f"{one['highest']:.3f})"
             for one in row["further"]
         )
-        lines.append(
+        text.append(
             f"Open model, {row['model']}, {row['side']} px: first click "
             f"{row['first']['seconds']:.3f} s, a further one with {further}; holds "
             f"{row['held_mib']:.0f} MiB."
         )
     for c3 in results["correlation"]:
-        lines.append(
+        text.append(
             f"C3 alone, {c3['side']} px, {c3['clicks']} clicks: slow twin {c3['slow']:.3f} s, "
             f"{c3['fast'] * 1000:.2f} ms here, ratio {c3['slow_over_fast']:.0f}."
         )
     for row in results["requests"]:
-        lines.append(
+        text.append(
             f"Whole request, {row['model']}, {row['side']} px, body {row['body_mib']:.1f} MiB: "
             f"start {row['start']:.1f} s, first picture {row['cold'][0]:.3f} s, picture "
             f"{len(row['cold'])} {row['cold'][-1]:.3f} s, warm {row['warm_median']:.3f} s (highest "
@@ -104,7 +115,7 @@ def tables(results: Mapping[str, Any]) -> str:
     for row in results["profiles"]:
         shares = ", ".join(f"{part} {spent * 1000:.1f}" for part, spent in row["parts"].items())
         kernels = row["kernels"]
-        lines.append(
+        text.append(
             f"A warm click, {row['model']}, {row['side']} px: {row['seconds'] * 1000:.1f} ms "
             f"({shares}, other {row['other'] * 1000:.1f}"
             + (f"; {kernels['count']} kernels {kernels['seconds'] * 1000:.1f}" if kernels else "")
@@ -117,17 +128,13 @@ def tables(results: Mapping[str, Any]) -> str:
             f"{call['clicks']} clicks {call['seconds']:.1f} s, coverage {call['coverage']:.0%}"
             for call in row["calls"]
         )
-        lines.append(
+        text.append(
             f"{row['side']} px, {row['model']}, budget {row['budget']:.0f} s: {calls}; "
             f"peak {row['peak_mib']:.0f} MiB."
         )
-    for flat in results["memory"]:
-        resident = list(flat["resident_mib"].values())
-        lines.append(
-            f"{flat['requests']} requests, {flat['model']}: resident {resident[1]:.0f} MiB after a "
-            f"tenth, {resident[-1]:.0f} MiB at the end, at most {max(resident):.0f} MiB."
-        )
-    return "\n".join(lines)
+    for verdict in results["soak"]:
+        text += lines(verdict)
+    return "\n".join(text)
 
 
 @command("serverless.bench")
@@ -145,52 +152,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--one-process", action="store_true", help="no process of its own for each part")
     add("--pictures", type=at_least(1), default=3, help="first ones of a worker (%(default)s)")
     add("--sizes", type=at_least(1), nargs="+", default=[512, 1024, 2048], metavar="PX")
-    add("--clicks", type=at_least(0), default=20, help="on a picture (%(default)s)")
-    add("--side", type=at_least(1), default=1024, help="of single measurements (%(default)s)")
-    add("--large", type=at_least(1), default=4000, help="side of the large picture (%(default)s)")
-    add("--budget", type=positive, default=60.0, help="seconds a call on it may take (%(default)s)")
-    add("--requests", type=at_least(1), default=1000, help="for the memory (%(default)s)")
+    add("--clicks", type=at_least(2), default=20, help="on a picture (%(default)s)")
+    add("--seconds", type=positive, default=180.0, help="of the soak (%(default)s)")
     given = parser.parse_args(arguments)
     if torch.device(given.device).type == "cuda" and not torch.cuda.is_available():
         parser.exit(2, f"{parser.prog}: torch finds no GPU here: leave out --device\n")
     run = here if given.one_process else alone
-    device, side, clicks = given.device, given.side, given.clicks
+    device, clicks = given.device, given.clicks
     if given.out:  # what cannot be written is better known before the measurements
         given.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        paper, starter = parts.random_weights(Path(folder)), STARTER_WEIGHTS
+        paper, starter = random_weights(Path(folder)), STARTER_WEIGHTS
         both = (starter, paper)
         # The requests go first: what the first ones pay for, nothing has paid for yet.
         todo: dict[str, Callable[[], list[dict[str, Any]]]] = dict(
             requests=lambda: [
-                run(parts.whole_request, each, side, clicks, device, given.pictures)
+                run(parts.whole_request, each, SIDE, clicks, device, given.pictures)
                 for each in (OPEN_WEIGHTS, *both)
             ],
             sizes=lambda: [
-                run(parts.one_size, weights, size, fewer(clicks, size), device)
+                run(parts.one_size, weights, size, clicks_on(size, clicks), device)
                 for weights in both
                 for size in given.sizes
             ],
             open=lambda: [
                 run(parts.several_labels, OPEN_WEIGHTS, size, device) for size in given.sizes
             ],
-            correlation=lambda: [run(parts.correlation_alone, side, clicks, device)],
+            correlation=lambda: [run(parts.correlation_alone, SIDE, clicks, device)],
             profiles=lambda: [
-                run(parts.where_time_goes, each, side, clicks, device) for each in both
+                run(parts.where_time_goes, each, SIDE, clicks, device) for each in both
             ],
             large=lambda: [
-                run(parts.large_picture, each, given.large, clicks, given.budget, device)
+                run(parts.large_picture, each, LARGE_SIDE, clicks, BUDGET_S, device)
                 for each in (OPEN_WEIGHTS, starter)
             ],
-            memory=lambda: [
-                run(parts.flat_memory, each, given.requests, device)
-                for each in (OPEN_WEIGHTS, starter)
-            ],
+            soak=lambda: [run(soak, OPEN_WEIGHTS, given.seconds, device)],
         )
         threads = limit_threads()
-        results: dict[str, Any] = {
-            part: measure() if part in given.parts else [] for part, measure in todo.items()
-        }
+        try:
+            results: dict[str, Any] = {
+                part: measure() if part in given.parts else [] for part, measure in todo.items()
+            }
+        except SoakError as error:
+            sys.exit(f"serverless.bench: {error}")
     on_gpu = torch.device(device).type == "cuda"
     results["machine"] = dict(
         device=torch.cuda.get_device_name(device) if on_gpu else device,
@@ -201,6 +205,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(tables(results))  # it took long: whatever happens to the file
     if given.out:
         given.out.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
+    if not all(map(is_good, results["soak"])):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

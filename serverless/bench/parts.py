@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import os
@@ -13,97 +12,36 @@ from pathlib import Path
 from typing import Any
 
 import nuclio_sdk
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from c3det.clicks import Click
 from c3det.closed import closed_model
-from c3det.configs import Architecture
 from c3det.correlation import class_correlations
 from c3det.devices import use_float32, wait_for
 from c3det.incremental import PARTS
 from c3det.memory import keep_freed_memory
-from c3det.mmdet_adapter import build_detector
 from c3det.predictor import load
-from c3det.weights import Card, save
 from serverless.bench import reference
-from serverless.nuclio_worker import FunctionSettings, NuclioWorker, Request
+from serverless.bench.made_input import CLASSES, photo, picture_file, scattered
+from serverless.deployment import FUNCTION
+from serverless.nuclio_worker import NuclioWorker
 from serverless.protocol import PluginAnswer, PluginRequest
+from serverless.settings import ServingSettings
 
-CLASSES = (
-    "plane",
-    "bridge",
-    "small-vehicle",
-    "large-vehicle",
-    "ship",
-    "storage-tank",
-    "swimming-pool",
-    "helicopter",
-)
 OPEN_LABELS = 4
 """Of clicks for an open model, where nothing else is said."""
 
 LABELS_AND_CLICKS = ((1, 6), (4, 12), (16, 60))
-"""With which `several_labels` asks: how many labels, and how many clicks on all together."""
+"""Of the requests of `several_labels`: how many labels, and how many clicks on all together."""
 
 FURTHER_CLICKS = 5
 """The last ones, which it measures."""
 
-FUNCTION = Path(__file__).resolve().parents[2] / "function.yaml"
 MIB = 1 << 20
 MEMORY = 4 << 30
 """For the features of one picture: tiles of ``paper`` at 2048 px need it, the rest far less."""
-
-
-def random_weights(folder: Path) -> Path:
-    """Write weights of the preset ``paper`` that were never trained."""
-    from mmengine.logging import MMLogger
-
-    MMLogger.get_current_instance().setLevel("WARNING")
-    torch.manual_seed(0)
-    architecture = Architecture("paper")
-    detector = build_detector(architecture.config(len(CLASSES)), architecture.normalization)
-    detector.init_weights()
-    card = Card(
-        name="paper, random weights",
-        classes=CLASSES,
-        architecture=architecture,
-        score_threshold=0.05,
-        typical_sizes=((20.0, 20.0),) * len(CLASSES),
-        training={},
-        results={},
-        licence={},
-    )
-    path = folder / "paper.safetensors"
-    save(path, detector.state_dict(), card)
-    return path
-
-
-def photo(side: int, seed: int = 0) -> NDArray[np.uint8]:
-    """A picture of the texture of a photograph: noise of all scales."""
-    draw = np.random.default_rng(seed)
-    total = np.zeros((side, side, 3))
-    cells = 4
-    while cells <= side:
-        coarse = draw.normal(size=(cells, cells, 3)) * side / cells
-        large = Image.fromarray(coarse[:, :, 0].astype(np.float32)).resize((side, side))
-        total += np.asarray(large)[:, :, None] + draw.normal(size=3)
-        cells *= 2
-    low, high = total.min(), total.max()
-    return ((total - low) / (high - low) * 255).astype(np.uint8)
-
-
-def scattered(count: int, side: int, num_classes: int, seed: int = 0) -> list[Click]:
-    """Clicks all over a picture, of all classes in turn."""
-    draw = np.random.default_rng(seed)
-    return [
-        Click(float(x), float(y), number % num_classes)
-        for number, (x, y) in enumerate(draw.uniform(0, side, (count, 2)))
-    ]
 
 
 def wait() -> None:
@@ -131,7 +69,7 @@ def resident_bytes(peak: bool = False) -> int:
 
 
 def forget_peak() -> None:
-    """Begin to measure the peak of the resident memory anew (Linux)."""
+    """Let the peak of the resident memory be counted from now on (Linux)."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -154,7 +92,7 @@ class Peak:
         return (peak - self._before) / MIB
 
 
-def measured(work: Callable[[], Any]) -> dict[str, float]:
+def time_and_memory(work: Callable[[], Any]) -> dict[str, float]:
     """Seconds, and by how many MiB memory rose in between."""
     peak = Peak()
     took = seconds(work)
@@ -172,7 +110,7 @@ def one_size(weights: Path, side: int, clicks: int, device: str = "cpu") -> dict
     reference.detect(model.detector, batch[:, :, :256, :256], [Click(20, 20, 0)])
     counts = sorted({1, clicks})
     again = {
-        str(number): measured(
+        str(number): time_and_memory(
             lambda number=number: reference.detect(  # type: ignore[misc]
                 model.detector, batch, scattered_clicks[:number]
             )
@@ -181,9 +119,11 @@ def one_size(weights: Path, side: int, clicks: int, device: str = "cpu") -> dict
     }
     keep_freed_memory()
     predictor.open(photo(256)).detect([Click(20, 20, 0)])
-    first_of_size = measured(lambda: predictor.open(image, MEMORY).detect(scattered_clicks[:1]))
+    first_of_size = time_and_memory(
+        lambda: predictor.open(image, MEMORY).detect(scattered_clicks[:1])
+    )
     picture = predictor.open(photo(side, seed=1), MEMORY)
-    cold = measured(lambda: picture.detect(scattered_clicks[:1]))
+    cold = time_and_memory(lambda: picture.detect(scattered_clicks[:1]))
     rise = Peak()
     warm = [
         seconds(lambda number=number: picture.detect(scattered_clicks[:number]))  # type: ignore[misc]
@@ -245,40 +185,28 @@ def correlation_alone(side: int, clicks: int, device: str = "cpu") -> dict[str, 
 
 def start_worker(weights: Path, device: str = "cpu") -> NuclioWorker:
     """The function, as Nuclio would start it."""
-    os.environ["C3DET_WEIGHTS"], os.environ["C3DET_DEVICE"] = str(weights), device
-    worker = NuclioWorker.load(
-        FunctionSettings.read(FUNCTION),
-        nuclio_sdk.Logger(logging.CRITICAL, name="serverless.bench"),
-        "init_with_any_classes",
-    )
-    worker.start()
+    logger = nuclio_sdk.Logger(logging.CRITICAL, name="serverless.bench")
+    worker = NuclioWorker.load(FUNCTION, logger)
+    worker.start(ServingSettings.from_environment(os.environ, weights=weights, device=device))
     return worker
 
 
-def request(picture: bytes, clicks: Sequence[Click]) -> Request:
-    """What the plugin of CVAT's page sends."""
-    body = json.dumps(PluginRequest(picture, tuple(clicks)).body()).encode()
-    return Request("POST", "/", body, headers={"Content-Type": "application/json"})
+def request(picture: bytes, clicks: Sequence[Click]) -> bytes:
+    """The body of what CVAT's plugin sends."""
+    return json.dumps(PluginRequest(picture, tuple(clicks)).body()).encode()
 
 
-def png(image: NDArray[np.uint8]) -> bytes:
-    """The file of a picture."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return file.getvalue()
-
-
-def ask(worker: NuclioWorker, sent: Request) -> tuple[float, PluginAnswer]:
+def timed_answer(worker: NuclioWorker, body: bytes) -> tuple[float, PluginAnswer]:
     """Seconds and the answer of a request, which must succeed."""
     started = time.perf_counter()
-    answer = worker.handle(sent)
+    response = worker.post(body)
     took = time.perf_counter() - started
-    if answer.status != 200:
-        raise RuntimeError(f"status {answer.status}: {answer.body[:500]!r}")
-    told = PluginAnswer.read(json.loads(answer.body))
-    if told.error is not None:
-        raise RuntimeError(told.error.message)
-    return took, told
+    if response.status != 200:
+        raise RuntimeError(f"status {response.status}: {response.body[:500]!r}")
+    answer = PluginAnswer.read(json.loads(response.body))
+    if answer.error is not None:
+        raise RuntimeError(answer.error.message)
+    return took, answer
 
 
 def whole_request(
@@ -288,12 +216,12 @@ def whole_request(
     started = time.perf_counter()
     worker = start_worker(weights, device)
     start = time.perf_counter() - started
-    images = [png(photo(side, seed)) for seed in range(pictures)]
+    images = [picture_file(photo(side, seed)) for seed in range(pictures)]
     chosen = scattered(clicks, side, 8)
-    cold = [ask(worker, request(image, chosen[:1])) for image in images]
+    cold = [timed_answer(worker, request(image, chosen[:1])) for image in images]
     totals, shares = [], []
     for number in range(2, clicks + 1):
-        took, answer = ask(worker, request(images[-1], chosen[:number]))
+        took, answer = timed_answer(worker, request(images[-1], chosen[:number]))
         model = (answer.timings_ms["encode"] + answer.timings_ms["detect"]) / 1000
         totals.append(took)
         shares.append((took - model) / took)
@@ -302,10 +230,10 @@ def whole_request(
     return dict(
         model=answer.model,
         side=side,
-        body_mib=len(request(images[-1], chosen).body) / MIB,
+        body_mib=len(request(images[-1], chosen)) / MIB,
         start=start,
         cold=[took for took, _ in cold],
-        cold_timings_ms=[dict(told.timings_ms) for _, told in (cold[0], cold[-1])],
+        cold_timings_ms=[dict(one.timings_ms) for _, one in (cold[0], cold[-1])],
         warm_median=statistics.median(totals),
         warm_highest=max(totals),
         timings_ms=dict(answer.timings_ms),
@@ -319,15 +247,15 @@ def several_labels(weights: Path, side: int, device: str = "cpu") -> dict[str, A
     predictor = load(weights, device)
     predictor.open(photo(256)).detect(scattered(4, 256, 2))
     picture = predictor.open(photo(side), MEMORY)
-    first = measured(lambda: picture.detect([Click(side / 2, side / 2, 0)]))
+    first = time_and_memory(lambda: picture.detect([Click(side / 2, side / 2, 0)]))
     further = []
     for labels, clicks in LABELS_AND_CLICKS:
         chosen = scattered(clicks, side, labels, seed=labels)
-        questions = [chosen[:number] for number in range(clicks - FURTHER_CLICKS, clicks + 1)]
-        picture.detect(questions[0])
+        requests = [chosen[:number] for number in range(clicks - FURTHER_CLICKS, clicks + 1)]
+        picture.detect(requests[0])
         took = [
-            seconds(lambda question=question: picture.detect(question))  # type: ignore[misc]
-            for question in questions[1:]
+            seconds(lambda some=some: picture.detect(some))  # type: ignore[misc]
+            for some in requests[1:]
         ]
         further.append(
             dict(labels=labels, clicks=clicks, median=statistics.median(took), highest=max(took))
@@ -373,19 +301,6 @@ def large_picture(
         held_mib=picture.nbytes / MIB,
         peak_mib=resident_bytes(peak=True) / MIB,
     )
-
-
-def flat_memory(weights: Path, requests: int, device: str = "cpu") -> dict[str, Any]:
-    """Resident memory while requests on three pictures come one after another."""
-    worker = start_worker(weights, device)
-    images = [png(photo(512, seed)) for seed in range(3)]
-    chosen = scattered(20, 512, 8)
-    resident = {}
-    for number in range(requests + 1):
-        _, answer = ask(worker, request(images[number % 3], chosen[: number % 21]))
-        if number % max(requests // 10, 1) == 0:
-            resident[str(number)] = resident_bytes() / MIB
-    return dict(model=answer.model, requests=requests, resident_mib=resident)
 
 
 def where_time_goes(weights: Path, side: int, clicks: int, device: str = "cpu") -> dict[str, Any]:

@@ -63,17 +63,17 @@ def correlations(
     for level in levels:
         level = comparable(level, scale)
         collated = level.new_zeros(1, num_classes, *level.shape[-2:])
-        seen: set[int] = set()
+        collated_labels: set[int] = set()
         for click, at_full_size in zip(clicks, drawn, strict=False):
             weights = F.interpolate(at_full_size[None, None], size=level.shape[-2:])[0, 0]
             weights = (weights / (weights.sum() + 1e-8)).to(level.dtype)
             template = (level[0] * weights).sum((1, 2))[None]
             kernel = scaled_templates(template, scale).view(1, -1, 1, 1)
             found = F.conv2d(level, kernel)[:, 0]
-            if click.label in seen:
+            if click.label in collated_labels:
                 found = torch.maximum(collated[:, click.label], found)
             collated[:, click.label] = found
-            seen.add(click.label)
+            collated_labels.add(click.label)
         maps.append(collated)
     return maps
 

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext, redirect_stdout
 from pathlib import Path
 
-from serverless.local import FUNCTION, PICTURE_SUFFIXES
+from serverless.deployment import FUNCTION
+from serverless.local import PICTURE_SUFFIXES
 from tests.emulator.faults import parse_fault
 from tests.emulator.functions import PROFILES, Function
 from tests.emulator.server import Emulator, hosted_functions

@@ -17,6 +17,7 @@ from __future__ import annotations
 import base64
 import json
 import mimetypes
+import os
 import re
 import secrets
 import threading
@@ -33,9 +34,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import nuclio_sdk
 
-from serverless.local import FUNCTION, LocalServer
-from serverless.main import Service
-from serverless.nuclio_worker import FunctionSettings, NuclioWorker
+from serverless.deployment import FUNCTION
+from serverless.local import LocalServer
+from serverless.nuclio_worker import NuclioWorker
+from serverless.service import Service
+from serverless.settings import ServingSettings
 from tests.emulator.faults import Fault, Faults
 from tests.emulator.functions import PROFILES, CallError, Function, LambdaManager, Profile
 from tests.emulator.store import CHUNK_SIZE, Frame, InvalidError, Job, Store, Task, chunk
@@ -110,6 +113,7 @@ class Emulator(ThreadingHTTPServer):
         self.functions = LambdaManager(functions, self.store, self.profile)
         self.faults = Faults()
         self.requests: list[dict[str, Any]] = []
+        self.issues: list[dict[str, Any]] = []
         self._credentials = credentials
         self._token = secrets.token_hex(20)
         self._static = static
@@ -176,6 +180,8 @@ class Emulator(ThreadingHTTPServer):
             ("GET", "/api/users/self", lambda request: Answer(200, USER)),
             ("GET", "/api/(jobs|tasks)", self._list),
             ("GET", "/api/labels", self._labels),
+            ("GET", "/api/issues", self._list_issues),
+            ("POST", "/api/issues", self._new_issue),
             ("GET", place, self._show),
             ("GET", f"{place}/data/meta", self._meta),
             ("GET", f"{place}/data", self._data),
@@ -235,6 +241,45 @@ class Emulator(ThreadingHTTPServer):
         else:
             place = self._place("tasks", request.query.get("task_id", "0"))
         return _page(request, _task_of(place).labels)
+
+    def _list_issues(self, request: Request) -> Answer:
+        with self.store.lock:
+            issues = [
+                {name: value for name, value in issue.items() if name != "message"}
+                for issue in self.issues
+                if request.query.get("job_id") in (None, str(issue["job"]))
+                and request.query.get("task_id")
+                in (None, str(self.store.jobs[issue["job"]].task.id))
+            ]
+        return _page(request, issues)
+
+    def _new_issue(self, request: Request) -> Answer:
+        data = request.data
+        missing = [name for name in ("job", "frame", "position", "message") if name not in data]
+        if missing:
+            return Answer(400, {name: ["This field is required."] for name in missing})
+        if not data["message"]:
+            return Answer(400, {"message": ["This field may not be blank."]})
+        with self.store.lock:
+            if data["job"] not in self.store.jobs:
+                invalid = f'Invalid pk "{data["job"]}" - object does not exist.'
+                return Answer(400, {"job": [invalid]})
+            number = len(self.issues) + 1
+            issue = {
+                "id": number,
+                "frame": data["frame"],
+                "position": [float(value) for value in data["position"]],
+                "job": data["job"],
+                "owner": USER,
+                "assignee": None,
+                "created_date": DATE,
+                "updated_date": None,
+                "resolved": False,
+                "comments": {"count": 1, "url": f"{self.url}/api/comments?issue_id={number}"},
+                "message": data["message"],  # of the first comment; lists of issues lack it
+            }
+            self.issues.append(issue)
+        return Answer(201, {name: issue[name] for name in issue if name != "message"})
 
     def _show(self, request: Request, kind: str, number: str) -> Answer:
         place = self._place(kind, number)
@@ -549,12 +594,10 @@ def hosted_functions(service: Service | None = None) -> Iterator[list[Function]]
         for path in (FUNCTION, DETECTOR):
             if service is not None and not service.predictor.classes and path == DETECTOR:
                 break
-            settings = FunctionSettings.read(path)
-            worker = NuclioWorker.load(settings, logger, "init_with_any_classes")
+            worker = NuclioWorker.load(path, logger, service)
             if service is None:
-                worker.start()
+                worker.start(ServingSettings.from_environment(os.environ))
                 service = worker.context.user_data
-            worker.context.user_data = service
             server = stack.enter_context(LocalServer(("127.0.0.1", 0), worker, Path("no pictures")))
             thread = threading.Thread(target=server.serve_forever, args=(0.01,))
             thread.start()

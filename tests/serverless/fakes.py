@@ -16,8 +16,10 @@ from PIL import Image
 
 from c3det.answering import Detections
 from c3det.clicks import Click, LabelledBox
-from serverless.main import Service
-from serverless.settings import Settings
+from serverless.main import handler
+from serverless.nuclio_worker import NuclioWorker, Trigger
+from serverless.service import Service
+from serverless.settings import ServingSettings
 
 if TYPE_CHECKING:
     from c3det.exemplars import Exemplars
@@ -187,25 +189,30 @@ class FakePredictor:
 
 def found(clicks: Sequence[Click]) -> Detections:
     """What a ``FakePredictor`` finds."""
-    seen = [
+    rows = [
         ((10.0, 10.0, 14.0, 16.0), 0.9, 1, -1),
         ((30.0, 20.0, 36.0, 24.0), 0.5, 1, -1),
         ((0.0, 0.0, 60.0, 40.0), 0.4, 0, -1),
     ]
+    answer_of = [-1] * len(clicks)
     for index, click in enumerate(clicks):
         inside = [
             row
-            for row in seen
+            for row in rows
             if row[0][0] <= click.x <= row[0][2] and row[0][1] <= click.y <= row[0][3]
         ]
         if not click.positive:
-            seen = [row for row in seen if row not in inside]
-        elif not any(row[2] == click.label and row[3] >= 0 for row in inside):
+            rows = [row for row in rows if row not in inside or row[3] >= 0]
+            continue
+        own = next((row for row in inside if row[2] == click.label and row[3] >= 0), None)
+        if own is None:
             x, y = click.x, click.y
-            seen.append(((x - 2, y - 2, x + 2, y + 2), 1.0, click.label, index))
-    answered = {row[3] for row in seen}
-    answer_of = [index if index in answered else -1 for index in range(len(clicks))]
-    return detections(*sorted(seen, key=lambda row: -row[1]), answer_of=answer_of)
+            rows.append(((x - 2, y - 2, x + 2, y + 2), 1.0, click.label, index))
+        else:
+            rows[rows.index(own)] = (*own[:3], index)
+            answer_of = [index if answer == own[3] else answer for answer in answer_of]
+        answer_of[index] = index
+    return detections(*sorted(rows, key=lambda row: -row[1]), answer_of=answer_of)
 
 
 def found_by_open(clicks: Sequence[Click], examples: Sequence[int] = ()) -> Detections:
@@ -236,18 +243,15 @@ class Log:
         self.lines.append(("error", message, fields))
 
 
-def make_context(classes: tuple[str, ...] = CLASSES, **settings: object) -> Context:
-    """A context whose worker has started, with a ``FakePredictor``.
+def context_of(predictor: Any, **settings: Any) -> Context:
+    """The context of a worker that has started with a predictor, and with some settings."""
+    service = Service.create(predictor, ServingSettings.from_environment({}, **settings))
+    return NuclioWorker(handler, Trigger(), Log(), service).context
 
-    Args:
-        classes: Of the predictor; none: it is open.
-        settings: Variables of the environment, without ``C3DET_`` and in lower case.
-    """
-    environment = {f"C3DET_{name.upper()}": str(value) for name, value in settings.items()}
-    context = Context(logger=Log())
-    predictor = FakePredictor(classes)
-    context.user_data = Service.create(predictor, Settings.from_environment(environment))
-    return context
+
+def make_context(classes: tuple[str, ...] = CLASSES, **settings: Any) -> Context:
+    """The same with a ``FakePredictor`` of these classes; none: it is open."""
+    return context_of(FakePredictor(classes), **settings)
 
 
 def event(payload: object) -> Event:

@@ -15,8 +15,9 @@ from pathlib import Path
 import nuclio_sdk
 from PIL import Image
 
-from serverless.local import FUNCTION, PAGE, LocalServer, describe_model
-from serverless.nuclio_worker import FunctionSettings, NuclioWorker
+from serverless.deployment import FUNCTION
+from serverless.local import PAGE, LocalServer, describe_model
+from serverless.nuclio_worker import NuclioWorker
 from tests.serverless.page_driver import Page, chromium, missing_programs, serving
 from training.data.samples import make_samples
 
@@ -27,7 +28,7 @@ OBJECTS = {"golden": ((420, 402),), "blue": ((405, 74),), "red": ((481, 552),)}
 def take_picture(samples: Path) -> Image.Image:
     """Return a screenshot of the page, which shows a folder's pictures, after a few clicks."""
     logger = nuclio_sdk.Logger("ERROR", name="readme_picture")
-    worker = NuclioWorker.load(FunctionSettings.read(FUNCTION), logger)
+    worker = NuclioWorker.load(FUNCTION, logger)
     worker.start()
     server = LocalServer(("127.0.0.1", 0), worker, samples)
     server.model = describe_model(worker)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from c3det.clicks import Click
-from serverless.annotate.__main__ import frame_ranges, label_pair, score, table_file
+from serverless.annotate.__main__ import frame_ranges, label_pair, score
 from serverless.annotate.cvat import Label, ScoreAttribute, Shape
 from serverless.annotate.errors import AnnotateError, FrameError, Retry, TransientError
 from serverless.annotate.function import (
-    FunctionAtAddress,
-    ask_until_searched,
+    Function,
     checked_boxes,
     function_classes,
 )
@@ -28,12 +28,12 @@ from serverless.annotate.overlap import Rectangle, overlaps
 from serverless.annotate.plan import (
     labelled,
     map_labels,
-    passed_over,
     placed_clicks,
     sort_boxes,
+    unused_shapes,
 )
-from serverless.annotate.review import judged, write_review
-from serverless.protocol import Box, CarriedExemplars, PluginAnswer, RequestError, Rival
+from serverless.annotate.review import frame_sureness, review_file, write_review
+from serverless.protocol import Box, PluginAnswer, RequestError, Rival, plugin_prompts
 
 CLASSES = ("tree", "car")
 
@@ -96,8 +96,8 @@ def test_overlap_by_counting_pixels(sizes: list[int], rotation: int) -> None:
         offset = points - rectangle.centre
         along = offset @ [np.cos(angle), np.sin(angle)]
         across = offset @ [-np.sin(angle), np.cos(angle)]
-        width, height = rectangle.size
-        return (abs(along) <= width / 2) & (abs(across) <= height / 2)
+        x1, y1, x2, y2 = rectangle.points
+        return (abs(along) <= (x2 - x1) / 2) & (abs(across) <= (y2 - y1) / 2)
 
     counted = (inside(a) & inside(b)).sum() / (inside(a) | inside(b)).sum()
     assert overlaps(a, [b])[0] == pytest.approx(counted, abs=0.05)
@@ -157,7 +157,7 @@ def test_how_sure_a_frame_is(
     boxes: list[Box], found: int, sureness: float, doubts: list[str]
 ) -> None:
     """A score of 0.6 is half of the way from a threshold of 0.2 to 1."""
-    assert judged(boxes, found, 0.2) == (pytest.approx(sureness), doubts)
+    assert frame_sureness(boxes, found, 0.2) == (pytest.approx(sureness), doubts)
 
 
 def test_the_least_sure_frame_comes_first(tmp_path: Path) -> None:
@@ -187,9 +187,9 @@ def test_the_least_sure_frame_comes_first(tmp_path: Path) -> None:
     assert lines[4] == "| 3 | 0 | a\\|b,\\n.png | 0.50 | 3 | a; b |"
     with pytest.raises(AnnotateError, match=r"nowhere/r\.md cannot be written: No such file"):
         write_review(tmp_path / "nowhere" / "r.md", reports, names)
-    assert table_file("a.csv") == Path("a.csv")
+    assert review_file("a.csv") == Path("a.csv")
     with pytest.raises(argparse.ArgumentTypeError, match=r"'a\.txt' ends neither with \.csv nor"):
-        table_file("a.txt")
+        review_file("a.txt")
 
 
 def test_pairs_add_to_the_names() -> None:
@@ -218,7 +218,7 @@ def test_an_open_model_takes_clicks_of_labels_for_others() -> None:
     given_labels = [label(7, "hut"), label(8, "hut point", False), label(9, "boat")]
     labels = map_labels(given_labels, (), [])
     assert (labels.classes, labels.class_of) == (("hut", "boat"), {7: 0, 9: 1})
-    ((passed, count),) = passed_over([shape(1, "points", (1.0, 2.0), label_id=8)], labels).items()
+    ((passed, count),) = unused_shapes([shape(1, "points", (1.0, 2.0), label_id=8)], labels).items()
     assert (passed.label_id, count) == (8, 1)
     assert "takes no rectangles: name the label of its boxes with --label" in passed.reason
     labels = map_labels(given_labels, (), [("hut point", "hut")])
@@ -271,7 +271,7 @@ def test_what_was_uploaded_is_a_click_and_what_is_not_used_is_counted() -> None:
     clicks = placed_clicks(shapes, labels)
     assert [c.click for c in clicks] == [Click(1, 2, 0), Click(3, 4, 0), Click(15, 12, 0)]
     no_class = "which is no class of the function (tree, car)"
-    assert passed_over(shapes, labels) == {
+    assert unused_shapes(shapes, labels) == {
         ("points", 1, "whose source is auto: no person placed them"): 2,
         ("points", 3, no_class): 1,
         ("rectangle", 3, no_class): 1,
@@ -353,7 +353,7 @@ def test_classes_of_a_function_yaml(tmp_path: Path) -> None:
 def test_a_journal_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "a" / "run.jsonl"
     journal = Journal(path, {"threshold": 0.5, "frames": (1, 2)})
-    journal.begin(7)
+    journal.start(7)
     first, second = FrameReport(1, 2, 3, {"tree": 1}), FrameReport(2, 1, 1, {"car": 1})
     journal.plan(first)
     journal.add(first)
@@ -362,7 +362,7 @@ def test_a_journal_goes_on(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write('{"frame": 2, "do')  # cut off
     again = Journal(path, {"threshold": 0.5, "frames": [1, 2]})
-    again.begin(99)
+    again.start(99)
     assert (again.group, again.done, again.planned) == (7, {1: first}, {1: first, 2: second})
     again.add(second)
     assert Journal(path, {"threshold": 0.5, "frames": [1, 2]}).done == {1: first, 2: second}
@@ -415,63 +415,54 @@ def test_arguments() -> None:
                 read(text)
 
 
-class Slow:
+class Slow(Function):
     """A function that gives one answer after the other."""
 
     name = "the slow function"
     classes = ("tree",)
 
-    def __init__(self, *answers: PluginAnswer) -> None:
+    def __init__(self, *answers: dict[str, Any]) -> None:
         self.answers = answers
-        self.asked: list[tuple[int, Sequence[Click], float | None]] = []
+        self.requests: list[tuple[int, Mapping[str, Any]]] = []
 
-    def ask(
-        self,
-        frame: int,
-        clicks: Sequence[Click],
-        threshold: float | None,
-        exemplars: CarriedExemplars | None = None,
-    ) -> PluginAnswer:
-        assert exemplars is None
-        self.asked.append((frame, clicks, threshold))
-        return self.answers[len(self.asked) - 1]
+    def send(self, frame: int, prompts: Mapping[str, Any]) -> bytes:
+        self.requests.append((frame, prompts))
+        return json.dumps(self.answers[len(self.requests) - 1]).encode()
 
 
-def test_a_picture_is_asked_about_as_long_as_the_work_goes_on() -> None:
+def test_a_request_is_sent_again_as_long_as_the_work_goes_on() -> None:
     """Nothing is searched until all is read under the clicks, and yet the work goes on."""
     answers = [
         PluginAnswer("m", coverage=c, progress=p)
         for c, p in ((0, 0.1), (0, 0.2), (0.3, 0.7), (1, 1))
     ]
-    slow, clicks = Slow(*answers), [Click(1, 2, 0)]
-    assert ask_until_searched(slow, 5, clicks, 0.3) == answers[-1]
-    assert slow.asked == [(5, clicks, 0.3)] * 4
+    slow, clicks = Slow(*(answer.body() for answer in answers)), [Click(1, 2, 0)]
+    assert slow.detect(5, clicks, 0.3) == answers[-1]
+    assert slow.requests == [(5, plugin_prompts(clicks, 0.3))] * 4
 
 
 def test_of_a_function_without_progress_the_coverage_counts() -> None:
-    told = [{"c3det": 1, "boxes": [], "coverage": share} for share in (0.2, 0.7, 1.0)]
-    slow = Slow(*map(PluginAnswer.read, told))
-    assert ask_until_searched(slow, 5, [], None).coverage == 1.0
-    assert len(slow.asked) == 3
+    answers = [{"c3det": 1, "boxes": [], "coverage": share} for share in (0.2, 0.7, 1.0)]
+    slow = Slow(*answers)
+    assert slow.detect(5, [], None).coverage == 1.0
+    assert len(slow.requests) == 3
 
 
-def test_a_function_that_tells_neither_is_asked_once() -> None:
-    slow = Slow(PluginAnswer("m"))
-    assert ask_until_searched(slow, 5, [], None) == PluginAnswer("m")
-    assert len(slow.asked) == 1
+def test_a_function_without_either_gets_one_request() -> None:
+    slow = Slow(PluginAnswer("m").body())
+    assert slow.detect(5, [], None) == PluginAnswer("m")
+    assert len(slow.requests) == 1
 
 
 def test_a_function_that_comes_no_further_fails_the_frame() -> None:
-    slow = Slow(*(PluginAnswer("m", coverage=0.0, progress=p) for p in (0.2, 0.4, 0.4)))
+    slow = Slow(*(PluginAnswer("m", coverage=0.0, progress=p).body() for p in (0.2, 0.4, 0.4)))
     with pytest.raises(FrameError, match="does 40% of the work for this picture and no more"):
-        ask_until_searched(slow, 5, [], None)
-    assert len(slow.asked) == 3
+        slow.detect(5, [], None)
+    assert len(slow.requests) == 3
 
 
-def test_a_function_of_before_exemplars_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_of_before_exemplars_says_so() -> None:
     example = Path(__file__).parents[1] / "protocol" / "error-exemplars-function-of-before.json"
-    answer = json.dumps(json.loads(example.read_text(encoding="utf-8"))["answer"]).encode()
-    function = FunctionAtAddress("http://localhost:1", (), lambda frame: b"picture", Retry())
-    monkeypatch.setattr(function, "_post", lambda body: answer)
+    function = Slow(json.loads(example.read_text(encoding="utf-8"))["answer"])
     with pytest.raises(FrameError, match="this function speaks version 1 of the protocol"):
         function.exemplars(0, [Click(1, 2, 0)], [])

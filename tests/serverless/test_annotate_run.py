@@ -53,6 +53,14 @@ def listed(tmp_path: Path) -> tuple[str, str]:
     return "--function-yaml", str(file)
 
 
+@pytest.fixture
+def unlabelled(tmp_path: Path) -> tuple[str, str]:
+    """The same of an open function, which lists no classes."""
+    file = tmp_path / "function.yaml"
+    file.write_text("metadata:\n  annotations:\n    spec: '[]'\n")
+    return "--function-yaml", str(file)
+
+
 OLD_SDK = "C3DET_TEST_CVAT_SDK" in os.environ
 # A server is asked by an SDK of its time or later.
 EVERY_SERVER = pytest.mark.parametrize(
@@ -385,13 +393,12 @@ def test_an_open_function_at_its_own_address_and_in_process(
     emulator: Emulator,
     task: Task,
     open_function: Function,
+    unlabelled: tuple[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    file = tmp_path / "function.yaml"
-    file.write_text("metadata:\n  annotations:\n    spec: '[]'\n")
     pictures = ["--pictures", str(tmp_path / "pictures")]
-    assert annotate("--url", open_function.url, "--function-yaml", str(file), *pictures) == 0
+    assert annotate("--url", open_function.url, *unlabelled, *pictures) == 0
     assert ours(emulator, task) == OPEN_EXPECTED
     for shape in shapes(emulator, task, source="semi-auto"):
         emulator.store.change_task(task, "delete", {"shapes": [shape]})
@@ -516,15 +523,13 @@ def test_exemplars_at_the_functions_own_address_and_in_process(
     emulator: Emulator,
     labelled_task: Task,
     open_function: Function,
-    tmp_path: Path,
+    unlabelled: tuple[str, str],
     monkeypatch: pytest.MonkeyPatch,
     where: str,
 ) -> None:
-    file = tmp_path / "function.yaml"
-    file.write_text("metadata:\n  annotations:\n    spec: '[]'\n")
     monkeypatch.setattr("c3det.predictor.load", lambda weights, device: FakePredictor(()))
     who = ["--model"] if where == "model" else ["--url", open_function.url]
-    arguments = [*who, "--function-yaml", str(file), "--exemplars-from-frames", "0-1"]
+    arguments = [*who, *unlabelled, "--exemplars-from-frames", "0-1"]
     assert annotate(*arguments) == 0
     assert len([row for row in ours(emulator, labelled_task) if row[0] == 2]) == 3
     assert emulator.functions.calls == []
@@ -564,12 +569,14 @@ def test_exemplars_that_cannot_be_used_end_the_run_with_a_sentence(
 
 
 def test_a_function_with_classes_that_is_taken_for_an_open_one(
-    annotate: Command, functions: list[Function], emulator: Emulator, task: Task, tmp_path: Path
+    annotate: Command,
+    functions: list[Function],
+    emulator: Emulator,
+    task: Task,
+    unlabelled: tuple[str, str],
 ) -> None:
-    file = tmp_path / "function.yaml"
-    file.write_text("metadata:\n  annotations:\n    spec: '[]'\n")
     place(emulator, task, 0, "cat", "points", [40, 10])
-    assert annotate("--url", functions[0].url, "--function-yaml", str(file)) == 2
+    assert annotate("--url", functions[0].url, *unlabelled) == 2
     assert "has other classes than expected: its class 2 is '1'" in annotate.err
     assert "--function-yaml" in annotate.err
 
@@ -750,6 +757,70 @@ def test_tracks_are_told_of(annotate: Command, emulator: Emulator, task: Task) -
     emulator.store.change_task(task, "create", {"tracks": [track]})
     annotate("--dry-run")
     assert "tracks left alone, neither clicks nor compared with: 1" in annotate.out
+
+
+TREE = [0, 0, 60, 0, 60, 40, 0, 40]
+"""The corners of the box of the tree, which hardly reaches the threshold, and of the picture."""
+
+
+def issues(emulator: Emulator) -> list[tuple[int, int, str]]:
+    """Job, frame and message of each issue; all are where the tree is."""
+    assert all(sorted(one["position"]) == sorted(TREE) for one in emulator.issues)
+    return [(one["job"], one["frame"], one["message"]) for one in emulator.issues]
+
+
+NOT_SURE = "C3Det is not sure here (0.57): 1 of 4 rectangles hardly reach the threshold"
+
+
+@EVERY_SERVER
+def test_issues_say_where_to_look_and_why(
+    annotate: Command, emulator: Emulator, task: Task
+) -> None:
+    assert annotate("--dry-run", "--issues", "5") == 0
+    assert "issues to create: 1, unless they are there" in annotate.out
+    assert emulator.issues == []
+    assert annotate("--issues", "5") == 0
+    assert "issues created: 1" in annotate.out
+    assert issues(emulator) == [(task.jobs[0].id, 0, NOT_SURE)], "frame 1 leaves no doubt"
+    assert annotate("--issues", "5", "--existing", "overwrite") == 0
+    assert "issues created: 0" in annotate.out, "none twice"
+    assert len(emulator.issues) == 1
+
+
+def test_issues_are_of_the_job_of_their_frame_and_no_more_than_wanted(
+    annotate: Command, emulator: Emulator
+) -> None:
+    pictures = [(f"{i}.png", encoded_picture(value=i)) for i in range(4)]
+    other = emulator.store.add_task("o", LABELS, pictures, segment_size=2)
+    for frame in (1, 3):
+        place(emulator, other, frame, "0", "points", [50, 30])
+    place(emulator, other, 2, "0", "points", [70, 10])
+    annotate.task = other
+    assert annotate("--issues", "2", where="task") == 1
+    first, second = other.jobs
+    outside = "pos_points[0] is at (70, 10), outside the picture of 60 x 40 pixels"
+    assert issues(emulator) == [
+        (second.id, 2, f"C3Det found nothing here: {outside}"),
+        (first.id, 1, NOT_SURE),
+    ]
+
+
+def test_a_lost_answer_or_a_break_makes_no_issue_twice(
+    annotate: Command, emulator: Emulator, task: Task
+) -> None:
+    emulator.faults.add(path="/api/issues$", method="POST", processed=True, cut=True)
+    assert annotate("--issues", "5") == 0
+    assert len(emulator.issues) == 1
+    emulator.issues.clear()
+    for shape in shapes(emulator, task, source="semi-auto"):
+        emulator.store.change_task(task, "delete", {"shapes": [shape]})
+    emulator.faults.add(path="/api/issues$", method="POST", status=503, times=99)
+    assert annotate("--issues", "5") == 2
+    assert "does not take the issue on frame 0: 503" in annotate.err
+    emulator.faults.clear()
+    assert annotate("--issues", "5") == 0
+    assert issues(emulator) == [(task.jobs[0].id, 0, NOT_SURE)]
+    assert ours(emulator, task) == EXPECTED
 
 
 @pytest.mark.parametrize(

@@ -81,9 +81,7 @@ def test_reference_needs_clicks_that_enter_late(weights: Path) -> None:
         reference.detect(detector, torch.zeros(1, 3, 64, 64), CLICKS)
 
 
-def test_parts_run_and_their_ratios_are_of_their_seconds(
-    weights: Path, device: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_run_and_their_ratios_are_of_their_seconds(weights: Path, device: str) -> None:
     row = parts.one_size(weights, 128, 4, device)
     assert list(row["reference"]) == ["1", "4"]
     assert row["cold_over_warm"] == row["cold"]["seconds"] / row["warm"]["median"]
@@ -96,17 +94,13 @@ def test_parts_run_and_their_ratios_are_of_their_seconds(
     large = parts.large_picture(weights, 1400, 3, 0.0, device)
     assert [call["coverage"] for call in large["calls"]].count(1.0) == 2
     assert len(large["calls"]) > 2
-    for name in ("C3DET_WEIGHTS", "C3DET_DEVICE"):
-        monkeypatch.setenv(name, "")  # what a worker sets is undone
     whole = parts.whole_request(weights, 64, 3, device, 2)
     assert len(whole["cold"]) == 2
     assert 0 < whole["warm_median"] <= whole["warm_highest"]
     json.dumps([row, profiled, large, whole], allow_nan=False)
 
 
-def test_the_open_model_is_asked_with_several_labels(
-    tmp_path: Path, device: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_open_model_gets_clicks_of_several_labels(tmp_path: Path, device: str) -> None:
     weights = saved_open(tmp_path)
     row = parts.several_labels(weights, 128, device)
     assert [(one["labels"], one["clicks"]) for one in row["further"]] == [(1, 6), (4, 12), (16, 60)]
@@ -114,14 +108,12 @@ def test_the_open_model_is_asked_with_several_labels(
     assert row["held_mib"] > 1
     large = parts.large_picture(weights, 128, 3, 60.0, device)
     assert [(call["clicks"], call["coverage"]) for call in large["calls"]] == [(2, 1), (3, 1)]
-    for name in ("C3DET_WEIGHTS", "C3DET_DEVICE"):
-        monkeypatch.setenv(name, "")  # what a worker sets is undone
     whole = parts.whole_request(weights, 64, 3, device, 1)
     assert whole["model"] == row["model"] == "untrained"
     results = {
         "machine": {"device": device, "torch": torch.__version__},
         **{"requests": [whole], "sizes": [], "open": [row], "correlation": []},
-        **{"profiles": [], "large": [large], "memory": []},
+        **{"profiles": [], "large": [large], "soak": []},
     }
     text = tables(json.loads(json.dumps(results, allow_nan=False)))
     assert "Open model, untrained, 128 px: first click" in text

@@ -21,12 +21,13 @@ from serverless.deployment import (
     check_class,
     check_classes,
     check_device,
+    described_classes,
     gpu_name,
     hold_gpu,
-    told_classes,
 )
-from serverless.main import init_context, init_with_any_classes
-from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS, Settings
+from serverless.main import init_context
+from serverless.service import start
+from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS, ServingSettings
 from tests.serverless.fakes import Log
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,14 +56,14 @@ def one_sentence(error: object) -> str:
 
 @pytest.mark.parametrize("path", sorted(CLOSED.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_closed_functions_have_the_classes_of_the_shipped_weights(path: Path) -> None:
-    assert told_classes(path) == STARTER_CLASSES
+    assert described_classes(path) == STARTER_CLASSES
     check_classes(STARTER_CLASSES, [path])
     weights = {each["name"]: each["value"] for each in spec_of(path)["env"]}["C3DET_WEIGHTS"]
     assert ROOT / Path(weights).relative_to("/opt/nuclio") == STARTER_WEIGHTS
 
 
 def test_the_open_function_tells_no_classes_and_takes_the_default_weights() -> None:
-    assert told_classes(FUNCTION) == []
+    assert described_classes(FUNCTION) == []
     check_classes((), [FUNCTION])
     assert "C3DET_WEIGHTS" not in {each["name"] for each in spec_of(FUNCTION)["env"]}
 
@@ -73,15 +74,15 @@ def test_the_function_lies_beside_the_code() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "difference"),
+    ("described", "difference"),
     [
         (("ship", "plane"), "class 0 is 'plane' in the weights and 'ship' there"),
         (("plane",), "class 1 is 'ship' in the weights and missing there"),
         (("plane", "ship", "car"), "class 2 is missing in the weights and 'car' there"),
     ],
 )
-def test_classes_that_differ(tmp_path: Path, told: tuple[str, ...], difference: str) -> None:
-    path = description(tmp_path / "function.yaml", *told)
+def test_classes_that_differ(tmp_path: Path, described: tuple[str, ...], difference: str) -> None:
+    path = description(tmp_path / "function.yaml", *described)
     with pytest.raises(DeploymentError) as caught:
         check_classes(("plane", "ship"), [path])
     text = one_sentence(caught.value)
@@ -107,7 +108,7 @@ def test_a_description_without_labels(tmp_path: Path, text: str) -> None:
     path = tmp_path / "processor.yaml"
     path.write_text(text)
     check_classes(["plane"], [path, description(tmp_path / "function.yaml", "plane")])
-    with pytest.raises(DeploymentError, match=r"have 1 classes, but .* tells none"):
+    with pytest.raises(DeploymentError, match=r"have 1 classes, but .* has none"):
         check_classes(["plane"], [path])
     check_classes([], [path])
 
@@ -118,7 +119,7 @@ def test_open_weights_and_a_description_with_classes(tmp_path: Path) -> None:
         check_classes((), [path])
     text = one_sentence(caught.value)
     assert "the weights take any label and have no classes" in text
-    assert f"metadata.annotations.spec in {path} tells 2: write [] there" in text
+    assert f"metadata.annotations.spec in {path} has 2: write [] there" in text
     assert "C3DET_WEIGHTS" in text
 
 
@@ -129,7 +130,7 @@ def test_weights_with_classes_and_a_description_of_an_open_function(tmp_path: Pa
         check_classes(("plane", "ship"), [path])
     text = one_sentence(caught.value)
     assert "the weights have 2 classes" in text
-    assert f"metadata.annotations.spec in {path} tells none" in text
+    assert f"metadata.annotations.spec in {path} has none" in text
     assert "C3DET_WEIGHTS" in text
 
 
@@ -264,7 +265,7 @@ def test_a_worker_on_a_gpu_takes_its_lock(monkeypatch: pytest.MonkeyPatch, tmp_p
     first.user_data.device_lock.close()
 
 
-def test_start_refuses_classes_that_cvat_is_not_told(
+def test_start_refuses_classes_that_the_description_does_not_have(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = description(tmp_path / "function.yaml", *reversed(STARTER_CLASSES))
@@ -274,7 +275,7 @@ def test_start_refuses_classes_that_cvat_is_not_told(
     with pytest.raises(DeploymentError, match=said):
         init_context(Context(logger=Log()))
     context = Context(logger=Log())
-    init_with_any_classes(context)
+    start(context, ServingSettings.from_environment({}, weights=STARTER_WEIGHTS))
     assert [line[1] for line in context.logger.lines] == ["ready"]
 
 
@@ -301,7 +302,9 @@ def test_start_refuses_a_class_that_the_weights_lack(
 )
 def test_the_time_budget_ends_before_nuclio_ends_the_call(path: Path) -> None:
     event_timeout = spec_of(path)["eventTimeout"]
-    assert Settings.from_environment({}).time_budget_seconds < int(event_timeout.removesuffix("s"))
+    assert ServingSettings.from_environment({}).time_budget_seconds < int(
+        event_timeout.removesuffix("s")
+    )
 
 
 def test_the_worker_ends_when_nuclio_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

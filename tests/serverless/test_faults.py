@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from serverless.faults import is_device_broken, is_out_of_memory, told
+from serverless.faults import is_device_broken, is_out_of_memory, request_error
 from serverless.main import handler
 from tests.serverless.fakes import base64_picture, event, make_context
 
@@ -67,7 +67,7 @@ def raised_from(cause: BaseException) -> RuntimeError:
 )
 def test_lack_of_memory_in_everyones_words(fault: Exception) -> None:
     assert is_out_of_memory(fault)
-    assert told(fault).code == "out_of_memory"
+    assert request_error(fault).code == "out_of_memory"
     assert not is_device_broken(fault, "cpu")
 
 
@@ -94,7 +94,7 @@ def test_errors_of_cudnn_that_may_be_anything_are_asked_of_the_gpu(
     monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     fault = RuntimeError(f"cuDNN error: CUDNN_STATUS_{status}")
-    assert told(fault).code == "internal"
+    assert request_error(fault).code == "internal"
     monkeypatch.setattr("torch.cuda.synchronize", lambda device: None)
     assert not is_device_broken(fault, "cuda")
 
@@ -102,8 +102,8 @@ def test_errors_of_cudnn_that_may_be_anything_are_asked_of_the_gpu(
 def test_other_faults() -> None:
     fault = RuntimeError("shapes do not fit")
     assert not is_out_of_memory(fault)
-    assert told(fault).code == "internal"
-    assert "shapes" not in told(fault).message
+    assert request_error(fault).code == "internal"
+    assert "shapes" not in request_error(fault).message
     assert not is_device_broken(fault, "cpu")
 
 
@@ -137,10 +137,10 @@ def test_lack_of_memory_empties_the_cache_and_the_gpus() -> None:
         cache = context.user_data.cache
         plugin = {"image": base64_picture(), "pos_points": [], "neg_points": [[-1, 1]]}
         handler(context, event(plugin))
-        assert cache.stats().entries == 1
+        assert len(cache) == 1
         context.user_data.predictor.fault = RuntimeError("CUDA out of memory. Tried to allocate")
         handler(context, event({**plugin, "image": base64_picture(value=9)}))
-    assert cache.stats().entries == 0
+    assert len(cache) == 0
     assert emptied == [True]
 
 
@@ -165,24 +165,25 @@ def test_a_broken_gpu_ends_the_process_with_a_code_that_is_not_0() -> None:
 
 # The model runs in a process whose memory cannot grow by more than 300 MB.
 SCARCE = """
-import json, resource, sys
-from nuclio_sdk import Context
-from serverless.main import handler, init_with_any_classes
-from tests.serverless.fakes import Log, base64_picture, event
+import json, os, resource
+from serverless.deployment import FUNCTION
+from serverless.nuclio_worker import NuclioWorker
+from serverless.settings import ServingSettings
+from tests.serverless.fakes import Log, base64_picture
 
 def ask(width, height):
     payload = {"image": base64_picture(width, height), "pos_points": [], "neg_points": [[-1, 1]]}
-    return json.loads(handler(context, event(payload)).body)
+    return json.loads(worker.post(json.dumps(payload).encode()).body)
 
-context = Context(logger=Log())
-init_with_any_classes(context)
+worker = NuclioWorker.load(FUNCTION, Log())
+worker.start(ServingSettings.from_environment(os.environ))
 before = ask(60, 40)
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (size + 300_000_000, resource.RLIM_INFINITY))
 large = ask(3000, 3000)
 after = ask(60, 40)
-stats = context.user_data.cache.stats()
-print(json.dumps([before, large, after, stats.entries]))
+cache = worker.context.user_data.cache
+print(json.dumps([before, large, after, len(cache)]))
 """
 
 

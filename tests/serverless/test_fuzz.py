@@ -21,10 +21,11 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 
 from c3det.predictor import load
-from serverless.main import Service, detector_handler, handler
-from serverless.nuclio_worker import FunctionSettings, NuclioWorker, Request
+from serverless.main import detector_handler, handler
+from serverless.nuclio_worker import HttpRequest, NuclioWorker, Trigger
 from serverless.protocol import LARGEST_LABEL, ExemplarsAnswer, packed
-from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS, Settings
+from serverless.service import Service
+from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS, ServingSettings
 from tests.serverless.fakes import CLASSES, PLUGIN_KEYS, FakePredictor
 from tests.serverless.odd_pictures import SIZE, broken_pictures, whole_pictures
 
@@ -45,7 +46,6 @@ CODES = {
     "unsupported",
     "other_weights",
     "undecodable",
-    "nothing_left",
 }
 FIELD = re.compile(r"body|image|threshold|(pos|neg)_points(\[\d+\])?")
 PACKED = re.compile(r'"(vector|thumbnail)": "[A-Za-z0-9+/=]*"')
@@ -240,16 +240,15 @@ class Workers:
     def __init__(self, service: Service) -> None:
         self.log = Log()
         self.classes = service.predictor.classes
-        self._workers = {}
-        for address, entry in (("interactor", handler), ("detector", detector_handler)):
-            worker = NuclioWorker(entry, None, FunctionSettings("serverless.main:x"), self.log)
-            worker.context.user_data = service
-            self._workers[address] = worker
+        self._workers = {
+            address: NuclioWorker(entry, Trigger(), self.log, service)
+            for address, entry in (("interactor", handler), ("detector", detector_handler))
+        }
         self.right = self.good_answers()
 
     def ask(self, address: str, body: bytes, content_type: str) -> tuple[int, Any]:
         """The status and the body of an answer, which must be JSON in Nuclio's terms."""
-        request = Request("POST", "/", body, {"Content-Type": content_type})
+        request = HttpRequest(body, {"Content-Type": content_type})
         answer = self._workers[address].handle(request)
         assert self.log.errors == []
         assert answer.content_type == "application/json"
@@ -359,9 +358,7 @@ def check_answer(form: str, status: int, body: Any, classes: Sequence[str]) -> N
             check_rectangle(shape["points"])
 
 
-LIMITS = Settings.from_environment(
-    {"C3DET_MAX_PIXELS": str(MAX_PIXELS), "C3DET_MAX_CLICKS": str(MAX_CLICKS)}
-)
+LIMITS = ServingSettings.from_environment({}, max_pixels=MAX_PIXELS, max_clicks=MAX_CLICKS)
 
 
 @cache

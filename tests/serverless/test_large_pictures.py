@@ -10,8 +10,7 @@ import base64
 import io
 import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,12 +25,11 @@ from c3det.clicks import Click
 from c3det.closed import ClosedModel
 from c3det.incremental import IncrementalDetector
 from c3det.predictor import Predictor
-from serverless.annotate.function import ask_until_searched, checked_boxes
-from serverless.main import Service, detector_handler, handler
-from serverless.protocol import CarriedExemplars, PluginAnswer, PluginRequest, plugin_prompts
-from serverless.settings import Settings
+from serverless.annotate.function import Function, checked_boxes
+from serverless.main import detector_handler, handler
+from serverless.protocol import PluginAnswer, plugin_prompts, with_picture
 from tests.c3det.small import saved
-from tests.serverless.fakes import Log, event
+from tests.serverless.fakes import context_of, event
 
 SIZE = (300, 280)
 TILES = 12
@@ -57,15 +55,6 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     return saved(tmp_path_factory.mktemp("weights"))
 
 
-def context_of(predictor: Predictor, seconds: int = 0, **settings: str) -> Context:
-    """A worker whose requests have so much time; with 0 seconds, for one piece of work."""
-    environment = {f"C3DET_{name.upper()}": value for name, value in settings.items()}
-    limits = replace(Settings.from_environment(environment), time_budget_seconds=seconds)
-    context = Context(logger=Log())
-    context.user_data = Service.create(predictor, limits)
-    return context
-
-
 def encoded(image: np.ndarray) -> str:
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, "PNG")
@@ -83,8 +72,8 @@ def some_clicks(number: int) -> list[Click]:
     return [Click(x, y, label) for (x, y), label in zip(xy, labels, strict=True)]
 
 
-class Asked:
-    """The handler as a function of the helper's."""
+class HandlerFunction(Function):
+    """The handler as a function of the helper's; keeps its answers."""
 
     name = "the handler"
     classes = ("a", "b", "c")
@@ -94,32 +83,27 @@ class Asked:
         self._context = context
         self._picture = base64.b64decode(encoded(image))
 
-    def ask(
-        self,
-        frame: int,
-        clicks: Sequence[Click],
-        threshold: float | None,
-        exemplars: CarriedExemplars | None = None,
-    ) -> PluginAnswer:
-        payload = PluginRequest(self._picture, tuple(clicks), threshold, exemplars).body()
-        body = json.loads(handler(self._context, event(payload)).body)
-        self.answers.append(PluginAnswer.read(body))
-        return self.answers[-1]
+    def send(self, frame: int, prompts: Mapping[str, Any]) -> bytes:
+        body = handler(self._context, event(with_picture(self._picture, prompts))).body
+        self.answers.append(PluginAnswer.read(json.loads(body)))
+        return body.encode()
 
 
 def test_the_helper_asks_on_until_all_is_searched(predictor: Predictor) -> None:
     clicks = some_clicks(60)
-    asked = Asked(context_of(predictor), noise())
-    answer = ask_until_searched(asked, 0, clicks, 0.05)
-    told = [one.progress for one in asked.answers]
+    function = HandlerFunction(context_of(predictor, time_budget_seconds=0), noise())
+    answer = function.detect(0, clicks, 0.05)
+    told = [one.progress for one in function.answers]
     assert len(told) > TILES
     assert told == sorted(set(told)), "each call comes further"
-    assert [one.coverage for one in asked.answers[:8]] == [0] * 8
+    assert [one.coverage for one in function.answers[:8]] == [0] * 8
     assert (answer.progress, answer.coverage) == (1, 1)
-    at_once = Asked(context_of(predictor, seconds=60), noise()).ask(0, clicks, 0.05)
+    at_once = HandlerFunction(context_of(predictor, time_budget_seconds=60), noise()).detect(
+        0, clicks, 0.05
+    )
     assert at_once.progress == 1
     assert answer.boxes == at_once.boxes
-    boxes = checked_boxes(answer, asked.classes, asked.name)
+    boxes = checked_boxes(answer, function.classes, function.name)
     answered = [index for box in boxes for index in box.clicks]
     assert len(answered) == len(set(answered))
     assert len(answered) + len(answer.notes) >= 50
@@ -128,7 +112,7 @@ def test_the_helper_asks_on_until_all_is_searched(predictor: Predictor) -> None:
 def test_two_and_three_clicks_on_one_object_are_one_box_in_both_forms(
     predictor: Predictor,
 ) -> None:
-    context, picture = context_of(predictor, seconds=60), encoded(noise())
+    context, picture = context_of(predictor, time_budget_seconds=60), encoded(noise())
     clicks = [Click(140 + dx, 150 + dy, 1) for dx, dy in ((0, 0), (2, 1), (-2, 2))]
     for number in (1, 2, 3):
         answer = json.loads(
@@ -147,8 +131,8 @@ def test_two_and_three_clicks_on_one_object_are_one_box_in_both_forms(
 def test_of_two_classes_on_one_object_the_last_counts_and_a_note_says_so(
     predictor: Predictor,
 ) -> None:
-    asked = Asked(context_of(predictor, seconds=60), noise())
-    answer = asked.ask(0, [Click(140, 150, 1), Click(140, 150, 2)], None)
+    function = HandlerFunction(context_of(predictor, time_budget_seconds=60), noise())
+    answer = function.detect(0, [Click(140, 150, 1), Click(140, 150, 2)], None)
     (box,) = [box for box in answer.boxes if box.clicks]
     assert (box.name, box.clicks) == ("c", (1,))
     assert answer.notes == ("b and c were clicked on one object: the last click, c, counts",)
@@ -156,9 +140,9 @@ def test_of_two_classes_on_one_object_the_last_counts_and_a_note_says_so(
 
 @pytest.mark.parametrize("threshold", [0.05, 0.42, 0.9])
 def test_what_is_shown_changes_no_answer(predictor: Predictor, threshold: float) -> None:
-    asked = Asked(context_of(predictor, seconds=60), noise())
+    function = HandlerFunction(context_of(predictor, time_budget_seconds=60), noise())
     answers = [
-        [box for box in asked.ask(0, some_clicks(20), t).boxes if box.clicks]
+        [box for box in function.detect(0, some_clicks(20), t).boxes if box.clicks]
         for t in (threshold, None)
     ]
     assert len(answers[0]) > 10
@@ -166,7 +150,10 @@ def test_what_is_shown_changes_no_answer(predictor: Predictor, threshold: float)
 
 
 def test_a_detector_answers_with_all_or_an_error(predictor: Predictor) -> None:
-    context, payload = context_of(predictor), {"image": encoded(noise()), "threshold": 0.1}
+    context, payload = (
+        context_of(predictor, time_budget_seconds=0),
+        {"image": encoded(noise()), "threshold": 0.1},
+    )
     statuses = []
     while not statuses or statuses[-1] != 200:
         response = detector_handler(context, event(payload))
@@ -176,7 +163,7 @@ def test_a_detector_answers_with_all_or_an_error(predictor: Predictor) -> None:
             assert body["error"]["code"] == "unfinished"
             assert "C3DET_TIME_BUDGET_SECONDS" in body["error"]["message"]
     assert statuses == [503] * (TILES - 1) + [200]
-    at_once = detector_handler(context_of(predictor, seconds=60), event(payload))
+    at_once = detector_handler(context_of(predictor, time_budget_seconds=60), event(payload))
     assert body == json.loads(at_once.body)
 
 
@@ -216,7 +203,7 @@ def test_the_class_of_a_click_is_looked_for_in_its_tile_alone(
     image = np.full((*SIZE, 3), 10, np.uint8)
     image[-60:, -60:] = 250
     payload = {"image": encoded(image), "pos_points": [[270, 285]], "neg_points": []}
-    context = context_of(predictor)
+    context = context_of(predictor, time_budget_seconds=0)
     first = handler(context, event(payload))
     assert detector.encoded == 1
     assert first.status_code == 503, "the tile under the click is not searched with it yet"
@@ -238,7 +225,9 @@ def test_a_picture_of_too_many_tiles_is_refused_by_name(
     picture = encoded(np.zeros((1, 50_000_000), np.uint8))
     for form in (plugin_prompts([]), {"pos_points": [[0, 0]]}):
         payload = {"image": picture, **form}
-        error = json.loads(handler(context_of(predictor, 60), event(payload)).body)["error"]
+        error = json.loads(
+            handler(context_of(predictor, time_budget_seconds=60), event(payload)).body
+        )["error"]
         assert (error["code"], error["field"]) == ("too_large", "image")
         assert (
             "takes 46297 tiles of 1280 x 1280 pixels, at most 1024 are searched"
@@ -263,11 +252,11 @@ def test_no_call_takes_much_longer_than_the_budget(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     TimedTiles(monkeypatch, 0.3)
-    asked = Asked(context_of(predictor, seconds=1), noise())
-    clicks, calls = some_clicks(30), []
-    while not asked.answers or (asked.answers[-1].progress or 0) < 1:
+    function = HandlerFunction(context_of(predictor, time_budget_seconds=1), noise())
+    prompts, calls = plugin_prompts(some_clicks(30)), []
+    while not function.answers or (function.answers[-1].progress or 0) < 1:
         started = time.monotonic()
-        asked.ask(0, clicks, None)
+        function.send(0, prompts)
         calls.append(time.monotonic() - started)
     assert len(calls) > 3
     assert max(calls) < 1.4, "at most a tile that took longer than the ones before it"

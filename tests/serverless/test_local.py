@@ -18,10 +18,11 @@ import nuclio_sdk
 import pytest
 from nuclio_sdk import Context, Event
 
+from serverless.deployment import FUNCTION
 from serverless.local import PAGE, LocalServer, samples_directory
-from serverless.nuclio_worker import FunctionError, FunctionSettings, NuclioWorker
+from serverless.nuclio_worker import FunctionError, NuclioWorker, Trigger
 from serverless.settings import OPEN_WEIGHTS
-from tests.serverless.fakes import base64_picture, make_context
+from tests.serverless.fakes import base64_picture
 
 ROOT = Path(__file__).resolve().parents[2]
 JSON = {"Content-Type": "application/json"}
@@ -32,8 +33,8 @@ Handler = Callable[[Context, Event], Any]
 def running(
     handler: Handler, pictures: Path | None = Path("absent"), **limits: Any
 ) -> Iterator[LocalServer]:
-    settings = FunctionSettings("fake:handler", **limits)
-    worker = NuclioWorker(handler, None, settings, nuclio_sdk.Logger("ERROR", name="test_local"))
+    logger = nuclio_sdk.Logger("ERROR", name="test_local")
+    worker = NuclioWorker(handler, Trigger(**limits), logger)
     with LocalServer(("127.0.0.1", 0), worker, pictures) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
@@ -264,14 +265,6 @@ def test_page_loads_nothing_from_elsewhere() -> None:
         assert "://" not in file.read_text(encoding="utf-8"), file.name
 
 
-def test_metrics_are_those_of_the_function() -> None:
-    with running(describe_body) as server:
-        server.worker.context.user_data = make_context().user_data
-        status, content_type, body = call(server, "GET", "/metrics")
-    assert (status, content_type) == (200, "text/plain; version=0.0.4; charset=utf-8")
-    assert b"\nc3det_cache_entries 0\n" in body
-
-
 def test_draining_waits_until_the_answer_is_written() -> None:
     inside, go = threading.Event(), threading.Event()
 
@@ -307,34 +300,36 @@ def test_busy_port_is_told_in_one_sentence() -> None:
     assert "--port" in str(caught.value)
 
 
-def test_settings_come_from_function_yaml(tmp_path: Path) -> None:
+def loaded(tmp_path: Path, spec: str) -> NuclioWorker:
+    """The worker of a ``function.yaml`` with this spec."""
     file = tmp_path / "function.yaml"
-    file.write_text(
-        "spec:\n  handler: a.b:c\n  triggers:\n    x:\n      kind: http\n"
-        "      workerAvailabilityTimeoutMilliseconds: 2500\n"
-        "      attributes:\n        maxRequestBodySize: 99\n"
-    )
-    assert FunctionSettings.read(file) == FunctionSettings("a.b:c", 99, 2.5)
-    file.write_text("spec:\n  handler: a.b:c\n  triggers:\n    x:\n      kind: http\n")
-    assert FunctionSettings.read(file) == FunctionSettings("a.b:c", 4 * 1024 * 1024, 10)
-    file.write_text("spec:\n  handler: a.b:c\n  triggers: {}\n")
+    file.write_text(f"spec: {spec}")
+    return NuclioWorker.load(file, nuclio_sdk.Logger("ERROR", name="test_local"))
+
+
+def test_limits_come_from_function_yaml(tmp_path: Path) -> None:
+    handler = "handler: 'serverless.main:detector_handler'"
+    limits = "workerAvailabilityTimeoutMilliseconds: 2500, attributes: {maxRequestBodySize: 99}"
+    worker = loaded(tmp_path, f"{{{handler}, triggers: {{x: {{kind: http, {limits}}}}}}}")
+    assert worker.trigger == Trigger(99, 2.5)
+    worker = loaded(tmp_path, f"{{{handler}, triggers: {{x: {{kind: http}}}}}}")
+    assert worker.trigger == Trigger(4 * 1024 * 1024, 10)
     with pytest.raises(FunctionError, match="one trigger of kind http"):
-        FunctionSettings.read(file)
+        loaded(tmp_path, f"{{{handler}, triggers: {{}}}}")
     with pytest.raises(FunctionError, match="missing"):
-        FunctionSettings.read(tmp_path / "absent.yaml")
+        NuclioWorker.load(tmp_path / "absent.yaml", nuclio_sdk.Logger("ERROR", name="test_local"))
 
 
 @pytest.mark.parametrize("handler", ["os:system", "serverlessly.x:y", "antigravity:fly", ""])
-def test_a_handler_of_another_project_is_not_imported(handler: str) -> None:
+def test_a_handler_of_another_project_is_not_imported(handler: str, tmp_path: Path) -> None:
     with pytest.raises(FunctionError, match="is none of this project"):
-        NuclioWorker.load(FunctionSettings(handler), nuclio_sdk.Logger("ERROR", name="test_local"))
+        loaded(tmp_path, f"{{handler: '{handler}', triggers: {{x: {{kind: http}}}}}}")
     assert "antigravity" not in sys.modules
 
 
 def test_shipped_function_can_be_served() -> None:
-    settings = FunctionSettings.read(ROOT / "function.yaml")
-    worker = NuclioWorker.load(settings, nuclio_sdk.Logger("ERROR", name="test_local"))
-    assert worker.settings.max_body_bytes >= 32 * 1024 * 1024
+    worker = NuclioWorker.load(FUNCTION, nuclio_sdk.Logger("ERROR", name="test_local"))
+    assert worker.trigger.max_body_bytes >= 32 * 1024 * 1024
 
 
 def test_samples_lie_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:

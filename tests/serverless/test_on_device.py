@@ -18,11 +18,12 @@ from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS
 ROOT = Path(__file__).resolve().parents[2]
 
 BEGIN = """
-import json, sys
-import numpy as np, torch
-from nuclio_sdk import Context
-from serverless.main import handler, init_with_any_classes
-from tests.serverless.fakes import Log, base64_picture, event
+import json, os
+import torch
+from serverless.deployment import FUNCTION
+from serverless.nuclio_worker import NuclioWorker
+from serverless.settings import ServingSettings
+from tests.serverless.fakes import Log, base64_picture
 
 def ask(width, height, clicks=2):
     payload = {
@@ -30,11 +31,11 @@ def ask(width, height, clicks=2):
         "pos_points": [[10 + 3 * n, 12 + 2 * n] for n in range(clicks)],
         "neg_points": [[-1, 1]] + [[n % 3, 1] for n in range(clicks)],
     }
-    return json.loads(handler(context, event(payload)).body)
+    return json.loads(worker.post(json.dumps(payload).encode()).body)
 
-context = Context(logger=Log())
-init_with_any_classes(context)
-Model = type(context.user_data.predictor.model)
+worker = NuclioWorker.load(FUNCTION, Log())
+worker.start(ServingSettings.from_environment(os.environ))
+Model = type(worker.context.user_data.predictor.model)
 detect = Model.detect
 before = ask(60, 40)
 """
@@ -52,7 +53,7 @@ if torch.cuda.is_initialized():
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (30 << 20)) / total)
     lacking.append(ask(1280, 1280))
     torch.cuda.set_per_process_memory_fraction(1.0)
-entries = context.user_data.cache.stats().entries
+entries = len(worker.context.user_data.cache)
 print(json.dumps([before, lacking, entries, ask(60, 40)]))
 """
 

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,8 +26,9 @@ from c3det.picture import Answer, Picture
 from c3det.predictor import Predictor
 from serverless import main
 from serverless.local import LocalServer, describe_model
-from serverless.nuclio_worker import FunctionSettings, NuclioWorker
-from serverless.settings import STARTER_WEIGHTS, Settings
+from serverless.nuclio_worker import NuclioWorker, Trigger
+from serverless.service import Service
+from serverless.settings import STARTER_WEIGHTS, ServingSettings
 from tests.c3det.small import saved
 from tests.serverless.page_driver import LAPTOP, Page, chromium, missing_programs, serving
 
@@ -145,19 +146,15 @@ def opened(
     browser: Chrome,
     pictures: Path,
     predictor: FakePredictor | Predictor,
-    limits: FunctionSettings | None = None,
+    limits: Trigger | None = None,
     **settings: int,
 ) -> Iterator[Page]:
     """Serve the real handler over a fake predictor and open the page on the first sample."""
 
-    def init_context(context: nuclio_sdk.Context) -> None:
-        chosen = replace(Settings.from_environment({}), **settings)
-        context.user_data = main.Service.create(predictor, chosen)  # type: ignore[arg-type]
-
-    limits = limits or FunctionSettings("serverless.main:handler")
+    chosen = ServingSettings.from_environment({}, **settings)
+    service = Service.create(predictor, chosen)  # type: ignore[arg-type]
     logger = nuclio_sdk.Logger("CRITICAL", name="test_page")
-    worker = NuclioWorker(main.handler, init_context, limits, logger)
-    worker.start()
+    worker = NuclioWorker(main.handler, limits or Trigger(), logger, service)
     server = LocalServer(("127.0.0.1", 0), worker, pictures)
     server.model = describe_model(worker)
     with serving(server) as url:
@@ -517,7 +514,7 @@ def test_error_goes_with_the_next_good_answer(browser: Chrome, pictures: Path) -
 
 def test_picture_over_the_body_limit_is_told(browser: Chrome, pictures: Path) -> None:
     predictor = FakePredictor()
-    limits = FunctionSettings("serverless.main:handler", max_body_bytes=5000)
+    limits = Trigger(max_body_bytes=5000)
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (99, 99, 3), np.uint8)).save(pictures / "a_noise.png")
     with opened(browser, pictures, predictor, limits) as page:
@@ -785,12 +782,11 @@ def test_colours_of_classes_are_far_from_each_other(browser: Chrome, pictures: P
 
 @contextmanager
 def serving_weights(
-    browser: Chrome, pictures: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Chrome, pictures: Path, weights: Path
 ) -> Iterator[tuple[Page, list[Any]]]:
     """Open the page over a model that is loaded from a file; give its answers, too."""
     if not weights.is_file():
         pytest.skip(f"there are no weights at {weights}")
-    monkeypatch.setenv("C3DET_WEIGHTS", str(weights))
     answers: list[Any] = []
 
     def recording(context: Any, event: Any) -> Any:
@@ -798,10 +794,9 @@ def serving_weights(
         answers.append(json.loads(response.body))
         return response
 
-    limits = FunctionSettings("serverless.main:handler")
     logger = nuclio_sdk.Logger("CRITICAL", name="test_page")
-    worker = NuclioWorker(recording, main.init_with_any_classes, limits, logger)
-    worker.start()
+    worker = NuclioWorker(recording, Trigger(), logger)
+    worker.start(ServingSettings.from_environment({}, weights=weights))
     server = LocalServer(("127.0.0.1", 0), worker, pictures)
     server.model = describe_model(worker)
     with serving(server) as url:
@@ -811,10 +806,8 @@ def serving_weights(
         browser.execute_script("localStorage.clear()")
 
 
-def test_two_classes_with_the_open_weights(
-    browser: Chrome, pictures: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with serving_weights(browser, pictures, OPEN_WEIGHTS, monkeypatch) as (page, answers):
+def test_two_classes_with_the_open_weights(browser: Chrome, pictures: Path) -> None:
+    with serving_weights(browser, pictures, OPEN_WEIGHTS) as (page, answers):
         assert page.text("#box-count") == "0"
         assert {box["class"] for box in answers[-1]["boxes"]} <= {None}
         page.type_name("disc")
@@ -840,9 +833,9 @@ def test_two_classes_with_the_open_weights(
 
 
 def test_three_clicks_with_the_closed_weights(
-    browser: Chrome, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    browser: Chrome, pictures: Path, tmp_path: Path
 ) -> None:
-    with serving_weights(browser, pictures, STARTER_WEIGHTS, monkeypatch) as (page, answers):
+    with serving_weights(browser, pictures, STARTER_WEIGHTS) as (page, answers):
         for x, y in DISCS:
             page.click(x, y)
             page.settle()

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS
-from serverless.soak import (
+from serverless.bench.made_input import photo, picture_file
+from serverless.bench.soak import (
     Sample,
     SoakError,
     Trend,
-    main,
-    make_picture,
+    is_good,
+    lines,
     percentiles,
+    picture_and_clicks,
+    soak,
     summarise,
-    table,
 )
+from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS
 
 
 def sample(
@@ -31,7 +33,7 @@ def sample(
     hit: bool = True,
     error: str | None = None,
 ) -> Sample:
-    return Sample(sent_s, latency_s, int(rss), 0, 1, hit, error)
+    return Sample(sent_s, latency_s, int(rss), hit, error)
 
 
 def test_a_trend_of_nine_values() -> None:
@@ -75,42 +77,43 @@ def test_too_few_requests() -> None:
         summarise([sample(i) for i in range(31)], 2)
 
 
-def test_the_table_has_ten_lines() -> None:
-    lines = table([sample(i, latency_s=0.25, rss=5e8) for i in range(40)]).splitlines()
-    assert len(lines) == 11
-    assert lines[1].split() == ["3", "s", "4", "250", "ms", "250", "ms", "500", "MB"]
+def test_the_table_over_time_has_ten_lines() -> None:
+    verdict = summarise([sample(i, latency_s=0.25, rss=5e8, hit=i >= 2) for i in range(40)], 2)
+    text = lines(verdict)
+    assert text[1].split() == ["3", "s", "4", "250", "ms", "250", "ms", "500", "MB"]
+    assert text[10].startswith("    39 s")
+    assert text[-2].startswith("memory: 500 MB in the first third, 500 MB in the last")
+    assert text[-1].endswith(": flat")
+    assert is_good(verdict)
+    assert not is_good({**verdict, "errors": 1})
+    assert not is_good({**verdict, "latency_flat": False})
+
+
+def test_each_picture_comes_again_with_one_click_more() -> None:
+    requests = [picture_and_clicks(number, 2) for number in range(42)]
+    assert requests[:4] == [(0, 1), (1, 11), (0, 2), (1, 12)]
+    assert requests[38:42] == [(0, 20), (1, 10), (0, 1), (1, 11)]
 
 
 def test_pictures_differ_and_are_the_same_each_time() -> None:
-    assert make_picture(0, 64) == make_picture(0, 64)
-    assert make_picture(0, 64) != make_picture(1, 64)
-    with Image.open(io.BytesIO(make_picture(0, 50))) as image:
+    assert np.array_equal(photo(64, 0), photo(64, 0))
+    assert not np.array_equal(photo(64, 0), photo(64, 1))
+    with Image.open(io.BytesIO(picture_file(photo(50), "JPEG"))) as image:
         assert (image.size, image.format) == ((50, 50), "JPEG")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the resident memory is read as on Linux")
 @pytest.mark.parametrize("weights", [OPEN_WEIGHTS, STARTER_WEIGHTS], ids=["open", "closed"])
-def test_a_short_run_with_the_shipped_weights(
-    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "soak.json"
-    options = ["--seconds", "12", "--rate", "8", "--pictures", "2", "--size", "48"]
-    # On a busy machine so short a run need not be flat.
-    with contextlib.suppress(SystemExit):
-        main([*options, "--out", str(out), "--weights", str(weights)])
-    written = json.loads(out.read_text())
-    samples = written["samples"]
-    assert len(samples) >= 32
-    assert written["summary"]["errors"] == 0
-    assert [s["hit"] for s in samples] == [False, False] + [True] * (len(samples) - 2)
-    assert [s["picture"] for s in samples[:4]] == [0, 1, 0, 1]
-    assert [s["clicks"] for s in samples[:4]] == [1, 11, 2, 12]
-    assert all(s["rss_bytes"] > 1e8 for s in samples)
-    assert "memory:" in capsys.readouterr().out
+def test_a_short_run_with_the_shipped_weights(weights: Path) -> None:
+    verdict = soak(weights, 12, rate=8, pictures=2, side=48)
+    assert verdict["requests"] >= 32
+    assert verdict["errors"] == 0
+    assert verdict["new_pictures"]["requests"] == 2
+    assert verdict["known_pictures"]["requests"] == verdict["requests"] - 2
+    assert verdict["memory_mb"]["first"] > 100
+    assert json.dumps(verdict, allow_nan=False)
 
 
 def test_a_runtime_that_does_not_start(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["--seconds", "1", "--weights", str(tmp_path / "absent.safetensors")])
-    assert "the runtime did not start" in str(ended.value.code)
-    assert "absent" in str(ended.value.code)
+    with pytest.raises(SoakError, match=r"the runtime did not start: .*absent"):
+        soak(tmp_path / "absent.safetensors", 1)

@@ -1,4 +1,4 @@
-"""The small parts of a worker: the settings, the limit on processors."""
+"""The small parts of a worker: the settings, the limit on CPUs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from serverless.processors import limit_threads, processor_limit
-from serverless.settings import OPEN_WEIGHTS, Settings
+from serverless.cpu_limit import cpu_limit, limit_threads
+from serverless.settings import OPEN_WEIGHTS, ServingSettings
 
 
 def test_settings_by_default() -> None:
-    assert Settings.from_environment({}) == Settings(
+    assert ServingSettings.from_environment({}) == ServingSettings(
         weights=OPEN_WEIGHTS,
         device="cpu",
         max_pixels=50_000_000,
@@ -25,6 +25,11 @@ def test_settings_by_default() -> None:
         class_name=None,
     )
     assert OPEN_WEIGHTS.is_absolute()
+
+
+def test_settings_that_do_not_come_from_the_environment() -> None:
+    settings = ServingSettings.from_environment({"C3DET_DEVICE": "cuda"}, device="cpu")
+    assert settings == ServingSettings.from_environment({})
 
 
 def test_settings_from_the_environment() -> None:
@@ -39,7 +44,7 @@ def test_settings_from_the_environment() -> None:
         "C3DET_TIME_BUDGET_SECONDS": "119",
         "C3DET_CLASS": " ship ",
     }
-    assert Settings.from_environment(environment) == Settings(
+    assert ServingSettings.from_environment(environment) == ServingSettings(
         Path("mine.safetensors"), "cuda:0", 10, 20, 0, 1024**3, 0, 119, "ship"
     )
 
@@ -47,21 +52,21 @@ def test_settings_from_the_environment() -> None:
 @pytest.mark.parametrize("value", ["0", "-5", "1.5", "1e6", "many", "²", "1" * 5000])
 def test_settings_that_are_not_whole_numbers(value: str) -> None:
     with pytest.raises(ValueError, match="C3DET_MAX_PIXELS"):
-        Settings.from_environment({"C3DET_MAX_PIXELS": value})
+        ServingSettings.from_environment({"C3DET_MAX_PIXELS": value})
 
 
 @pytest.mark.parametrize("value", ["0", "120", "1000000"])
 def test_the_time_budget_ends_before_cvat_gives_up(value: str) -> None:
     with pytest.raises(ValueError, match=r"C3DET_TIME_BUDGET_SECONDS must be .* from 1 to 119"):
-        Settings.from_environment({"C3DET_TIME_BUDGET_SECONDS": value})
+        ServingSettings.from_environment({"C3DET_TIME_BUDGET_SECONDS": value})
 
 
 @pytest.fixture
-def eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
 
 
-@pytest.mark.usefixtures("eight_processors")
+@pytest.mark.usefixtures("eight_cpus")
 @pytest.mark.parametrize(
     ("cpu_max", "limit"),
     [
@@ -73,26 +78,26 @@ def eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
         ("nonsense\n", 8),
     ],
 )
-def test_processor_limit_of_cgroup_v2(tmp_path: Path, cpu_max: str, limit: int) -> None:
+def test_cpu_limit_of_cgroup_v2(tmp_path: Path, cpu_max: str, limit: int) -> None:
     (tmp_path / "cpu.max").write_text(cpu_max)
-    assert processor_limit(tmp_path, tmp_path / "absent") == limit
+    assert cpu_limit(tmp_path, tmp_path / "absent") == limit
 
 
-@pytest.mark.usefixtures("eight_processors")
+@pytest.mark.usefixtures("eight_cpus")
 @pytest.mark.parametrize(("quota", "limit"), [("-1\n", 8), ("300000\n", 3)])
-def test_processor_limit_of_cgroup_v1(tmp_path: Path, quota: str, limit: int) -> None:
+def test_cpu_limit_of_cgroup_v1(tmp_path: Path, quota: str, limit: int) -> None:
     (tmp_path / "cpu").mkdir()
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota)
     (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
-    assert processor_limit(tmp_path, tmp_path / "absent") == limit
+    assert cpu_limit(tmp_path, tmp_path / "absent") == limit
 
 
-@pytest.mark.usefixtures("eight_processors")
-def test_processor_limit_without_a_quota(tmp_path: Path) -> None:
-    assert processor_limit(tmp_path, tmp_path / "absent") == 8
+@pytest.mark.usefixtures("eight_cpus")
+def test_cpu_limit_without_a_quota(tmp_path: Path) -> None:
+    assert cpu_limit(tmp_path, tmp_path / "absent") == 8
 
 
-@pytest.mark.usefixtures("eight_processors")
+@pytest.mark.usefixtures("eight_cpus")
 def test_the_least_quota_of_nested_groups_counts(tmp_path: Path) -> None:
     membership = tmp_path / "membership"
     membership.write_text("0::/pods/pod/container\n")
@@ -104,10 +109,10 @@ def test_the_least_quota_of_nested_groups_counts(tmp_path: Path) -> None:
     ):
         (tmp_path / group).mkdir(parents=True, exist_ok=True)
         (tmp_path / group / "cpu.max").write_text(cpu_max)
-    assert processor_limit(tmp_path, membership) == 3
+    assert cpu_limit(tmp_path, membership) == 3
 
 
-@pytest.mark.usefixtures("eight_processors")
+@pytest.mark.usefixtures("eight_cpus")
 def test_nested_groups_of_cgroup_v1(tmp_path: Path) -> None:
     membership = tmp_path / "membership"
     membership.write_text("5:memory:/other\n4:cpu,cpuacct:/docker/abc\n")
@@ -116,21 +121,21 @@ def test_nested_groups_of_cgroup_v1(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "cpu.cfs_quota_us").write_text(quota)
         (folder / "cpu.cfs_period_us").write_text("100000")
-    assert processor_limit(tmp_path, membership) == 2
+    assert cpu_limit(tmp_path, membership) == 2
 
 
-@pytest.mark.usefixtures("eight_processors")
+@pytest.mark.usefixtures("eight_cpus")
 def test_a_path_of_the_host_leaves_the_root(tmp_path: Path) -> None:
     membership = tmp_path / "membership"
     membership.write_text("0::/../../system.slice/docker-1.scope\n")
     (tmp_path / "cpu.max").write_text("200000 100000")
-    assert processor_limit(tmp_path, membership) == 2
+    assert cpu_limit(tmp_path, membership) == 2
 
 
-def test_a_cpuset_limits_the_processors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_cpuset_limits_the_cpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {5}, raising=False)
     (tmp_path / "cpu.max").write_text("400000 100000")
-    assert processor_limit(tmp_path, tmp_path / "absent") == 1
+    assert cpu_limit(tmp_path, tmp_path / "absent") == 1
 
 
 @pytest.mark.parametrize(("chosen", "limit", "threads"), [(8, 3, 3), (2, 3, 2)])
@@ -142,7 +147,7 @@ def test_threads_follow_the_limit(
     monkeypatch.setattr("torch.get_num_threads", lambda: chosen)
     monkeypatch.setattr("torch.set_num_threads", lambda count: set_to.append(("torch", count)))
     monkeypatch.setattr("cv2.setNumThreads", lambda count: set_to.append(("cv2", count)))
-    monkeypatch.setattr("serverless.processors.processor_limit", lambda: limit)
+    monkeypatch.setattr("serverless.cpu_limit.cpu_limit", lambda: limit)
     assert limit_threads() == threads
     assert set_to == [("torch", threads), ("cv2", threads)]
     set_to.clear()

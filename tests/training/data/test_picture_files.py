@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from c3det.pictures import read_header
-from serverless.pictures import decode
+from serverless.decoding import decode
 from training.data import pictures
 from training.data.pictures import (
     PictureError,

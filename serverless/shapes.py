@@ -1,4 +1,4 @@
-"""Detections become the typed answers of `serverless.protocol`."""
+"""Detections become the shapes of an answer: boxes, and masks as CVAT stores them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,7 @@ from PIL import Image, ImageDraw
 
 from c3det.answering import Detections, answered_clicks, overruled
 from c3det.clicks import Click
-from serverless.observations import Observation
-from serverless.protocol import (
-    Bounds,
-    Box,
-    BuiltInAnswer,
-    BuiltInRequest,
-    Form,
-    Mask,
-    PluginAnswer,
-    RequestError,
-    Rival,
-)
+from serverless.protocol import Bounds, Box, BuiltInAnswer, BuiltInRequest, Mask, Rival
 
 if TYPE_CHECKING:
     from c3det.model import Outline
@@ -31,7 +20,8 @@ THINNEST_MASK = 3
 """Shortest side of a mask, in pixels: later versions of CVAT drop those of fewer."""
 
 RIVAL_SHARE = 0.5
-"""Of a box's score, that the class which comes second has at least where it is told."""
+"""The class that comes second for a box is in the answer if its score is at least this share of the
+box's."""
 
 
 def boxes_of(
@@ -42,9 +32,9 @@ def boxes_of(
     Their points are to a hundredth of a pixel, their scores to four places.
 
     Args:
-        detections: The answer to the clicks; labels below 0 are of no class.
+        detections: Found with the clicks; labels below 0 are of no class.
         classes: Names of the classes; none: of an open model.
-        clicks: That were asked with.
+        clicks: Of the request.
     """
     return tuple(
         Box(
@@ -67,57 +57,24 @@ def boxes_of(
     )
 
 
-def notes(
+def notes_on_clicks(
     detections: Detections, classes: Sequence[str], clicks: Sequence[Click]
 ) -> tuple[str, ...]:
-    """Return what people should know of an answer to clicks, each sentence once.
+    """Return sentences for people about clicks of several classes on one object, each once.
 
     Args:
-        detections: The answer.
+        detections: Found with the clicks.
         classes: Names of the classes; none: of an open model, which does not know the names.
-        clicks: That were asked with.
+        clicks: Of the request.
     """
-    told = (
+    sentences = (
         f"{classes[clicks[click].label]} and {classes[clicks[later].label]} were clicked on one "
         f"object: the last click, {classes[clicks[later].label]}, counts"
         if classes
         else "clicks of several labels lie on one object: the last one counts"
         for click, later in overruled(detections, clicks)
     )
-    return tuple(dict.fromkeys(told))
-
-
-def plugin_answer(
-    boxes: Sequence[Box], model: str, seen: Observation, threshold: float | None = None
-) -> PluginAnswer:
-    """Return an answer of the plugin form.
-
-    Args:
-        boxes: From `boxes_of`; empty if there is an error.
-        model: Name of the weights.
-        seen: What was noted of the request.
-        threshold: Score from which on the weights want boxes to be shown; ``None`` where an error
-            is told.
-    """
-    return PluginAnswer(
-        model,
-        tuple(boxes),
-        seen.error,
-        threshold,
-        seen.timings_ms,
-        seen.cache,
-        seen.coverage,
-        seen.progress,
-        seen.notes,
-    )
-
-
-def error_answer(seen: Observation, model: str) -> tuple[int, dict[str, object]]:
-    """Return the status and the body that tell the error of a request in the request's form."""
-    assert seen.error is not None
-    if seen.form in (Form.PLUGIN, Form.EXEMPLARS):
-        return 200, plugin_answer([], model, seen).body()
-    return seen.error.status, seen.error.body()
+    return tuple(dict.fromkeys(sentences))
 
 
 def built_in_answer(
@@ -126,7 +83,7 @@ def built_in_answer(
     label: int,
     image_size: tuple[int, int],
     full_mask_max_pixels: int,
-    outlines: Mapping[int, Outline] | None = None,
+    outlines: Mapping[int, Outline],
 ) -> BuiltInAnswer:
     """Return the answer to CVAT's own panel.
 
@@ -137,21 +94,20 @@ def built_in_answer(
     score first.
 
     Args:
-        detections: Answer of the model to ``request.clicks(label)``.
+        detections: Found with ``request.clicks(label)``; every positive click has an object.
         request: The request.
         label: The class of its clicks.
         image_size: ``(height, width)`` of the picture.
         full_mask_max_pixels: Largest picture, in pixels, with a mask of the whole picture.
         outlines: Of detections, by their rows; the others are masked by their boxes.
-
-    Raises:
-        RequestError: No object is left under any positive click.
     """
     height, width = image_size
-    known = outlines or {}
-    clicked = _clicked(detections, request)
-    shown = [int(row) for row in np.flatnonzero(detections.labels == label)]
-    masks = {row: object_pixels(detections.boxes[row], known.get(row), image_size) for row in shown}
+    last = len(request.positive) - 1
+    clicked = int(np.flatnonzero(detections.clicks == detections.answer_of[last])[0])
+    masks = {
+        row: object_pixels(detections.boxes[row], outlines.get(row), image_size)
+        for row in np.flatnonzero(detections.labels == label).tolist()
+    }
     bounds, pixels = masks[clicked]
     left, top, right, bottom = bounds
     mask = pixels.astype(int).tolist()
@@ -161,7 +117,7 @@ def built_in_answer(
         mask = [empty] * top + rows + [empty] * (height - 1 - bottom)
         bounds = (0, 0, width - 1, height - 1)
     x1, y1, x2, y2 = detections.boxes[clicked].astype(np.float64)
-    corners = known.get(clicked, np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)]))
+    corners = outlines.get(clicked, np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2)]))
     return BuiltInAnswer(
         mask,
         bounds,
@@ -237,16 +193,3 @@ def runs_of(pixels: np.ndarray) -> tuple[int, ...]:
     ends = [*(np.flatnonzero(flat[1:] != flat[:-1]) + 1).tolist(), len(flat)]
     runs = [end - start for start, end in zip([0, *ends], ends, strict=False)]
     return (0, *runs) if flat[0] else tuple(runs)
-
-
-def _clicked(detections: Detections, request: BuiltInRequest) -> int:
-    """Return the row of the object under the last positive click that has one."""
-    for index in reversed(range(len(request.positive))):
-        rows = np.flatnonzero(detections.clicks == detections.answer_of[index])
-        if detections.answer_of[index] >= 0 and len(rows):
-            return int(rows[0])
-    raise RequestError(
-        "nothing_left",
-        "the clicks in neg_points removed every object under the clicks in pos_points",
-        "neg_points",
-    )

@@ -8,19 +8,18 @@ import numpy as np
 import pytest
 
 from c3det.clicks import Click
-from serverless.answers import (
+from serverless.inferred_class import inferred_class
+from serverless.main import error_answer, plugin_answer
+from serverless.protocol import Bounds, BuiltInRequest, Form, Mask, RequestError
+from serverless.record import RequestRecord
+from serverless.shapes import (
     boxes_of,
     built_in_answer,
-    error_answer,
-    notes,
+    notes_on_clicks,
     object_pixels,
     pixel_bounds,
-    plugin_answer,
     runs_of,
 )
-from serverless.believed import believed_class
-from serverless.observations import Observation
-from serverless.protocol import Bounds, BuiltInRequest, Form, Mask, RequestError
 from tests.serverless.fakes import CLASSES, detections
 
 SIZE = (6, 10)
@@ -30,9 +29,9 @@ def request(*positive: tuple[float, float]) -> BuiltInRequest:
     return BuiltInRequest(b"", positive, (), None)
 
 
-def built_in(*given: Any) -> dict[str, Any]:
+def built_in(*given: Any, outlines: dict[int, np.ndarray] | None = None) -> dict[str, Any]:
     """The body of the answer."""
-    return built_in_answer(*given).body()
+    return built_in_answer(*given, outlines or {}).body()
 
 
 def decode_rle(points: list[int]) -> tuple[np.ndarray, list[int]]:
@@ -126,7 +125,7 @@ def test_an_outline_that_is_too_thin_for_cvat_is_its_box() -> None:
 def test_masks_of_outlines(limit: int) -> None:
     """The clicked object's is the mask, its polygon and its shape alike."""
     found = detections(((0, 0, 9, 6), 1.0, 1, 0), ((6, 2, 9, 5), 0.5, 1, -1))
-    answer = built_in(found, request((4.5, 3)), 1, SIZE, limit, {0: DIAMOND})
+    answer = built_in(found, request((4.5, 3)), 1, SIZE, limit, outlines={0: DIAMOND})
     assert answer["points"] == DIAMOND.tolist()
     left, top, right, bottom = answer["bounds"]
     painted = np.zeros(SIZE, bool)
@@ -159,9 +158,9 @@ def test_plugin_answer() -> None:
     clicks = [Click(2, 3, 2), Click(1, 1, 0, positive=False), Click(2, 4, 2)]
     found = detections(*rows, answer_of=[2, -1, 2])
     boxes = boxes_of(found, CLASSES, clicks)
-    seen = Observation(Form.PLUGIN, cache="hit", coverage=0.75, progress=0.8, notes=("So.",))
-    seen.add({"encode": 0.0, "detect": 0.0015})
-    assert plugin_answer(boxes, "starter", seen, 0.42).body() == {
+    record = RequestRecord(Form.PLUGIN, cache="hit", coverage=0.75, progress=0.8, notes=("So.",))
+    record.add_seconds({"encode": 0.0, "detect": 0.0015})
+    assert plugin_answer(record, "starter", boxes, 0.42).body() == {
         "c3det": 1,
         "boxes": [
             {
@@ -200,7 +199,7 @@ def test_notes_say_which_of_two_classes_counts() -> None:
         ((1, 2, 3, 4), 1.0, 0, 2), ((8, 8, 10, 10), 1.0, 1, 3), answer_of=[2, 2, 2, 3]
     )
     sentence = "1 and tree were clicked on one object: the last click, tree, counts"
-    assert notes(found, CLASSES, clicks) == (sentence,)
+    assert notes_on_clicks(found, CLASSES, clicks) == (sentence,)
     assert [box.clicks for box in boxes_of(found, CLASSES, clicks)] == [(2,), (3,)]
 
 
@@ -223,7 +222,7 @@ def test_notes_of_an_open_model_name_no_labels() -> None:
     clicks = [Click(2, 3, 9), Click(3, 3, 9), Click(2, 2, 4)]
     found = detections(((1, 2, 3, 4), 1.0, 4, 2), answer_of=[2, 2, 2])
     sentence = "clicks of several labels lie on one object: the last one counts"
-    assert notes(found, (), clicks) == (sentence,)
+    assert notes_on_clicks(found, (), clicks) == (sentence,)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +230,6 @@ def test_notes_of_an_open_model_name_no_labels() -> None:
     [
         ("malformed", 400),
         ("invalid", 400),
-        ("nothing_left", 400),
         ("too_large", 413),
         ("internal", 500),
         ("out_of_memory", 503),
@@ -241,9 +239,10 @@ def test_notes_of_an_open_model_name_no_labels() -> None:
 def test_error_answers(code: str, status: int) -> None:
     error = RequestError(code, "Because.", "image")
     told = {"code": code, "message": "Because.", "field": "image"}
-    built_in = Observation(Form.BUILT_IN, error=error)
-    assert error_answer(built_in, "m") == (status, {"error": told})
-    answered, body = error_answer(Observation(Form.PLUGIN, {"read": 0.25}, error=error), "m")
+    built_in = RequestRecord(Form.BUILT_IN, error=error)
+    assert error_answer(built_in, error, "m") == (status, {"error": told})
+    record = RequestRecord(Form.PLUGIN, seconds={"read": 0.25}, error=error)
+    answered, body = error_answer(record, error, "m")
     assert answered == 200
     assert body == {
         "c3det": 1,
@@ -328,20 +327,6 @@ def test_a_click_that_shares_its_box_with_a_later_one_finds_it() -> None:
     assert answer["bounds"] == [2, 1, 4, 3]
 
 
-def test_without_an_object_under_the_last_click_an_earlier_one_counts() -> None:
-    found = detections(((2, 1, 5, 3), 1.0, 1, 0), answer_of=[0, -1])
-    answer = built_in(found, request((3, 2), (0, 0)), 1, SIZE, 0)
-    assert answer["bounds"] == [2, 1, 4, 3]
-
-
-@pytest.mark.parametrize("rows", [[], [((0, 0, 10, 6), 0.4, 0, -1)]])
-def test_no_object_left(rows: list[Any]) -> None:
-    found = detections(*rows, answer_of=[-1])
-    with pytest.raises(RequestError) as caught:
-        built_in(found, request((3, 2)), 1, SIZE, 60)
-    assert (caught.value.code, caught.value.field) == ("nothing_left", "neg_points")
-
-
 def test_shapes_come_with_the_highest_score_first() -> None:
     answer = built_in(FOUND, request((3, 2)), 1, SIZE, 60)
     scores = [float(shape["attributes"][0]["value"]) for shape in answer["shapes"]]
@@ -357,16 +342,16 @@ def test_shapes_come_with_the_highest_score_first() -> None:
         ([(1, 5), (0, 0), (0, 6), (3, 2)], 0),  # three times 0.4 against once 1.0
     ],
 )
-def test_believed_class_is_the_vote_of_the_best_boxes(
+def test_inferred_class_is_the_vote_of_the_best_boxes(
     points: list[tuple[float, float]], label: int
 ) -> None:
-    assert believed_class(FOUND, points, 3) == label
+    assert inferred_class(FOUND, points, 3) == label
 
 
-def test_believed_class_outside_all_boxes_is_that_of_the_nearest() -> None:
+def test_inferred_class_outside_all_boxes_is_that_of_the_nearest() -> None:
     found = detections(((0, 0, 2, 2), 0.9, 1, -1), ((8, 4, 10, 6), 0.1, 2, -1))
-    assert believed_class(found, [(1, 3), (7, 5)], 3) == 2
+    assert inferred_class(found, [(1, 3), (7, 5)], 3) == 2
 
 
-def test_believed_class_of_an_empty_picture_is_the_first() -> None:
-    assert believed_class(detections(), [(1, 1)], 3) == 0
+def test_inferred_class_of_an_empty_picture_is_the_first() -> None:
+    assert inferred_class(detections(), [(1, 1)], 3) == 0

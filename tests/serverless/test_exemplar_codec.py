@@ -16,10 +16,16 @@ from PIL import Image
 from c3det.clicks import Click, LabelledBox
 from c3det.exemplars import THUMBNAIL, Exemplars, ExemplarsError
 from c3det.predictor import Predictor, load
-from serverless.exemplars import LABELS, carried, from_answer, from_request, numbers_of, rounded
-from serverless.main import Service, handler
+from serverless.exemplar_codec import (
+    LABELS,
+    dequantized,
+    from_answer,
+    from_request,
+    quantized,
+    to_request,
+)
+from serverless.main import handler
 from serverless.protocol import (
-    CarriedExemplar,
     CarriedExemplars,
     Exemplar,
     ExemplarsAnswer,
@@ -28,22 +34,11 @@ from serverless.protocol import (
     PluginRequest,
     RequestError,
 )
-from serverless.settings import Settings
 from tests.c3det.open.small import pixels, saved
-from tests.serverless.fakes import Log, encoded_picture, event, make_context
+from tests.serverless.fakes import context_of, encoded_picture, event, make_context
 
 CLICKS = (Click(60, 50, 3), Click(20, 90, 7), Click(120, 30, 3, positive=False))
 BOXES = (LabelledBox(30, 60, 60, 72, 7),)
-
-
-def context_of(predictor: Predictor, budget: int | None = None) -> Context:
-    """A worker of its own; a budget of 0 s has it do one piece of work a request."""
-    context = Context(logger=Log())
-    settings = Settings.from_environment({})
-    if budget is not None:
-        settings = replace(settings, time_budget_seconds=budget)
-    context.user_data = Service.create(predictor, settings)
-    return context
 
 
 def png(image: np.ndarray) -> bytes:
@@ -91,7 +86,7 @@ def test_exemplars_of_one_replica_serve_another(predictor: Predictor, weights: P
         <= 0.502 / 127 * np.abs(wanted.vectors).max() + 1e-4
     )
 
-    sent = carried(got)
+    sent = to_request(got)
     assert from_request(sent, answer.weights).examples() == got.examples()
     for clicks in ((), (Click(90, 20, 5),)):
         expected = predictor.open(SECOND).detect(clicks, 0.05, exemplars=got).detections
@@ -104,7 +99,7 @@ def test_exemplars_of_one_replica_serve_another(predictor: Predictor, weights: P
             assert [box.label for box in found.boxes] == expected.labels.tolist()
             points = np.array([box.points for box in found.boxes])
             assert np.allclose(points, expected.boxes, atol=0.01)
-    assert one.user_data.cache.stats().entries == 2
+    assert len(one.user_data.cache) == 2
     lines = [fields["form"] for _, _, fields in one.logger.lines]
     assert lines == ["exemplars", "plugin", "plugin"]
 
@@ -112,7 +107,7 @@ def test_exemplars_of_one_replica_serve_another(predictor: Predictor, weights: P
 def test_a_picture_is_searched_once_for_the_same_exemplars(predictor: Predictor) -> None:
     context = context_of(predictor)
     answer = ExemplarsAnswer.read(asked(context, ExemplarsRequest(png(FIRST), CLICKS)))
-    sent = carried(from_answer(answer, LABELS, ""))
+    sent = to_request(from_answer(answer, LABELS, ""))
     request = PluginRequest(png(SECOND), (), None, sent)
     first = PluginAnswer.read(asked(context, request))
     again = PluginAnswer.read(asked(context, request))
@@ -125,11 +120,11 @@ def test_the_time_budget_goes_for_exemplars_too(predictor: Predictor) -> None:
     """Far clicks are in tiles of their own, one of which is read a request."""
     wide = png(pixels(100, 3000, 7))
     request = ExemplarsRequest(wide, (Click(20, 20, 1), Click(2900, 50, 1)))
-    context = context_of(predictor, 0)
+    context = context_of(predictor, time_budget_seconds=0)
     answers = [ExemplarsAnswer.read(asked(context, request)) for _ in range(3)]
     assert [answer.progress for answer in answers] == [0.5, 1, 1]
     assert [len(answer.exemplars) for answer in answers] == [0, 2, 2]
-    sent = carried(from_answer(answers[-1], LABELS, ""))
+    sent = to_request(from_answer(answers[-1], LABELS, ""))
     progress = []
     while not progress or progress[-1] < 1:
         asking = PluginRequest(wide, (), None, sent)
@@ -139,7 +134,7 @@ def test_the_time_budget_goes_for_exemplars_too(predictor: Predictor) -> None:
 
 
 def test_exemplars_of_other_weights_are_refused(predictor: Predictor) -> None:
-    none = carried(Exemplars.none("ab" * 32, 576))
+    none = to_request(Exemplars.none("ab" * 32, 576))
     told = asked(context_of(predictor), PluginRequest(png(FIRST), (), None, none))
     assert told["c3det"] == 1
     assert told["error"]["code"] == "other_weights"
@@ -160,7 +155,7 @@ def test_exemplars_of_other_weights_are_refused(predictor: Predictor) -> None:
 )
 def test_vectors_that_no_model_has(predictor: Predictor, vector: bytes, said: str) -> None:
     digest = predictor.card.tensors[:12]
-    sent = CarriedExemplars(digest, len(vector), (CarriedExemplar(0, True, 5, 5, vector),))
+    sent = CarriedExemplars(digest, len(vector), (Exemplar(0, True, 5, 5, vector),))
     told = asked(context_of(predictor), PluginRequest(png(FIRST), (), None, sent))
     assert (told["error"]["code"], told["error"]["field"]) == ("invalid", "neg_points")
     assert said in told["error"]["message"]
@@ -188,19 +183,19 @@ def test_a_closed_function_has_no_exemplars() -> None:
     assert context.user_data.predictor.opened == []
 
 
-def test_what_was_rounded_once_is_rounded_no_more() -> None:
+def test_a_second_quantization_changes_nothing() -> None:
     rng = np.random.default_rng(0)
     vectors = (rng.normal(size=(50, 99)) * 10.0 ** rng.integers(-4, 4, (50, 1))).astype(np.float16)
     vectors[7] = 0
-    once = rounded(vectors)
+    once = quantized(vectors)
     assert {len(one) for one in once} == {101}
-    back = numbers_of(once)
-    assert rounded(back) == once
+    back = dequantized(once, 101)
+    assert quantized(back) == once
     most = np.abs(vectors).max(1, keepdims=True).astype(np.float32)
     assert (np.abs(back.astype(np.float32) - vectors) <= most * (0.5 / 127 + 1e-3) + 1e-6).all()
     assert (back[7] == 0).all()
     # 1.5 in half precision, and the share of 127 steps.
-    assert rounded(np.array([[1.5, -0.75, 0]], np.float16)) == [b"\x00\x3e\x7f\xc0\x00"]
+    assert quantized(np.array([[1.5, -0.75, 0]], np.float16)) == [b"\x00\x3e\x7f\xc0\x00"]
 
 
 def test_thumbnails_that_cannot_be_read_are_black() -> None:
@@ -218,7 +213,8 @@ def test_thumbnails_that_cannot_be_read_are_black() -> None:
         from_answer(replace(answer, exemplars=(*answer.exemplars, odd)), ["nut"], "")
 
 
-def test_what_no_exemplar_has_is_the_fault_of_the_request() -> None:
-    sent = CarriedExemplars("0" * 12, 4, (CarriedExemplar(0, True, 5, 5, b"\x00\x7c\x01\x01"),))
+@pytest.mark.parametrize("vector", [b"\x00\x7c\x01\x01", b"\x00\x01", b"\x01"])
+def test_what_no_exemplar_has_is_the_fault_of_the_request(vector: bytes) -> None:
+    sent = CarriedExemplars("0" * 12, len(vector), (Exemplar(0, True, 5, 5, vector),))
     with pytest.raises(RequestError, match="in neg_points: the exemplars cannot be used"):
         from_request(sent, "ab" * 32)

@@ -1,4 +1,4 @@
-"""How many processors this container may use; torch counts those of the whole machine."""
+"""How many CPUs this container may use; torch counts those of the whole machine."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ CGROUP = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 
 
-def processor_limit(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> int:
-    """Return the number of processors that this process may keep busy, at least 1.
+def cpu_limit(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> int:
+    """Return the number of CPUs that this process may keep busy, at least 1.
 
-    The smaller of the processors it may be scheduled on (which a cpuset limits) and the least CPU
+    The smaller of the CPUs that it may be scheduled on (which a cpuset limits) and the least CPU
     quota of its control group and of those above it, rounded down; both versions of control groups
     are read.
 
     Args:
         cgroup: The root of the control group file system, as the container sees it.
-        membership: The file that tells the process's control groups.
+        membership: The file that lists the process's control groups.
     """
     if hasattr(os, "sched_getaffinity"):
         available = len(os.sched_getaffinity(0))
@@ -36,14 +36,14 @@ def processor_limit(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> int
 
 
 def limit_threads() -> int:
-    """Hold torch and OpenCV to the container's processors; return the number of threads of torch.
+    """Limit the threads of torch and OpenCV to the container's CPUs; return torch's number.
 
-    A smaller number that the environment chose, such as ``OMP_NUM_THREADS``, stays. OpenCV is not
-    everywhere: it comes with the closed model.
+    A smaller number from the environment, such as ``OMP_NUM_THREADS``, stays. OpenCV is installed
+    with the closed model alone.
     """
     import torch
 
-    limit = min(torch.get_num_threads(), processor_limit())
+    limit = min(torch.get_num_threads(), cpu_limit())
     torch.set_num_threads(limit)
     with suppress(ModuleNotFoundError):
         import cv2
@@ -55,7 +55,7 @@ def limit_threads() -> int:
 def _groups(cgroup: Path, membership: Path) -> Iterator[Path]:
     """Yield the folders of the process's control group and of all above it.
 
-    In a container the file may tell the path on the host, which is not there; the root always is.
+    In a container the file may have the path on the host, which is not there; the root always is.
     """
     try:
         lines = membership.read_text().splitlines()
@@ -75,7 +75,7 @@ def _groups(cgroup: Path, membership: Path) -> Iterator[Path]:
 
 
 def _quota(read: Callable[[Path], tuple[int, int]], group: Path) -> float | None:
-    """Return the CPU quota of a group in processors, ``None`` where there is none."""
+    """Return the CPU quota of a group in CPUs, ``None`` where there is none."""
     try:
         quota, period = read(group)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What is noted of one request while it is answered, for its answer, the log and the metrics."""
+"""What is recorded of one request while it is answered, for its answer and its line in the log."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serverless.protocol import Form, RequestError
+
+if TYPE_CHECKING:
+    from c3det.predictor import Answer
 
 STAGES = ("read", "decode", "encode", "detect", "answer")
 """What is timed: reading the body, decoding the picture, computing what no click changes, finding
@@ -16,26 +19,26 @@ objects, writing boxes. A stage that a request did not need took no time."""
 
 
 @dataclass
-class Observation:
-    """One request. It holds nothing of the picture but its size.
+class RequestRecord:
+    """The record of one request. Of the picture it holds no more than the size.
 
     Attributes:
         form: Of the request, and so of its answer.
+        deadline: Value of `time.monotonic` by which to answer.
         seconds: How long each stage took.
-        image_size: ``(height, width)`` of the picture, ``None`` where that was not reached.
-        cache: ``hit`` where the picture was known, ``miss`` where not, ``None`` where that was not
-            reached.
-        clicks: How many clicks came.
-        objects: How many objects were found.
+        image_size: ``(height, width)`` of the picture, ``None`` where it was not decoded.
+        cache: ``hit`` where the picture was known, ``miss`` where not, ``None`` where the cache was
+            not asked.
+        clicks: Number of clicks.
+        objects: Number of objects found.
         coverage: Share of the picture's area that was searched with these clicks.
         progress: Share of the work for these clicks that is done; it grows with every request.
         notes: What people should know of the answer, in short sentences.
-        status: Of the answer over HTTP.
         error: Why there are no objects.
-        started: When it began, by `time.monotonic`.
     """
 
     form: Form
+    deadline: float | None = None
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     image_size: tuple[int, int] | None = None
     cache: str | None = None
@@ -44,9 +47,7 @@ class Observation:
     coverage: float | None = None
     progress: float | None = None
     notes: tuple[str, ...] = ()
-    status: int = 200
     error: RequestError | None = None
-    started: float = field(default_factory=time.monotonic)
 
     @property
     def timings_ms(self) -> dict[str, float]:
@@ -62,10 +63,15 @@ class Observation:
         finally:
             self.seconds[stage] += time.perf_counter() - started
 
-    def add(self, seconds: Mapping[str, float]) -> None:
-        """Note what one question to the model took."""
+    def add_seconds(self, seconds: Mapping[str, float]) -> None:
+        """Add how long the stages of one call of the model took."""
         for stage, more in seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + more
+
+    def add_search(self, found: Answer) -> None:
+        """Add how long a search with the request's clicks took, and how far it came."""
+        self.add_seconds(found.seconds)
+        self.coverage, self.progress = found.coverage, found.progress
 
     def log_fields(self) -> dict[str, Any]:
         """Return the fields of the request's line in the log."""

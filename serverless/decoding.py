@@ -1,7 +1,6 @@
-"""Encoded pictures become arrays that look as CVAT shows them.
+"""Encoded pictures become arrays, with the limits of a server.
 
-The model should see what the annotator sees, in the same coordinates, so each choice here is the
-one that CVAT makes when it prepares a frame for display: those of `c3det.pictures`.
+The pixels are those that CVAT shows the annotator: `c3det.pictures` reads them.
 """
 
 from __future__ import annotations

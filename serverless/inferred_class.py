@@ -10,15 +10,15 @@ from c3det.answering import Detections, contains
 from serverless.protocol import Point
 
 
-def believed_class(detections: Detections, points: Sequence[Point], num_classes: int) -> int:
-    """Return the class that the model believes under the points.
+def inferred_class(detections: Detections, points: Sequence[Point], num_classes: int) -> int:
+    """Return the class of the objects under the points, as the model sees them without clicks.
 
     Each point gives the score of the highest-scoring box that contains it to that box's class, and
     the class with the most wins. If no box contains a point, the class is that of the box whose
     centre is nearest to the last point, and 0 where there is no box at all.
 
     Args:
-        detections: What the model sees without clicks, down to low scores.
+        detections: Without clicks, down to low scores.
         points: ``(x, y)`` in pixels, at least one.
         num_classes: Number of classes.
     """

@@ -1,0 +1,286 @@
+"""Does the function's memory, or its latency, grow over a long time of requests?
+
+The local runtime gets requests of the plugin form over HTTP at a steady rate. Each picture comes
+again and again with one click more, up to ``MOST_CLICKS``, then with one. Memory and latency are
+*flat* if, from the first third of the time in which all pictures are known to the last third, the
+median of the memory rose by at most ``MEMORY_RISE``, that of the latency by at most
+``LATENCY_RISE``.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from serverless.bench.made_input import photo, picture_file, scattered
+from serverless.protocol import AnswerError, PluginAnswer, PluginRequest
+from serverless.settings import CVAT_SECONDS
+
+MOST_CLICKS = 20
+MEMORY_RISE = 0.05
+LATENCY_RISE = 0.10
+SLICES = 10
+
+
+class SoakError(Exception):
+    """The runtime does not start or does not answer; the message is one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One request.
+
+    Attributes:
+        sent_s: When it was sent, in seconds since the start.
+        latency_s: How long the answer took.
+        rss_bytes: Resident memory of the runtime after it.
+        hit: Whether the function knew the picture.
+        error: Why there were no boxes, ``None`` if there were.
+    """
+
+    sent_s: float
+    latency_s: float
+    rss_bytes: int
+    hit: bool
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """How a value changed over time.
+
+    Attributes:
+        first: Its median in the first third.
+        last: Its median in the last third.
+        slope_per_hour: Of the line of least squares.
+    """
+
+    first: float
+    last: float
+    slope_per_hour: float
+
+    @classmethod
+    def of(cls, times_s: Sequence[float], values: Sequence[float]) -> Trend:
+        """Fit a trend to at least three values over rising times."""
+        times, all_values = np.array(times_s), np.array(values)
+        thirds = np.array_split(all_values, 3)
+        slope = np.polyfit(times - times[0], all_values, 1)[0] * 3600
+        return cls(float(np.median(thirds[0])), float(np.median(thirds[2])), float(slope))
+
+    @property
+    def rise(self) -> float:
+        """Share of the first median by which the last one is larger."""
+        return self.last / self.first - 1
+
+
+@contextmanager
+def local_runtime(weights: Path, device: str) -> Iterator[tuple[str, int]]:
+    """Run ``serverless.local`` on a free port of this machine.
+
+    Yields:
+        Its address, ``host:port``, and its process number.
+
+    Raises:
+        SoakError: It does not start.
+    """
+    command = [sys.executable, "-m", "serverless.local", "--port", "0", "--weights", str(weights)]
+    variables = {**os.environ, "C3DET_DEVICE": device}
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            command, env=variables, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if found := re.search(r"http://\S+", line):
+                    yield urlsplit(found[0]).netloc, process.pid
+                    return
+            log.seek(0)
+            raise SoakError(f"the runtime did not start: {log.read().strip()[-500:]}")
+        finally:
+            process.terminate()
+            try:
+                process.wait(CVAT_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process (Linux)."""
+    pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def picture_and_clicks(number: int, pictures: int) -> tuple[int, int]:
+    """Return which picture a request is about, and how many clicks it has.
+
+    The pictures do not all have few clicks at the same time.
+    """
+    cycle, picture = divmod(number, pictures)
+    return picture, (cycle + picture * MOST_CLICKS // pictures) % MOST_CLICKS + 1
+
+
+def send_requests(
+    address: str, pid: int, pictures: int, side: int, rate: float, seconds: float
+) -> list[Sample]:
+    """Send requests for ``seconds``, at ``rate`` a second or as fast as answers come.
+
+    Raises:
+        SoakError: The runtime does not answer.
+    """
+    files = [picture_file(photo(side, seed), "JPEG") for seed in range(pictures)]
+    clicks = [scattered(MOST_CLICKS, side, 1, seed) for seed in range(pictures)]
+    samples: list[Sample] = []
+    connection = http.client.HTTPConnection(address, timeout=CVAT_SECONDS)
+    headers = {"Content-Type": "application/json"}
+    start = time.monotonic()
+    while (now := time.monotonic() - start) < seconds:
+        picture, count = picture_and_clicks(len(samples), pictures)
+        time.sleep(max(0.0, len(samples) / rate - now))
+        sent = time.monotonic()
+        try:
+            request = PluginRequest(files[picture], tuple(clicks[picture][:count]))
+            connection.request("POST", "/", json.dumps(request.body()).encode(), headers)
+            response = connection.getresponse()
+            status, body = response.status, response.read()
+            answer = PluginAnswer.read(json.loads(body)) if status == 200 else None
+        except (OSError, ValueError, AnswerError, http.client.HTTPException) as error:
+            raise SoakError(
+                f"request {len(samples)} was not answered ({type(error).__name__}: {error})"
+            ) from error
+        latency = time.monotonic() - sent
+        failed = f"status {status}" if answer is None else None
+        if answer is not None and answer.error is not None:
+            failed = answer.error.message
+        hit = answer is not None and answer.cache == "hit"
+        samples.append(Sample(sent - start, latency, resident_bytes(pid), hit, failed))
+    connection.close()
+    return samples
+
+
+def percentiles(samples: Sequence[Sample]) -> dict[str, float]:
+    """Return how many requests there were and percentiles of their latency, in milliseconds."""
+    if not samples:
+        return {"requests": 0}
+    latencies = np.array([sample.latency_s for sample in samples]) * 1000
+    values = np.percentile(latencies, (50, 95, 99, 100))
+    names = ("p50_ms", "p95_ms", "p99_ms", "max_ms")
+    return {
+        "requests": len(samples),
+        **{name: round(float(v), 1) for name, v in zip(names, values, strict=True)},
+    }
+
+
+def summarise(samples: Sequence[Sample], pictures: int) -> dict[str, Any]:
+    """Return the verdict over the requests.
+
+    Args:
+        samples: In the order in which they were sent.
+        pictures: How many there are; from then on all are known.
+
+    Raises:
+        SoakError: There are too few.
+    """
+    steady = samples[pictures:]
+    if len(steady) < 3 * SLICES:
+        raise SoakError(
+            f"only {len(samples)} requests were answered, at least {pictures + 3 * SLICES} are "
+            "needed: let it run longer"
+        )
+    times = [sample.sent_s for sample in steady]
+    memory = Trend.of(times, [sample.rss_bytes / 1e6 for sample in steady])
+    latency = Trend.of(times, [sample.latency_s * 1000 for sample in steady])
+    slices = [
+        [samples[index] for index in indices]
+        for indices in np.array_split(np.arange(len(samples)), SLICES)
+    ]
+    return {
+        "requests": len(samples),
+        "errors": sum(sample.error is not None for sample in samples),
+        "first_error": next((sample.error for sample in samples if sample.error), None),
+        "requests_per_second": round((len(samples) - 1) / samples[-1].sent_s, 2),
+        "known_pictures": percentiles([sample for sample in steady if sample.hit]),
+        "new_pictures": percentiles([sample for sample in samples if not sample.hit]),
+        "memory_mb": asdict(memory),
+        "latency_ms": asdict(latency),
+        "memory_flat": memory.rise <= MEMORY_RISE,
+        "latency_flat": latency.rise <= LATENCY_RISE,
+        "over_time": [
+            {
+                "until_s": round(some[-1].sent_s),
+                **percentiles(some),
+                "memory_mb": round(some[-1].rss_bytes / 1e6),
+            }
+            for some in slices
+        ],
+    }
+
+
+def soak(
+    weights: Path,
+    seconds: float,
+    device: str = "cpu",
+    *,
+    rate: float = 2.0,
+    pictures: int = 10,
+    side: int = 512,
+) -> dict[str, Any]:
+    """Send requests to a local runtime for some time.
+
+    Args:
+        weights: File of the weights.
+        seconds: How long.
+        device: Where the model runs.
+        rate: Requests a second.
+        pictures: How many.
+        side: Of each, in pixels.
+
+    Raises:
+        SoakError: The runtime does not start or does not answer, or the time is too short.
+    """
+    with local_runtime(weights, device) as (address, pid):
+        samples = send_requests(address, pid, pictures, side, rate, seconds)
+    run = dict(seconds=seconds, rate=rate, pictures=pictures, side=side)
+    return {"run": run, **summarise(samples, pictures)}
+
+
+def is_good(verdict: dict[str, Any]) -> bool:
+    """Tell whether no request was refused, and memory and latency are flat."""
+    return not verdict["errors"] and verdict["memory_flat"] and verdict["latency_flat"]
+
+
+def lines(verdict: dict[str, Any]) -> list[str]:
+    """The verdict in words, and a table over time."""
+    table = [f"{'until':>8} {'requests':>9} {'p50':>9} {'p95':>9} {'memory':>10}"]
+    table += [
+        f"{row['until_s']:6d} s {row['requests']:9d} {row['p50_ms']:6.0f} ms "
+        f"{row['p95_ms']:6.0f} ms {row['memory_mb']:7d} MB"
+        for row in verdict["over_time"]
+    ]
+    for name in ("known_pictures", "new_pictures"):
+        table.append(f"{name.replace('_', ' ')}: {verdict[name]}")
+    for name, unit in (("memory", "MB"), ("latency", "ms")):
+        trend = verdict[f"{name}_{unit.lower()}"]
+        flat = "flat" if verdict[f"{name}_flat"] else "NOT flat"
+        table.append(
+            f"{name}: {trend['first']:.0f} {unit} in the first third, {trend['last']:.0f} {unit} "
+            f"in the last, {trend['slope_per_hour']:+.1f} {unit} an hour: {flat}"
+        )
+    if verdict["errors"]:
+        table.append(f"{verdict['errors']} requests were refused, first: {verdict['first_error']}")
+    return table
