@@ -193,8 +193,7 @@ def read_card(weights: Path) -> Card:
     if version == 1 and not isinstance(version, bool):
         raise WeightsError(
             f"the card {path} has format_version 1, which could hold code, and this program reads "
-            f"{FORMAT_VERSION}: convert it with python -m training.convert_card {weights}, or "
-            "export the weights again with python -m training.export"
+            f"{FORMAT_VERSION}: export the weights again with python -m training.export"
         )
     if version != FORMAT_VERSION or not isinstance(version, int):
         raise WeightsError(

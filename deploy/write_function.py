@@ -123,8 +123,8 @@ def classes_of(weights: Path) -> list[str]:
         card = json.loads(card_path.read_text(encoding="utf-8"))
         if card["format_version"] == 1:
             raise FunctionError(
-                f"The card {card_path} has format_version 1: convert it with python -m "
-                f"training.convert_card {weights}."
+                f"The card {card_path} has format_version 1: export the weights again with "
+                "python -m training.export."
             )
         classes, expected = [str(name) for name in card["classes"]], card["tensors"]
         stated = card.pop("sha256")

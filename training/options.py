@@ -3,9 +3,9 @@
 @dataclass(frozen=True)
 class TrainingSettings:
     batch: int = option(8, "pictures of a step", parse=at_least(1))
-    turns: bool = option(True, "turn pictures by quarters")
+    rotate: bool = option(True, "rotate pictures by quarters")
 
-add_options(parser, TrainingSettings)  # --batch, --turns, --no-turns
+add_options(parser, TrainingSettings)  # --batch, --rotate, --no-rotate
 settings = read_options(parser.parse_args(), TrainingSettings)
 """
 
@@ -54,12 +54,12 @@ def add_options(parser: argparse._ActionsContainer, settings: type[Any]) -> None
     """
     for one, kind in _options(settings):
         about = one.metadata
-        required = one.default is MISSING
+        default: Any = one.default
+        required = default is MISSING
         keywords: dict[str, Any] = dict(dest=one.name, required=required, help=about["help"])
-        if not (required or one.default is None or isinstance(one.default, bool)):
-            several = get_origin(kind) is tuple
-            default = " ".join(map(str, one.default)) if several else str(one.default)
-            keywords["help"] += f" (default: {default})".replace("%", "%%") if default else ""
+        if not (required or default is None or isinstance(default, bool)):
+            text = " ".join(map(str, default)) if get_origin(kind) is tuple else str(default)
+            keywords["help"] += f" (default: {text})".replace("%", "%%") if text else ""
         if kind is bool:
             keywords.update(action=argparse.BooleanOptionalAction, default=None)
         else:

@@ -408,11 +408,11 @@ def test_a_card_that_could_not_be_read_is_not_written(tmp_path: Path) -> None:
     assert not card_path(path).exists()
 
 
-def test_a_card_of_format_1_says_how_to_convert_it(weights: Path) -> None:
+def test_a_card_of_format_1_says_what_to_do(weights: Path) -> None:
     edit(weights, lambda card: card.update(format_version=1))
     text = message(weights)
     assert "could hold code" in text
-    assert f"python -m training.convert_card {weights}" in text
+    assert "export the weights again with python -m training.export" in text
 
 
 @given(data=st.data())
