@@ -58,17 +58,15 @@ DEPLOY = [path for path in scripts() if path.parent.name == "deploy"]
 # result ({out}) that are not as they should be. What would work for minutes first is not here.
 CALLS: dict[str, list[str]] = {
     "training.adapt": ["coco", "{json}", "--weights", "{weights}", "--out", "{out}.safetensors"],
-    "training.annotation_time": ["--evaluation", "{json}"],
-    "training.by_eye": ["{json}", "--weights", "{weights}", "--out", "{out}"],
     "training.data.convert": ["coco", "{json}", "--out", "{out}"],
     "training.data.samples": ["{out}"],
     "training.data.real_sets": ["bolts"],
     "training.data.tiles": ["{folder}", "--out", "{out}", "--processes", "1"],
     "training.data.tiny_dota": ["{folder}", "--out", "{out}", "--processes", "1"],
     "training.data.rendered": ["--pictures", "1", "--size", "64", "--out", "{out}"],
-    "training.evaluate": ["--weights", "{weights}", "--sets", "{folder}", "--out", "{out}"],
-    "training.robustness": ["--weights", "{weights}", "--sets", "{folder}", "--out", "{out}"],
-    "training.convert_card": ["{weights}"],
+    "training.evaluate": ["--weights", "{weights}", "--sets", "{folder}", "--out", "{out}.json"],
+    "training.robustness": ["--weights", "{weights}", "--sets", "{folder}", "--out", "{out}.json"],
+    "training.report": ["{json}"],
     "training.export": ["--run", "{folder}", "--out", "{out}.safetensors"],
     "training.open.evaluate": ["--weights", "{weights}", "--out", "{out}"],
     "training.open.export": ["--weights", "{weights}", "--out", "{out}.safetensors"],
@@ -85,10 +83,9 @@ CALLS: dict[str, list[str]] = {
 LONG = {
     "serverless.bench.__main__",
     "serverless.local",
-    "training.compare",
-    "training.data.bench_data",
+    "training.benchmark.__main__",
+    "training.compare.__main__",
     "training.data.notice",
-    "training.step_benchmark",
 }
 
 
@@ -417,10 +414,8 @@ def test_a_disk_that_fills_up_while_a_file_is_written_names_it(
         ("training.train", "--threads", ("0", "-1", "x")),
         ("training.train", "--workers", ("-1", "x")),
         ("training.train", "--learning-rate", ("0", "-1", "nan", "inf", "x")),
-        ("training.compare", "--seeds", ("0", "-1")),
-        ("training.compare", "--jobs", ("0",)),
-        ("training.step_benchmark", "--batch", ("0",)),
-        ("training.step_benchmark", "--threads", ("0",)),
+        ("training.compare.__main__", "--seeds", ("0", "-1")),
+        ("training.compare.__main__", "--jobs", ("0",)),
         ("training.data.rendered", "--pictures", ("0", "1.5")),
         ("serverless.bench.__main__", "--seconds", ("0", "nan")),
         ("serverless.bench.__main__", "--pictures", ("0",)),

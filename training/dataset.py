@@ -1,4 +1,4 @@
-"""What training and validation see: pictures as tensors, with their clicks, in mmdet's form."""
+"""The data sets of training and validation: pictures with their clicks, in mmdet's form."""
 
 from __future__ import annotations
 

@@ -19,16 +19,16 @@ import torch
 
 from c3det.clicks import Click
 from c3det.commands import command
-from c3det.configs import Architecture, Preset, normalization
+from c3det.configs import Architecture
 from c3det.mmdet_adapter import ClickDetector, build_detector
 from c3det.predictor import TILE_SIDE, Detections, Predictor, load
 from c3det.weights import Card, WeightsError, card_path, save, save_card
+from training.checkpoints import last_checkpoint, read_checkpoint, read_record
 from training.data.index import Annotated
 from training.data.sets import PictureSet
 from training.dataset import pack
-from training.evaluate import best_threshold
-from training.starting import last_checkpoint, read_about, read_checkpoint
-from training.train import Settings
+from training.evaluation.evaluator import best_threshold
+from training.settings import TrainingSettings
 from training.validation import to_detections
 
 OWN_LICENCE = {
@@ -104,7 +104,7 @@ def check_same(
     Args:
         trained: In evaluation mode; it gets the pictures as in training.
         predictor: Gets them as in the function.
-        pictures: Each is asked with 0, 1, 5 and 20 random clicks.
+        pictures: Each with 0, 1, 5 and 20 random clicks.
 
     Returns:
         The largest differences, of a coordinate in pixels and of a score.
@@ -154,7 +154,7 @@ def check_same(
 
 
 def check_served(served: Detections, whole: Detections, where: str) -> None:
-    """Compare what the function would answer with the whole computation.
+    """Compare what the function would answer with the computation of the whole picture.
 
     Raises:
         ValueError: More boxes are in one of them alone than the order of sums explains.
@@ -173,7 +173,7 @@ def check_served(served: Detections, whole: Detections, where: str) -> None:
             )
 
 
-def chosen_checkpoint(run: Path, settings: Settings) -> dict[str, Any]:
+def chosen_checkpoint(run: Path, settings: TrainingSettings) -> dict[str, Any]:
     """The best checkpoint of a run that could stop early, the last one of any other.
 
     Raises:
@@ -182,14 +182,6 @@ def chosen_checkpoint(run: Path, settings: Settings) -> dict[str, Any]:
     last = last_checkpoint(run)
     best = last["message_hub"]["runtime_info"].get("best_ckpt") if settings.patience else None
     return read_checkpoint(run / Path(best).name) if best else last
-
-
-def _architecture(run: Path, preset: Preset, num_classes: int) -> Architecture:
-    stored = read_about(run / "architecture.json")
-    if "backbone" in stored:
-        # Of a run that was begun when runs still held a config of mmdet.
-        return Architecture.of_config(stored, normalization(preset), num_classes)
-    return Architecture.read(stored)
 
 
 def export(
@@ -208,7 +200,7 @@ def export(
         out: Path of the ``.safetensors`` file.
         name: Of the weights.
         score_threshold: Of the card; ``None`` chooses the one with the best F1 on the validation
-            pictures, see `training.evaluate.best_threshold`.
+            pictures, see `training.evaluation.evaluator.best_threshold`.
         licence: Of own pictures, if the set does not say.
         limits: What the weights cannot do, for the card.
 
@@ -222,14 +214,12 @@ def export(
     if score_threshold is not None and not 0 <= score_threshold <= 1:
         raise ValueError(f"the score threshold must be between 0 and 1, it is {score_threshold}")
     last_checkpoint(run)
-    training = read_about(run / "training.json")
-    stored = training.get("settings")
-    if stored is None:
-        raise ValueError(f"{run} was trained by an older version of this program, which exports it")
+    training = read_record(run / "training.json")
     try:
-        settings = Settings(**{**stored, "sets": tuple(stored["sets"])})
-        classes = training["classes"]
-        architecture = _architecture(run, training["preset"], len(classes))
+        stored = training["settings"]
+        settings = TrainingSettings(**{**stored, "sets": tuple(stored["sets"])})
+        classes = list(training["classes"])
+        architecture = Architecture.read(read_record(run / "architecture.json"))
         licences = {**OWN_LICENCE, **training.pop("licence")}
     except (KeyError, TypeError) as error:
         raise ValueError(

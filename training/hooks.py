@@ -1,4 +1,4 @@
-"""What the training run adds to mmengine's: exact resumption, and clicks on the model's errors."""
+"""Hooks of a training run: exact resumption, and clicks on the model's errors."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class AtomicBackend(LocalBackend):
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write under another name, then rename."""
         path = Path(filepath)
-        part = path.with_suffix(".part")
-        with part.open("wb") as file:
+        unfinished = path.with_suffix(".part")
+        with unfinished.open("wb") as file:
             file.write(obj)
             file.flush()
             os.fsync(file.fileno())
-        part.replace(path)
+        unfinished.replace(path)
 
 
 @HOOKS.register_module()
@@ -76,19 +76,19 @@ class BoundaryCheckpointHook(CheckpointHook):
 
 @HOOKS.register_module()
 class ResumedEarlyStoppingHook(EarlyStoppingHook):
-    """Early stopping that remembers, in checkpoints, what it has seen."""
+    """Early stopping whose best score and patience are kept in the checkpoints."""
 
     _KEY = "early_stopping"
 
     def before_train(self, runner: Runner) -> None:
-        """Take up what the checkpoint says."""
+        """Read what the checkpoint holds."""
         if self._KEY in runner.message_hub.runtime_info:
             best, waited, stopped = runner.message_hub.get_info(self._KEY)
             self.best_score, self.wait_count = best, waited
             runner.train_loop.stop_training = stopped
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Decide, and note it for the next checkpoint."""
+        """Decide, and save it for the next checkpoint."""
         super().after_val_epoch(runner, metrics)
         runner.message_hub.update_info(
             self._KEY, (self.best_score, self.wait_count, runner.train_loop.stop_training)
@@ -120,7 +120,7 @@ class SeedStepsHook(Hook):
 
 
 ROUNDS = 3
-"""How often an annotator who clicks errors looks at the answer before a training step."""
+"""Rounds in which the clicks on errors are drawn before a training step."""
 
 
 @HOOKS.register_module()
@@ -144,17 +144,17 @@ class ErrorClicksHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         inputs, samples = data_batch["inputs"], data_batch["data_samples"]
         pictures = [unpack(*item) for item in zip(inputs, samples, strict=True)]
-        sources = [np.random.default_rng([self.seed, sample.index, 1]) for sample in samples]
-        numbers = [self.clicks.draw_number(*item) for item in zip(pictures, sources, strict=True)]
+        rngs = [np.random.default_rng([self.seed, sample.index, 1]) for sample in samples]
+        numbers = [self.clicks.draw_number(*item) for item in zip(pictures, rngs, strict=True)]
         drawn = [ClickSequence()] * len(pictures)
-        for turn in range(1, ROUNDS + 1 if any(numbers) else 1):
+        for round_ in range(1, ROUNDS + 1 if any(numbers) else 1):
             found = detect(model, inputs, [sequence.clicks for sequence in drawn])
             drawn = [
                 self.clicks.grow(
-                    picture, old, math.ceil(number * turn / ROUNDS) - len(old), rng, detections
+                    picture, old, math.ceil(number * round_ / ROUNDS) - len(old), rng, detections
                 )
                 for picture, old, number, rng, detections in zip(
-                    pictures, drawn, numbers, sources, found, strict=True
+                    pictures, drawn, numbers, rngs, found, strict=True
                 )
             ]
         for sample, sequence in zip(samples, drawn, strict=True):
@@ -165,7 +165,7 @@ class ErrorClicksHook(Hook):
 def detect(
     model: ClickDetector, inputs: Sequence[Tensor], clicks: Sequence[Sequence[Click]]
 ) -> list[Detections]:
-    """What a detector in training finds, from `SHOWN_SCORE` on; its mode stays."""
+    """What a detector in training finds, from `SHOWN_SCORE` on; it stays in training mode."""
     model.eval()
     batch = model.data_preprocessor({"inputs": list(inputs)})["inputs"]
     sizes = [(int(one.shape[-2]), int(one.shape[-1])) for one in inputs]

@@ -3,40 +3,38 @@
 Each condition is a click strategy that differs from ``uniform`` in one thing: where in the box the
 click falls, how far it misses, how often it names a wrong class, how often it says "nothing here"
 instead, or that it goes to what the model got wrong. AP at IoU 0.5 of what is served, of all
-objects and of the unclicked ones, and F1 at the served threshold; differences are to ``uniform``,
+objects and of the unclicked ones, and F1 at the served threshold; differences are from ``uniform``,
 with a bootstrap over the pictures.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from c3det.commands import command, naming
+from c3det.commands import command
 from c3det.predictor import Predictor
 from c3det.weights import WeightsError
 from training.clicks.sampling import parse_strategy
-from training.evaluate import add_plan_arguments, load_all
-from training.evaluation.asking import ask
-from training.evaluation.measures import interval, resamples
-from training.evaluation.measuring import (
-    Measured,
+from training.evaluation.evaluator import (
+    PrecisionCurves,
     at_threshold,
     describe,
+    difference,
     machine,
-    measure,
-    percent,
-    percents,
+    precision_curves,
 )
-from training.evaluation.protocol import Plan, TestSet, draw_clicks
-from training.evaluation.reporting import Rows, block, draw_curve, finish_axes, write_json
+from training.evaluation.metrics import resamples
+from training.evaluation.predictions import predict
+from training.evaluation.protocol import ClickPlan, EvaluationSet, draw_clicks
+from training.evaluation.reporting import Curve, Panel, StudyReport, Table, rounded, to_curve
+from training.evaluation.settings import EvaluationSettings
+from training.options import add_options, option, read_options
 
-CLICKS = (0, 1, 3, 5, 10, 20)
 BASELINE = "uniform"
 GROUPS = {
     "place": {
@@ -55,21 +53,26 @@ GROUPS = {
 }
 """Specs of the conditions beside the baseline, by what they vary and by name."""
 
-CONDITIONS = {BASELINE: BASELINE} | {
-    name: spec for group in GROUPS.values() for name, spec in group.items()
-}
+SUBSETS = ("all", "unclicked")
 
-PARTS = ("all", "unclicked")
+
+@dataclass(frozen=True, kw_only=True)
+class RobustnessSettings(EvaluationSettings):
+    """The options of this command."""
+
+    seeds: int = option(3, "number of click seeds")
+    clicks: tuple[int, ...] = option((0, 1, 3, 5, 10, 20), "numbers of clicks", metavar="N")
 
 
 def robustness(
     predictors: Mapping[str, Predictor],
-    test_sets: Sequence[TestSet],
-    plan: Plan,
+    test_sets: Sequence[EvaluationSet],
+    plan: ClickPlan,
     *,
     bootstrap: int = 1000,
     threshold: float | None = None,
-) -> dict[str, Any]:
+    command: str = "",
+) -> StudyReport:
     """Measure predictors under every condition.
 
     Args:
@@ -78,145 +81,90 @@ def robustness(
         plan: Of the clicks; its strategy is replaced.
         bootstrap: Resamples of the pictures.
         threshold: The served one; ``None``: each card's.
+        command: That asks for it, for the report.
 
     Returns:
-        Results fit for JSON: by model, set and condition the strategy, AP by part as
-        `training.evaluation.measuring.describe` writes it, ``at_threshold``, and ``minus_uniform``,
-        by part and number of clicks the difference of ``ap50`` with its interval.
+        A panel for each set, model, subset and group of conditions, and for each set and model a
+        table of F1.
 
     Raises:
         ValueError: A predictor lacks a class that counts.
     """
-    results: dict[str, Any] = {
-        "clicks": list(plan.counts),
-        "seeds": list(plan.seeds),
-        "budget": plan.budget,
-        "bootstrap": bootstrap,
-        "machine": machine(),
-        "models": {
-            name: {"sha256": one.card.identity, "sets": {}} for name, one in predictors.items()
-        },
-    }
+    panels, tables = [], []
+    counts = [str(number) for number in plan.counts]
     for test_set in test_sets:
         weights = resamples(len(test_set.objects), bootstrap)
         for name, predictor in predictors.items():
-            conditions = results["models"][name]["sets"][test_set.name] = {}
-            baseline: dict[str, Measured] = {}
-            for condition, spec in CONDITIONS.items():
+            curves: dict[str, dict[str, Curve]] = {subset: {} for subset in SUBSETS}
+            f1: list[Sequence[Any]] = []
+            baseline: dict[str, PrecisionCurves] = {}
+            specs = {key: spec for group in GROUPS.values() for key, spec in group.items()}
+            for condition, spec in {BASELINE: BASELINE, **specs}.items():
                 own = replace(plan, strategy=parse_strategy(spec))
                 if own.strategy.wrong_class_probability and len(test_set.labels) == 1:
                     continue  # there is no wrong class to name
                 sequences = None if own.strategy.sees_answers else draw_clicks([test_set], own)
-                answers = ask(
+                predictions = predict(
                     predictor, test_set, own, sequences, threshold=threshold, modes=["served"]
                 )
-                measured = {
-                    part: measure(test_set, answers, own, weights, "served", part) for part in PARTS
-                }
-                baseline = baseline or measured
-                conditions[condition] = {
-                    "strategy": asdict(own.strategy),
-                    **{part: describe(measured[part], plan.counts, test_set) for part in PARTS},
-                    "at_threshold": at_threshold(test_set, answers, own, "served"),
-                    f"minus_{BASELINE}": {
-                        part: _minus(measured[part], baseline[part], plan) for part in PARTS
-                    },
-                }
-    return results
-
-
-def _minus(measured: Measured, baseline: Measured, plan: Plan) -> dict[str, Any]:
-    return {
-        str(number): {
-            "ap50": percent(difference[0]),
-            "interval": percents(interval(difference[1:])),
-        }
-        for number, difference in zip(plan.counts, measured.means - baseline.means, strict=True)
-    }
-
-
-def table(results: Mapping[str, Any]) -> str:
-    """Lay results out for a terminal: AP, and at the most clicks what it differs by, and F1."""
-    counts = [str(number) for number in results["clicks"]]
-    most = counts[-1]
-    lines = []
-    for model, content in results["models"].items():
-        for test_set, conditions in content["sets"].items():
-            for part in PARTS:
-                rows: Rows = []
-                for condition, one in conditions.items():
-                    curve = one[part]["ap50"]
-                    means = [curve["clicks"][number]["mean"] for number in counts]
-                    minus = one[f"minus_{BASELINE}"][part][most]
-                    numbers = [*means, curve["area"]["mean"], minus["ap50"], *minus["interval"]]
-                    rows.append((condition, numbers))
-                heading = (
-                    f"{model} on {test_set}, {part}: AP at IoU 0.5 by clicks, %, its area, and at "
-                    f"{most} clicks the difference to {BASELINE} with its 95 % interval"
+                for subset in SUBSETS:
+                    found = precision_curves(test_set, predictions, own, weights, "served", subset)
+                    first = baseline.setdefault(subset, found)
+                    minus = None if found is first else difference(found.means - first.means)
+                    measured = describe(found, plan.counts, test_set)["ap50"]
+                    curves[subset][condition] = to_curve(condition, measured, minus)
+                shown = at_threshold(test_set, predictions, own, "served")["clicks"]
+                f1.append((condition, *(rounded(shown[number]["f1"]) for number in counts)))
+            panels += [
+                Panel(
+                    f"{name} on {test_set.name}, {subset}: {group}",
+                    [curves[subset][key] for key in (BASELINE, *names) if key in curves[subset]],
                 )
-                lines += block(heading, [*counts, "area", "diff", "from", "to"], rows)
-            rows = [
-                (
-                    condition,
-                    [one["at_threshold"]["clicks"][number]["f1"] for number in counts],
-                )
-                for condition, one in conditions.items()
+                for subset in SUBSETS
+                for group, names in GROUPS.items()
             ]
-            lines += block(f"{model} on {test_set}: F1 at the served threshold, %", counts, rows)
-    return "\n".join(lines)
-
-
-def plot(results: Mapping[str, Any], path: Path) -> None:
-    """Draw AP of all objects by clicks: a row a model and set, a column a group of conditions."""
-    rows = [
-        (model, test_set, conditions)
-        for model, content in results["models"].items()
-        for test_set, conditions in content["sets"].items()
-    ]
-    figure = Figure(figsize=(4.5 * len(GROUPS), 4 * len(rows)), layout="constrained")
-    figure.suptitle(f"mean and range of {len(results['seeds'])} click seeds")
-    panels = figure.subplots(len(rows), len(GROUPS), squeeze=False, sharey="row")
-    for row, (model, test_set, conditions) in zip(panels, rows, strict=True):
-        for axes, (group, specs) in zip(row, GROUPS.items(), strict=True):
-            shown = [condition for condition in (BASELINE, *specs) if condition in conditions]
-            for number, condition in enumerate(shown):
-                curve = conditions[condition]["all"]["ap50"]["clicks"]
-                draw_curve(axes, curve, condition, f"C{number}")
-            finish_axes(axes, f"{model}, {test_set}, all: {group}", results)
-    with naming(path):
-        figure.savefig(path, dpi=120)
+            tables.append(Table(f"{name} on {test_set.name}: F1 of what is shown", counts, f1))
+    return StudyReport(
+        "Wrong and clever clicks",
+        f"AP at IoU 0.5, percent, as served, after so many clicks a {plan.budget} and as the area "
+        f"under the curve: means of {len(plan.seeds)} click seeds on "
+        + ", ".join(f"{len(one.objects)} pictures of {one.name}" for one in test_sets)
+        + ". Intervals are by a bootstrap over the pictures.",
+        [command],
+        machine(),
+        {name: one.card.identity for name, one in predictors.items()},
+        plan.counts,
+        panels,
+        tables,
+        panels_per_row=len(GROUPS),
+    )
 
 
 @command("python -m training.robustness")
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, and write the report."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     parser = argparse.ArgumentParser(
         prog="python -m training.robustness",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_plan_arguments(parser, 3, CLICKS)
-    arguments = parser.parse_args()
+    add_options(parser, RobustnessSettings)
+    given = parser.parse_args(arguments)
     try:
-        plan = Plan(
-            seeds=tuple(range(arguments.seeds)),
-            counts=tuple(sorted(set(arguments.clicks))),
-            budget=arguments.budget,
-        )
-        predictors, test_sets = load_all(arguments)
-        results = robustness(
-            predictors,
-            test_sets,
-            plan,
-            bootstrap=arguments.bootstrap,
-            threshold=arguments.threshold,
+        settings = read_options(given, RobustnessSettings)
+        report = robustness(
+            settings.load_predictors(),
+            settings.load_test_sets(),
+            settings.plan(),
+            bootstrap=settings.bootstrap,
+            threshold=settings.threshold,
+            command=f"{parser.prog} {shlex.join(arguments)}",
         )
     except (ValueError, WeightsError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
-    print(table(results))  # it took long: whatever happens to the files
-    write_json(results, arguments.out)
-    if arguments.plot:
-        plot(results, arguments.plot)
+    print(report.page(settings.out.with_suffix(".png").name))
+    report.write(settings.out)
 
 
 if __name__ == "__main__":

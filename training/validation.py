@@ -1,7 +1,7 @@
-"""Validation in the course of training: average precision of the detector, and pictures to look at.
+"""Validation in the course of training: average precision of the detector, and drawn pictures.
 
-The detector answers the same pictures after each of a few numbers of clicks. What it finds is
-measured before it is reconciled with the clicks: pasting them in would hide whether it learns.
+The detector gets the same pictures with each of a few numbers of clicks. Measured is its own
+output: with the boxes of the clicks put in (passthrough) it would be hidden whether it learns.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from torch import Tensor
 from c3det.answering import Detections
 from c3det.clicks import Click
 from training.data.index import Annotated
-from training.evaluation.measures import average_precision, match, mean_over_classes
+from training.evaluation.metrics import average_precision, match, mean_over_classes
 
 CLICK_COUNTS = (0, 5)
 SHOWN_SCORE = 0.3
 """From which score on boxes are drawn, and are what an annotator who corrects errors sees."""
+
+ENLARGED = 2
+"""Times that a drawn picture is enlarged."""
 
 PALETTE = (
     "#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231",
@@ -126,32 +129,28 @@ def draw(
     detections: Detections,
     clicks: Sequence[Click],
     classes: Sequence[str],
-    factor: int = 2,
-    from_score: float = SHOWN_SCORE,
 ) -> NDArray[np.uint8]:
-    """Draw boxes with their class, and clicks as crosses in a ring.
+    """Draw boxes from `SHOWN_SCORE` on with their class, and clicks as crosses in a ring.
 
     Args:
         image: uint8 (H, W, 3), RGB.
         detections: In pixels of the image.
         clicks: In pixels of the image; a negative one is drawn in white.
         classes: Names by label.
-        factor: By which the image is enlarged.
-        from_score: Boxes below it are left out.
 
     Returns:
-        uint8 (factor * H, factor * W, 3), RGB.
+        uint8 (`ENLARGED` * H, `ENLARGED` * W, 3), RGB.
     """
-    size = (image.shape[1] * factor, image.shape[0] * factor)
+    size = (image.shape[1] * ENLARGED, image.shape[0] * ENLARGED)
     canvas = Image.fromarray(image).resize(size)
     pen = ImageDraw.Draw(canvas)
-    shown = detections.take(detections.scores >= from_score)
-    for box, label in zip(shown.boxes * factor, shown.labels.tolist(), strict=True):
+    shown = detections.take(detections.scores >= SHOWN_SCORE)
+    for box, label in zip(shown.boxes * ENLARGED, shown.labels.tolist(), strict=True):
         colour = PALETTE[label % len(PALETTE)]
         pen.rectangle(tuple(box.tolist()), outline=colour)
         pen.text((float(box[0]) + 2, float(box[1])), classes[label], fill=colour)
     for click in clicks:
-        x, y, arm = click.x * factor, click.y * factor, 3 * factor
+        x, y, arm = click.x * ENLARGED, click.y * ENLARGED, 3 * ENLARGED
         colour = PALETTE[click.label % len(PALETTE)] if click.positive else "white"
         pen.ellipse((x - arm, y - arm, x + arm, y + arm), outline="black", fill=colour)
         pen.line((x - arm, y, x + arm, y), fill="black")

@@ -12,7 +12,7 @@ import numpy as np
 from c3det.answering import Detections
 from c3det.clicks import Click
 from training.data.index import Annotated
-from training.evaluation.protocol import TestSet
+from training.evaluation.protocol import EvaluationSet
 
 CLASSES = ("tree", "car", "ship")
 
@@ -29,10 +29,10 @@ def picture(number: int, objects: int = 4, labels: Sequence[int] = (1,)) -> Anno
     return Annotated(f"picture {number}", image, boxes, np.resize(labels, objects).astype(np.int64))
 
 
-def pictures_of(number: int = 3, labels: Sequence[int] = (1,), **options: int) -> TestSet:
+def pictures_of(number: int = 3, labels: Sequence[int] = (1,), **options: int) -> EvaluationSet:
     """A set of such pictures, in which the labels that occur count."""
     pictures = tuple(picture(i, labels=labels, **options) for i in range(number))
-    return TestSet("toy", CLASSES, tuple(sorted(set(labels))), pictures)
+    return EvaluationSet("toy", CLASSES, tuple(sorted(set(labels))), pictures)
 
 
 @dataclass
@@ -51,7 +51,7 @@ class FakePredictor:
         asked: The clicks of each call of ``detect``.
     """
 
-    pictures: TestSet
+    pictures: EvaluationSet
     known: int = 0
     reads: bool = False
     wrong: float = 0.1

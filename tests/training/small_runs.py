@@ -23,12 +23,13 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import ValLoop
 from PIL import Image
 
-import training.train
+import training.initialization
 from c3det.configs import Architecture, Stages
 from tests.c3det.small import shrink, small_detectors
 from training import hooks
 from training.data.index import Index, Record, write_index
-from training.train import Settings, prepare
+from training.runner import build_runner
+from training.settings import RunSettings, TrainingSettings
 
 CLASSES = ("red", "green", "blue")
 SIDE = 96
@@ -76,25 +77,24 @@ def small(config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
-def settings(folder: Path, **changes: Any) -> Settings:
+def settings(folder: Path, **changes: Any) -> TrainingSettings:
     """Six steps of two pictures."""
     usual: dict[str, Any] = dict(sets=(str(folder),), iterations=6, batch=2, size=64, seed=3)
-    return Settings(**{**usual, **changes})
+    return TrainingSettings(**{**usual, **changes})
 
 
-def run(out: Path, how: Settings, kill: str = "", **options: Any) -> None:
+def run(out: Path, how: TrainingSettings, kill: str = "", **options: Any) -> None:
     """Train in this process; ``kill`` names a moment of `KILLS`."""
     torch.set_num_threads(1)
     # The shrunk backbone fits no ImageNet weights.
-    training.train.imagenet_mobilenet = lambda backbone: None
+    training.initialization.imagenet_mobilenet = lambda backbone: None
     stages = options.pop("stages", "two-stage")
     with small_detectors(small):
-        runner = prepare(
+        runner = build_runner(
             out,
             Architecture("starter", stages),
             how,
-            checkpoint_every=options.pop("checkpoint_every", 2),
-            **options,
+            RunSettings(**{"checkpoint_every": 2, **options}),
         )
     if kill:
         KILLS[kill]()

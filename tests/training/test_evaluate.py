@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -13,12 +12,17 @@ import pytest
 from c3det.configs import Architecture
 from c3det.weights import Card, WeightsError
 from tests.training.fake_predictor import CLASSES, FakePredictor, picture, pictures_of
-from training import annotation_time, evaluate, robustness
+from training import evaluate, robustness
 from training.clicks.sequences import load_sequences
-from training.evaluate import best_threshold, main, named_weights
+from training.evaluate import main
 from training.evaluation import protocol
+from training.evaluation import settings as evaluation_settings
+from training.evaluation.evaluator import best_threshold
+from training.evaluation.reporting import StudyReport
+from training.evaluation.settings import named_weights
 
 CARS = pictures_of(3)
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_best_threshold_lies_above_the_wrong_boxes() -> None:
@@ -29,13 +33,12 @@ def test_best_threshold_lies_above_the_wrong_boxes() -> None:
     assert best_threshold(high, CARS.pictures) == pytest.approx(0.45)
 
 
-@pytest.mark.parametrize("module", [evaluate, robustness, annotation_time])
+@pytest.mark.parametrize("module", [evaluate, robustness])
 def test_commands_have_the_name_that_starts_them(
-    module: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    module: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["command", "--help"])
     with pytest.raises(SystemExit):
-        module.main()
+        module.main(["--help"])
     assert capsys.readouterr().out.startswith(f"usage: python -m {module.__name__} ")
 
 
@@ -71,13 +74,11 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         return FakePredictor(pictures_of(5), known=2, reads=path.stem == "reader")
 
     monkeypatch.setattr(protocol, "load_set", lambda spec: source)
-    monkeypatch.setattr(evaluate, "load", load)
+    monkeypatch.setattr(evaluation_settings, "load", load)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> None:
-        settings = ["--sets", "toy", "--out", "results/out.json", "--bootstrap", "10", *arguments]
-        monkeypatch.setattr(sys, "argv", ["evaluate", *settings])
-        main()
+        main(["--sets", "toy", "--out", "results/out.json", "--bootstrap", "10", *arguments])
 
     return run
 
@@ -90,9 +91,9 @@ def test_the_command_writes_everything(command: Any, capsys: pytest.CaptureFixtu
     command(
         *["--weights", "reader.safetensors", "plain=other.safetensors"],
         *["--seeds", "2", "--clicks", "5", "0", "1", "--pictures", "3"],
-        *["--plot", "curves.png", "--detections", "found"],
+        *["--raw", "raw.json", "--detections", "found"],
     )
-    content = read("results/out.json")
+    content = read("raw.json")
     assert content["clicks"] == [0, 1, 5]
     assert content["seeds"] == [0, 1]
     assert content["sets"]["toy"]["pictures"] == 3
@@ -102,19 +103,22 @@ def test_the_command_writes_everything(command: Any, capsys: pytest.CaptureFixtu
         "plain": ["served", "model-only"],
     }
     assert len(load_sequences(Path("results/out.clicks.json"))) == 2 * 3
-    assert Path("curves.png").is_file()
+    report = StudyReport.read(Path("results/out.json"))
+    assert list(report.weights) == ["reader", "plain"]
+    assert Path("results/out.md").read_text() == report.page("out.png")
+    assert Path("results/out.png").is_file()
     assert len(read("found/toy/truth.json")["annotations"]) == 12
     assert len([*Path("found/toy/plain").rglob("*.json")]) == 2 * 2 * 3
-    assert "reader, clicks pasted in" in capsys.readouterr().out
+    assert "| reader, passthrough |" in capsys.readouterr().out
 
 
 def test_clicks_are_replayed(command: Any) -> None:
     first = ["--weights", "reader.safetensors", "--seeds", "1", "--clicks", "0", "2"]
     command(*first, "--strategy", "in-box")
     clicks = load_sequences(Path("results/out.clicks.json"))
-    command(*first, "--replay", "results/out.clicks.json", "--passthrough")
+    command(*first, "--replay", "results/out.clicks.json", "--no-passthrough", "--raw", "raw.json")
     assert load_sequences(Path("results/out.clicks.json")) == clicks
-    assert [*read("results/out.json")["models"]["reader"]["sets"]["toy"]] == [
+    assert [*read("raw.json")["models"]["reader"]["sets"]["toy"]] == [
         "served",
         "model-only",
     ]
@@ -138,7 +142,7 @@ def test_error_clicks_are_written_by_model(command: Any) -> None:
 
 def test_budget_of_a_picture(command: Any) -> None:
     command("--weights", "reader.safetensors", "--seeds", "1", "--budget", "picture")
-    assert read("results/out.json")["budget"] == "picture"
+    assert "after so many clicks a picture" in read("results/out.json")["about"]
 
 
 def test_the_card_is_written(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +153,20 @@ def test_the_card_is_written(command: Any, monkeypatch: pytest.MonkeyPatch) -> N
     command("--weights", "x=reader.safetensors", "y.safetensors", "--seeds", "1", "--card")
     ((path, new),) = written.items()
     assert path == Path("reader.safetensors")
-    assert new.results["sets"]["toy"]["objects"] == 20
+    assert new.results["weights"] == {"x": "00", "y": "00"}
+
+
+def test_weights_of_the_open_model_are_handed_over(
+    command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed: list[list[str]] = []
+    monkeypatch.setattr(evaluate.open_model, "main", handed.append)
+    shipped = str(ROOT / "serverless" / "weights" / "open.safetensors")
+    arguments = ["--weights", shipped, "--out", "open.json", "--counts", "1,3"]
+    main(arguments)
+    assert handed == [arguments]
+    command("--weights", "reader.safetensors", "--seeds", "1", "--clicks", "0")
+    assert len(handed) == 1
 
 
 @pytest.mark.parametrize(
@@ -160,10 +177,7 @@ def test_the_card_is_written(command: Any, monkeypatch: pytest.MonkeyPatch) -> N
         (["--weights", "a.safetensors", "--strategy", "best"], "no click strategy 'best'"),
         (["--weights", "a.safetensors", "--seeds", "0"], "at least one click seed"),
         (["--weights", "a.safetensors", "--clicks", "-1"], "the numbers of clicks must rise"),
-        (
-            ["--weights", "a.safetensors", "--passthrough", "b"],
-            "--passthrough: there are no weights",
-        ),
+        (["--weights", "a.safetensors", "--out", "a.md"], "--out must end in .json, not a.md"),
         (["--weights", "a.safetensors", "--replay", "none.json"], "none.json"),
         (["--weights", "a.safetensors", "--sets", "toy", "x"], "two sets have the name toy"),
         (["--weights", "a.safetensors", "--pictures", "0"], "no test picture in the set toy"),

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from c3det.configs import Architecture
 from c3det.predictor import Predictor, load
 from tests.c3det.small import small_detectors
 from tests.training import small_runs
+from training.checkpoints import checkpoints, last_checkpoint, read_checkpoint
 from training.data.sets import load_set
 from training.export import check_same, chosen_checkpoint, export, main, typical_sizes
-from training.starting import checkpoints, last_checkpoint, read_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -84,20 +83,6 @@ def test_a_run_that_cannot_stop_early_gives_its_last_checkpoint(run: Path, folde
 def test_the_threshold_is_chosen_on_the_validation_pictures(run: Path, tmp_path: Path) -> None:
     card = export(run, tmp_path / "w.safetensors", name="w")
     assert 0.05 <= card.score_threshold <= 0.95
-
-
-def test_a_run_of_the_former_program_is_exported(run: Path, tmp_path: Path) -> None:
-    """It holds a whole config of mmdet, which is compared with ours and nothing else."""
-    path = run / "architecture.json"
-    path.write_text(json.dumps(Architecture("starter").config(3)))
-    card = export(run, tmp_path / "w.safetensors", name="w", score_threshold=0.3)
-    assert card.architecture == Architecture("starter")
-    config = Architecture("starter").config(3)
-    config["backbone"] = {"type": "os.system", "command": f"touch {tmp_path}/touched"}
-    path.write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"architecture\.backbone\.\S+ is not what the preset"):
-        export(run, tmp_path / "x.safetensors", name="x", score_threshold=0.3)
-    assert not (tmp_path / "touched").exists()
 
 
 def test_the_architecture_of_a_run_is_checked(run: Path, tmp_path: Path) -> None:

@@ -23,13 +23,14 @@ from c3det.configs import Architecture, Stages, architecture
 from tests.c3det.small import build, small_detectors
 from tests.training import small_runs
 from training import train
+from training.checkpoints import checkpoints, last_checkpoint
 from training.clicks.sampling import parse_strategy
 from training.data.index import Annotated
 from training.data.pictures import PictureError
 from training.data.sets import load_set
 from training.dataset import TrainingData, pack, unpack, vary_light
-from training.starting import checkpoints, last_checkpoint
-from training.train import Settings, argument_parser, main
+from training.settings import TrainingSettings
+from training.train import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,14 +41,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def how(folder: Path) -> Settings:
+def how(folder: Path) -> TrainingSettings:
     return small_runs.settings(
         folder, validate_every=2, validation_pictures=2, patience=10, clicks="errors", accumulate=2
     )
 
 
 @pytest.fixture(scope="module")
-def whole(how: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(how: TrainingSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing interrupted."""
     out = tmp_path_factory.mktemp("whole")
     assert small_runs.in_process(small_runs.run, out, how) == 0
@@ -55,7 +56,7 @@ def whole(how: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def killed(how: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def killed(how: TrainingSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run, killed at every moment of `small_runs.KILLS`, and ended at last."""
     out = tmp_path_factory.mktemp("killed")
     for moment in small_runs.KILLS:
@@ -106,7 +107,7 @@ def test_a_run_leaves_scalars_and_pictures_for_tensorboard(whole: Path) -> None:
     assert "picture_1_after_5_clicks" in events.Tags()["images"]
 
 
-def test_what_a_run_says_of_itself(whole: Path, how: Settings) -> None:
+def test_what_a_run_says_of_itself(whole: Path, how: TrainingSettings) -> None:
     content = json.loads((whole / "training.json").read_text())
     assert content["classes"] == list(small_runs.CLASSES)
     assert content["settings"]["clicks"] == "errors"
@@ -116,7 +117,7 @@ def test_what_a_run_says_of_itself(whole: Path, how: Settings) -> None:
 
 
 def test_another_run_in_the_same_folder_is_refused(
-    whole: Path, how: Settings, monkeypatch: pytest.MonkeyPatch
+    whole: Path, how: TrainingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logged: list[str] = []
     monkeypatch.setattr(MMLogger, "callHandlers", lambda _, one: logged.append(one.getMessage()))
@@ -126,7 +127,7 @@ def test_another_run_in_the_same_folder_is_refused(
 
 
 def test_a_run_does_not_go_on_from_a_checkpoint_that_runs_code(
-    whole: Path, how: Settings, tmp_path: Path
+    whole: Path, how: TrainingSettings, tmp_path: Path
 ) -> None:
     """mmengine unpickles all of it where it cannot read it safely."""
     run = Path(shutil.copytree(whole, tmp_path / "run"))
@@ -149,7 +150,7 @@ def test_picture_that_is_gone_is_told_in_one_line(
     shutil.copytree(folder, tmp_path / "set")
     for path in (tmp_path / "set").glob("train-*.png"):
         path.write_bytes(path.read_bytes()[:-50])
-    monkeypatch.setattr("training.train.imagenet_mobilenet", lambda backbone: None)
+    monkeypatch.setattr("training.initialization.imagenet_mobilenet", lambda backbone: None)
     size = ["--size", "64", "--iterations", "1", "--batch", "1"]
     with small_detectors(small_runs.small), pytest.raises(SystemExit) as exit_:
         main(["--out", str(tmp_path / "run"), "--set", str(tmp_path / "set"), *size])
@@ -268,12 +269,13 @@ def test_classes_that_no_weights_can_have_are_told_before_the_training(
 
 def test_a_run_has_one_start() -> None:
     with pytest.raises(ValueError, match="from another run or from weights, not from both"):
-        Settings(sets=("trees",), start="a", weights="b")
+        TrainingSettings(sets=("trees",), start="a", weights="b")
 
 
-def test_adding_clicks_freezes_the_trunk_unless_told() -> None:
-    given = argument_parser().parse_args(["--out", "a", "--set", "trees", "--start", "b"])
-    assert (given.trunk_rate, given.head_rate, given.click_rate) == (None, None, 1.0)
+def test_adding_clicks_slows_the_detector_down_by_default() -> None:
+    changes = ({}, {"start": "b"}, {"start": "b", "trunk_rate": 0.0})
+    found = [TrainingSettings(sets=("trees",), **one) for one in changes]
+    assert [(one.trunk_rate, one.head_rate) for one in found] == [(1, 1), (0.2, 0.2), (0, 0.2)]
 
 
 def grey(labels: list[int], ignored: list[bool]) -> Annotated:
@@ -386,9 +388,9 @@ def test_a_picture_that_breaks_in_a_worker_process_is_one_sentence(
                 error = ExceptionWrapper(where="in DataLoader worker process 0")
             error.reraise()
 
-    monkeypatch.setattr(train, "prepare", lambda *arguments, **options: Breaks())
+    monkeypatch.setattr(train, "build_runner", lambda *arguments, **options: Breaks())
     with pytest.raises(SystemExit) as ended:
         main(["--set", "trees", "--out", str(tmp_path)])
     assert ended.value.code == 2
-    told = capsys.readouterr().err
-    assert told == "python -m training.train: a.png: the picture is cut off or broken\n"
+    message = capsys.readouterr().err
+    assert message == "python -m training.train: a.png: the picture is cut off or broken\n"

@@ -53,8 +53,8 @@ class ClickStrategy:
         background_probability: Of a negative click: on a detection of nothing where detections are
             known and there is any, otherwise anywhere outside all boxes.
         wrong_class_probability: Of a positive click that names another class than its object's.
-        part: Width and height of the central part of a box as a fraction of the box's, 0 to 1; 0 is
-            the exact centre, 1 the whole box.
+        extent: Width and height of the central region that is clicked, as a fraction of the box's,
+            0 to 1; 0 is the exact centre, 1 the whole box.
         jitter_px: Standard deviation of a normal error of both coordinates, in pixels, which may
             lead out of the box; at the picture's edge it ends.
         whole_pixels: Whether coordinates are rounded down, as the reference's are.
@@ -68,7 +68,7 @@ class ClickStrategy:
     error_probability: float = 0.0
     background_probability: float = 0.0
     wrong_class_probability: float = 0.0
-    part: float = 0.5
+    extent: float = 0.5
     jitter_px: float = 0.0
     whole_pixels: bool = False
 
@@ -78,7 +78,7 @@ class ClickStrategy:
         for field in fields(self):
             value = getattr(self, field.name)
             if (
-                field.name.endswith("_probability") or field.name == "part"
+                field.name.endswith("_probability") or field.name == "extent"
             ) and not 0 <= value <= 1:
                 raise ValueError(f"{field.name} must be between 0 and 1, it is {value}")
             if field.name in ("max_clicks", "jitter_px") and not 0 <= value < math.inf:
@@ -172,7 +172,7 @@ class ClickStrategy:
         self, picture: Annotated, index: int, names: list[int], rng: np.random.Generator
     ) -> Click:
         x1, y1, x2, y2 = picture.boxes[index].tolist()
-        u, v = (rng.uniform(-0.5, 0.5, size=2) * self.part).tolist()
+        u, v = (rng.uniform(-0.5, 0.5, size=2) * self.extent).tolist()
         x, y = (x1 + x2) / 2 + u * (x2 - x1), (y1 + y2) / 2 + v * (y2 - y1)
         if self.jitter_px:
             across, down = rng.normal(0, self.jitter_px, size=2).tolist()
@@ -194,11 +194,11 @@ STRATEGIES = {
         ClickStrategy("mixed", zero_probability=0.35, balanced_probability=0.5),
         ClickStrategy("class-balanced", balanced_probability=1.0),
         ClickStrategy(
-            "reference", number="reference", zero_probability=0.0, part=0.0, whole_pixels=True
+            "reference", number="reference", zero_probability=0.0, extent=0.0, whole_pixels=True
         ),
-        ClickStrategy("centre", part=0.0),
-        ClickStrategy("in-box", part=1.0),
-        ClickStrategy("jitter", part=0.0, jitter_px=3.0),
+        ClickStrategy("centre", extent=0.0),
+        ClickStrategy("in-box", extent=1.0),
+        ClickStrategy("jitter", extent=0.0, jitter_px=3.0),
         ClickStrategy("wrong-class", wrong_class_probability=0.1),
         ClickStrategy("background", background_probability=0.2),
         ClickStrategy("errors", error_probability=1.0),

@@ -23,22 +23,22 @@ class ClickSequence:
     Attributes:
         clicks: In order.
         objects: Index of the clicked object in ``Annotated.boxes``, one a click, or `BACKGROUND`.
-        turns: Rising, one a click: a click is made as soon as the budget is above its turn. By
-            default 0, 1, 2, ...; where several patches share one budget, each has some of the
-            turns.
+        ranks: Of the clicks in the budget, rising: a click is made as soon as the budget is above
+            its rank. By default 0, 1, 2, ...; where several patches share one budget, each has some
+            of the ranks.
     """
 
     clicks: tuple[Click, ...] = ()
     objects: tuple[int, ...] = ()
-    turns: tuple[int, ...] = ()
+    ranks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.clicks and not self.turns:
-            object.__setattr__(self, "turns", tuple(range(len(self.clicks))))
-        if not len(self.clicks) == len(self.objects) == len(self.turns):
+        if self.clicks and not self.ranks:
+            object.__setattr__(self, "ranks", tuple(range(len(self.clicks))))
+        if not len(self.clicks) == len(self.objects) == len(self.ranks):
             raise ValueError(
-                f"{len(self.clicks)} clicks, {len(self.objects)} objects and {len(self.turns)} "
-                "turns do not go together"
+                f"{len(self.clicks)} clicks, {len(self.objects)} objects and {len(self.ranks)} "
+                "ranks do not go together"
             )
 
     def __len__(self) -> int:
@@ -46,14 +46,14 @@ class ClickSequence:
 
     def first(self, budget: int) -> ClickSequence:
         """Return the state after a budget, or the whole where there are fewer clicks."""
-        number = bisect_left(self.turns, budget)
-        return ClickSequence(self.clicks[:number], self.objects[:number], self.turns[:number])
+        number = bisect_left(self.ranks, budget)
+        return ClickSequence(self.clicks[:number], self.objects[:number], self.ranks[:number])
 
 
 def save_sequences(path: Path, sequences: Mapping[str, ClickSequence]) -> None:
     """Write the sequences of a run, by name of picture, as JSON.
 
-    A sequence is a list of ``{"x", "y", "label", "positive", "object", "turn"}``.
+    A sequence is a list of ``{"x", "y", "label", "positive", "object", "rank"}``.
     """
     content = {
         name: [
@@ -63,10 +63,10 @@ def save_sequences(path: Path, sequences: Mapping[str, ClickSequence]) -> None:
                 "label": click.label,
                 "positive": click.positive,
                 "object": index,
-                "turn": turn,
+                "rank": rank,
             }
-            for click, index, turn in zip(
-                sequence.clicks, sequence.objects, sequence.turns, strict=True
+            for click, index, rank in zip(
+                sequence.clicks, sequence.objects, sequence.ranks, strict=True
             )
         ]
         for name, sequence in sequences.items()
@@ -76,7 +76,7 @@ def save_sequences(path: Path, sequences: Mapping[str, ClickSequence]) -> None:
 
 
 def load_sequences(path: Path) -> dict[str, ClickSequence]:
-    """Read what `save_sequences` wrote; without ``"turn"``, a click's turn is its place.
+    """Read what `save_sequences` wrote; without ``"rank"``, a click's rank is its place.
 
     Raises:
         OSError: The file cannot be read.
@@ -94,7 +94,7 @@ def _sequence(content: list[dict[str, Any]]) -> ClickSequence:
         Click(float(item["x"]), float(item["y"]), int(item["label"]), bool(item["positive"]))
         for item in content
     )
-    turns = tuple(int(item.get("turn", place)) for place, item in enumerate(content))
-    if list(turns) != sorted(set(turns)):
-        raise ValueError(f"the turns {turns} do not rise")
-    return ClickSequence(clicks, tuple(int(item["object"]) for item in content), turns)
+    ranks = tuple(int(item.get("rank", place)) for place, item in enumerate(content))
+    if list(ranks) != sorted(set(ranks)):
+        raise ValueError(f"the ranks {ranks} do not rise")
+    return ClickSequence(clicks, tuple(int(item["object"]) for item in content), ranks)

@@ -1,8 +1,8 @@
-"""What an evaluation asks: the pictures, the clicks, and after how many of them is measured.
+"""How an evaluation is done: on which pictures, with which clicks, and after how many of them.
 
 The objects that are clicked, and where, depend on the strategy, the seed and the picture alone, so
 that every model is given the same clicks. The exception is a strategy that clicks the errors of the
-model: there each model is given its own clicks, see `training.evaluation.asking`.
+model: there each model is given its own clicks, see `training.evaluation.predictions`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from training.clicks.sampling import STRATEGIES, ClickStrategy
 from training.clicks.sequences import BACKGROUND, ClickSequence
 from training.data.index import Annotated
 from training.data.sets import load_set
-from training.evaluation.measures import keep_objects
+from training.evaluation.metrics import keep_objects
 
 CLICKS = (0, 1, 2, 3, 5, 10, 15, 20)
 
@@ -28,7 +28,7 @@ Budget = Literal["patch", "picture"]
 
 
 @dataclass(frozen=True, eq=False)
-class TestSet:
+class EvaluationSet:
     """Pictures to measure on.
 
     Attributes:
@@ -38,8 +38,6 @@ class TestSet:
         pictures: With objects of any class. They are gone through one by one, and each time anew,
             so that a set which reads them from disk need not keep them.
     """
-
-    __test__ = False  # pytest takes it for a test by its name
 
     name: str
     classes: tuple[str, ...]
@@ -59,7 +57,7 @@ class TestSet:
         return keep_objects(picture, np.isin(picture.labels, self.labels))
 
 
-def load_test_set(spec: str, pictures: int | None = None) -> TestSet:
+def load_test_set(spec: str, pictures: int | None = None) -> EvaluationSet:
     """Load the test set that a spec names, or the first pictures of it.
 
     Raises:
@@ -72,11 +70,11 @@ def load_test_set(spec: str, pictures: int | None = None) -> TestSet:
     found = source.test_pictures(pictures)
     if not found:
         raise ValueError(f"there is no test picture in the set {spec}")
-    return TestSet(source.name, source.classes, labels, found)
+    return EvaluationSet(source.name, source.classes, labels, found)
 
 
 @dataclass(frozen=True)
-class Plan:
+class ClickPlan:
     """How clicks are given.
 
     Attributes:
@@ -107,7 +105,7 @@ class Plan:
         return self.counts[-1]
 
 
-def click_name(test_set: TestSet, seed: int, picture: Annotated) -> str:
+def click_name(test_set: EvaluationSet, seed: int, picture: Annotated) -> str:
     """Name of a click sequence, such as ``"composite/seed 0/composite-0-17"``."""
     return f"{test_set.name}/seed {seed}/{picture.name}"
 
@@ -118,7 +116,7 @@ def picture_name(patch: str) -> str:
     return name or window
 
 
-def share_budget(test_set: TestSet, plan: Plan) -> list[list[Annotated]]:
+def share_budget(test_set: EvaluationSet, plan: ClickPlan) -> list[list[Annotated]]:
     """Group the patches of a set: those of a group have one budget together."""
     if plan.budget == "patch":
         return [[patch] for patch in test_set.objects]
@@ -128,50 +126,50 @@ def share_budget(test_set: TestSet, plan: Plan) -> list[list[Annotated]]:
     return list(groups.values())
 
 
-def share_turns(test_set: TestSet, plan: Plan, seed: int) -> dict[str, tuple[int, ...]]:
-    """At which turns each patch of the set may be clicked, by its name.
+def share_ranks(test_set: EvaluationSet, plan: ClickPlan, seed: int) -> dict[str, tuple[int, ...]]:
+    """The ranks in the budget at which each patch of the set may be clicked, by its name.
 
     A shared budget goes to the patches as if the objects of the picture were clicked in random
-    order: a patch of many objects has many turns.
+    order: a patch of many objects has many ranks.
     """
     if plan.budget == "patch":
         return {patch.name: tuple(range(plan.most)) for patch in test_set.objects}
-    turns = {}
+    ranks = {}
     for patches in share_budget(test_set, plan):
         owners = np.repeat(np.arange(len(patches)), [_clickable(patch) for patch in patches])
         rng = np.random.default_rng([seed, _number(picture_name(patches[0].name))])
         order = rng.permutation(owners)[: plan.most]
         for index, patch in enumerate(patches):
-            turns[patch.name] = tuple(np.flatnonzero(order == index).tolist())
-    return turns
+            ranks[patch.name] = tuple(np.flatnonzero(order == index).tolist())
+    return ranks
 
 
-def draw_clicks(test_sets: Sequence[TestSet], plan: Plan) -> dict[str, ClickSequence]:
+def draw_clicks(test_sets: Sequence[EvaluationSet], plan: ClickPlan) -> dict[str, ClickSequence]:
     """Draw the clicks on every picture, for every seed, by the names of `click_name`.
 
-    Of a strategy that clicks errors, only a model can tell the clicks: see `ask`.
+    Of a strategy that clicks errors, only a model can tell the clicks: see `predict`.
     """
     sequences = {}
     for test_set in test_sets:
         for seed in plan.seeds:
-            turns = share_turns(test_set, plan, seed)
+            ranks = share_ranks(test_set, plan, seed)
             for picture in test_set.objects:
                 drawn = plan.strategy.grow(
                     picture,
                     ClickSequence(),
-                    len(turns[picture.name]),
+                    len(ranks[picture.name]),
                     generator(seed, picture),
                     labels=test_set.labels,
                 )
-                sequences[click_name(test_set, seed, picture)] = at_turns(
-                    drawn, turns[picture.name]
+                sequences[click_name(test_set, seed, picture)] = at_ranks(
+                    drawn, ranks[picture.name]
                 )
     return sequences
 
 
-def at_turns(sequence: ClickSequence, turns: tuple[int, ...]) -> ClickSequence:
-    """The same clicks, made at the first ones of some turns."""
-    return replace(sequence, turns=turns[: len(sequence)])
+def at_ranks(sequence: ClickSequence, ranks: tuple[int, ...]) -> ClickSequence:
+    """The same clicks, made at the first ones of some ranks."""
+    return replace(sequence, ranks=ranks[: len(sequence)])
 
 
 def generator(seed: int, picture: Annotated) -> np.random.Generator:
@@ -188,7 +186,7 @@ def _clickable(picture: Annotated) -> int:
 
 
 def check_clicks(
-    sequences: Mapping[str, ClickSequence], test_sets: Sequence[TestSet], plan: Plan
+    sequences: Mapping[str, ClickSequence], test_sets: Sequence[EvaluationSet], plan: ClickPlan
 ) -> None:
     """Raise ``ValueError`` where clicks are missing or cannot have been made on these pictures.
 
@@ -198,18 +196,18 @@ def check_clicks(
         on_objects = right = 0
         for seed in plan.seeds:
             for patches in share_budget(test_set, plan):
-                turns: list[int] = []
+                ranks: list[int] = []
                 for picture in patches:
                     name = click_name(test_set, seed, picture)
                     if name not in sequences:
                         raise ValueError(f"there are no clicks for {name}")
                     hits = _hits(name, sequences[name], picture, test_set.labels)
                     on_objects, right = on_objects + len(hits), right + sum(hits)
-                    turns += sequences[name].turns
+                    ranks += sequences[name].ranks
                 needed = min(plan.most, sum(map(_clickable, patches)))
-                if len(turns) < needed:
-                    raise ValueError(f"{name} has {len(turns)} clicks, {needed} are needed")
-                if len(set(turns)) < len(turns):
+                if len(ranks) < needed:
+                    raise ValueError(f"{name} has {len(ranks)} clicks, {needed} are needed")
+                if len(set(ranks)) < len(ranks):
                     raise ValueError(f"{name} has clicks of a budget per patch, not per picture")
         if 2 * right < on_objects:
             raise ValueError(

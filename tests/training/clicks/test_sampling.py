@@ -65,14 +65,14 @@ def test_click_in_the_centre() -> None:
     assert grown(STRATEGIES["centre"], picture(1), 1).clicks == (Click(2, 4, 0),)
 
 
-@pytest.mark.parametrize(("name", "part"), [("uniform", 0.5), ("in-box", 1.0)])
-def test_click_fills_a_part_of_the_box(name: str, part: float) -> None:
+@pytest.mark.parametrize(("name", "extent"), [("uniform", 0.5), ("in-box", 1.0)])
+def test_click_fills_the_extent_of_the_box(name: str, extent: float) -> None:
     one = picture(1)
     one.boxes[0] = [0, 0, 40, 80]
     clicks = [grown(STRATEGIES[name], one, 1, seed).clicks[0] for seed in range(2000)]
     for values, centre, size in (([c.x for c in clicks], 20, 40), ([c.y for c in clicks], 40, 80)):
-        assert centre - part * size / 2 <= min(values) < centre - part * size / 2 + 0.4
-        assert centre + part * size / 2 - 0.4 < max(values) <= centre + part * size / 2
+        assert centre - extent * size / 2 <= min(values) < centre - extent * size / 2 + 0.4
+        assert centre + extent * size / 2 - 0.4 < max(values) <= centre + extent * size / 2
 
 
 def test_jitter_is_normal_and_ends_at_the_edge() -> None:
@@ -319,13 +319,13 @@ def test_registry_goes_by_name() -> None:
 
 
 def test_spec_changes_fields() -> None:
-    spec = "reference,max_clicks=5,part=1,number=inclusive,whole_pixels=false,jitter_px=1.5"
+    spec = "reference,max_clicks=5,extent=1,number=inclusive,whole_pixels=false,jitter_px=1.5"
     assert parse_strategy(spec) == ClickStrategy(
         spec,
         max_clicks=5,
         number="inclusive",
         zero_probability=0.0,
-        part=1.0,
+        extent=1.0,
         jitter_px=1.5,
         whole_pixels=False,
     )
@@ -337,10 +337,10 @@ def test_spec_changes_fields() -> None:
         ("random", "there is no click strategy 'random', only uniform, mixed, "),
         ("uniform,speed=1", "there is no field 'speed', only max_clicks, number, "),
         ("uniform,name=x", "there is no field 'name'"),
-        ("uniform,part", "part is '', not a number"),
+        ("uniform,extent", "extent is '', not a number"),
         ("uniform,max_clicks=1.5", "max_clicks is '1.5', not a whole number"),
         ("uniform,whole_pixels=1", "whole_pixels is '1', not true or false"),
-        ("uniform,part=1.5", "'uniform,part=1.5': part must be between 0 and 1, it is 1.5"),
+        ("uniform,extent=1.5", "'uniform,extent=1.5': extent must be between 0 and 1, it is 1.5"),
         ("uniform,error_probability=nan", "error_probability must be between 0 and 1, it is nan"),
         ("uniform,max_clicks=-1", "max_clicks must be a number of at least 0, it is -1"),
         ("uniform,jitter_px=-1", "jitter_px must be a number of at least 0, it is -1"),

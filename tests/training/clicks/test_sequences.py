@@ -21,16 +21,16 @@ def test_state_after_a_budget() -> None:
 
 
 def test_state_with_turns_of_a_shared_budget() -> None:
-    # Clicks are made at the turns 1, 4, 5 and 9, so after budgets of 2, 5, 6 and 10.
+    # Clicks are made at the ranks 1, 4, 5 and 9, so after budgets of 2, 5, 6 and 10.
     sequence = ClickSequence(CLICKS, (3, 1, 0, 2), (1, 4, 5, 9))
     assert [len(sequence.first(n)) for n in (0, 1, 2, 4, 5, 6, 9, 10, 20)] == [
         0, 0, 1, 1, 2, 3, 3, 4, 4
     ]  # fmt: skip
-    assert sequence.first(5).turns == (1, 4)
+    assert sequence.first(5).ranks == (1, 4)
 
 
 def test_parts_must_fit() -> None:
-    with pytest.raises(ValueError, match="4 clicks, 1 objects and 4 turns do not go together"):
+    with pytest.raises(ValueError, match="4 clicks, 1 objects and 4 ranks do not go together"):
         ClickSequence(CLICKS, (1,))
 
 
@@ -50,7 +50,7 @@ def test_files_without_turns_are_read(tmp_path: Path) -> None:
     path = tmp_path / "clicks.json"
     item = {"x": 1.5, "y": 2.5, "label": 4, "positive": True, "object": 7}
     path.write_text(json.dumps({"a": [item, {**item, "object": 8}]}))
-    assert load_sequences(path)["a"].turns == (0, 1)
+    assert load_sequences(path)["a"].ranks == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_files_without_turns_are_read(tmp_path: Path) -> None:
         "[]",
         '{"a": [{"x": 1}]}',
         '{"a": 1}',
-        '{"a": [{"x": 1, "y": 1, "label": 0, "positive": true, "object": 0, "turn": 2},'
-        ' {"x": 1, "y": 1, "label": 0, "positive": true, "object": 1, "turn": 2}]}',
+        '{"a": [{"x": 1, "y": 1, "label": 0, "positive": true, "object": 0, "rank": 2},'
+        ' {"x": 1, "y": 1, "label": 0, "positive": true, "object": 1, "rank": 2}]}',
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, content: str) -> None:

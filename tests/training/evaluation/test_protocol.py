@@ -15,23 +15,23 @@ from training.clicks.sampling import STRATEGIES, parse_strategy
 from training.clicks.sequences import ClickSequence, load_sequences, save_sequences
 from training.data.index import Annotated
 from training.evaluation.protocol import (
-    Plan,
-    TestSet,
+    ClickPlan,
+    EvaluationSet,
     check_clicks,
     click_name,
     draw_clicks,
     load_test_set,
     picture_name,
-    share_turns,
+    share_ranks,
 )
 
 CARS = pictures_of(3)
-PLAN = Plan(seeds=(0, 1), counts=(0, 1, 4))
+PLAN = ClickPlan(seeds=(0, 1), counts=(0, 1, 4))
 
 
 def test_only_the_classes_that_count() -> None:
     mixed = pictures_of(1, labels=(0, 1, 0, 2))
-    counted = TestSet("toy", CLASSES, (1, 2), mixed.pictures)
+    counted = EvaluationSet("toy", CLASSES, (1, 2), mixed.pictures)
     (objects,) = counted.objects
     assert objects.labels.tolist() == [1, 2]
     assert objects.boxes[:, 0].tolist() == [20, 60]
@@ -71,7 +71,7 @@ def test_plans_are_checked(change: dict, message: str) -> None:
 
 def test_clicks_depend_on_seed_and_picture_alone() -> None:
     alone = draw_clicks(
-        [TestSet("toy", CLASSES, (1,), CARS.pictures[1:2])], replace(PLAN, seeds=(1,))
+        [EvaluationSet("toy", CLASSES, (1,), CARS.pictures[1:2])], replace(PLAN, seeds=(1,))
     )
     among = draw_clicks([CARS], PLAN)
     (name,) = alone
@@ -95,13 +95,13 @@ def test_uniform_clicks_are_those_of_the_first_version() -> None:
     assert [c.y for c in drawn.clicks] == pytest.approx([c.y for c in clicks])
 
 
-def patches(*objects: int) -> TestSet:
+def patches(*objects: int) -> EvaluationSet:
     """Patches of one picture with so many objects, and a picture of its own with three."""
     named = [
         replace(picture(i, objects=number), name=f"big@{100 * i},0,100x20")
         for i, number in enumerate(objects)
     ]
-    return TestSet("patches", CLASSES, (1,), (*named, picture(9, objects=3)))
+    return EvaluationSet("patches", CLASSES, (1,), (*named, picture(9, objects=3)))
 
 
 def test_picture_of_a_patch() -> None:
@@ -110,8 +110,8 @@ def test_picture_of_a_patch() -> None:
 
 
 def test_each_patch_has_its_own_budget() -> None:
-    turns = share_turns(patches(4, 1), replace(PLAN, counts=(0, 3)), 0)
-    assert set(turns.values()) == {(0, 1, 2)}
+    ranks = share_ranks(patches(4, 1), replace(PLAN, counts=(0, 3)), 0)
+    assert set(ranks.values()) == {(0, 1, 2)}
 
 
 def test_patches_share_the_budget_of_a_picture() -> None:
@@ -119,8 +119,8 @@ def test_patches_share_the_budget_of_a_picture() -> None:
     test_set = patches(4, 1, 3)
     firsts = []
     for seed in range(300):
-        turns = share_turns(test_set, plan, seed)
-        first, second, third, own = turns.values()
+        ranks = share_ranks(test_set, plan, seed)
+        first, second, third, own = ranks.values()
         assert sorted(first + second + third) == [0, 1, 2]
         assert len(second) <= 1
         assert own == (0, 1, 2)
@@ -139,14 +139,16 @@ def test_patches_share_the_budget_of_a_picture() -> None:
 
 def test_a_shared_budget_ends_with_the_objects() -> None:
     plan = replace(PLAN, budget="picture", counts=(20,))
-    turns = share_turns(patches(1, 0, 2), plan, 0)
-    assert sorted(sum(turns.values(), ())) == [0, 0, 1, 1, 2, 2]
+    ranks = share_ranks(patches(1, 0, 2), plan, 0)
+    assert sorted(sum(ranks.values(), ())) == [0, 0, 1, 1, 2, 2]
 
 
-def test_ignored_objects_get_no_turn() -> None:
+def test_ignored_objects_get_no_rank() -> None:
     one = replace(picture(0), ignored=np.array([True, True, True, False]))
-    turns = share_turns(TestSet("toy", CLASSES, (1,), (one,)), replace(PLAN, budget="picture"), 0)
-    assert turns == {"picture 0": (0,)}
+    ranks = share_ranks(
+        EvaluationSet("toy", CLASSES, (1,), (one,)), replace(PLAN, budget="picture"), 0
+    )
+    assert ranks == {"picture 0": (0,)}
 
 
 def test_saved_clicks_are_replayed(tmp_path: Path) -> None:
@@ -206,4 +208,4 @@ def test_clicks_of_other_pictures_are_refused() -> None:
     )
     message = "of 24 clicks on objects of the set toy only 0 lie on their object"
     with pytest.raises(ValueError, match=message):
-        check_clicks(clicks, [TestSet("toy", CLASSES, (1,), moved)], PLAN)
+        check_clicks(clicks, [EvaluationSet("toy", CLASSES, (1,), moved)], PLAN)

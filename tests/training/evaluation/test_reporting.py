@@ -1,4 +1,4 @@
-"""Results for people."""
+"""Reports: their JSON, page and figure."""
 
 from __future__ import annotations
 
@@ -6,69 +6,98 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.evaluation.test_measuring import CARS, results
-from tests.training.fake_predictor import FakePredictor
-from training.evaluation.reporting import block, card_results, plot, summary, table
+from training.evaluation.reporting import Curve, Panel, StudyReport, Table, to_curve
+
+REPORT = StudyReport(
+    "Boats",
+    "AP at IoU 0.5, percent.",
+    ["python -m training.evaluate --weights a"],
+    {"cores": 2},
+    {"a": "00"},
+    [0, 5],
+    [
+        Panel(
+            "harbour: all",
+            [
+                Curve("a", [12.34, 50.0], 31.2, [12.0, 49.0], [13.0, 51.0]),
+                Curve(
+                    "a, passthrough",
+                    [12.34, None],
+                    None,
+                    [12.0, None],
+                    [13.0, None],
+                    [[-0.04, -1.0, 2.25], [None, None, None]],
+                ),
+            ],
+        ),
+        Panel("harbour: unclicked", [Curve("a", [None, None], None, [None] * 2, [None] * 2)]),
+    ],
+    [Table("seconds", ["a click", "clicks"], [["a", 0.285, 3], ["b", None, 10]])],
+)
 
 
-@pytest.fixture(scope="module")
-def content() -> dict:
-    return results(knower=FakePredictor(CARS, known=4), paster=FakePredictor(CARS))
-
-
-def test_table(content: dict) -> None:
-    lines = [line.split() for line in table(content).splitlines()]
-    start = lines.index(["all:", "AP", "at", "IoU", "0.5,", "%"])
-    assert lines[start + 1 : start + 5] == [
-        ["0", "1", "2", "4", "area"],
-        ["knower", "100.0", "100.0", "100.0", "100.0", "100.0"],
-        ["paster", "0.0", "25.7", "50.5", "100.0", "50.4"],
-        ["knower,", "model", "only", "100.0", "100.0", "100.0", "100.0", "100.0"],
+def test_page() -> None:
+    assert REPORT.page("boats.png").splitlines() == [
+        "# Boats",
+        "",
+        "AP at IoU 0.5, percent.",
+        "",
+        "```sh",
+        "python -m training.evaluate --weights a",
+        "```",
+        "",
+        "![AP by number of clicks](boats.png)",
+        "",
+        "| harbour: all | 0 | 5 | area |",
+        "| --- | ---: | ---: | ---: |",
+        "| a | 12.3 | 50.0 | 31.2 |",
+        "| a, passthrough | 12.3 | - | - |",
+        "",
+        "| harbour: all: difference from a, 95 % interval | 0 | 5 |",
+        "| --- | ---: | ---: |",
+        "| a, passthrough | -0.0 (-1.0 to +2.2) | - |",
+        "",
+        "| harbour: unclicked | 0 | 5 | area |",
+        "| --- | ---: | ---: | ---: |",
+        "| a | - | - | - |",
+        "",
+        "| seconds | a click | clicks |",
+        "| --- | ---: | ---: |",
+        "| a | 0.28 | 3 |",
+        "| b | - | 10 |",
     ]
-    assert ["knower", "-", "paster", "100.0", "74.3", "49.5", "0.0"] in lines
-    # Two pairs, the other model and the other's control, in three parts.
-    assert [len(line) for line in lines if line[:1] == ["to"]] == [1 + 4] * 2 * 3
-    assert ["car", "100.0", "100.0", "100.0", "100.0"] in lines
-    assert ["recall", "0.0", "25.0", "50.0", "100.0"] in lines
-    reached = "F1 0.9: 4.0 clicks a picture; 0.0 of 3 pictures never reach it"
-    assert reached in table(content)
 
 
-def test_missing_numbers_are_dashes() -> None:
-    assert block("h", ["0", "1"], [("a", [1.25, None])])[1:] == [
-        "h",
-        "        0       1",
-        "a     1.2       -",
-    ]
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "boats.json"
+    REPORT.write(path)
+    assert StudyReport.read(path).page("boats.png") == REPORT.page("boats.png")
+    assert (tmp_path / "results" / "boats.md").read_text() == REPORT.page("boats.png")
+    assert (tmp_path / "results" / "boats.png").read_bytes().startswith(b"\x89PNG")
+    # A list of numbers is one line.
+    assert '"ap50": [12.34, 50.0],' in path.read_text()
 
 
-def test_plot(content: dict, tmp_path: Path) -> None:
-    plot(content, tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+@pytest.mark.parametrize("content", ["{}", "[]", "no JSON", '{"panels": 3, "tables": []}'])
+def test_other_files_are_refused(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "boats.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"boats.json is not the JSON of a report"):
+        StudyReport.read(path)
 
 
-def test_summary_is_rounded(content: dict) -> None:
-    assert summary(content)["toy"]["paster"] == {
-        "all": {"0": 0.0, "1": 25.7, "2": 50.5, "4": 100.0, "area": 50.4},
-        "unclicked": {"0": 0.0, "1": 0.0, "2": 0.0, "4": None, "area": 0.0},
-        "unseen classes": {"0": 0.0, "1": None, "2": None, "4": None, "area": None},
+def test_a_curve_has_the_range_of_its_seeds() -> None:
+    points = {
+        "0": {"mean": 1.256, "seeds": [1.0, 1.512, None]},
+        "5": {"mean": None, "seeds": [None, None, None]},
     }
-    assert list(summary(content)["toy"]) == [
-        "knower",
-        "paster",
-        "knower, model only",
-        "paster, model only",
-        "knower, clicks pasted in",
-    ]
+    found = to_curve("a", {"clicks": points, "area": {"mean": 2.0}})
+    assert found == Curve("a", [1.26, None], 2.0, [1.0, None], [1.51, None])
 
 
-def test_card_says_how_it_was_measured(content: dict) -> None:
-    card = card_results(content)
-    assert card["clicks"] == "2 seeds, centre, per patch"
-    assert card["sets"]["toy"]["objects"] == 12
-    assert all(
-        row["mode"] != "model-only"
-        for key, rows in card.items()
-        if key.startswith("differences")
-        for row in rows
-    )
+def test_the_figure_has_a_panel_for_each() -> None:
+    panels = [axes for axes in REPORT.figure().axes if axes.get_title()]
+    assert [axes.get_title() for axes in panels] == ["harbour: all", "harbour: unclicked"]
+    lines = panels[0].get_lines()
+    assert [line.get_linestyle() for line in lines] == ["-", "--"]
+    assert [line.get_xdata().tolist() for line in lines] == [[0, 5], [0]]

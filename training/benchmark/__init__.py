@@ -1,0 +1,1 @@
+"""What training and reading data cost in time and memory."""

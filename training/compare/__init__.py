@@ -1,0 +1,1 @@
+"""Comparisons of detectors that differ in one thing: planned, run and reported."""

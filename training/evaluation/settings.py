@@ -1,0 +1,94 @@
+"""The options that `training.evaluate` and `training.robustness` share, and what they load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+
+from c3det.commands import at_least
+from c3det.predictor import Predictor, load
+from training.clicks.sampling import STRATEGIES, ClickStrategy
+from training.data.index import first_repeated
+from training.evaluation.protocol import CLICKS, Budget, ClickPlan, EvaluationSet, load_test_set
+from training.options import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """What is measured, and how; each field is an option of the command line."""
+
+    weights: tuple[str, ...] = option(
+        MISSING, ".safetensors files; by default named as the file", metavar="[NAME=]PATH"
+    )
+    out: Path = option(MISSING, "JSON file of the report; its page and figure lie beside")
+    sets: tuple[str, ...] = option(
+        ("rendered", "trees"),
+        "rendered, trees, composite, or a folder that training.data.convert made",
+        metavar="SET",
+    )
+    seeds: int = option(5, "number of click seeds")
+    clicks: tuple[int, ...] = option(CLICKS, "numbers of clicks", metavar="N")
+    budget: Budget = option(
+        "patch",
+        "what gets so many clicks: each patch, or each picture, spread over its patches",
+    )
+    pictures: int | None = option(None, "only the first ones of each set")
+    device: str = option("cpu", "cpu, cuda, cuda:1")
+    bootstrap: int = option(1000, "resamples of the pictures", parse=at_least(1))
+    threshold: float | None = option(None, "the served one; by default the cards'")
+
+    def __post_init__(self) -> None:
+        if self.out.suffix != ".json":
+            raise ValueError(f"--out must end in .json, not {self.out}")
+
+    def plan(self, strategy: ClickStrategy = STRATEGIES["uniform"]) -> ClickPlan:
+        """How clicks are given.
+
+        Raises:
+            ValueError: There is no seed, or a number of clicks is negative.
+        """
+        counts = tuple(sorted(set(self.clicks)))
+        return ClickPlan(strategy, tuple(range(self.seeds)), counts, self.budget)
+
+    def load_predictors(self) -> dict[str, Predictor]:
+        """Load the weights.
+
+        Raises:
+            ValueError: Two have one name.
+            c3det.weights.WeightsError: Weights cannot be used.
+        """
+        named = named_weights(self.weights)
+        return {name: load(path, self.device) for name, path in named.items()}
+
+    def load_test_sets(self) -> list[EvaluationSet]:
+        """Load the sets.
+
+        Raises:
+            OSError: A file cannot be read.
+            ValueError: There is no such set, or two have one name.
+        """
+        test_sets = [load_test_set(spec, self.pictures) for spec in self.sets]
+        if repeated := first_repeated(test_set.name for test_set in test_sets):
+            raise ValueError(f"two sets have the name {repeated}")
+        return test_sets
+
+
+def named_weights(arguments: Sequence[str]) -> dict[str, Path]:
+    """Read ``NAME=PATH`` or ``PATH``, whose name is the file's without its suffix.
+
+    Raises:
+        ValueError: Two have one name, or a name would not do as the name of a folder.
+    """
+    weights: dict[str, Path] = {}
+    for argument in arguments:
+        name, separator, path = argument.partition("=")
+        # A folder may be called year=2024.
+        if not separator or Path(argument).is_file():
+            name, path = Path(argument).stem, argument
+        if not name or "/" in name:
+            raise ValueError(f"{argument!r}: {name!r} is not a name for weights")
+        if name in weights:
+            raise ValueError(f"two weights have the name {name}: tell them apart as NAME=PATH")
+        weights[name] = Path(path)
+    return weights
