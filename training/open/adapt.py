@@ -25,6 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from c3det.clicks import Click
+from c3det.exemplars import Example
 from c3det.open.detector import PAD, OpenDetector
 from c3det.open.model import OpenModel
 from training.data.index import Annotated
@@ -60,9 +62,6 @@ AVERAGE = 0.98
 
 CROWD = 60
 """Objects of a window, on the average, where they stand most densely."""
-
-_FAR = -1e4
-"""Where clicks of another picture lie, in pixels: outside of any tile, and near nothing in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +245,20 @@ class Quality:
         return sum(known) / len(known) if known else 0.0
 
 
+def exemplars_of(
+    model: OpenModel, picture: Annotated, clicks: Sequence[Click]
+) -> list[Example]:
+    """What the model takes under clicks, to find the like in other pictures."""
+    templates = model.templates(model.encode_whole(picture.image), clicks)
+    examples = []
+    for click, template in zip(clicks, templates, strict=True):
+        vector, box = model.described(template)
+        width, height = (box[2:] - box[:2]).tolist()
+        numbers = vector.astype(np.float16).tobytes()
+        examples.append(Example(click.label, click.positive, numbers, width, height))
+    return examples
+
+
 class Watch:
     """Looks at pictures with weights.
 
@@ -265,9 +278,7 @@ class Watch:
     def look(self, network: OpenDetector) -> Quality:
         """How well the objects are found."""
         model = OpenModel(network)
-        there = model.encode_whole(self._clicked.image)
-        templates = model.templates(there, self._carried.clicks)
-        far = [replace(click, x=_FAR, y=_FAR) for click in self._carried.clicks]
+        exemplars = exemplars_of(model, self._clicked, self._carried.clicks)
         clicked: Pairs = []
         rest: Pairs = []
         carried: Pairs = []
@@ -278,7 +289,7 @@ class Watch:
             found = model.detect_whole(tile, state.clicks)
             clicked.append((picture, found))
             rest.append(measures.unclicked(picture, found, state.objects))
-            carried.append((picture, model.detect(tile, templates, far)))
+            carried.append((picture, model.detect_whole(tile, [], exemplars)))
             proposals = model.detect_whole(tile, [])
             proposals = proposals.take(np.arange(min(len(proposals), MOST_PROPOSALS)))
             blind.append((picture, replace(proposals, labels=np.zeros_like(proposals.labels))))

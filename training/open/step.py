@@ -68,21 +68,24 @@ def jittered(boxes: Tensor, spread: float) -> Tensor:
 
 
 def _exemplars(described: Described, clicks: Clicks, lender: Tensor) -> Exemplars:
-    """What is clicked in each picture, and after it what goes along from its lender."""
-    index = choose_exemplars(described, clicks.xy)
-    boxes = gathered(described.boxes.detach(), index)
-    embeddings = gathered(described.embeddings, index)
-    layouts = gathered(described.layouts, index)
-    given = _with_lent(clicks, lender)
-    positive, negative = given.members(SLOTS)
+    """The exemplars of each picture, and after them those of its lender.
+
+    Args:
+        described: The boxes that may be exemplars.
+        clicks: As `_with_lent` returns them: the first half are the picture's own.
+        lender: See `Episode`.
+    """
+    own_xy = clicks.xy[:, : clicks.xy.shape[1] // 2]
+    index = choose_exemplars(described, own_xy)
+    positive, negative = clicks.members(SLOTS)
     return Exemplars(
-        given.xy,
-        _and_lent(boxes, lender),
-        _and_lent(embeddings, lender),
-        _and_lent(layouts, lender),
+        clicks.xy,
+        _and_lent(gathered(described.boxes.detach(), index), lender),
+        _and_lent(gathered(described.embeddings, index), lender),
+        _and_lent(gathered(described.layouts, index), lender),
         positive,
         negative,
-        ~given.xy.isfinite().all(-1),
+        ~clicks.xy.isfinite().all(-1),
     )
 
 
@@ -217,10 +220,11 @@ def run(
             features, model.boxes_at(features, clicks.xy).detach(), clicks.slots >= 0
         )
     everything = join(pool, at_clicks)
-    exemplars = _exemplars(everything, clicks, episode.lender)
+    known = _with_lent(clicks, episode.lender)
+    exemplars = _exemplars(everything, known, episode.lender)
     with autocast:
         cells = _and_lent(model.templates(features, clicks.xy), episode.lender)
-        levels, change = model.raised(features, _with_lent(clicks, episode.lender), cells, SLOTS)
+        levels, change = model.raised(features, known, cells, SLOTS)
     losses["raised"] = _raised_loss(features, levels, episode, is_object, exemplars)
     with torch.no_grad():
         active = exemplars.positive.any(-1)
@@ -255,7 +259,8 @@ def _with_hard_clicks(
 ) -> Clicks:
     with autocast:
         at_clicks = model.describe(features, model.boxes_at(features, clicks.xy), clicks.slots >= 0)
-    exemplars = _exemplars(join(pool, at_clicks), clicks, episode.lender)
+    known = _with_lent(clicks, episode.lender)
+    exemplars = _exemplars(join(pool, at_clicks), known, episode.lender)
     compared = Candidates(
         pool.boxes,
         pool.scores,

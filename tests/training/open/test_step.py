@@ -12,7 +12,15 @@ from c3det.open.compare import Exemplars
 from c3det.open.detector import Clicks, Described, OpenDetector
 from training.open.composites import Drawn
 from training.open.episodes import SLOTS, Episode, collate
-from training.open.step import Settings, _exemplars, _hard_clicks, _targets, augmented, run
+from training.open.step import (
+    Settings,
+    _exemplars,
+    _hard_clicks,
+    _targets,
+    _with_lent,
+    augmented,
+    run,
+)
 
 SIDE = 96
 
@@ -87,7 +95,8 @@ def test_what_was_clicked_goes_along_to_the_second_picture() -> None:
         torch.tensor([[2], [-1]]),
         torch.tensor([[True]] * 2),
     )
-    exemplars = _exemplars(found, clicks, torch.tensor([-1, 0]))
+    lender = torch.tensor([-1, 0])
+    exemplars = _exemplars(found, _with_lent(clicks, lender), lender)
     assert exemplars.positive[0].nonzero().tolist() == [[2, 0]]
     assert exemplars.positive[1].nonzero().tolist() == [[2, 1]]
     assert not exemplars.negative.any()
