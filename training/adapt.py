@@ -26,38 +26,19 @@ from typing import Any
 import numpy as np
 
 from c3det.commands import command, positive, printable
-from c3det.open.architecture import OpenArchitecture
-from c3det.open.detector import OpenDetector
-from c3det.open.model import fill
-from c3det.weights import Card, WeightsError, load_tensors, read_card
+from c3det.weights import Card, WeightsError
 from training.data.convert import add_formats, print_defects, read
 from training.data.index import Annotated, Index, Record
 from training.data.readers.cvat_server import ServerError
 from training.open.adapt import Fitted, Settings, Sides, divide, fit, told
 from training.open.export import write
+from training.open.weights import load_with_card
 
 PROJECT = Path(__file__).resolve().parents[1]
 WEIGHTS = PROJECT / "serverless" / "weights" / "open.safetensors"
 
 MOST_PIXELS = 200_000_000
 """Of all pictures that are held in memory, 3 bytes each."""
-
-
-def read_start(weights: Path) -> tuple[OpenDetector, Card]:
-    """The network of weights with a card.
-
-    Raises:
-        WeightsError: They cannot be used.
-    """
-    card = read_card(weights)
-    if not isinstance(card.architecture, OpenArchitecture):
-        raise WeightsError(
-            f"the weights {weights} are of the closed model: choose the open model's"
-        )
-    network = OpenDetector(card.architecture.channels, card.architecture.embedding)
-    if not fill(network, load_tensors(weights, card)):
-        raise WeightsError(f"the tensors of {weights} do not fit their card: export them again")
-    return network.eval(), card
 
 
 def done(index: Index, frames: frozenset[int] | None) -> list[Record]:
@@ -203,7 +184,7 @@ def adapt(given: argparse.Namespace) -> int:
         raise ValueError(f"--out must end in .safetensors, not {out}")
     if out.resolve() == given.weights.resolve():
         raise ValueError(f"{out} would be overwritten, which it starts from: name another --out")
-    network, start = read_start(given.weights)
+    network, start = load_with_card(given.weights)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".adapt-", dir=out.parent) as folder:
         reading = read(argparse.Namespace(**{**vars(given), "out": Path(folder)}))

@@ -245,9 +245,7 @@ class Quality:
         return sum(known) / len(known) if known else 0.0
 
 
-def exemplars_of(
-    model: OpenModel, picture: Annotated, clicks: Sequence[Click]
-) -> list[Example]:
+def exemplars_of(model: OpenModel, picture: Annotated, clicks: Sequence[Click]) -> list[Example]:
     """What the model takes under clicks, to find the like in other pictures."""
     templates = model.templates(model.encode_whole(picture.image), clicks)
     examples = []

@@ -54,12 +54,10 @@ from training.open.baselines import (
 from training.open.episodes import AWAY, FARTHEST
 from training.open.reporting import MAIN_COUNT, MOST_PROPOSALS, mean
 from training.open.test_sets import TestSet
+from training.open.weights import THRESHOLD
 
 COUNTS = (1, 2, 3, 5, 10)
 """Clicks a class."""
-
-THRESHOLD = 0.3
-"""Score from which on boxes are shown."""
 
 PERSON = "person"
 
@@ -86,6 +84,17 @@ class Clicked:
         self.clicks.append(Click(float(x), float(y), int(picture.labels[index])))
         self.objects.append(index)
         self.boxes.append(picture.boxes[index])
+
+    def add_negative(self, box: NDArray[np.float32], label: int) -> None:
+        """Click the middle of a box of nothing: there is no object of this label."""
+        x1, y1, x2, y2 = box.tolist()
+        self.clicks.append(Click((x1 + x2) / 2, (y1 + y2) / 2, label, positive=False))
+        self.objects.append(-1)
+        self.boxes.append(box)
+
+    def copy(self) -> Clicked:
+        """The clicks so far, to which others may be added."""
+        return Clicked(list(self.clicks), list(self.objects), list(self.boxes))
 
     def detect(self, read: Picture) -> Detections:
         """What a method finds."""
@@ -116,12 +125,8 @@ def click_at_random(picture: Annotated, counts: Sequence[int], seed: int) -> lis
             if number <= len(order):
                 state.add(picture, int(order[number - 1]), rng)
         if number in counts:
-            states.append(Clicked(*(list(part) for part in _parts(state))))
+            states.append(state.copy())
     return states
-
-
-def _parts(state: Clicked) -> tuple[list[Any], list[Any], list[Any]]:
-    return state.clicks, state.objects, state.boxes
 
 
 def click_errors(
@@ -145,7 +150,7 @@ def click_errors(
                 state.add(picture, max(worst, key=lambda index: float(size[index])), rng)
         found = state.detect(read)
         if number in counts:
-            states.append((Clicked(*(list(part) for part in _parts(state))), found))
+            states.append((state.copy(), found))
     return states
 
 
@@ -192,12 +197,9 @@ def click_negatives(
         if len(one.correct) != len(mine) or one.correct.all():
             continue
         wrong = np.flatnonzero(~one.correct)
-        x1, y1, x2, y2 = mine.boxes[wrong[0]].tolist()
-        click = Click((x1 + x2) / 2, (y1 + y2) / 2, label, positive=False)
-        told = Clicked(
-            [*state.clicks, click], [*state.objects, -1], [*state.boxes, mine.boxes[wrong[0]]]
-        )
-        after = told.detect(read)
+        clicked = state.copy()
+        clicked.add_negative(mine.boxes[wrong[0]], label)
+        after = clicked.detect(read)
         after = after.take(after.scores >= threshold)
         others = mine.take(wrong[1:])
         effect.wrong += len(others)
