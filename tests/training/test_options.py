@@ -1,0 +1,85 @@
+"""Settings that are declared once, as a dataclass."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from c3det.commands import positive
+from training.options import add_options, option, read_options
+
+
+@dataclass(frozen=True)
+class Kiln:
+    """Every kind of option, and a field that is none."""
+
+    bricks: tuple[str, ...] = option(MISSING, "kinds of bricks", name="brick", metavar="KIND")
+    hours: int = option(8, "of burning")
+    max_heat: float = option(900.5, "in degrees", parse=positive)
+    fuel: Literal["wood", "coal"] = option("wood", "what is burnt")
+    log: Path | None = option(None, "file to write to")
+    open_door: bool = option(False, "leave it open")
+    note: str = option("", "a remark")
+    built: int = 1400
+
+    def __post_init__(self) -> None:
+        if self.hours > 24:
+            raise ValueError("hours must be at most 24")
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="kiln")
+    add_options(made.add_argument_group("how"), Kiln)
+    return made
+
+
+def read(*arguments: str) -> Kiln:
+    return read_options(parser().parse_args(arguments), Kiln)
+
+
+def test_what_is_not_given_has_the_default_of_its_field() -> None:
+    assert read("--brick", "red") == Kiln(bricks=("red",))
+
+
+def test_what_is_given_is_read_as_its_type() -> None:
+    given = read(
+        *("--brick", "red", "--brick", "white", "--hours", "3", "--max-heat", "7", "--fuel"),
+        *("coal", "--log", "a.txt", "--open-door", "--note", "hot"),
+    )
+    assert given == Kiln(("red", "white"), 3, 7.0, "coal", Path("a.txt"), True, "hot")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "the following arguments are required: --brick"),
+        (("--brick", "red", "--hours", "x"), "invalid int value: 'x'"),
+        (("--brick", "red", "--max-heat", "0"), "must be a number above 0, not '0'"),
+        (("--brick", "red", "--fuel", "gas"), "invalid choice: 'gas'"),
+        (("--brick", "red", "--built", "3"), "unrecognized arguments: --built 3"),
+    ],
+)
+def test_what_cannot_be_read_is_told(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        read(*arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_the_dataclass_has_the_last_word() -> None:
+    with pytest.raises(ValueError, match="hours must be at most 24"):
+        read("--brick", "red", "--hours", "25")
+
+
+def test_the_help_tells_the_defaults() -> None:
+    text = " ".join(parser().format_help().split())
+    assert "--brick KIND kinds of bricks" in text
+    assert "--hours HOURS of burning (default: 8)" in text
+    assert "--fuel {wood,coal} what is burnt (default: wood)" in text
+    assert "--open-door, --no-open-door leave it open" in text
+    assert "a remark (default" not in text

@@ -1,0 +1,94 @@
+"""Settings that are declared once: a dataclass whose fields are options of the command line too.
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    batch: int = option(8, "pictures of a step", parse=at_least(1))
+    turns: bool = option(True, "turn pictures by quarters")
+
+add_options(parser, TrainingSettings)  # --batch, --turns, --no-turns
+settings = read_options(parser.parse_args(), TrainingSettings)
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, Field, field, fields
+from types import NoneType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+Settings = TypeVar("Settings")
+
+
+def option(
+    default: Any,
+    text: str,
+    *,
+    name: str | None = None,
+    parse: Callable[[str], Any] | None = None,
+    metavar: str | None = None,
+) -> Any:
+    """A field of a dataclass that is an option of the command line.
+
+    Args:
+        default: Of the field; ``dataclasses.MISSING``: the option is required.
+        text: The help. The default is added, unless it is ``None``, a truth value or empty.
+        name: Of the option; by default the field's, ``learning_rate`` as ``--learning-rate``.
+        parse: Reads a value or raises `argparse.ArgumentTypeError`, as `c3det.commands.positive`;
+            by default the field's type does.
+        metavar: Stands for a value in the help.
+    """
+    about = dict(help=text, name=name, parse=parse, metavar=metavar)
+    return field(default=default, metadata=about)
+
+
+def add_options(parser: argparse._ActionsContainer, settings: type[Any]) -> None:
+    """Add an option for each field that `option` made.
+
+    The type decides how it is read: a ``Literal`` gives the choices, ``X | None`` reads an ``X``, a
+    ``bool`` is ``--name`` and ``--no-name``, a ``tuple[X, ...]`` takes the option several times.
+
+    Args:
+        parser: Or a group of one.
+        settings: The dataclass.
+    """
+    for one, kind in _options(settings):
+        about = one.metadata
+        keywords: dict[str, Any] = dict(dest=one.name, help=about["help"], default=one.default)
+        if one.default is MISSING:
+            keywords.update(required=True, default=None)
+        elif not (one.default is None or isinstance(one.default, bool) or one.default == ""):
+            keywords["help"] += " (default: %(default)s)"
+        if kind is bool:
+            keywords["action"] = argparse.BooleanOptionalAction
+        else:
+            if get_origin(kind) is tuple:
+                keywords["action"] = "append"
+                kind = get_args(kind)[0]
+            if get_origin(kind) is Literal:
+                keywords["choices"] = get_args(kind)
+            else:
+                keywords.update(type=about["parse"] or kind, metavar=about["metavar"])
+        parser.add_argument(f"--{about['name'] or one.name.replace('_', '-')}", **keywords)
+
+
+def read_options(given: argparse.Namespace, settings: type[Settings]) -> Settings:
+    """Make the settings of what was given.
+
+    Raises:
+        ValueError: As the dataclass raises it.
+    """
+    values = {one.name: getattr(given, one.name) for one, _ in _options(settings)}
+    return settings(
+        **{name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
+    )
+
+
+def _options(settings: type[Any]) -> Iterator[tuple[Field[Any], Any]]:
+    """The fields that are options, each with its type, without ``None``."""
+    types = get_type_hints(settings)
+    for one in fields(settings):
+        if "help" in one.metadata:
+            kind = types[one.name]
+            others = [each for each in get_args(kind) if each is not NoneType]
+            yield one, others[0] if NoneType in get_args(kind) else kind
