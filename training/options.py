@@ -43,10 +43,10 @@ def option(
 
 
 def add_options(parser: argparse._ActionsContainer, settings: type[Any]) -> None:
-    """Add an option for each field that `option` made.
+    """Add an option for each field that `option` made; what is not given is ``None``.
 
     The type decides how it is read: a ``Literal`` gives the choices, ``X | None`` reads an ``X``, a
-    ``bool`` is ``--name`` and ``--no-name``, a ``tuple[X, ...]`` takes the option several times.
+    ``bool`` is ``--name`` and ``--no-name``, a ``tuple[X, ...]`` takes one or more values.
 
     Args:
         parser: Or a group of one.
@@ -54,16 +54,17 @@ def add_options(parser: argparse._ActionsContainer, settings: type[Any]) -> None
     """
     for one, kind in _options(settings):
         about = one.metadata
-        keywords: dict[str, Any] = dict(dest=one.name, help=about["help"], default=one.default)
-        if one.default is MISSING:
-            keywords.update(required=True, default=None)
-        elif not (one.default is None or isinstance(one.default, bool) or one.default == ""):
-            keywords["help"] += " (default: %(default)s)"
+        required = one.default is MISSING
+        keywords: dict[str, Any] = dict(dest=one.name, required=required, help=about["help"])
+        if not (required or one.default is None or isinstance(one.default, bool)):
+            several = get_origin(kind) is tuple
+            default = " ".join(map(str, one.default)) if several else str(one.default)
+            keywords["help"] += f" (default: {default})".replace("%", "%%") if default else ""
         if kind is bool:
-            keywords["action"] = argparse.BooleanOptionalAction
+            keywords.update(action=argparse.BooleanOptionalAction, default=None)
         else:
             if get_origin(kind) is tuple:
-                keywords["action"] = "append"
+                keywords.update(action="extend", nargs="+")
                 kind = get_args(kind)[0]
             if get_origin(kind) is Literal:
                 keywords["choices"] = get_args(kind)
@@ -73,14 +74,18 @@ def add_options(parser: argparse._ActionsContainer, settings: type[Any]) -> None
 
 
 def read_options(given: argparse.Namespace, settings: type[Settings]) -> Settings:
-    """Make the settings of what was given.
+    """Make the settings of what was given; the others have the defaults of the dataclass.
 
     Raises:
         ValueError: As the dataclass raises it.
     """
     values = {one.name: getattr(given, one.name) for one, _ in _options(settings)}
     return settings(
-        **{name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
+        **{
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+            if value is not None
+        }
     )
 
 

@@ -19,6 +19,7 @@ class Kiln:
 
     bricks: tuple[str, ...] = option(MISSING, "kinds of bricks", name="brick", metavar="KIND")
     hours: int = option(8, "of burning")
+    turns: tuple[int, ...] = option((1, 2), "of the grate, after so many hours")
     max_heat: float = option(900.5, "in degrees", parse=positive)
     fuel: Literal["wood", "coal"] = option("wood", "what is burnt")
     log: Path | None = option(None, "file to write to")
@@ -47,10 +48,10 @@ def test_what_is_not_given_has_the_default_of_its_field() -> None:
 
 def test_what_is_given_is_read_as_its_type() -> None:
     given = read(
-        *("--brick", "red", "--brick", "white", "--hours", "3", "--max-heat", "7", "--fuel"),
-        *("coal", "--log", "a.txt", "--open-door", "--note", "hot"),
+        *("--brick", "red", "--brick", "white", "--hours", "3", "--turns", "4", "6"),
+        *("--max-heat", "7", "--fuel", "coal", "--log", "a.txt", "--open-door", "--note", "hot"),
     )
-    assert given == Kiln(("red", "white"), 3, 7.0, "coal", Path("a.txt"), True, "hot")
+    assert given == Kiln(("red", "white"), 3, (4, 6), 7.0, "coal", Path("a.txt"), True, "hot")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,8 @@ def test_the_dataclass_has_the_last_word() -> None:
 
 def test_the_help_tells_the_defaults() -> None:
     text = " ".join(parser().format_help().split())
-    assert "--brick KIND kinds of bricks" in text
+    assert "--brick KIND [KIND ...] kinds of bricks --hours" in text
+    assert "of the grate, after so many hours (default: 1 2)" in text
     assert "--hours HOURS of burning (default: 8)" in text
     assert "--fuel {wood,coal} what is burnt (default: wood)" in text
     assert "--open-door, --no-open-door leave it open" in text
