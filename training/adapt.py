@@ -5,10 +5,10 @@
     python -m training.adapt cvat-server job:7 --host URL --user NAME --out mine.safetensors
 
 Done is a picture with a box, of those that ``--frames`` names; one without any says nothing, as
-nobody may have seen it. In a done picture all objects must have their boxes, of every class: what
-has none is learned as ground. Some done pictures are kept aside, see `training.open.adapt`; what
-was gained on them is printed and stands in the card. Weights that gained nothing are not written,
-and the exit status is 1.
+nobody may have looked at it. In a done picture all objects must have their boxes, of every class:
+what has none is learned as ground. Some done pictures are kept aside, see `training.open.adapt`;
+what was gained on them is printed and stands in the card. Weights that gained nothing are not
+written, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from typing import Any
 
 import numpy as np
 
-from c3det.commands import command, positive, printable
+from c3det.commands import command, printable
 from c3det.weights import Card, WeightsError
 from training.data.convert import add_formats, print_defects, read
 from training.data.index import Annotated, Index, Record
 from training.data.readers.cvat_server import ServerError
-from training.open.adapt import Fitted, Settings, Sides, divide, fit, told
+from training.open.adapt import AdaptSettings, Fitted, Sides, divide, fit
 from training.open.export import write
 from training.open.weights import load_with_card
+from training.options import add_options, read_options
 
 PROJECT = Path(__file__).resolve().parents[1]
 WEIGHTS = PROJECT / "serverless" / "weights" / "open.safetensors"
@@ -122,8 +123,8 @@ def adapted_card(
 def frames(text: str) -> frozenset[int]:
     """Read places such as ``0-9,12``."""
     found: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
+    for entry in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", entry)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if last < first:
             raise argparse.ArgumentTypeError(f"must be such as 0-9,12, not {text!r}")
@@ -143,12 +144,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="pictures that are done, such as 0-9,12, counted from 0 in the order of the source "
         "(default: all that have a box)",
     )
-    parser.add_argument(
-        "--minutes",
-        type=positive,
-        default=Settings().minutes,
-        help="that it takes, about (default: %(default)g)",
-    )
+    add_options(parser, AdaptSettings)
 
 
 @command("training.adapt")
@@ -195,11 +191,11 @@ def adapt(given: argparse.Namespace) -> int:
     print(f"{len(records)} of {total} pictures are done")
     sides = divide(pictures)
     fitted = fit(
-        network, sides, Settings(minutes=given.minutes), lambda line: print(line, flush=True)
+        network, sides, read_options(given, AdaptSettings), lambda line: print(line, flush=True)
     )
     chose = "" if sides.is_independent else ", which chose the step too"
     print(f"on what was kept aside{chose}:")
-    print(f"before: {told(fitted.before)}\nafter:  {told(fitted.after)}")
+    print(f"before: {fitted.before.summary()}\nafter:  {fitted.after.summary()}")
     if not fitted.gained:
         print(
             f"training.adapt: nothing was gained on the pictures kept aside, so that {out} is not "

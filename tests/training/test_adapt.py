@@ -20,7 +20,7 @@ from c3det.predictor import load
 from c3det.weights import read_card
 from tests.c3det.open.small import pixels, saved
 from training import adapt
-from training.open.adapt import Fitted, Quality, Settings, Sides
+from training.open.adapt import AdaptSettings, Fitted, Quality, Sides
 
 ROOT = Path(__file__).resolve().parents[2]
 XS = (4, 24, 44, 64)
@@ -61,7 +61,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], list[Any]
     def script(before: float, after: float) -> list[Any]:
         asked: list[Any] = []
 
-        def fit(network: Any, sides: Sides, settings: Settings, tell: Any) -> Fitted:
+        def fit(network: Any, sides: Sides, settings: AdaptSettings, tell: Any) -> Fitted:
             asked.append((sides, settings))
             network.dense.bias.data.add_(1.0)
             qualities = (Quality(value, value, None) for value in (before, after))

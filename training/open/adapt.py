@@ -26,18 +26,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from c3det.clicks import Click
+from c3det.commands import positive
 from c3det.exemplars import Example
 from c3det.open.detector import PAD, OpenDetector
 from c3det.open.model import OpenModel
-from training.data.index import Annotated
+from training.data.index import Annotated, crop
 from training.evaluation import measures
 from training.open.episodes import Episode, collate
 from training.open.evaluate import Pairs, agnostic, click_at_random, members, quality
 from training.open.reporting import MAIN_COUNT, MOST_PROPOSALS
-from training.open.step import Settings as StepSettings
-from training.open.step import run
+from training.open.step import StepSettings, run
 from training.open.train import CLIP, RECENT
 from training.open.windows import RealPicture, Scales, draw_windows
+from training.options import option
 
 LOOKS = (0.25, 0.5, 0.75, 1.0)
 """Shares of the time after which the pictures kept aside are looked at."""
@@ -65,11 +66,11 @@ CROWD = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class AdaptSettings:
     """How the model is fitted.
 
     Attributes:
-        minutes: The whole takes, about.
+        minutes: That it takes, about. An option of the command line.
         steps: So many instead, whatever time they take; 0: by the clock.
         batch: Windows of a step.
         rate: Highest learning rate, falling as a cosine.
@@ -77,7 +78,7 @@ class Settings:
         seed: Of all that is random.
     """
 
-    minutes: float = 4.0
+    minutes: float = option(4.0, "that it takes, about", parse=positive)
     steps: int = 0
     batch: int = 4
     rate: float = 3e-4
@@ -112,7 +113,7 @@ class Sides:
 
 
 def is_done(picture: Annotated) -> bool:
-    """Whether a picture has an object. A picture without any may be one that nobody has seen."""
+    """Whether a picture has an object. A picture without any may be one that nobody looked at."""
     return bool((~picture.ignored).any())
 
 
@@ -130,8 +131,8 @@ def divide(pictures: Sequence[Annotated]) -> Sides:
         return Sides((larger,), (smaller,), (smaller,))
     few = 1 if len(done) < 5 else min(MOST_KEPT, len(done) // 5)
     count = few if len(done) < 5 else 2 * few
-    # In the middle of equal parts.
-    places = [round((part + 0.5) * len(done) / count - 0.5) for part in range(count)]
+    # In the middle of equal stretches.
+    places = [round((number + 0.5) * len(done) / count - 0.5) for number in range(count)]
     fitted = [one for place, one in enumerate(done) if place not in places]
     kept = [done[place] for place in places]
     if count == few:
@@ -142,10 +143,10 @@ def divide(pictures: Sequence[Annotated]) -> Sides:
 def cut(picture: Annotated) -> tuple[Annotated, Annotated]:
     """Cut a picture in two, across its longer side, so that few objects are cut.
 
-    Two thirds of the objects, about, come into the first part. Those that are cut are ignored.
+    Two thirds of the objects, about, come into the first piece. Those that are cut are ignored.
 
     Raises:
-        ValueError: There are not two whole objects in each part.
+        ValueError: There are not two whole objects in each piece.
     """
     axis = 0 if picture.width >= picture.height else 1
     low, high = picture.boxes[:, axis], picture.boxes[:, axis + 2]
@@ -168,12 +169,12 @@ def cut(picture: Annotated) -> tuple[Annotated, Annotated]:
             "some aside: finish another picture"
         )
     whole = np.array([0, 0, picture.width, picture.height])
-    parts = []
+    pieces = []
     for side, name in ((2, "first part"), (0, "second part")):
         box = whole.copy()
         box[axis + side] = best[1]
-        parts.append(part_of(picture, box, f"{picture.name}, {name}"))
-    first, second = parts
+        pieces.append(window(picture, box, f"{picture.name}, {name}"))
+    first, second = pieces
     return (first, second) if is_larger(first, second) else (second, first)
 
 
@@ -182,26 +183,17 @@ def is_larger(one: Annotated, other: Annotated) -> bool:
     return bool((~one.ignored).sum() >= (~other.ignored).sum())
 
 
-def part_of(picture: Annotated, window: NDArray[np.int64], name: str) -> Annotated:
-    """What is seen of a picture in a window, xyxy in pixels; objects that it cuts are ignored."""
-    x1, y1, x2, y2 = window.tolist()
-    shift = np.array([x1, y1, x1, y1], np.float32)
-    limit = np.array([x2 - x1, y2 - y1] * 2, np.float32)
-    moved = picture.boxes - shift
-    inside = moved.clip(0, limit)
-    seen = ((inside[:, 2:] - inside[:, :2]) > 0).all(1)
-    was_cut = (np.abs(inside - moved) > 1).any(1)
-    return Annotated(
-        name,
-        np.ascontiguousarray(picture.image[y1:y2, x1:x2]),
-        inside[seen],
-        picture.labels[seen],
-        (picture.ignored | was_cut)[seen],
-    )
+def window(picture: Annotated, box: NDArray[np.int64], name: str) -> Annotated:
+    """A window of a picture, xyxy in pixels; objects that its edge cuts are ignored."""
+    x1, y1, x2, y2 = box.tolist()
+    inside = picture.boxes.clip([x1, y1] * 2, [x2, y2] * 2)
+    is_cut = (np.abs(inside - picture.boxes) > 1).any(1)
+    marked = replace(picture, ignored=picture.ignored | is_cut)
+    return replace(crop(marked, x1, y1, x2 - x1, y2 - y1), name=name)
 
 
-def shown_part(picture: Annotated) -> Annotated:
-    """The part of a picture that is looked at: all of a small one, else where most objects are."""
+def shown_section(picture: Annotated) -> Annotated:
+    """What is looked at of a picture: all of a small one, else where most objects are."""
     if max(picture.width, picture.height) <= SHOWN_SIDE:
         return picture
     width, height = min(picture.width, SHOWN_SIDE), min(picture.height, SHOWN_SIDE)
@@ -214,7 +206,7 @@ def shown_part(picture: Annotated) -> Annotated:
             if best is None or count > best[0]:
                 best = (count, box)
     assert best is not None
-    return part_of(picture, best[1], picture.name)
+    return window(picture, best[1], picture.name)
 
 
 def _places(length: int, side: int) -> list[int]:
@@ -244,6 +236,17 @@ class Quality:
         known = [value for value in (self.clicked, self.carried) if value is not None]
         return sum(known) / len(known) if known else 0.0
 
+    def summary(self) -> str:
+        """One line for people."""
+        words = {
+            "after 3 clicks a class": self.clicked,
+            "after 3 clicks a class on another picture": self.carried,
+            "without clicks": self.any_object,
+        }
+        return "AP " + ", ".join(
+            f"{'-' if value is None else f'{value:.1f}'} {name}" for name, value in words.items()
+        )
+
 
 def exemplars_of(model: OpenModel, picture: Annotated, clicks: Sequence[Click]) -> list[Example]:
     """What the model takes under clicks, to find the like in other pictures."""
@@ -266,8 +269,8 @@ class Watch:
     """
 
     def __init__(self, pictures: Sequence[Annotated], clicked: Annotated) -> None:
-        self._pictures = [shown_part(one) for one in pictures]
-        self._clicked = shown_part(clicked)
+        self._pictures = [shown_section(one) for one in pictures]
+        self._clicked = shown_section(clicked)
         (self._carried,) = click_at_random(self._clicked, (MAIN_COUNT,), 0)
         self._labels = sorted({label for one in self._pictures for label in members(one)})
         self._shared = [label for label in self._labels if label in members(self._clicked)]
@@ -328,7 +331,7 @@ class Fitted:
 def fit(
     network: OpenDetector,
     sides: Sides,
-    settings: Settings,
+    settings: AdaptSettings,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Fitted:
     """Fit a network to pictures.
@@ -342,7 +345,7 @@ def fit(
     Raises:
         ValueError: No window of the fitted pictures can be trained on.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     torch.manual_seed(settings.seed)
     watch = Watch(sides.watched, sides.fitted[0])
     test = Watch(sides.tested, sides.fitted[0]) if sides.is_independent else watch
@@ -353,8 +356,8 @@ def fit(
     looks = [(0, before)]
     best, best_steps = start, 0
     tested = before if test is watch else test.look(start)
-    looking = (time.monotonic() - began) / (1 if test is watch else 2)
-    tell(f"before: {told(before)}")
+    looking = (time.monotonic() - started) / (1 if test is watch else 2)
+    tell(f"before: {before.summary()}")
     # What is left for training, without the looks that are to come.
     limit = 60 * settings.minutes - looking * (len(LOOKS) + (2 if test is watch else 3))
     limit = max(limit, 0.2 * 60 * settings.minutes)
@@ -374,7 +377,7 @@ def fit(
         now = copy.deepcopy(trainer.averaged)
         found = watch.look(now)
         looks.append((trainer.steps, found))
-        tell(f"{time.monotonic() - began:.0f} s, after {trainer.steps} steps: {told(found)}")
+        tell(f"{time.monotonic() - started:.0f} s, after {trainer.steps} steps: {found.summary()}")
         if found.mean > max(quality.mean for _, quality in looks[:-1]):
             best, best_steps = now, trainer.steps
     if not best_steps:
@@ -383,7 +386,7 @@ def fit(
         after = dict(looks)[best_steps]
     else:
         after = test.look(best)
-    return Fitted(best, best_steps, looks, tested, after, time.monotonic() - began)
+    return Fitted(best, best_steps, looks, tested, after, time.monotonic() - started)
 
 
 class Trainer:
@@ -400,7 +403,7 @@ class Trainer:
     """
 
     def __init__(
-        self, start: OpenDetector, pictures: Sequence[Annotated], settings: Settings
+        self, start: OpenDetector, pictures: Sequence[Annotated], settings: AdaptSettings
     ) -> None:
         self._settings = settings
         self._network = copy.deepcopy(start)
@@ -468,15 +471,3 @@ def window_of(pictures: Sequence[RealPicture]) -> tuple[int, Scales]:
     wanted = min(wanted, largest_picture, FACTORS[0] * math.sqrt(CROWD / crowd))
     side = int(np.clip(wanted // PAD * PAD, *SIDES))
     return side, Scales(None, FACTORS, largest=float(side), objects=1)
-
-
-def told(quality: Quality) -> str:
-    """The quality as a person reads it."""
-    words = {
-        "after 3 clicks a class": quality.clicked,
-        "after 3 clicks a class on another picture": quality.carried,
-        "without clicks": quality.any_object,
-    }
-    return "AP " + ", ".join(
-        f"{'-' if value is None else f'{value:.1f}'} {name}" for name, value in words.items()
-    )

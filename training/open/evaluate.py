@@ -34,10 +34,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from c3det.answering import Detections
+from c3det.answering import Detections, iou
 from c3det.clicks import Click
 from c3det.commands import command
-from c3det.open.predictor import Found, OpenPredictor
+from c3det.open.model import OpenModel
+from c3det.predictor import Predictor
+from c3det.weights import WeightsError
 from training.clicks.sampling import missed
 from training.data import real_sets
 from training.data.index import Annotated
@@ -54,7 +56,7 @@ from training.open.baselines import (
 from training.open.episodes import AWAY, FARTHEST
 from training.open.reporting import MAIN_COUNT, MOST_PROPOSALS, mean
 from training.open.test_sets import TestSet
-from training.open.weights import THRESHOLD
+from training.open.weights import THRESHOLD, load
 
 COUNTS = (1, 2, 3, 5, 10)
 """Clicks a class."""
@@ -81,6 +83,7 @@ class Clicked:
         x1, y1, x2, y2 = picture.boxes[index].tolist()
         away = (AWAY * rng.standard_normal(2)).clip(-FARTHEST, FARTHEST) + 0.5
         x, y = x1 + away[0] * (x2 - x1), y1 + away[1] * (y2 - y1)
+        x, y = min(max(x, 0.0), picture.width), min(max(y, 0.0), picture.height)
         self.clicks.append(Click(float(x), float(y), int(picture.labels[index])))
         self.objects.append(index)
         self.boxes.append(picture.boxes[index])
@@ -99,13 +102,7 @@ class Clicked:
     def detect(self, read: Picture) -> Detections:
         """What a method finds."""
         boxes = np.array(self.boxes, np.float32).reshape(-1, 4)
-        return as_detections(read.detect(self.clicks, boxes))
-
-
-def as_detections(found: Found) -> Detections:
-    """The same, as boxes that answer no click."""
-    labels = found.labels.astype(np.int64)
-    return Detections(found.boxes, found.scores, labels, np.full(len(labels), -1, np.int64))
+        return read.detect(self.clicks, boxes)
 
 
 def members(picture: Annotated) -> dict[int, NDArray[np.int64]]:
@@ -224,16 +221,9 @@ def right_boxes(picture: Annotated, shown: Detections) -> Detections:
 
 def _still_there(boxes: Detections, after: Detections) -> NDArray[np.bool_]:
     """Which boxes have one of the same class, IoU 0.5 or more, among others."""
-    still = np.zeros(len(boxes), np.bool_)
-    for number in range(len(boxes)):
-        same = after.boxes[after.labels == boxes.labels[number]]
-        low = np.maximum(boxes.boxes[number, :2], same[:, :2])
-        high = np.minimum(boxes.boxes[number, 2:], same[:, 2:])
-        shared = (high - low).clip(0).prod(1)
-        areas = (same[:, 2:] - same[:, :2]).prod(1)
-        union = areas + (boxes.boxes[number, 2:] - boxes.boxes[number, :2]).prod() - shared
-        still[number] = bool((shared >= measures.IOU * union).any())
-    return still
+    same = boxes.labels[:, None] == after.labels
+    overlaps = iou(boxes.boxes[:, None], after.boxes[None])
+    return ((overlaps >= measures.IOU) & same).any(1)
 
 
 Pairs = list[tuple[Annotated, Detections]]
@@ -304,7 +294,7 @@ def evaluate_set(method: Method, test_set: TestSet, plan: Plan) -> dict[str, Any
         read = method.read(picture.image)
         proposals = read.any_object()
         if proposals is not None:
-            best = as_detections(replace(proposals, labels=np.zeros_like(proposals.labels)))
+            best = replace(proposals, labels=np.zeros_like(proposals.labels))
             best = best.take(np.arange(min(len(best), MOST_PROPOSALS)))
             blind.append((picture, best))
             kept.append(_record("no clicks", 0, 0, picture.name, Clicked(), best))
@@ -421,7 +411,8 @@ def main(arguments: list[str] | None = None) -> None:
     results: reporting.Results = {}
     try:
         for name in chosen:
-            predictor = OpenPredictor.load(weights_of(name, options.weights), options.device)
+            network, card = load(weights_of(name, options.weights))
+            predictor = Predictor(OpenModel(network.to(options.device)), card)
             test_set = test_sets.load(name, options.pictures)
             for title, method in _methods(predictor, options.backbone).items():
                 started = time.monotonic()
@@ -436,11 +427,11 @@ def main(arguments: list[str] | None = None) -> None:
                 "threshold": plan.threshold,
             }
             reporting.write(results, plan.counts, about, options.out)
-    except (OSError, ValueError, SourceError) as error:
+    except (OSError, ValueError, WeightsError, SourceError) as error:
         raise SystemExit(f"training.open.evaluate: {error}") from error
 
 
-def _methods(predictor: OpenPredictor, backbone: Path | None) -> dict[str, Method]:
+def _methods(predictor: Predictor, backbone: Path | None) -> dict[str, Method]:
     methods: dict[str, Method] = {"C3Det open": OpenMethod(predictor)}
     if backbone is not None:
         methods["template matching"] = TemplateMatching()

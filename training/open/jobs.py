@@ -34,7 +34,7 @@ from c3det.predictor import Predictor
 from c3det.weights import Card, WeightsError
 from training.data.sources import SourceError
 from training.open import test_sets
-from training.open.adapt import Settings, divide, fit
+from training.open.adapt import AdaptSettings, divide, fit
 from training.open.economy import STUDY, Annotator
 from training.open.encoded import EncodedPicture
 from training.open.evaluate import members, weights_of
@@ -125,7 +125,7 @@ def adapted(
             sides = divide(pictures[:number])
         except ValueError:  # too few objects
             continue
-        fitted = fit(network, sides, Settings(minutes=minutes))
+        fitted = fit(network, sides, AdaptSettings(minutes=minutes))
         before: Rows = transfer.rows(number)
         after = before
         if fitted.gained:
@@ -184,12 +184,12 @@ def main(arguments: list[str] | None = None) -> None:
             if len(test_set.pictures) < 2:
                 print(f"{name}: left out, it has a single picture", flush=True)
                 continue
-            began = time.monotonic()
+            started = time.monotonic()
             results[name] = measure(
                 network, card, test_set, threshold, options.seeds, options.adapt
             )
             ratio = results[name]["economy"]["carried"]["ratio"]
-            print(f"{name}: {ratio} times faster, {time.monotonic() - began:.0f} s", flush=True)
+            print(f"{name}: {ratio} times faster, {time.monotonic() - started:.0f} s", flush=True)
             # Written after each set, so that what was measured is not lost.
             write(results, COUNTS, about, options.out)
     except (OSError, ValueError, WeightsError, SourceError) as error:

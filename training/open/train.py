@@ -20,7 +20,7 @@ import platform
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,8 +33,8 @@ from torch.utils.data import DataLoader
 from c3det.commands import command
 from c3det.open.detector import OpenDetector
 from training.open.episodes import Episode, Episodes, From
-from training.open.step import Settings as StepSettings
-from training.open.step import run
+from training.open.step import StepSettings, run
+from training.options import add_options, option, read_options
 
 CLIP = 5.0
 """Largest norm of the gradients."""
@@ -59,12 +59,8 @@ PARTS: dict[str, tuple[tuple[str, slice], ...]] = {
 layer. UEL is left out by ``--enforce 0``, clicks on the worst errors by ``--hard 0``."""
 
 
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
 @dataclass(frozen=True, slots=True)
-class Settings:
+class OpenTrainingSettings:
     """How a run is trained; with the prepared folder, all that decides its weights.
 
     Each is an option of the command line, by its name, and explained there.
@@ -73,23 +69,23 @@ class Settings:
         ValueError: A number is out of its range.
     """
 
-    minutes: float = _option(60.0, "how long the run takes in all; the schedule follows the clock")
-    steps: int = _option(0, "so many steps instead, whatever time they take; 0: by the clock")
-    batch: int = _option(16, "pictures of a step")
-    side: int = _option(256, "of a picture in pixels, a multiple of 32")
-    rate: float = _option(1e-3, "highest learning rate of AdamW, falling as a cosine")
-    warm_up: int = _option(300, "steps in which it rises")
-    backbone_rate: float = _option(0.4, "factor on it for the backbone")
-    decay: float = _option(1e-3, "weight decay of AdamW")
-    average: float = _option(0.998, "decay of the moving average of the weights")
-    real: float = _option(0.5, "share of the pictures that are windows of real ones")
-    bfloat16: bool = _option(True, "convolutions in bfloat16; slow on processors without it")
-    reuse: int = _option(1, "steps made of each batch, where drawing is slower than training")
-    fold: int = _option(-1, "leave out the real sets of the kinds of this fold; -1: of none")
-    without: str = _option("", "names of more real sets to leave out, joined by commas")
-    leave_out: str = _option("", f"a part to measure what it brings: {', '.join(PARTS)}")
-    start: str = _option("", "file of weights to start from; without it, from ImageNet's backbone")
-    seed: int = _option(0, "of all that is random")
+    minutes: float = option(60.0, "how long the run takes in all; the schedule follows the clock")
+    steps: int = option(0, "so many steps instead, whatever time they take; 0: by the clock")
+    batch: int = option(16, "pictures of a step")
+    side: int = option(256, "of a picture in pixels, a multiple of 32")
+    rate: float = option(1e-3, "highest learning rate of AdamW, falling as a cosine")
+    warm_up: int = option(300, "steps in which it rises")
+    backbone_rate: float = option(0.4, "factor on it for the backbone")
+    decay: float = option(1e-3, "weight decay of AdamW")
+    average: float = option(0.998, "decay of the moving average of the weights")
+    real: float = option(0.5, "share of the pictures that are windows of real ones")
+    bfloat16: bool = option(True, "convolutions in bfloat16; slow on processors without it")
+    reuse: int = option(1, "steps made of each batch, where drawing is slower than training")
+    fold: int = option(-1, "leave out the real sets of the kinds of this fold; -1: of none")
+    without: str = option("", "names of more real sets to leave out, joined by commas")
+    leave_out: str = option("", f"a part to measure what it brings: {', '.join(PARTS)}")
+    start: str = option("", "file of weights to start from; without it, from ImageNet's backbone")
+    seed: int = option(0, "of all that is random")
 
     def __post_init__(self) -> None:
         for name in ("batch", "side", "reuse", "warm_up"):
@@ -130,10 +126,10 @@ class Settings:
 
 
 class Run:
-    """A run, begun anew or gone on with.
+    """A run, a new one or one that goes on.
 
     Args:
-        pool: Folder that `training.open.prepare` has made.
+        pool: Folder that `training.open.make_pool` has made.
         out: The run's folder; if it holds a checkpoint of the same settings, the run goes on.
         settings: Of the run.
         step_settings: Of each step.
@@ -149,7 +145,7 @@ class Run:
         self,
         pool: Path,
         out: Path,
-        settings: Settings,
+        settings: OpenTrainingSettings,
         step_settings: StepSettings,
         device: torch.device,
         processes: int,
@@ -339,9 +335,9 @@ class _Log:
 
     def __init__(self, writer: Any) -> None:
         self._writer = writer
-        self._begin()
+        self._start()
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._steps, self._pictures = 0, 0
         self._since = time.monotonic()
@@ -373,7 +369,7 @@ class _Log:
         if self._writer is not None:
             for name, value in scalars.items():
                 self._writer.add_scalar(name, value, step)
-        self._begin()
+        self._start()
 
 
 def _scalars(out: Path, step: int) -> Any:
@@ -399,7 +395,7 @@ def _manifest(pool: Path) -> dict[str, Any]:
     return kept | {"sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _new_model(settings: Settings, pool: Path) -> OpenDetector:
+def _new_model(settings: OpenTrainingSettings, pool: Path) -> OpenDetector:
     model = OpenDetector()
     if settings.start:
         state = load_file(settings.start)
@@ -421,7 +417,9 @@ def _floating(model: OpenDetector) -> list[Tensor]:
     return [value for value in model.state_dict().values() if value.is_floating_point()]
 
 
-def _optimizer(model: OpenDetector, settings: Settings, *, fused: bool) -> torch.optim.AdamW:
+def _optimizer(
+    model: OpenDetector, settings: OpenTrainingSettings, *, fused: bool
+) -> torch.optim.AdamW:
     backbone = list(model.backbone.parameters())
     known = {id(parameter) for parameter in backbone}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in known]
@@ -446,29 +444,10 @@ def save_weights(model: OpenDetector, path: Path) -> None:
     temporary.replace(path)
 
 
-def _add_options(parser: argparse.ArgumentParser, settings: type[Any]) -> None:
-    """Add an option for each field of a dataclass, of its type and with its default."""
-    for one in fields(settings):
-        name = f"--{one.name.replace('_', '-')}"
-        text = one.metadata.get("help", f"see {settings.__module__}")
-        default = one.default if one.default is not MISSING else None
-        if isinstance(default, bool):
-            action = argparse.BooleanOptionalAction
-            parser.add_argument(name, action=action, default=default, help=text)
-        else:
-            parser.add_argument(
-                name, type=type(default), default=default, help=f"{text} (default: %(default)r)"
-            )
-
-
-def _read_options(options: argparse.Namespace, settings: type[Any]) -> Any:
-    return settings(**{one.name: getattr(options, one.name) for one in fields(settings)})
-
-
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Train the open model.")
-    parser.add_argument("--pool", type=Path, required=True, help="made by training.open.prepare")
+    parser.add_argument("--pool", type=Path, required=True, help="made by training.open.make_pool")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
     parser.add_argument(
@@ -480,12 +459,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint-minutes", type=float, default=3.0, help="between two (default: %(default)s)"
     )
-    _add_options(parser, Settings)
-    _add_options(parser, StepSettings)
+    add_options(parser, OpenTrainingSettings)
+    add_options(parser, StepSettings)
     options = parser.parse_args(arguments)
     try:
-        options.settings = _read_options(options, Settings)
-        options.step_settings = _read_options(options, StepSettings)
+        options.settings = read_options(options, OpenTrainingSettings)
+        options.step_settings = read_options(options, StepSettings)
     except ValueError as error:
         parser.error(str(error))
     return options

@@ -12,14 +12,14 @@ from tests.c3det.open.small import untrained
 from training.data.index import Annotated
 from training.open import adapt
 from training.open.adapt import (
+    AdaptSettings,
     Quality,
-    Settings,
     Trainer,
     Watch,
     cut,
     divide,
     fit,
-    shown_part,
+    shown_section,
     window_of,
 )
 from training.open.windows import RealPicture
@@ -100,11 +100,11 @@ def test_objects_that_the_cut_goes_through_are_ignored() -> None:
 
 def test_of_a_large_picture_is_shown_where_most_objects_are() -> None:
     whole = picture("wide", (10, 500, 1500, 1540, 1580), width=1600)
-    part = shown_part(whole)
+    part = shown_section(whole)
     assert (part.name, part.width, part.height) == ("wide", adapt.SHOWN_SIDE, 96)
     assert part.boxes[:, 0].tolist() == [668, 708, 748]
     small = picture("small", XS)
-    assert shown_part(small) is small
+    assert shown_section(small) is small
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_windows_hold_large_objects_and_no_crowds(
 
 def trainer(**settings: float) -> tuple[Trainer, torch.nn.Module]:
     start = untrained()
-    given = Settings(batch=2, **settings)  # type: ignore[arg-type]
+    given = AdaptSettings(batch=2, **settings)  # type: ignore[arg-type]
     return Trainer(start, [picture("a", XS), picture("b", XS)], given), start
 
 
@@ -161,7 +161,7 @@ def test_backbone_and_statistics_stay() -> None:
 
 
 def test_pull_draws_the_weights_back() -> None:
-    settings = Settings()
+    settings = AdaptSettings()
     one, start = trainer(pull=1 / settings.rate_at(0, 0.0))
     one.step(0.0)
     drawn = one._network.state_dict()
@@ -192,7 +192,7 @@ def test_the_best_step_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, b=[30, 20, 50, 40, 50], d=[10, 35])
     lines: list[str] = []
     start = untrained()
-    fitted = fit(start, sides, Settings(steps=4, batch=1), lines.append)
+    fitted = fit(start, sides, AdaptSettings(steps=4, batch=1), lines.append)
     assert [steps for steps, _ in fitted.looks] == [0, 1, 2, 3, 4]
     assert (fitted.steps, fitted.before.mean, fitted.after.mean) == (2, 10, 35)
     assert fitted.gained
@@ -209,7 +209,7 @@ def test_what_is_not_better_gained_nothing(
 ) -> None:
     sides = divide([picture(name, XS) for name in "abcde"])
     scripted(monkeypatch, b=watched, d=tested)
-    fitted = fit(untrained(), sides, Settings(steps=4, batch=1))
+    fitted = fit(untrained(), sides, AdaptSettings(steps=4, batch=1))
     assert fitted.steps == steps
     assert not fitted.gained
 
@@ -217,7 +217,7 @@ def test_what_is_not_better_gained_nothing(
 def test_time_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     sides = divide([picture(name, XS) for name in "ab"])
     scripted(monkeypatch, a=[30, 40, 30, 20, 10])
-    fitted = fit(untrained(), sides, Settings(minutes=0.0001, batch=1))
+    fitted = fit(untrained(), sides, AdaptSettings(minutes=0.0001, batch=1))
     assert [steps for steps, _ in fitted.looks] == [0, 1], "the first step took all of it"
     assert (fitted.steps, fitted.after.mean) == (1, 40)
 
