@@ -30,8 +30,9 @@ from c3det.weights import Card, WeightsError
 from training.data.convert import add_formats, print_defects, read
 from training.data.index import Annotated, Index, Record
 from training.data.readers.cvat_server import ServerError
-from training.open.adapt import AdaptSettings, Fitted, Sides, divide, fit
+from training.open.adapt import AdaptSettings, FitResult, fit
 from training.open.export import write
+from training.open.splitting import Split, split_pictures
 from training.open.weights import load_with_card
 from training.options import add_options, read_options
 
@@ -89,16 +90,16 @@ def load(records: Sequence[Record]) -> list[Annotated]:
 
 
 def adapted_card(
-    start: Card, name: str, source: dict[str, Any], sides: Sides, fitted: Fitted
+    start: Card, name: str, source: dict[str, Any], split: Split, fitted: FitResult
 ) -> Card:
     """The card of fitted weights."""
     about = {
         "adapted from": {"name": start.name, "sha256": start.sha256, "training": start.training},
         "adapted on": source
         | {
-            "pictures": len({*sides.fitted, *sides.watched, *sides.tested}),
-            "kept aside to choose the step": [one.name for one in sides.watched],
-            "kept aside to tell the gain": [one.name for one in sides.tested],
+            "pictures": len({*split.train, *split.validation, *split.test}),
+            "kept aside to choose the step": [one.name for one in split.validation],
+            "kept aside to tell the gain": [one.name for one in split.test],
         },
         "steps": fitted.steps,
         "seconds": round(fitted.seconds, 1),
@@ -189,11 +190,11 @@ def adapt(given: argparse.Namespace) -> int:
         pictures = load(records)
     total = len(reading.index.records)
     print(f"{len(records)} of {total} pictures are done")
-    sides = divide(pictures)
+    split = split_pictures(pictures)
     fitted = fit(
-        network, sides, read_options(given, AdaptSettings), lambda line: print(line, flush=True)
+        network, split, read_options(given, AdaptSettings), lambda line: print(line, flush=True)
     )
-    chose = "" if sides.is_independent else ", which chose the step too"
+    chose = "" if split.is_independent else ", which chose the step too"
     print(f"on what was kept aside{chose}:")
     print(f"before: {fitted.before.summary()}\nafter:  {fitted.after.summary()}")
     if not fitted.gained:
@@ -209,7 +210,7 @@ def adapt(given: argparse.Namespace) -> int:
         "classes": list(reading.index.classes),
     }
     card = write(
-        fitted.network, out, adapted_card(start, given.name or out.stem, source, sides, fitted)
+        fitted.network, out, adapted_card(start, given.name or out.stem, source, split, fitted)
     )
     print(f"{out}: adapted from {start.name}, sha256 {card.sha256}")
     print(f"to deploy it beside the default: deploy/deploy.sh --weights {shlex.quote(str(out))}")

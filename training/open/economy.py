@@ -5,15 +5,17 @@ mistakes and does what takes the least time, as far as it can be known beforehan
 offers (see its README), and what it takes:
 
 - *Proposals.* On a new picture what is found with the exemplars of earlier ones is shown. It takes
-  the seconds of the answer.
+  the seconds of the answer. Where pictures with them took `WORTH` times longer an object than those
+  without, the earlier pictures are left out.
 - *A click* on a missed object, or a right click on a box of nothing: an assisted interaction, and
   the seconds of the answer. How many errors of its class a click mends is not known beforehand. The
-  annotator expects the same share as of late in this job, for each class, and of objects and boxes
-  of nothing apart; `HOPE` at first. He clicks the largest object or box where that saves most, as
-  long as it is expected to save more than it takes. A click that makes it worse is taken back.
-- *A threshold for a label*: an assisted interaction. The boxes are there already, and as the slider
-  moves he sees what it saves. It stays for the next pictures. To hide a label is the same, but for
-  this picture only.
+  annotator expects the same share as of late in this job, for each class, of objects and of boxes
+  of nothing apart, and of classes without a click or exemplar yet; `HOPE` at first. He clicks the
+  largest object or box where that saves most, as long as it is expected to save more than it takes.
+  A click that makes it worse is taken back.
+- *A threshold*, for one label or for all that are shown: an assisted interaction. The boxes are
+  there already, and as the slider moves he sees what it saves. It stays for the next pictures. To
+  hide a label is the same, but for this picture only.
 - *Accept and go on*: an assisted interaction, in which the picture is looked over.
 - *A correction*: an interaction by hand. A missed object is drawn, a wrong box is deleted, one on
   an object of another class (IoU 0.5 or more) gets its digit, and a loose one of the class (IoU
@@ -45,8 +47,8 @@ from c3det.clicks import LabelledBox
 from c3det.exemplars import Exemplars
 from training.annotation_time import Study
 from training.data.index import Annotated
+from training.open.clicking import Clicked
 from training.open.encoded import EncodedPicture
-from training.open.evaluate import Clicked
 from training.open.transfer import thinned
 
 STUDY = Study()
@@ -57,6 +59,9 @@ ASSISTED = STUDY.assisted_interaction(0.0)
 
 HOPE = 0.5
 """Share of the errors of a class that the first click is expected to mend."""
+
+WORTH = 1.2
+"""So many times longer pictures with exemplars may take before the exemplars are left out."""
 
 RIGHT = 0.5
 LOOSE = 0.25
@@ -243,7 +248,9 @@ class Annotator:
         carries: See above.
         work: What was done.
         thresholds: Of the labels that have one of their own.
-        mended: Share of the errors of a label that a click mends, of late, by label and sign.
+        mended: Share of the errors of a label that a click mends, of late; by label, sign, and
+            whether there was a click or exemplar of the label before.
+        pace: Seconds an object of the pictures with exemplars and of those without, of late.
         latency: Seconds of the last answer.
     """
 
@@ -253,15 +260,22 @@ class Annotator:
     carries: bool = True
     work: Work = field(default_factory=Work)
     thresholds: dict[int, float] = field(default_factory=dict)
-    mended: dict[tuple[int, bool], float] = field(default_factory=dict)
+    mended: dict[tuple[int, bool, bool], float] = field(default_factory=dict)
+    pace: dict[bool, float] = field(default_factory=dict)
     latency: float = 0.0
 
     def annotate(self, encoded: EncodedPicture) -> Work:
         """Annotate the next picture until all is right; what was done in it."""
-        page = _Page(self, encoded)
+        uses_exemplars = bool(self.known.positive.any()) and (
+            True not in self.pace or self.pace[True] <= WORTH * self.pace.get(False, math.inf)
+        )
+        page = _Page(self, encoded, self.known if uses_exemplars else None)
         page.run()
         self.work.add(page.work)
-        self.thresholds = {
+        if page.work.objects:
+            seconds = page.work.assisted / page.work.objects
+            self.pace[uses_exemplars] = (self.pace.get(uses_exemplars, seconds) + seconds) / 2
+        self.thresholds |= {
             label: value for label, value in page.thresholds.items() if value != HIDDEN
         }
         if self.carries:
@@ -272,14 +286,17 @@ class Annotator:
 class _Page:
     """A picture while it is annotated."""
 
-    def __init__(self, annotator: Annotator, encoded: EncodedPicture) -> None:
+    def __init__(
+        self, annotator: Annotator, encoded: EncodedPicture, known: Exemplars | None
+    ) -> None:
         self._annotator, self._encoded, self._picture = annotator, encoded, encoded.picture
+        self._known = known
         self.work = Work(objects=int((~self._picture.ignored).sum()))
         self.thresholds = dict(annotator.thresholds)
         self._rng = np.random.default_rng(0)
         self._state = Clicked()
         self._found = Detections.none()
-        if annotator.known.positive.any():
+        if known is not None:
             self._found = self._ask(self._state)
         self._comparison = Comparison(self._picture, self._found)
 
@@ -288,11 +305,11 @@ class _Page:
         while True:
             left = self._left()
             click = self._best_click(left)
-            label, threshold, saving = self._best_threshold(left)
+            labels, threshold, saving = self._best_threshold(left)
             if max(saving, click.saving if click else 0.0) <= 0:
                 break
             if click is None or saving >= click.saving:
-                self.thresholds[label] = threshold
+                self.thresholds |= dict.fromkeys(labels, threshold)
                 self.work.thresholds += 1
             else:
                 self._click(click, left)
@@ -323,25 +340,20 @@ class _Page:
         return self._encoded.exemplars(negative, self._annotator.names, kept)
 
     def _ask(self, state: Clicked) -> Detections:
-        known = self._annotator.known
-        found, seconds = self._encoded.answer(
-            state.clicks, known if len(known) else None, LEAST_SCORE
-        )
+        found, seconds = self._encoded.answer(state.clicks, self._known, LEAST_SCORE)
         self._annotator.latency = seconds
         self.work.waited += seconds + (0 if self.work.questions else self._encoded.encode_seconds)
         self.work.questions += 1
         return found
 
-    def _is_shown(self, label: int, threshold: float) -> NDArray[np.bool_]:
-        """Which boxes of a label are shown from a threshold on; answers to clicks always are."""
+    def _is_shown(self, threshold: float | NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which boxes are shown from a threshold on; answers to clicks are, unless hidden."""
         answers = (self._found.clicks >= 0) & (threshold < HIDDEN)
-        return (self._found.labels == label) & ((self._found.scores >= threshold) | answers)
+        return (self._found.scores >= threshold) | answers
 
     def _shown(self) -> NDArray[np.bool_]:
-        shown = np.zeros(len(self._found), np.bool_)
-        for label in np.unique(self._found.labels).tolist():
-            shown |= self._is_shown(label, self._threshold(label))
-        return shown
+        labels = self._found.labels.tolist()
+        return self._is_shown(np.array([self._threshold(label) for label in labels], np.float64))
 
     def _threshold(self, label: int) -> float:
         return self.thresholds.get(label, self._annotator.threshold)
@@ -349,17 +361,18 @@ class _Page:
     def _left(self) -> Corrections:
         return self._comparison.corrections(self._shown())
 
-    def _best_threshold(self, left: Corrections) -> tuple[int, float, float]:
-        """The label whose threshold is best moved, the threshold, and the seconds it saves."""
-        best, shown = (0, 0.0, 0.0), self._shown()
-        for label in np.unique(self._found.labels).tolist():
-            others = shown & (self._found.labels != label)
+    def _best_threshold(self, left: Corrections) -> tuple[list[int], float, float]:
+        """The labels whose threshold is best moved, the threshold, and the seconds it saves."""
+        best: tuple[list[int], float, float] = ([], 0.0, 0.0)
+        shown, present = self._shown(), np.unique(self._found.labels).tolist()
+        for labels in (present, *([label] for label in present)):
+            others = shown & ~np.isin(self._found.labels, labels)
             for value in (*THRESHOLDS, HIDDEN):
-                own = self._is_shown(label, value)
+                own = np.isin(self._found.labels, labels) & self._is_shown(value)
                 moved = self._comparison.corrections(others | own)
                 saving = (len(left) - len(moved)) * BY_HAND - ASSISTED
                 if saving > best[2]:
-                    best = (label, value if own.any() else HIDDEN, saving)
+                    best = (labels, value if own.any() else HIDDEN, saving)
         return best
 
     def _best_click(self, left: Corrections) -> ClickPlan | None:
@@ -378,7 +391,7 @@ class _Page:
                 open_ones = [one for one in own if not (positive and one in self._state.objects)]
                 if not open_ones:
                     continue
-                share = self._annotator.mended.get((label, positive), HOPE)
+                share = self._annotator.mended.get(self._key(label, positive), HOPE)
                 saved = max(1.0, share * len(own)) * BY_HAND
                 saving = saved - ASSISTED - self._annotator.latency
                 if saving > (best.saving if best else 0.0):
@@ -393,8 +406,14 @@ class _Page:
         left, top, right, bottom = self._picture.boxes.T
         return not ((left <= x) & (x <= right) & (top <= y) & (y <= bottom)).any()
 
+    def _key(self, label: int, positive: bool) -> tuple[int, bool, bool]:
+        """What the expectation of a click depends on, see `Annotator.mended`."""
+        known = [] if self._known is None else self._known.labels[self._known.positive].tolist()
+        clicked = [click.label for click in self._state.clicks if click.positive]
+        return label, positive, label in {*known, *clicked}
+
     def _click(self, plan: ClickPlan, left: Corrections) -> None:
-        state = self._state.copy()
+        key, state = self._key(plan.label, plan.positive), self._state.copy()
         if plan.positive:
             state.add(self._picture, plan.target, self._rng)
             self.work.clicks += 1
@@ -407,6 +426,5 @@ class _Page:
         fewer = len(left) - len(self._left())
         if fewer < 0:
             self._state, self._found, self._comparison = before
-        key = plan.label, plan.positive
         expected = self._annotator.mended.get(key, HOPE)
         self._annotator.mended[key] = (expected + max(0, fewer) / plan.errors) / 2

@@ -34,12 +34,14 @@ from c3det.predictor import Predictor
 from c3det.weights import Card, WeightsError
 from training.data.sources import SourceError
 from training.open import test_sets
-from training.open.adapt import AdaptSettings, divide, fit
+from training.open.adapt import AdaptSettings, fit
+from training.open.clicking import members
 from training.open.economy import STUDY, Annotator
 from training.open.encoded import EncodedPicture
-from training.open.evaluate import members, weights_of
+from training.open.evaluate import weights_of
 from training.open.jobs_report import ACCEPTED, Results, write
 from training.open.reporting import MAIN_COUNT
+from training.open.splitting import split_pictures
 from training.open.test_sets import TestSet
 from training.open.transfer import Rows, Transfer
 from training.open.weights import THRESHOLD, load
@@ -122,10 +124,10 @@ def adapted(
         if number >= len(pictures):
             continue
         try:
-            sides = divide(pictures[:number])
+            split = split_pictures(pictures[:number])
         except ValueError:  # too few objects
             continue
-        fitted = fit(network, sides, AdaptSettings(minutes=minutes))
+        fitted = fit(network, split, AdaptSettings(minutes=minutes))
         before: Rows = transfer.rows(number)
         after = before
         if fitted.gained:

@@ -20,8 +20,9 @@ from c3det.exemplars import MOST_ASKED, Exemplars
 from c3det.predictor import Predictor
 from training.data.index import Annotated
 from training.evaluation import measures
+from training.open.clicking import click_at_random, members
 from training.open.encoded import EncodedPicture
-from training.open.evaluate import click_at_random, members, quality
+from training.open.evaluate import quality
 from training.open.reporting import mean_of
 
 MOST_OF_A_LABEL = 16

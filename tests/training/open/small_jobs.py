@@ -27,6 +27,22 @@ def a_picture(bars: int = 4, dots: int = 0) -> Annotated:
     return Annotated("one", image, np.array(boxes, np.float32).reshape(-1, 4), labels)
 
 
+XS = (4, 24, 44, 64, 84, 104)
+
+
+def squares(
+    name: str, xs: Sequence[int], width: int = 128, height: int = 96, ignored: Sequence[int] = ()
+) -> Annotated:
+    """Squares of 12 pixels from given places on, in turn red and blue, of two classes."""
+    image = np.random.default_rng(len(xs)).integers(90, 130, (height, width, 3)).astype(np.uint8)
+    boxes = np.array([[x, 20, x + 12, 32] for x in xs], np.float32).reshape(-1, 4)
+    for number, x in enumerate(xs):
+        image[20:32, x : x + 12] = (220, 30, 30) if number % 2 else (30, 30, 220)
+    labels = np.arange(len(xs), dtype=np.int64) % 2
+    flags = np.isin(np.arange(len(xs)), ignored)
+    return Annotated(name, image, boxes, labels, flags)
+
+
 def boxes_of(*rows: tuple[Sequence[float], int], score: float = 0.9) -> Detections:
     """Boxes of classes."""
     return Detections(

@@ -56,11 +56,12 @@ def test_what_is_waited_for_is_counted() -> None:
 
 
 def test_a_click_that_cannot_be_expected_to_pay_is_not_made() -> None:
-    # Half of two objects are hoped for: 5.6 s for 6.4 s. The hope falls with what clicks did.
+    # Half of two objects are hoped for: 5.6 s for 6.4 s. The hope falls with what clicks did, the
+    # first one of a label and later ones apart.
     assert annotate(Fake(a_picture(2))) == Work(objects=2, drawn=2)
     pages = [Fake(a_picture(4), found=0) for _ in range(2)]
     work = annotate(*pages, carries=False)
-    assert untimed(work) == Work(objects=8, clicks=1, drawn=8, questions=1)
+    assert untimed(work) == Work(objects=8, clicks=2, drawn=8, questions=2)
     assert pages[1].asked == []
 
 
@@ -151,3 +152,33 @@ def test_corrections() -> None:
     left = comparison.corrections(every & (np.arange(6) != 0))
     assert (left.right, left.deleted) == ([3], [5])
     assert len(comparison.corrections(~every)) == 5
+
+
+class Unsure(Fake):
+    """Finds what the annotator's exemplars are of, below the threshold."""
+
+    def detect(self, *arguments: Any, **options: Any) -> Detections:
+        found = super().detect(*arguments, **options)
+        return replace(found, scores=np.full(len(found), 0.12, np.float32))
+
+
+def test_the_threshold_of_all_labels_is_moved_at_once() -> None:
+    pages = [Unsure(a_picture(3, dots=3)) for _ in range(2)]
+    work = annotate(*pages, known=exemplars_of([0, 1]))
+    assert untimed(work) == Work(objects=12, thresholds=1, accepted=2, questions=2)
+
+
+class Confused(Fake):
+    """Finds nothing of use once it has exemplars."""
+
+    def detect(self, clicks: Any, exemplars: Exemplars | None = None) -> Detections:
+        found = super().detect(clicks, exemplars)
+        return found if exemplars is None else Detections.none()
+
+
+def test_exemplars_that_do_not_pay_are_left_out() -> None:
+    pages = [Confused(a_picture(6)) for _ in range(3)]
+    annotate(*pages)
+    assert [known for _, known in pages[0].asked] == [0]
+    assert {known for _, known in pages[1].asked} == {6}
+    assert [known for _, known in pages[2].asked] == [0]

@@ -18,12 +18,10 @@ from training.data.index import Annotated
 from training.data.real_sets import folds
 from training.open import evaluate, reporting, test_sets
 from training.open.baselines import NearestNeighbour, TemplateMatching, best_of
+from training.open.clicking import Clicked, click_at_random, click_errors
 from training.open.evaluate import (
-    Clicked,
     Plan,
     agnostic,
-    click_at_random,
-    click_errors,
     click_negatives,
     evaluate_set,
     quality,

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from training.open import train
+from training.open.settings import COMPONENTS, OpenTrainingSettings
 from training.open.step import StepSettings
-from training.open.train import OpenTrainingSettings, Run, parse
+from training.open.train import Run, parse
 
 CPU = torch.device("cpu")
 SMALL = OpenTrainingSettings(steps=4, batch=2, side=64, seed=3)
@@ -102,17 +103,19 @@ def test_sets_of_a_fold_are_left_out(pool: Path) -> None:
         OpenTrainingSettings(fold=5).left_out(pool)
 
 
-@pytest.mark.parametrize("part", train.PARTS)
-def test_a_part_that_is_left_out_has_no_weight(pool: Path, tmp_path: Path, part: str) -> None:
-    settings = replace(SMALL, steps=2, leave_out=part)
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_component_that_is_left_out_has_no_weight(
+    pool: Path, tmp_path: Path, component: str
+) -> None:
+    settings = replace(SMALL, steps=2, leave_out=component)
     Run(pool, tmp_path, settings, StepSettings(), CPU, 0).train()
     weights = load_file(tmp_path / "model.safetensors")
-    for name, inputs in train.PARTS[part]:
+    for name, inputs in COMPONENTS[component]:
         left_out = weights[name].clone()[:, inputs]
         assert left_out.numel()
         assert (left_out == 0).all()
-        other = next(one for one in train.PARTS if one != part)
-        name, inputs = train.PARTS[other][0]
+        other = next(one for one in COMPONENTS if one != component)
+        name, inputs = COMPONENTS[other][0]
         assert (weights[name][:, inputs] != 0).any()
 
 
