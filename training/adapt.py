@@ -5,10 +5,10 @@
     python -m training.adapt cvat-server job:7 --host URL --user NAME --out mine.safetensors
 
 Done is a picture with a box, of those that ``--frames`` names; one without any says nothing, as
-nobody may have seen it. In a done picture all objects must have their boxes, of every class: what
-has none is learned as ground. Some done pictures are kept aside, see `training.open.adapt`; what
-was gained on them is printed and stands in the card. Weights that gained nothing are not written,
-and the exit status is 1.
+nobody may have looked at it. In a done picture all objects must have their boxes, of every class:
+what has none is learned as ground. Some done pictures are kept aside, see `training.open.adapt`;
+what was gained on them is printed and stands in the card. Weights that gained nothing are not
+written, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -25,40 +25,23 @@ from typing import Any
 
 import numpy as np
 
-from c3det.commands import command, positive, printable
-from c3det.open.architecture import OpenArchitecture
-from c3det.open.detector import OpenDetector
-from c3det.open.model import fill
-from c3det.weights import Card, WeightsError, load_tensors, read_card
+from c3det.commands import command, printable
+from c3det.weights import Card, WeightsError
 from training.data.annotated import Annotated, Index, Record
 from training.data.formats import add_formats, read
 from training.data.readers.cvat_server import ServerError
 from training.data.readers.reading import print_defects
-from training.open.adapt import Fitted, Settings, Sides, divide, fit, told
+from training.open.adapt import AdaptSettings, FitResult, fit
 from training.open.export import write
+from training.open.splitting import Split, split_pictures
+from training.open.weights import load_with_card
+from training.options import add_options, read_options
 
 PROJECT = Path(__file__).resolve().parents[1]
 WEIGHTS = PROJECT / "serverless" / "weights" / "open.safetensors"
 
 MOST_PIXELS = 200_000_000
 """Of all pictures that are held in memory, 3 bytes each."""
-
-
-def read_start(weights: Path) -> tuple[OpenDetector, Card]:
-    """The network of weights with a card.
-
-    Raises:
-        WeightsError: They cannot be used.
-    """
-    card = read_card(weights)
-    if not isinstance(card.architecture, OpenArchitecture):
-        raise WeightsError(
-            f"the weights {weights} are of the closed model: choose the open model's"
-        )
-    network = OpenDetector(card.architecture.channels, card.architecture.embedding)
-    if not fill(network, load_tensors(weights, card)):
-        raise WeightsError(f"the tensors of {weights} do not fit their card: export them again")
-    return network.eval(), card
 
 
 def done(index: Index, frames: frozenset[int] | None) -> list[Record]:
@@ -108,16 +91,16 @@ def load(records: Sequence[Record]) -> list[Annotated]:
 
 
 def adapted_card(
-    start: Card, name: str, source: dict[str, Any], sides: Sides, fitted: Fitted
+    start: Card, name: str, source: dict[str, Any], split: Split, fitted: FitResult
 ) -> Card:
     """The card of fitted weights."""
     about = {
         "adapted from": {"name": start.name, "sha256": start.sha256, "training": start.training},
         "adapted on": source
         | {
-            "pictures": len({*sides.fitted, *sides.watched, *sides.tested}),
-            "kept aside to choose the step": [one.name for one in sides.watched],
-            "kept aside to tell the gain": [one.name for one in sides.tested],
+            "pictures": len({*split.train, *split.validation, *split.test}),
+            "kept aside to choose the step": [one.name for one in split.validation],
+            "kept aside to tell the gain": [one.name for one in split.test],
         },
         "steps": fitted.steps,
         "seconds": round(fitted.seconds, 1),
@@ -142,8 +125,8 @@ def adapted_card(
 def frames(text: str) -> frozenset[int]:
     """Read places such as ``0-9,12``."""
     found: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
+    for entry in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", entry)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if last < first:
             raise argparse.ArgumentTypeError(f"must be such as 0-9,12, not {text!r}")
@@ -163,12 +146,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="pictures that are done, such as 0-9,12, counted from 0 in the order of the source "
         "(default: all that have a box)",
     )
-    parser.add_argument(
-        "--minutes",
-        type=positive,
-        default=Settings().minutes,
-        help="that it takes, about (default: %(default)g)",
-    )
+    add_options(parser, AdaptSettings)
 
 
 @command("training.adapt")
@@ -204,7 +182,7 @@ def adapt(given: argparse.Namespace) -> int:
         raise ValueError(f"--out must end in .safetensors, not {out}")
     if out.resolve() == given.weights.resolve():
         raise ValueError(f"{out} would be overwritten, which it starts from: name another --out")
-    network, start = read_start(given.weights)
+    network, start = load_with_card(given.weights)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".adapt-", dir=out.parent) as folder:
         reading = read(argparse.Namespace(**{**vars(given), "out": Path(folder)}))
@@ -213,13 +191,13 @@ def adapt(given: argparse.Namespace) -> int:
         pictures = load(records)
     total = len(reading.index.records)
     print(f"{len(records)} of {total} pictures are done")
-    sides = divide(pictures)
+    split = split_pictures(pictures)
     fitted = fit(
-        network, sides, Settings(minutes=given.minutes), lambda line: print(line, flush=True)
+        network, split, read_options(given, AdaptSettings), lambda line: print(line, flush=True)
     )
-    chose = "" if sides.is_independent else ", which chose the step too"
+    chose = "" if split.is_independent else ", which chose the step too"
     print(f"on what was kept aside{chose}:")
-    print(f"before: {told(fitted.before)}\nafter:  {told(fitted.after)}")
+    print(f"before: {fitted.before.summary()}\nafter:  {fitted.after.summary()}")
     if not fitted.gained:
         print(
             f"training.adapt: nothing was gained on the pictures kept aside, so that {out} is not "
@@ -233,7 +211,7 @@ def adapt(given: argparse.Namespace) -> int:
         "classes": list(reading.index.classes),
     }
     card = write(
-        fitted.network, out, adapted_card(start, given.name or out.stem, source, sides, fitted)
+        fitted.network, out, adapted_card(start, given.name or out.stem, source, split, fitted)
     )
     print(f"{out}: adapted from {start.name}, sha256 {card.sha256}")
     print(f"to deploy it beside the default: deploy/deploy.sh --weights {shlex.quote(str(out))}")

@@ -20,7 +20,8 @@ from c3det.predictor import load
 from c3det.weights import read_card
 from tests.c3det.open.small import pixels, saved
 from training import adapt
-from training.open.adapt import Fitted, Quality, Settings, Sides
+from training.open.adapt import AdaptSettings, FitResult, Quality
+from training.open.splitting import Split
 
 ROOT = Path(__file__).resolve().parents[2]
 XS = (4, 24, 44, 64)
@@ -61,11 +62,11 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], list[Any]
     def script(before: float, after: float) -> list[Any]:
         asked: list[Any] = []
 
-        def fit(network: Any, sides: Sides, settings: Settings, tell: Any) -> Fitted:
-            asked.append((sides, settings))
+        def fit(network: Any, split: Split, settings: AdaptSettings, log: Any) -> FitResult:
+            asked.append((split, settings))
             network.dense.bias.data.add_(1.0)
             qualities = (Quality(value, value, None) for value in (before, after))
-            return Fitted(network, 7, [], *qualities, 12.34)
+            return FitResult(network, 7, [], *qualities, 12.34)
 
         monkeypatch.setattr(adapt, "fit", fit)
         return asked
@@ -89,9 +90,9 @@ def test_weights_and_card_are_written_and_deploy(
     weights, out = saved(tmp_path), tmp_path / "new" / "Valves 2.safetensors"
     path = coco(tmp_path / "job", done=5, empty=3)
     assert call("coco", path, "--weights", weights, "--out", out, "--minutes", 3) == 0
-    ((sides, settings),) = asked
+    ((split, settings),) = asked
     assert settings.minutes == 3
-    assert len(sides.fitted) == 3, "two of five are kept aside, and pictures without a box left out"
+    assert len(split.train) == 3, "two of five are kept aside, and pictures without a box left out"
     start, card = read_card(weights), read_card(out)
     assert (card.name, card.classes) == ("Valves 2", ())
     assert card.score_threshold == start.score_threshold
@@ -148,8 +149,8 @@ def test_frames_are_chosen(tmp_path: Path, found: Any, capsys: pytest.CaptureFix
     weights, out = saved(tmp_path), tmp_path / "mine.safetensors"
     path = coco(tmp_path / "job", done=5, empty=1)
     assert call("coco", path, "--weights", weights, "--out", out, "--frames", "3-5,0") == 0
-    ((sides, _),) = asked
-    names = {one.name for side in (sides.fitted, sides.watched) for one in side}
+    ((split, _),) = asked
+    names = {one.name for side in (split.train, split.validation) for one in side}
     assert names == {"0.png", "3.png", "4.png"}
     capsys.readouterr()
     for frames, message in (

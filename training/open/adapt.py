@@ -6,9 +6,7 @@ Three things keep the rest from being forgotten: the backbone and all statistics
 as they are; each step draws the weights back to where they began; and what is kept is the moving
 average of the weights at the step that did best on pictures that were not trained on.
 
-Some of the done pictures are kept aside. With five or more, some of them choose the step, and
-others, by which nothing was chosen, tell the gain; with two to four, one picture does both; a
-single picture is cut in two.
+Which pictures are trained on, choose the step and tell the gain says `training.open.splitting`.
 """
 
 from __future__ import annotations
@@ -22,32 +20,30 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from c3det.clicks import Click
+from c3det.commands import positive
+from c3det.exemplars import Example
 from c3det.open.detector import PAD, OpenDetector
 from c3det.open.model import OpenModel
 from training.data.index import Annotated
 from training.evaluation import measures
+from training.open.clicking import click_at_random, members
 from training.open.episodes import Episode, collate
-from training.open.evaluate import Pairs, agnostic, click_at_random, members, quality
+from training.open.evaluate import Pairs, agnostic, quality
 from training.open.reporting import MAIN_COUNT, MOST_PROPOSALS
-from training.open.step import Settings as StepSettings
-from training.open.step import run
+from training.open.splitting import Split, evaluated_section
+from training.open.step import StepSettings, run
 from training.open.train import CLIP, RECENT
 from training.open.windows import RealPicture, Scales, draw_windows
+from training.options import option
 
-LOOKS = (0.25, 0.5, 0.75, 1.0)
-"""Shares of the time after which the pictures kept aside are looked at."""
+EVALUATED_AT = (0.25, 0.5, 0.75, 1.0)
+"""Shares of the time after which the held-out pictures are evaluated."""
 
 WARM_UP = 10
 """Steps in which the learning rate rises."""
-
-MOST_KEPT = 4
-"""Pictures that choose the step, and as many that tell the gain."""
-
-SHOWN_SIDE = 768
-"""Longest side of what is looked at of a picture kept aside, in pixels."""
 
 SIDES = (128, 384)
 """Of a window in pixels, least and most."""
@@ -61,16 +57,13 @@ AVERAGE = 0.98
 CROWD = 60
 """Objects of a window, on the average, where they stand most densely."""
 
-_FAR = -1e4
-"""Where clicks of another picture lie, in pixels: outside of any tile, and near nothing in it."""
-
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class AdaptSettings:
     """How the model is fitted.
 
     Attributes:
-        minutes: The whole takes, about.
+        minutes: That it takes, about. An option of the command line.
         steps: So many instead, whatever time they take; 0: by the clock.
         batch: Windows of a step.
         rate: Highest learning rate, falling as a cosine.
@@ -78,7 +71,7 @@ class Settings:
         seed: Of all that is random.
     """
 
-    minutes: float = 4.0
+    minutes: float = option(4.0, "that it takes, about", parse=positive)
     steps: int = 0
     batch: int = 4
     rate: float = 3e-4
@@ -93,145 +86,13 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
-    """The done pictures, by what they are for.
-
-    Attributes:
-        fitted: Trained on.
-        watched: Choose the step.
-        tested: Tell the gain; nothing was chosen by them, unless they are the watched ones.
-    """
-
-    fitted: tuple[Annotated, ...]
-    watched: tuple[Annotated, ...]
-    tested: tuple[Annotated, ...]
-
-    @property
-    def is_independent(self) -> bool:
-        """Whether the pictures that tell the gain are others than those that choose the step."""
-        return self.tested[0] is not self.watched[0]
-
-
-def is_done(picture: Annotated) -> bool:
-    """Whether a picture has an object. A picture without any may be one that nobody has seen."""
-    return bool((~picture.ignored).any())
-
-
-def divide(pictures: Sequence[Annotated]) -> Sides:
-    """Keep pictures aside, evenly spread over their order.
-
-    Raises:
-        ValueError: There is none with objects, or there are too few objects in a single one.
-    """
-    done = [one for one in pictures if is_done(one)]
-    if not done:
-        raise ValueError("no picture is done: none has a box")
-    if len(done) == 1:
-        larger, smaller = cut(done[0])
-        return Sides((larger,), (smaller,), (smaller,))
-    few = 1 if len(done) < 5 else min(MOST_KEPT, len(done) // 5)
-    count = few if len(done) < 5 else 2 * few
-    # In the middle of equal parts.
-    places = [round((part + 0.5) * len(done) / count - 0.5) for part in range(count)]
-    fitted = [one for place, one in enumerate(done) if place not in places]
-    kept = [done[place] for place in places]
-    if count == few:
-        return Sides(tuple(fitted), tuple(kept), tuple(kept))
-    return Sides(tuple(fitted), tuple(kept[::2]), tuple(kept[1::2]))
-
-
-def cut(picture: Annotated) -> tuple[Annotated, Annotated]:
-    """Cut a picture in two, across its longer side, so that few objects are cut.
-
-    Two thirds of the objects, about, come into the first part. Those that are cut are ignored.
-
-    Raises:
-        ValueError: There are not two whole objects in each part.
-    """
-    axis = 0 if picture.width >= picture.height else 1
-    low, high = picture.boxes[:, axis], picture.boxes[:, axis + 2]
-    counted = ~picture.ignored
-    best: tuple[float, int] | None = None
-    for place in range(8, (picture.width, picture.height)[axis] - 8):
-        before, after = (
-            int((counted & (high <= place)).sum()),
-            int((counted & (low >= place)).sum()),
-        )
-        if before < 2 or after < 2:
-            continue
-        crossing = int(counted.sum()) - before - after
-        cost = crossing + abs(min(before, after) - counted.sum() / 3)
-        if best is None or cost < best[0]:
-            best = (float(cost), place)
-    if best is None:
-        raise ValueError(
-            f"{picture.name} is the only picture that is done, and it has too few objects to keep "
-            "some aside: finish another picture"
-        )
-    whole = np.array([0, 0, picture.width, picture.height])
-    parts = []
-    for side, name in ((2, "first part"), (0, "second part")):
-        box = whole.copy()
-        box[axis + side] = best[1]
-        parts.append(part_of(picture, box, f"{picture.name}, {name}"))
-    first, second = parts
-    return (first, second) if is_larger(first, second) else (second, first)
-
-
-def is_larger(one: Annotated, other: Annotated) -> bool:
-    """Whether one picture has at least as many objects as another."""
-    return bool((~one.ignored).sum() >= (~other.ignored).sum())
-
-
-def part_of(picture: Annotated, window: NDArray[np.int64], name: str) -> Annotated:
-    """What is seen of a picture in a window, xyxy in pixels; objects that it cuts are ignored."""
-    x1, y1, x2, y2 = window.tolist()
-    shift = np.array([x1, y1, x1, y1], np.float32)
-    limit = np.array([x2 - x1, y2 - y1] * 2, np.float32)
-    moved = picture.boxes - shift
-    inside = moved.clip(0, limit)
-    seen = ((inside[:, 2:] - inside[:, :2]) > 0).all(1)
-    was_cut = (np.abs(inside - moved) > 1).any(1)
-    return Annotated(
-        name,
-        np.ascontiguousarray(picture.image[y1:y2, x1:x2]),
-        inside[seen],
-        picture.labels[seen],
-        (picture.ignored | was_cut)[seen],
-    )
-
-
-def shown_part(picture: Annotated) -> Annotated:
-    """The part of a picture that is looked at: all of a small one, else where most objects are."""
-    if max(picture.width, picture.height) <= SHOWN_SIDE:
-        return picture
-    width, height = min(picture.width, SHOWN_SIDE), min(picture.height, SHOWN_SIDE)
-    best: tuple[int, NDArray[np.int64]] | None = None
-    for y in _places(picture.height, height):
-        for x in _places(picture.width, width):
-            box = np.array([x, y, x + width, y + height])
-            whole = (picture.boxes >= [x, y, x, y]) & (picture.boxes <= [x + width, y + height] * 2)
-            count = int((whole.all(1) & ~picture.ignored).sum())
-            if best is None or count > best[0]:
-                best = (count, box)
-    assert best is not None
-    return part_of(picture, best[1], picture.name)
-
-
-def _places(length: int, side: int) -> list[int]:
-    """Where windows begin that cover a length and overlap by half."""
-    count = max(1, math.ceil(2 * (length - side) / side) + 1)
-    return [round(place) for place in np.linspace(0, length - side, count)]
-
-
-@dataclass(frozen=True, slots=True)
 class Quality:
     """Average precision (IoU 0.5) in percent, None where there is nothing to find.
 
     Attributes:
         clicked: Of what nobody clicked, after three clicks a class on each picture.
-        carried: Of the classes of one of the fitted pictures, after three clicks a class on that
-            one, none on each picture.
+        carried: Of the classes of one of the pictures that are trained on, after three clicks a
+            class on that one, none on each picture.
         any_object: Without clicks, whatever the class.
     """
 
@@ -245,29 +106,50 @@ class Quality:
         known = [value for value in (self.clicked, self.carried) if value is not None]
         return sum(known) / len(known) if known else 0.0
 
+    def summary(self) -> str:
+        """One line for people."""
+        words = {
+            "after 3 clicks a class": self.clicked,
+            "after 3 clicks a class on another picture": self.carried,
+            "without clicks": self.any_object,
+        }
+        return "AP " + ", ".join(
+            f"{'-' if value is None else f'{value:.1f}'} {name}" for name, value in words.items()
+        )
 
-class Watch:
-    """Looks at pictures with weights.
+
+def exemplars_of(model: OpenModel, picture: Annotated, clicks: Sequence[Click]) -> list[Example]:
+    """What the model takes under clicks, to find the like in other pictures."""
+    templates = model.templates(model.encode_whole(picture.image), clicks)
+    examples = []
+    for click, template in zip(clicks, templates, strict=True):
+        vector, box = model.described(template)
+        width, height = (box[2:] - box[:2]).tolist()
+        numbers = vector.astype(np.float16).tobytes()
+        examples.append(Example(click.label, click.positive, numbers, width, height))
+    return examples
+
+
+class HeldOutEvaluator:
+    """Measures how well weights find the objects of held-out pictures.
 
     Args:
-        pictures: That were kept aside.
-        clicked: A fitted picture, whose clicks are carried over.
+        pictures: That were held out.
+        clicked: A picture that is trained on, whose clicks are carried over.
     """
 
     def __init__(self, pictures: Sequence[Annotated], clicked: Annotated) -> None:
-        self._pictures = [shown_part(one) for one in pictures]
-        self._clicked = shown_part(clicked)
+        self._pictures = [evaluated_section(one) for one in pictures]
+        self._clicked = evaluated_section(clicked)
         (self._carried,) = click_at_random(self._clicked, (MAIN_COUNT,), 0)
         self._labels = sorted({label for one in self._pictures for label in members(one)})
         self._shared = [label for label in self._labels if label in members(self._clicked)]
 
     @torch.inference_mode()
-    def look(self, network: OpenDetector) -> Quality:
+    def evaluate(self, network: OpenDetector) -> Quality:
         """How well the objects are found."""
         model = OpenModel(network)
-        there = model.encode_whole(self._clicked.image)
-        templates = model.templates(there, self._carried.clicks)
-        far = [replace(click, x=_FAR, y=_FAR) for click in self._carried.clicks]
+        exemplars = exemplars_of(model, self._clicked, self._carried.clicks)
         clicked: Pairs = []
         rest: Pairs = []
         carried: Pairs = []
@@ -278,7 +160,7 @@ class Watch:
             found = model.detect_whole(tile, state.clicks)
             clicked.append((picture, found))
             rest.append(measures.unclicked(picture, found, state.objects))
-            carried.append((picture, model.detect(tile, templates, far)))
+            carried.append((picture, model.detect_whole(tile, [], exemplars)))
             proposals = model.detect_whole(tile, [])
             proposals = proposals.take(np.arange(min(len(proposals), MOST_PROPOSALS)))
             blind.append((picture, replace(proposals, labels=np.zeros_like(proposals.labels))))
@@ -291,21 +173,22 @@ class Watch:
 
 
 @dataclass(slots=True)
-class Fitted:
+class FitResult:
     """What came of it.
 
     Attributes:
-        network: The best one on the watched pictures; the given one where none was better.
+        network: The best one on the validation pictures; the given one where none was better.
         steps: After how many it was.
-        looks: Steps and the watched pictures' quality then, the first without any step.
-        before: Quality on the tested pictures.
+        evaluations: Steps, and the quality on the validation pictures then; the first without any
+            step.
+        before: Quality on the test pictures.
         after: Likewise, of ``network``.
         seconds: That it took.
     """
 
     network: OpenDetector
     steps: int
-    looks: list[tuple[int, Quality]]
+    evaluations: list[tuple[int, Quality]]
     before: Quality
     after: Quality
     seconds: float
@@ -318,39 +201,40 @@ class Fitted:
 
 def fit(
     network: OpenDetector,
-    sides: Sides,
-    settings: Settings,
-    tell: Callable[[str], None] = lambda line: None,
-) -> Fitted:
+    split: Split,
+    settings: AdaptSettings,
+    log: Callable[[str], None] = lambda line: None,
+) -> FitResult:
     """Fit a network to pictures.
 
     Args:
         network: Stays as it is.
-        sides: The pictures.
+        split: The pictures.
         settings: Of all of it.
-        tell: Is given a line of progress now and then.
+        log: Takes a line of progress now and then.
 
     Raises:
-        ValueError: No window of the fitted pictures can be trained on.
+        ValueError: No window of the pictures can be trained on.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     torch.manual_seed(settings.seed)
-    watch = Watch(sides.watched, sides.fitted[0])
-    test = Watch(sides.tested, sides.fitted[0]) if sides.is_independent else watch
+    validation = HeldOutEvaluator(split.validation, split.train[0])
+    test = HeldOutEvaluator(split.test, split.train[0]) if split.is_independent else validation
     start = copy.deepcopy(network).float().eval()
     for parameter in start.parameters():
         parameter.requires_grad_(False)
-    before = watch.look(start)
-    looks = [(0, before)]
+    before = validation.evaluate(start)
+    evaluations = [(0, before)]
     best, best_steps = start, 0
-    tested = before if test is watch else test.look(start)
-    looking = (time.monotonic() - began) / (1 if test is watch else 2)
-    tell(f"before: {told(before)}")
-    # What is left for training, without the looks that are to come.
-    limit = 60 * settings.minutes - looking * (len(LOOKS) + (2 if test is watch else 3))
+    tested = before if test is validation else test.evaluate(start)
+    seconds_each = (time.monotonic() - started) / (1 if test is validation else 2)
+    log(f"before: {before.summary()}")
+    # What is left for training, without the evaluations that are to come.
+    count = len(EVALUATED_AT) + (2 if test is validation else 3)
+    limit = 60 * settings.minutes - seconds_each * count
     limit = max(limit, 0.2 * 60 * settings.minutes)
-    trainer = Trainer(start, sides.fitted, settings)
-    left = list(LOOKS)
+    trainer = Trainer(start, split.train, settings)
+    left = list(EVALUATED_AT)
     trained = 0.0
     while left:
         since = time.monotonic()
@@ -360,21 +244,21 @@ def fit(
             trained += time.monotonic() - since
             continue
         left.pop(0)
-        if trainer.steps == looks[-1][0]:  # one step took longer than was to pass between looks
+        if trainer.steps == evaluations[-1][0]:  # one step took longer than the time between two
             continue
         now = copy.deepcopy(trainer.averaged)
-        found = watch.look(now)
-        looks.append((trainer.steps, found))
-        tell(f"{time.monotonic() - began:.0f} s, after {trainer.steps} steps: {told(found)}")
-        if found.mean > max(quality.mean for _, quality in looks[:-1]):
+        found = validation.evaluate(now)
+        evaluations.append((trainer.steps, found))
+        log(f"{time.monotonic() - started:.0f} s, after {trainer.steps} steps: {found.summary()}")
+        if found.mean > max(quality.mean for _, quality in evaluations[:-1]):
             best, best_steps = now, trainer.steps
     if not best_steps:
         after = tested
-    elif test is watch:
-        after = dict(looks)[best_steps]
+    elif test is validation:
+        after = dict(evaluations)[best_steps]
     else:
-        after = test.look(best)
-    return Fitted(best, best_steps, looks, tested, after, time.monotonic() - began)
+        after = test.evaluate(best)
+    return FitResult(best, best_steps, evaluations, tested, after, time.monotonic() - started)
 
 
 class Trainer:
@@ -391,7 +275,7 @@ class Trainer:
     """
 
     def __init__(
-        self, start: OpenDetector, pictures: Sequence[Annotated], settings: Settings
+        self, start: OpenDetector, pictures: Sequence[Annotated], settings: AdaptSettings
     ) -> None:
         self._settings = settings
         self._network = copy.deepcopy(start)
@@ -459,15 +343,3 @@ def window_of(pictures: Sequence[RealPicture]) -> tuple[int, Scales]:
     wanted = min(wanted, largest_picture, FACTORS[0] * math.sqrt(CROWD / crowd))
     side = int(np.clip(wanted // PAD * PAD, *SIDES))
     return side, Scales(None, FACTORS, largest=float(side), objects=1)
-
-
-def told(quality: Quality) -> str:
-    """The quality as a person reads it."""
-    words = {
-        "after 3 clicks a class": quality.clicked,
-        "after 3 clicks a class on another picture": quality.carried,
-        "without clicks": quality.any_object,
-    }
-    return "AP " + ", ".join(
-        f"{'-' if value is None else f'{value:.1f}'} {name}" for name, value in words.items()
-    )

@@ -1,6 +1,6 @@
 """What the open model is compared with: template matching, and ImageNet's features untrained.
 
-Both are told more than the model: the box of each clicked object.
+Both get more than the model: the box of each clicked object.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
+from c3det.answering import Detections
 from c3det.clicks import Click
 from c3det.open.boxes import non_maximum_suppression
 from c3det.open.detector import MEAN, PAD, STD
 from c3det.open.mobilenet import STRIDES, MobileNetV2
-from c3det.open.predictor import EncodedPicture, Found, OpenPredictor
+from c3det.predictor import Predictor
 
 LEAST_LIKENESS = 0.3
 """Correlation below which template matching finds nothing."""
@@ -37,10 +38,10 @@ SHARPNESS = 20.0
 class Picture(Protocol):
     """A method that has read a picture."""
 
-    def any_object(self) -> Found | None:
+    def any_object(self) -> Detections | None:
         """Boxes without clicks by falling score, None for a method that has none."""
 
-    def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Found:
+    def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Detections:
         """Boxes given clicks.
 
         Args:
@@ -58,25 +59,27 @@ class Method(Protocol):
 
 
 class _OpenPicture:
-    def __init__(self, predictor: OpenPredictor, encoded: EncodedPicture) -> None:
-        self._predictor, self._encoded = predictor, encoded
+    def __init__(self, predictor: Predictor, image: NDArray[np.uint8]) -> None:
+        self._predictor, self._features = predictor, predictor.encode(image)
 
-    def any_object(self) -> Found:
-        return self._predictor.any_object(self._encoded)
+    def any_object(self) -> Detections:
+        return self._predictor.detect(self._features, [], 0.0, answer_clicks=False)
 
-    def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Found:
-        return self._predictor.detect(self._encoded, clicks)
+    def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Detections:
+        if not clicks:
+            return Detections.none()
+        return self._predictor.detect(self._features, clicks, 0.0, answer_clicks=False)
 
 
 class OpenMethod:
     """The open model."""
 
-    def __init__(self, predictor: OpenPredictor) -> None:
+    def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
 
     def read(self, image: NDArray[np.uint8]) -> Picture:
         """See `Method`."""
-        return _OpenPicture(self._predictor, self._predictor.encode(image))
+        return _OpenPicture(self._predictor, image)
 
 
 class _TemplatePicture:
@@ -87,7 +90,7 @@ class _TemplatePicture:
     def any_object(self) -> None:
         return None
 
-    def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Found:
+    def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Detections:
         boxes: list[NDArray[np.float32]] = [np.zeros((0, 4), np.float32)]
         scores: list[NDArray[np.float32]] = [np.zeros(0, np.float32)]
         labels: list[NDArray[np.int64]] = [np.zeros(0, np.int64)]
@@ -129,19 +132,17 @@ class TemplateMatching:
 
 
 class _NeighbourPicture:
-    def __init__(self, proposals: Found, levels: Sequence[Tensor]) -> None:
+    def __init__(self, proposals: Detections, levels: Sequence[Tensor]) -> None:
         self._proposals, self._levels = proposals, levels
         self._described = self._describe(proposals.boxes)
 
-    def any_object(self) -> Found:
+    def any_object(self) -> Detections:
         return self._proposals
 
-    def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Found:
+    def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Detections:
         slots = sorted({click.label for click in clicks if click.positive})
         if not slots or not len(self._proposals.boxes):
-            return Found(
-                np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
-            )
+            return Detections.none()
         cosine = (self._described @ self._describe(clicked).T).numpy()
         own = np.stack(
             [
@@ -184,14 +185,14 @@ class _NeighbourPicture:
 
 
 class NearestNeighbour:
-    """The open model's proposals, told apart by ImageNet's MobileNetV2 that was trained no further.
+    """The open model's proposals, compared by ImageNet's MobileNetV2 that was trained no further.
 
     Args:
         predictor: Whose proposals are compared.
-        backbone: File of ImageNet's weights, see `training.open.prepare`.
+        backbone: File of ImageNet's weights, see `training.open.make_pool`.
     """
 
-    def __init__(self, predictor: OpenPredictor, backbone: Path) -> None:
+    def __init__(self, predictor: Predictor, backbone: Path) -> None:
         self._predictor = predictor
         self._network = MobileNetV2().eval()
         state = {name: value.float() for name, value in load_file(backbone).items()}
@@ -200,7 +201,8 @@ class NearestNeighbour:
     @torch.inference_mode()
     def read(self, image: NDArray[np.uint8]) -> Picture:
         """See `Method`."""
-        proposals = self._predictor.any_object(self._predictor.encode(image))
+        proposals = OpenMethod(self._predictor).read(image).any_object()
+        assert proposals is not None
         height, width = image.shape[:2]
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
         pixels = (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
@@ -210,11 +212,11 @@ class NearestNeighbour:
 
 def best_of(
     boxes: NDArray[np.float32], scores: NDArray[np.float32], labels: NDArray[np.int64]
-) -> Found:
+) -> Detections:
     """The boxes that no better one overlaps by more than 0.5, whatever the labels."""
     order = np.argsort(-scores, kind="stable")[:MOST_FOUND]
     boxes, scores, labels = boxes[order], scores[order], labels[order]
     if len(boxes):
         stays = non_maximum_suppression(torch.from_numpy(boxes), 0.5).numpy()
         boxes, scores, labels = boxes[stays], scores[stays], labels[stays]
-    return Found(boxes, scores, labels)
+    return Detections(boxes, scores, labels, np.full(len(boxes), -1, np.int64))

@@ -164,7 +164,7 @@ class Episodes(Dataset[Episode]):
     What they are drawn from is read once, before a loader forks its processes, which share it.
 
     Args:
-        pool: Folder that `training.open.prepare` has made.
+        pool: Folder that `training.open.make_pool` has made.
         batch: Pictures of a batch.
         side: Of a picture in pixels.
         real: Share of the pictures that are windows of real ones.

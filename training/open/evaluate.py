@@ -26,7 +26,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from c3det.answering import Detections
-from c3det.clicks import Click
+from c3det.answering import Detections, iou
 from c3det.commands import command
-from c3det.open.predictor import Found, OpenPredictor
-from training.clicks.sampling import missed
+from c3det.open.model import OpenModel
+from c3det.predictor import Predictor
+from c3det.weights import WeightsError
 from training.data import real_sets
 from training.data.index import Annotated
 from training.data.sources import SourceError
@@ -51,102 +51,15 @@ from training.open.baselines import (
     Picture,
     TemplateMatching,
 )
-from training.open.episodes import AWAY, FARTHEST
+from training.open.clicking import Clicked, click_at_random, click_errors, members
 from training.open.reporting import MAIN_COUNT, MOST_PROPOSALS, mean
 from training.open.test_sets import TestSet
+from training.open.weights import THRESHOLD, load
 
 COUNTS = (1, 2, 3, 5, 10)
 """Clicks a class."""
 
-THRESHOLD = 0.3
-"""Score from which on boxes are shown."""
-
 PERSON = "person"
-
-
-@dataclass(slots=True)
-class Clicked:
-    """Clicks on a picture, in order, and their objects.
-
-    Attributes:
-        clicks: Labels are the classes of the set.
-        objects: Indices of the clicked objects, -1 for none.
-        boxes: float32 ``(4,)`` each, of the objects, or a small box on the ground.
-    """
-
-    clicks: list[Click] = field(default_factory=list)
-    objects: list[int] = field(default_factory=list)
-    boxes: list[NDArray[np.float32]] = field(default_factory=list)
-
-    def add(self, picture: Annotated, index: int, rng: np.random.Generator) -> None:
-        """Click an object near its middle."""
-        x1, y1, x2, y2 = picture.boxes[index].tolist()
-        away = (AWAY * rng.standard_normal(2)).clip(-FARTHEST, FARTHEST) + 0.5
-        x, y = x1 + away[0] * (x2 - x1), y1 + away[1] * (y2 - y1)
-        self.clicks.append(Click(float(x), float(y), int(picture.labels[index])))
-        self.objects.append(index)
-        self.boxes.append(picture.boxes[index])
-
-    def detect(self, read: Picture) -> Detections:
-        """What a method finds."""
-        boxes = np.array(self.boxes, np.float32).reshape(-1, 4)
-        return as_detections(read.detect(self.clicks, boxes))
-
-
-def as_detections(found: Found) -> Detections:
-    """The same, as boxes that answer no click."""
-    labels = found.labels.astype(np.int64)
-    return Detections(found.boxes, found.scores, labels, np.full(len(labels), -1, np.int64))
-
-
-def members(picture: Annotated) -> dict[int, NDArray[np.int64]]:
-    """The objects of each class of a picture that may be clicked."""
-    usable = np.flatnonzero(~picture.ignored)
-    labels = picture.labels[usable]
-    return {int(label): usable[labels == label] for label in np.unique(labels)}
-
-
-def click_at_random(picture: Annotated, counts: Sequence[int], seed: int) -> list[Clicked]:
-    """The clicks after each number a class; those of a lower number are among them."""
-    rng = np.random.default_rng(seed)
-    orders = {label: rng.permutation(own) for label, own in members(picture).items()}
-    states, state = [], Clicked()
-    for number in range(1, max(counts) + 1):
-        for order in orders.values():
-            if number <= len(order):
-                state.add(picture, int(order[number - 1]), rng)
-        if number in counts:
-            states.append(Clicked(*(list(part) for part in _parts(state))))
-    return states
-
-
-def _parts(state: Clicked) -> tuple[list[Any], list[Any], list[Any]]:
-    return state.clicks, state.objects, state.boxes
-
-
-def click_errors(
-    picture: Annotated, counts: Sequence[int], read: Picture, threshold: float
-) -> list[tuple[Clicked, Detections]]:
-    """The clicks of a person, who sees the answers, and what is found after each number.
-
-    The first click of a class is on its largest object. After each round, the next one is on the
-    largest object of the class that is not found; where all are, on the largest not clicked one.
-    """
-    rng = np.random.default_rng(0)
-    size = (picture.boxes[:, 2:] - picture.boxes[:, :2]).prod(1)
-    states, state, found = [], Clicked(), Detections.none()
-    for number in range(1, max(counts) + 1):
-        shown = found.take(found.scores >= threshold)
-        wrong = set(missed(picture, shown).tolist())
-        for own in members(picture).values():
-            left = [index for index in own.tolist() if index not in state.objects]
-            if left:
-                worst = [index for index in left if index in wrong] or left
-                state.add(picture, max(worst, key=lambda index: float(size[index])), rng)
-        found = state.detect(read)
-        if number in counts:
-            states.append((Clicked(*(list(part) for part in _parts(state))), found))
-    return states
 
 
 @dataclass(slots=True)
@@ -192,12 +105,9 @@ def click_negatives(
         if len(one.correct) != len(mine) or one.correct.all():
             continue
         wrong = np.flatnonzero(~one.correct)
-        x1, y1, x2, y2 = mine.boxes[wrong[0]].tolist()
-        click = Click((x1 + x2) / 2, (y1 + y2) / 2, label, positive=False)
-        told = Clicked(
-            [*state.clicks, click], [*state.objects, -1], [*state.boxes, mine.boxes[wrong[0]]]
-        )
-        after = told.detect(read)
+        clicked = state.copy()
+        clicked.add_negative(mine.boxes[wrong[0]], label)
+        after = clicked.detect(read)
         after = after.take(after.scores >= threshold)
         others = mine.take(wrong[1:])
         effect.wrong += len(others)
@@ -222,16 +132,9 @@ def right_boxes(picture: Annotated, shown: Detections) -> Detections:
 
 def _still_there(boxes: Detections, after: Detections) -> NDArray[np.bool_]:
     """Which boxes have one of the same class, IoU 0.5 or more, among others."""
-    still = np.zeros(len(boxes), np.bool_)
-    for number in range(len(boxes)):
-        same = after.boxes[after.labels == boxes.labels[number]]
-        low = np.maximum(boxes.boxes[number, :2], same[:, :2])
-        high = np.minimum(boxes.boxes[number, 2:], same[:, 2:])
-        shared = (high - low).clip(0).prod(1)
-        areas = (same[:, 2:] - same[:, :2]).prod(1)
-        union = areas + (boxes.boxes[number, 2:] - boxes.boxes[number, :2]).prod() - shared
-        still[number] = bool((shared >= measures.IOU * union).any())
-    return still
+    same = boxes.labels[:, None] == after.labels
+    overlaps = iou(boxes.boxes[:, None], after.boxes[None])
+    return ((overlaps >= measures.IOU) & same).any(1)
 
 
 Pairs = list[tuple[Annotated, Detections]]
@@ -302,7 +205,7 @@ def evaluate_set(method: Method, test_set: TestSet, plan: Plan) -> dict[str, Any
         read = method.read(picture.image)
         proposals = read.any_object()
         if proposals is not None:
-            best = as_detections(replace(proposals, labels=np.zeros_like(proposals.labels)))
+            best = replace(proposals, labels=np.zeros_like(proposals.labels))
             best = best.take(np.arange(min(len(best), MOST_PROPOSALS)))
             blind.append((picture, best))
             kept.append(_record("no clicks", 0, 0, picture.name, Clicked(), best))
@@ -419,7 +322,8 @@ def main(arguments: list[str] | None = None) -> None:
     results: reporting.Results = {}
     try:
         for name in chosen:
-            predictor = OpenPredictor.load(weights_of(name, options.weights), options.device)
+            network, card = load(weights_of(name, options.weights))
+            predictor = Predictor(OpenModel(network.to(options.device)), card)
             test_set = test_sets.load(name, options.pictures)
             for title, method in _methods(predictor, options.backbone).items():
                 started = time.monotonic()
@@ -434,11 +338,11 @@ def main(arguments: list[str] | None = None) -> None:
                 "threshold": plan.threshold,
             }
             reporting.write(results, plan.counts, about, options.out)
-    except (OSError, ValueError, SourceError) as error:
+    except (OSError, ValueError, WeightsError, SourceError) as error:
         raise SystemExit(f"training.open.evaluate: {error}") from error
 
 
-def _methods(predictor: OpenPredictor, backbone: Path | None) -> dict[str, Method]:
+def _methods(predictor: Predictor, backbone: Path | None) -> dict[str, Method]:
     methods: dict[str, Method] = {"C3Det open": OpenMethod(predictor)}
     if backbone is not None:
         methods["template matching"] = TemplateMatching()

@@ -31,7 +31,7 @@ from training.data import real_sets
 from training.data.sources import SourceError
 from training.evaluation import measures
 from training.open import test_sets
-from training.open.evaluate import click_at_random, members
+from training.open.clicking import click_at_random, members
 from training.open.reporting import MAIN_COUNT
 from training.open.test_sets import TestSet
 from training.open.train import save_weights

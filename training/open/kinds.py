@@ -40,7 +40,7 @@ SMALLEST = 4.0
 
 
 class Pool:
-    """The drawn kinds and photographs of a folder that `training.open.prepare` has made.
+    """The drawn kinds and photographs of a folder that `training.open.make_pool` has made.
 
     Attributes:
         counts: How many ``icons``, ``letters`` and ``emoji`` there are.

@@ -32,13 +32,15 @@ Results = dict[str, dict[str, dict[str, Any]]]
 """By method and set, see `training.open.evaluate.evaluate_set`."""
 
 
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """The mean of those that are known, None where there is none."""
+    known = [value for value in values if value is not None]
+    return round(float(np.mean(known)), 2) if known else None
+
+
 def mean(rows: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
-    """Of each number, without those that are none."""
-    means: dict[str, float | None] = {}
-    for name in rows[0]:
-        values = [value for row in rows if (value := row[name]) is not None]
-        means[name] = round(float(np.mean(values)), 2) if values else None
-    return means
+    """The same of each column of rows."""
+    return {name: mean_of([row[name] for row in rows]) for name in rows[0]}
 
 
 def means(results: dict[str, dict[str, Any]], counts: Sequence[int]) -> dict[str, Any]:

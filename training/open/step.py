@@ -28,6 +28,7 @@ from training.open.losses import (
     quality_focal,
     region_loss,
 )
+from training.options import option
 
 PROPOSALS = 160
 RAISED = 64
@@ -37,16 +38,11 @@ HARD = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What a step does.
+class StepSettings:
+    """What a step does; options of the command line, by their names."""
 
-    Attributes:
-        hard: Share of pictures with clicks on the worst errors.
-        enforce: Weight of UEL.
-    """
-
-    hard: float = 0.5
-    enforce: float = 0.5
+    hard: float = option(0.5, "share of the pictures with clicks on the model's worst errors")
+    enforce: float = option(0.5, "weight of UEL")
 
 
 def augmented(images: Tensor) -> Tensor:
@@ -68,21 +64,24 @@ def jittered(boxes: Tensor, spread: float) -> Tensor:
 
 
 def _exemplars(described: Described, clicks: Clicks, lender: Tensor) -> Exemplars:
-    """What is clicked in each picture, and after it what goes along from its lender."""
-    index = choose_exemplars(described, clicks.xy)
-    boxes = gathered(described.boxes.detach(), index)
-    embeddings = gathered(described.embeddings, index)
-    layouts = gathered(described.layouts, index)
-    given = _with_lent(clicks, lender)
-    positive, negative = given.members(SLOTS)
+    """The exemplars of each picture, and after them those of its lender.
+
+    Args:
+        described: The boxes that may be exemplars.
+        clicks: As `_with_lent` returns them: the first half are the picture's own.
+        lender: See `Episode`.
+    """
+    own_xy = clicks.xy[:, : clicks.xy.shape[1] // 2]
+    index = choose_exemplars(described, own_xy)
+    positive, negative = clicks.members(SLOTS)
     return Exemplars(
-        given.xy,
-        _and_lent(boxes, lender),
-        _and_lent(embeddings, lender),
-        _and_lent(layouts, lender),
+        clicks.xy,
+        _and_lent(gathered(described.boxes.detach(), index), lender),
+        _and_lent(gathered(described.embeddings, index), lender),
+        _and_lent(gathered(described.layouts, index), lender),
         positive,
         negative,
-        ~given.xy.isfinite().all(-1),
+        ~clicks.xy.isfinite().all(-1),
     )
 
 
@@ -103,10 +102,10 @@ def _with_lent(clicks: Clicks, lender: Tensor) -> Clicks:
 def _hard_clicks(
     shares: Tensor, candidates: Described, episode: Episode, clicked: Tensor, share: float
 ) -> Clicks:
-    """Clicks on the worst errors: objects of a slot least believed, and wrong boxes most believed.
+    """Clicks on the worst errors: the least sure objects of slots, and the surest wrong boxes.
 
     Args:
-        shares: ``(B, P, S)``, what each candidate is believed to be.
+        shares: ``(B, P, S)``, the share of each slot in each candidate.
         candidates: The compared boxes.
         episode: Of the batch.
         clicked: bool ``(B, M)``, objects that are clicked already.
@@ -117,9 +116,9 @@ def _hard_clicks(
     overlap = overlap * candidates.valid[..., None]
     fits = overlap >= 0.5
     wanted = episode.slots.clamp(min=0)
-    # (B, P, M): belief of each candidate in the slot of each object.
-    belief = shares.gather(2, wanted[:, None].expand(-1, shares.shape[1], -1))
-    found = (belief * fits).amax(1)
+    # (B, P, M): each candidate's share of the slot of each object.
+    of_slot = shares.gather(2, wanted[:, None].expand(-1, shares.shape[1], -1))
+    found = (of_slot * fits).amax(1)
     open_objects = (episode.slots >= 0) & ~clicked
     missing = (1 - found + 0.2 * torch.rand_like(found)).masked_fill(~open_objects, -1.0)
     few = HARD // 2
@@ -133,7 +132,7 @@ def _hard_clicks(
     spread = (torch.rand_like(box[..., :2]) - 0.5) * 0.4
     xy = (box[..., :2] + box[..., 2:]) / 2 + spread * (box[..., 2:] - box[..., :2])
     slots = torch.where(ok, episode.slots.gather(1, index), -1)
-    # Negative: a candidate that fits no object of the slot that it is believed to be of.
+    # Negative: a candidate that fits no object of the slot that it is inferred to be of.
     same = (
         fits[..., None] & (episode.slots[:, None, :, None] == torch.arange(SLOTS, device=device))
     ).any(2)
@@ -155,7 +154,7 @@ def _hard_clicks(
 def run(
     model: OpenDetector,
     episode: Episode,
-    settings: Settings,
+    settings: StepSettings,
     amp: bool,
     *,
     one_set: bool = False,
@@ -217,10 +216,11 @@ def run(
             features, model.boxes_at(features, clicks.xy).detach(), clicks.slots >= 0
         )
     everything = join(pool, at_clicks)
-    exemplars = _exemplars(everything, clicks, episode.lender)
+    known = _with_lent(clicks, episode.lender)
+    exemplars = _exemplars(everything, known, episode.lender)
     with autocast:
         cells = _and_lent(model.templates(features, clicks.xy), episode.lender)
-        levels, change = model.raised(features, _with_lent(clicks, episode.lender), cells, SLOTS)
+        levels, change = model.raised(features, known, cells, SLOTS)
     losses["raised"] = _raised_loss(features, levels, episode, is_object, exemplars)
     with torch.no_grad():
         active = exemplars.positive.any(-1)
@@ -250,12 +250,13 @@ def _with_hard_clicks(
     pool: Described,
     clicks: Clicks,
     episode: Episode,
-    settings: Settings,
+    settings: StepSettings,
     autocast: torch.autocast,
 ) -> Clicks:
     with autocast:
         at_clicks = model.describe(features, model.boxes_at(features, clicks.xy), clicks.slots >= 0)
-    exemplars = _exemplars(join(pool, at_clicks), clicks, episode.lender)
+    known = _with_lent(clicks, episode.lender)
+    exemplars = _exemplars(join(pool, at_clicks), known, episode.lender)
     compared = Candidates(
         pool.boxes,
         pool.scores,

@@ -13,14 +13,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import multiprocessing
 import os
 import platform
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,8 +32,9 @@ from torch.utils.data import DataLoader
 from c3det.commands import command
 from c3det.open.detector import OpenDetector
 from training.open.episodes import Episode, Episodes, From
-from training.open.step import Settings as StepSettings
-from training.open.step import run
+from training.open.settings import COMPONENTS, OpenTrainingSettings
+from training.open.step import StepSettings, run
+from training.options import add_options, read_options
 
 CLIP = 5.0
 """Largest norm of the gradients."""
@@ -43,97 +43,11 @@ RECENT = 10.0
 """The average of the weights is over the last tenth of the steps so far, about, or fewer."""
 
 
-PARTS: dict[str, tuple[tuple[str, slice], ...]] = {
-    # Whatever it is multiplied with, a weight of zero leaves it out, in use as in training.
-    "correlation": (("raise_hidden.0.weight", slice(0, 3)),),
-    "heatmaps": (("raise_hidden.0.weight", slice(3, 6)),),
-    "late-fusion": (("raise_out.weight", slice(None)),),
-    "layouts": (
-        ("comparison.first.0.weight", slice(6, 11)),
-        ("comparison.second.0.weight", slice(6, 11)),
-        ("comparison.second.0.weight", slice(26, 28)),
-        ("comparison.none.0.weight", slice(3, 5)),
-    ),
-}
-"""Weights that are held at zero where a part of the model is left out: names, and inputs of the
-layer. UEL is left out by ``--enforce 0``, clicks on the worst errors by ``--hard 0``."""
-
-
-def _option(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a run is trained; with the prepared folder, all that decides its weights.
-
-    Each is an option of the command line, by its name, and explained there.
-
-    Raises:
-        ValueError: A number is out of its range.
-    """
-
-    minutes: float = _option(60.0, "how long the run takes in all; the schedule follows the clock")
-    steps: int = _option(0, "so many steps instead, whatever time they take; 0: by the clock")
-    batch: int = _option(16, "pictures of a step")
-    side: int = _option(256, "of a picture in pixels, a multiple of 32")
-    rate: float = _option(1e-3, "highest learning rate of AdamW, falling as a cosine")
-    warm_up: int = _option(300, "steps in which it rises")
-    backbone_rate: float = _option(0.4, "factor on it for the backbone")
-    decay: float = _option(1e-3, "weight decay of AdamW")
-    average: float = _option(0.998, "decay of the moving average of the weights")
-    real: float = _option(0.5, "share of the pictures that are windows of real ones")
-    bfloat16: bool = _option(True, "convolutions in bfloat16; slow on processors without it")
-    reuse: int = _option(1, "steps made of each batch, where drawing is slower than training")
-    fold: int = _option(-1, "leave out the real sets of the kinds of this fold; -1: of none")
-    without: str = _option("", "names of more real sets to leave out, joined by commas")
-    leave_out: str = _option("", f"a part to measure what it brings: {', '.join(PARTS)}")
-    start: str = _option("", "file of weights to start from; without it, from ImageNet's backbone")
-    seed: int = _option(0, "of all that is random")
-
-    def __post_init__(self) -> None:
-        for name in ("batch", "side", "reuse", "warm_up"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, it is {getattr(self, name)}")
-        if self.side % 32:
-            raise ValueError(f"side must be a multiple of 32, it is {self.side}")
-        if self.steps < 0 or self.minutes <= 0:
-            raise ValueError("minutes must be more than 0, and steps not less")
-        if self.leave_out and self.leave_out not in PARTS:
-            raise ValueError(f"leave_out must be one of {', '.join(PARTS)}, not {self.leave_out!r}")
-        if not 0 <= self.real <= 1:
-            raise ValueError(f"real must be between 0 and 1, it is {self.real}")
-
-    def share(self, step: int, seconds: float) -> float:
-        """How much of the run is done, 1 at its end."""
-        return step / self.steps if self.steps else seconds / (60 * self.minutes)
-
-    def rate_at(self, step: int, share: float) -> float:
-        """The learning rate of a step."""
-        warm = min(1.0, (step + 1) / self.warm_up)
-        return self.rate * warm * (0.5 * (1 + math.cos(math.pi * min(1.0, share))) + 0.005)
-
-    def left_out(self, pool: Path) -> frozenset[str]:
-        """Names of the real sets of a prepared folder that are not trained on.
-
-        Raises:
-            ValueError: There is no such fold or set.
-        """
-        sets = json.loads((pool / "manifest.json").read_text(encoding="utf-8"))["real"]
-        names = frozenset(name.strip() for name in self.without.split(",")) - {""}
-        if names - set(sets):
-            raise ValueError(f"{pool} holds no real set {', '.join(sorted(names - set(sets)))}")
-        of_fold = {name for name, one in sets.items() if one["fold"] == self.fold}
-        if self.fold >= 0 and not of_fold:
-            raise ValueError(f"there is no real set of fold {self.fold} in {pool}")
-        return names | of_fold
-
-
 class Run:
-    """A run, begun anew or gone on with.
+    """A run, a new one or one that goes on.
 
     Args:
-        pool: Folder that `training.open.prepare` has made.
+        pool: Folder that `training.open.make_pool` has made.
         out: The run's folder; if it holds a checkpoint of the same settings, the run goes on.
         settings: Of the run.
         step_settings: Of each step.
@@ -149,7 +63,7 @@ class Run:
         self,
         pool: Path,
         out: Path,
-        settings: Settings,
+        settings: OpenTrainingSettings,
         step_settings: StepSettings,
         device: torch.device,
         processes: int,
@@ -175,7 +89,7 @@ class Run:
         self.model = _placed(_new_model(settings, pool), device)
         self._left_out = [
             self.model.get_parameter(name).detach()[:, inputs].zero_()
-            for name, inputs in PARTS.get(settings.leave_out, ())
+            for name, inputs in COMPONENTS.get(settings.leave_out, ())
         ]
         self.averaged = _placed(OpenDetector(), device)
         self.averaged.load_state_dict(self.model.state_dict())
@@ -339,9 +253,9 @@ class _Log:
 
     def __init__(self, writer: Any) -> None:
         self._writer = writer
-        self._begin()
+        self._start()
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._steps, self._pictures = 0, 0
         self._since = time.monotonic()
@@ -373,7 +287,7 @@ class _Log:
         if self._writer is not None:
             for name, value in scalars.items():
                 self._writer.add_scalar(name, value, step)
-        self._begin()
+        self._start()
 
 
 def _scalars(out: Path, step: int) -> Any:
@@ -399,7 +313,7 @@ def _manifest(pool: Path) -> dict[str, Any]:
     return kept | {"sha256": hashlib.sha256(content).hexdigest()}
 
 
-def _new_model(settings: Settings, pool: Path) -> OpenDetector:
+def _new_model(settings: OpenTrainingSettings, pool: Path) -> OpenDetector:
     model = OpenDetector()
     if settings.start:
         state = load_file(settings.start)
@@ -421,7 +335,9 @@ def _floating(model: OpenDetector) -> list[Tensor]:
     return [value for value in model.state_dict().values() if value.is_floating_point()]
 
 
-def _optimizer(model: OpenDetector, settings: Settings, *, fused: bool) -> torch.optim.AdamW:
+def _optimizer(
+    model: OpenDetector, settings: OpenTrainingSettings, *, fused: bool
+) -> torch.optim.AdamW:
     backbone = list(model.backbone.parameters())
     known = {id(parameter) for parameter in backbone}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in known]
@@ -446,29 +362,10 @@ def save_weights(model: OpenDetector, path: Path) -> None:
     temporary.replace(path)
 
 
-def _add_options(parser: argparse.ArgumentParser, settings: type[Any]) -> None:
-    """Add an option for each field of a dataclass, of its type and with its default."""
-    for one in fields(settings):
-        name = f"--{one.name.replace('_', '-')}"
-        text = one.metadata.get("help", f"see {settings.__module__}")
-        default = one.default if one.default is not MISSING else None
-        if isinstance(default, bool):
-            action = argparse.BooleanOptionalAction
-            parser.add_argument(name, action=action, default=default, help=text)
-        else:
-            parser.add_argument(
-                name, type=type(default), default=default, help=f"{text} (default: %(default)r)"
-            )
-
-
-def _read_options(options: argparse.Namespace, settings: type[Any]) -> Any:
-    return settings(**{one.name: getattr(options, one.name) for one in fields(settings)})
-
-
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Train the open model.")
-    parser.add_argument("--pool", type=Path, required=True, help="made by training.open.prepare")
+    parser.add_argument("--pool", type=Path, required=True, help="made by training.open.make_pool")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
     parser.add_argument(
@@ -480,12 +377,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--checkpoint-minutes", type=float, default=3.0, help="between two (default: %(default)s)"
     )
-    _add_options(parser, Settings)
-    _add_options(parser, StepSettings)
+    add_options(parser, OpenTrainingSettings)
+    add_options(parser, StepSettings)
     options = parser.parse_args(arguments)
     try:
-        options.settings = _read_options(options, Settings)
-        options.step_settings = _read_options(options, StepSettings)
+        options.settings = read_options(options, OpenTrainingSettings)
+        options.step_settings = read_options(options, StepSettings)
     except ValueError as error:
         parser.error(str(error))
     return options

@@ -74,7 +74,7 @@ class RealPicture:
 
 
 def load_sets(folder: Path, without: frozenset[str] = frozenset()) -> dict[str, list[RealPicture]]:
-    """The real sets of a folder that `training.open.prepare` has made, by name.
+    """The real sets of a folder that `training.open.make_pool` has made, by name.
 
     Args:
         folder: Holds a folder a set.

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from c3det.open.mobilenet import MobileNetV2
 from training.open.kinds import CELL
-from training.open.prepare import sheet
+from training.open.make_pool import sheet
 
 BOXES = [[10, 10, 22, 20, 3], [40, 12, 52, 22, 3], [70, 60, 80, 76, 7], [20, 70, 34, 80, 7]]
 """Of the real picture of 96 x 96: two classes."""

@@ -13,17 +13,15 @@ from numpy.typing import NDArray
 
 from c3det.answering import Detections
 from c3det.clicks import Click
-from c3det.open.predictor import Found, OpenPredictor
+from tests.c3det.open.small import CARD, untrained
 from training.data.index import Annotated
 from training.data.real_sets import folds
 from training.open import evaluate, reporting, test_sets
 from training.open.baselines import NearestNeighbour, TemplateMatching, best_of
+from training.open.clicking import Clicked, click_at_random, click_errors
 from training.open.evaluate import (
-    Clicked,
     Plan,
     agnostic,
-    click_at_random,
-    click_errors,
     click_negatives,
     evaluate_set,
     quality,
@@ -67,18 +65,16 @@ class Fake:
     def read(self, image: NDArray[np.uint8]) -> Fake:
         return self
 
-    def any_object(self) -> Found:
-        one = found(self.rows)
-        return Found(one.boxes, one.scores, one.labels)
+    def any_object(self) -> Detections:
+        return found(self.rows)
 
-    def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Found:
+    def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Detections:
         assert len(clicks) == len(clicked)
         self.asked.append(list(clicks))
         rows = self.rows
         if not all(click.positive for click in clicks):
             rows = [row for row in rows if row[0] >= 0]
-        one = found(rows)
-        return Found(one.boxes, one.scores, one.labels)
+        return found(rows)
 
 
 def test_random_clicks_are_nested_and_on_their_objects() -> None:
@@ -179,11 +175,11 @@ class FakePredictor:
     def encode(self, image: NDArray[np.uint8]) -> None:
         return None
 
-    def any_object(self, encoded: None) -> Found:
-        return Found(BOXES, np.full(5, 0.9, np.float32), np.full(5, -1))
-
-    def detect(self, encoded: None, clicks: Sequence[Click]) -> Found:
-        return Found(BOXES, np.full(5, 0.9, np.float32), np.full(5, clicks[0].label))
+    def detect(
+        self, features: None, clicks: Sequence[Click], threshold: float, *, answer_clicks: bool
+    ) -> Detections:
+        label = clicks[0].label if clicks else -1
+        return found([(number, 0.9, label) for number in range(5)])
 
 
 def test_nearest_neighbour_tells_patterns_apart(pool: Path) -> None:
@@ -206,7 +202,8 @@ def test_nearest_neighbour_tells_patterns_apart(pool: Path) -> None:
 
 
 def test_command(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OpenPredictor, "load", lambda path, device: FakePredictor())
+    monkeypatch.setattr(evaluate, "load", lambda path: (untrained(), CARD))
+    monkeypatch.setattr(evaluate, "Predictor", lambda model, card: FakePredictor())
     monkeypatch.setattr(
         test_sets, "load", lambda name, most: TestSet(name, "bars", ("a", "b"), (a_picture(),))
     )

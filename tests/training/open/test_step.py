@@ -12,7 +12,15 @@ from c3det.open.compare import Exemplars
 from c3det.open.detector import Clicks, Described, OpenDetector
 from training.open.composites import Drawn
 from training.open.episodes import SLOTS, Episode, collate
-from training.open.step import Settings, _exemplars, _hard_clicks, _targets, augmented, run
+from training.open.step import (
+    StepSettings,
+    _exemplars,
+    _hard_clicks,
+    _targets,
+    _with_lent,
+    augmented,
+    run,
+)
 
 SIDE = 96
 
@@ -61,7 +69,7 @@ def test_classes_of_one_set_are_the_same_in_all_pictures() -> None:
 
     def contrast(one: Episode, one_set: bool) -> float:
         torch.manual_seed(0)
-        losses = run(model, one, Settings(hard=0.0), False, one_set=one_set)
+        losses = run(model, one, StepSettings(hard=0.0), False, one_set=one_set)
         return float(losses["contrast"].detach())
 
     assert contrast(told, False) == pytest.approx(contrast(swapped, False))
@@ -71,7 +79,7 @@ def test_classes_of_one_set_are_the_same_in_all_pictures() -> None:
 def test_losses_are_finite_and_reach_every_weight() -> None:
     torch.manual_seed(0)
     model = OpenDetector()
-    losses = run(model, episode(), Settings(hard=1.0), amp=False)
+    losses = run(model, episode(), StepSettings(hard=1.0), amp=False)
     assert set(losses) >= {"object", "object box", "region score", "contrast", "second round"}
     assert all(bool(value.isfinite()) for value in losses.values())
     torch.stack(list(losses.values())).sum().backward()
@@ -87,7 +95,8 @@ def test_what_was_clicked_goes_along_to_the_second_picture() -> None:
         torch.tensor([[2], [-1]]),
         torch.tensor([[True]] * 2),
     )
-    exemplars = _exemplars(found, clicks, torch.tensor([-1, 0]))
+    lender = torch.tensor([-1, 0])
+    exemplars = _exemplars(found, _with_lent(clicks, lender), lender)
     assert exemplars.positive[0].nonzero().tolist() == [[2, 0]]
     assert exemplars.positive[1].nonzero().tolist() == [[2, 1]]
     assert not exemplars.negative.any()
@@ -103,7 +112,7 @@ def test_pairs_train_too() -> None:
     one = episode()
     one.lender[1] = 0
     one.click_slots[1] = -1
-    losses = run(OpenDetector(), one, Settings(hard=1.0), amp=False)
+    losses = run(OpenDetector(), one, StepSettings(hard=1.0), amp=False)
     assert all(bool(value.isfinite()) for value in losses.values())
     sum(losses.values(), torch.zeros(())).backward()
 
@@ -114,7 +123,7 @@ def test_a_few_steps_on_one_batch_lower_its_loss() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     values = []
     for _ in range(6):
-        losses = run(model, batch, Settings(hard=0.0), amp=False)
+        losses = run(model, batch, StepSettings(hard=0.0), amp=False)
         loss = torch.stack(list(losses.values())).sum()
         optimizer.zero_grad()
         loss.backward()

@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from training.open import train
-from training.open.step import Settings as StepSettings
-from training.open.train import Run, Settings, parse
+from training.open.settings import COMPONENTS, OpenTrainingSettings
+from training.open.step import StepSettings
+from training.open.train import Run, parse
 
 CPU = torch.device("cpu")
-SMALL = Settings(steps=4, batch=2, side=64, seed=3)
+SMALL = OpenTrainingSettings(steps=4, batch=2, side=64, seed=3)
 
 
 def test_a_resumed_run_equals_an_unbroken_one(
@@ -68,7 +69,7 @@ def test_a_resumed_run_equals_an_unbroken_one(
         Run(
             pool,
             tmp_path / "broken",
-            Settings(steps=4, batch=2, side=64, seed=4, rate=2e-3),
+            OpenTrainingSettings(steps=4, batch=2, side=64, seed=4, rate=2e-3),
             StepSettings(),
             CPU,
             0,
@@ -84,41 +85,43 @@ def test_a_machine_without_tensorboard(
 
 
 def test_the_schedule_follows_the_clock() -> None:
-    by_clock = Settings(minutes=10, rate=2.0)
+    by_clock = OpenTrainingSettings(minutes=10, rate=2.0)
     assert by_clock.share(step=7, seconds=150) == 0.25
-    assert Settings(steps=8).share(step=2, seconds=1e6) == 0.25
+    assert OpenTrainingSettings(steps=8).share(step=2, seconds=1e6) == 0.25
     assert by_clock.rate_at(299, 0.5) == pytest.approx(2 * (0.5 + 0.005))
     assert by_clock.rate_at(29, 0.0) == pytest.approx(0.1 * 2 * 1.005)
     assert by_clock.rate_at(1000, 1.0) == pytest.approx(0.01)
 
 
 def test_sets_of_a_fold_are_left_out(pool: Path) -> None:
-    assert Settings().left_out(pool) == frozenset()
-    assert Settings(fold=1).left_out(pool) == {"toy"}
-    assert Settings(without="toy").left_out(pool) == {"toy"}
+    assert OpenTrainingSettings().left_out(pool) == frozenset()
+    assert OpenTrainingSettings(fold=1).left_out(pool) == {"toy"}
+    assert OpenTrainingSettings(without="toy").left_out(pool) == {"toy"}
     with pytest.raises(ValueError, match="holds no real set boats"):
-        Settings(without="toy, boats").left_out(pool)
+        OpenTrainingSettings(without="toy, boats").left_out(pool)
     with pytest.raises(ValueError, match="there is no real set of fold 5"):
-        Settings(fold=5).left_out(pool)
+        OpenTrainingSettings(fold=5).left_out(pool)
 
 
-@pytest.mark.parametrize("part", train.PARTS)
-def test_a_part_that_is_left_out_has_no_weight(pool: Path, tmp_path: Path, part: str) -> None:
-    settings = replace(SMALL, steps=2, leave_out=part)
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_component_that_is_left_out_has_no_weight(
+    pool: Path, tmp_path: Path, component: str
+) -> None:
+    settings = replace(SMALL, steps=2, leave_out=component)
     Run(pool, tmp_path, settings, StepSettings(), CPU, 0).train()
     weights = load_file(tmp_path / "model.safetensors")
-    for name, inputs in train.PARTS[part]:
+    for name, inputs in COMPONENTS[component]:
         left_out = weights[name].clone()[:, inputs]
         assert left_out.numel()
         assert (left_out == 0).all()
-        other = next(one for one in train.PARTS if one != part)
-        name, inputs = train.PARTS[other][0]
+        other = next(one for one in COMPONENTS if one != component)
+        name, inputs = COMPONENTS[other][0]
         assert (weights[name][:, inputs] != 0).any()
 
 
 def test_the_command_line_is_made_from_the_settings() -> None:
     options = parse(["--pool", "p", "--out", "o", "--backbone-rate", "0.1", "--enforce", "0"])
-    assert options.settings == Settings(backbone_rate=0.1)
+    assert options.settings == OpenTrainingSettings(backbone_rate=0.1)
     assert options.step_settings == StepSettings(enforce=0)
     assert options.processes == max(1, (os.cpu_count() or 2) - 1)
 
@@ -135,7 +138,7 @@ def test_the_command_line_is_made_from_the_settings() -> None:
 )
 def test_impossible_settings(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Settings(**change)  # type: ignore[arg-type]
+        OpenTrainingSettings(**change)  # type: ignore[arg-type]
 
 
 def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Gather what the open model is trained on in one folder that needs no network.
 
-    python -m training.open.prepare --out FOLDER
+    python -m training.open.make_pool --out FOLDER
 
 The folder holds sheets of drawn kinds (emoji in three styles, icons, glyphs of many scripts),
 photographs for grounds, the pictures of the real sets that are trained on, made smaller, ImageNet's
@@ -273,7 +273,7 @@ def manifest(out: Path, counts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@command("training.open.prepare")
+@command("training.open.make_pool")
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Gather what the open model is trained on.")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from training.data.index import Annotated
 from training.open.kinds import CELL
-from training.open.prepare import MEDIAN, fitted, icons_of, letters_of, sheet, write_set
+from training.open.make_pool import MEDIAN, fitted, icons_of, letters_of, sheet, write_set
 
 
 def a_font(path: Path, names: dict[int, str]) -> Path:

@@ -1,0 +1,60 @@
+"""Weights of the open model, with a card or as training writes them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from c3det.open.architecture import OpenArchitecture
+from c3det.open.detector import OpenDetector
+from c3det.open.model import fill
+from c3det.weights import Card, WeightsError, card_path, load_tensors, read_card
+
+THRESHOLD = 0.3
+"""Score from which on boxes are shown, where there is no card."""
+
+
+def load(weights: Path) -> tuple[OpenDetector, Card]:
+    """The network of weights, and their card; one is made for weights as training writes them.
+
+    Raises:
+        ValueError: They are not those of an open detector.
+        WeightsError: They do not go with their card.
+        OSError: They cannot be read.
+    """
+    if card_path(weights).is_file():
+        return load_with_card(weights)
+    network = OpenDetector()
+    if not fill(network, load_file(weights)):
+        raise ValueError(f"{weights} does not hold the weights of an open detector")
+    card = Card(
+        name=weights.stem,
+        classes=(),
+        architecture=OpenArchitecture(),
+        score_threshold=THRESHOLD,
+        typical_sizes=(),
+        training={},
+        results={},
+        licence={},
+        tensors=hashlib.sha256(weights.read_bytes()).hexdigest(),
+    )
+    return network.eval(), card
+
+
+def load_with_card(weights: Path) -> tuple[OpenDetector, Card]:
+    """The network of weights with a card.
+
+    Raises:
+        WeightsError: They cannot be used.
+    """
+    card = read_card(weights)
+    if not isinstance(card.architecture, OpenArchitecture):
+        raise WeightsError(
+            f"the weights {weights} are of the closed model: choose the open model's"
+        )
+    network = OpenDetector(card.architecture.channels, card.architecture.embedding)
+    if not fill(network, load_tensors(weights, card)):
+        raise WeightsError(f"the tensors of {weights} do not fit their card: export them again")
+    return network.eval(), card
