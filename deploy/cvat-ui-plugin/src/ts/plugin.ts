@@ -1,4 +1,4 @@
-// The plugin: CVAT's scene and the person's doings in, requests and rectangles out.
+// The plugin: takes CVAT's scene and what the person does, makes requests and rectangles.
 
 import type { Host, Listener, MadeRectangle, Rectangle, Scene } from "./adapter";
 import { type Chosen, carriedOf, chosenOf, keyOf, type Taken, takenOf } from "./exemplars";
@@ -58,7 +58,7 @@ import {
   thresholdOf,
   undoesNext,
 } from "./state";
-import { recall, recallHere, remember, rememberHere } from "./storage";
+import { loadFromTab, loadSetting, saveInTab, saveSetting } from "./storage";
 import { CANVAS_STYLE, STYLE } from "./style";
 
 /** The function is asked for all boxes down to this score, once; the slider chooses among them. */
@@ -141,7 +141,7 @@ export class Plugin implements Listener {
   readonly #landed = new WeakMap<object, number>();
   #state: State = initialState();
   #model: Model = NO_MODEL;
-  #chosenModel = recall("model");
+  #chosenModel = loadSetting("model");
   #classes = new ClassMap([], NO_MODEL, {});
   #classesKey = "";
   #call: { id: number; since: number; abort: AbortController } | null = null;
@@ -155,11 +155,11 @@ export class Plugin implements Listener {
   /** The slider is of the armed label alone. */
   #own = false;
   /** A frame that nobody has worked on is asked for by itself. */
-  #carries = recall("carry") !== false;
+  #carries = loadSetting("carry") !== false;
   #carry = 0;
   /** The rectangles that each frame of the job had when it was shown. */
   readonly #rectangles = new Map<number, readonly MadeRectangle[]>();
-  /** What the function told of the work on frames. */
+  /** The exemplars of frames, as the function answered them. */
   #taken = new Map<number, Taken>();
   /** What was chosen of the work on frames, and from what. Kept: it is asked for often. */
   readonly #choices = new Map<number, { inputs: readonly unknown[]; chosen: Chosen }>();
@@ -199,7 +199,7 @@ export class Plugin implements Listener {
       toggleLabel: (label) => this.#toggleLabel(label),
       toggleCarry: () => {
         this.#carries = !this.#carries;
-        remember("carry", this.#carries);
+        saveSetting("carry", this.#carries);
         this.#carryOn();
         this.#draw();
       },
@@ -230,7 +230,7 @@ export class Plugin implements Listener {
     window.addEventListener("beforeunload", this.#leaving);
   }
 
-  // What CVAT tells
+  // What CVAT reports
 
   sceneChanged(scene: Scene | null): void {
     const before = this.#scene;
@@ -252,9 +252,9 @@ export class Plugin implements Listener {
       this.#hiddenLabels.clear();
       this.#dropped.clear();
       this.#choices.clear();
-      this.#taken = takenOf(recallHere(`exemplars:${this.#scene.jobId}`));
+      this.#taken = takenOf(loadFromTab(`exemplars:${this.#scene.jobId}`));
       this.#jobId = this.#scene.jobId;
-      this.#do({ type: "job opened", clicks: clicksOf(recallHere(`clicks:${this.#jobId}`)) });
+      this.#do({ type: "job opened", clicks: clicksOf(loadFromTab(`clicks:${this.#jobId}`)) });
       // Which frames are done, without which the plugin works as well.
       this.#host.safely(() => this.#host.readSaved(this.#left.signal).catch(() => {}));
     }
@@ -292,7 +292,7 @@ export class Plugin implements Listener {
     // A box that a key went to is left for another one only.
     if (this.#picked && found === null && point !== null) return;
     this.#aimAt(found, false);
-    if (found && point && placement) this.#tell(found, toScreen(placement, point));
+    if (found && point && placement) this.#showTip(found, toScreen(placement, point));
   }
 
   grabs(point: Point): boolean {
@@ -546,8 +546,8 @@ export class Plugin implements Listener {
     const inputs = [clicks, made, saved, this.#classes];
     const before = this.#choices.get(number);
     if (before?.inputs.every((input, i) => input === inputs[i])) return before.chosen;
-    const seen = made?.filter(({ source }) => source !== "auto");
-    const rectangles = (seen ?? saved ?? []).filter(isKnown);
+    const checked = made?.filter(({ source }) => source !== "auto");
+    const rectangles = (checked ?? saved ?? []).filter(isKnown);
     const chosen = chosenOf({ clicks: clicks?.filter(isKnown) ?? [], rectangles });
     this.#choices.set(number, { inputs, chosen });
     return chosen;
@@ -584,7 +584,7 @@ export class Plugin implements Listener {
   /**
    * The exemplars of other frames, those asked for that are not known yet; null: there are none.
    *
-   * @throws Error The function did not tell them.
+   * @throws Error The function did not answer them.
    */
   async #carried(signal: AbortSignal): Promise<Carried | null> {
     const [model, classes] = [this.#model, this.#classes];
@@ -631,7 +631,7 @@ export class Plugin implements Listener {
         // Other weights: what was taken with those of before is of no use.
         for (const [other, { weights }] of this.#taken)
           if (weights !== answer.weights) this.#taken.delete(other);
-        rememberHere(`exemplars:${this.#jobId}`, Object.fromEntries(this.#taken));
+        saveInTab(`exemplars:${this.#jobId}`, Object.fromEntries(this.#taken));
         return;
       }
       if (answer.progress <= done)
@@ -677,7 +677,7 @@ export class Plugin implements Listener {
   #setThreshold(threshold: number | null, own: boolean): void {
     const { armed } = this.#state;
     if (!own || armed === null) {
-      remember(`threshold:${this.#model.id}`, threshold);
+      saveSetting(`threshold:${this.#model.id}`, threshold);
       this.#do({ type: "threshold set", threshold });
       return;
     }
@@ -686,7 +686,7 @@ export class Plugin implements Listener {
       const label = this.#labelOf(id);
       return label ? [[label.name, value] as const] : [];
     });
-    remember(`thresholds:${this.#model.id}`, Object.fromEntries(named));
+    saveSetting(`thresholds:${this.#model.id}`, Object.fromEntries(named));
   }
 
   #stepThreshold(by: -1 | 1, own: boolean): void {
@@ -710,7 +710,7 @@ export class Plugin implements Listener {
     if (box === null) this.#tip.hide();
   }
 
-  #tell(box: Shown, place: Point): void {
+  #showTip(box: Shown, place: Point): void {
     const label = this.#labelOf(box.label);
     if (label) this.#tip.show(label, this.#describe(label, box), place);
   }
@@ -733,7 +733,7 @@ export class Plugin implements Listener {
     this.#menu.close();
     this.#aimAt(box ?? null, true);
     if (!box || !placement) return;
-    this.#tell(box, toScreen(placement, [box.points[2], box.points[1]]));
+    this.#showTip(box, toScreen(placement, [box.points[2], box.points[1]]));
   }
 
   /** Change a box by a key; the keys are for what it has become, then. */
@@ -745,7 +745,7 @@ export class Plugin implements Listener {
     const edited = this.#shown.find(same) ?? null;
     this.#aimAt(edited, picked);
     const placement = this.#host.placement();
-    if (edited && placement) this.#tell(edited, toScreen(placement, [points[2], points[1]]));
+    if (edited && placement) this.#showTip(edited, toScreen(placement, [points[2], points[1]]));
   }
 
   /** The box whose edges are at a point, the smallest one; none is so small that a click is meant. */
@@ -813,8 +813,8 @@ export class Plugin implements Listener {
 
   /** The rectangle that a right click at a point means, or null: it means the proposal there. */
   #rectangleAt(point: Point): MadeRectangle | null {
-    const seen = (this.#scene?.rectangles ?? []).filter(({ hidden }) => !hidden);
-    const rectangle = smallestAt(seen, point);
+    const visible = (this.#scene?.rectangles ?? []).filter(({ hidden }) => !hidden);
+    const rectangle = smallestAt(visible, point);
     const proposal = this.#editableAt(point);
     if (rectangle === null || (proposal && areaOf(proposal) <= areaOf(rectangle))) return null;
     return rectangle;
@@ -866,14 +866,14 @@ export class Plugin implements Listener {
 
   #chooseModel(id: string): void {
     this.#chosenModel = id;
-    remember("model", id);
+    saveSetting("model", id);
     if (this.#scene) this.#chooseClasses(this.#scene);
     this.#draw();
   }
 
   #map(label: TaskLabel, className: string): void {
     const key = `classes:${this.#model.id}`;
-    remember(key, { ...choicesOf(recall(key)), [label.name]: className });
+    saveSetting(key, { ...choicesOf(loadSetting(key)), [label.name]: className });
     if (this.#scene) this.#chooseClasses(this.#scene);
     this.#draw();
   }
@@ -995,7 +995,7 @@ export class Plugin implements Listener {
 
   #chooseClasses({ models, labels }: Scene): void {
     const model = models.find(({ id }) => id === this.#chosenModel) ?? (models[0] as Model);
-    const choices = choicesOf(recall(`classes:${model.id}`));
+    const choices = choicesOf(loadSetting(`classes:${model.id}`));
     const key = JSON.stringify([model, labels, choices]);
     if (key === this.#classesKey) return;
     const another = model.id !== this.#model.id;
@@ -1005,11 +1005,11 @@ export class Plugin implements Listener {
     this.#do({ type: "classes changed" });
     this.#host.arm(false);
     if (another) {
-      const threshold = recall(`threshold:${model.id}`);
+      const threshold = loadSetting(`threshold:${model.id}`);
       this.#do({ type: "threshold set", threshold: isScore(threshold) ? threshold : null });
     }
     if (another || this.#state.thresholds.size === 0) {
-      const own = recall(`thresholds:${model.id}`) ?? {};
+      const own = loadSetting(`thresholds:${model.id}`) ?? {};
       const thresholds = labels.flatMap(({ id, name }) => {
         const value = Reflect.get(own, name);
         return isScore(value) ? [[id, value] as const] : [];
@@ -1072,7 +1072,7 @@ export class Plugin implements Listener {
     const kept = [...this.#state.frames]
       .filter(([, frame]) => isPending(frame))
       .map(([number, frame]) => [number, entryOf(frame).clicks]);
-    rememberHere(`clicks:${this.#jobId}`, Object.fromEntries(kept));
+    saveInTab(`clicks:${this.#jobId}`, Object.fromEntries(kept));
   }
 
   async #ask(): Promise<void> {
@@ -1082,7 +1082,7 @@ export class Plugin implements Listener {
     this.#call = call;
     const classes = this.#classes;
     const clicks = request.clicks.filter(({ label }) => classes.classOf(label) !== undefined);
-    const told = clicks.map(({ x, y, label, positive }) => ({
+    const classClicks = clicks.map(({ x, y, label, positive }) => ({
       x,
       y,
       positive,
@@ -1092,7 +1092,7 @@ export class Plugin implements Listener {
     const first = frameOf(this.#state).partial?.clicks !== request.clicks;
     try {
       const [answer] = await Promise.all([
-        this.#askWith((carried) => encodeClicks(told, carried), signal),
+        this.#askWith((carried) => encodeClicks(classClicks, carried), signal),
         // Without this answer boxes may be offered twice, but nothing else is wrong.
         first && this.#host.readSaved(signal).catch(() => {}),
       ]);
@@ -1218,7 +1218,7 @@ export class Plugin implements Listener {
     const frame = this.#state.frames.get(number);
     const offered = number === scene.frame && this.#shown.some(({ present }) => !present);
     if (offered || (frame && isPending(frame))) return "proposed";
-    // What only a model has seen is not done.
+    // Nobody has checked rectangles of source auto: they alone do not make a frame done.
     const rectangles = this.#rectangles.get(number)?.filter(({ source }) => source !== "auto");
     if (rectangles ? rectangles.length > 0 : scene.saved.has(number)) return "done";
     return frame && frame.shown.proposals.length > 0 ? "proposed" : "untouched";

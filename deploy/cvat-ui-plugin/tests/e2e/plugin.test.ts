@@ -617,7 +617,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
       [0, 0],
     ]);
     expect((await lastCall(a)).pos_points).toHaveLength(4);
-    const dot = a.page.locator('[data-c3det="preview"] [data-part="dot"]');
+    const dot = a.page.locator('[data-c3det="preview"] [data-layer="dot"]');
     expect(await dot.count()).toBe(1);
     await a.screenshot("open");
     const shown = (await a.outlines()).length;
