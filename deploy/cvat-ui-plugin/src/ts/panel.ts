@@ -97,6 +97,7 @@ export interface PanelActions {
   cancel(): void;
   accept(): void;
   acceptArmed(): void;
+  acceptInView(): void;
   acceptAndGoOn(): void;
   toggleHidden(): void;
   toggleLabel(label: number): void;
@@ -116,7 +117,7 @@ const DOCK = "M2.5 3.5h13v11h-13ZM7 3.5v11";
 const KEYS = [
   ["1 … 0", "label; over a box: its label"],
   ["Enter", "accept (⇧: armed label only)"],
-  ["A", "accept, next frame"],
+  ["A", "accept, next frame (⇧: only in view)"],
   ["S", "find without clicks"],
   ["Y", "hide or show (⇧ digit: a label)"],
   ["[ ]", "threshold (⇧: armed label's)"],
@@ -174,6 +175,7 @@ export class Panel {
   readonly #scope: HTMLButtonElement;
   readonly #scoreTitle = h("span");
   readonly #acceptArmed: HTMLButtonElement;
+  readonly #acceptInView: HTMLButtonElement;
   readonly #acceptNext: HTMLButtonElement;
   readonly #eye: HTMLButtonElement;
   readonly #fold: HTMLButtonElement;
@@ -278,7 +280,10 @@ export class Panel {
     this.#acceptArmed = small("", "Accept the boxes of this label alone (Shift+Enter)", () =>
       actions.acceptArmed(),
     );
-    this.#acceptArmed.classList.add("wide");
+    this.#acceptInView = small("", "Accept the boxes that are in view alone (Shift+A)", () =>
+      actions.acceptInView(),
+    );
+    for (const wide of [this.#acceptArmed, this.#acceptInView]) wide.classList.add("wide");
     this.#statusLink = button({ className: "link" }, () => {
       if (this.#view === null) actions.look();
       else if (this.#view.askedAt === null) actions.ask();
@@ -383,6 +388,7 @@ export class Panel {
       h("div", { className: "messages" }, this.#status, this.#notes),
       this.#acceptRow,
       this.#acceptArmed,
+      this.#acceptInView,
       this.#note,
     );
     this.#threshold.ariaLabel = "Score threshold";
@@ -419,6 +425,15 @@ export class Panel {
   placeIn(area: Area): void {
     this.#area = area;
     this.#stand();
+  }
+
+  /** Show how many of the boxes that "Accept" would take are in view. */
+  showInView(boxes: number): void {
+    const view = this.#view;
+    if (view === null) return;
+    this.#acceptInView.hidden = this.#folded || boxes === 0 || boxes === view.acceptable;
+    this.#acceptInView.disabled = view.accepting || view.waiting;
+    this.#acceptInView.textContent = `Only in view: ${boxes}`;
   }
 
   toggle(): void {
@@ -584,7 +599,7 @@ export class Panel {
   }
 
   #drawMissing(): void {
-    this.#acceptArmed.hidden = true;
+    this.#acceptArmed.hidden = this.#acceptInView.hidden = true;
     this.#body.hidden = this.#acceptRow.hidden = this.#note.hidden = true;
     this.#models.hidden = true;
     this.#modelName.hidden = false;
@@ -773,7 +788,9 @@ function notesOf({ notes: ofAnswer, elsewhere, unseen, acceptable }: PanelView):
   if (unseen > 0) notes.push(`${count(unseen, "box")} of hidden labels will not be accepted.`);
   if (acceptable >= SLOW_BOXES) {
     const seconds = Math.round(acceptable * SECONDS_A_BOX);
-    notes.push(`CVAT itself may take ${seconds} s and more to draw so many boxes.`);
+    notes.push(
+      `CVAT itself may take ${seconds} s and more to draw so many boxes. Zoom in and press Shift+A to accept those in view alone.`,
+    );
   }
   if (elsewhere === 0) return notes;
   const made = elsewhere === 1 ? "was" : "were";

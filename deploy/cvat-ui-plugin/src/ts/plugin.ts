@@ -88,13 +88,14 @@ interface Notice {
 }
 
 interface Intent {
-  /** Id of the label whose boxes alone are accepted; null: all that are shown. */
-  readonly only: number | null;
+  /** Which of the boxes that are shown are accepted: of one label, given by its id, or in view. */
+  readonly only: number | "in view" | null;
   /** The next frame is shown then. */
   readonly goOn: boolean;
 }
 
 const ACCEPT_ALL: Intent = { only: null, goOn: false };
+const ACCEPT_IN_VIEW: Intent = { only: "in view", goOn: false };
 
 /** A proposal as it is shown. */
 interface Shown extends Proposal, PreviewBox {
@@ -194,6 +195,7 @@ export class Plugin implements Listener {
       cancel: () => this.#do({ type: "cancelled" }),
       accept: () => this.#accept(ACCEPT_ALL),
       acceptArmed: () => this.#accept({ only: this.#state.armed, goOn: false }),
+      acceptInView: () => this.#accept(ACCEPT_IN_VIEW),
       acceptAndGoOn: () => this.#accept({ only: null, goOn: true }),
       toggleHidden: () => this.#toggleHidden(),
       toggleLabel: (label) => this.#toggleLabel(label),
@@ -391,7 +393,10 @@ export class Plugin implements Listener {
     if (["]", "}", "PageUp"].includes(key)) return () => this.#stepThreshold(1, shiftKey);
     // Whatever Caps Lock makes of it.
     const letter = key.toLowerCase();
-    if (shiftKey) return letter === "b" ? () => this.#pick(-1) : null;
+    if (shiftKey) {
+      if (letter === "a") return once(() => this.#host.safely(() => this.#accept(ACCEPT_IN_VIEW)));
+      return letter === "b" ? () => this.#pick(-1) : null;
+    }
     switch (letter) {
       case "a":
         return once(() => this.#host.safely(() => this.#accept({ only: null, goOn: true })));
@@ -715,17 +720,23 @@ export class Plugin implements Listener {
     if (label) this.#tip.show(label, this.#describe(label, box), place);
   }
 
-  /** Go to another box of those in view, if there are any: the least sure one first. */
-  #pick(by: -1 | 1): void {
-    if (this.#hidden) this.#toggleHidden();
+  /** Those of the boxes whose centres are on the screen. */
+  #inView(boxes: readonly Shown[]): Shown[] {
     const [placement, view] = [this.#host.placement(), this.#host.visible()];
-    const all = this.#shown.filter(({ present }) => !present);
-    const seen = all.filter((box) => {
+    return boxes.filter((box) => {
       if (placement === null || view === null) return false;
       const [x, y] = toScreen(placement, centreOf(box));
       return x >= view.left && x <= view.right && y >= view.top && y <= view.bottom;
     });
-    const boxes = (seen.length > 0 ? [...seen] : all).sort(
+  }
+
+  /** Go to another box of those in view, if there are any: the least sure one first. */
+  #pick(by: -1 | 1): void {
+    if (this.#hidden) this.#toggleHidden();
+    const placement = this.#host.placement();
+    const all = this.#shown.filter(({ present }) => !present);
+    const inView = this.#inView(all);
+    const boxes = (inView.length > 0 ? inView : all).sort(
       (a, b) => Number(a.sure) - Number(b.sure) || a.score - b.score,
     );
     const at = this.#picked && this.#hovered ? boxes.indexOf(this.#hovered) : by > 0 ? -1 : 0;
@@ -892,9 +903,11 @@ export class Plugin implements Listener {
       this.#do({ type: "waits to accept" });
       return;
     }
-    const made = this.#shown.filter(
-      ({ present, label }) => !present && (only === null || label === only),
-    );
+    const all = this.#shown.filter(({ present }) => !present);
+    const made =
+      only === "in view"
+        ? this.#inView(all)
+        : all.filter(({ label }) => only === null || label === only);
     if (made.length > 0 && this.#hidden) {
       this.#hidden = false;
       const message = "The proposals were hidden. Here they are: look, then accept again.";
@@ -1164,7 +1177,7 @@ export class Plugin implements Listener {
     for (const { label } of this.#shown) counts.set(label, (counts.get(label) ?? 0) + 1);
     const { clicks } = entryOf(frame);
     const { armed, thresholds } = this.#state;
-    const present = this.#shown.filter((proposal) => proposal.present).length;
+    const acceptable = this.#shown.filter(({ present }) => !present);
     const trouble = frame.trouble?.clicks === clicks ? frame.trouble : null;
     return {
       models: scene.models,
@@ -1206,9 +1219,9 @@ export class Plugin implements Listener {
       awaited: isAwaited(this.#state),
       waiting: this.#state.waiting,
       elsewhere: scene.elsewhere.length,
-      acceptable: this.#shown.length - present,
-      acceptableOfArmed: this.#shown.filter((each) => !each.present && each.label === armed).length,
-      present,
+      acceptable: acceptable.length,
+      acceptableOfArmed: acceptable.filter(({ label }) => label === armed).length,
+      present: this.#shown.length - acceptable.length,
       accepting: this.#accepting,
       hidden: this.#hidden,
     };
@@ -1230,6 +1243,7 @@ export class Plugin implements Listener {
     this.#preview.scale = placement.scale;
     const area = this.#host.visible();
     if (area !== null) this.#panel.placeIn(area);
+    this.#panel.showInView(this.#inView(this.#shown.filter(({ present }) => !present)).length);
   }
 
   /** The frame's points that are no clicks yet. */
