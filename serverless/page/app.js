@@ -28,7 +28,7 @@ let renaming = null; // the label whose name is in the field for names
 let picture = null; // {name, base64, width, height}
 let history = new ClickHistory();
 let answer = null; // {boxes, progress, grows, notes, clicks: those that the function was asked with}
-let asking = false;
+let requesting = false;
 let askAgain = false;
 let loads = 0;
 
@@ -61,7 +61,7 @@ async function getJson(path) {
   return response.json();
 }
 
-/** What the browser remembers things in, if it does. */
+/** The browser's storage; null where it is forbidden. */
 function storage() {
   try {
     return window.localStorage;
@@ -146,18 +146,18 @@ function readBase64(blob) {
  * way at a time.
  */
 async function ask() {
-  if (asking) {
+  if (requesting) {
     askAgain = true;
     return;
   }
-  asking = true;
+  requesting = true;
   let goesOn;
   do {
     askAgain = false;
     $("stage").setAttribute("aria-busy", "true");
     goesOn = await askOnce(picture, history.clicks);
   } while (askAgain || goesOn);
-  asking = false;
+  requesting = false;
   $("stage").setAttribute("aria-busy", "false");
 }
 

@@ -59,17 +59,17 @@ export function assignKeys(names, reserved) {
 }
 
 /**
- * Classes that the person names; the browser remembers them. A class keeps its label, and so its
+ * Classes that the person names, saved in the browser. A class keeps its label, and so its
  * colour, for as long as it is there; the first ten have a digit.
  */
 export class OwnClasses {
   #names; // [label, name], in the order of the list
   #storage;
 
-  /** storage: getItem and setItem, as localStorage has them, or null: nothing is remembered. */
+  /** storage: getItem and setItem, as localStorage has them, or null: nothing is saved. */
   constructor(storage) {
     this.#storage = storage;
-    this.#names = (recalled(storage) ?? [FIRST_NAME]).map((name, label) => [label, name]);
+    this.#names = (savedNames(storage) ?? [FIRST_NAME]).map((name, label) => [label, name]);
   }
 
   get list() {
@@ -109,12 +109,12 @@ export class OwnClasses {
     try {
       this.#storage?.setItem(STORED, JSON.stringify(names.map(([, name]) => name)));
     } catch {
-      // A browser that remembers nothing.
+      // Full or forbidden: the names hold until the page is left.
     }
   }
 }
 
-function recalled(storage) {
+function savedNames(storage) {
   try {
     const names = JSON.parse(storage?.getItem(STORED) ?? "null");
     const sound = Array.isArray(names) && names.every((name) => typeof name === "string" && name);

@@ -54,7 +54,7 @@ export class ClickHistory {
   }
 }
 
-/** Whether the clicks begin with all of the earlier ones. */
+/** Whether the earlier clicks are the first of the clicks. */
 export function startsWith(clicks, earlier) {
   return earlier.length <= clicks.length && earlier.every((click, i) => click === clicks[i]);
 }

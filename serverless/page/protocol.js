@@ -21,7 +21,7 @@ export function encodeRequest(image, clicks, threshold) {
 
 /**
  * Read an answer. Returns {boxes, timings_ms, progress: 0 to 1, notes, ...}; throws AnswerError.
- * What tells no progress tells its coverage; what tells neither is taken to be finished.
+ * Older functions have no progress, but a coverage, or neither: then the work is done.
  */
 export function decodeAnswer(status, text) {
   let answer;

@@ -31,7 +31,7 @@ export class View {
   #fitted = true;
   #frame = 0;
 
-  /** nameOf(label) tells the name of a class; onZoom() is called when the scale changed. */
+  /** nameOf(label) returns the name of a class; onZoom() is called when the scale changed. */
   constructor(canvas, nameOf, onZoom) {
     this.canvas = canvas;
     this.nameOf = nameOf;
@@ -194,7 +194,7 @@ export class View {
         ctx.stroke(mark);
       }
       if (click.positive) return;
-      // The dot tells which class it is that is not here.
+      // The dot has the colour of the class that is not here.
       ctx.beginPath();
       ctx.arc(x, y, 3, 0, 2 * Math.PI);
       ctx.strokeStyle = DARK;
@@ -228,7 +228,7 @@ export class View {
 
 /**
  * The class and the score of a box, and of the class that it is nearly as likely of.
- * nameOf(label) tells the name of a class.
+ * nameOf(label) returns the name of a class.
  */
 export function boxText({ class: label, score, click, rival }, nameOf) {
   if (click !== null) return `${nameOf(label)} (clicked)`;

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.weights is not None:
         os.environ["C3DET_WEIGHTS"] = options.weights
     if options.function:
-        hosted = nullcontext([running_function(told) for told in options.function])
+        hosted = nullcontext([running_function(text) for text in options.function])
     else:
         hosted = hosted_functions()
     login = None
@@ -98,9 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os._exit(0)
 
 
-def running_function(told: str) -> Function:
+def running_function(text: str) -> Function:
     """The function of ``[DESCRIPTION=]URL``."""
-    path, _, url = told.rpartition("=")
+    path, _, url = text.rpartition("=")
     return Function.read(Path(path) if path else FUNCTION, url)
 
 

@@ -21,7 +21,7 @@ class Fault:
         status: Answer this instead of the real answer.
         cut: Close the connection instead of answering.
         processed: Whether a request that gets no real answer is processed all the same, before it
-            is answered. A client cannot tell.
+            is answered. A client cannot see the difference.
         late: Process it only when a later request comes whose path fits this regular expression,
             before that one: a server that was slower than the proxy in front of it.
     """
@@ -86,8 +86,8 @@ def parse_fault(text: str) -> Mapping[str, Any]:
     kinds = {"times": int, "status": int, "delay_s": float}
     flags = ("cut", "processed")
     fault: dict[str, Any] = {}
-    for part in text.split(","):
-        key, _, value = part.partition("=")
+    for pair in text.split(","):
+        key, _, value = pair.partition("=")
         fault[key] = value != "0" if key in flags else kinds.get(key, str)(value)
     Fault(**fault)
     return fault

@@ -176,13 +176,16 @@ class LambdaManager:
 
     def _place(self, function_id: str, data: Mapping[str, Any]) -> tuple[Task, Job | None]:
         job = None
-        if data.get("job") is not None:
-            job = self.store.jobs.get(data["job"])
-            task = None if job is None else job.task
-        else:
-            task = self.store.tasks.get(data.get("task", 0))
-        if task is None:
-            raise CallError(400, f"`{function_id}` lambda function was run with wrong arguments")
+        try:
+            if data.get("job") is not None:
+                job = self.store.jobs[data["job"]]
+                task = job.task
+            else:
+                task = self.store.tasks[data["task"]]
+        except KeyError as error:
+            raise CallError(
+                400, f"`{function_id}` lambda function was run with wrong arguments ({error})"
+            ) from error
         if job is not None and data.get("task", task.id) != task.id:
             raise CallError(400, "Job task id does not match task id")
         return task, job
@@ -337,7 +340,7 @@ def _shifted_pairs(points: Any, dx: int, dy: int) -> list[list[float]] | None:
 def _to_full_picture(answer: Any, picture: bytes, region: Any, profile: Profile) -> Any:
     """An interactor's answer, with masks moved from the region and other shapes left out.
 
-    The filter of shapes is part of the 2026 client's core, ahead of its plugins. It stands here so
+    The filter of shapes belongs to the 2026 client's core, ahead of its plugins. It stands here so
     that a client without that core sees what plugins see.
     """
     if not profile.regions or not isinstance(answer, dict):

@@ -45,8 +45,17 @@ from tests.emulator.store import CHUNK_SIZE, Frame, InvalidError, Job, Store, Ta
 
 DETECTOR = FUNCTION.parent / "deploy" / "closed" / "detector.yaml"
 DATE = "2026-01-01T00:00:00Z"
-USER = {"url": "", "id": 1, "username": "annotator", "first_name": "", "last_name": ""}
-STORAGE = {"id": 1, "location": "local", "cloud_storage_id": None}
+OWNER = {"url": "", "id": 1, "username": "annotator", "first_name": "", "last_name": ""}
+USER = {
+    **OWNER,
+    "email": "annotator@example.org",
+    "groups": ["user"],
+    "is_staff": False,
+    "is_superuser": False,
+    "is_active": True,
+    "last_login": DATE,
+    "date_joined": DATE,
+}
 
 
 class NotFoundError(Exception):
@@ -292,7 +301,7 @@ class Emulator(ThreadingHTTPServer):
             "name": task.name,
             "project_id": None,
             "mode": "annotation",
-            "owner": USER,
+            "owner": OWNER,
             "assignee": None,
             "bug_tracker": "",
             "created_date": DATE,
@@ -310,8 +319,8 @@ class Emulator(ThreadingHTTPServer):
             "dimension": "2d",
             "subset": "",
             "organization": None,
-            "target_storage": STORAGE,
-            "source_storage": STORAGE,
+            "target_storage": None,
+            "source_storage": None,
             "jobs": {
                 "count": len(task.jobs),
                 "completed": 0,
@@ -341,14 +350,13 @@ class Emulator(ThreadingHTTPServer):
             "stop_frame": job.stop,
             "data_chunk_size": CHUNK_SIZE,
             "data_compressed_chunk_type": "imageset",
-            "data_original_chunk_type": "imageset",
             "created_date": DATE,
             "updated_date": _date_after(job.changes),
             "issues": {"count": 0, "url": f"{self.url}/api/issues?job_id={job.id}"},
             "labels": {"url": f"{self.url}/api/labels?job_id={job.id}"},
             "organization": None,
-            "target_storage": STORAGE,
-            "source_storage": STORAGE,
+            "target_storage": None,
+            "source_storage": None,
         }
 
     def _meta(self, request: Request, kind: str, number: str) -> Answer:
@@ -524,7 +532,8 @@ class _Connection(BaseHTTPRequestHandler):
         for name, value in answer.headers.items():
             for part in value.split(", ") if name == "Set-Cookie" else [value]:
                 self.send_header(name, part)
-        self.send_header("Content-Type", answer.content_type)
+        if answer.status != 204:
+            self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(body)))
         origin = self.headers.get("Origin")
         if origin is not None:
@@ -566,7 +575,7 @@ def _page(request: Request, items: list[dict[str, Any]]) -> Answer:
     size = int(request.query.get("page_size", "10"))
     start = (page - 1) * size
     if start and start >= len(items):
-        return Answer(404, {"detail": "InvalidError page."})
+        return Answer(404, {"detail": "Invalid page."})
     more = start + size < len(items)
     return Answer(
         200,
@@ -583,7 +592,7 @@ def _page(request: Request, items: list[dict[str, Any]]) -> Answer:
 def hosted_functions(service: Service | None = None) -> Iterator[list[Function]]:
     """The interactor and the detector of this project, each behind `serverless.local`'s server.
 
-    CVAT is told the classes of the predictor. An open one has none, and there is no detector.
+    Their `spec` has the classes of the predictor. An open one has none, and there is no detector.
 
     Args:
         service: What their handlers use; ``None`` loads the model, once for both.

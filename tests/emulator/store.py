@@ -204,9 +204,13 @@ class Store:
                     for item in checked[kind]:
                         kept.pop(item["id"], None)
                 if action == "delete":
+                    for item in checked[kind]:
+                        item.pop("elements", None)
                     continue
                 for item in checked[kind]:
                     item["id"] = (action == "update" and item["id"]) or self._new_id()
+                    if kind == "tracks":
+                        item["shapes"] = [{**s, "id": self._new_id()} for s in item["shapes"]]
                     kept[item["id"]] = item
         return checked
 
@@ -215,11 +219,11 @@ class Store:
         merged: Annotations = {kind: [] for kind in KINDS}
         with self.lock:
             for job in task.jobs:
-                part = {
+                of_job = {
                     kind: [dict(i) for i in data.get(kind, []) if job.holds(i.get("frame", 0))]
                     for kind in KINDS
                 }
-                for kind, items in self.change_job(job, action, part).items():
+                for kind, items in self.change_job(job, action, of_job).items():
                     merged[kind] += items
         return merged
 
@@ -260,19 +264,21 @@ def _checked(task: Task, kind: str, item: Mapping[str, Any]) -> dict[str, Any]:
         "id": item.get("id"),
         "frame": frame,
         "label_id": label_id,
-        "group": item.get("group") or 0,
+        "group": item.get("group"),
         "source": item.get("source", "manual"),
         "attributes": attributes,
     }
     if kind == "tracks":
-        return {**checked, "shapes": item.get("shapes", []), "elements": []}
+        shapes = [{"rotation": 0, **shape} for shape in item.get("shapes", [])]
+        return {**checked, "shapes": shapes, "elements": []}
     if kind == "tags":
         return checked
     points, rotation = item.get("points", []), item.get("rotation", 0)
     if item.get("type") not in SHAPE_TYPES:
         raise InvalidError({kind: [{"type": [f'"{item.get("type")}" is not a valid choice.']}]})
-    if not all(type(value) in (int, float) for value in points):
-        raise InvalidError({kind: [{"points": ["Value must be a float or an integer"]}]})
+    if wrong := [i for i, value in enumerate(points) if type(value) not in (int, float)]:
+        reason = "[ErrorDetail(string='Value must be a float or an integer', code='invalid')]"
+        raise InvalidError({kind: [{"points": {str(i): reason for i in wrong}}]})
     if not 0 <= rotation <= 360:
         raise InvalidError({kind: [{"rotation": ["Ensure this value is between 0 and 360."]}]})
     return {

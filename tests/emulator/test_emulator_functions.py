@@ -124,8 +124,8 @@ def test_exemplars_go_through_cvat_and_back(profile: str) -> None:
     with hosted_functions(make_context(classes=()).user_data) as hosted:
         lambdas = manager(hosted, profile)
         clicks, boxes = [Click(50, 30, 200)], [LabelledBox(10, 10, 14.5, 16, 7)]
-        told = call(lambdas, frame=0, **exemplar_prompts(clicks, boxes))
-        answer = ExemplarsAnswer.read(told)
+        body = call(lambdas, frame=0, **exemplar_prompts(clicks, boxes))
+        answer = ExemplarsAnswer.read(body)
         assert [(one.label, one.width, one.height) for one in answer.exemplars] == [
             (200, 4, 4),
             (7, 4.5, 6),

@@ -71,7 +71,7 @@ export interface Scene {
   readonly frame: number;
   /** Numbers of the job's frames, in their order. */
   readonly frames: readonly number[];
-  /** Rectangles that the server has, by frame, but for those that only a model has seen. */
+  /** Rectangles that the server has, by frame, without those of source "auto": nobody checked them. */
   readonly saved: ReadonlyMap<number, readonly Rectangle[]>;
   /** Labels that a rectangle may have. */
   readonly labels: readonly TaskLabel[];
@@ -95,11 +95,11 @@ export interface Scene {
   readonly busy: boolean;
 }
 
-/** What the plugin hears of CVAT. */
+/** What CVAT reports to the plugin. */
 export interface Listener {
   /** The scene changed; null: no job is open in which the plugin can work. */
   sceneChanged(scene: Scene | null): void;
-  /** The picture was moved, zoomed or turned on the screen. */
+  /** The picture was moved, zoomed or rotated on the screen. */
   placementChanged(): void;
   /** Whether a plain click at a point of the picture is the plugin's, not CVAT's. */
   claims(point: Point): boolean;
@@ -125,7 +125,7 @@ export interface Host {
   /** Lay an SVG over the picture whose user units are the picture's pixels; null takes it away. */
   overlay(element: SVGSVGElement | null): void;
   placement(): Placement | null;
-  /** The part of the canvas that is on the screen, without scroll bars. */
+  /** The area of the canvas that is on the screen, without scroll bars. */
   visible(): Area | null;
   /** Ask CVAT at once for the functions that it has not found. */
   look(): void;
@@ -144,7 +144,7 @@ export interface Host {
   /**
    * Call the function for a frame of the job.
    *
-   * @param frame The one on the screen, if none is told.
+   * @param frame Number of the frame; without it, the one on the screen.
    * @returns The body of the answer.
    * @throws Error Its message is a sentence for the person at the screen.
    */
@@ -158,7 +158,7 @@ export interface Host {
   /**
    * Make rectangles on the frame on the screen, in one step of CVAT's undo history.
    *
-   * @returns Their client ids, empty where CVAT does not tell them.
+   * @returns Their client ids, empty where this CVAT does not return them.
    */
   create(rectangles: readonly Rectangle[]): Promise<readonly number[]>;
   /**
@@ -169,9 +169,9 @@ export interface Host {
   remove(clientId: number): Promise<void>;
   /**
    * Read what the server has of the job: somebody else may have saved rectangles since the page was
-   * opened, which CVAT shows only when it is loaded anew. The scene tells them.
+   * opened, which CVAT shows only when it is loaded anew. They become part of the scene.
    *
-   * @throws Error CVAT does not tell.
+   * @throws Error CVAT does not answer.
    */
   readSaved(signal: AbortSignal): Promise<void>;
 }
@@ -219,11 +219,12 @@ class Adapter implements Host {
   #look: { timer: number; wait: number } | null = null;
   /** No function of ours is there, or CVAT has none at all: there is nothing to look for. */
   #looked = false;
-  /** What the server has of the job, as of the date that it tells. */
+  /** What the server has of the job, as of the date that it gives. */
   #saved: { job: number; date: unknown; shapes: readonly SavedShape[] } | null = null;
   /** Server ids of the job's objects that the page has had. */
   readonly #known = new Set<number>();
-  #seen: readonly unknown[] = [];
+  /** The members of CVAT's state that the scene is made of, as of the last update. */
+  #watched: readonly unknown[] = [];
   #state: GlobalState["annotation"] | null = null;
   #job: Job | null = null;
   #stage: Stage | null = null;
@@ -370,7 +371,7 @@ class Adapter implements Host {
     const saved = await this.#request(`${place}/annotations`, { method: "GET", signal });
     const shapes = isRecord(saved) && Array.isArray(saved.shapes) ? saved.shapes : [];
     this.#saved = { job: job.id, date, shapes: shapes as readonly SavedShape[] };
-    this.#tell();
+    this.#notify();
   }
 
   look(): void {
@@ -421,7 +422,7 @@ class Adapter implements Host {
       this.#look = null;
       if (!this.#looked) this.#lookLater(Math.min(2 * wait, LONGEST_LOOK_MS));
     }
-    this.#tell();
+    this.#notify();
   }
 
   /** The models that speak the protocol, whoever has found them. */
@@ -441,7 +442,7 @@ class Adapter implements Host {
     need(annotation.canvas, "state.annotation.canvas", "object");
     need(annotation.player?.frame, "state.annotation.player.frame", "object");
     need(annotation.annotations, "state.annotation.annotations", "object");
-    const seen = [
+    const watched = [
       annotation.job.instance,
       annotation.job.labels,
       annotation.canvas.instance,
@@ -453,8 +454,8 @@ class Adapter implements Host {
       annotation.annotations.zLayer,
       models?.interactors,
     ];
-    if (seen.every((value, i) => value === this.#seen[i])) return;
-    this.#seen = seen;
+    if (watched.every((value, i) => value === this.#watched[i])) return;
+    this.#watched = watched;
     this.#state = annotation;
     const { instance: job } = annotation.job;
     const { instance: canvas } = annotation.canvas;
@@ -477,24 +478,24 @@ class Adapter implements Host {
     for (const { serverID } of annotation.annotations.states) {
       if (typeof serverID === "number") this.#known.add(serverID);
     }
-    this.#tell();
+    this.#notify();
     if (!this.#looked && this.#look === null && this.#ours().length === 0) {
       this.#lookLater(FIRST_LOOK_MS);
     }
   }
 
-  #tell(): void {
+  #notify(): void {
     const [job, state] = [this.#job, this.#state];
     if (job === null || state === null) return;
     const { number } = state.player.frame;
     const saved = this.#saved?.job === job.id ? this.#saved.shapes : [];
     const rectangles = saved.filter(({ type }) => type === "rectangle");
-    const seen = new Map<number, Rectangle[]>();
+    const checked = new Map<number, Rectangle[]>();
     for (const shape of rectangles) {
       if (shape.source === "auto") continue;
-      const others = seen.get(shape.frame);
+      const others = checked.get(shape.frame);
       if (others) others.push(rectangleOf(shape));
-      else seen.set(shape.frame, [rectangleOf(shape)]);
+      else checked.set(shape.frame, [rectangleOf(shape)]);
     }
     const elsewhere = rectangles
       .filter(({ frame }) => frame === number)
@@ -503,7 +504,7 @@ class Adapter implements Host {
     this.#listener?.sceneChanged({
       ...sceneOf(job, state, this.#ours(), this.#absence),
       elsewhere,
-      saved: seen,
+      saved: checked,
     });
   }
 
@@ -593,7 +594,7 @@ class Stage {
     this.#board = board;
     this.#listener = listener;
     this.#guard = guard;
-    // CVAT moves, zooms and turns the board with the picture, whatever the event was.
+    // CVAT moves, zooms and rotates the board with the picture, whatever the event was.
     this.#observer = new MutationObserver(() =>
       guard(() => {
         this.#placeOverlay();
@@ -664,7 +665,7 @@ class Stage {
     if (typeof this.canvas.fitCanvas !== "function") return false;
     if (this.#room === pixels) return true;
     this.#room = pixels;
-    // A border takes from the canvas' own width, and what lies in the canvas begins after it.
+    // A border takes from the canvas' own width, and what lies in the canvas starts after it.
     const { style } = this.#surface;
     style.boxSizing = pixels > 0 ? "border-box" : "";
     style.borderLeft = pixels > 0 ? `${pixels}px solid transparent` : "";
@@ -741,7 +742,7 @@ class Stage {
     this.#press = { event, point, grabbed };
     event.stopImmediatePropagation();
     if (event.button !== 0 || grabbed) return;
-    // Objects under the mouse do not hear of the press, the canvas does: it moves the picture.
+    // The press goes to the canvas, which moves the picture, and not to the objects under the mouse.
     this.#passing = true;
     try {
       this.#surface.dispatchEvent(new MouseEvent("mousedown", event));
@@ -845,7 +846,7 @@ function sceneOf(
   };
 }
 
-/** Jobs of chosen frames tell their numbers, others only the first and the last one. */
+/** Jobs of chosen frames list their numbers, others have only the first and the last one. */
 function framesOf({ startFrame, stopFrame }: Job, numbers: unknown): readonly number[] {
   if (Array.isArray(numbers) && numbers.length > 0) return numbers.filter(Number.isInteger);
   if (startFrame === undefined || stopFrame === undefined) return [];
@@ -876,26 +877,26 @@ function cornersOf(points: readonly number[]): Rectangle["points"] {
 
 /**
  * What an annotator can do about an error of CVAT's. The function's own words are lost on the way,
- * unless its status is 200, and what CVAT says instead is an address that tells nobody anything.
+ * unless its status is 200, and what CVAT says instead is an address.
  */
 function explain(error: unknown): string {
   const { code, message } = isRecord(error) ? error : { code: undefined, message: undefined };
   const kept = "Your clicks are kept.";
-  const tell = "tell whoever runs CVAT";
+  const report = "tell whoever runs CVAT";
   if (typeof code !== "number" || code === 0)
     return `CVAT cannot be reached. ${kept} Look at your connection, then ask again.`;
   if (code === 504 || code === 408)
-    return `The function did not answer in time. ${kept} Ask again, or ${tell}.`;
-  if (code === 413) return `The picture is too large for the function. ${kept} ${sentence(tell)}`;
-  if (code === 401 || code === 403) return `CVAT does not let you use this function: ${tell}.`;
-  if (code === 404) return `CVAT does not find this function any more: ${tell}. ${kept}`;
+    return `The function did not answer in time. ${kept} Ask again, or ${report}.`;
+  if (code === 413) return `The picture is too large for the function. ${kept} ${sentence(report)}`;
+  if (code === 401 || code === 403) return `CVAT does not let you use this function: ${report}.`;
+  if (code === 404) return `CVAT does not find this function any more: ${report}. ${kept}`;
   if (code >= 500)
-    return `The function is stopped, restarting or busy. ${kept} Ask again in a moment, or ${tell}.`;
+    return `The function is stopped, restarting or busy. ${kept} Ask again in a moment, or ${report}.`;
   const [line = ""] = String(message ?? error)
     .trim()
     .split("\n");
   const reason = sentence(line.replace(/ for url:.*/, ""));
-  return `CVAT refused the request: ask again, or ${tell}. ${kept} ${reason}`;
+  return `CVAT refused the request: ask again, or ${report}. ${kept} ${reason}`;
 }
 
 function isModalOpen(): boolean {

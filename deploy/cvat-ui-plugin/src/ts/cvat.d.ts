@@ -123,7 +123,7 @@ export interface Canvas {
   readonly fit?: () => void;
 }
 
-/** Of the canvas' geometry: the place of the picture, before scale and turn about its centre. */
+/** Of the canvas' geometry: the place of the picture, before it is scaled and rotated about its centre. */
 export interface Geometry {
   readonly left: number;
   readonly top: number;

@@ -1,7 +1,7 @@
-// What was clicked and accepted on other frames of the job, as examples for the frame on the screen.
+// Exemplars: what was clicked and accepted on other frames of the job, for the frame on the screen.
 //
-// The function remembers nothing: it tells once what it takes a frame's clicks and boxes for, the
-// plugin keeps that, and sends what it wants of it along with later requests.
+// The function is stateless. The plugin asks once for the exemplars of a frame's clicks and boxes, keeps
+// the answer, and sends a choice of them along with later requests.
 
 import { type Box, type Corners, contains, polygonOf } from "./geometry";
 import type { Carried, Exemplar } from "./protocol";
@@ -70,7 +70,7 @@ export function chosenOf({ clicks, rectangles }: Source): Chosen {
   };
 }
 
-/** What tells whether the exemplars of a frame are still those of the work on it. */
+/** Equal as long as the exemplars of a frame are still those of the work on it. */
 export function keyOf(model: string, { clicks, boxes }: Chosen): string {
   return JSON.stringify([model, clicks, boxes]);
 }

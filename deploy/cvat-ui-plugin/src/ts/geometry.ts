@@ -6,7 +6,7 @@
 
 export type Point = readonly [x: number, y: number];
 
-/** Corners of a box before it is turned, in pixels of the picture: x1 <= x2, y1 <= y2. */
+/** Corners of a box before it is rotated, in pixels of the picture: x1 <= x2, y1 <= y2. */
 export type Corners = readonly [x1: number, y1: number, x2: number, y2: number];
 
 export interface Box {
@@ -15,7 +15,7 @@ export interface Box {
   readonly rotation: number;
 }
 
-/** A part of the screen. */
+/** An upright rectangle of the screen. */
 export interface Area {
   readonly left: number;
   readonly top: number;
@@ -28,7 +28,7 @@ export interface Placement {
   /** Left and top of the canvas element in the window. */
   readonly canvasLeft: number;
   readonly canvasTop: number;
-  /** Left and top of the picture in the canvas element, before it is scaled and turned. */
+  /** Left and top of the picture in the canvas element, before it is scaled and rotated. */
   readonly left: number;
   readonly top: number;
   readonly width: number;
@@ -41,8 +41,8 @@ export interface Placement {
 
 const RADIANS = Math.PI / 180;
 
-/** Turn a point clockwise (y points down) about a centre. */
-function turn([x, y]: Point, [cx, cy]: Point, degrees: number): Point {
+/** Rotate a point clockwise (y points down) about a centre. */
+function rotate([x, y]: Point, [cx, cy]: Point, degrees: number): Point {
   const quarter = degrees / 90;
   // Quarter turns, the only ones of CVAT's canvas, are exact.
   const [cos, sin] = Number.isInteger(quarter)
@@ -63,13 +63,13 @@ export function toPicture(placement: Placement, [x, y]: Point): Point {
     (x - placement.canvasLeft - placement.left - centre[0]) / placement.scale,
     (y - placement.canvasTop - placement.top - centre[1]) / placement.scale,
   ];
-  return turn([fromCentre[0] + centre[0], fromCentre[1] + centre[1]], centre, -placement.angle);
+  return rotate([fromCentre[0] + centre[0], fromCentre[1] + centre[1]], centre, -placement.angle);
 }
 
 /** The point of the screen where a point of the picture is shown. */
 export function toScreen(placement: Placement, point: Point): Point {
   const centre: Point = [placement.width / 2, placement.height / 2];
-  const [x, y] = turn(point, centre, placement.angle);
+  const [x, y] = rotate(point, centre, placement.angle);
   return [
     placement.canvasLeft + placement.left + centre[0] + (x - centre[0]) * placement.scale,
     placement.canvasTop + placement.top + centre[1] + (y - centre[1]) * placement.scale,
@@ -81,7 +81,7 @@ export function isInside(placement: Placement, [x, y]: Point): boolean {
   return x >= 0 && y >= 0 && x <= placement.width && y <= placement.height;
 }
 
-/** What two parts of the screen share. */
+/** The intersection of two areas of the screen. */
 export function intersection(a: Area, b: Area): Area {
   return {
     left: Math.max(a.left, b.left),
@@ -101,7 +101,7 @@ export function polygonOf({ points: [x1, y1, x2, y2], rotation }: Box): readonly
   ];
   if (rotation % 360 === 0) return corners;
   const centre: Point = [(x1 + x2) / 2, (y1 + y2) / 2];
-  return corners.map((corner) => turn(corner, centre, rotation));
+  return corners.map((corner) => rotate(corner, centre, rotation));
 }
 
 export function centreOf({ points: [x1, y1, x2, y2] }: Box): Point {
@@ -125,7 +125,7 @@ export function grown({ points: [x1, y1, x2, y2], rotation }: Box, by: number): 
 /** Whether a box contains a point; its edges belong to it. */
 export function contains(box: Box, point: Point): boolean {
   const [x1, y1, x2, y2] = box.points;
-  const [x, y] = turn(point, [(x1 + x2) / 2, (y1 + y2) / 2], -box.rotation);
+  const [x, y] = rotate(point, [(x1 + x2) / 2, (y1 + y2) / 2], -box.rotation);
   return x >= x1 && x <= x2 && y >= y1 && y <= y2;
 }
 
@@ -139,7 +139,7 @@ export type Edge = 0 | 1 | 2 | 3;
  */
 export function edgesAt(box: Box, point: Point, within: number): readonly Edge[] {
   const [x1, y1, x2, y2] = box.points;
-  const [x, y] = turn(point, centreOf(box), -box.rotation);
+  const [x, y] = rotate(point, centreOf(box), -box.rotation);
   const outside = x < x1 - within || x > x2 + within || y < y1 - within || y > y2 + within;
   if (outside) return [];
   const away = [x - x1, y - y1, x - x2, y - y2].map(Math.abs) as [number, number, number, number];
@@ -157,14 +157,14 @@ export function edgesAt(box: Box, point: Point, within: number): readonly Edge[]
 /** A box with some edges moved to a point, the others where they were in the picture. */
 export function stretched(box: Box, edges: readonly Edge[], point: Point): Box {
   const centre = centreOf(box);
-  const [x, y] = turn(point, centre, -box.rotation);
+  const [x, y] = rotate(point, centre, -box.rotation);
   const moved = box.points.map((value, i) =>
     edges.includes(i as Edge) ? (i % 2 === 0 ? x : y) : value,
   ) as unknown as [number, number, number, number];
   const [left, right] = [Math.min(moved[0], moved[2]), Math.max(moved[0], moved[2])];
   const [top, bottom] = [Math.min(moved[1], moved[3]), Math.max(moved[1], moved[3])];
-  // A turned box turns about its own centre, which has moved along its own axes.
-  const [cx, cy] = turn([(left + right) / 2, (top + bottom) / 2], centre, box.rotation);
+  // A rotated box rotates about its own centre, which has moved along its own axes.
+  const [cx, cy] = rotate([(left + right) / 2, (top + bottom) / 2], centre, box.rotation);
   const [w, h] = [(right - left) / 2, (bottom - top) / 2];
   return { points: [cx - w, cy - h, cx + w, cy + h], rotation: box.rotation };
 }
@@ -204,18 +204,18 @@ function circlesMeet({ points: a }: Box, { points: b }: Box): boolean {
   return centres < radii;
 }
 
-/** The part of a polygon inside a convex one, by Sutherland and Hodgman (both clockwise). */
+/** The intersection of a polygon with a convex one, by Sutherland and Hodgman (both clockwise). */
 function clip(polygon: readonly Point[], convex: readonly Point[]): readonly Point[] {
-  let part = polygon;
-  for (let i = 0; i < convex.length && part.length > 0; i += 1) {
+  let clipped = polygon;
+  for (let i = 0; i < convex.length && clipped.length > 0; i += 1) {
     const from = convex[i] as Point;
     const to = convex[(i + 1) % convex.length] as Point;
     // Positive to the right of the edge, which is inside when the corners go clockwise.
     const side = ([x, y]: Point) =>
       (to[0] - from[0]) * (y - from[1]) - (to[1] - from[1]) * (x - from[0]);
     const next: Point[] = [];
-    part.forEach((corner, k) => {
-      const previous = part[(k + part.length - 1) % part.length] as Point;
+    clipped.forEach((corner, k) => {
+      const previous = clipped[(k + clipped.length - 1) % clipped.length] as Point;
       const [before, here] = [side(previous), side(corner)];
       if (before < 0 !== here < 0) {
         const t = before / (before - here);
@@ -226,9 +226,9 @@ function clip(polygon: readonly Point[], convex: readonly Point[]): readonly Poi
       }
       if (here >= 0) next.push(corner);
     });
-    part = next;
+    clipped = next;
   }
-  return part;
+  return clipped;
 }
 
 function polygonArea(polygon: readonly Point[]): number {

@@ -3,7 +3,7 @@
 import { button, h, icon, swatch } from "./dom";
 import type { Area } from "./geometry";
 import { keyOf, type Model, type OtherLabel, type TaskLabel } from "./labels";
-import { recall, remember } from "./storage";
+import { loadSetting, saveSetting } from "./storage";
 
 /**
  * How far the work on a frame is. done: it has rectangles, and nothing waits to be accepted;
@@ -24,7 +24,7 @@ export interface PanelView {
   /** Proposals shown, by label. */
   readonly counts: ReadonlyMap<number, number>;
   readonly armed: number | null;
-  /** null: that of the weights, which the first answer tells. */
+  /** null: that of the weights, which the first answer gives. */
   readonly threshold: number | null;
   /** Thresholds of single labels, by their ids. */
   readonly thresholds: ReadonlyMap<number, number>;
@@ -97,6 +97,7 @@ export interface PanelActions {
   cancel(): void;
   accept(): void;
   acceptArmed(): void;
+  acceptInView(): void;
   acceptAndGoOn(): void;
   toggleHidden(): void;
   toggleLabel(label: number): void;
@@ -116,7 +117,7 @@ const DOCK = "M2.5 3.5h13v11h-13ZM7 3.5v11";
 const KEYS = [
   ["1 … 0", "label; over a box: its label"],
   ["Enter", "accept (⇧: armed label only)"],
-  ["A", "accept, next frame"],
+  ["A", "accept, next frame (⇧: only in view)"],
   ["S", "find without clicks"],
   ["Y", "hide or show (⇧ digit: a label)"],
   ["[ ]", "threshold (⇧: armed label's)"],
@@ -149,13 +150,13 @@ export class Panel {
   /** Why there is no model, where nothing else can be shown. */
   #missing: string | null = null;
   #area: Area | null = null;
-  #folded = recall("folded") === true;
+  #folded = loadSetting("folded") === true;
   #mapping = false;
-  #place = placeOf(recall("place"));
+  #place = placeOf(loadSetting("place"));
 
   readonly #models = h("select", { className: "model", title: "The function that is asked" });
   readonly #modelName = h("span", { className: "model" });
-  #docked = recall("docked") !== false;
+  #docked = loadSetting("docked") !== false;
   #helps = false;
   #drawnCells = "";
   readonly #dock: HTMLButtonElement;
@@ -174,6 +175,7 @@ export class Panel {
   readonly #scope: HTMLButtonElement;
   readonly #scoreTitle = h("span");
   readonly #acceptArmed: HTMLButtonElement;
+  readonly #acceptInView: HTMLButtonElement;
   readonly #acceptNext: HTMLButtonElement;
   readonly #eye: HTMLButtonElement;
   readonly #fold: HTMLButtonElement;
@@ -278,7 +280,10 @@ export class Panel {
     this.#acceptArmed = small("", "Accept the boxes of this label alone (Shift+Enter)", () =>
       actions.acceptArmed(),
     );
-    this.#acceptArmed.classList.add("wide");
+    this.#acceptInView = small("", "Accept the boxes that are in view alone (Shift+A)", () =>
+      actions.acceptInView(),
+    );
+    for (const wide of [this.#acceptArmed, this.#acceptInView]) wide.classList.add("wide");
     this.#statusLink = button({ className: "link" }, () => {
       if (this.#view === null) actions.look();
       else if (this.#view.askedAt === null) actions.ask();
@@ -380,15 +385,21 @@ export class Panel {
     this.#footer = h(
       "footer",
       {},
-      h("div", { className: "told" }, this.#status, this.#notes),
+      h("div", { className: "messages" }, this.#status, this.#notes),
       this.#acceptRow,
       this.#acceptArmed,
+      this.#acceptInView,
       this.#note,
     );
     this.#threshold.ariaLabel = "Score threshold";
     this.#threshold.title = "Proposals of a lower score are hidden";
-    const parts = [header, this.#body, this.#footer];
-    this.element = h("aside", { className: "panel", ariaLabel: "C3Det" }, ...parts);
+    this.element = h(
+      "aside",
+      { className: "panel", ariaLabel: "C3Det" },
+      header,
+      this.#body,
+      this.#footer,
+    );
     this.element.hidden = true;
   }
 
@@ -410,22 +421,31 @@ export class Panel {
     this.#draw();
   }
 
-  /** Stand in the top left corner of the canvas' visible part, or where the panel was dragged to. */
+  /** Stand in the top left corner of the visible area of the canvas, or where the panel was dragged to. */
   placeIn(area: Area): void {
     this.#area = area;
     this.#stand();
   }
 
+  /** Show how many of the boxes that "Accept" would take are in view. */
+  showInView(boxes: number): void {
+    const view = this.#view;
+    if (view === null) return;
+    this.#acceptInView.hidden = this.#folded || boxes === 0 || boxes === view.acceptable;
+    this.#acceptInView.disabled = view.accepting || view.waiting;
+    this.#acceptInView.textContent = `Only in view: ${boxes}`;
+  }
+
   toggle(): void {
     this.#folded = !this.#folded;
-    remember("folded", this.#folded);
+    saveSetting("folded", this.#folded);
     this.#draw();
   }
 
   /** Stand beside the picture, or over it. */
   toggleDock(): void {
     this.#docked = !this.#docked;
-    remember("docked", this.#docked);
+    saveSetting("docked", this.#docked);
     if (!this.#docked) this.#place = [MARGIN, MARGIN];
     this.#draw();
   }
@@ -441,7 +461,7 @@ export class Panel {
     if (this.#area === null || this.element.hidden) return;
     const beside = this.#docked && !this.#folded && this.#view !== null;
     this.#beside = beside;
-    // If it changes, the canvas tells its new place, and the panel is placed anew then.
+    // If that moves the canvas, placeIn is called again with its new area.
     this.#actions.makeRoom(beside ? WIDTH + 2 * MARGIN : 0);
     const { left, top, bottom } = this.#area;
     const [dx, dy] = beside ? [-WIDTH - MARGIN, MARGIN] : this.#place;
@@ -579,7 +599,7 @@ export class Panel {
   }
 
   #drawMissing(): void {
-    this.#acceptArmed.hidden = true;
+    this.#acceptArmed.hidden = this.#acceptInView.hidden = true;
     this.#body.hidden = this.#acceptRow.hidden = this.#note.hidden = true;
     this.#models.hidden = true;
     this.#modelName.hidden = false;
@@ -627,8 +647,8 @@ export class Panel {
       const hidden = hiddenLabels.has(id);
       const own = thresholds.get(id);
       row.ariaChecked = String(id === armed);
-      const told = hidden ? "hidden" : String(counts.get(id) ?? "");
-      (row.querySelector(".count") as HTMLElement).textContent = told;
+      const text = hidden ? "hidden" : String(counts.get(id) ?? "");
+      (row.querySelector(".count") as HTMLElement).textContent = text;
       (row.querySelector(".own") as HTMLElement).textContent =
         own === undefined ? "" : `≥ ${own.toFixed(2)}`;
       line.classList.toggle("off", hidden);
@@ -738,7 +758,7 @@ export class Panel {
       // Dragged away from beside the picture, it is over it.
       if (this.#beside && Math.hypot(x, y) > UNDOCKING_PIXELS) {
         this.#docked = false;
-        remember("docked", false);
+        saveSetting("docked", false);
         this.#draw();
       }
       if (this.#beside) return;
@@ -751,7 +771,7 @@ export class Panel {
       "lostpointercapture",
       () => {
         header.removeEventListener("pointermove", move);
-        remember("place", this.#place);
+        saveSetting("place", this.#place);
       },
       { once: true },
     );
@@ -763,12 +783,14 @@ function shortNameOf({ name }: Model): string {
   return name.replace(/\(C3Det\)|C3Det/, "").trim();
 }
 
-function notesOf({ notes: told, elsewhere, unseen, acceptable }: PanelView): readonly string[] {
-  const notes = [...told];
+function notesOf({ notes: ofAnswer, elsewhere, unseen, acceptable }: PanelView): readonly string[] {
+  const notes = [...ofAnswer];
   if (unseen > 0) notes.push(`${count(unseen, "box")} of hidden labels will not be accepted.`);
   if (acceptable >= SLOW_BOXES) {
     const seconds = Math.round(acceptable * SECONDS_A_BOX);
-    notes.push(`CVAT itself may take ${seconds} s and more to draw so many boxes.`);
+    notes.push(
+      `CVAT itself may take ${seconds} s and more to draw so many boxes. Zoom in and press Shift+A to accept those in view alone.`,
+    );
   }
   if (elsewhere === 0) return notes;
   const made = elsewhere === 1 ? "was" : "were";

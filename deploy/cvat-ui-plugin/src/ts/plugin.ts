@@ -1,4 +1,4 @@
-// The plugin: CVAT's scene and the person's doings in, requests and rectangles out.
+// The plugin: takes CVAT's scene and what the person does, makes requests and rectangles.
 
 import type { Host, Listener, MadeRectangle, Rectangle, Scene } from "./adapter";
 import { type Chosen, carriedOf, chosenOf, keyOf, type Taken, takenOf } from "./exemplars";
@@ -58,7 +58,7 @@ import {
   thresholdOf,
   undoesNext,
 } from "./state";
-import { recall, recallHere, remember, rememberHere } from "./storage";
+import { loadFromTab, loadSetting, saveInTab, saveSetting } from "./storage";
 import { CANVAS_STYLE, STYLE } from "./style";
 
 /** The function is asked for all boxes down to this score, once; the slider chooses among them. */
@@ -88,13 +88,14 @@ interface Notice {
 }
 
 interface Intent {
-  /** Id of the label whose boxes alone are accepted; null: all that are shown. */
-  readonly only: number | null;
+  /** Which of the boxes that are shown are accepted: of one label, given by its id, or in view. */
+  readonly only: number | "in view" | null;
   /** The next frame is shown then. */
   readonly goOn: boolean;
 }
 
 const ACCEPT_ALL: Intent = { only: null, goOn: false };
+const ACCEPT_IN_VIEW: Intent = { only: "in view", goOn: false };
 
 /** A proposal as it is shown. */
 interface Shown extends Proposal, PreviewBox {
@@ -141,7 +142,7 @@ export class Plugin implements Listener {
   readonly #landed = new WeakMap<object, number>();
   #state: State = initialState();
   #model: Model = NO_MODEL;
-  #chosenModel = recall("model");
+  #chosenModel = loadSetting("model");
   #classes = new ClassMap([], NO_MODEL, {});
   #classesKey = "";
   #call: { id: number; since: number; abort: AbortController } | null = null;
@@ -155,11 +156,11 @@ export class Plugin implements Listener {
   /** The slider is of the armed label alone. */
   #own = false;
   /** A frame that nobody has worked on is asked for by itself. */
-  #carries = recall("carry") !== false;
+  #carries = loadSetting("carry") !== false;
   #carry = 0;
   /** The rectangles that each frame of the job had when it was shown. */
   readonly #rectangles = new Map<number, readonly MadeRectangle[]>();
-  /** What the function told of the work on frames. */
+  /** The exemplars of frames, as the function answered them. */
   #taken = new Map<number, Taken>();
   /** What was chosen of the work on frames, and from what. Kept: it is asked for often. */
   readonly #choices = new Map<number, { inputs: readonly unknown[]; chosen: Chosen }>();
@@ -194,12 +195,13 @@ export class Plugin implements Listener {
       cancel: () => this.#do({ type: "cancelled" }),
       accept: () => this.#accept(ACCEPT_ALL),
       acceptArmed: () => this.#accept({ only: this.#state.armed, goOn: false }),
+      acceptInView: () => this.#accept(ACCEPT_IN_VIEW),
       acceptAndGoOn: () => this.#accept({ only: null, goOn: true }),
       toggleHidden: () => this.#toggleHidden(),
       toggleLabel: (label) => this.#toggleLabel(label),
       toggleCarry: () => {
         this.#carries = !this.#carries;
-        remember("carry", this.#carries);
+        saveSetting("carry", this.#carries);
         this.#carryOn();
         this.#draw();
       },
@@ -230,7 +232,7 @@ export class Plugin implements Listener {
     window.addEventListener("beforeunload", this.#leaving);
   }
 
-  // What CVAT tells
+  // What CVAT reports
 
   sceneChanged(scene: Scene | null): void {
     const before = this.#scene;
@@ -252,9 +254,9 @@ export class Plugin implements Listener {
       this.#hiddenLabels.clear();
       this.#dropped.clear();
       this.#choices.clear();
-      this.#taken = takenOf(recallHere(`exemplars:${this.#scene.jobId}`));
+      this.#taken = takenOf(loadFromTab(`exemplars:${this.#scene.jobId}`));
       this.#jobId = this.#scene.jobId;
-      this.#do({ type: "job opened", clicks: clicksOf(recallHere(`clicks:${this.#jobId}`)) });
+      this.#do({ type: "job opened", clicks: clicksOf(loadFromTab(`clicks:${this.#jobId}`)) });
       // Which frames are done, without which the plugin works as well.
       this.#host.safely(() => this.#host.readSaved(this.#left.signal).catch(() => {}));
     }
@@ -292,7 +294,7 @@ export class Plugin implements Listener {
     // A box that a key went to is left for another one only.
     if (this.#picked && found === null && point !== null) return;
     this.#aimAt(found, false);
-    if (found && point && placement) this.#tell(found, toScreen(placement, point));
+    if (found && point && placement) this.#showTip(found, toScreen(placement, point));
   }
 
   grabs(point: Point): boolean {
@@ -391,7 +393,10 @@ export class Plugin implements Listener {
     if (["]", "}", "PageUp"].includes(key)) return () => this.#stepThreshold(1, shiftKey);
     // Whatever Caps Lock makes of it.
     const letter = key.toLowerCase();
-    if (shiftKey) return letter === "b" ? () => this.#pick(-1) : null;
+    if (shiftKey) {
+      if (letter === "a") return once(() => this.#host.safely(() => this.#accept(ACCEPT_IN_VIEW)));
+      return letter === "b" ? () => this.#pick(-1) : null;
+    }
     switch (letter) {
       case "a":
         return once(() => this.#host.safely(() => this.#accept({ only: null, goOn: true })));
@@ -546,8 +551,8 @@ export class Plugin implements Listener {
     const inputs = [clicks, made, saved, this.#classes];
     const before = this.#choices.get(number);
     if (before?.inputs.every((input, i) => input === inputs[i])) return before.chosen;
-    const seen = made?.filter(({ source }) => source !== "auto");
-    const rectangles = (seen ?? saved ?? []).filter(isKnown);
+    const checked = made?.filter(({ source }) => source !== "auto");
+    const rectangles = (checked ?? saved ?? []).filter(isKnown);
     const chosen = chosenOf({ clicks: clicks?.filter(isKnown) ?? [], rectangles });
     this.#choices.set(number, { inputs, chosen });
     return chosen;
@@ -584,7 +589,7 @@ export class Plugin implements Listener {
   /**
    * The exemplars of other frames, those asked for that are not known yet; null: there are none.
    *
-   * @throws Error The function did not tell them.
+   * @throws Error The function did not answer them.
    */
   async #carried(signal: AbortSignal): Promise<Carried | null> {
     const [model, classes] = [this.#model, this.#classes];
@@ -631,7 +636,7 @@ export class Plugin implements Listener {
         // Other weights: what was taken with those of before is of no use.
         for (const [other, { weights }] of this.#taken)
           if (weights !== answer.weights) this.#taken.delete(other);
-        rememberHere(`exemplars:${this.#jobId}`, Object.fromEntries(this.#taken));
+        saveInTab(`exemplars:${this.#jobId}`, Object.fromEntries(this.#taken));
         return;
       }
       if (answer.progress <= done)
@@ -677,7 +682,7 @@ export class Plugin implements Listener {
   #setThreshold(threshold: number | null, own: boolean): void {
     const { armed } = this.#state;
     if (!own || armed === null) {
-      remember(`threshold:${this.#model.id}`, threshold);
+      saveSetting(`threshold:${this.#model.id}`, threshold);
       this.#do({ type: "threshold set", threshold });
       return;
     }
@@ -686,7 +691,7 @@ export class Plugin implements Listener {
       const label = this.#labelOf(id);
       return label ? [[label.name, value] as const] : [];
     });
-    remember(`thresholds:${this.#model.id}`, Object.fromEntries(named));
+    saveSetting(`thresholds:${this.#model.id}`, Object.fromEntries(named));
   }
 
   #stepThreshold(by: -1 | 1, own: boolean): void {
@@ -710,22 +715,28 @@ export class Plugin implements Listener {
     if (box === null) this.#tip.hide();
   }
 
-  #tell(box: Shown, place: Point): void {
+  #showTip(box: Shown, place: Point): void {
     const label = this.#labelOf(box.label);
     if (label) this.#tip.show(label, this.#describe(label, box), place);
+  }
+
+  /** Those of the boxes whose centres are on the screen. */
+  #inView(boxes: readonly Shown[]): Shown[] {
+    const [placement, view] = [this.#host.placement(), this.#host.visible()];
+    return boxes.filter((box) => {
+      if (placement === null || view === null) return false;
+      const [x, y] = toScreen(placement, centreOf(box));
+      return x >= view.left && x <= view.right && y >= view.top && y <= view.bottom;
+    });
   }
 
   /** Go to another box of those in view, if there are any: the least sure one first. */
   #pick(by: -1 | 1): void {
     if (this.#hidden) this.#toggleHidden();
-    const [placement, view] = [this.#host.placement(), this.#host.visible()];
+    const placement = this.#host.placement();
     const all = this.#shown.filter(({ present }) => !present);
-    const seen = all.filter((box) => {
-      if (placement === null || view === null) return false;
-      const [x, y] = toScreen(placement, centreOf(box));
-      return x >= view.left && x <= view.right && y >= view.top && y <= view.bottom;
-    });
-    const boxes = (seen.length > 0 ? [...seen] : all).sort(
+    const inView = this.#inView(all);
+    const boxes = (inView.length > 0 ? inView : all).sort(
       (a, b) => Number(a.sure) - Number(b.sure) || a.score - b.score,
     );
     const at = this.#picked && this.#hovered ? boxes.indexOf(this.#hovered) : by > 0 ? -1 : 0;
@@ -733,7 +744,7 @@ export class Plugin implements Listener {
     this.#menu.close();
     this.#aimAt(box ?? null, true);
     if (!box || !placement) return;
-    this.#tell(box, toScreen(placement, [box.points[2], box.points[1]]));
+    this.#showTip(box, toScreen(placement, [box.points[2], box.points[1]]));
   }
 
   /** Change a box by a key; the keys are for what it has become, then. */
@@ -745,7 +756,7 @@ export class Plugin implements Listener {
     const edited = this.#shown.find(same) ?? null;
     this.#aimAt(edited, picked);
     const placement = this.#host.placement();
-    if (edited && placement) this.#tell(edited, toScreen(placement, [points[2], points[1]]));
+    if (edited && placement) this.#showTip(edited, toScreen(placement, [points[2], points[1]]));
   }
 
   /** The box whose edges are at a point, the smallest one; none is so small that a click is meant. */
@@ -813,8 +824,8 @@ export class Plugin implements Listener {
 
   /** The rectangle that a right click at a point means, or null: it means the proposal there. */
   #rectangleAt(point: Point): MadeRectangle | null {
-    const seen = (this.#scene?.rectangles ?? []).filter(({ hidden }) => !hidden);
-    const rectangle = smallestAt(seen, point);
+    const visible = (this.#scene?.rectangles ?? []).filter(({ hidden }) => !hidden);
+    const rectangle = smallestAt(visible, point);
     const proposal = this.#editableAt(point);
     if (rectangle === null || (proposal && areaOf(proposal) <= areaOf(rectangle))) return null;
     return rectangle;
@@ -866,14 +877,14 @@ export class Plugin implements Listener {
 
   #chooseModel(id: string): void {
     this.#chosenModel = id;
-    remember("model", id);
+    saveSetting("model", id);
     if (this.#scene) this.#chooseClasses(this.#scene);
     this.#draw();
   }
 
   #map(label: TaskLabel, className: string): void {
     const key = `classes:${this.#model.id}`;
-    remember(key, { ...choicesOf(recall(key)), [label.name]: className });
+    saveSetting(key, { ...choicesOf(loadSetting(key)), [label.name]: className });
     if (this.#scene) this.#chooseClasses(this.#scene);
     this.#draw();
   }
@@ -892,9 +903,11 @@ export class Plugin implements Listener {
       this.#do({ type: "waits to accept" });
       return;
     }
-    const made = this.#shown.filter(
-      ({ present, label }) => !present && (only === null || label === only),
-    );
+    const all = this.#shown.filter(({ present }) => !present);
+    const made =
+      only === "in view"
+        ? this.#inView(all)
+        : all.filter(({ label }) => only === null || label === only);
     if (made.length > 0 && this.#hidden) {
       this.#hidden = false;
       const message = "The proposals were hidden. Here they are: look, then accept again.";
@@ -995,7 +1008,7 @@ export class Plugin implements Listener {
 
   #chooseClasses({ models, labels }: Scene): void {
     const model = models.find(({ id }) => id === this.#chosenModel) ?? (models[0] as Model);
-    const choices = choicesOf(recall(`classes:${model.id}`));
+    const choices = choicesOf(loadSetting(`classes:${model.id}`));
     const key = JSON.stringify([model, labels, choices]);
     if (key === this.#classesKey) return;
     const another = model.id !== this.#model.id;
@@ -1005,11 +1018,11 @@ export class Plugin implements Listener {
     this.#do({ type: "classes changed" });
     this.#host.arm(false);
     if (another) {
-      const threshold = recall(`threshold:${model.id}`);
+      const threshold = loadSetting(`threshold:${model.id}`);
       this.#do({ type: "threshold set", threshold: isScore(threshold) ? threshold : null });
     }
     if (another || this.#state.thresholds.size === 0) {
-      const own = recall(`thresholds:${model.id}`) ?? {};
+      const own = loadSetting(`thresholds:${model.id}`) ?? {};
       const thresholds = labels.flatMap(({ id, name }) => {
         const value = Reflect.get(own, name);
         return isScore(value) ? [[id, value] as const] : [];
@@ -1072,7 +1085,7 @@ export class Plugin implements Listener {
     const kept = [...this.#state.frames]
       .filter(([, frame]) => isPending(frame))
       .map(([number, frame]) => [number, entryOf(frame).clicks]);
-    rememberHere(`clicks:${this.#jobId}`, Object.fromEntries(kept));
+    saveInTab(`clicks:${this.#jobId}`, Object.fromEntries(kept));
   }
 
   async #ask(): Promise<void> {
@@ -1082,7 +1095,7 @@ export class Plugin implements Listener {
     this.#call = call;
     const classes = this.#classes;
     const clicks = request.clicks.filter(({ label }) => classes.classOf(label) !== undefined);
-    const told = clicks.map(({ x, y, label, positive }) => ({
+    const classClicks = clicks.map(({ x, y, label, positive }) => ({
       x,
       y,
       positive,
@@ -1092,7 +1105,7 @@ export class Plugin implements Listener {
     const first = frameOf(this.#state).partial?.clicks !== request.clicks;
     try {
       const [answer] = await Promise.all([
-        this.#askWith((carried) => encodeClicks(told, carried), signal),
+        this.#askWith((carried) => encodeClicks(classClicks, carried), signal),
         // Without this answer boxes may be offered twice, but nothing else is wrong.
         first && this.#host.readSaved(signal).catch(() => {}),
       ]);
@@ -1164,7 +1177,7 @@ export class Plugin implements Listener {
     for (const { label } of this.#shown) counts.set(label, (counts.get(label) ?? 0) + 1);
     const { clicks } = entryOf(frame);
     const { armed, thresholds } = this.#state;
-    const present = this.#shown.filter((proposal) => proposal.present).length;
+    const acceptable = this.#shown.filter(({ present }) => !present);
     const trouble = frame.trouble?.clicks === clicks ? frame.trouble : null;
     return {
       models: scene.models,
@@ -1206,9 +1219,9 @@ export class Plugin implements Listener {
       awaited: isAwaited(this.#state),
       waiting: this.#state.waiting,
       elsewhere: scene.elsewhere.length,
-      acceptable: this.#shown.length - present,
-      acceptableOfArmed: this.#shown.filter((each) => !each.present && each.label === armed).length,
-      present,
+      acceptable: acceptable.length,
+      acceptableOfArmed: acceptable.filter(({ label }) => label === armed).length,
+      present: this.#shown.length - acceptable.length,
       accepting: this.#accepting,
       hidden: this.#hidden,
     };
@@ -1218,7 +1231,7 @@ export class Plugin implements Listener {
     const frame = this.#state.frames.get(number);
     const offered = number === scene.frame && this.#shown.some(({ present }) => !present);
     if (offered || (frame && isPending(frame))) return "proposed";
-    // What only a model has seen is not done.
+    // Nobody has checked rectangles of source auto: they alone do not make a frame done.
     const rectangles = this.#rectangles.get(number)?.filter(({ source }) => source !== "auto");
     if (rectangles ? rectangles.length > 0 : scene.saved.has(number)) return "done";
     return frame && frame.shown.proposals.length > 0 ? "proposed" : "untouched";
@@ -1230,6 +1243,7 @@ export class Plugin implements Listener {
     this.#preview.scale = placement.scale;
     const area = this.#host.visible();
     if (area !== null) this.#panel.placeIn(area);
+    this.#panel.showInView(this.#inView(this.#shown.filter(({ present }) => !present)).length);
   }
 
   /** The frame's points that are no clicks yet. */

@@ -149,13 +149,13 @@ export class Preview {
     const layers = [...outlines].map(([color, outline]) =>
       cased(outline, color, MARK_WIDTH, MARK_CASING, 1),
     );
-    // A dot tells which label it is that is not there.
+    // A dot has the colour of the label that is not there.
     const dots = this.#shownMarks
       .filter(({ positive }) => !positive)
       .map(({ x, y, color }) => path(`M${x} ${y}h0`, color, DOT, 1));
     for (const dot of dots) {
       dot.setAttribute("stroke-linecap", "round");
-      dot.dataset.part = "dot";
+      dot.dataset.layer = "dot";
     }
     this.#marks.replaceChildren(...stacked(layers), ...dots);
   }
@@ -190,12 +190,12 @@ type Layers = readonly [SVGPathElement, SVGPathElement, SVGPathElement];
 /**
  * A line with a light and a dark casing, of which one stands out from any ground; the inner one is
  * that from which the line's own colour stands out, and beside a dark colour it is a pale one of the
- * same kind, so that dark labels are told apart on dark ground.
+ * same kind, so that dark labels can be distinguished on dark ground.
  */
 function cased(d: string, color: string, width: number, casing: number, opacity: number): Layers {
   const [inner, outer] = isDark(color) ? [paleOf(color), DARK] : [DARK, LIGHT];
   const line = path(d, color, width, opacity);
-  line.dataset.part = "line";
+  line.dataset.layer = "line";
   return [
     path(d, outer, width + 4 * casing, 0.8 * opacity),
     path(d, inner, width + 2 * casing, opacity),
@@ -210,7 +210,7 @@ function stacked(layers: readonly Layers[]): readonly SVGPathElement[] {
 
 /** Whether a colour, "#rgb" or "#rrggbb", is nearer to black than to white for the eye. */
 export function isDark(color: string): boolean {
-  const [r = 0, g = 0, b = 0] = partsOf(color);
+  const [r = 0, g = 0, b = 0] = channelsOf(color);
   const linear = (value: number) => value ** 2.2;
   const luminance = 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
   // Where black and white are of the same contrast: (1 + 0.05) / (L + 0.05) = (L + 0.05) / 0.05.
@@ -219,14 +219,14 @@ export function isDark(color: string): boolean {
 
 /** The brightest colour of a colour's hue, half-way to white; white for black. */
 export function paleOf(color: string): string {
-  const parts = partsOf(color);
-  const most = Math.max(...parts);
-  const pale = parts.map((value) => Math.round((most > 0 ? value / most + 1 : 2) * 127.5));
+  const channels = channelsOf(color);
+  const most = Math.max(...channels);
+  const pale = channels.map((value) => Math.round((most > 0 ? value / most + 1 : 2) * 127.5));
   return `#${pale.map((value) => value.toString(16).padStart(2, "0")).join("")}`;
 }
 
 /** Red, green and blue, 0 to 1, of "#rgb" or "#rrggbb". */
-function partsOf(color: string): number[] {
+function channelsOf(color: string): number[] {
   const digits = color.replace("#", "");
   const pairs = digits.length < 6 ? [...digits].map((digit) => digit + digit) : digits.match(/../g);
   return (pairs ?? []).map((pair) => Number.parseInt(pair, 16) / 255);

@@ -12,10 +12,10 @@ const HEADER_MARK = -1;
 const [TAKE, CARRY] = [1, 2];
 /** Bytes of a vector in one number, which is exact below 2 ** 53. */
 const BYTES_PACKED = 6;
-/** Hexadecimal digits of the weights' SHA-256 that tell which weights are meant. */
+/** Hexadecimal digits of the weights' SHA-256 that identify the weights. */
 const DIGEST_DIGITS = 12;
-/** For functions of before the answer told the threshold of its weights. */
-const UNTOLD_THRESHOLD = 0.4;
+/** For older functions, whose answers have no threshold. */
+const DEFAULT_THRESHOLD = 0.4;
 
 /** A click as the function counts it. */
 export interface ClassClick {
@@ -89,7 +89,7 @@ export interface ExemplarsAnswer extends Carried {
 
 /** Why there are no boxes, in a sentence for the person at the screen. */
 export class AnswerError extends Error {
-  /** The kind of an error that the function tells, such as "other_weights". */
+  /** The function's code of the error, such as "other_weights". */
   readonly code: string | null;
 
   constructor(message: string, code: string | null = null) {
@@ -168,7 +168,7 @@ function packed(bytes: string): (readonly [number, number])[] {
 /**
  * Read an answer to a request for exemplars.
  *
- * @throws AnswerError The function tells an error, or this is no such answer.
+ * @throws AnswerError The answer is an error of the function, or no such answer.
  */
 export function decodeExemplars(answer: unknown): ExemplarsAnswer {
   if (!isRecord(answer) || (answer.c3det !== EXEMPLARS_VERSION && !isRecord(answer.error)))
@@ -184,26 +184,26 @@ export function decodeExemplars(answer: unknown): ExemplarsAnswer {
   };
 }
 
-function decodeExemplar(told: unknown, index: number): Exemplar {
+function decodeExemplar(exemplar: unknown, index: number): Exemplar {
   if (
-    !isRecord(told) ||
-    !isIndex(told.class) ||
-    typeof told.positive !== "boolean" ||
-    !isSide(told.width) ||
-    !isSide(told.height) ||
-    typeof told.vector !== "string" ||
-    !/^[A-Za-z0-9+/]+={0,2}$/.test(told.vector) ||
-    told.vector.length % 4 !== 0
+    !isRecord(exemplar) ||
+    !isIndex(exemplar.class) ||
+    typeof exemplar.positive !== "boolean" ||
+    !isSide(exemplar.width) ||
+    !isSide(exemplar.height) ||
+    typeof exemplar.vector !== "string" ||
+    !/^[A-Za-z0-9+/]+={0,2}$/.test(exemplar.vector) ||
+    exemplar.vector.length % 4 !== 0
   )
     throw new AnswerError(`Exemplar ${index} in the answer of the function is malformed.`);
-  const { positive, width, height, vector } = told;
-  return { classIndex: told.class, positive, width, height, vector };
+  const { positive, width, height, vector } = exemplar;
+  return { classIndex: exemplar.class, positive, width, height, vector };
 }
 
 /**
  * Read an answer.
  *
- * @throws AnswerError The function tells an error, or this is no answer of the protocol.
+ * @throws AnswerError The answer is an error of the function, or none of the protocol.
  */
 export function decodeAnswer(answer: unknown): ClassAnswer {
   if (!isRecord(answer) || answer.c3det !== VERSION) {
@@ -218,10 +218,10 @@ export function decodeAnswer(answer: unknown): ClassAnswer {
     throw new AnswerError("The answer of the function has no boxes.");
   return {
     boxes: answer.boxes.map((box, index) => decodeBox(box, index)),
-    // Functions of before progress was told tell the share of the picture that was searched.
+    // Older functions have no progress, but the share of the picture that was searched.
     progress: [answer.progress, answer.coverage].find(isFraction) ?? 1,
     notes: Array.isArray(answer.notes) ? answer.notes.filter(isText).map(sentence) : [],
-    threshold: isFraction(answer.threshold) ? answer.threshold : UNTOLD_THRESHOLD,
+    threshold: isFraction(answer.threshold) ? answer.threshold : DEFAULT_THRESHOLD,
   };
 }
 
@@ -230,7 +230,7 @@ function raiseError(error: unknown): void {
   const { code, message, field } = error;
   const where = typeof field === "string" && field !== "" ? ` (${field})` : "";
   throw new AnswerError(
-    sentence(`${message ?? "the function tells no reason"}${where}`),
+    sentence(`${message ?? "the function gives no reason"}${where}`),
     typeof code === "string" ? code : null,
   );
 }
@@ -263,12 +263,12 @@ function decodeBox(box: unknown, index: number): ClassBox {
   };
 }
 
-function rivalOf(told: unknown): Rival | null {
-  if (!isRecord(told) || !isIndex(told.class) || !isFraction(told.score)) return null;
-  return { classIndex: told.class, score: told.score };
+function rivalOf(rival: unknown): Rival | null {
+  if (!isRecord(rival) || !isIndex(rival.class) || !isFraction(rival.score)) return null;
+  return { classIndex: rival.class, score: rival.score };
 }
 
-/** Functions of before a box could answer several clicks tell `click` alone. */
+/** Older functions have `click` alone: there a box answers one click at most. */
 function clicksOf({ click, clicks }: Record<string, unknown>): readonly number[] {
   const all = Array.isArray(clicks) ? clicks.filter(isIndex) : [];
   return isIndex(click) ? [...all.filter((index) => index !== click), click] : all;

@@ -94,7 +94,7 @@ export interface State {
   readonly threshold: number | null;
   /** Thresholds that the person chose for single labels, by their ids. */
   readonly thresholds: ReadonlyMap<number, number>;
-  /** The threshold of the weights, as the last answer told it; null before the first one. */
+  /** The threshold of the weights, as the last answer gave it; null before the first one. */
   readonly modelThreshold: number | null;
   /** The one request in flight. */
   readonly request: Request | null;
@@ -400,8 +400,13 @@ export function reduce(state: State, action: Action): State {
         if (progress >= 1) answers.set(clicks, answer);
         // An answer still counts after more clicks, but not after an undo.
         const counts = beginsWith(entryOf(frame).clicks, clicks);
-        const seen = counts && { shown: answer, trouble: null };
-        return { ...frame, answers, partial: progress < 1 ? { clicks, progress } : null, ...seen };
+        const visible = counts && { shown: answer, trouble: null };
+        return {
+          ...frame,
+          answers,
+          partial: progress < 1 ? { clicks, progress } : null,
+          ...visible,
+        };
       });
       if (progress >= 1 || progress > before) return next;
       const share = Math.floor(progress * 100);
@@ -520,13 +525,13 @@ function move(state: State, by: -1 | 1): State {
   });
 }
 
-/** No request is in flight any more, and the reason is told. */
+/** No request is in flight any more; the trouble says why. */
 function stop(state: State, { message, ...trouble }: Trouble): State {
   const waits = state.waiting && entryOf(frameOf(state)).clicks !== trouble.clicks;
-  const told = state.waiting && !waits ? `${message} Nothing was accepted.` : message;
+  const full = state.waiting && !waits ? `${message} Nothing was accepted.` : message;
   return onFrame({ ...state, request: null, waiting: waits }, (frame) => ({
     ...frame,
-    trouble: { ...trouble, message: told },
+    trouble: { ...trouble, message: full },
   }));
 }
 

@@ -1,22 +1,23 @@
-// What the plugin remembers in this browser. A browser that keeps nothing is no error.
+// Values that outlive the page: the person's settings in the browser, the work in the tab. A browser
+// that forbids storage is no error: then the values hold until the page is left.
 
 const PREFIX = "c3det-plugin:";
 
-/** Read a value that was kept under a key, or null. */
-export function recall(key: string): unknown {
+/** Read a setting, or null. */
+export function loadSetting(key: string): unknown {
   return read(() => localStorage, key);
 }
 
-export function remember(key: string, value: unknown): void {
+export function saveSetting(key: string, value: unknown): void {
   write(() => localStorage, key, value);
 }
 
-/** Read what was kept in this tab, through reloads of the page, or null. */
-export function recallHere(key: string): unknown {
+/** Read what was saved in this tab, before the page was loaded anew, or null. */
+export function loadFromTab(key: string): unknown {
   return read(() => sessionStorage, key);
 }
 
-export function rememberHere(key: string, value: unknown): void {
+export function saveInTab(key: string, value: unknown): void {
   write(() => sessionStorage, key, value);
 }
 
@@ -32,6 +33,6 @@ function write(storage: () => Storage, key: string, value: unknown): void {
   try {
     storage().setItem(PREFIX + key, JSON.stringify(value));
   } catch {
-    // Full or forbidden: the value holds until the page is left.
+    // Full or forbidden.
   }
 }

@@ -74,9 +74,9 @@ select.model { border: 0; background: none; padding: 0; cursor: pointer; }
 .choice > * { flex: none; }
 .choice > .labels, .choice > .mapping { flex: 0 1 auto; min-height: 50px; }
 footer { flex: none; padding: 8px 12px; }
-.told { display: flex; flex-direction: column; gap: 6px; max-height: 132px; overflow-y: auto;
+.messages { display: flex; flex-direction: column; gap: 6px; max-height: 132px; overflow-y: auto;
   scrollbar-width: thin; }
-.told:has(> :not([hidden]):not(:empty)) + .row { margin-top: 8px; }
+.messages:has(> :not([hidden]):not(:empty)) + .row { margin-top: 8px; }
 .notes p { margin: 0; overflow-wrap: anywhere; }
 .heading { display: flex; justify-content: space-between; align-items: baseline; gap: 8px; }
 .heading > :first-child { font-weight: 600; }
@@ -186,9 +186,9 @@ input[type="range"] { order: 1; width: 100%; accent-color: #1677ff; cursor: poin
   border: 2px solid #1677ff40;
   border-top-color: #1677ff;
   border-radius: 50%;
-  animation: turn 0.8s linear infinite;
+  animation: rotate 0.8s linear infinite;
 }
-@keyframes turn { to { transform: rotate(1turn); } }
+@keyframes rotate { to { transform: rotate(1turn); } }
 .note { margin: 6px 0 0; text-align: center; }
 
 .tip, .menu { position: absolute; white-space: nowrap; }

@@ -85,7 +85,7 @@ export class Annotator {
   ): Promise<Annotator> {
     const { viewport = { width: 1366, height: 800 } } = options;
     const page = await browser.newPage({ viewport });
-    // What tells CVAT's page that somebody has logged in.
+    // CVAT's page takes this for a login.
     await page.addInitScript(() => localStorage.setItem("token", "some"));
     const annotator = new Annotator(page, url);
     const { pictures, functions, kind = OUR_PAGE } = options;
@@ -143,7 +143,7 @@ export class Annotator {
 
   /** Where a point of the picture is on the screen, measured on the picture itself. */
   async screen([x, y]: Point): Promise<Point> {
-    // The picture's element tells its own transform; a mark in it is measured by the browser.
+    // The picture's element has its own transform; a mark in it is measured by the browser.
     return this.page.evaluate(
       ([px, py]) => {
         const picture = document.querySelector("#cvat_canvas_background") as HTMLCanvasElement;
@@ -173,12 +173,12 @@ export class Annotator {
     await this.page.keyboard.press(key);
   }
 
-  /** Zoom by turns of the wheel at a point. */
-  async zoom(point: Point, turns: number): Promise<void> {
+  /** Zoom by notches of the wheel at a point. */
+  async zoom(point: Point, notches: number): Promise<void> {
     const [x, y] = await this.screen(point);
     await this.page.mouse.move(x, y);
-    for (let i = 0; i < Math.abs(turns); i += 1) {
-      await this.page.mouse.wheel(0, turns > 0 ? -100 : 100);
+    for (let i = 0; i < Math.abs(notches); i += 1) {
+      await this.page.mouse.wheel(0, notches > 0 ? -100 : 100);
     }
     await this.page.waitForTimeout(100);
   }
@@ -203,7 +203,7 @@ export class Annotator {
   async outlines(): Promise<readonly (readonly Point[])[]> {
     return this.page.evaluate(() => {
       const svg = document.querySelector('[data-c3det="preview"]') as SVGSVGElement | null;
-      const lines = "g:first-of-type path[data-part=line]";
+      const lines = "g:first-of-type path[data-layer=line]";
       return [...(svg?.querySelectorAll<SVGPathElement>(lines) ?? [])].flatMap((path) => {
         const matrix = path.getScreenCTM() as DOMMatrix;
         return (path.getAttribute("d") ?? "").split("Z").flatMap((outline) => {

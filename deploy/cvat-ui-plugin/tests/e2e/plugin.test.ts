@@ -617,7 +617,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
       [0, 0],
     ]);
     expect((await lastCall(a)).pos_points).toHaveLength(4);
-    const dot = a.page.locator('[data-c3det="preview"] [data-part="dot"]');
+    const dot = a.page.locator('[data-c3det="preview"] [data-layer="dot"]');
     expect(await dot.count()).toBe(1);
     await a.screenshot("open");
     const shown = (await a.outlines()).length;
@@ -1185,9 +1185,34 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
   });
 
   const low = { viewport: { width: 1366, height: 625 } };
-  const clicksTold = (a: Annotator) => a.panel.locator("output.quiet").textContent();
+  const clicksShown = (a: Annotator) => a.panel.locator("output.quiet").textContent();
   const countOf = async (a: Annotator, label: string) =>
     Number(await a.label(label).locator(".count").textContent());
+
+  test("what is in view is accepted alone, and the rest waits", async () => {
+    const a = await open();
+    await clickOn(a, "tree", 0, "1");
+    const all = (await a.outlines()).length;
+    const button = a.button(/^Only in view/);
+    expect(await button.isVisible()).toBe(false);
+    await a.zoom(centre("tree", 0), 5);
+    const area = await bounds(a.page.locator(".cvat-canvas-container"));
+    const inView = (await a.outlines()).filter((corners) => {
+      const [[x1, y1], , [x2, y2]] = corners as [Point, Point, Point, Point];
+      const [x, y] = [(x1 + x2) / 2, (y1 + y2) / 2];
+      return isWithin({ left: x, right: x, top: y, bottom: y }, area);
+    }).length;
+    expect(inView).toBeGreaterThan(0);
+    expect(inView).toBeLessThan(all);
+    await a.button(`Only in view: ${inView}`).waitFor();
+    await a.screenshot("in-view");
+    await a.key("Shift+A");
+    await expect.poll(() => a.says("count")).toBe(String(inView));
+    await expect.poll(async () => (await a.outlines()).length).toBe(all - inView);
+    await button.waitFor({ state: "hidden" });
+    await a.key("Enter");
+    await expect.poll(() => a.says("count")).toBe(String(all));
+  });
 
   test("one label alone is accepted, hidden, or has a threshold of its own, by keys", async () => {
     const a = await open(low);
@@ -1234,7 +1259,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     expect(new Set((await a.objects()).map(({ label }) => label))).toEqual(new Set([two]));
     expect(await countOf(a, one)).toBeGreaterThan(0);
     expect(await countOf(a, two)).toBe(0);
-    expect(await clicksTold(a)).toBe("0 + 2 accepted");
+    expect(await clicksShown(a)).toBe("0 + 2 accepted");
     // With no label armed, Enter takes the others.
     await a.key("Escape");
     const rest = (await a.outlines()).length;
@@ -1244,9 +1269,9 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await clickOn(a, one, 1, "2");
     expect((await lastCall(a)).pos_points).toHaveLength(3);
     await a.key("u");
-    expect(await clicksTold(a)).toBe("0");
+    expect(await clicksShown(a)).toBe("0");
     await a.key("Control+z");
-    expect(await clicksTold(a)).toBe("1 + 2 accepted");
+    expect(await clicksShown(a)).toBe("1 + 2 accepted");
   });
 
   test("accept and go on: the next frame proposes by itself, and the strip tells how far it is", async () => {
@@ -1294,13 +1319,13 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     };
     await load();
     expect(dialogs).toEqual(["beforeunload"]);
-    expect(await clicksTold(a)).toBe("2");
+    expect(await clicksShown(a)).toBe("2");
     await expect.poll(async () => (await a.outlines()).length).toBe(shown);
     await a.key("Enter");
     await expect.poll(() => a.says("count")).toBe(String(shown));
     await load();
     expect(dialogs).toHaveLength(1);
-    expect(await clicksTold(a)).toBe("0");
+    expect(await clicksShown(a)).toBe("0");
   });
 
   test("a box is corrected by a pull at its edge, by a digit, and by keys alone", async () => {
@@ -1332,7 +1357,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     expect(top2).toBeCloseTo(top, 0);
     expect(bottom2).toBeCloseTo(bottom, 0);
     expect(Math.abs(right2 - right - 24)).toBeLessThan(1.5);
-    expect(await clicksTold(a)).toBe("1");
+    expect(await clicksShown(a)).toBe("1");
     await a.key("Control+z");
     expect((await boxAt())[1]?.[0]).toBeCloseTo(right, 0);
     await a.key("Control+Shift+z");
