@@ -41,7 +41,7 @@ class PictureSet(Protocol):
         """Names, by the labels of its pictures."""
 
     @property
-    def plural(self) -> tuple[str, ...]:
+    def counted(self) -> tuple[str, ...]:
         """Those of the classes that evaluation counts."""
 
     @property

@@ -288,7 +288,7 @@ class _Reader:
         value = entry.get(key)
         if value not in (None, 0, 1):
             sentence = f"{what} has {key} {json.dumps(value)[:80]}, neither 0 nor 1"
-            self.report.add(place, "broken flag", f"{sentence}; it is taken for 0")
+            self.report.add(place, "broken flag", f"{sentence}; it is read as 0")
         return value in (1, True)
 
     def _shape(
@@ -320,7 +320,7 @@ class _Reader:
         angle = _numbers([stated], 1)
         if angle is None or not math.isfinite(angle[0]):
             sentence = f"the rotation of {what} is {json.dumps(stated)[:80]}, which is no number"
-            self.report.add(place, "not a number", f"{sentence}; its box is taken as it stands")
+            self.report.add(place, "not a number", f"{sentence}; its box is used without it")
             return box, None
         is_rotated = width > 0 and height > 0 and angle[0] % 360 != 0
         return (None, rotated(box, angle[0])) if is_rotated else (box, None)

@@ -158,7 +158,7 @@ def read_dota(
     notes = []
     if short := sum(row.difficulty is None for file in files for row in file.rows):
         lines = plural(short, "line has", "lines have")
-        notes.append(f"{lines} no difficulty; it is taken for 0")
+        notes.append(f"{lines} no difficulty; it is read as 0")
     index = Index(known, tuple(records.values()))
     return Reading(index, in_order(defects), tuple(notes))
 
@@ -239,7 +239,7 @@ class _File:
             self.report.add(line, "number of fields", f"{sentence}; {behind}")
         difficulty = rest[0] if rest else None
         if difficulty is not None and difficulty not in _DIFFICULTIES:
-            sentence = f"the difficulty is {difficulty!r}, not 0, 1 or 2; it is taken for 0"
+            sentence = f"the difficulty is {difficulty!r}, not 0, 1 or 2; it is read as 0"
             self.report.add(line, "broken flag", sentence)
         return _Row(line, tuple(numbers), name, difficulty)
 

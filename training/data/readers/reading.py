@@ -60,7 +60,7 @@ class Reading:
     Attributes:
         index: Everything that is sound.
         defects: Everything that is not.
-        notes: Sentences about what was taken for granted, such as how the format counts pixels.
+        notes: Sentences about what was assumed, such as how the format counts pixels.
         splits: ``train``, ``val`` or ``test`` by the name of the picture, as far as the files say.
         unlisted: Pictures beside those of a file that lists its pictures, which it does not list.
     """

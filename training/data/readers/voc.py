@@ -144,8 +144,8 @@ def _listed(folder: Path, defects: list[Defect]) -> dict[str, str]:
 
 
 _CONVENTIONS: dict[Origin, str] = {
-    0: "the coordinates are taken as continuous, from 0, as CVAT writes them",
-    1: "the coordinates are taken as pixels counted from 1, the last one included",
+    0: "the coordinates are read as continuous, from 0, as CVAT writes them",
+    1: "the coordinates are read as pixels counted from 1, the last one included",
 }
 
 
@@ -260,7 +260,7 @@ class _Reader:
         xmin, ymin, xmax, ymax = box
         flag = (element.findtext("difficult") or "0").strip()
         if flag not in ("0", "1"):
-            sentence = f"{what} has difficult {flag!r}, neither 0 nor 1; it is taken for 0"
+            sentence = f"{what} has difficult {flag!r}, neither 0 nor 1; it is read as 0"
             report.add(line, "broken flag", sentence)
         objects.add(
             file.line(bounds),

@@ -195,7 +195,7 @@ def _ultralytics(file: Path) -> _Layout:
         if _exists(folder) and folder.is_dir():
             layout.root = folder
         else:
-            sentence = f"the path {stated} of {file} is not here; {file.parent} is taken"
+            sentence = f"the path {stated} of {file} does not exist; {file.parent} is used"
             layout.notes.append(sentence)
     names = content.get("names")
     if isinstance(names, list):
@@ -226,7 +226,7 @@ def _ultralytics(file: Path) -> _Layout:
 def _check_count(key: str, count: int | None, layout: _Layout) -> None:
     """Compare the stated number of classes with their names."""
     if count is not None and layout.names and count != len(layout.names):
-        sentence = f"{key} is {count}, but there are {len(layout.names)} names; the names are taken"
+        sentence = f"{key} is {count}, but there are {len(layout.names)} names; the names are used"
         layout.report.add(1, "broken header", sentence)
 
 
@@ -423,7 +423,7 @@ class _Reader:
         notes = list(layout.notes)
         if count := len(self.background):
             what = plural(count, "picture has no file", "pictures have no file")
-            notes.append(f"{what} of labels, taken for background: {listing(self.background)}")
+            notes.append(f"{what} of labels, read as background: {listing(self.background)}")
         if count := len(self.twice):
             what = plural(count, "picture is", "pictures are")
             notes.append(f"{what} in two splits, kept in the first: {listing(self.twice)}")

@@ -271,7 +271,7 @@ def test_odd_values_are_defects_of_their_entry(folder: Path) -> None:
     path = folder / "labels.json"
     path.write_text(content)
     reading = read_coco(path)
-    kept = "which is no number; its box is taken as it stands"
+    kept = "which is no number; its box is used without it"
     digits = "1" + "0" * 78
     assert [(defect.place, defect.sentence) for defect in reading.defects] == [
         ("categories[2]", "category 4 has no name; it is left out"),
@@ -280,8 +280,8 @@ def test_odd_values_are_defects_of_their_entry(folder: Path) -> None:
             "annotations[0]",
             f"annotation 1 has no bbox of four numbers, but [{digits}; it is left out",
         ),
-        ("annotations[3]", 'annotation 4 has iscrowd "yes", neither 0 nor 1; it is taken for 0'),
-        ("annotations[4]", "annotation 5 has difficult 2, neither 0 nor 1; it is taken for 0"),
+        ("annotations[3]", 'annotation 4 has iscrowd "yes", neither 0 nor 1; it is read as 0'),
+        ("annotations[4]", "annotation 5 has difficult 2, neither 0 nor 1; it is read as 0"),
         ("annotations[5]", f"the rotation of annotation 6 is NaN, {kept}"),
         ("annotations[6]", f'the rotation of annotation 7 is "left", {kept}'),
         ("annotations[7]", "annotation 8 encloses no area: 40, 20, 10, 60; it is left out"),

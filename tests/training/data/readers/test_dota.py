@@ -92,7 +92,7 @@ def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
         (7, "the coordinate 'ten' is no number; the object is left out"),
         (8, f"the object has a coordinate that is no number: nan, 20, 30, 20, 30, 40, 10, 40{out}"),
         (9, "the class 'zeppelin' is none of DOTA's in this version; the object is left out"),
-        (10, "the difficulty is '3', not 0, 1 or 2; it is taken for 0"),
+        (10, "the difficulty is '3', not 0, 1 or 2; it is read as 0"),
         (11, f"the object encloses no area: 10, 20, 10, 20, 10, 20, 10, 20{out}"),
         # The hull has an area, but the corners go there and back on one line.
         (12, f"the object encloses no area: 10, 20, 30, 40, 30, 40, 10, 20{out}"),
@@ -179,12 +179,12 @@ def test_the_difficulty_may_be_missing_and_something_stand_behind_it(folder: Pat
     reading = read_dota(folder)
     assert reading.index.records[0].boxes[:, 3].tolist() == [40, 41, 43]
     assert reading.index.records[0].ignored.tolist() == [False, True, False]
-    assert reading.notes == ("1 line has no difficulty; it is taken for 0",)
+    assert reading.notes == ("1 line has no difficulty; it is read as 0",)
     fields = "not 10 (eight coordinates, class, difficulty)"
     assert [(defect.place, defect.sentence) for defect in reading.defects] == [
         (2, f"the line has 12 fields, {fields}; what is behind the tenth, 'by hand', is not read"),
         (3, f"the line has 8 fields, {fields}; it is left out"),
-        (4, "the difficulty is '0.5', not 0, 1 or 2; it is taken for 0"),
+        (4, "the difficulty is '0.5', not 0, 1 or 2; it is read as 0"),
         (4, f"the line has 11 fields, {fields}; what is behind the tenth, '0.9', is not read"),
     ]
 

@@ -145,7 +145,12 @@ def test_files_that_are_no_pictures_are_named(tmp_path: Path) -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.binary(max_size=40), st.integers(0, 400), st.text(max_size=20))
+@given(
+    st.binary(max_size=40),
+    st.integers(0, 400),
+    # Python writes no zip with a name that begins with a NUL.
+    st.text(max_size=20).filter(lambda name: not name.startswith("\0")),
+)
 def test_no_zip_stops_the_reader(junk: bytes, place: int, name: str) -> None:
     """Any bytes of a zip may be others; what is left is read."""
     content = io.BytesIO()

@@ -89,7 +89,7 @@ def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
         ("a", 11, f"object 8 reaches 1 px out of {of_100}: -1, 9, 20, 20; it is cut"),
         ("a", 12, f"object 9 is the same as the object in line 4{out}"),
         ("a", 13, f"object 10 has no bndbox, but name, robndbox{out}"),
-        ("a", 14, "object 11 has difficult 'maybe', neither 0 nor 1; it is taken for 0"),
+        ("a", 14, "object 11 has difficult 'maybe', neither 0 nor 1; it is read as 0"),
         ("again", 1, "the picture a.png has another file already; this one is left out"),
         ("broken", 3, "this is not well-formed XML: mismatched tag; nothing is read"),
         ("gone", 1, f"there is no picture {pictures}/gone.png{out}"),

@@ -166,7 +166,7 @@ def test_what_is_passed_over_is_named(ultralytics: Path, make_picture: MakePictu
         ("labels/train/gone.txt", "missing picture"),
     ]
     assert reading.notes == (
-        "1 picture has no file of labels, taken for background: images/train/background.png",
+        "1 picture has no file of labels, read as background: images/train/background.png",
     )
     assert reading.unlisted == (ultralytics / "elsewhere/f.png",)
     assert boxes(reading)["images/train/background.png"] == []
@@ -190,7 +190,7 @@ def test_roboflow_writes_a_path_that_is_not_there(
         "test/images/a.png": "test",
     }
     assert [defect.sentence for defect in reading.defects] == [
-        "nc is 3, but there are 2 names; the names are taken"
+        "nc is 3, but there are 2 names; the names are used"
     ]
     assert all(box == [[40, 30, 60, 50]] for box in boxes(reading).values())
 
