@@ -202,38 +202,52 @@ class Run:
         if planned is not None and (ours or not planned.written):
             report = planned  # it was written before a break, but not marked as done
         else:
-            answer = self._function.detect(
-                frame, [c.click for c in clicks], options.threshold, options.exemplars
-            )
-            if answer.error is not None and answer.error.code in ERRORS_OF_ALL_FRAMES:
-                raise AnnotateError(f"{self._function.name}: {answer.error.message}")
-            boxes = checked_boxes(answer, self._labels.classes, self._function.name)
-            staying = [shape for shape in shapes if shape not in replaced]
-            found = sort_boxes(boxes, clicks, staying, self._labels)
-            self._draw(FrameResult(frame, clicks, found))
-            lowest = answer.threshold if options.threshold is None else options.threshold
-            chosen = [box for box, _ in found.chosen]
-            sureness, doubts = frame_sureness(chosen, len(boxes), lowest)
-            report = FrameReport(
-                frame,
-                len(clicks),
-                len(boxes),
-                dict(Counter(label.name for _, label in found.chosen)),
-                len(found.unlabelled),
-                len(found.drawn),
-                len(replaced),
-                len(used),
-                list(answer.notes),
-                sureness=sureness,
-                doubts=doubts,
-                least_sure=corners_of(least_sure(chosen, lowest)),
-            )
+            found, report = self._detect(frame, replaced, used)
             if self._journal is not None:
                 self._journal.plan(report)
                 self._write(frame, found.chosen)
         if self._journal is not None and (replaced or used):
             self._target.remove([*replaced, *used])
         return report
+
+    def _detect(
+        self, frame: int, replaced: Sequence[Shape], used: Sequence[Shape]
+    ) -> tuple[SortedBoxes, FrameReport]:
+        """Find the objects of a frame, and report what is going to be done.
+
+        Args:
+            frame: Its number.
+            replaced: Rectangles that are going to be removed.
+            used: Points that are going to be removed.
+        """
+        clicks, threshold = self._clicks[frame], self._options.threshold
+        answer = self._function.detect(
+            frame, [placed.click for placed in clicks], threshold, self._options.exemplars
+        )
+        if answer.error is not None and answer.error.code in ERRORS_OF_ALL_FRAMES:
+            raise AnnotateError(f"{self._function.name}: {answer.error.message}")
+        boxes = checked_boxes(answer, self._labels.classes, self._function.name)
+        staying = [shape for shape in self._shapes.get(frame, []) if shape not in replaced]
+        found = sort_boxes(boxes, clicks, staying, self._labels)
+        self._draw(FrameResult(frame, clicks, found))
+        chosen = [box for box, _ in found.chosen]
+        lowest = answer.threshold if threshold is None else threshold
+        sureness, doubts = frame_sureness(chosen, len(boxes), lowest)
+        report = FrameReport(
+            frame,
+            len(clicks),
+            len(boxes),
+            dict(Counter(label.name for _, label in found.chosen)),
+            len(found.unlabelled),
+            len(found.drawn),
+            len(replaced),
+            len(used),
+            list(answer.notes),
+            sureness=sureness,
+            doubts=doubts,
+            least_sure=corners_of(least_sure(chosen, lowest)),
+        )
+        return found, report
 
     def _write(self, frame: int, chosen: Sequence[tuple[Box, Label]]) -> None:
         """Write the rectangles of a frame, once, though the server may answer late or never."""

@@ -269,6 +269,8 @@ class Emulator(ThreadingHTTPServer):
             return Answer(400, {name: ["This field is required."] for name in missing})
         if not data["message"]:
             return Answer(400, {"message": ["This field may not be blank."]})
+        if not data["position"]:
+            return Answer(400, {"position": ["This list may not be empty."]})
         with self.store.lock:
             if data["job"] not in self.store.jobs:
                 invalid = f'Invalid pk "{data["job"]}" - object does not exist.'

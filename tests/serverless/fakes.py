@@ -102,8 +102,8 @@ class FakePicture:
         predictor.detected.append((list(clicks), score_threshold))
         predictor.deadlines.append(deadline)
         share = predictor.coverage
-        seen = found(clicks) if predictor.classes else found_by_open(clicks, labels)
-        return FakeAnswer(seen, share, share, predictor.under_clicks, seconds)
+        detected = found(clicks) if predictor.classes else found_by_open(clicks, labels)
+        return FakeAnswer(detected, share, share, predictor.under_clicks, seconds)
 
     def exemplars(
         self,

@@ -557,8 +557,8 @@ def test_exemplars_that_cannot_be_used_end_the_run_with_a_sentence(
     assert "of the weights 000000000000 cannot be merged with those of abababababab" in annotate.err
     assert annotate("--review", "review.txt") == 2
     assert "ends neither with .csv nor with .md" in annotate.err
-    told = FakePredictor(()).open(np.zeros((40, 60, 3), np.uint8))
-    of_others = told.exemplars([Click(1, 1, 0)], ["tree"])
+    other = FakePredictor(()).open(np.zeros((40, 60, 3), np.uint8))
+    of_others = other.exemplars([Click(1, 1, 0)], ["tree"])
     replace(of_others, weights="ab" * 32).save(Path(saved))
     assert annotate("--exemplars", saved) == 2
     assert "are of other weights (their sha256 begins with abababababab)" in annotate.err

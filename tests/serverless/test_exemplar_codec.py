@@ -47,7 +47,7 @@ def png(image: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def asked(context: Context, request: ExemplarsRequest | PluginRequest) -> dict[str, Any]:
+def answer_to(context: Context, request: ExemplarsRequest | PluginRequest) -> dict[str, Any]:
     response = handler(context, event(request.body()))
     assert response.status_code == 200
     return json.loads(response.body)
@@ -70,7 +70,7 @@ SECOND = pixels(150, 200, 6)
 def test_exemplars_of_one_replica_serve_another(predictor: Predictor, weights: Path) -> None:
     """As in one process, and in turn."""
     one, other = context_of(predictor), context_of(load(weights))
-    answer = ExemplarsAnswer.read(asked(one, ExemplarsRequest(png(FIRST), CLICKS, BOXES)))
+    answer = ExemplarsAnswer.read(answer_to(one, ExemplarsRequest(png(FIRST), CLICKS, BOXES)))
     assert (answer.weights, answer.progress) == (predictor.card.tensors, 1)
     wanted = predictor.open(FIRST).exemplars(CLICKS, LABELS, boxes=BOXES)
     assert wanted is not None
@@ -93,7 +93,7 @@ def test_exemplars_of_one_replica_serve_another(predictor: Predictor, weights: P
         assert {3, 7} <= set(expected.labels.tolist())
         for context in (other, one, other):
             request = PluginRequest(png(SECOND), clicks, 0.05, sent)
-            found = PluginAnswer.read(asked(context, request))
+            found = PluginAnswer.read(answer_to(context, request))
             assert found.error is None
             assert found.progress == 1
             assert [box.label for box in found.boxes] == expected.labels.tolist()
@@ -106,11 +106,11 @@ def test_exemplars_of_one_replica_serve_another(predictor: Predictor, weights: P
 
 def test_a_picture_is_searched_once_for_the_same_exemplars(predictor: Predictor) -> None:
     context = context_of(predictor)
-    answer = ExemplarsAnswer.read(asked(context, ExemplarsRequest(png(FIRST), CLICKS)))
+    answer = ExemplarsAnswer.read(answer_to(context, ExemplarsRequest(png(FIRST), CLICKS)))
     sent = to_request(from_answer(answer, LABELS, ""))
     request = PluginRequest(png(SECOND), (), None, sent)
-    first = PluginAnswer.read(asked(context, request))
-    again = PluginAnswer.read(asked(context, request))
+    first = PluginAnswer.read(answer_to(context, request))
+    again = PluginAnswer.read(answer_to(context, request))
     assert (first.cache, again.cache) == ("miss", "hit")
     assert first.boxes == again.boxes
     assert again.timings_ms["encode"] < first.timings_ms["encode"]
@@ -121,24 +121,24 @@ def test_the_time_budget_goes_for_exemplars_too(predictor: Predictor) -> None:
     wide = png(pixels(100, 3000, 7))
     request = ExemplarsRequest(wide, (Click(20, 20, 1), Click(2900, 50, 1)))
     context = context_of(predictor, time_budget_seconds=0)
-    answers = [ExemplarsAnswer.read(asked(context, request)) for _ in range(3)]
+    answers = [ExemplarsAnswer.read(answer_to(context, request)) for _ in range(3)]
     assert [answer.progress for answer in answers] == [0.5, 1, 1]
     assert [len(answer.exemplars) for answer in answers] == [0, 2, 2]
     sent = to_request(from_answer(answers[-1], LABELS, ""))
     progress = []
     while not progress or progress[-1] < 1:
         asking = PluginRequest(wide, (), None, sent)
-        progress.append(PluginAnswer.read(asked(context, asking)).progress)
+        progress.append(PluginAnswer.read(answer_to(context, asking)).progress)
     assert progress == sorted(set(progress))
     assert len(progress) > 2
 
 
 def test_exemplars_of_other_weights_are_refused(predictor: Predictor) -> None:
     none = to_request(Exemplars.none("ab" * 32, 576))
-    told = asked(context_of(predictor), PluginRequest(png(FIRST), (), None, none))
-    assert told["c3det"] == 1
-    assert told["error"]["code"] == "other_weights"
-    assert told["error"]["message"] == (
+    body = answer_to(context_of(predictor), PluginRequest(png(FIRST), (), None, none))
+    assert body["c3det"] == 1
+    assert body["error"]["code"] == "other_weights"
+    assert body["error"]["message"] == (
         "the exemplars in neg_points are of other weights (their sha256 begins with abababababab) "
         f"than those of this function, untrained (with {predictor.card.tensors[:12]}): take them "
         "again"
@@ -156,9 +156,9 @@ def test_exemplars_of_other_weights_are_refused(predictor: Predictor) -> None:
 def test_vectors_that_no_model_has(predictor: Predictor, vector: bytes, said: str) -> None:
     digest = predictor.card.tensors[:12]
     sent = CarriedExemplars(digest, len(vector), (Exemplar(0, True, 5, 5, vector),))
-    told = asked(context_of(predictor), PluginRequest(png(FIRST), (), None, sent))
-    assert (told["error"]["code"], told["error"]["field"]) == ("invalid", "neg_points")
-    assert said in told["error"]["message"]
+    body = answer_to(context_of(predictor), PluginRequest(png(FIRST), (), None, sent))
+    assert (body["error"]["code"], body["error"]["field"]) == ("invalid", "neg_points")
+    assert said in body["error"]["message"]
 
 
 def test_places_outside_the_picture_are_refused(predictor: Predictor) -> None:
@@ -167,8 +167,8 @@ def test_places_outside_the_picture_are_refused(predictor: Predictor) -> None:
         (ExemplarsRequest(png(FIRST), (Click(300, 3, 0),)), "pos_points[0]"),
         (ExemplarsRequest(png(FIRST), (), (LabelledBox(190, 3, 230, 9, 0),)), "pos_points[0]"),
     ):
-        told = asked(context, request)
-        assert (told["error"]["code"], told["error"]["field"]) == ("outside", field)
+        body = answer_to(context, request)
+        assert (body["error"]["code"], body["error"]["field"]) == ("outside", field)
 
 
 def test_a_closed_function_has_no_exemplars() -> None:
@@ -176,10 +176,10 @@ def test_a_closed_function_has_no_exemplars() -> None:
     picture = encoded_picture()
     carrying = PluginRequest(picture, (), None, CarriedExemplars("0" * 12, 2, ()))
     for request in (ExemplarsRequest(picture, (Click(1, 1, 0),)), carrying):
-        told = asked(context, request)
-        assert (told["c3det"], told["boxes"]) == (1, [])
-        assert told["error"]["code"] == "unsupported"
-        assert "takes no exemplars" in told["error"]["message"]
+        body = answer_to(context, request)
+        assert (body["c3det"], body["boxes"]) == (1, [])
+        assert body["error"]["code"] == "unsupported"
+        assert "takes no exemplars" in body["error"]["message"]
     assert context.user_data.predictor.opened == []
 
 

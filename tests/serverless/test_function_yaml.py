@@ -148,9 +148,9 @@ def test_the_open_function_is_named_for_what_it_does() -> None:
     annotations = read(OPEN)["metadata"]["annotations"]
     assert annotations["name"] == "Find all like these (C3Det)"
     assert read(OPEN)["metadata"]["name"] == "c3det", "by which the plugin knows it"
-    told = annotations["help_message"]
-    assert told.startswith("Choose any label, click one or two of its objects")
-    assert "right click" in told
+    help_message = annotations["help_message"]
+    assert help_message.startswith("Choose any label, click one or two of its objects")
+    assert "right click" in help_message
 
 
 def test_the_functions_have_names_of_their_own() -> None:

@@ -278,7 +278,7 @@ class Workers:
 
 
 def form_of_body(body: bytes, address: str) -> str:
-    """The form that the answer must have, told by the protocol's own words."""
+    """The form that the answer must have, by the rules of the protocol."""
     if address == "detector":
         return "detector"
     try:

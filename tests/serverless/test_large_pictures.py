@@ -93,9 +93,9 @@ def test_the_helper_asks_on_until_all_is_searched(predictor: Predictor) -> None:
     clicks = some_clicks(60)
     function = HandlerFunction(context_of(predictor, time_budget_seconds=0), noise())
     answer = function.detect(0, clicks, 0.05)
-    told = [one.progress for one in function.answers]
-    assert len(told) > TILES
-    assert told == sorted(set(told)), "each call comes further"
+    progress = [one.progress for one in function.answers]
+    assert len(progress) > TILES
+    assert progress == sorted(set(progress)), "each call comes further"
     assert [one.coverage for one in function.answers[:8]] == [0] * 8
     assert (answer.progress, answer.coverage) == (1, 1)
     at_once = HandlerFunction(context_of(predictor, time_budget_seconds=60), noise()).detect(

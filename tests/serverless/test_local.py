@@ -88,7 +88,7 @@ def test_content_type_decides_type_of_body(
 def test_event_has_path_method_fields_and_headers() -> None:
     def handler(context: Context, event: Event) -> Any:
         return {
-            "seen": [event.path, event.method, event.fields, event.get_header("x-a"), event.size],
+            "event": [event.path, event.method, event.fields, event.get_header("x-a"), event.size],
             "kind": event.trigger.kind,
         }
 
@@ -96,7 +96,7 @@ def test_event_has_path_method_fields_and_headers() -> None:
         status, content_type, body = call(server, "PUT", "/p/q?a=1&b=x%20y", b"abc", {"X-A": "5"})
     assert (status, content_type) == (200, "application/json")
     assert json.loads(body) == {
-        "seen": ["/p/q", "PUT", {"a": "1", "b": "x y"}, "5", 3],
+        "event": ["/p/q", "PUT", {"a": "1", "b": "x y"}, "5", 3],
         "kind": "http",
     }
 

@@ -137,10 +137,10 @@ def carried(example: dict[str, Any]) -> CarriedExemplars | None:
     """The exemplars that an example says its request carries."""
     if "carried" not in example:
         return None
-    told = example["carried"]
+    given = example["carried"]
     return CarriedExemplars(
-        told["weights"][:12],
-        told["vector_bytes"],
+        given["weights"][:12],
+        given["vector_bytes"],
         tuple(
             Exemplar(
                 one["class"],
@@ -149,7 +149,7 @@ def carried(example: dict[str, Any]) -> CarriedExemplars | None:
                 one["height"],
                 base64.b64decode(one["vector"]),
             )
-            for one in told["exemplars"]
+            for one in given["exemplars"]
         ),
     )
 
@@ -203,8 +203,8 @@ def test_answers_of_the_examples(example: dict[str, Any]) -> None:
         assert {key: built[key] for key in body if key != "boxes"} == {
             key: value for key, value in body.items() if key != "boxes"
         }
-        for box, told in zip(built["boxes"], body["boxes"], strict=True):
-            assert {key: box[key] for key in told} == told
+        for box, expected in zip(built["boxes"], body["boxes"], strict=True):
+            assert {key: box[key] for key in expected} == expected
         assert (read.error is not None) == refused(example)
         return
     if refused(example):
@@ -224,9 +224,9 @@ def test_what_older_functions_do_not_tell() -> None:
 
 
 def test_the_click_that_decided_comes_last() -> None:
-    told = Box(1, None, (1, 2, 3, 4), 0.5, (0, 2, 3)).body()
-    assert (told["click"], told["clicks"]) == (3, [0, 2, 3])
-    assert Box.read({**told, "click": 2}).clicks == (0, 3, 2)
+    body = Box(1, None, (1, 2, 3, 4), 0.5, (0, 2, 3)).body()
+    assert (body["click"], body["clicks"]) == (3, [0, 2, 3])
+    assert Box.read({**body, "click": 2}).clicks == (0, 3, 2)
 
 
 BOX = {"class": 0, "label": None, "points": [1, 2, 3, 4], "rotation": 0, "score": 1}

@@ -91,8 +91,8 @@ def test_runs_of_a_mask(rows: list[str], runs: tuple[int, ...]) -> None:
     pixels = np.array([[value == "1" for value in row] for row in rows])
     assert runs_of(pixels) == runs
     bounds: Bounds = (4, 5, 3 + pixels.shape[1], 4 + pixels.shape[0])
-    mask, told = decode_rle(Mask(runs_of(pixels), bounds, 0.5).body()["points"])
-    assert told == list(bounds)
+    mask, bounds_again = decode_rle(Mask(runs_of(pixels), bounds, 0.5).body()["points"])
+    assert bounds_again == list(bounds)
     np.testing.assert_array_equal(mask, pixels)
 
 
@@ -238,16 +238,16 @@ def test_notes_of_an_open_model_name_no_labels() -> None:
 )
 def test_error_answers(code: str, status: int) -> None:
     error = RequestError(code, "Because.", "image")
-    told = {"code": code, "message": "Because.", "field": "image"}
+    error_json = {"code": code, "message": "Because.", "field": "image"}
     built_in = RequestRecord(Form.BUILT_IN, error=error)
-    assert error_answer(built_in, error, "m") == (status, {"error": told})
+    assert error_answer(built_in, error, "m") == (status, {"error": error_json})
     record = RequestRecord(Form.PLUGIN, seconds={"read": 0.25}, error=error)
     answered, body = error_answer(record, error, "m")
     assert answered == 200
     assert body == {
         "c3det": 1,
         "boxes": [],
-        "error": told,
+        "error": error_json,
         "model": "m",
         "threshold": None,
         "timings_ms": {"read": 250},

@@ -45,31 +45,31 @@ def test_a_trend_of_nine_values() -> None:
 
 
 def test_percentiles() -> None:
-    told = percentiles([sample(i, latency_s=i / 1000) for i in range(101)])
-    assert told == {"requests": 101, "p50_ms": 50, "p95_ms": 95, "p99_ms": 99, "max_ms": 100}
+    summary = percentiles([sample(i, latency_s=i / 1000) for i in range(101)])
+    assert summary == {"requests": 101, "p50_ms": 50, "p95_ms": 95, "p99_ms": 99, "max_ms": 100}
     assert percentiles([]) == {"requests": 0}
 
 
 def test_memory_that_grows_is_not_flat() -> None:
     flat = [sample(i, hit=i >= 2) for i in range(62)]
-    told = summarise(flat, 2)
-    assert (told["memory_flat"], told["latency_flat"], told["errors"]) == (True, True, 0)
-    assert told["requests_per_second"] == 1
-    assert told["new_pictures"]["requests"] == 2
-    assert told["known_pictures"]["requests"] == 60
+    summary = summarise(flat, 2)
+    assert (summary["memory_flat"], summary["latency_flat"], summary["errors"]) == (True, True, 0)
+    assert summary["requests_per_second"] == 1
+    assert summary["new_pictures"]["requests"] == 2
+    assert summary["known_pictures"]["requests"] == 60
     # 0.2 % more with each request: 8 % from the middle of the first third to that of the last.
     growing = [sample(i, rss=1e9 + 2e6 * i) for i in range(62)]
-    told = summarise(growing, 2)
-    assert (told["memory_flat"], told["latency_flat"]) == (False, True)
-    assert told["memory_mb"]["slope_per_hour"] == pytest.approx(2 * 3600)
+    summary = summarise(growing, 2)
+    assert (summary["memory_flat"], summary["latency_flat"]) == (False, True)
+    assert summary["memory_mb"]["slope_per_hour"] == pytest.approx(2 * 3600)
     slower = [sample(i, latency_s=0.1 + i / 1000) for i in range(62)]
     assert not summarise(slower, 2)["latency_flat"]
 
 
 def test_the_first_error_is_told() -> None:
     samples = [sample(i, error="No." if i in (40, 50) else None) for i in range(62)]
-    told = summarise(samples, 2)
-    assert (told["errors"], told["first_error"]) == (2, "No.")
+    summary = summarise(samples, 2)
+    assert (summary["errors"], summary["first_error"]) == (2, "No.")
 
 
 def test_too_few_requests() -> None:
