@@ -11,8 +11,8 @@ Pixels
 Padding
     Pictures are padded at the right and at the bottom only, so that padding moves no coordinate.
 Labels
-    Classes are numbered from 0 in the order of the weights' list of classes. mmdet's background
-    label is ``num_classes``.
+    Classes are numbered from 0 in the order of the weights' list of classes. -1 is an object of no
+    class, as the open model finds it without clicks. mmdet's background label is ``num_classes``.
 Angles
     Degrees, clockwise as seen on the screen (y points down), about the centre of the box.
 """

@@ -37,9 +37,9 @@ def late_fusion_precision(device: torch.device) -> AbstractContextManager[Any]:
     return torch.autocast(device.type, torch.float16, cache_enabled=False)
 
 
-def moved(tensor: Tensor, device: torch.device | None) -> Tensor:
-    """Bring a tensor of the CPU to a device without waiting for what the device is doing."""
-    return tensor if device is None else tensor.to(device, non_blocking=True)
+def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """Copy a tensor of the CPU to a device without waiting for the device."""
+    return tensor.to(device, non_blocking=True)
 
 
 def wait_for(device: torch.device) -> None:

@@ -78,7 +78,7 @@ def click_heatmaps(
     *,
     sigma: float,
     image_size: Size | Sequence[Size] | None = None,
-    device: torch.device | str | None = None,
+    device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """One channel a class, each click a Gaussian of height 1, merged by the maximum.
@@ -102,7 +102,6 @@ def click_heatmaps(
     Raises:
         ValueError: A label of ``num_classes`` or above, or a sigma that is not above 0.
     """
-    device = torch.device(device) if device is not None else None
     patches, patch = click_patches(
         clicks, num_classes, map_size, sigma=sigma, image_size=image_size
     )

@@ -61,8 +61,8 @@ class ClickedFeatures:
 class ClickDetector(nn.Module):
     """Mixin of an mmdet detector: fuses the clicks of the data samples into its features.
 
-    Three methods are for `c3det.incremental`, which computes in their place what mmdet computes
-    before: `first_convolutions`, `propose` and `choose`.
+    `c3det.incremental` calls `first_convolutions`, `propose` and `choose` in place of mmdet's
+    ``predict``.
     """
 
     backbone: nn.Module

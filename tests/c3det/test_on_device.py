@@ -26,6 +26,7 @@ from tests.c3det.small import saved, small_detectors
 from tests.c3det.test_picture import (
     VARIANTS,
     assert_same,
+    edited_clicks,
     pixels,
     random_click,
     small_tiles,
@@ -99,19 +100,9 @@ def test_every_click_of_a_sequence_is_the_whole_computation(
     both: tuple[Predictor, Predictor], size: tuple[int, int]
 ) -> None:
     predictor = both[1]
-    draw, image = random.Random(3), pixels(*size)
+    image = pixels(*size)
     picture = predictor.open(image)
-    clicks: list[Click] = []
-    for step in range(8):
-        change = draw.random()
-        if change < 0.6 or not clicks:
-            clicks.append(random_click(draw, *size))
-        elif change < 0.8:
-            clicks[draw.randrange(len(clicks))] = random_click(draw, *size)
-        else:
-            del clicks[draw.randrange(len(clicks))]
-        if step == 4:
-            clicks += [random_click(draw, *size) for _ in range(20)]
+    for clicks in edited_clicks(3, 8, size, more=20):
         assert_same(picture.detect(clicks, 0).detections, whole(predictor, image, clicks))
     assert_same(picture.detect([], 0).detections, whole(predictor, image, []))
 

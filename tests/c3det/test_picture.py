@@ -80,6 +80,23 @@ def random_click(draw: random.Random, height: int, width: int) -> Click:
     )
 
 
+def edited_clicks(seed: int, steps: int, size: tuple[int, int], more: int) -> Iterator[list[Click]]:
+    """Clicks that come, move and go one by one; half-way some come at once, one of them twice."""
+    draw = random.Random(seed)
+    clicks: list[Click] = []
+    for step in range(steps):
+        change = draw.random()
+        if change < 0.6 or not clicks:
+            clicks.append(random_click(draw, *size))
+        elif change < 0.8:
+            clicks[draw.randrange(len(clicks))] = random_click(draw, *size)
+        else:
+            del clicks[draw.randrange(len(clicks))]
+        if step == steps // 2:
+            clicks += [random_click(draw, *size) for _ in range(more)] + clicks[:1]
+        yield clicks
+
+
 def assert_same(
     got: Detections, wanted: Detections, pixels: float = PIXELS, score_step: float = SCORE
 ) -> None:
@@ -112,19 +129,9 @@ def whole(predictor: Predictor, image: NDArray[np.uint8], clicks: Sequence[Click
 def test_every_click_of_a_sequence_is_the_whole_computation(
     predictor: Predictor, size: tuple[int, int], seed: int
 ) -> None:
-    draw, image = random.Random(seed), pixels(*size)
+    image = pixels(*size)
     picture = predictor.open(image)
-    clicks: list[Click] = []
-    for step in range(12):
-        change = draw.random()
-        if change < 0.6 or not clicks:
-            clicks.append(random_click(draw, *size))
-        elif change < 0.8:
-            clicks[draw.randrange(len(clicks))] = random_click(draw, *size)
-        else:
-            del clicks[draw.randrange(len(clicks))]
-        if step == 6:
-            clicks += [random_click(draw, *size) for _ in range(4)] + clicks[:1]
+    for clicks in edited_clicks(seed, 12, size, more=4):
         answer = picture.detect(clicks, 0)
         assert answer.coverage == 1
         assert_same(answer.detections, whole(predictor, image, clicks))
