@@ -106,9 +106,9 @@ def imagenet_resnet(backbone: nn.Module, path: Path) -> None:
 
 
 def start_from(model: ClickDetector, run: Path) -> None:
-    """Take over a finished run's detector, and train the way of the clicks into it.
+    """Take over a finished run's detector, to which the click modules are added.
 
-    The clicks start without influence, so that the detector begins as good without clicks as it
+    The clicks start without influence, so that the detector starts as good without clicks as it
     was.
 
     Raises:

@@ -81,7 +81,7 @@ def robustness(
         plan: Of the clicks; its strategy is replaced.
         bootstrap: Resamples of the pictures.
         threshold: The served one; ``None``: each card's.
-        command: That asks for it, for the report.
+        command: The command line, for the report.
 
     Returns:
         A panel for each set, model, subset and group of conditions, and for each set and model a

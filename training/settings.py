@@ -90,7 +90,7 @@ class RunSettings:
     checkpoint_every: int = option(
         200, "steps between two checkpoints; a killed run loses no more", metavar="STEPS"
     )
-    workers: int = option(0, "processes that prepare pictures, for each process", parse=at_least(0))
+    workers: int = option(0, "processes that load pictures, for each process", parse=at_least(0))
     threads: int | None = option(None, "of torch; by default its own choice", parse=at_least(1))
     launcher: Launcher | None = option(
         None, "who started the processes; by default torchrun if it did"

@@ -25,7 +25,7 @@ from training.evaluation.metrics import average_precision, match, mean_over_clas
 
 CLICK_COUNTS = (0, 5)
 SHOWN_SCORE = 0.3
-"""From which score on boxes are drawn, and are what an annotator who corrects errors sees."""
+"""Lowest score of the boxes that are drawn, and that an annotator who corrects errors sees."""
 
 ENLARGED = 2
 """Times that a drawn picture is enlarged."""

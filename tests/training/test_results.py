@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from c3det.weights import read_card
 from training.evaluation.reporting import StudyReport
 from training.open.reporting import table
+from training.report import main
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "training" / "results"
@@ -29,6 +31,14 @@ def test_every_study_is_one_json_one_page_and_one_figure() -> None:
 def test_the_page_of_a_study_is_made_from_its_json(study: str) -> None:
     page = (RESULTS / f"{study}.md").read_text(encoding="utf-8")
     assert page == StudyReport.read(RESULTS / f"{study}.json").page(f"{study}.png")
+
+
+def test_a_report_is_laid_out_again(tmp_path: Path) -> None:
+    path = Path(shutil.copy(RESULTS / "data.json", tmp_path))
+    main([str(path)])
+    assert (tmp_path / "data.md").read_text() == (RESULTS / "data.md").read_text(encoding="utf-8")
+    assert (tmp_path / "data.png").read_bytes().startswith(b"\x89PNG")
+    assert path.read_text() == (RESULTS / "data.json").read_text(encoding="utf-8")
 
 
 def test_the_tables_of_the_open_model_are_made_from_its_json() -> None:

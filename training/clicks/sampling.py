@@ -204,8 +204,7 @@ STRATEGIES = {
         ClickStrategy("errors", error_probability=1.0),
     )
 }
-"""By name. ``"mixed"`` is what `training.train` clicks by unless told, ``"uniform"`` what
-`training.evaluate` does."""
+"""By name. By default `training.train` uses ``"mixed"`` and `training.evaluate` ``"uniform"``."""
 
 
 def parse_strategy(spec: str) -> ClickStrategy:
@@ -271,8 +270,8 @@ def order_objects(
     rounds = np.zeros(len(labels), np.int64)
     for label in np.unique(labels):
         members = np.flatnonzero(labels[order] == label)
-        begun = 0 if clicked is None else int((clicked == label).sum())
-        rounds[members] = np.arange(begun, begun + len(members))
+        before = 0 if clicked is None else int((clicked == label).sum())
+        rounds[members] = np.arange(before, before + len(members))
     return order[np.lexsort((rng.random(len(labels)), rounds))]
 
 

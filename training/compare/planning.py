@@ -19,7 +19,7 @@ from training.options import option
 StudyName = Literal["variants", "ablations", "data"]
 
 BASE = "C3Det"
-"""The row from which the differences of the others are told."""
+"""The row from which the differences of the others are computed."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
     BASE: dict(fusion="c3det"),
@@ -239,7 +239,7 @@ class Experiment:
             command += [name, str(self.evaluation(row, seed, suffix))]
         command += ["--sets", *(how.test_sets or [split_spec(spec)[0] for spec in how.sets])]
         command += ["--seeds", str(how.click_seeds), "--clicks", *map(str, self.counts)]
-        command += ["--bootstrap", "200", "--card"]
+        command += ["--bootstrap", "200", "--no-passthrough", "--card"]
         if how.pictures is not None:
             command += ["--pictures", str(how.pictures)]
-        return command if row.is_plain else [*command, "--no-passthrough"]
+        return command

@@ -25,12 +25,12 @@ def collect(experiment: Experiment, command: str) -> StudyReport:
     """The report of a experiment: a panel for each set, kind of detector and subset.
 
     The differences are from the first row of the panel, if it is `BASE`, with intervals by a
-    bootstrap over the pictures, the weights taken as they are. The passthrough of the plain
-    detector is a row of its own.
+    bootstrap over the pictures, the weights taken as they are. The plain detector is the
+    passthrough: it takes no clicks, and the boxes of the clicks are put into its output.
 
     Args:
         experiment: Of which all rows were evaluated.
-        command: That asks for it.
+        command: The command line, for the report.
 
     Raises:
         ValueError: Two rows were measured with other clicks.
@@ -97,28 +97,22 @@ def _curves(
         if row.stages == stages
     ]
     first = rows[0][0]
-    base = _samples(experiment, first, test_set, "served", subset)
+    base = _samples(experiment, first, test_set, subset)
     for row, models in rows:
-        modes = {row.name: "served"}
-        if row.is_plain:
-            modes["passthrough"] = "passthrough"
-        for name, mode in modes.items():
-            minus = None
-            if first.name == BASE and row != first:
-                own = _samples(experiment, row, test_set, mode, subset)
-                minus = difference(own - base)
-            found = [model[mode][subset]["ap50"] for model in models]
-            yield to_curve(name, _joined(found), minus)
+        minus = None
+        if first.name == BASE and row != first:
+            minus = difference(_samples(experiment, row, test_set, subset) - base)
+        # A detector without clicks is served with the boxes of the clicks put in.
+        name = f"{row.name}, passthrough" if row.is_plain else row.name
+        yield to_curve(name, _joined([one["served"][subset]["ap50"] for one in models]), minus)
 
 
-def _samples(
-    experiment: Experiment, row: Row, test_set: str, mode: str, subset: str
-) -> NDArray[np.float64]:
+def _samples(experiment: Experiment, row: Row, test_set: str, subset: str) -> NDArray[np.float64]:
     """float64 (numbers of clicks, 1 + resamples), means over the training seeds."""
     found = []
     for seed in experiment.seeds:
         with np.load(experiment.evaluation(row, seed, ".npz")) as arrays:
-            found.append(arrays[f"{test_set}/{row.key(seed)}/{mode}/{subset}"])
+            found.append(arrays[f"{test_set}/{row.key(seed)}/served/{subset}"])
     mean: NDArray[np.float64] = np.mean(found, axis=0)
     return mean
 

@@ -227,32 +227,18 @@ def evaluate(
             given[name].update(predictions.sequences)
             if detections is not None:
                 save_detections(detections, test_set, name, predictions)
-            curves = [(mode, subset) for mode in modes for subset in SUBSETS_OF_MODE[mode]]
-            own = {
+            cases = [(mode, subset) for mode in modes for subset in SUBSETS_OF_MODE[mode]]
+            curves = {
                 (mode, subset): precision_curves(test_set, predictions, plan, weights, mode, subset)
                 for mode, subset in tqdm(
-                    curves, desc=f"{test_set.name}, {name}", unit="curve", disable=None
+                    cases, desc=f"{test_set.name}, {name}", unit="curve", disable=None
                 )
             }
-            measured |= {(name, *key): one for key, one in own.items()}
-            model = results["models"][name]
-            model["seconds_per_encode"][test_set.name] = _seconds(predictions.encode_seconds)
-            model["seconds_per_click"][test_set.name] = _seconds(predictions.click_seconds)
-            model["sets"][test_set.name] = {
-                mode: {
-                    subset: describe(own[mode, subset], plan.counts, test_set)
-                    for subset in SUBSETS_OF_MODE[mode]
-                }
-                for mode in modes
-            }
-            model["at_threshold"][test_set.name] = {
-                "threshold": predictor.card.score_threshold if threshold is None else threshold,
-                **{
-                    mode: at_threshold(test_set, predictions, plan, mode)
-                    for mode in modes
-                    if mode != "model-only"
-                },
-            }
+            measured |= {(name, *case): one for case, one in curves.items()}
+            served = predictor.card.score_threshold if threshold is None else threshold
+            own = _of_model(test_set, predictions, plan, curves, served)
+            for key, value in own.items():
+                results["models"][name][key][test_set.name] = value
         results["differences"] += [
             {"set": test_set.name, **row} for row in _differences(measured, plan.counts)
         ]
@@ -262,6 +248,28 @@ def evaluate(
         with naming(samples):
             np.savez_compressed(samples, **cast(Any, means))
     return results, given
+
+
+def _of_model(
+    test_set: EvaluationSet,
+    predictions: Predictions,
+    plan: ClickPlan,
+    curves: Mapping[tuple[str, str], PrecisionCurves],
+    threshold: float,
+) -> dict[str, Any]:
+    """What `evaluate` returns of one model on one set; the curves are by mode and subset."""
+    sets: dict[str, Any] = {}
+    shown: dict[str, Any] = {"threshold": threshold}
+    for (mode, subset), one in curves.items():
+        sets.setdefault(mode, {})[subset] = describe(one, plan.counts, test_set)
+        if mode != "model-only" and mode not in shown:
+            shown[mode] = at_threshold(test_set, predictions, plan, mode)
+    return {
+        "seconds_per_encode": _seconds(predictions.encode_seconds),
+        "seconds_per_click": _seconds(predictions.click_seconds),
+        "sets": sets,
+        "at_threshold": shown,
+    }
 
 
 def best_threshold(
@@ -312,10 +320,7 @@ def difference(samples: NDArray[np.float64]) -> list[list[float | None]]:
     Returns:
         For each number of clicks the difference and the ends of its 95 % interval, in percent.
     """
-    rows = [(row[0], *interval(row[1:])) for row in samples]
-    return [
-        [None if math.isnan(one) else round(100 * float(one), 2) for one in row] for row in rows
-    ]
+    return [percents([row[0], *interval(row[1:])]) for row in samples]
 
 
 def machine() -> dict[str, Any]:
@@ -479,8 +484,8 @@ def save_detections(
 
 
 def percent(value: float) -> float | None:
-    """A fraction in percent to three decimals, ``None`` for NaN."""
-    return None if math.isnan(value) else round(100 * float(value), 3)
+    """A fraction in percent to three decimals, ``None`` for NaN; -0.0 becomes 0.0."""
+    return None if math.isnan(value) else round(100 * float(value), 3) + 0.0
 
 
 def percents(values: Sequence[float] | NDArray[np.float64]) -> list[float | None]:

@@ -213,13 +213,13 @@ def average_precision(
     if len(hits) == 0:
         return result
     pictures = matches.pictures[: hits[-1] + 1]
-    begins = np.concatenate([[0], hits[:-1] + 1])
+    starts = np.concatenate([[0], hits[:-1] + 1])
     step = max(1, CHUNK // len(pictures))
     for start in range(0, len(weights), step):
         occurs = weights[start : start + step, pictures]
         found = np.cumsum(occurs[:, hits], axis=1)
-        seen = np.cumsum(np.add.reduceat(occurs, begins, axis=1), axis=1)
-        precision = found / (seen + np.spacing(1))
+        shown = np.cumsum(np.add.reduceat(occurs, starts, axis=1), axis=1)
+        precision = found / (shown + np.spacing(1))
         best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         recall = found / np.maximum(objects[start : start + step, None], 1)
         reached = np.searchsorted(recalls, recall, side="right")
@@ -276,7 +276,7 @@ def unclicked(
 
     A detection is of the object that it overlaps most, whatever the two classes, if their IoU is at
     least 0.5. Those of clicked objects go, duplicates and wrong classes too, and so do all boxes
-    that answer a click: they say what a detector makes of the objects it was told about. What
+    that answer a click: they are about the objects that were clicked. What
     remains is evaluated as usual, so a clicked object counts neither way, and a detector gains
     nothing by repeating clicks and loses nothing by ignoring them.
 

@@ -147,7 +147,8 @@ def share_ranks(test_set: EvaluationSet, plan: ClickPlan, seed: int) -> dict[str
 def draw_clicks(test_sets: Sequence[EvaluationSet], plan: ClickPlan) -> dict[str, ClickSequence]:
     """Draw the clicks on every picture, for every seed, by the names of `click_name`.
 
-    Of a strategy that clicks errors, only a model can tell the clicks: see `predict`.
+    Of a strategy that clicks errors, the clicks depend on the model, see
+    `training.evaluation.predictions.predict`.
     """
     sequences = {}
     for test_set in test_sets:

@@ -75,8 +75,6 @@ def test_the_cards_get_what_was_measured(commands: Commands, tmp_path: Path) -> 
     evaluations = commands.of("evaluate")
     assert len(evaluations) == 4
     assert all("--card" in one for one in evaluations)
-    for one in evaluations:
-        assert ("--no-passthrough" in one) == ("plain" not in one[2])
 
 
 def test_other_settings_in_the_same_folder_are_refused(commands: Commands, tmp_path: Path) -> None:

@@ -88,11 +88,11 @@ def test_other_files_are_refused(content: str, tmp_path: Path) -> None:
 
 def test_a_curve_has_the_range_of_its_seeds() -> None:
     points = {
-        "0": {"mean": 1.256, "seeds": [1.0, 1.512, None]},
+        "0": {"mean": 1.2564, "seeds": [1.0, 1.5116, None]},
         "5": {"mean": None, "seeds": [None, None, None]},
     }
     found = to_curve("a", {"clicks": points, "area": {"mean": 2.0}})
-    assert found == Curve("a", [1.26, None], 2.0, [1.0, None], [1.51, None])
+    assert found == Curve("a", [1.256, None], 2.0, [1.0, None], [1.512, None])
 
 
 def test_the_figure_has_a_panel_for_each() -> None:
