@@ -295,6 +295,7 @@ class _Page:
         self.thresholds = dict(annotator.thresholds)
         self._rng = np.random.default_rng(0)
         self._state = Clicked()
+        self._tried: set[tuple[float, ...]] = set()  # boxes that were clicked, taken back or not
         self._found = Detections.none()
         if known is not None:
             self._found = self._ask(self._state)
@@ -380,22 +381,21 @@ class _Page:
         picture, found = self._picture, self._found
         missed = [*left.drawn, *(index for _, index in left.relabelled)]
         nothing = [row for row in left.deleted if self._is_of_nothing(row)]
-        size, box_size = area(picture.boxes), area(found.boxes)
         best: ClickPlan | None = None
-        for positive, targets, labels, sizes in (
-            (True, missed, picture.labels, size),
-            (False, nothing, found.labels, box_size),
+        for positive, targets, labels, boxes in (
+            (True, missed, picture.labels, picture.boxes),
+            (False, nothing, found.labels, found.boxes),
         ):
             for label in np.unique(labels[targets]).tolist() if targets else []:
                 own = [one for one in targets if labels[one] == label]
-                open_ones = [one for one in own if not (positive and one in self._state.objects)]
-                if not open_ones:
+                new = [one for one in own if tuple(boxes[one].tolist()) not in self._tried]
+                if not new:
                     continue
                 share = self._annotator.mended.get(self._key(label, positive), HOPE)
                 saved = max(1.0, share * len(own)) * BY_HAND
                 saving = saved - ASSISTED - self._annotator.latency
                 if saving > (best.saving if best else 0.0):
-                    target = max(open_ones, key=lambda one: float(sizes[one]))
+                    target = new[int(area(boxes[new]).argmax())]
                     best = ClickPlan(label, positive, target, len(own), saving)
         return best
 
@@ -420,6 +420,7 @@ class _Page:
         else:
             state.add_negative(self._found.boxes[plan.target], plan.label)
             self.work.negative += 1
+        self._tried.add(tuple(state.boxes[-1].tolist()))
         before = self._state, self._found, self._comparison
         self._state, self._found = state, self._ask(state)
         self._comparison = Comparison(self._picture, self._found)
