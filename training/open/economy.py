@@ -10,9 +10,9 @@ offers (see its README), and what it takes:
 - *A click* on a missed object, or a right click on a box of nothing: an assisted interaction, and
   the seconds of the answer. How many errors of its class a click mends is not known beforehand. The
   annotator expects the same share as of late in this job, for each class, of objects and of boxes
-  of nothing apart, and of classes without a click or exemplar yet; `HOPE` at first. He clicks the
-  largest object or box where that saves most, as long as it is expected to save more than it takes.
-  A click that makes it worse is taken back.
+  of nothing apart, and of classes without a click or exemplar yet; at first, the mean of `HOPE` and
+  of what clicks of other classes did. He clicks the largest object or box where that saves most, as
+  long as it is expected to save more than it takes. A click that makes it worse is taken back.
 - *A threshold*, for one label or for all that are shown: an assisted interaction. The boxes are
   there already, and as the slider moves he sees what it saves. It stays for the next pictures. To
   hide a label is the same, but for this picture only.
@@ -391,7 +391,7 @@ class _Page:
                 new = [one for one in own if tuple(boxes[one].tolist()) not in self._tried]
                 if not new:
                     continue
-                share = self._annotator.mended.get(self._key(label, positive), HOPE)
+                share = self._expected_share(label, positive)
                 saved = max(1.0, share * len(own)) * BY_HAND
                 saving = saved - ASSISTED - self._annotator.latency
                 if saving > (best.saving if best else 0.0):
@@ -412,8 +412,17 @@ class _Page:
         clicked = [click.label for click in self._state.clicks if click.positive]
         return label, positive, label in {*known, *clicked}
 
+    def _expected_share(self, label: int, positive: bool) -> float:
+        """Of the errors of a label, the share that a click is expected to mend."""
+        key, mended = self._key(label, positive), self._annotator.mended
+        if key in mended:
+            return mended[key]
+        alike = [share for other, share in mended.items() if other[1:] == key[1:]]
+        return float(np.mean([HOPE, *alike]))
+
     def _click(self, plan: ClickPlan, left: Corrections) -> None:
         key, state = self._key(plan.label, plan.positive), self._state.copy()
+        expected = self._expected_share(plan.label, plan.positive)
         if plan.positive:
             state.add(self._picture, plan.target, self._rng)
             self.work.clicks += 1
@@ -427,5 +436,4 @@ class _Page:
         fewer = len(left) - len(self._left())
         if fewer < 0:
             self._state, self._found, self._comparison = before
-        expected = self._annotator.mended.get(key, HOPE)
         self._annotator.mended[key] = (expected + max(0, fewer) / plan.errors) / 2
