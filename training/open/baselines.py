@@ -160,10 +160,10 @@ class _NeighbourPicture:
 
     @torch.inference_mode()
     def _describe(self, boxes: NDArray[np.float32]) -> Tensor:
-        """``(n, C)`` of length 1: means of each level's cells in ``BINS`` x ``BINS`` parts."""
+        """``(n, C)`` of length 1: means of each level's cells in a grid of ``BINS`` x ``BINS``."""
         given = torch.from_numpy(boxes)
         step = (torch.arange(BINS) + 0.5) / BINS
-        parts = []
+        levels = []
         for stride, level in zip(STRIDES[1:4], self._levels, strict=True):
             height, width = level.shape[-2:]
             x = given[:, :1] + (given[:, 2:3] - given[:, :1]) * step
@@ -180,8 +180,8 @@ class _NeighbourPicture:
             )
             # (1, C, n * BINS, BINS) -> (n, C * BINS * BINS)
             found = found[0].view(len(level[0]), len(given), -1).transpose(0, 1).flatten(1)
-            parts.append(F.normalize(found, dim=1))
-        return F.normalize(torch.cat(parts, 1), dim=1)
+            levels.append(F.normalize(found, dim=1))
+        return F.normalize(torch.cat(levels, 1), dim=1)
 
 
 class NearestNeighbour:

@@ -1,6 +1,6 @@
 """Composites: pictures full of objects whose classes are made up on the spot.
 
-A class is told by its look alone, see `training.open.kinds`. Each picture has one to eight, and
+A class is defined by its look alone, see `training.open.kinds`. Each picture has one to eight, and
 nearly half of them are *look-alikes* of another: the same but for one or two traits. Every object
 can be seen: one that hardly differs from what is under it, or that would hide another, is not
 drawn.
@@ -232,10 +232,10 @@ def _placed(kind: Kind, rng: Rng, size: float) -> Floats:
     return np.dstack([rgb, turned[..., 3:] / 255]).astype(np.float32)
 
 
-Place = Callable[[], tuple[float, float]]
+PlaceSampler = Callable[[], tuple[float, float]]
 
 
-def _layout(rng: Rng, side: int, size: float) -> Place:
+def _layout(rng: Rng, side: int, size: float) -> PlaceSampler:
     """Where objects stand: anywhere, in heaps, on a grid, or in rows."""
     way = rng.random()
     if way < 0.25:
@@ -292,22 +292,26 @@ class _Canvas:
         self._shadow = rng.normal(0, 0.2, 2) if rng.random() < 0.25 else None
         self._darkness = rng.uniform(0.2, 0.6)
 
-    def paste(self, drawing: Floats, kind: Kind, place: Place) -> tuple[int, int, int, int] | None:
+    def paste(
+        self, drawing: Floats, kind: Kind, place: PlaceSampler
+    ) -> tuple[int, int, int, int] | None:
         """Put an object where there is room; its box, or None where it cannot be seen."""
-        seen = drawing[..., 3] > 0.35
-        rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+        mask = drawing[..., 3] > 0.35
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if len(rows) < 3 or len(columns) < 3:
             return None
         top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-        drawing, seen = drawing[top:bottom, left:right], seen[top:bottom, left:right]
+        drawing, mask = drawing[top:bottom, left:right], mask[top:bottom, left:right]
         for _ in range(8):
-            box = self._room(seen, place)
-            if box is not None and self._put(drawing, seen, kind, box):
+            box = self._room(mask, place)
+            if box is not None and self._put(drawing, mask, kind, box):
                 return box
         return None
 
-    def _room(self, seen: NDArray[np.bool_], place: Place) -> tuple[int, int, int, int] | None:
-        height, width = seen.shape
+    def _room(
+        self, mask: NDArray[np.bool_], place: PlaceSampler
+    ) -> tuple[int, int, int, int] | None:
+        height, width = mask.shape
         x, y = place()
         x1, y1 = int(x - width / 2), int(y - height / 2)
         x2, y2 = x1 + width, y1 + height
@@ -319,7 +323,7 @@ class _Canvas:
             return x1, y1, x2, y2
         if (under > 0).mean() > self._allowed:
             return None
-        covered = np.bincount(under[seen], minlength=len(self._areas))
+        covered = np.bincount(under[mask], minlength=len(self._areas))
         for number in np.flatnonzero(covered[1:]) + 1:
             left = self._visible[number] - covered[number]
             if left < (1 - MOST_HIDDEN) * self._areas[number]:
@@ -327,7 +331,7 @@ class _Canvas:
         return x1, y1, x2, y2
 
     def _put(
-        self, drawing: Floats, seen: NDArray[np.bool_], kind: Kind, box: tuple[int, int, int, int]
+        self, drawing: Floats, mask: NDArray[np.bool_], kind: Kind, box: tuple[int, int, int, int]
     ) -> bool:
         x1, y1, x2, y2 = box
         under = self.image[y1:y2, x1:x2]
@@ -336,10 +340,10 @@ class _Canvas:
             change = (drawing[..., :3] - 128) * alpha
         else:
             change = (drawing[..., :3] - under) * alpha
-        of_object = change[seen]
-        told = np.abs(of_object.mean(1)) if self._grey else np.abs(of_object).max(1)
+        of_object = change[mask]
+        difference = np.abs(of_object.mean(1)) if self._grey else np.abs(of_object).max(1)
         # A blur spreads what is small.
-        if told.mean() < self._least * (1 + 3 * self._blur / min(seen.shape)):
+        if difference.mean() < self._least * (1 + 3 * self._blur / min(mask.shape)):
             return False
         if self._shadow is not None and kind.family != "relief":
             self._cast(alpha, box)
@@ -347,11 +351,11 @@ class _Canvas:
         under += change
         owned = self.owners[y1:y2, x1:x2]
         if owned.any():
-            for number, lost in enumerate(np.bincount(owned[seen])):
+            for number, lost in enumerate(np.bincount(owned[mask])):
                 self._visible[number] -= int(lost)
-        owned[seen] = len(self._areas)
-        self._areas.append(int(seen.sum()))
-        self._visible.append(int(seen.sum()))
+        owned[mask] = len(self._areas)
+        self._areas.append(int(mask.sum()))
+        self._visible.append(int(mask.sum()))
         return True
 
     def _cast(self, alpha: Floats, box: tuple[int, int, int, int]) -> None:

@@ -10,9 +10,9 @@ offers (see its README), and what it takes:
 - *A click* on a missed object, or a right click on a box of nothing: an assisted interaction, and
   the seconds of the answer. How many errors of its class a click mends is not known beforehand. The
   annotator expects the same share as of late in this job, for each class, of objects and of boxes
-  of nothing apart, and of classes without a click or exemplar yet; `HOPE` at first. He clicks the
-  largest object or box where that saves most, as long as it is expected to save more than it takes.
-  A click that makes it worse is taken back.
+  of nothing apart, and of classes without a click or exemplar yet; at first, the mean of `HOPE` and
+  of what clicks of other classes did. He clicks the largest object or box where that saves most, as
+  long as it is expected to save more than it takes. A click that makes it worse is taken back.
 - *A threshold*, for one label or for all that are shown: an assisted interaction. The boxes are
   there already, and as the slider moves he sees what it saves. It stays for the next pictures. To
   hide a label is the same, but for this picture only.
@@ -295,6 +295,7 @@ class _Page:
         self.thresholds = dict(annotator.thresholds)
         self._rng = np.random.default_rng(0)
         self._state = Clicked()
+        self._tried: set[tuple[float, ...]] = set()  # boxes that were clicked, taken back or not
         self._found = Detections.none()
         if known is not None:
             self._found = self._ask(self._state)
@@ -380,22 +381,21 @@ class _Page:
         picture, found = self._picture, self._found
         missed = [*left.drawn, *(index for _, index in left.relabelled)]
         nothing = [row for row in left.deleted if self._is_of_nothing(row)]
-        size, box_size = area(picture.boxes), area(found.boxes)
         best: ClickPlan | None = None
-        for positive, targets, labels, sizes in (
-            (True, missed, picture.labels, size),
-            (False, nothing, found.labels, box_size),
+        for positive, targets, labels, boxes in (
+            (True, missed, picture.labels, picture.boxes),
+            (False, nothing, found.labels, found.boxes),
         ):
             for label in np.unique(labels[targets]).tolist() if targets else []:
                 own = [one for one in targets if labels[one] == label]
-                open_ones = [one for one in own if not (positive and one in self._state.objects)]
-                if not open_ones:
+                new = [one for one in own if tuple(boxes[one].tolist()) not in self._tried]
+                if not new:
                     continue
-                share = self._annotator.mended.get(self._key(label, positive), HOPE)
+                share = self._expected_share(label, positive)
                 saved = max(1.0, share * len(own)) * BY_HAND
                 saving = saved - ASSISTED - self._annotator.latency
                 if saving > (best.saving if best else 0.0):
-                    target = max(open_ones, key=lambda one: float(sizes[one]))
+                    target = new[int(area(boxes[new]).argmax())]
                     best = ClickPlan(label, positive, target, len(own), saving)
         return best
 
@@ -412,19 +412,28 @@ class _Page:
         clicked = [click.label for click in self._state.clicks if click.positive]
         return label, positive, label in {*known, *clicked}
 
+    def _expected_share(self, label: int, positive: bool) -> float:
+        """Of the errors of a label, the share that a click is expected to mend."""
+        key, mended = self._key(label, positive), self._annotator.mended
+        if key in mended:
+            return mended[key]
+        alike = [share for other, share in mended.items() if other[1:] == key[1:]]
+        return float(np.mean([HOPE, *alike]))
+
     def _click(self, plan: ClickPlan, left: Corrections) -> None:
         key, state = self._key(plan.label, plan.positive), self._state.copy()
+        expected = self._expected_share(plan.label, plan.positive)
         if plan.positive:
             state.add(self._picture, plan.target, self._rng)
             self.work.clicks += 1
         else:
             state.add_negative(self._found.boxes[plan.target], plan.label)
             self.work.negative += 1
+        self._tried.add(tuple(state.boxes[-1].tolist()))
         before = self._state, self._found, self._comparison
         self._state, self._found = state, self._ask(state)
         self._comparison = Comparison(self._picture, self._found)
         fewer = len(left) - len(self._left())
         if fewer < 0:
             self._state, self._found, self._comparison = before
-        expected = self._annotator.mended.get(key, HOPE)
         self._annotator.mended[key] = (expected + max(0, fewer) / plan.errors) / 2

@@ -1,7 +1,7 @@
 """Batches of pictures with the clicks of a made-up annotator.
 
 Batch number ``n`` is decided by the seed and ``n`` alone, whoever draws it: a run that goes on at
-batch ``n`` sees what it would have seen without the break, with any number of processes.
+batch ``n`` gets what it would have got without the break, with any number of processes.
 """
 
 from __future__ import annotations

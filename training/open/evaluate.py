@@ -35,11 +35,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from c3det.answering import Detections, iou
-from c3det.commands import command
+from c3det.commands import at_least, command
 from c3det.open.model import OpenModel
 from c3det.predictor import Predictor
 from c3det.weights import WeightsError
-from training.data import real_sets
 from training.data.index import Annotated
 from training.data.sources import SourceError
 from training.evaluation import measures
@@ -54,7 +53,8 @@ from training.open.baselines import (
 from training.open.clicking import Clicked, click_at_random, click_errors, members
 from training.open.reporting import MAIN_COUNT, MOST_PROPOSALS, mean
 from training.open.test_sets import TestSet
-from training.open.weights import THRESHOLD, load
+from training.open.weights import THRESHOLD, load, weights_of
+from training.options import add_options, option, read_options
 
 COUNTS = (1, 2, 3, 5, 10)
 """Clicks a class."""
@@ -167,23 +167,18 @@ def agnostic(pairs: Pairs) -> dict[str, float | None]:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is asked.
-
-    Attributes:
-        counts: Clicks a class, rising.
-        seeds: Of random clicks.
-        threshold: Score from which on boxes are shown.
-        detections: Folder for all that was found, None: nothing is kept.
-    """
+class OpenEvaluationSettings:
+    """What is measured; but for the counts, options of the command line by their names."""
 
     counts: tuple[int, ...] = COUNTS
-    seeds: int = 2
-    threshold: float = THRESHOLD
-    detections: Path | None = None
+    seeds: int = option(2, "of random clicks", parse=at_least(1))
+    threshold: float = option(THRESHOLD, "score from which on boxes are shown")
+    detections: Path | None = option(None, "folder for all that is found")
 
 
-def evaluate_set(method: Method, test_set: TestSet, plan: Plan) -> dict[str, Any]:
+def evaluate_set(
+    method: Method, test_set: TestSet, settings: OpenEvaluationSettings
+) -> dict[str, Any]:
     """The results of one method on one set, see the module."""
     every: dict[tuple[str, int, int], Pairs] = defaultdict(list)
     left: dict[tuple[str, int, int], Pairs] = defaultdict(list)
@@ -209,26 +204,26 @@ def evaluate_set(method: Method, test_set: TestSet, plan: Plan) -> dict[str, Any
             best = best.take(np.arange(min(len(best), MOST_PROPOSALS)))
             blind.append((picture, best))
             kept.append(_record("no clicks", 0, 0, picture.name, Clicked(), best))
-        for seed in range(plan.seeds):
-            states = click_at_random(picture, plan.counts, 1000 * place + seed)
-            for number, state in zip(plan.counts, states, strict=True):
+        for seed in range(settings.seeds):
+            states = click_at_random(picture, settings.counts, 1000 * place + seed)
+            for number, state in zip(settings.counts, states, strict=True):
                 found = state.detect(read)
                 note("random", seed, number, picture, state, found)
                 if seed == 0 and number == MAIN_COUNT:
-                    one = click_negatives(picture, state, found, read, plan.threshold)
+                    one = click_negatives(picture, state, found, read, settings.threshold)
                     effect = Effect(
                         effect.wrong + one.wrong,
                         effect.removed + one.removed,
                         effect.right + one.right,
                         effect.lost + one.lost,
                     )
-        answers = click_errors(picture, plan.counts, read, plan.threshold)
-        for number, (state, found) in zip(plan.counts, answers, strict=True):
+        answers = click_errors(picture, settings.counts, read, settings.threshold)
+        for number, (state, found) in zip(settings.counts, answers, strict=True):
             note(PERSON, 0, number, picture, state, found)
-    if plan.detections is not None:
-        plan.detections.mkdir(parents=True, exist_ok=True)
+    if settings.detections is not None:
+        settings.detections.mkdir(parents=True, exist_ok=True)
         with gzip.open(
-            plan.detections / f"{test_set.name}.json.gz", "wt", encoding="utf-8"
+            settings.detections / f"{test_set.name}.json.gz", "wt", encoding="utf-8"
         ) as file:
             json.dump(kept, file)
     labels = range(len(test_set.classes))
@@ -240,23 +235,23 @@ def evaluate_set(method: Method, test_set: TestSet, plan: Plan) -> dict[str, Any
         "0": agnostic(blind) if blind else None,
         "negative": effect.shares(),
     }
-    for way, seeds in (("random", plan.seeds), (PERSON, 1)):
+    for way, seeds in (("random", settings.seeds), (PERSON, 1)):
         result[way] = {
             str(number): {
                 "all": mean(
                     [
-                        quality(every[way, seed, number], labels, plan.threshold)
+                        quality(every[way, seed, number], labels, settings.threshold)
                         for seed in range(seeds)
                     ]
                 ),
                 "unclicked": mean(
                     [
-                        quality(left[way, seed, number], labels, plan.threshold)
+                        quality(left[way, seed, number], labels, settings.threshold)
                         for seed in range(seeds)
                     ]
                 ),
             }
-            for number in plan.counts
+            for number in settings.counts
         }
     return result
 
@@ -284,19 +279,6 @@ def _record(
     }
 
 
-def weights_of(name: str, weights: Sequence[Path]) -> Path:
-    """The weights that a set is tested by, see the module.
-
-    Raises:
-        ValueError: There are neither one nor as many as there are folds.
-    """
-    folds = real_sets.folds()
-    count = len(set(folds.values()))
-    if len(weights) not in (1, count):
-        raise ValueError(f"--weights needs one file, or {count}, one for each fold")
-    return weights[0] if len(weights) == 1 else weights[folds[test_sets.kind_of(name)]]
-
-
 @command("training.open.evaluate")
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
@@ -306,28 +288,21 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--sets", default="", help="names joined by commas; without it all")
     parser.add_argument("--pictures", type=int, default=0, help="first ones of each set; 0: all")
     parser.add_argument("--counts", default=",".join(map(str, COUNTS)), help="clicks a class")
-    parser.add_argument("--seeds", type=int, default=2, help="of random clicks")
-    parser.add_argument("--threshold", type=float, default=THRESHOLD, help="of the shown boxes")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--detections", type=Path, help="folder for all that is found")
     parser.add_argument("--backbone", type=Path, help="ImageNet's weights: compare the baselines")
+    add_options(parser, OpenEvaluationSettings)
     options = parser.parse_args(arguments)
-    chosen = [name for name in options.sets.split(",") if name] or test_sets.names()
-    plan = Plan(
-        tuple(int(number) for number in options.counts.split(",")),
-        options.seeds,
-        options.threshold,
-        options.detections,
-    )
+    counts = tuple(int(number) for number in options.counts.split(","))
+    settings = replace(read_options(options, OpenEvaluationSettings), counts=counts)
     results: reporting.Results = {}
     try:
-        for name in chosen:
+        for name in test_sets.chosen(options.sets):
             network, card = load(weights_of(name, options.weights))
             predictor = Predictor(OpenModel(network.to(options.device)), card)
             test_set = test_sets.load(name, options.pictures)
             for title, method in _methods(predictor, options.backbone).items():
                 started = time.monotonic()
-                kept = plan if title == "C3Det open" else replace(plan, detections=None)
+                kept = settings if title == "C3Det open" else replace(settings, detections=None)
                 one = evaluate_set(method, test_set, kept)
                 results.setdefault(title, {})[name] = one
                 after = one["random"].get(str(MAIN_COUNT))
@@ -335,9 +310,9 @@ def main(arguments: list[str] | None = None) -> None:
             # Written after each set, so that what was measured is not lost.
             about = {
                 "weights": [path.name for path in options.weights],
-                "threshold": plan.threshold,
+                "threshold": settings.threshold,
             }
-            reporting.write(results, plan.counts, about, options.out)
+            reporting.write(results, settings.counts, about, options.out)
     except (OSError, ValueError, WeightsError, SourceError) as error:
         raise SystemExit(f"training.open.evaluate: {error}") from error
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,44 +38,47 @@ from training.open.adapt import AdaptSettings, fit
 from training.open.clicking import members
 from training.open.economy import STUDY, Annotator
 from training.open.encoded import EncodedPicture
-from training.open.evaluate import weights_of
 from training.open.jobs_report import ACCEPTED, Results, write
 from training.open.reporting import MAIN_COUNT
 from training.open.splitting import split_pictures
 from training.open.test_sets import TestSet
 from training.open.transfer import Rows, Transfer
-from training.open.weights import THRESHOLD, load
-
-COUNTS = (1, MAIN_COUNT, 5)
-"""Clicks a class in the first picture."""
+from training.open.weights import THRESHOLD, load, weights_of
+from training.options import add_options, option, read_options
 
 MOST_PICTURES = 20
 """Of a job."""
 
+COUNTS = (1, MAIN_COUNT, 5)
+"""Clicks a class in the first picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSettings:
+    """What is measured; options of the command line by their names."""
+
+    pictures: int = option(MOST_PICTURES, "first ones of each set, at most", parse=at_least(2))
+    seeds: int = option(2, "of random clicks", parse=at_least(1))
+    threshold: float | None = option(
+        None,
+        f"of the boxes shown at first (default: the card's; without a card {THRESHOLD})",
+        parse=positive,
+    )
+    adapt: float | None = option(
+        None, "measure adapting, too, in so many minutes", parse=positive, metavar="MINUTES"
+    )
+
 
 def measure(
-    network: OpenDetector,
-    card: Card,
-    test_set: TestSet,
-    threshold: float,
-    seeds: int,
-    minutes: float | None = None,
+    network: OpenDetector, card: Card, test_set: TestSet, settings: JobSettings
 ) -> dict[str, Any]:
-    """The results of a set.
-
-    Args:
-        network: Of the weights.
-        card: Of the weights.
-        test_set: With its pictures.
-        threshold: Score from which on boxes are shown at first.
-        seeds: Of random clicks.
-        minutes: Of a fit, see `adapted`; ``None``: adapting is not measured.
-    """
+    """The results of a set."""
+    threshold = card.score_threshold if settings.threshold is None else settings.threshold
     model = OpenModel(network)
     predictor = Predictor(model, card)
     names = test_set.classes
     none = Exemplars.none(card.tensors, model.numbers, names)
-    transfer = Transfer(names, COUNTS, seeds)
+    transfer = Transfer(names, COUNTS, settings.seeds)
     annotators = {
         "carried": Annotator(names, threshold, none),
         "alone": Annotator(names, threshold, none, carries=False),
@@ -93,8 +96,9 @@ def measure(
         "transfer": transfer.rows(),
         "economy": {way: one.work.to_json() for way, one in annotators.items()},
     }
-    if minutes is not None:
-        result["adapt"] = adapted(network, card, test_set, transfer, minutes, seeds)
+    if settings.adapt is not None:
+        fit_settings = AdaptSettings(minutes=settings.adapt)
+        result["adapt"] = adapted(network, card, test_set, transfer, fit_settings, settings.seeds)
     return result
 
 
@@ -103,7 +107,7 @@ def adapted(
     card: Card,
     test_set: TestSet,
     transfer: Transfer,
-    minutes: float,
+    settings: AdaptSettings,
     seeds: int,
 ) -> dict[str, Any]:
     """Transfer before and after fitting to so many pictures, None where they are too few.
@@ -113,7 +117,7 @@ def adapted(
         card: Of the weights.
         test_set: With its pictures.
         transfer: As measured with the network.
-        minutes: That a fit takes, about.
+        settings: Of each fit.
         seeds: Of random clicks.
     """
     pictures = test_set.pictures
@@ -127,7 +131,7 @@ def adapted(
             split = split_pictures(pictures[:number])
         except ValueError:  # too few objects
             continue
-        fitted = fit(network, split, AdaptSettings(minutes=minutes))
+        fitted = fit(network, split, settings)
         before: Rows = transfer.rows(number)
         after = before
         if fitted.gained:
@@ -155,41 +159,26 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     parser.add_argument("--sets", default="", help="names joined by commas; without it all")
-    parser.add_argument(
-        "--pictures",
-        type=at_least(2),
-        default=MOST_PICTURES,
-        help="first ones of each set, at most",
-    )
-    parser.add_argument("--seeds", type=at_least(1), default=2, help="of random clicks")
-    parser.add_argument(
-        "--threshold",
-        type=positive,
-        help=f"of the shown boxes (default: the card's; without a card {THRESHOLD})",
-    )
-    parser.add_argument("--adapt", type=positive, metavar="MINUTES", help="measure adapting, too")
+    add_options(parser, JobSettings)
     options = parser.parse_args(arguments)
-    chosen = [name for name in options.sets.split(",") if name] or test_sets.names()
+    settings = read_options(options, JobSettings)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     about = {
         "weights": [path.name for path in options.weights],
-        "threshold": options.threshold,
-        "seeds": options.seeds,
+        "threshold": settings.threshold,
+        "seeds": settings.seeds,
         "study": asdict(STUDY),
     }
     results: Results = {}
     try:
-        for name in chosen:
+        for name in test_sets.chosen(options.sets):
             network, card = load(weights_of(name, options.weights))
-            threshold = card.score_threshold if options.threshold is None else options.threshold
-            test_set = test_sets.load(name, min(options.pictures, MOST_PICTURES))
+            test_set = test_sets.load(name, min(settings.pictures, MOST_PICTURES))
             if len(test_set.pictures) < 2:
                 print(f"{name}: left out, it has a single picture", flush=True)
                 continue
             started = time.monotonic()
-            results[name] = measure(
-                network, card, test_set, threshold, options.seeds, options.adapt
-            )
+            results[name] = measure(network, card, test_set, settings)
             ratio = results[name]["economy"]["carried"]["ratio"]
             print(f"{name}: {ratio} times faster, {time.monotonic() - started:.0f} s", flush=True)
             # Written after each set, so that what was measured is not lost.

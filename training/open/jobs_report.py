@@ -86,31 +86,34 @@ def table(results: Results, counts: Sequence[int]) -> str:
     heads = [f"{title}, {number}" for title in ("exemplars", "own clicks") for number in counts]
     lines = [
         "AP at IoU 0.5 in pictures of which none is clicked, from exemplars of the first picture,",
-        "and with as many clicks on each picture itself; and seconds by hand over seconds assisted",
-        "in a job.",
+        "and with as many clicks on each picture itself; their ratio, of all objects and of those",
+        "that nobody clicked; and seconds by hand over seconds assisted in a job.",
         "",
-        f"| set | pictures | {' | '.join(heads)} | ratio, % | by hand, s | assisted, s | times "
-        "faster | each alone |",
-        f"| --- | {' | '.join('---:' for _ in range(len(heads) + 6))} |",
+        f"| set | pictures | {' | '.join(heads)} | ratio, % | of unclicked, % | by hand, s "
+        "| assisted, s | times faster | each alone |",
+        f"| --- | {' | '.join('---:' for _ in range(len(heads) + 7))} |",
     ]
 
     def moved(row: Rows) -> str:
         cells = [cell(row[str(number)][way]["all"]) for way in WAYS for number in counts]
-        ratios = "/".join(cell(ratio(row[str(number)])) for number in counts)
-        return f"{' | '.join(cells)} | {ratios}"
+        cells += [
+            "/".join(cell(ratio(row[str(number)], objects)) for number in counts)
+            for objects in OBJECTS
+        ]
+        return " | ".join(cells)
 
     for name in sorted(results, key=lambda one: (results[one]["multi"], one)):
         row = results[name]
         carried, alone = row["economy"]["carried"], row["economy"]["alone"]
-        seconds = " | ".join(cell(carried[part]) for part in ("by hand", "assisted"))
+        seconds = " | ".join(cell(carried[name]) for name in ("by hand", "assisted"))
         times = f"{_times(carried['ratio'])} | {_times(alone['ratio'])}"
         lines.append(
             f"| {name} | {row['pictures']} | {moved(row['transfer'])} | {seconds} | {times} |"
         )
     averages = means(results, counts)
-    for part, row in averages.items():
+    for group, row in averages.items():
         times = " | ".join(_times(row["economy"][way]) for way in ("carried", "alone"))
-        lines.append(f"| **{part}** | | {moved(row['transfer'])} | | | {times} |")
+        lines.append(f"| **{group}** | | {moved(row['transfer'])} | | | {times} |")
     lines += [
         "",
         "What the assisted seconds go to, in percent.",
@@ -119,10 +122,10 @@ def table(results: Results, counts: Sequence[int]) -> str:
         f"| --- | {' | '.join('---:' for _ in Work().spent)} |",
     ]
     lines += [
-        f"| {part} | {' | '.join(cell(value) for value in row['spent'].values())} |"
-        for part, row in averages.items()
+        f"| {group} | {' | '.join(cell(value) for value in row['spent'].values())} |"
+        for group, row in averages.items()
     ]
-    fitted = {part: row["adapt"] for part, row in averages.items() if row.get("adapt")}
+    fitted = {group: row["adapt"] for group, row in averages.items() if row.get("adapt")}
     if fitted:
         lines += [
             "",
@@ -132,9 +135,9 @@ def table(results: Results, counts: Sequence[int]) -> str:
             "| --- | ---: | ---: | ---: |",
         ]
         lines += [
-            f"| {part} | {number} | {cell(one['before']['carried'])} "
+            f"| {group} | {number} | {cell(one['before']['carried'])} "
             f"| {cell(one['after']['carried'])} |"
-            for part, row in fitted.items()
+            for group, row in fitted.items()
             for number, one in row.items()
         ]
     return "\n".join(lines) + "\n"
@@ -153,12 +156,12 @@ def plot(results: Results, counts: Sequence[int], path: Path) -> None:
 
     height = max(3.4, 0.22 * len(results) + 1)
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, height))
-    for number, (part, row) in enumerate(means(results, counts).items()):
+    for number, (group, row) in enumerate(means(results, counts).items()):
         for (way, title), style in zip(WAYS.items(), ("-", ":"), strict=True):
             heights = [row["transfer"][str(count)][way]["all"] for count in counts]
             shown = [np.nan if value is None else value for value in heights]
             left.plot(
-                counts, shown, style, color=f"C{number}", marker=".", label=f"{part}, {title}"
+                counts, shown, style, color=f"C{number}", marker=".", label=f"{group}, {title}"
             )
     left.set_xlabel("clicks a class")
     left.set_xticks(counts)

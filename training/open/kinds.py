@@ -1,4 +1,4 @@
-"""Kinds of objects that are made up on the spot, and told by their looks alone.
+"""Kinds of objects that are made up on the spot, and defined by their looks alone.
 
 What a kind looks like is a few small RGBA drawings (`Kind.variants`); each of its objects shows one
 of them: an emoji in three drawing styles, an icon or a letter written by several hands, pieces of a
@@ -65,7 +65,7 @@ class Pool:
         return sheet[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL]
 
     def mask(self, sheet: str, number: int) -> NDArray[np.uint8]:
-        """An icon or a letter, ``(CELL, CELL)``; numbers beyond the last begin anew."""
+        """An icon or a letter, ``(CELL, CELL)``; numbers beyond the last start again."""
         return self._cell(getattr(self, f"_{sheet}"), number % self.counts[sheet])
 
     def emoji(self, number: int) -> list[NDArray[np.uint8]]:

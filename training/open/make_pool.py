@@ -64,7 +64,7 @@ _NUMBER_WORDS = ("numeric", "number", "dice", "counter", "calendar", "hours", "r
 
 
 def fitted(image: Image.Image) -> Image.Image | None:
-    """A picture cropped to what is seen of it and fitted into a cell; None where that is odd."""
+    """A picture cropped to its visible content and fitted into a cell; None where that is odd."""
     box = image.getchannel("A").getbbox() if image.mode == "RGBA" else image.getbbox()
     if box is None:
         return None
@@ -80,11 +80,11 @@ def fitted(image: Image.Image) -> Image.Image | None:
 
 
 def glyphs(path: Path, characters: Sequence[str], limit: int) -> Iterator[Image.Image]:
-    """Masks of the first characters of a font that can be told from its others."""
+    """Masks of the first characters of a font that differ from its others."""
     font = ImageFont.truetype(str(path), 96)
-    seen: set[bytes] = set()
+    known: set[bytes] = set()
     for character in characters:
-        if len(seen) >= limit:
+        if len(known) >= limit:
             return
         left, top, right, bottom = font.getbbox(character)
         if min(right - left, bottom - top) < 6:
@@ -92,9 +92,9 @@ def glyphs(path: Path, characters: Sequence[str], limit: int) -> Iterator[Image.
         image = Image.new("L", (int(right - left), int(bottom - top)))
         ImageDraw.Draw(image).text((-left, -top), character, font=font, fill=255)
         cell = fitted(image)
-        if cell is None or cell.tobytes() in seen or not 8 < np.asarray(cell).mean() < 235:
+        if cell is None or cell.tobytes() in known or not 8 < np.asarray(cell).mean() < 235:
             continue
-        seen.add(cell.tobytes())
+        known.add(cell.tobytes())
         yield cell
 
 

@@ -57,8 +57,8 @@ def means(results: dict[str, dict[str, Any]], counts: Sequence[int]) -> dict[str
         for way in WAYS:
             out[name][way] = {
                 str(number): {
-                    part: mean([row[way][str(number)][part] for row in rows])
-                    for part in ("all", "unclicked")
+                    objects: mean([row[way][str(number)][objects] for row in rows])
+                    for objects in ("all", "unclicked")
                 }
                 for number in counts
             }
@@ -97,8 +97,8 @@ def table(results: Results, counts: Sequence[int]) -> str:
         ]
         recall = first[name]["0"]["recall"] if first[name]["0"] else None
         lines.append(f"| {name} | {first[name]['kind']} | {cell(recall)} | {' | '.join(cells)} |")
-    for part in ("single-class", "multi-class"):
-        averages = [means(rows, counts).get(part) for rows in results.values()]
+    for group in ("single-class", "multi-class"):
+        averages = [means(rows, counts).get(group) for rows in results.values()]
         if averages[0] is None:
             continue
         cells = [
@@ -107,7 +107,7 @@ def table(results: Results, counts: Sequence[int]) -> str:
             for number in shown
         ]
         recall = averages[0].get("0", {}).get("recall")
-        lines.append(f"| **{part}** | mean | {cell(recall)} | {' | '.join(cells)} |")
+        lines.append(f"| **{group}** | mean | {cell(recall)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -124,25 +124,25 @@ def plot(results: Results, counts: Sequence[int], path: Path) -> None:
     from matplotlib import pyplot
 
     averages = {method: means(rows, counts) for method, rows in results.items()}
-    parts = [
-        part
-        for part in ("single-class", "multi-class")
-        if any(part in average for average in averages.values())
+    groups = [
+        group
+        for group in ("single-class", "multi-class")
+        if any(group in average for average in averages.values())
     ]
     figure, axes = pyplot.subplots(
-        1, len(parts), figsize=(4.5 * len(parts), 3.4), sharey=True, squeeze=False
+        1, len(groups), figsize=(4.5 * len(groups), 3.4), sharey=True, squeeze=False
     )
-    for axis, part in zip(axes[0], parts, strict=True):
+    for axis, group in zip(axes[0], groups, strict=True):
         for number, (method, average) in enumerate(averages.items()):
             for way, style in zip(WAYS, ("-", ":"), strict=True):
                 values = [
-                    average.get(part, {}).get(way, {}).get(str(count), {}) for count in counts
+                    average.get(group, {}).get(way, {}).get(str(count), {}) for count in counts
                 ]
                 heights = [value.get("unclicked", {}).get("AP") for value in values]
                 heights = [np.nan if height is None else height for height in heights]
                 label = f"{method}, {way}" if way == "person" else method
                 axis.plot(counts, heights, style, color=f"C{number}", marker=".", label=label)
-        axis.set_title(f"sets: {part}")
+        axis.set_title(f"sets: {group}")
         axis.set_xlabel("clicks a class")
         axis.set_xticks(counts)
         axis.set_ylim(0, 100)

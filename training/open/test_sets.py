@@ -158,6 +158,11 @@ def names() -> list[str]:
     return sorted((*real_sets.real_sets(), *PACKAGE_SETS))
 
 
+def chosen(text: str) -> list[str]:
+    """Those that a text names, joined by commas; all of them where it is empty."""
+    return [name for name in text.split(",") if name] or names()
+
+
 def kind_of(name: str) -> str:
     """The kind of a test set.
 

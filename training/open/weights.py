@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -11,6 +12,8 @@ from c3det.open.architecture import OpenArchitecture
 from c3det.open.detector import OpenDetector
 from c3det.open.model import fill
 from c3det.weights import Card, WeightsError, card_path, load_tensors, read_card
+from training.data import real_sets
+from training.open import test_sets
 
 THRESHOLD = 0.3
 """Score from which on boxes are shown, where there is no card."""
@@ -58,3 +61,16 @@ def load_with_card(weights: Path) -> tuple[OpenDetector, Card]:
     if not fill(network, load_tensors(weights, card)):
         raise WeightsError(f"the tensors of {weights} do not fit their card: export them again")
     return network.eval(), card
+
+
+def weights_of(name: str, weights: Sequence[Path]) -> Path:
+    """The weights that a set is tested by: a single file, or the one of its kind's fold.
+
+    Raises:
+        ValueError: There are neither one nor as many as there are folds.
+    """
+    folds = real_sets.folds()
+    count = len(set(folds.values()))
+    if len(weights) not in (1, count):
+        raise ValueError(f"--weights needs one file, or {count}, one for each fold")
+    return weights[0] if len(weights) == 1 else weights[folds[test_sets.kind_of(name)]]

@@ -145,7 +145,7 @@ def _window(picture: RealPicture, rng: Rng, side: int, scales: Scales) -> Drawn 
         for c, length in zip(centre, (width, height), strict=True)
     ]
     turn = _turn(rng)
-    # Only what is seen is blurred, with a margin.
+    # Only what is shown is blurred, with a margin.
     left, top = (max(0, math.floor(at) - 8) for at in origin)
     right, bottom = (math.ceil(at + read) + 8 for at in origin)
     image = picture.image[top:bottom, left:right]
@@ -155,7 +155,7 @@ def _window(picture: RealPicture, rng: Rng, side: int, scales: Scales) -> Drawn 
     matrix = np.array(
         [[scale, 0, (left - origin[0]) * scale], [0, scale, (top - origin[1]) * scale]], np.float32
     )
-    seen = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=fill)
+    shown = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=fill)
     shift = np.tile(origin, 2).astype(np.float32)
     moved = (boxes - shift) * scale
     inside = moved.clip(0, side)
@@ -168,7 +168,7 @@ def _window(picture: RealPicture, rng: Rng, side: int, scales: Scales) -> Drawn 
     odd = odd[(odd[:, 2:] > odd[:, :2]).all(1)]
     if not scales.objects <= kept.sum() <= MOST_OBJECTS or cut.sum() + len(odd) > MOST_IGNORED:
         return None
-    out = seen.astype(np.float32)
+    out = shown.astype(np.float32)
     if rng.random() < 0.3:
         out *= rng.uniform(0.7, 1.3, 3).astype(np.float32)
     if rng.random() < 0.12:

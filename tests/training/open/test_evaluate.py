@@ -15,17 +15,15 @@ from c3det.answering import Detections
 from c3det.clicks import Click
 from tests.c3det.open.small import CARD, untrained
 from training.data.index import Annotated
-from training.data.real_sets import folds
 from training.open import evaluate, reporting, test_sets
 from training.open.baselines import NearestNeighbour, TemplateMatching, best_of
 from training.open.clicking import Clicked, click_at_random, click_errors
 from training.open.evaluate import (
-    Plan,
+    OpenEvaluationSettings,
     agnostic,
     click_negatives,
     evaluate_set,
     quality,
-    weights_of,
 )
 from training.open.reporting import means, merged, table
 from training.open.test_sets import TestSet
@@ -135,7 +133,7 @@ def test_negative_clicks_are_counted() -> None:
 def test_a_whole_set(tmp_path: Path) -> None:
     method = Fake([(0, 0.9, 0), (1, 0.8, 0), (2, 0.7, 0), (3, 0.6, 1), (4, 0.5, 1)])
     test_set = TestSet("toy", "bars", ("bar", "dot"), (a_picture(),))
-    plan = Plan((1, 3), seeds=2, detections=tmp_path)
+    plan = OpenEvaluationSettings((1, 3), seeds=2, detections=tmp_path)
     one = evaluate_set(method, test_set, plan)
     assert (one["pictures"], one["objects"], one["multi"]) == (1, 5, True)
     assert one["0"] == {"AP": 100.0, "recall": 100.0}
@@ -235,17 +233,6 @@ def test_best_of_keeps_the_better_of_two() -> None:
     assert one.labels.tolist() == [2, 1]
 
 
-def test_weights_of_a_fold_never_saw_the_kind() -> None:
-    paths = [Path("0"), Path("1")]
-    for name in test_sets.names():
-        assert weights_of(name, paths) == paths[folds()[test_sets.kind_of(name)]]
-    assert weights_of("coins_ph", paths[:1]) == paths[0]
-    with pytest.raises(ValueError, match="--weights needs one file, or 2"):
-        weights_of("coins_ph", [*paths, Path("2")])
-    with pytest.raises(ValueError, match="there is no test set 'pollen'"):
-        test_sets.kind_of("pollen")
-
-
 def test_sets_from_packages() -> None:
     crowns = test_sets.load("osbs_crowns")
     assert [len(one.boxes) for one in crowns.pictures] == [61]
@@ -262,7 +249,7 @@ def test_sets_from_packages() -> None:
 def test_results_of_several_calls_are_put_together(tmp_path: Path) -> None:
     method = Fake([(0, 0.9, 0), (3, 0.6, 1)])
     test_set = TestSet("toy", "bars", ("bar", "dot"), (a_picture(),))
-    one = evaluate_set(method, test_set, Plan((1,), seeds=1))
+    one = evaluate_set(method, test_set, OpenEvaluationSettings((1,), seeds=1))
     paths = []
     for name in ("a", "b"):
         path = tmp_path / f"{name}.json"

@@ -13,6 +13,7 @@ import pytest
 from tests.c3det.open.small import saved
 from tests.training.open.small_jobs import NAMES, a_picture
 from training.open import jobs, test_sets
+from training.open.adapt import AdaptSettings
 from training.open.test_sets import TestSet
 from training.open.transfer import Transfer
 
@@ -64,7 +65,7 @@ def test_adapting_is_measured_on_the_pictures_after_those_that_are_done(
     test_set = TestSet("toy", "bars", NAMES, pictures)
     start: Any = "start"
     card: Any = None
-    found = jobs.adapted(start, card, test_set, Asked(NAMES, (3,), 1), 1.0, 1)
+    found = jobs.adapted(start, card, test_set, Asked(NAMES, (3,), 1), AdaptSettings(), 1)
     assert asked == [(n, f"fitted {n}") for n in range(4)]
     assert found["1"] == {"before": "from 1, 0 asked", "after": "from 1, 4 asked", "gained": True}
     assert found["3"]["before"] == found["3"]["after"] == "from 3, 4 asked"

@@ -40,8 +40,8 @@ def test_means_table_and_plot(tmp_path: Path) -> None:
     }
     assert found["multi-class"]["economy"]["carried"] == 3.0
     shown = table(results, (1,))
-    assert "| a | 2 | 40.0 | 80.0 | 50.0 | 100.0 | 50.0 | 2.00 | 1.00 |" in shown
-    assert "| **single-class** | | 60.0 | 80.0 | 75.0 | | | 3.50 | 1.00 |" in shown
+    assert "| a | 2 | 40.0 | 80.0 | 50.0 |  | 100.0 | 50.0 | 2.00 | 1.00 |" in shown
+    assert "| **single-class** | | 60.0 | 80.0 | 75.0 |  | | | 3.50 | 1.00 |" in shown
     # 6.4 s to click, 6.4 s to accept, 11.2 s to draw.
     assert "| single-class | 26.6 | 0.0 | 0.0 | 26.6 | 0.0 | 46.7 | 0.0 | 0.0 | 0.0 |" in shown
     assert "| single-class | 1 | 30.0 | 50.0 |" in shown
