@@ -75,7 +75,7 @@ const THRESHOLD_STEP = 0.05;
 const HIGHEST_SCORE = 0.95;
 /** A frame is asked for by itself once it was looked at for so long. */
 const CARRY_MS = 200;
-/** Frames whose work are examples for another one, those nearest to it. */
+/** Frames whose exemplars go with a request, those nearest to the frame on the screen. */
 const MOST_SOURCES = 6;
 
 /** Rectangles that a model made, so that a right click may take them away. */
@@ -164,7 +164,7 @@ export class Plugin implements Listener {
   #taken = new Map<number, Taken>();
   /** What was chosen of the work on frames, and from what. Kept: it is asked for often. */
   readonly #choices = new Map<number, { inputs: readonly unknown[]; chosen: Chosen }>();
-  /** Frames whose work is no example for others. */
+  /** Frames whose exemplars the person left out. */
   readonly #dropped = new Set<number>();
   /** Ids of the models that know no exemplars. */
   readonly #without = new Set<string>();
@@ -539,7 +539,7 @@ export class Plugin implements Listener {
     }
   }
 
-  // Examples of other frames
+  // Exemplars of other frames
 
   /** The work on a frame, of labels that can be clicked. */
   #chosenOf(number: number): Chosen {
@@ -558,7 +558,7 @@ export class Plugin implements Listener {
     return chosen;
   }
 
-  /** The frames whose work could be examples for the one on the screen, the nearest first. */
+  /** The frames that could give exemplars for the one on the screen, the nearest first. */
   #sources(): readonly number[] {
     const { frame: here, frames } = this.#state;
     const takes = this.#model.classes.length === 0 && !this.#without.has(this.#model.id);
@@ -576,7 +576,7 @@ export class Plugin implements Listener {
     return near;
   }
 
-  /** Those of them that nobody has dropped. */
+  /** Those of them that the person did not leave out. */
   #used(): readonly number[] {
     return this.#sources().filter((number) => !this.#dropped.has(number));
   }
@@ -633,7 +633,7 @@ export class Plugin implements Listener {
           return label ? [{ ...one, label: label.id }] : [];
         });
         this.#taken.set(number, { key, weights: answer.weights, exemplars });
-        // Other weights: what was taken with those of before is of no use.
+        // The function has other weights now, for which earlier exemplars are of no use.
         for (const [other, { weights }] of this.#taken)
           if (weights !== answer.weights) this.#taken.delete(other);
         saveInTab(`exemplars:${this.#jobId}`, Object.fromEntries(this.#taken));
@@ -1000,7 +1000,7 @@ export class Plugin implements Listener {
   readonly #leaving = (event: BeforeUnloadEvent): void => {
     if (![...this.#state.frames.values()].some(isPending)) return;
     event.preventDefault();
-    // Browsers of before 2023 ask at this alone.
+    // Browsers older than 2023 need this.
     event.returnValue = true;
   };
 
@@ -1136,8 +1136,8 @@ export class Plugin implements Listener {
     const threshold = thresholdOf(this.#state) ?? 0;
     const over = overThreshold(this.#compare(frame, scene), threshold, this.#state.thresholds);
     this.#shown = over.filter(({ label }) => !this.#hiddenLabels.has(label));
-    const unseen = over.filter(({ label, present }) => !present && this.#hiddenLabels.has(label));
-    this.#panel.show({ ...this.#view(scene, frame), unseen: unseen.length });
+    const hidden = over.filter(({ label, present }) => !present && this.#hiddenLabels.has(label));
+    this.#panel.show({ ...this.#view(scene, frame), acceptableHidden: hidden.length });
     this.#preview.drawBoxes(this.#hidden ? [] : this.#shown);
     const waiting = !isAnswered(frame);
     this.#preview.drawMarks(
@@ -1172,7 +1172,7 @@ export class Plugin implements Listener {
     return proposals;
   }
 
-  #view(scene: Scene, frame: Frame): Omit<PanelView, "unseen"> {
+  #view(scene: Scene, frame: Frame): Omit<PanelView, "acceptableHidden"> {
     const counts = new Map<number, number>();
     for (const { label } of this.#shown) counts.set(label, (counts.get(label) ?? 0) + 1);
     const { clicks } = entryOf(frame);
@@ -1196,7 +1196,7 @@ export class Plugin implements Listener {
       hiddenLabels: this.#hiddenLabels,
       clicks: newClicksOf(frame).length,
       earlierClicks: clicks.length - newClicksOf(frame).length,
-      canSearch: this.#canSearch(),
+      canSearch: this.#canSearch() && !(frame.open && isAnswered(frame)),
       frame: scene.frame,
       frames: scene.frames.map((number) => [number, this.#statusOf(number, scene)]),
       carries: this.#carries,
