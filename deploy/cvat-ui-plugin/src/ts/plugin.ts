@@ -19,6 +19,7 @@ import {
   surrounds,
   toScreen,
 } from "./geometry";
+import { isChoosing, isTyping, positionOf, STEPS_OF_ARROWS } from "./keys";
 import { type Choices, ClassMap, type Model, type TaskLabel } from "./labels";
 import { type FrameStatus, Panel, type PanelActions, type PanelView } from "./panel";
 import { Menu, Tip } from "./popups";
@@ -113,19 +114,6 @@ const STEPS: readonly Action["type"][] = [
   "undone",
   "redone",
   "asked",
-];
-
-/** Types of input fields in which digits mean nothing. */
-const WITHOUT_TEXT = [
-  "button",
-  "checkbox",
-  "color",
-  "file",
-  "image",
-  "radio",
-  "range",
-  "reset",
-  "submit",
 ];
 
 export class Plugin implements Listener {
@@ -1266,14 +1254,6 @@ export class Plugin implements Listener {
   }
 }
 
-/** What the arrow keys add to the right and lower edges of a box, in pixels of the screen. */
-const STEPS_OF_ARROWS: Readonly<Record<string, readonly [number, number]>> = {
-  ArrowLeft: [-1, 0],
-  ArrowRight: [1, 0],
-  ArrowUp: [0, -1],
-  ArrowDown: [0, 1],
-};
-
 /** The same actions, whose faults switch the plugin off instead of reaching CVAT. */
 function safely(host: Host, actions: PanelActions): PanelActions {
   const wrap =
@@ -1308,12 +1288,6 @@ function proposalOf(box: ClassBox, clicks: readonly Click[], classes: ClassMap):
   return [{ points, rotation, score, label, sure: click !== undefined, rival }];
 }
 
-/** Position in a list of labels of the one whose digit was pressed, with Shift too, or -1. */
-function positionOf({ key, code, shiftKey }: KeyboardEvent): number {
-  const digit = shiftKey ? code.replace(/^Digit/, "") : key;
-  return /^\d$/.test(digit) ? (Number(digit) + 9) % 10 : -1;
-}
-
 function isScore(value: unknown): value is number {
   return typeof value === "number" && value >= 0 && value <= 1;
 }
@@ -1343,28 +1317,4 @@ function choicesOf(value: unknown): Choices {
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-/** Whether a key event goes into text, or into the panel's own choices. */
-function isTyping(event: Event): boolean {
-  const [target] = event.composedPath();
-  if (target instanceof HTMLInputElement) {
-    if (WITHOUT_TEXT.includes(target.type) || target.readOnly) return false;
-    // A dropdown of CVAT's is a field too: it keeps the focus after the choice, and is no text then.
-    const closed = target.role === "combobox" && target.ariaExpanded !== "true";
-    return !closed || target.value !== "";
-  }
-  if (target instanceof HTMLSelectElement) return target.getRootNode() instanceof ShadowRoot;
-  return (
-    target instanceof HTMLTextAreaElement ||
-    (target instanceof HTMLElement && target.isContentEditable)
-  );
-}
-
-/** Whether a dropdown is open, whose keys are Enter and Escape. */
-function isChoosing(event: Event): boolean {
-  const [target] = event.composedPath();
-  return (
-    target instanceof HTMLElement && target.role === "combobox" && target.ariaExpanded === "true"
-  );
 }
