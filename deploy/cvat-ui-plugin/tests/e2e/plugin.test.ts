@@ -1196,7 +1196,12 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     const button = a.button(/^Only in view/);
     expect(await button.isVisible()).toBe(false);
     await a.zoom(centre("tree", 0), 5);
-    const area = await bounds(a.page.locator(".cvat-canvas-container"));
+    // Without the border, which is the panel's room.
+    const area = await a.page.locator("#cvat_canvas_wrapper").evaluate((canvas) => {
+      const { left, top } = canvas.getBoundingClientRect();
+      const [x, y] = [left + canvas.clientLeft, top + canvas.clientTop];
+      return { left: x, top: y, right: x + canvas.clientWidth, bottom: y + canvas.clientHeight };
+    });
     const inView = (await a.outlines()).filter((corners) => {
       const [[x1, y1], , [x2, y2]] = corners as [Point, Point, Point, Point];
       const [x, y] = [(x1 + x2) / 2, (y1 + y2) / 2];
