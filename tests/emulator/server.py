@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -69,7 +69,7 @@ class Answer:
     status: int
     body: Any = None
     content_type: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: tuple[tuple[str, str], ...] = ()
 
     def encoded(self) -> bytes:
         if isinstance(self.body, bytes):
@@ -223,8 +223,9 @@ class Emulator(ThreadingHTTPServer):
         if self._credentials is not None and given != self._credentials:
             error = "Unable to log in with provided credentials."
             return Answer(400, {"non_field_errors": [error]})
-        cookies = f"sessionid={self._token}; Path=/, csrftoken=csrf{self._token}; Path=/"
-        return Answer(200, {"key": self._token}, headers={"Set-Cookie": cookies})
+        cookies = (f"sessionid={self._token}; Path=/", f"csrftoken=csrf{self._token}; Path=/")
+        headers = tuple(("Set-Cookie", cookie) for cookie in cookies)
+        return Answer(200, {"key": self._token}, headers=headers)
 
     def _place(self, kind: str, number: str) -> Task | Job:
         places: Mapping[int, Task | Job] = self.store.jobs if kind == "jobs" else self.store.tasks
@@ -531,9 +532,8 @@ class _Connection(BaseHTTPRequestHandler):
         self._note(answer.status)
         body = answer.encoded()
         self.send_response(answer.status)
-        for name, value in answer.headers.items():
-            for part in value.split(", ") if name == "Set-Cookie" else [value]:
-                self.send_header(name, part)
+        for name, value in answer.headers:
+            self.send_header(name, value)
         if answer.status != 204:
             self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(body)))

@@ -34,9 +34,9 @@ export interface PanelView {
   readonly hiddenLabels: ReadonlySet<number>;
   /** Clicks since the last "Accept". */
   readonly clicks: number;
-  /** Clicks of before, which count on. */
+  /** Clicks of before the last "Accept", which still count. */
   readonly earlierClicks: number;
-  /** The function can be asked without clicks. */
+  /** The function can be asked without clicks, and has not answered that yet. */
   readonly canSearch: boolean;
   readonly frame: number;
   /** The job's frames, in their order. */
@@ -72,7 +72,7 @@ export interface PanelView {
   /** Those of the armed label. */
   readonly acceptableOfArmed: number;
   /** Proposals of hidden labels, which it would leave. */
-  readonly unseen: number;
+  readonly acceptableHidden: number;
   /** Proposals that it would skip: a rectangle of their label is there. */
   readonly present: number;
   readonly accepting: boolean;
@@ -511,7 +511,7 @@ export class Panel {
       view.earlierClicks === 0
         ? String(view.clicks)
         : `${view.clicks} + ${view.earlierClicks} accepted`;
-    this.#clicks.title = view.earlierClicks === 0 ? "" : "Those of before count on";
+    this.#clicks.title = view.earlierClicks === 0 ? "" : "The accepted ones still count";
     this.#take.hidden = view.takeable === 0;
     this.#take.textContent = `Take ${count(view.takeable, "point")} as ${view.takeable === 1 ? "a click" : "clicks"}`;
     this.#ask.hidden = view.clicks + view.earlierClicks > 0 || !view.canSearch;
@@ -783,9 +783,15 @@ function shortNameOf({ name }: Model): string {
   return name.replace(/\(C3Det\)|C3Det/, "").trim();
 }
 
-function notesOf({ notes: ofAnswer, elsewhere, unseen, acceptable }: PanelView): readonly string[] {
+function notesOf({
+  notes: ofAnswer,
+  elsewhere,
+  acceptableHidden,
+  acceptable,
+}: PanelView): readonly string[] {
   const notes = [...ofAnswer];
-  if (unseen > 0) notes.push(`${count(unseen, "box")} of hidden labels will not be accepted.`);
+  if (acceptableHidden > 0)
+    notes.push(`${count(acceptableHidden, "box")} of hidden labels will not be accepted.`);
   if (acceptable >= SLOW_BOXES) {
     const seconds = Math.round(acceptable * SECONDS_A_BOX);
     notes.push(

@@ -1,7 +1,7 @@
 // The plugin: takes CVAT's scene and what the person does, makes requests and rectangles.
 
 import type { Host, Listener, MadeRectangle, Rectangle, Scene } from "./adapter";
-import { type Chosen, carriedOf, chosenOf, keyOf, type Taken, takenOf } from "./exemplars";
+import { ExemplarStore, type Work } from "./exemplar_store";
 import {
   areaOf,
   type Box,
@@ -19,6 +19,7 @@ import {
   surrounds,
   toScreen,
 } from "./geometry";
+import { isChoosing, isTyping, positionOf, STEPS_OF_ARROWS } from "./keys";
 import { type Choices, ClassMap, type Model, type TaskLabel } from "./labels";
 import { type FrameStatus, Panel, type PanelActions, type PanelView } from "./panel";
 import { Menu, Tip } from "./popups";
@@ -28,9 +29,8 @@ import {
   type Carried,
   type ClassBox,
   decodeAnswer,
-  decodeExemplars,
   encodeClicks,
-  encodeExemplarsRequest,
+  LOWEST_SCORE,
   type RequestPoints,
   sentence,
 } from "./protocol";
@@ -61,8 +61,6 @@ import {
 import { loadFromTab, loadSetting, saveInTab, saveSetting } from "./storage";
 import { CANVAS_STYLE, STYLE } from "./style";
 
-/** The function is asked for all boxes down to this score, once; the slider chooses among them. */
-const LOWEST_SCORE = 0.05;
 /** Overlap from which a proposal is the object of a rectangle of its label. */
 const SAME_OBJECT = 0.5;
 /** The second half of a double click is no click of its own. */
@@ -75,8 +73,6 @@ const THRESHOLD_STEP = 0.05;
 const HIGHEST_SCORE = 0.95;
 /** A frame is asked for by itself once it was looked at for so long. */
 const CARRY_MS = 200;
-/** Frames whose work are examples for another one, those nearest to it. */
-const MOST_SOURCES = 6;
 
 /** Rectangles that a model made, so that a right click may take them away. */
 const MADE_BY_MODELS = ["auto", "semi-auto"];
@@ -115,19 +111,6 @@ const STEPS: readonly Action["type"][] = [
   "asked",
 ];
 
-/** Types of input fields in which digits mean nothing. */
-const WITHOUT_TEXT = [
-  "button",
-  "checkbox",
-  "color",
-  "file",
-  "image",
-  "radio",
-  "range",
-  "reset",
-  "submit",
-];
-
 export class Plugin implements Listener {
   readonly #host: Host;
   readonly #root = document.createElement("div");
@@ -160,14 +143,7 @@ export class Plugin implements Listener {
   #carry = 0;
   /** The rectangles that each frame of the job had when it was shown. */
   readonly #rectangles = new Map<number, readonly MadeRectangle[]>();
-  /** The exemplars of frames, as the function answered them. */
-  #taken = new Map<number, Taken>();
-  /** What was chosen of the work on frames, and from what. Kept: it is asked for often. */
-  readonly #choices = new Map<number, { inputs: readonly unknown[]; chosen: Chosen }>();
-  /** Frames whose work is no example for others. */
-  readonly #dropped = new Set<number>();
-  /** Ids of the models that know no exemplars. */
-  readonly #without = new Set<string>();
+  readonly #exemplars: ExemplarStore;
   #shown: readonly Shown[] = [];
   /** The box that keys are for: the one under the mouse, or the one that a key went to. */
   #hovered: Shown | null = null;
@@ -180,6 +156,7 @@ export class Plugin implements Listener {
 
   constructor(host: Host) {
     this.#host = host;
+    this.#exemplars = new ExemplarStore(host);
     const actions: PanelActions = {
       chooseModel: (id) => this.#chooseModel(id),
       arm: (label) => this.#arm(this.#state.armed === label ? null : label),
@@ -252,9 +229,7 @@ export class Plugin implements Listener {
       this.#notice = null;
       this.#rectangles.clear();
       this.#hiddenLabels.clear();
-      this.#dropped.clear();
-      this.#choices.clear();
-      this.#taken = takenOf(loadFromTab(`exemplars:${this.#scene.jobId}`));
+      this.#exemplars.open(this.#scene.jobId);
       this.#jobId = this.#scene.jobId;
       this.#do({ type: "job opened", clicks: clicksOf(loadFromTab(`clicks:${this.#jobId}`)) });
       // Which frames are done, without which the plugin works as well.
@@ -539,109 +514,49 @@ export class Plugin implements Listener {
     }
   }
 
-  // Examples of other frames
+  // Exemplars of other frames
 
-  /** The work on a frame, of labels that can be clicked. */
-  #chosenOf(number: number): Chosen {
-    const isKnown = ({ label }: { label: number }) => this.#classes.classOf(label) !== undefined;
-    const frame = this.#state.frames.get(number);
-    const clicks = frame && entryOf(frame).clicks;
-    const made = this.#rectangles.get(number);
-    const saved = this.#scene?.saved.get(number);
-    const inputs = [clicks, made, saved, this.#classes];
-    const before = this.#choices.get(number);
-    if (before?.inputs.every((input, i) => input === inputs[i])) return before.chosen;
-    const checked = made?.filter(({ source }) => source !== "auto");
-    const rectangles = (checked ?? saved ?? []).filter(isKnown);
-    const chosen = chosenOf({ clicks: clicks?.filter(isKnown) ?? [], rectangles });
-    this.#choices.set(number, { inputs, chosen });
-    return chosen;
-  }
-
-  /** The frames whose work could be examples for the one on the screen, the nearest first. */
-  #sources(): readonly number[] {
-    const { frame: here, frames } = this.#state;
-    const takes = this.#model.classes.length === 0 && !this.#without.has(this.#model.id);
-    if (here === null || this.#scene === null || !takes) return [];
-    const worked = [...frames.keys(), ...this.#rectangles.keys(), ...this.#scene.saved.keys()];
-    const near: number[] = [];
-    for (const number of [...new Set(worked)].sort(
-      (a, b) => Math.abs(a - here) - Math.abs(b - here) || a - b,
-    )) {
-      const { clicks, boxes } = this.#chosenOf(number);
-      if (number === here || clicks.length + boxes.length === 0) continue;
-      near.push(number);
-      if (near.length === MOST_SOURCES) break;
-    }
-    return near;
-  }
-
-  /** Those of them that nobody has dropped. */
+  /** The frames whose exemplars are used for the one on the screen. */
   #used(): readonly number[] {
-    return this.#sources().filter((number) => !this.#dropped.has(number));
+    const { frame } = this.#state;
+    return frame === null || this.#scene === null
+      ? []
+      : this.#exemplars.used(frame, this.#work(this.#scene));
+  }
+
+  #work({ saved }: Scene): Work {
+    return {
+      model: this.#model,
+      classes: this.#classes,
+      frames: this.#state.frames,
+      rectangles: this.#rectangles,
+      saved,
+    };
   }
 
   #toggleSource(frame: number): void {
-    if (!this.#dropped.delete(frame)) this.#dropped.add(frame);
+    this.#exemplars.toggle(frame);
     this.#do({ type: "exemplars changed" });
   }
 
   /**
-   * The exemplars of other frames, those asked for that are not known yet; null: there are none.
+   * The exemplars of other frames; null: there are none.
    *
    * @throws Error The function did not answer them.
    */
   async #carried(signal: AbortSignal): Promise<Carried | null> {
-    const [model, classes] = [this.#model, this.#classes];
-    const used = this.#used();
+    const { frame } = this.#state;
+    if (frame === null || this.#scene === null) return null;
+    const work = this.#work(this.#scene);
     try {
-      for (const number of used) await this.#take(number, signal);
+      return await this.#exemplars.carried(frame, work, signal);
     } catch (error) {
       if (!(error instanceof AnswerError && error.code === "unsupported")) throw error;
-      this.#without.add(model.id);
+      this.#exemplars.giveUp(work.model.id);
       const message =
         "This function was deployed before examples of other frames: each frame begins with its own clicks.";
       this.#notice = { failed: false, message };
       return null;
-    }
-    const taken = used.flatMap((number) => this.#taken.get(number) ?? []);
-    return carriedOf(taken, (label) => classes.classOf(label));
-  }
-
-  /** Ask what the function takes the work on a frame for, if that is not known. */
-  async #take(number: number, signal: AbortSignal): Promise<void> {
-    const [model, classes, chosen] = [this.#model, this.#classes, this.#chosenOf(number)];
-    const key = keyOf(model.id, chosen);
-    if (this.#taken.get(number)?.key === key) return;
-    const withClass = <T extends { label: number }>({ label, ...one }: T) => ({
-      ...one,
-      classIndex: classes.classOf(label) as number,
-    });
-    const points = encodeExemplarsRequest(
-      chosen.clicks.map(withClass),
-      chosen.boxes.map(withClass),
-    );
-    let done = -1;
-    for (;;) {
-      const answer = decodeExemplars(
-        await this.#host.ask(model.id, points, LOWEST_SCORE, signal, number),
-      );
-      if (signal.aborted) return;
-      if (answer.progress >= 1) {
-        const exemplars = answer.exemplars.flatMap(({ classIndex, ...one }) => {
-          const label = classes.labelOf(classIndex);
-          return label ? [{ ...one, label: label.id }] : [];
-        });
-        this.#taken.set(number, { key, weights: answer.weights, exemplars });
-        // Other weights: what was taken with those of before is of no use.
-        for (const [other, { weights }] of this.#taken)
-          if (weights !== answer.weights) this.#taken.delete(other);
-        saveInTab(`exemplars:${this.#jobId}`, Object.fromEntries(this.#taken));
-        return;
-      }
-      if (answer.progress <= done)
-        throw new Error(`The function did not come to the end of frame ${number}.`);
-      done = answer.progress;
     }
   }
 
@@ -664,7 +579,7 @@ export class Plugin implements Listener {
       return await ask();
     } catch (error) {
       if (!(error instanceof AnswerError && error.code === "other_weights")) throw error;
-      this.#taken.clear();
+      this.#exemplars.forget();
       return ask();
     }
   }
@@ -1000,7 +915,7 @@ export class Plugin implements Listener {
   readonly #leaving = (event: BeforeUnloadEvent): void => {
     if (![...this.#state.frames.values()].some(isPending)) return;
     event.preventDefault();
-    // Browsers of before 2023 ask at this alone.
+    // Browsers older than 2023 need this.
     event.returnValue = true;
   };
 
@@ -1136,8 +1051,8 @@ export class Plugin implements Listener {
     const threshold = thresholdOf(this.#state) ?? 0;
     const over = overThreshold(this.#compare(frame, scene), threshold, this.#state.thresholds);
     this.#shown = over.filter(({ label }) => !this.#hiddenLabels.has(label));
-    const unseen = over.filter(({ label, present }) => !present && this.#hiddenLabels.has(label));
-    this.#panel.show({ ...this.#view(scene, frame), unseen: unseen.length });
+    const hidden = over.filter(({ label, present }) => !present && this.#hiddenLabels.has(label));
+    this.#panel.show({ ...this.#view(scene, frame), acceptableHidden: hidden.length });
     this.#preview.drawBoxes(this.#hidden ? [] : this.#shown);
     const waiting = !isAnswered(frame);
     this.#preview.drawMarks(
@@ -1172,7 +1087,7 @@ export class Plugin implements Listener {
     return proposals;
   }
 
-  #view(scene: Scene, frame: Frame): Omit<PanelView, "unseen"> {
+  #view(scene: Scene, frame: Frame): Omit<PanelView, "acceptableHidden"> {
     const counts = new Map<number, number>();
     for (const { label } of this.#shown) counts.set(label, (counts.get(label) ?? 0) + 1);
     const { clicks } = entryOf(frame);
@@ -1196,13 +1111,13 @@ export class Plugin implements Listener {
       hiddenLabels: this.#hiddenLabels,
       clicks: newClicksOf(frame).length,
       earlierClicks: clicks.length - newClicksOf(frame).length,
-      canSearch: this.#canSearch(),
+      canSearch: this.#canSearch() && !(frame.open && isAnswered(frame)),
       frame: scene.frame,
       frames: scene.frames.map((number) => [number, this.#statusOf(number, scene)]),
       carries: this.#carries,
-      sources: [...this.#sources()]
+      sources: [...this.#exemplars.sources(scene.frame, this.#work(scene))]
         .sort((a, b) => a - b)
-        .map((number) => [number, !this.#dropped.has(number)]),
+        .map((number) => [number, this.#exemplars.isUsed(number)]),
       canUndo: canUndo(frame),
       canRedo: canRedo(frame),
       takeable: this.#takeable().length,
@@ -1266,14 +1181,6 @@ export class Plugin implements Listener {
   }
 }
 
-/** What the arrow keys add to the right and lower edges of a box, in pixels of the screen. */
-const STEPS_OF_ARROWS: Readonly<Record<string, readonly [number, number]>> = {
-  ArrowLeft: [-1, 0],
-  ArrowRight: [1, 0],
-  ArrowUp: [0, -1],
-  ArrowDown: [0, 1],
-};
-
 /** The same actions, whose faults switch the plugin off instead of reaching CVAT. */
 function safely(host: Host, actions: PanelActions): PanelActions {
   const wrap =
@@ -1308,12 +1215,6 @@ function proposalOf(box: ClassBox, clicks: readonly Click[], classes: ClassMap):
   return [{ points, rotation, score, label, sure: click !== undefined, rival }];
 }
 
-/** Position in a list of labels of the one whose digit was pressed, with Shift too, or -1. */
-function positionOf({ key, code, shiftKey }: KeyboardEvent): number {
-  const digit = shiftKey ? code.replace(/^Digit/, "") : key;
-  return /^\d$/.test(digit) ? (Number(digit) + 9) % 10 : -1;
-}
-
 function isScore(value: unknown): value is number {
   return typeof value === "number" && value >= 0 && value <= 1;
 }
@@ -1343,28 +1244,4 @@ function choicesOf(value: unknown): Choices {
 
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
-}
-
-/** Whether a key event goes into text, or into the panel's own choices. */
-function isTyping(event: Event): boolean {
-  const [target] = event.composedPath();
-  if (target instanceof HTMLInputElement) {
-    if (WITHOUT_TEXT.includes(target.type) || target.readOnly) return false;
-    // A dropdown of CVAT's is a field too: it keeps the focus after the choice, and is no text then.
-    const closed = target.role === "combobox" && target.ariaExpanded !== "true";
-    return !closed || target.value !== "";
-  }
-  if (target instanceof HTMLSelectElement) return target.getRootNode() instanceof ShadowRoot;
-  return (
-    target instanceof HTMLTextAreaElement ||
-    (target instanceof HTMLElement && target.isContentEditable)
-  );
-}
-
-/** Whether a dropdown is open, whose keys are Enter and Escape. */
-function isChoosing(event: Event): boolean {
-  const [target] = event.composedPath();
-  return (
-    target instanceof HTMLElement && target.role === "combobox" && target.ariaExpanded === "true"
-  );
 }

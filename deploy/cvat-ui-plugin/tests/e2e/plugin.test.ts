@@ -223,7 +223,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     expect(await a.label("tree").getAttribute("aria-checked")).toBe("false");
   });
 
-  test("the preview lies on the picture, zoomed, turned and moved", async () => {
+  test("the preview lies on the picture, zoomed, rotated and moved", async () => {
     const a = await open();
     await a.key("2");
     const clicked = centre(one);
@@ -231,7 +231,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await a.settle();
     const check = async (name: string) => {
       const found = await a.outlines();
-      // The boxes in the picture's pixels, from what CVAT was told, are where the browser shows them.
+      // The boxes in the picture's pixels, from what CVAT was given, are where the browser shows them.
       const boxes = await a.page.evaluate(() =>
         [...document.querySelectorAll('[data-c3det="preview"] g:first-of-type path')]
           .map((path) => path.getAttribute("d") ?? "")
@@ -264,7 +264,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     expect(after[1] - before[1]).toBeCloseTo(-40, 0);
     await check("moved");
     expect((await a.calls()).length).toBe(calls);
-    // A click on the turned and zoomed picture is where it is seen.
+    // A click on the rotated and zoomed picture is where the person sees it.
     await a.click([clicked[0] + 3, clicked[1] - 2]);
     await a.settle();
     const [x, y] = (await lastCall(a)).pos_points.at(-1) as Point;
@@ -635,7 +635,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await models.selectOption({ label: "(trained classes)" });
     expect(await names.allTextContents()).toEqual(["tree"]);
     await clickOn(a, "tree", 1, "1");
-    // The click of before counts on.
+    // The earlier click still counts.
     expect((await lastCall(a)).neg_points).toEqual([
       [-1, 1],
       [CLASSES.indexOf("tree"), 1],
@@ -904,21 +904,21 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
   test("a large picture is asked on while the work goes on, and notes are shown", async () => {
     const a = await open();
     let steps = [0, 0.3, 0.62, 1];
-    let seen = () => {};
-    const isSeen = new Promise<void>((resolve) => (seen = resolve));
+    let release = () => {};
+    const isReleased = new Promise<void>((resolve) => (release = resolve));
     await a.page.route("**/api/lambda/functions/*", async (route) => {
       const response = await route.fetch();
       const progress = steps.shift() ?? 1;
       const answer = await response.json();
       const part = { progress, coverage: progress === 1 ? 1 : 0, notes: ["two classes: the last"] };
-      if (progress === 1) await isSeen;
+      if (progress === 1) await isReleased;
       await route.fulfill({ response, json: { ...answer, ...part } });
     });
     await a.key("2");
     await a.click(centre(one));
     await a.status.getByText("62 % done …").waitFor();
     await a.screenshot("progress");
-    seen();
+    release();
     await a.settle();
     expect(await a.calls()).toHaveLength(4);
     expect(await a.panel.locator(".notes").textContent()).toBe("Two classes: the last.");
@@ -942,9 +942,9 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
       shapes: [{ type: "points", label: "small-vehicle", points: clicked.flat() }],
     });
     const a = annotator;
-    const told: { progress?: number; coverage: number }[] = [];
+    const answers: { progress?: number; coverage: number }[] = [];
     a.page.on("response", async (response) => {
-      if (/lambda\/functions\/./.test(response.url())) told.push(await response.json());
+      if (/lambda\/functions\/./.test(response.url())) answers.push(await response.json());
     });
     await a.key("1");
     await a.button("Take 20 points as clicks").click();
@@ -955,9 +955,9 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await a.status.getByText(/^Waiting for the answer, then accepting/).waitFor();
     await expect.poll(() => a.says("count"), { timeout: 100_000 }).not.toBe("1");
     // The page may have read the last answer before this test has.
-    await expect.poll(() => told.at(-1)?.coverage).toBe(1);
-    expect(told.length).toBeGreaterThan(2);
-    const done = told.map(({ progress, coverage }) => progress ?? coverage);
+    await expect.poll(() => answers.at(-1)?.coverage).toBe(1);
+    expect(answers.length).toBeGreaterThan(2);
+    const done = answers.map(({ progress, coverage }) => progress ?? coverage);
     for (const [i, share] of done.slice(1).entries())
       expect(share).toBeGreaterThan(done[i] as number);
     expect(Number(await a.says("count"))).toBeGreaterThan(partly);
@@ -1094,7 +1094,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
   test.each([
     ["dark", "brightness(0.12)"],
     ["bright", "brightness(0.2) invert(1)"],
-  ])("lines are seen on %s ground, whatever the label's colour", async (name, filter) => {
+  ])("lines are visible on %s ground, whatever the label's colour", async (name, filter) => {
     const a = await open({
       labels: [
         { name: one, color: "#3a3a00" },
@@ -1196,7 +1196,12 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     const button = a.button(/^Only in view/);
     expect(await button.isVisible()).toBe(false);
     await a.zoom(centre("tree", 0), 5);
-    const area = await bounds(a.page.locator(".cvat-canvas-container"));
+    // Without the border, which is the panel's room.
+    const area = await a.page.locator("#cvat_canvas_wrapper").evaluate((canvas) => {
+      const { left, top } = canvas.getBoundingClientRect();
+      const [x, y] = [left + canvas.clientLeft, top + canvas.clientTop];
+      return { left: x, top: y, right: x + canvas.clientWidth, bottom: y + canvas.clientHeight };
+    });
     const inView = (await a.outlines()).filter((corners) => {
       const [[x1, y1], , [x2, y2]] = corners as [Point, Point, Point, Point];
       const [x, y] = [(x1 + x2) / 2, (y1 + y2) / 2];
@@ -1245,9 +1250,9 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await a.screenshot("low-threshold");
     await a.button("as all others").click();
     expect(await countOf(a, two)).toBe(twos);
-    const seen = (await a.outlines()).length;
+    const before = (await a.outlines()).length;
     for (let i = 0; i < 6; i += 1) await a.key("[");
-    expect((await a.outlines()).length).toBeGreaterThan(seen);
+    expect((await a.outlines()).length).toBeGreaterThan(before);
     for (let i = 0; i < 14; i += 1) await a.key("PageUp");
     await a.key("Shift+Digit1");
     expect((await a.calls()).length).toBe(calls);
@@ -1540,7 +1545,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     expect(await a.status.isVisible()).toBe(false);
   });
 
-  test("a function of before exemplars is told of, and each frame begins with its own clicks", async () => {
+  test("the panel says that a function is older than exemplars, and each frame begins with its own clicks", async () => {
     annotator = await Annotator.open(world.browser, await world.urlOfBoth(), {
       labels: ["round thing", "tree"],
       pictures: [0, 1].map((i) => join(world.pictures, `${i}.png`)),

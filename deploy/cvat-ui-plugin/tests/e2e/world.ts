@@ -208,7 +208,7 @@ async function startEmulator(
   profile: Profile,
   functions: readonly string[],
 ): Promise<string> {
-  const given = functions.flatMap((told) => ["--function", told]);
+  const given = functions.flatMap((one) => ["--function", one]);
   const options = ["--profile", profile, ...given, "--with-parent"];
   const emulator = python("tests.emulator", options);
   processes.push(emulator);

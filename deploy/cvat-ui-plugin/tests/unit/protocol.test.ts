@@ -142,8 +142,8 @@ describe("the examples that all sides of the wire read", () => {
   test("they hold what they have to", () => {
     expect(ofExemplars.filter(([, { answer }]) => answer?.exemplars?.length)).not.toHaveLength(0);
     expect(examples.filter(([, { carried }]) => carried)).not.toHaveLength(0);
-    const told = examples.map(([name]) => name);
-    expect(told).toEqual(expect.arrayContaining(["plugin-closed.json", "plugin-open.json"]));
+    const names = examples.map(([name]) => name);
+    expect(names).toEqual(expect.arrayContaining(["plugin-closed.json", "plugin-open.json"]));
     const strange = examples.filter(([, { answer }]) => answer && answer.c3det !== 1);
     expect(strange).not.toHaveLength(0);
     for (const [, { answer }] of strange) {
@@ -177,11 +177,11 @@ describe("answers", () => {
 
   test.each([
     ["several clicks, the one that decided last", { clicks: [0, 2, 3], click: 2 }, [0, 3, 2]],
-    ["one click, told by a function of before", { click: 4 }, [4]],
+    ["one click, by an older function", { click: 4 }, [4]],
     ["none", { clicks: [], click: null }, []],
     ["what is no index is left out", { clicks: [1, -1, "2", 0.5], click: -1 }, [1]],
-  ])("a box answers %s", (_, told, clicks) => {
-    const box = { class: 0, points: [5, 6, 7, 8], score: 1, ...told };
+  ])("a box answers %s", (_, keys, clicks) => {
+    const box = { class: 0, points: [5, 6, 7, 8], score: 1, ...keys };
     expect(decodeAnswer(answer({ boxes: [box] })).boxes[0]?.clicks).toEqual(clicks);
   });
 
@@ -190,12 +190,12 @@ describe("answers", () => {
     ["no class", { class: null, score: 0.5 }, null],
     ["no score", { class: 3, score: "0.5" }, null],
     ["no record", 3, null],
-  ])("the rival of a box: %s", (_, told, rival) => {
-    const box = { class: 0, points: [5, 6, 7, 8], score: 0.6, rival: told };
+  ])("the rival of a box: %s", (_, encoded, rival) => {
+    const box = { class: 0, points: [5, 6, 7, 8], score: 0.6, rival: encoded };
     expect(decodeAnswer(answer({ boxes: [box] })).boxes[0]?.rival).toEqual(rival);
   });
 
-  test("how much of the work is done: the searched share, or all, where it is not told", () => {
+  test("how much of the work is done: the searched share, or all, where the answer has neither", () => {
     expect(decodeAnswer(answer({ progress: 0.25, coverage: 0 })).progress).toBe(0.25);
     expect(decodeAnswer(answer({ coverage: 0.25 })).progress).toBe(0.25);
     expect(decodeAnswer(answer()).progress).toBe(1);
