@@ -10,13 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from c3det.boxes import contains as contains
-from c3det.boxes import iou as iou
-from c3det.boxes import touching
+from c3det.boxes import iou, touching
 from c3det.clicks import Click, Size
-from c3det.detections import Detections as Detections
-from c3det.detections import answered_clicks as answered_clicks
-from c3det.detections import overruled as overruled
+from c3det.detections import Detections
 from c3det.grouping import SAME_OBJECT_IOU, ClickGrouping
 
 BEST_BOXES = 15

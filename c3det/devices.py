@@ -9,8 +9,8 @@ The policy of precision, for evaluation, the check of an export and serving alik
 
 Two things are outside the networks: the Gaussians of clicks are taken in float64, on the CPU, and
 features that are kept for lack of memory lie in float16 until they are used again
-(`c3det.incremental.Tile.pack`). Training chooses for itself (``--precision``); there too, box
-coordinates stay in float32.
+(`c3det.closed.incremental.Tile.pack`). Training chooses for itself (``--precision``); there too,
+box coordinates stay in float32.
 """
 
 from __future__ import annotations

@@ -25,10 +25,10 @@ from c3det.weights import check_classes, safetensors_os_errors
 
 FORMAT_VERSION = 1
 
-MOST = 4096
+MAX_EXEMPLARS = 4096
 """Exemplars of one `Exemplars`."""
 
-MOST_ASKED = 256
+MAX_PER_QUERY = 256
 """Exemplars of one query: each is compared with every tile."""
 
 THUMBNAIL = 32
@@ -124,8 +124,10 @@ class Exemplars:
         if self.names:
             check_classes(list(self.names))
         count = len(self.sources)
-        if count > MOST:
-            raise ValueError(f"there may be at most {MOST} of them, not {count}; thin them")
+        if count > MAX_EXEMPLARS:
+            raise ValueError(
+                f"there may be at most {MAX_EXEMPLARS} of them, not {count}; thin them"
+            )
         width = self.vectors.shape[-1] if self.vectors.ndim else 0
         if not _NUMBERS[0] <= width <= _NUMBERS[1]:
             raise ValueError(f"vectors must have {_NUMBERS[0]} to {_NUMBERS[1]} numbers each")
@@ -229,9 +231,9 @@ class Exemplars:
         every = [*first, *second]
         first_at = {one: row for row, one in reversed(list(enumerate(every)))}
         kept = np.array([first_at[one] == row for row, one in enumerate(every)], np.bool_)
-        if kept.sum() > MOST:
+        if kept.sum() > MAX_EXEMPLARS:
             raise ExemplarsError(
-                f"these would be {kept.sum()} exemplars, and at most {MOST} go together: "
+                f"these would be {kept.sum()} exemplars, and at most {MAX_EXEMPLARS} go together: "
                 "thin them before they are merged"
             )
         one, more = first.take(kept[: len(first)]), second.take(kept[len(first) :])

@@ -27,7 +27,7 @@ from c3det.answering import answer_clicks
 from c3det.clicks import Click, LabelledBox, Size, check_labels
 from c3det.detections import Detections
 from c3det.exemplars import (
-    MOST_ASKED,
+    MAX_PER_QUERY,
     SIDES,
     THUMBNAIL,
     Exemplar,
@@ -55,12 +55,12 @@ QUERIES_KEPT = 4
 TEMPLATES_KEPT = 4096
 """Templates of the clicks of the last queries."""
 
-EXEMPLARS_KEPT = 2 * MOST_ASKED
+EXEMPLARS_KEPT = 2 * MAX_PER_QUERY
 """Templates of the exemplars of the last queries."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class SearchResult:
     """What is found after some clicks.
 
     Attributes:
@@ -140,7 +140,7 @@ class Picture:
         *,
         exemplars: Exemplars | None = None,
         deadline: float | None = None,
-    ) -> Answer:
+    ) -> SearchResult:
         """Find all objects of all classes, given some clicks.
 
         A model without classes finds objects of the classes that have positive clicks or exemplars;
@@ -149,7 +149,8 @@ class Picture:
         Args:
             clicks: Any number, in pixels of the picture, in any order.
             score_threshold: Lowest score of a box that answers no click; ``None``: the card's.
-            exemplars: Of other pictures, at most `c3det.exemplars.MOST_ASKED`, whose label numbers
+            exemplars: Of other pictures, at most `c3det.exemplars.MAX_PER_QUERY`, whose label
+            numbers
                 are those of the clicks (see `Exemplars.numbered`). Beside positive clicks of their
                 label they count less than these.
             deadline: Value of `time.monotonic` by which to return: no tile is started that is
@@ -188,7 +189,7 @@ class Picture:
         self._shrink(self._max_bytes)
         return replace(answer, detections=detections)
 
-    def _search(self, query: Query, budget: TimeBudget) -> Answer:
+    def _search(self, query: Query, budget: TimeBudget) -> SearchResult:
         """Read templates and search tiles as long as there is time, without merging the boxes."""
         # The order does not depend on labels, so that with other names the work is the same.
         points = sorted({_point(click) for click in query.clicks}, key=lambda point: point[::-1])
@@ -206,7 +207,7 @@ class Picture:
                     self._search_tile(index, query, number, budget, under_clicks)
         searched = {index for index in order if number in self._found[index]}
         done = len(under_clicks) - unread + len(searched)
-        return Answer(
+        return SearchResult(
             Detections.none(),
             self._area_share(searched),
             done / (len(under_clicks) + len(order)),
@@ -313,7 +314,7 @@ class Picture:
     @torch.inference_mode()
     def detect_at(
         self, points: Sequence[tuple[float, float]], *, deadline: float | None = None
-    ) -> Answer:
+    ) -> SearchResult:
         """Find, without clicks, what is in the tiles that hold some points, and in no others.
 
         What this computes, `detect` need not compute again.
@@ -339,7 +340,7 @@ class Picture:
         merged = self._merger.merge(found)
         self._shrink(self._max_bytes, set(owners))
         searched = [index for index in owners if found[index] is not None]
-        return Answer(
+        return SearchResult(
             merged,
             self._area_share(searched),
             len(searched) / len(owners),
@@ -408,7 +409,9 @@ class Picture:
             sources=(source,) * len(at),
         )
 
-    def read_share(self, clicks: Sequence[Click], boxes: Sequence[LabelledBox] = ()) -> float:
+    def exemplars_progress(
+        self, clicks: Sequence[Click], boxes: Sequence[LabelledBox] = ()
+    ) -> float:
         """Share of the tiles under clicks and boxes that `exemplars` has read, from 0 to 1.
 
         It grows with every call of `exemplars`.

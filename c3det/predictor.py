@@ -17,11 +17,11 @@ from c3det.exemplars import Exemplars
 from c3det.model import Features, Model
 from c3det.open import model as open_model
 from c3det.open.architecture import OpenArchitecture
-from c3det.picture import Answer, Picture
+from c3det.picture import Picture, SearchResult
 from c3det.queries import check_clicks, exemplar_model
 from c3det.weights import Card, WeightsError, read_card
 
-__all__ = ["Answer", "Detections", "Picture", "Predictor", "load"]
+__all__ = ["Detections", "Picture", "Predictor", "SearchResult", "load"]
 
 TILE_SIDE = 1280
 """Largest side of a tile in pixels: patches of 1024 px, as the paper has them, are one tile."""
@@ -185,7 +185,7 @@ def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
         return Predictor(open_model.load_model(path, card, torch_device), card)
     # mmdet and mmcv are imported only for weights that need them.
     try:
-        from c3det import closed
+        from c3det.closed import model as closed
     except ModuleNotFoundError as error:
         raise WeightsError(
             f"the weights {path} are of the closed model, which needs {error.name}, and that "

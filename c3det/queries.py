@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from c3det.clicks import Click, Size, check_labels
-from c3det.exemplars import MOST_ASKED, Exemplar, Exemplars, ExemplarsError
+from c3det.exemplars import MAX_PER_QUERY, Exemplar, Exemplars, ExemplarsError
 from c3det.model import ExemplarModel, Model, clicks_that_count
 from c3det.weights import Card
 
@@ -110,8 +110,8 @@ def exemplar_model(
             f"an exemplar has {exemplars.vectors.shape[1]} numbers, and {card.name} takes "
             f"{model.numbers}: take them again with {card.name}"
         )
-    if len(exemplars) > MOST_ASKED:
+    if len(exemplars) > MAX_PER_QUERY:
         raise ExemplarsError(
-            f"a query may have at most {MOST_ASKED} exemplars, not {len(exemplars)}: thin them"
+            f"a query may have at most {MAX_PER_QUERY} exemplars, not {len(exemplars)}: thin them"
         )
     return model

@@ -1,9 +1,10 @@
 """Weights on disk: a ``.safetensors`` file and a JSON card of the same name beside it.
 
 Nothing is unpickled, and nothing in a card names code. A card of the closed model names a preset
-and numbers (`c3det.configs`), one of the open model only numbers (`c3det.open.architecture`), and
-no classes. A card is checked before anything is built or any tensor is read. A digest binds it to
-the tensors, and shows that a file was changed or mixed up. It is no signature.
+and numbers (`c3det.closed.architecture`), one of the open model only numbers
+(`c3det.open.architecture`), and no classes. A card is checked before anything is built or any
+tensor is read. A digest binds it to the tensors, and shows that a file was changed or mixed up. It
+is no signature.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ import safetensors
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from c3det.closed.architecture import MAX_CLASSES, Architecture
 from c3det.commands import naming
-from c3det.configs import MAX_CLASSES, Architecture
 from c3det.fields import check_list, check_number, check_object, short_name
 from c3det.open.architecture import OpenArchitecture
 

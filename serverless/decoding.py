@@ -1,6 +1,6 @@
 """Encoded pictures become arrays, with the limits of a server.
 
-The pixels are those that CVAT shows the annotator: `c3det.pictures` reads them.
+The pixels are those that CVAT shows the annotator: `c3det.rgb` reads them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from c3det.pictures import FORMATS, read_pixels
+from c3det.rgb import FORMATS, read_pixels
 from serverless.protocol import RequestError
 
 
@@ -28,7 +28,7 @@ def decode(picture: bytes, max_pixels: int) -> np.ndarray:
     """Decode a picture.
 
     Args:
-        picture: The bytes of a file in one of `c3det.pictures.FORMATS`.
+        picture: The bytes of a file in one of `c3det.rgb.FORMATS`.
         max_pixels: Largest picture that is decoded. The size is read from the header, before any
             pixel is.
 

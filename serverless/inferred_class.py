@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from c3det.answering import Detections, contains
+from c3det.boxes import contains
+from c3det.detections import Detections
 from serverless.protocol import Point
 
 

@@ -47,7 +47,7 @@ from serverless.settings import ServingSettings
 from serverless.shapes import boxes_of, built_in_answer, notes_on_clicks
 
 if TYPE_CHECKING:
-    from c3det.answering import Detections
+    from c3det.detections import Detections
     from c3det.model import Outline
     from c3det.predictor import Picture
 
@@ -168,7 +168,7 @@ def answer_exemplars(
         )
         record.progress = 1.0
         if exemplars is None:
-            record.progress = picture.read_share(request.clicks, request.boxes)
+            record.progress = picture.exemplars_progress(request.clicks, request.boxes)
     with record.timed("answer"):
         answer = to_answer(exemplars, predictor.card, record)
     record.objects = len(answer.exemplars)

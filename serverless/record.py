@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from serverless.protocol import Form, RequestError
 
 if TYPE_CHECKING:
-    from c3det.predictor import Answer
+    from c3det.predictor import SearchResult
 
 STAGES = ("read", "decode", "encode", "detect", "answer")
 """What is timed: reading the body, decoding the picture, computing what no click changes, finding
@@ -68,7 +68,7 @@ class RequestRecord:
         for stage, more in seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + more
 
-    def add_search(self, found: Answer) -> None:
+    def add_search(self, found: SearchResult) -> None:
         """Add how long a search with the request's clicks took, and how far it came."""
         self.add_seconds(found.seconds)
         self.coverage, self.progress = found.coverage, found.progress

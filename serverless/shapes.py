@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from c3det.answering import Detections, answered_clicks, overruled
 from c3det.clicks import Click
+from c3det.detections import Detections, answered_clicks, overruled
 from serverless.protocol import Bounds, Box, BuiltInAnswer, BuiltInRequest, Mask, Rival
 
 if TYPE_CHECKING:

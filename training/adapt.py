@@ -77,7 +77,7 @@ def load(records: Sequence[Record]) -> list[Annotated]:
     """Read pictures, evenly spread ones where all would take too much memory.
 
     Raises:
-        training.data.pictures.PictureError: One cannot be read.
+        training.data.picture_files.PictureError: One cannot be read.
     """
     pixels = sum(record.width * record.height for record in records)
     count = max(1, int(len(records) * min(1.0, MOST_PIXELS / pixels)))

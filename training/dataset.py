@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from c3det.clicks import Click
 from training.clicks.sampling import ClickStrategy
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.data.sets import PictureSet
 
 

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 
 from c3det.clicks import Click
+from c3det.closed.architecture import Architecture
+from c3det.closed.mmdet_adapter import ClickDetector, build_detector
 from c3det.commands import command
-from c3det.configs import Architecture
-from c3det.mmdet_adapter import ClickDetector, build_detector
 from c3det.predictor import TILE_SIDE, Detections, Predictor, load
 from c3det.weights import Card, WeightsError, card_path, save, save_card
 from training.checkpoints import last_checkpoint, read_checkpoint, read_record
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.data.sets import PictureSet
 from training.dataset import pack
 from training.evaluation.evaluator import best_threshold

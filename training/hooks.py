@@ -21,10 +21,10 @@ from mmengine.registry import HOOKS, OPTIM_WRAPPERS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from c3det.answering import Detections
 from c3det.clicks import Click
-from c3det.fusion import ClickBatch
-from c3det.mmdet_adapter import ClickDetector, ClickedFeatures
+from c3det.closed.fusion import ClickBatch
+from c3det.closed.mmdet_adapter import ClickDetector, ClickedFeatures
+from c3det.detections import Detections
 from training.clicks.sampling import ClickStrategy
 from training.clicks.sequences import ClickSequence
 from training.dataset import unpack

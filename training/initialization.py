@@ -15,8 +15,8 @@ import torch
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from c3det.configs import Architecture
-from c3det.mmdet_adapter import ClickDetector, build_detector
+from c3det.closed.architecture import Architecture
+from c3det.closed.mmdet_adapter import ClickDetector, build_detector
 from c3det.weights import load_tensors, read_card
 from training.checkpoints import last_checkpoint
 from training.data.sources import fetch

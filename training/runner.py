@@ -16,7 +16,8 @@ import torch
 from mmengine.evaluator import Evaluator
 from mmengine.runner import Runner
 
-from c3det.configs import Architecture, Preset
+from c3det.closed.architecture import Architecture
+from c3det.closed.presets import Preset
 from c3det.weights import check_classes, read_card
 from training import hooks, validation
 from training.checkpoints import checkpoints, read_checkpoint, read_record, write_record

@@ -77,7 +77,7 @@ class TrainingSettings:
 
     def load_pictures(self) -> PictureSet:
         """Load what the run trains on."""
-        pictures = load_sets(self.sets, balance=self.balance, turns=self.rotate)
+        pictures = load_sets(self.sets, balance=self.balance, rotate=self.rotate)
         if self.objects is not None:
             return FewObjects(pictures, self.objects, self.size)
         return pictures

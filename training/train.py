@@ -19,10 +19,11 @@ from typing import Any, get_args
 
 import torch
 
+from c3det.closed.architecture import Architecture, Fusion
+from c3det.closed.presets import Preset, Stages
 from c3det.commands import command
-from c3det.configs import Architecture, Fusion, Preset, Stages
 from c3det.weights import WeightsError, read_card
-from training.data.pictures import PictureError
+from training.data.picture_files import PictureError
 from training.options import add_options, read_options
 from training.runner import build_runner
 from training.settings import RunSettings, TrainingSettings

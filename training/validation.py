@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from c3det.answering import Detections
 from c3det.clicks import Click
-from training.data.index import Annotated
+from c3det.detections import Detections
+from training.data.annotated import Annotated
 from training.evaluation.metrics import average_precision, match, mean_over_classes
 
 CLICK_COUNTS = (0, 5)

@@ -55,7 +55,7 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
-class Exemplars:
+class ExemplarBatch:
     """Clicked boxes of a batch, as tensors.
 
     Attributes:
@@ -108,7 +108,7 @@ class Comparison(nn.Module):
         self.none = _network(7, hidden)
         self.gain = nn.Parameter(torch.tensor(6.0))
 
-    def forward(self, candidates: Candidates, exemplars: Exemplars) -> tuple[Tensor, Tensor]:
+    def forward(self, candidates: Candidates, exemplars: ExemplarBatch) -> tuple[Tensor, Tensor]:
         """Logits of the first and of the second round, ``(B, P, S + 1)``; the last is "none"."""
         numbers = self.numbers(candidates, exemplars)
         own, other = numbers[..., 0], numbers[..., 2]
@@ -138,7 +138,7 @@ class Comparison(nn.Module):
         best = [numbers[..., one].amax(-1) for one in (0, 4, 6, 9, 3, 12)]
         return self.none(torch.stack([candidates.scores.clamp(-8, 8) / 4, *best], -1))
 
-    def numbers(self, candidates: Candidates, exemplars: Exemplars) -> Tensor:
+    def numbers(self, candidates: Candidates, exemplars: ExemplarBatch) -> Tensor:
         """The features of each candidate and slot, ``(B, P, S, _NUMBERS)``.
 
         0 to 3: cosine of the embedding with the slot's most similar exemplar, soft mean over its
@@ -227,7 +227,7 @@ class _Ground:
     target: Tensor
 
     @classmethod
-    def of(cls, candidates: Candidates, exemplars: Exemplars, cosine: Tensor) -> _Ground:
+    def of(cls, candidates: Candidates, exemplars: ExemplarBatch, cosine: Tensor) -> _Ground:
         """Choose the candidates with the least cosines ``(B, P, n)``."""
         positive, negative = exemplars.positive, exemplars.negative
         used = positive.any(1) | negative.any(1)

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from c3det.boxes import EDGE_WEIGHT, centredness, contains, non_maximum_suppression
 from c3det.open.compare import Comparison
 from c3det.open.mobilenet import CHANNELS, MobileNetV2
-from c3det.pictures import IMAGENET_MEAN, IMAGENET_STD
+from c3det.rgb import IMAGENET_MEAN, IMAGENET_STD
 
 STRIDES = (4, 8, 16)
 """Of the levels on which boxes are predicted."""
@@ -55,7 +55,7 @@ CLICK_SIGMA = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class Clicks:
+class PaddedClicks:
     """Clicks of a batch, padded to one number.
 
     Attributes:
@@ -75,7 +75,7 @@ class Clicks:
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
+class OpenFeatures:
     """All of a batch that does not depend on clicks.
 
     Attributes:
@@ -204,7 +204,7 @@ class OpenDetector(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
-    def encode(self, images: Tensor) -> Features:
+    def encode(self, images: Tensor) -> OpenFeatures:
         """Compute all that does not depend on clicks.
 
         Args:
@@ -218,7 +218,7 @@ class OpenDetector(nn.Module):
             scores.append(out[:, 0])
             sides = (out[:, 1:] + self.level_scale[number]).clamp(-3, 4).exp() * stride
             boxes.append(_around_cells(sides.permute(0, 2, 3, 1), stride))
-        return Features(
+        return OpenFeatures(
             tuple(scores),
             tuple(boxes),
             F.normalize(self.cell_embedding(levels[0]).float(), dim=1),
@@ -277,7 +277,7 @@ class OpenDetector(nn.Module):
         best, index = best.topk(min(kept, best.shape[1]), 1)
         return cells.gather(1, index), best
 
-    def describe(self, features: Features, boxes: Tensor, valid: Tensor) -> Described:
+    def describe(self, features: OpenFeatures, boxes: Tensor, valid: Tensor) -> Described:
         """Refine boxes, score and embed them.
 
         Args:
@@ -311,7 +311,7 @@ class OpenDetector(nn.Module):
             valid,
         )
 
-    def layouts(self, features: Features, boxes: Tensor) -> Tensor:
+    def layouts(self, features: OpenFeatures, boxes: Tensor) -> Tensor:
         """What lies where in boxes.
 
         Args:
@@ -328,7 +328,7 @@ class OpenDetector(nn.Module):
         found = torch.cat(parts, 1).view(*boxes.shape[:2], LAYOUT)
         return F.normalize(found, dim=2)
 
-    def boxes_at(self, features: Features, xy: Tensor) -> Tensor:
+    def boxes_at(self, features: OpenFeatures, xy: Tensor) -> Tensor:
         """The dense box at each point, of the level that is most sure there.
 
         Args:
@@ -350,7 +350,7 @@ class OpenDetector(nn.Module):
         stacked = torch.stack(boxes, -2)
         return stacked.gather(2, best[..., None, None].expand(-1, -1, 1, 4))[:, :, 0]
 
-    def templates(self, features: Features, xy: Tensor) -> Tensor:
+    def templates(self, features: OpenFeatures, xy: Tensor) -> Tensor:
         """What C3 correlates (equation 1): the cell embeddings under clicks ``(B, n, 2)``."""
         height, width = features.embedding.shape[-2:]
         size = xy.new_tensor([width * 4, height * 4])
@@ -363,7 +363,7 @@ class OpenDetector(nn.Module):
         return F.normalize(found[:, :, 0].transpose(1, 2), dim=2)
 
     def raised(
-        self, features: Features, clicks: Clicks, templates: Tensor, num_slots: int
+        self, features: OpenFeatures, clicks: PaddedClicks, templates: Tensor, num_slots: int
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Logits of "an object of this slot", dense: "any object" raised or lowered by the clicks.
 

@@ -34,7 +34,7 @@ from c3det.devices import use_float32
 from c3det.exemplars import Exemplar
 from c3det.model import Outline, Template, clicks_that_count
 from c3det.open.architecture import OpenArchitecture
-from c3det.open.compare import Candidates, Exemplars
+from c3det.open.compare import Candidates, ExemplarBatch
 from c3det.open.detector import (
     LAYOUT,
     PAD,
@@ -240,7 +240,7 @@ class OpenModel:
                 sampled_at(change, candidates.boxes, 8),
                 candidates.valid,
             ),
-            Exemplars(
+            ExemplarBatch(
                 given.xy[None],
                 boxes[None],
                 embeddings[None],

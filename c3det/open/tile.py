@@ -9,7 +9,7 @@ from torch import Tensor
 
 from c3det.clicks import Size
 from c3det.memory import held_bytes
-from c3det.open.detector import Described, Features
+from c3det.open.detector import Described, OpenFeatures
 
 
 @dataclass(slots=True, eq=False)
@@ -32,7 +32,7 @@ class OpenTile:
     """
 
     image_size: Size
-    features: Features
+    features: OpenFeatures
     proposals: Described
     raising: Tensor
     correlations: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)

@@ -28,8 +28,8 @@ def random_weights(folder: Path) -> Path:
     """Write weights of the preset ``paper`` that were never trained."""
     from mmengine.logging import MMLogger
 
-    from c3det.configs import Architecture
-    from c3det.mmdet_adapter import build_detector
+    from c3det.closed.architecture import Architecture
+    from c3det.closed.mmdet_adapter import build_detector
     from c3det.weights import Card, save
 
     MMLogger.get_current_instance().setLevel("WARNING")

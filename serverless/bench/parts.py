@@ -17,10 +17,10 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from c3det.clicks import Click
-from c3det.closed import closed_model
-from c3det.correlation import class_correlations
+from c3det.closed.correlation import class_correlations
+from c3det.closed.incremental import STAGES
+from c3det.closed.model import closed_model
 from c3det.devices import use_float32, wait_for
-from c3det.incremental import PARTS
 from c3det.memory import keep_freed_memory
 from c3det.predictor import load
 from serverless.bench import reference
@@ -324,7 +324,7 @@ def where_time_goes(weights: Path, side: int, clicks: int, device: str = "cpu") 
         total = seconds(lambda: picture.detect(chosen))
     kernels: dict[str, float] = {}
     if on_gpu:
-        spent = dict.fromkeys(PARTS, 0.0)
+        spent = dict.fromkeys(STAGES, 0.0)
         there = [one for one in profiled.events() if str(one.device_type).endswith("CUDA")]
         for one in there:
             took = one.time_range.elapsed_us() / 1e6
@@ -335,7 +335,7 @@ def where_time_goes(weights: Path, side: int, clicks: int, device: str = "cpu") 
                 kernels["seconds"] = kernels.get("seconds", 0.0) + took
     else:
         spent = {event.key: event.cpu_time_total / 1e6 for event in profiled.key_averages()}
-    parts = {part: spent.get(part, 0.0) for part in PARTS}
+    parts = {part: spent.get(part, 0.0) for part in STAGES}
     rate = machine_rate(device)
     return dict(
         model=predictor.card.name,

@@ -16,10 +16,9 @@ from mmdet.structures.bbox import bbox2roi
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from c3det.clicks import Click
-from c3det.correlation import Scale, comparable, scaled_templates
-from c3det.heatmaps import Size
-from c3det.mmdet_adapter import ClickDetector
+from c3det.clicks import Click, Size
+from c3det.closed.correlation import Scale, comparable, scaled_templates
+from c3det.closed.mmdet_adapter import ClickDetector
 
 CLICKS_DRAWN = 20
 """The released code draws as many maps, whatever the number of clicks."""
@@ -51,7 +50,7 @@ def correlations(
         num_classes: K.
         image_size: ``(height, width)`` in pixels.
         sigma: Of the drawn clicks in pixels.
-        scale: See `c3det.correlation.class_correlations`.
+        scale: See `c3det.closed.correlation.class_correlations`.
 
     Returns:
         ``(1, K, h, w)`` each.

@@ -18,7 +18,7 @@ LARGEST_LABEL = 255
 """Of a click for an open function."""
 
 MOST_EXEMPLARS = 256
-"""In one request or answer; as many as `c3det.exemplars.MOST_ASKED`."""
+"""In one request or answer; as many as `c3det.exemplars.MAX_PER_QUERY`."""
 
 MOST_VECTOR_BYTES = 4098
 MOST_THUMBNAIL_BYTES = 10_000

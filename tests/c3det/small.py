@@ -16,8 +16,9 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from c3det.clicks import Click
-from c3det.configs import Architecture, Fusion, Preset, Stages, architecture, normalization
-from c3det.mmdet_adapter import build_detector
+from c3det.closed.architecture import Architecture, Fusion, architecture
+from c3det.closed.mmdet_adapter import build_detector
+from c3det.closed.presets import Preset, Stages, normalization
 from c3det.predictor import Predictor, load
 from c3det.weights import Card, save
 

@@ -14,7 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from c3det.exemplars import MOST, THUMBNAIL, Exemplars, ExemplarsError, thumbnail
+from c3det.exemplars import (
+    MAX_EXEMPLARS,
+    THUMBNAIL,
+    Exemplars,
+    ExemplarsError,
+    thumbnail,
+)
 
 WEIGHTS = "ab" * 32
 
@@ -94,7 +100,7 @@ def test_other_weights_are_not_merged(three: Exemplars) -> None:
 
 
 def test_too_many_are_not_merged() -> None:
-    half = made(*((0, True, [row, 1.0]) for row in range(MOST // 2 + 1)))
+    half = made(*((0, True, [row, 1.0]) for row in range(MAX_EXEMPLARS // 2 + 1)))
     other = replace(half, sizes=half.sizes + 1)
     with pytest.raises(ExemplarsError, match="these would be 4098 exemplars, and at most 4096"):
         half.merged(other)

@@ -76,7 +76,7 @@ def test_the_closed_model_names_the_extra_that_is_missing() -> None:
 
 
 def test_closed_model_refuses_an_open_one(tmp_path: Path) -> None:
-    from c3det.closed import closed_model
+    from c3det.closed.model import closed_model
 
     predictor = load(saved(tmp_path))
     with pytest.raises(TypeError, match="untrained is not a closed model"):

@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 from c3det import picture as picture_module
 from c3det import timing
 from c3det.clicks import Click
-from c3det.configs import Fusion, Preset, Stages
+from c3det.closed.architecture import Fusion
+from c3det.closed.incremental import IncrementalDetector
+from c3det.closed.presets import Preset, Stages
 from c3det.detections import answered_clicks, overruled
 from c3det.exemplars import Exemplars, ExemplarsError
-from c3det.incremental import IncrementalDetector
 from c3det.picture import Picture
 from c3det.predictor import Detections, Predictor
 from c3det.tiles import TileLimitError

@@ -19,10 +19,11 @@ from mmdet.structures import DetDataSample
 from numpy.typing import NDArray
 
 from c3det.clicks import Click
-from c3det.closed import ClosedModel
-from c3det.configs import Architecture, Fusion, Stages
+from c3det.closed.architecture import Architecture, Fusion
+from c3det.closed.mmdet_adapter import build_detector
+from c3det.closed.model import ClosedModel
+from c3det.closed.presets import Stages
 from c3det.detections import answered_clicks, overruled
-from c3det.mmdet_adapter import build_detector
 from c3det.predictor import Detections, Predictor, load
 from c3det.weights import Card, WeightsError, card_path, digest, load_tensors, save
 from tests.c3det.mutations import mutate

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 
 from c3det import weights as weights_module
-from c3det.configs import Architecture
+from c3det.closed.architecture import Architecture
 from c3det.predictor import load
 from c3det.weights import (
     FORMAT_VERSION,

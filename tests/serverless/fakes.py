@@ -14,8 +14,8 @@ import numpy as np
 from nuclio_sdk import Context, Event
 from PIL import Image
 
-from c3det.answering import Detections
 from c3det.clicks import Click, LabelledBox
+from c3det.detections import Detections
 from serverless.main import handler
 from serverless.nuclio_worker import NuclioWorker, Trigger
 from serverless.service import Service

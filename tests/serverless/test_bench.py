@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from c3det.clicks import Click
-from c3det.configs import Architecture
-from c3det.correlation import class_correlations
-from c3det.fusion import ClickBatch
-from c3det.mmdet_adapter import ClickedFeatures
+from c3det.closed.architecture import Architecture
+from c3det.closed.correlation import class_correlations
+from c3det.closed.fusion import ClickBatch
+from c3det.closed.mmdet_adapter import ClickedFeatures
 from c3det.predictor import load
 from c3det.weights import Card, save
 from serverless.bench import parts, reference

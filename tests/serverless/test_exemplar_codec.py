@@ -87,7 +87,7 @@ def test_exemplars_of_one_replica_serve_another(predictor: Predictor, weights: P
     )
 
     sent = to_request(got)
-    assert from_request(sent, answer.weights).examples() == got.examples()
+    assert list(from_request(sent, answer.weights)) == list(got)
     for clicks in ((), (Click(90, 20, 5),)):
         expected = predictor.open(SECOND).detect(clicks, 0.05, exemplars=got).detections
         assert {3, 7} <= set(expected.labels.tolist())

@@ -22,8 +22,8 @@ from PIL import Image
 
 from c3det import predictor as predictor_module
 from c3det.clicks import Click
-from c3det.closed import ClosedModel
-from c3det.incremental import IncrementalDetector
+from c3det.closed.incremental import IncrementalDetector
+from c3det.closed.model import ClosedModel
 from c3det.predictor import Predictor
 from serverless.annotate.function import Function, checked_boxes
 from serverless.main import detector_handler, handler

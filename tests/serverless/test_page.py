@@ -20,9 +20,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from c3det import predictor as predictor_module
-from c3det.answering import Detections
 from c3det.clicks import Click
-from c3det.picture import Answer, Picture
+from c3det.detections import Detections
+from c3det.picture import Picture, SearchResult
 from c3det.predictor import Predictor
 from serverless import main
 from serverless.local import LocalServer, describe_model
@@ -80,7 +80,9 @@ class FakePredictor:
     def open(self, image: np.ndarray, max_bytes: int = 0) -> Any:
         return SimpleNamespace(image_size=image.shape[:2], nbytes=1, detect=self.detect)
 
-    def detect(self, clicks: Sequence[Click], score_threshold: float, *, deadline: float) -> Answer:
+    def detect(
+        self, clicks: Sequence[Click], score_threshold: float, *, deadline: float
+    ) -> SearchResult:
         self.calls.append(tuple(clicks))
         self.waiting.set()
         self.gate.wait(20)
@@ -113,7 +115,7 @@ class FakePredictor:
             *self._rivals(np.array(scores), np.array(answered)),
         )
         progress = self.progresses.pop(0) if self.progresses else 1.0
-        return Answer(found, float(progress == 1), progress, True, {"detect": 0.001})
+        return SearchResult(found, float(progress == 1), progress, True, {"detect": 0.001})
 
     def _rivals(self, scores: np.ndarray, answered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rivals = np.full(len(scores), -1, np.int64)
@@ -297,7 +299,7 @@ def test_a_real_picture_of_many_tiles_is_searched_to_the_end(
     told = []
     detect = Picture.detect
 
-    def noted(picture: Picture, *args: Any, **kwargs: Any) -> Answer:
+    def noted(picture: Picture, *args: Any, **kwargs: Any) -> SearchResult:
         answer = detect(picture, *args, **kwargs)
         told.append((len(args[0]), answer.progress))
         return answer

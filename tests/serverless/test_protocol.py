@@ -605,7 +605,7 @@ def test_messages_do_not_repeat_the_payload() -> None:
 
 
 def test_the_limits_are_those_of_the_model() -> None:
-    assert MOST_EXEMPLARS == exemplars.MOST_ASKED
+    assert MOST_EXEMPLARS == exemplars.MAX_PER_QUERY
     assert SIDES == exemplars.SIDES
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from c3det.answering import Detections
 from c3det.clicks import Click
-from training.data.index import Annotated
+from c3det.detections import Detections
+from training.data.annotated import Annotated
 from training.evaluation.protocol import EvaluationSet
 
 CLASSES = ("tree", "car", "ship")

@@ -24,10 +24,12 @@ from mmengine.runner import ValLoop
 from PIL import Image
 
 import training.initialization
-from c3det.configs import Architecture, Stages
+from c3det.closed.architecture import Architecture
+from c3det.closed.presets import Stages
 from tests.c3det.small import shrink, small_detectors
 from training import hooks
-from training.data.index import Index, Record, write_index
+from training.data.annotated import Index, Record
+from training.data.index import write_index
 from training.runner import build_runner
 from training.settings import RunSettings, TrainingSettings
 

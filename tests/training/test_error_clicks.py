@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from c3det.answering import Detections, contains
+from c3det.boxes import contains
 from c3det.clicks import Click
+from c3det.detections import Detections
 from training import hooks
 from training.clicks.sampling import STRATEGIES
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.dataset import pack
 
 OBJECTS = 8

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from c3det.configs import Architecture
+from c3det.closed.architecture import Architecture
 from c3det.weights import Card, WeightsError
 from tests.training.fake_predictor import CLASSES, FakePredictor, picture, pictures_of
 from training import evaluate, robustness

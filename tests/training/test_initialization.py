@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from c3det.clicks import Click
-from c3det.configs import Architecture, Stages, architecture, normalization
-from c3det.fusion import ClickBatch
-from c3det.mmdet_adapter import ClickDetector, ClickedFeatures, build_detector
+from c3det.closed.architecture import Architecture, architecture
+from c3det.closed.fusion import ClickBatch
+from c3det.closed.mmdet_adapter import ClickDetector, ClickedFeatures, build_detector
+from c3det.closed.presets import Stages, normalization
 from c3det.weights import Card, save
 from tests.training import small_runs
 from tests.training.test_checkpoints import checkpoint

@@ -19,14 +19,15 @@ from mmengine.logging import MMLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch._utils import ExceptionWrapper
 
-from c3det.configs import Architecture, Stages, architecture
+from c3det.closed.architecture import Architecture, architecture
+from c3det.closed.presets import Stages
 from tests.c3det.small import build, small_detectors
 from tests.training import small_runs
 from training import train
 from training.checkpoints import checkpoints, last_checkpoint
 from training.clicks.sampling import parse_strategy
-from training.data.index import Annotated
-from training.data.pictures import PictureError
+from training.data.annotated import Annotated
+from training.data.picture_files import PictureError
 from training.data.sets import load_set
 from training.dataset import TrainingData, pack, unpack, vary_light
 from training.settings import TrainingSettings

@@ -20,7 +20,7 @@ import pyvips
 
 from c3det.commands import CommandError
 from training.benchmark.process import alone, memory
-from training.data.pictures import PictureError, read_picture
+from training.data.picture_files import PictureError, read_picture
 from training.data.readers.dota import CLASSES, read_dota
 from training.data.readers.objects import rotated
 from training.data.tiles import Tiling, tile_index

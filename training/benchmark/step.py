@@ -22,11 +22,12 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import OptimWrapper
 
 from c3det.clicks import Click
+from c3det.closed.architecture import Fusion, architecture
+from c3det.closed.mmdet_adapter import build_detector
+from c3det.closed.presets import Preset, Stages, normalization
 from c3det.commands import at_least
-from c3det.configs import Fusion, Preset, Stages, architecture, normalization
-from c3det.mmdet_adapter import build_detector
 from training.benchmark.process import alone, memory
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.dataset import pack
 from training.options import add_options, option, read_options
 

@@ -17,10 +17,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from c3det.answering import Detections, iou
+from c3det.boxes import iou
 from c3det.clicks import Click
+from c3det.detections import Detections
 from training.clicks.sequences import BACKGROUND, ClickSequence
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 
 Number = Literal["inclusive", "reference"]
 

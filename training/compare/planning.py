@@ -9,8 +9,8 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from c3det.closed.presets import Stages
 from c3det.commands import at_least, positive
-from c3det.configs import Stages
 from c3det.weights import read_card
 from training.data.sets import split_spec
 from training.evaluation.protocol import CLICKS
@@ -30,7 +30,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "early fusion": dict(fusion="early", uel=False),
     "plain": dict(fusion="plain"),
 }
-"""Arguments of `c3det.configs.architecture`. "C3 only" has the UEL, as in the paper's ablation."""
+"""Arguments of `c3det.closed.architecture.architecture`. "C3 only" has the UEL, as in the paper's
+ablation."""
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     BASE: VARIANTS[BASE],
@@ -67,7 +68,7 @@ class Row:
     Attributes:
         name: Of the row.
         stages: One-stage or two-stage.
-        architecture: Arguments of `c3det.configs.architecture`, but for the stages.
+        architecture: Arguments of `c3det.closed.architecture.architecture`, but for the stages.
         training: Further arguments of `training.train`.
         start: Whether it goes on from the shared plain detector of its stages and seed.
     """

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c3det.configs import Stages
+from c3det.closed.presets import Stages
 from training.compare.planning import BASE, Experiment, Row
 from training.evaluation.evaluator import SUBSETS, difference
 from training.evaluation.reporting import Curve, Panel, StudyReport, to_curve

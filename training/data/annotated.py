@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c3det.clicks import Click
-from training.data.pictures import PictureError, read_picture
+from training.data.picture_files import PictureError, read_picture
 
 
 def _none() -> NDArray[np.bool_]:
@@ -126,8 +126,8 @@ class Record:
         """Read the pixels.
 
         Raises:
-            training.data.pictures.PictureError: The picture cannot be read, or has another size
-                than the record says.
+            training.data.picture_files.PictureError: The picture cannot be read, or has
+                another size than the record says.
         """
         image = read_picture(self.path)
         if image.shape[:2] != (self.height, self.width):

@@ -22,7 +22,7 @@ from typing import Any
 
 from c3det.commands import naming
 from training.data.annotated import Annotated, Index, Record
-from training.data.pictures import temporary_path
+from training.data.picture_files import temporary_path
 from training.data.readers.coco import read_coco
 
 

@@ -29,7 +29,7 @@ import yaml
 
 from c3det.commands import cache_directory, command
 from training.data.annotated import Annotated
-from training.data.pictures import read_picture
+from training.data.picture_files import read_picture
 from training.data.sources import SourceError
 
 TRAINED = (True, False, True, False, True)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from c3det.commands import CommandError, cache_directory, command, naming, sentence
 from training.data import rendered, trees
-from training.data.pictures import temporary_path
+from training.data.picture_files import temporary_path
 from training.data.sources import fetch
 
 

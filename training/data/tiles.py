@@ -4,9 +4,9 @@ Tiles overlap, and those at the right and at the bottom are shifted inward, as i
 have the full size unless the picture is smaller. An object cut by a tile's edge stays an object of
 the tile where enough of its area is inside, and is ignored there otherwise.
 
-Pictures are cut in several processes, each reading its picture in bands (`training.data.pictures`),
-so that a process needs memory for about two rows of tiles. A picture that cannot be read is named
-and left out, and the exit status is 1. A killed run goes on when started again: a tile is written
+Pictures are cut in several processes, each reading its picture in bands
+(`training.data.picture_files`), so that a process needs memory for about two rows of tiles. A
+picture that cannot be read is named and left out, and the exit status is 1. A killed run goes on when started again: a tile is written
 under another name and renamed, and a tile that was cut from its picture as it is now, by the
 checksum of its file, is not cut again.
 """
@@ -35,7 +35,7 @@ from tqdm import tqdm
 from c3det.commands import command, printable
 from training.data.annotated import Index, Record
 from training.data.index import read_index
-from training.data.pictures import PictureError, on_disk, read_bands, source_of, write_png
+from training.data.picture_files import PictureError, on_disk, read_bands, source_of, write_png
 from training.data.readers.reading import plural
 from training.data.splits import SPLITS, describe, write_splits
 from training.data.writer import paths_below
@@ -203,8 +203,8 @@ def tile_index(
         The index of the tiles, picture by picture and row by row.
 
     Raises:
-        training.data.pictures.PictureError: A picture cannot be read, or not in bands and is too
-            large, or is not as wide as the index says, and ``failed`` is ``None``. The tiles of the
+        training.data.picture_files.PictureError: A picture cannot be read, or not in bands and is
+            too large, or is not as wide as the index says, and ``failed`` is ``None``. The tiles of the
             others are written.
         ValueError: Two tiles would have one path.
         OSError: A tile cannot be written, or a process was killed.
@@ -280,7 +280,7 @@ def _cut(job: _Job, bar: tqdm | None = None) -> None:
     """Write the tiles of one picture, all or, where it cannot be read, none.
 
     Raises:
-        training.data.pictures.PictureError: See `tile_index`.
+        training.data.picture_files.PictureError: See `tile_index`.
     """
     rows = sorted({(window.y, window.y + window.height) for window, _ in job.tiles})
     source = job.source or _checksum(job.picture)

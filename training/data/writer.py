@@ -18,7 +18,7 @@ from typing import Literal
 
 from c3det.commands import naming, printable
 from training.data.annotated import Index, first_repeated
-from training.data.pictures import MAX_NAME, temporary_path
+from training.data.picture_files import MAX_NAME, temporary_path
 from training.data.readers.reading import Defect, Reading, listing, plural, print_defects
 from training.data.splits import (
     SPLIT_FILE,

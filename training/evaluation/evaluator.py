@@ -23,11 +23,12 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from c3det.answering import Detections
 from c3det.commands import naming
+from c3det.detections import Detections
 from c3det.predictor import Predictor
 from training.clicks.sequences import ClickSequence
-from training.data.index import Annotated, to_coco
+from training.data.annotated import Annotated
+from training.data.index import to_coco
 from training.evaluation.metrics import (
     IOUS,
     VOC07_RECALLS,

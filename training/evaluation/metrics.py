@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask
 
-from c3det.answering import Detections
+from c3det.detections import Detections
 from training.clicks.sequences import BACKGROUND, ClickSequence
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 
 IOU = 0.5
 IOUS = tuple(np.linspace(0.5, 0.95, 10).tolist())

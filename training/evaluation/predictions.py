@@ -14,13 +14,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from tqdm import tqdm
 
-from c3det.answering import Detections, answer_clicks
+from c3det.answering import answer_clicks
 from c3det.clicks import Click
+from c3det.detections import Detections
 from c3det.model import Features
 from c3det.predictor import Predictor
 from training.clicks.sampling import ClickStrategy
 from training.clicks.sequences import ClickSequence
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.evaluation.protocol import (
     ClickPlan,
     EvaluationSet,

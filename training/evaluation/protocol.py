@@ -15,10 +15,10 @@ from typing import Literal
 
 import numpy as np
 
-from c3det.answering import contains
+from c3det.boxes import contains
 from training.clicks.sampling import STRATEGIES, ClickStrategy
 from training.clicks.sequences import BACKGROUND, ClickSequence
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.data.sets import load_set
 from training.evaluation.metrics import keep_objects
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from c3det.commands import at_least
 from c3det.predictor import Predictor, load
 from training.clicks.sampling import STRATEGIES, ClickStrategy
-from training.data.index import first_repeated
+from training.data.annotated import first_repeated
 from training.evaluation.protocol import CLICKS, Budget, ClickPlan, EvaluationSet, load_test_set
 from training.options import option
 

@@ -24,11 +24,11 @@ from torch import Tensor
 
 from c3det.clicks import Click
 from c3det.commands import positive
-from c3det.exemplars import Example
+from c3det.exemplars import Exemplar
 from c3det.open.detector import PAD, OpenDetector
 from c3det.open.model import OpenModel
-from training.data.index import Annotated
-from training.evaluation import measures
+from training.data.annotated import Annotated
+from training.evaluation import metrics
 from training.open.clicking import click_at_random, members
 from training.open.episodes import Episode, collate
 from training.open.evaluate import Pairs, agnostic, quality
@@ -118,7 +118,7 @@ class Quality:
         )
 
 
-def exemplars_of(model: OpenModel, picture: Annotated, clicks: Sequence[Click]) -> list[Example]:
+def exemplars_of(model: OpenModel, picture: Annotated, clicks: Sequence[Click]) -> list[Exemplar]:
     """What the model takes under clicks, to find the like in other pictures."""
     templates = model.templates(model.encode_whole(picture.image), clicks)
     examples = []
@@ -126,7 +126,7 @@ def exemplars_of(model: OpenModel, picture: Annotated, clicks: Sequence[Click]) 
         vector, box = model.described(template)
         width, height = (box[2:] - box[:2]).tolist()
         numbers = vector.astype(np.float16).tobytes()
-        examples.append(Example(click.label, click.positive, numbers, width, height))
+        examples.append(Exemplar(click.label, click.positive, numbers, width, height))
     return examples
 
 
@@ -159,7 +159,7 @@ class HeldOutEvaluator:
             (state,) = click_at_random(picture, (MAIN_COUNT,), place)
             found = model.detect_whole(tile, state.clicks)
             clicked.append((picture, found))
-            rest.append(measures.unclicked(picture, found, state.objects))
+            rest.append(metrics.unclicked(picture, found, state.objects))
             carried.append((picture, model.detect_whole(tile, [], exemplars)))
             proposals = model.detect_whole(tile, [])
             proposals = proposals.take(np.arange(min(len(proposals), MOST_PROPOSALS)))

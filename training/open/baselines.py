@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from c3det.answering import Detections
+from c3det.boxes import non_maximum_suppression
 from c3det.clicks import Click
-from c3det.open.boxes import non_maximum_suppression
+from c3det.detections import Detections
 from c3det.open.detector import MEAN, PAD, STD
 from c3det.open.mobilenet import STRIDES, MobileNetV2
 from c3det.predictor import Predictor

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.detections import Detections
 from training.clicks.sampling import missed
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.open.baselines import Picture
 from training.open.episodes import AWAY, FARTHEST
 

@@ -42,11 +42,12 @@ from dataclasses import asdict, dataclass, field, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from c3det.answering import Detections, area, iou, shared_area
+from c3det.boxes import box_area, intersection, iou
 from c3det.clicks import LabelledBox
+from c3det.detections import Detections
 from c3det.exemplars import Exemplars
 from training.annotation_time import Study
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.open.clicking import Clicked
 from training.open.encoded import EncodedPicture
 from training.open.transfer import thinned
@@ -180,8 +181,8 @@ class Comparison:
             _best_first(overlaps, overlaps >= least, counted & kinds)
             for least, kinds in ((RIGHT, same), (RIGHT, ~same), (LOOSE, same))
         ]
-        inside = shared_area(found.boxes[:, None], picture.boxes[None])
-        inside /= np.maximum(area(found.boxes), 1e-9)[:, None]
+        inside = intersection(found.boxes[:, None], picture.boxes[None])
+        inside /= np.maximum(box_area(found.boxes), 1e-9)[:, None]
         self._ignored = ((inside >= RIGHT) & same & picture.ignored).any(1)
 
     def corrections(self, shown: NDArray[np.bool_]) -> Corrections:
@@ -395,7 +396,7 @@ class _Page:
                 saved = max(1.0, share * len(own)) * BY_HAND
                 saving = saved - ASSISTED - self._annotator.latency
                 if saving > (best.saving if best else 0.0):
-                    target = new[int(area(boxes[new]).argmax())]
+                    target = new[int(box_area(boxes[new]).argmax())]
                     best = ClickPlan(label, positive, target, len(own), saving)
         return best
 

@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from c3det.answering import Detections
 from c3det.clicks import Click, LabelledBox
+from c3det.detections import Detections
 from c3det.exemplars import SIDES, THUMBNAIL, Exemplars
-from c3det.open.model import OpenModel, OpenTile
+from c3det.open.model import OpenModel
+from c3det.open.tile import OpenTile
 from c3det.predictor import Predictor
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 
 
 class EncodedPicture:

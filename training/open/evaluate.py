@@ -10,7 +10,7 @@ What is measured, for each set:
 
 - average precision (COCO's, IoU 0.5) and F1 at the served threshold after each number of clicks a
   class, of all objects and of those that nobody clicked (see
-  `training.evaluation.measures.unclicked`), the mean over the classes; of the model's own boxes,
+  `training.evaluation.metrics.unclicked`), the mean over the classes; of the model's own boxes,
   before boxes are made of clicks. Clicks at random, with several seeds, and of a *person*, who
   clicks the largest error first: of each class the largest object that is not found.
 - without clicks: class-agnostic average precision, and recall with the 300 best boxes.
@@ -34,14 +34,15 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from c3det.answering import Detections, iou
+from c3det.boxes import iou
 from c3det.commands import at_least, command
+from c3det.detections import Detections
 from c3det.open.model import OpenModel
 from c3det.predictor import Predictor
 from c3det.weights import WeightsError
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.data.sources import SourceError
-from training.evaluation import measures
+from training.evaluation import metrics
 from training.open import reporting, test_sets
 from training.open.baselines import (
     Method,
@@ -99,7 +100,7 @@ def click_negatives(
     effect = Effect()
     shown = before.take(before.scores >= threshold)
     for label in members(picture):
-        (one,) = measures.match([picture], [shown], [label])[0]
+        (one,) = metrics.match([picture], [shown], [label])[0]
         mine = shown.take(shown.labels == label)
         mine = mine.take(np.argsort(-mine.scores, kind="stable"))
         if len(one.correct) != len(mine) or one.correct.all():
@@ -122,7 +123,7 @@ def right_boxes(picture: Annotated, shown: Detections) -> Detections:
     """Those of some boxes that are of an object of their class, IoU 0.5 or more."""
     rows = []
     for label in members(picture):
-        (one,) = measures.match([picture], [shown], [label])[0]
+        (one,) = metrics.match([picture], [shown], [label])[0]
         mine = np.flatnonzero(shown.labels == label)
         mine = mine[np.argsort(-shown.scores[mine], kind="stable")]
         if len(mine) == len(one.correct):
@@ -134,7 +135,7 @@ def _still_there(boxes: Detections, after: Detections) -> NDArray[np.bool_]:
     """Which boxes have one of the same class, IoU 0.5 or more, among others."""
     same = boxes.labels[:, None] == after.labels
     overlaps = iou(boxes.boxes[:, None], after.boxes[None])
-    return ((overlaps >= measures.IOU) & same).any(1)
+    return ((overlaps >= metrics.IOU) & same).any(1)
 
 
 Pairs = list[tuple[Annotated, Detections]]
@@ -143,11 +144,11 @@ Pairs = list[tuple[Annotated, Detections]]
 def quality(pairs: Pairs, labels: Sequence[int], threshold: float) -> dict[str, float | None]:
     """Average precision and F1 in percent, of pictures with what was found in them."""
     pictures, found = [one for one, _ in pairs], [one for _, one in pairs]
-    matches = measures.match(pictures, found, labels)[0]
+    matches = metrics.match(pictures, found, labels)[0]
     once = np.ones((1, len(pictures)), np.int64)
-    precisions = np.array([measures.average_precision(one, once)[0] for one in matches])
-    mean = float(measures.mean_over_classes(precisions[:, None])[0])
-    f1 = float(measures.count(matches, threshold).total().f1[0])
+    precisions = np.array([metrics.average_precision(one, once)[0] for one in matches])
+    mean = float(metrics.mean_over_classes(precisions[:, None])[0])
+    f1 = float(metrics.count(matches, threshold).total().f1[0])
     if np.isnan(mean):
         return {"AP": None, "F1": None}
     return {"AP": round(100 * mean, 2), "F1": round(100 * f1, 2)}
@@ -158,11 +159,11 @@ def agnostic(pairs: Pairs) -> dict[str, float | None]:
     blind = [
         (replace(picture, labels=np.zeros_like(picture.labels)), found) for picture, found in pairs
     ]
-    matches = measures.match([one for one, _ in blind], [one for _, one in blind], [0])[0]
+    matches = metrics.match([one for one, _ in blind], [one for _, one in blind], [0])[0]
     result = quality(blind, [0], 0.0)
     return {
         "AP": result["AP"],
-        "recall": round(100 * float(measures.count(matches).total().recall[0]), 2),
+        "recall": round(100 * float(metrics.count(matches).total().recall[0]), 2),
     }
 
 
@@ -191,7 +192,7 @@ def evaluate_set(
     ) -> None:
         key = (way, seed, number)
         every[key].append((picture, found))
-        left[key].append(measures.unclicked(picture, found, state.objects))
+        left[key].append(metrics.unclicked(picture, found, state.objects))
         kept.append(_record(way, seed, number, picture.name, state, found))
 
     for place, picture in enumerate(

@@ -29,7 +29,7 @@ from c3det.predictor import Predictor, load
 from c3det.weights import Card, WeightsError, card_path, save, save_card
 from training.data import real_sets
 from training.data.sources import SourceError
-from training.evaluation import measures
+from training.evaluation import metrics
 from training.open import test_sets
 from training.open.clicking import click_at_random, members
 from training.open.reporting import MAIN_COUNT
@@ -75,15 +75,15 @@ def best_threshold(predictor: Predictor, sets: Sequence[TestSet]) -> float:
             (state,) = click_at_random(picture, (MAIN_COUNT,), place)
             features = predictor.encode(picture.image)
             boxes = predictor.detect(features, state.clicks, 0.0, answer_clicks=False)
-            rest, boxes = measures.unclicked(picture, boxes, state.objects)
+            rest, boxes = metrics.unclicked(picture, boxes, state.objects)
             shown.append(rest)
             found.append(boxes)
         if not any((~picture.ignored).any() for picture in shown):
             continue
         labels = sorted({label for picture in one.pictures for label in members(picture)})
-        matches = measures.match(shown, found, labels)[0]
+        matches = metrics.match(shown, found, labels)[0]
         curves.append(
-            [float(measures.count(matches, score).total().f1[0]) for score in THRESHOLDS.tolist()]
+            [float(metrics.count(matches, score).total().f1[0]) for score in THRESHOLDS.tolist()]
         )
     if not curves:
         raise ValueError("no set has an object beside the clicked ones: choose --threshold")

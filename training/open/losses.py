@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from c3det.open.boxes import giou, pairwise_iou
+from c3det.boxes import giou, pairwise_iou
 from c3det.open.detector import STRIDES
 
 LEVEL_SIZES = ((0.0, 32.0), (22.0, 72.0), (52.0, 1e9))

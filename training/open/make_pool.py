@@ -28,7 +28,7 @@ from safetensors.torch import save_file
 from c3det.commands import command
 from c3det.open.mobilenet import OUTPUTS
 from training.data import real_sets, trees
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.data.sources import SOURCES, SourceError, fetch
 from training.open.kinds import ACROSS, CELL
 

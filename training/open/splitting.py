@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.index import Annotated, crop
+from training.data.annotated import Annotated, crop
 
 MOST_HELD_OUT = 4
 """Pictures that choose the step, and as many that are tested."""

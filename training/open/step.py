@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from c3det.open.boxes import giou, iou, pairwise_iou
-from c3det.open.compare import Candidates, Exemplars
+from c3det.boxes import giou, iou, pairwise_iou
+from c3det.open.compare import Candidates, ExemplarBatch
 from c3det.open.detector import (
-    Clicks,
     Described,
-    Features,
     OpenDetector,
+    OpenFeatures,
+    PaddedClicks,
     choose_exemplars,
+    join,
     sampled_at,
 )
-from c3det.open.model import join
 from training.open.episodes import SLOTS, Episode
 from training.open.losses import (
     assign,
@@ -63,7 +63,7 @@ def jittered(boxes: Tensor, spread: float) -> Tensor:
     return boxes + noise * torch.cat([size, size], -1)
 
 
-def _exemplars(described: Described, clicks: Clicks, lender: Tensor) -> Exemplars:
+def _exemplars(described: Described, clicks: PaddedClicks, lender: Tensor) -> ExemplarBatch:
     """The exemplars of each picture, and after them those of its lender.
 
     Args:
@@ -74,7 +74,7 @@ def _exemplars(described: Described, clicks: Clicks, lender: Tensor) -> Exemplar
     own_xy = clicks.xy[:, : clicks.xy.shape[1] // 2]
     index = choose_exemplars(described, own_xy)
     positive, negative = clicks.members(SLOTS)
-    return Exemplars(
+    return ExemplarBatch(
         clicks.xy,
         _and_lent(gathered(described.boxes.detach(), index), lender),
         _and_lent(gathered(described.embeddings, index), lender),
@@ -90,18 +90,20 @@ def _and_lent(values: Tensor, lender: Tensor) -> Tensor:
     return torch.cat([values, values[lender.clamp(min=0)]], 1)
 
 
-def _with_lent(clicks: Clicks, lender: Tensor) -> Clicks:
+def _with_lent(clicks: PaddedClicks, lender: Tensor) -> PaddedClicks:
     """The same, and after them those of the lender, which lie nowhere in this picture."""
     slots = _and_lent(clicks.slots, lender)
     count = clicks.slots.shape[1]
     slots[:, count:].masked_fill_(lender[:, None] < 0, -1)
     nowhere = torch.full_like(clicks.xy, -torch.inf)
-    return Clicks(torch.cat([clicks.xy, nowhere], 1), slots, _and_lent(clicks.positive, lender))
+    return PaddedClicks(
+        torch.cat([clicks.xy, nowhere], 1), slots, _and_lent(clicks.positive, lender)
+    )
 
 
 def _hard_clicks(
     shares: Tensor, candidates: Described, episode: Episode, clicked: Tensor, share: float
-) -> Clicks:
+) -> PaddedClicks:
     """Clicks on the worst errors: the least sure objects of slots, and the surest wrong boxes.
 
     Args:
@@ -144,7 +146,7 @@ def _hard_clicks(
     negative_ok = (level > 0.15) & (torch.rand(len(shares), 1, device=device) < share) & many
     negative_box = gathered(candidates.boxes, bad)
     negative_xy = (negative_box[..., :2] + negative_box[..., 2:]) / 2
-    return Clicks(
+    return PaddedClicks(
         torch.cat([xy, negative_xy], 1).clamp(0, episode.images.shape[1] - 1.0),
         torch.cat([slots, torch.where(negative_ok, place % SLOTS, -1)], 1),
         torch.cat([torch.ones_like(ok), torch.zeros_like(negative_ok)], 1),
@@ -183,7 +185,7 @@ def run(
         extra = jittered(gathered(episode.boxes, index), 0.12)
         before = torch.cat([proposed, extra], 1)
         valid = torch.cat([logits > -8.0, value >= 0], 1)
-        first = Clicks(episode.click_xy, episode.click_slots, episode.positive)
+        first = PaddedClicks(episode.click_xy, episode.click_slots, episode.positive)
     with autocast:
         described = model.describe(features, before, valid)
     score, where = region_loss(
@@ -246,13 +248,13 @@ def run(
 
 def _with_hard_clicks(
     model: OpenDetector,
-    features: Features,
+    features: OpenFeatures,
     pool: Described,
-    clicks: Clicks,
+    clicks: PaddedClicks,
     episode: Episode,
     settings: StepSettings,
     autocast: torch.autocast,
-) -> Clicks:
+) -> PaddedClicks:
     with autocast:
         at_clicks = model.describe(features, model.boxes_at(features, clicks.xy), clicks.slots >= 0)
     known = _with_lent(clicks, episode.lender)
@@ -269,14 +271,14 @@ def _with_hard_clicks(
     numbers = torch.arange(episode.kinds.shape[1], device=episode.kinds.device)
     clicked = (episode.clicked[:, :, None] == numbers).any(1)
     hard = _hard_clicks(shares, pool, episode, clicked, settings.hard)
-    return Clicks(
+    return PaddedClicks(
         torch.cat([clicks.xy, hard.xy], 1),
         torch.cat([clicks.slots, hard.slots], 1),
         torch.cat([clicks.positive, hard.positive], 1),
     )
 
 
-def _dense_losses(features: Features, episode: Episode, is_object: Tensor) -> dict[str, Tensor]:
+def _dense_losses(features: OpenFeatures, episode: Episode, is_object: Tensor) -> dict[str, Tensor]:
     sizes = [(s.shape[-2], s.shape[-1]) for s in features.scores]
     assigned = assign(episode.boxes, is_object, episode.ignored, sizes)
     scores, places, counts = [], [], []
@@ -295,11 +297,11 @@ def _dense_losses(features: Features, episode: Episode, is_object: Tensor) -> di
 
 
 def _raised_loss(
-    features: Features,
+    features: OpenFeatures,
     levels: tuple[Tensor, ...],
     episode: Episode,
     is_object: Tensor,
-    exemplars: Exemplars,
+    exemplars: ExemplarBatch,
 ) -> Tensor:
     """Of each clicked slot: its objects are positive, everything else is ground."""
     sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
@@ -319,7 +321,7 @@ def _raised_loss(
 
 
 def _targets(
-    candidates: Described, exemplars: Exemplars, episode: Episode, is_object: Tensor
+    candidates: Described, exemplars: ExemplarBatch, episode: Episode, is_object: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The slot of each candidate, its weight, and whether UEL enforces it."""
     overlap, index, odd = match(

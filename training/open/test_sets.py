@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.data import composite, real_sets, samples, trees
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.data.sources import fetch
 
 DIGIT_PICTURES = 6

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from c3det.answering import Detections
-from c3det.exemplars import MOST_ASKED, Exemplars
+from c3det.detections import Detections
+from c3det.exemplars import MAX_PER_QUERY, Exemplars
 from c3det.predictor import Predictor
-from training.data.index import Annotated
-from training.evaluation import measures
+from training.data.annotated import Annotated
+from training.evaluation import metrics
 from training.open.clicking import click_at_random, members
 from training.open.encoded import EncodedPicture
 from training.open.evaluate import quality
@@ -39,7 +39,7 @@ Rows = dict[str, dict[str, dict[str, float | None]]]
 def thinned(exemplars: Exemplars) -> Exemplars:
     """The most typical ones of each label, so many that a question may have them all."""
     most = MOST_OF_A_LABEL
-    while len(thin := exemplars.thinned(most)) > MOST_ASKED and most > 1:
+    while len(thin := exemplars.thinned(most)) > MAX_PER_QUERY and most > 1:
         most -= 1
     return thin
 
@@ -75,7 +75,7 @@ class Transfer:
 
     def _ask(self, place: int, encoded: EncodedPicture) -> None:
         is_known = np.isin(encoded.picture.labels, self._labels)
-        picture = measures.keep_objects(encoded.picture, is_known)
+        picture = metrics.keep_objects(encoded.picture, is_known)
         for seed in range(self._seeds):
             states = click_at_random(picture, self._counts, 1000 * place + seed)
             for number, state in zip(self._counts, states, strict=True):
@@ -84,7 +84,7 @@ class Transfer:
                     "own": encoded.detect(state.clicks) if state.clicks else Detections.none(),
                 }
                 for way, found in answers.items():
-                    rest = measures.unclicked(picture, found, state.objects)
+                    rest = metrics.unclicked(picture, found, state.objects)
                     self._found["all", way, seed, number].append((place, picture, found))
                     self._found["unclicked", way, seed, number].append((place, *rest))
 

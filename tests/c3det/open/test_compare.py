@@ -12,7 +12,7 @@ from c3det.open.compare import (
     FOREIGN_WEIGHT,
     Candidates,
     Comparison,
-    Exemplars,
+    ExemplarBatch,
     _Ground,
 )
 
@@ -49,14 +49,14 @@ def candidates() -> Candidates:
 
 
 @pytest.fixture
-def exemplars(candidates: Candidates) -> Exemplars:
+def exemplars(candidates: Candidates) -> ExemplarBatch:
     """Of slot 0 the first two boxes, of slot 1 the third; the fourth is a negative one of it."""
     boxes = candidates.boxes[:, :4]
     positive = torch.zeros(1, SLOTS, 4, dtype=torch.bool)
     positive[0, 0, :2] = positive[0, 1, 2] = True
     negative = torch.zeros_like(positive)
     negative[0, 1, 3] = True
-    return Exemplars(
+    return ExemplarBatch(
         (boxes[..., :2] + boxes[..., 2:]) / 2,
         boxes,
         candidates.embeddings[:, :4],
@@ -67,7 +67,7 @@ def exemplars(candidates: Candidates) -> Exemplars:
 
 
 def test_the_numbers_of_a_candidate_are_its_likeness_to_the_exemplars(
-    comparison: Comparison, candidates: Candidates, exemplars: Exemplars
+    comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
 ) -> None:
     numbers = comparison.numbers(candidates, exemplars)[0, 6].detach().numpy()
     for own, other, negative, known in (
@@ -84,7 +84,7 @@ def test_the_numbers_of_a_candidate_are_its_likeness_to_the_exemplars(
 
 
 def test_a_clicked_box_is_like_itself_and_holds_its_click(
-    comparison: Comparison, candidates: Candidates, exemplars: Exemplars
+    comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
 ) -> None:
     numbers = comparison.numbers(candidates, exemplars)[0].detach()
     assert torch.allclose(numbers[[0, 1, 2], [0, 0, 1], 0], torch.ones(3))
@@ -93,7 +93,9 @@ def test_a_clicked_box_is_like_itself_and_holds_its_click(
     assert numbers[3, 1, 21] == 1
 
 
-def test_the_regression_is_ridge_regression(candidates: Candidates, exemplars: Exemplars) -> None:
+def test_the_regression_is_ridge_regression(
+    candidates: Candidates, exemplars: ExemplarBatch
+) -> None:
     cosine = candidates.embeddings @ exemplars.embeddings.transpose(1, 2)
     ground = _Ground.of(candidates, exemplars, cosine)
     found = ground.regressed(candidates.embeddings, exemplars.embeddings, torch.tensor(0.3))
@@ -109,7 +111,7 @@ def test_the_regression_is_ridge_regression(candidates: Candidates, exemplars: E
 
 
 def test_exchanging_two_slots_exchanges_their_logits(
-    comparison: Comparison, candidates: Candidates, exemplars: Exemplars
+    comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
 ) -> None:
     order = [1, 0, 2]
     exchanged = comparison(
@@ -125,7 +127,7 @@ def test_exchanging_two_slots_exchanges_their_logits(
 
 
 def test_a_slot_without_exemplars_claims_nothing(
-    comparison: Comparison, candidates: Candidates, exemplars: Exemplars
+    comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
 ) -> None:
     for logits in comparison(candidates, exemplars):
         share = logits.softmax(-1)
@@ -134,7 +136,7 @@ def test_a_slot_without_exemplars_claims_nothing(
 
 
 def test_nothing_foreign_is_what_was_before(
-    comparison: Comparison, candidates: Candidates, exemplars: Exemplars
+    comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
 ) -> None:
     none = replace(exemplars, foreign=torch.zeros(1, 4, dtype=torch.bool))
     for before, after in zip(
@@ -144,7 +146,7 @@ def test_nothing_foreign_is_what_was_before(
 
 
 def test_foreign_exemplars_count_less_beside_those_of_the_picture(
-    comparison: Comparison, candidates: Candidates, exemplars: Exemplars
+    comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
 ) -> None:
     """Slot 0 has one of each, slot 1 a foreign one alone, whose negative one is foreign, too."""
     mixed = replace(exemplars, foreign=torch.tensor([[False, True, True, True]]))

@@ -10,7 +10,7 @@ import torch
 
 from c3det.clicks import Click
 from c3det.detections import Detections
-from c3det.open.detector import BINS, Clicks, OpenDetector, _folded, choose_exemplars
+from c3det.open.detector import BINS, OpenDetector, PaddedClicks, _folded, choose_exemplars
 from c3det.open.mobilenet import CHANNELS, STRIDES, MobileNetV2
 from c3det.open.model import OpenModel
 
@@ -85,7 +85,7 @@ def test_raising_collates_by_slot(model: OpenDetector) -> None:
         positive = torch.ones(1, 3, dtype=torch.bool)
 
         def change(slots: list[int]) -> torch.Tensor:
-            clicks = Clicks(xy, torch.tensor([slots]), positive)
+            clicks = PaddedClicks(xy, torch.tensor([slots]), positive)
             return model.raised(features, clicks, model.templates(features, xy), 2)[1]
 
         exchanged = change([1, 1, 0])

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from c3det.clicks import Click, LabelledBox
-from c3det.exemplars import MOST_ASKED, Exemplars, ExemplarsError
+from c3det.exemplars import MAX_PER_QUERY, Exemplars, ExemplarsError
 from c3det.open.model import OpenModel
 from c3det.picture import Picture
 from c3det.predictor import Predictor, load
@@ -117,12 +117,12 @@ def test_tiles_are_read_for_exemplars_in_time(predictor: Predictor) -> None:
     clicks, boxes = [Click(30, 40, 0), Click(200, 60, 1)], [LabelledBox(380, 80, 400, 100, 0)]
     wanted = exemplars_of(tiled(predictor, image), clicks, boxes)
     picture = tiled(predictor, image, max_bytes=image.nbytes + 200_000)  # no room for a tile
-    calls, shares = [], [picture.read_share(clicks, boxes)]
+    calls, shares = [], [picture.exemplars_progress(clicks, boxes)]
     for _ in range(3):
         calls.append(picture.exemplars(clicks, NAMES, boxes=boxes, source="frame 3", deadline=0.0))
-        shares.append(picture.read_share(clicks, boxes))
+        shares.append(picture.exemplars_progress(clicks, boxes))
     assert shares == pytest.approx([0, 1 / 3, 2 / 3, 1])
-    assert picture.read_share([]) == 1
+    assert picture.exemplars_progress([]) == 1
     assert calls[:2] == [None, None]
     assert calls[2] is not None
     assert np.allclose(calls[2].vectors, wanted.vectors, atol=1e-3)
@@ -265,7 +265,7 @@ def test_wrong_exemplars_and_places_are_named(predictor: Predictor) -> None:
         picture.detect([], exemplars=replace(exemplars, weights="cd" * 32))
     with pytest.raises(ExemplarsError, match="an exemplar has 575 numbers, and untrained takes"):
         picture.detect([], exemplars=replace(exemplars, vectors=exemplars.vectors[:, :575]))
-    many = exemplars.take(np.zeros(MOST_ASKED + 1, np.int64))
+    many = exemplars.take(np.zeros(MAX_PER_QUERY + 1, np.int64))
     with pytest.raises(ExemplarsError, match="at most 256 exemplars, not 257: thin them"):
         picture.detect([], exemplars=many)
     with pytest.raises(ValueError, match="click 0 has label 3, but there are 3 classes"):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from c3det.clicks import Click
 from c3det.detections import Detections
 from c3det.open.architecture import OpenArchitecture
-from c3det.open.detector import Clicks, OpenDetector
+from c3det.open.detector import OpenDetector, PaddedClicks
 from c3det.open.folding import folded
 from c3det.open.model import OpenModel
 from c3det.open.slots import SlotInputs
@@ -159,7 +159,7 @@ def test_raising_is_that_of_the_network(predictor: Predictor) -> None:
         own = slots == torch.arange(2)[:, None]
         got = model._raising(tile, SlotInputs(xy, list(templates), own & positive, own & ~positive))
         network = model.network
-        given = Clicks(xy[None], slots[None], positive[None])
+        given = PaddedClicks(xy[None], slots[None], positive[None])
         of_clicks = network.templates(tile.features, xy[None])
         wanted = network.raised(tile.features, given, of_clicks, 2)[1]
     torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.detections import Detections
 from training.clicks.sampling import (
     STRATEGIES,
     ClickStrategy,
@@ -22,7 +22,7 @@ from training.clicks.sampling import (
     parse_strategy,
 )
 from training.clicks.sequences import BACKGROUND, ClickSequence
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 
 
 def picture(number: int, ignored: Sequence[int] = ()) -> Annotated:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from c3det.configs import Architecture
+from c3det.closed.architecture import Architecture
 from c3det.weights import Card, read_card, save
 from training.compare.planning import ComparisonSettings, Experiment, Row
 from training.evaluation.evaluator import SUBSETS

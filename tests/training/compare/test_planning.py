@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from c3det.configs import Architecture, architecture, normalization
-from c3det.mmdet_adapter import build_detector
+from c3det.closed.architecture import Architecture, architecture
+from c3det.closed.mmdet_adapter import build_detector
+from c3det.closed.presets import normalization
 from tests.training.compare.fake_commands import experiment
 from training.compare.__main__ import main
 from training.compare.planning import ABLATIONS, VARIANTS, ComparisonSettings, Row

@@ -13,10 +13,10 @@ import pyvips
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from c3det.pictures import read_header
+from c3det.rgb import read_header
 from serverless.decoding import decode
-from training.data import pictures
-from training.data.pictures import (
+from training.data import picture_files as pictures
+from training.data.picture_files import (
     PictureError,
     check_whole,
     on_disk,

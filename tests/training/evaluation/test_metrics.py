@@ -12,10 +12,12 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from c3det.answering import Detections, iou
+from c3det.boxes import iou
 from c3det.clicks import Click
+from c3det.detections import Detections
 from training.clicks.sequences import BACKGROUND, ClickSequence
-from training.data.index import Annotated, to_coco
+from training.data.annotated import Annotated
+from training.data.index import to_coco
 from training.evaluation import metrics
 from training.evaluation.metrics import (
     IOUS,

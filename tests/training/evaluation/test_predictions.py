@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from c3det.answering import Detections
 from c3det.clicks import Click
-from c3det.closed import ClosedModel
-from c3det.configs import Architecture
+from c3det.closed.architecture import Architecture
+from c3det.closed.model import ClosedModel
+from c3det.detections import Detections
 from c3det.predictor import Predictor
 from c3det.weights import Card
 from tests.c3det.small import NUM_CLASSES, build, shrunk
 from tests.training.fake_predictor import CLASSES, FakePredictor, pictures_of
 from training.clicks.sampling import STRATEGIES, parse_strategy
 from training.clicks.sequences import BACKGROUND
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.evaluation.predictions import SCORE_THRESHOLD, Predictions, predict
 from training.evaluation.protocol import ClickPlan, EvaluationSet, draw_clicks
 

@@ -13,7 +13,7 @@ from c3det.clicks import Click
 from tests.training.fake_predictor import CLASSES, picture, pictures_of
 from training.clicks.sampling import STRATEGIES, parse_strategy
 from training.clicks.sequences import ClickSequence, load_sequences, save_sequences
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.evaluation.protocol import (
     ClickPlan,
     EvaluationSet,

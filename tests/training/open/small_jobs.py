@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from c3det.answering import Detections
 from c3det.clicks import Click, LabelledBox
+from c3det.detections import Detections
 from c3det.exemplars import THUMBNAIL, Exemplars
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 
 NAMES = ("bar", "dot")
 NONE = Exemplars.none("ab" * 32, 1, NAMES)

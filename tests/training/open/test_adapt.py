@@ -8,7 +8,7 @@ import torch
 
 from tests.c3det.open.small import untrained
 from tests.training.open.small_jobs import XS, squares
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.open.adapt import AdaptSettings, HeldOutEvaluator, Quality, Trainer, fit, window_of
 from training.open.splitting import split_pictures
 from training.open.windows import RealPicture

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from c3det.answering import Detections
 from c3det.clicks import LabelledBox
+from c3det.detections import Detections
 from c3det.exemplars import Exemplars
 from tests.training.open.small_jobs import NAMES, NONE, Fake, a_picture, boxes_of, exemplars_of
 from training.open.economy import Annotator, Comparison, Work

@@ -9,7 +9,7 @@ import numpy as np
 from c3det.clicks import Click, LabelledBox
 from c3det.predictor import load
 from tests.c3det.open.small import pixels, saved
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.open.encoded import EncodedPicture
 
 

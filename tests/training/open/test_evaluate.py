@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.detections import Detections
 from tests.c3det.open.small import CARD, untrained
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.open import evaluate, reporting, test_sets
 from training.open.baselines import NearestNeighbour, TemplateMatching, best_of
 from training.open.clicking import Clicked, click_at_random, click_errors

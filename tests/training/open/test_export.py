@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from c3det.answering import Detections
 from c3det.clicks import Click
+from c3det.detections import Detections
 from c3det.predictor import Predictor, load
 from c3det.weights import read_card
 from tests.c3det.open.small import CARD, pixels, untrained
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.open import export as exporting
 from training.open.test_sets import TestSet
 from training.open.train import save_weights

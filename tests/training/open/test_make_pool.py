@@ -11,7 +11,7 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.ttLib.tables._g_l_y_f import Glyph
 from PIL import Image
 
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.open.kinds import CELL
 from training.open.make_pool import MEDIAN, fitted, icons_of, letters_of, sheet, write_set
 

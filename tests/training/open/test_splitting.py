@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.training.open.small_jobs import XS, squares
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 from training.open import splitting
 from training.open.splitting import cut, evaluated_section, split_pictures
 

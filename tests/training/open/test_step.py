@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from c3det.open.compare import Exemplars
-from c3det.open.detector import Clicks, Described, OpenDetector
+from c3det.open.compare import ExemplarBatch
+from c3det.open.detector import Described, OpenDetector, PaddedClicks
 from training.open.composites import Drawn
 from training.open.episodes import SLOTS, Episode, collate
 from training.open.step import (
@@ -90,7 +90,7 @@ def test_losses_are_finite_and_reach_every_weight() -> None:
 def test_what_was_clicked_goes_along_to_the_second_picture() -> None:
     found = described(torch.tensor([[[0.0, 0, 8, 8]], [[20, 20, 40, 30]]]))
     found.embeddings[0] = -found.embeddings[0]
-    clicks = Clicks(
+    clicks = PaddedClicks(
         torch.tensor([[[4.0, 4]], [[30, 25]]]),
         torch.tensor([[2], [-1]]),
         torch.tensor([[True]] * 2),
@@ -151,7 +151,7 @@ def test_candidates_are_of_their_objects_slot_or_of_none() -> None:
     members[:, 3] = True
     xy = (truth[:, :1, :2] + truth[:, :1, 2:]) / 2
     embeddings, layouts = found.embeddings[:, :1], found.layouts[:, :1]
-    exemplars = Exemplars(xy, truth[:, :1], embeddings, layouts, members, ~members & False)
+    exemplars = ExemplarBatch(xy, truth[:, :1], embeddings, layouts, members, ~members & False)
     target, weight, clicked = _targets(found, exemplars, one, one.kinds >= 0)
     kinds = one.kinds[:, :2].tolist()
     for row in range(2):

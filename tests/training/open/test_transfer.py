@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from c3det.exemplars import MOST_ASKED
+from c3det.exemplars import MAX_PER_QUERY
 from tests.training.open.small_jobs import NAMES, Fake, a_picture, exemplars_of
 from training.open.transfer import Transfer, ratio, thinned
 
@@ -15,7 +15,7 @@ def test_as_many_exemplars_stay_as_a_question_may_have() -> None:
     many = exemplars_of([n % 40 for n in range(400)], names=[f"{n}" for n in range(40)])
     assert len(thinned(many)) == 240  # six of each: seven would be 280
     assert len(thinned(exemplars_of([0] * 20))) == 16
-    assert MOST_ASKED == 256
+    assert MAX_PER_QUERY == 256
 
 
 def test_transfer_is_of_the_classes_of_the_first_picture() -> None:

@@ -19,7 +19,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from training.data.annotated import Index, Record
-from training.data.pictures import SUFFIXES
+from training.data.picture_files import SUFFIXES
 from training.data.readers.folders import (
     PictureFolder,
     check_picture,

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from c3det.commands import naming
-from training.data.pictures import SUFFIXES, PictureError, check_whole, on_disk, picture_size
+from training.data.picture_files import SUFFIXES, PictureError, check_whole, on_disk, picture_size
 from training.data.readers.reading import Defect, Position, Report
 
 _BESIDE = {

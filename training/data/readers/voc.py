@@ -22,7 +22,7 @@ from xml.etree.ElementTree import Element
 from tqdm import tqdm
 
 from training.data.annotated import Index, Record
-from training.data.pictures import SUFFIXES
+from training.data.picture_files import SUFFIXES
 from training.data.readers.folders import (
     PictureFolder,
     check_picture,

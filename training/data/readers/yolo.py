@@ -35,7 +35,7 @@ import yaml
 from tqdm import tqdm
 
 from training.data.annotated import Index, Record
-from training.data.pictures import SUFFIXES, on_disk
+from training.data.picture_files import SUFFIXES, on_disk
 from training.data.readers.folders import (
     PictureFolder,
     absolute,

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from training.data import rendered, trees
-from training.data.index import Annotated
+from training.data.annotated import Annotated
 
 SMALL = 448
 LARGE = 1344

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from c3det.clicks import Click
-from c3det.correlation import Sampling, class_correlations, click_templates
-from c3det.heatmaps import click_xy
+from c3det.closed.correlation import Sampling, class_correlations, click_templates
+from c3det.closed.heatmaps import click_xy
 from tests.c3det import twins
 
 SAMPLINGS: tuple[Sampling, ...] = ("gaussian-nearest", "bilinear")
@@ -357,7 +357,7 @@ def test_many_clicks_are_compared_in_parts(at_once: int, monkeypatch: pytest.Mon
     single = [
         class_correlations([feature], [[click]], 4, (64, 64), "bilinear")[0] for click in clicks
     ]
-    monkeypatch.setattr("c3det.correlation._PRODUCTS_AT_ONCE", at_once)
+    monkeypatch.setattr("c3det.closed.correlation._PRODUCTS_AT_ONCE", at_once)
     (found,) = class_correlations([feature], [clicks], 4, (64, 64), "bilinear")
     for label in range(3):
         of_label = torch.stack([one[0, label] for one in single[label::3]])

@@ -1,4 +1,4 @@
-"""mmdet's heads with the user-input enforcing loss (UEL, `c3det.losses`)."""
+"""mmdet's heads with the user-input enforcing loss (UEL, `c3det.closed.losses`)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from c3det.losses import (
+from c3det.closed.losses import (
     UserInputEnforcing,
     clicked_boxes,
     enforcing_loss,
     mean_over_processes,
 )
-from c3det.regions import read_regions
+from c3det.closed.regions import read_regions
 
 
 class _Enforcing:
@@ -116,7 +116,7 @@ def _flat(levels: list[Tensor], channels: int) -> Tensor:
 
 
 class RegionExtractor(SingleRoIExtractor):
-    """mmdet's choice of a level for each region; the regions are read by `c3det.regions`."""
+    """mmdet's choice of a level for each region; the regions are read by `c3det.closed.regions`."""
 
     def forward(self, feats: Sequence[Tensor], rois: Tensor) -> Tensor:
         """As mmdet's, in float32.

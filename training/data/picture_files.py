@@ -1,6 +1,6 @@
 """Pictures on disk: their size, their pixels, and horizontal bands of very large ones.
 
-A picture looks here as it does in the function and in CVAT (see ``c3det.pictures``): width, height
+A picture looks here as it does in the function and in CVAT (see ``c3det.rgb``): width, height
 and all coordinates are those of the turned picture.
 
 Pillow reads pictures whole. Of those above ``STREAMED_PIXELS`` libvips reads bands from top to
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from c3det.commands import naming, sentence
-from c3det.pictures import FORMATS, Header, read_header, read_pixels
+from c3det.rgb import FORMATS, Header, read_header, read_pixels
 
 WHOLE_PIXELS = 100_000_000
 """Largest picture that is read whole; decoding one takes about 0.8 GB."""
@@ -59,7 +59,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     """Return height and width in pixels, from the header alone.
 
     Raises:
-        PictureError: The file is missing or no picture in one of ``c3det.pictures.FORMATS``.
+        PictureError: The file is missing or no picture in one of ``c3det.rgb.FORMATS``.
     """
     with _opened(path) as image:
         header = read_header(image)

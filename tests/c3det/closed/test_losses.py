@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from c3det.clicks import Click
-from c3det.losses import Target, UserInputEnforcing, clicked_boxes, enforcing_loss
+from c3det.closed.losses import Target, UserInputEnforcing, clicked_boxes, enforcing_loss
 from tests.c3det import twins
 
 BOXES = torch.tensor([[0.0, 0, 10, 10], [8, 0, 20, 10], [30, 30, 40, 40]])

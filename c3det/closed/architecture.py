@@ -1,8 +1,8 @@
 """What the card of closed weights says about how the detector is built.
 
-A variant is an `Architecture`: a preset (`c3det.presets`) and choices, plain data that is checked.
-From it `Architecture.config` makes the mmdet config that `c3det.mmdet_adapter.build_detector`
-builds. No config comes from a file.
+A variant is an `Architecture`: a preset (`c3det.closed.presets`) and choices, plain data that is
+checked. From it `Architecture.config` makes the mmdet config that
+`c3det.closed.mmdet_adapter.build_detector` builds. No config comes from a file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-from c3det.correlation import Sampling, Scale
+from c3det.closed.correlation import Sampling, Scale
+from c3det.closed.losses import Target
+from c3det.closed.presets import (
+    CLICK_SIGMA,
+    CORRELATION,
+    HEADS,
+    PARTS,
+    UEL_WEIGHT,
+    Preset,
+    Stages,
+    normalization,
+)
 from c3det.fields import (
     check_bool,
     check_choice,
@@ -21,11 +32,6 @@ from c3det.fields import (
     check_object,
     short_name,
 )
-from c3det.losses import Target
-from c3det.presets import CLICK_SIGMA, CORRELATION, HEADS, PARTS, UEL_WEIGHT
-from c3det.presets import Preset as Preset
-from c3det.presets import Stages as Stages
-from c3det.presets import normalization as normalization
 
 Fusion = Literal["plain", "early", "late", "c3det"]
 
@@ -48,14 +54,14 @@ _CORRELATION_VALUES: dict[str, Allowed] = {
     "stop_gradient": bool,
     "projection": bool,
 }
-"""What the fields of `c3det.fusion.CorrelationSettings` may be."""
+"""What the fields of `c3det.closed.fusion.CorrelationSettings` may be."""
 
 _UEL_VALUES: dict[str, Allowed] = {
     "weight": (0.0, 1000.0),
     "target": get_args(Target),
     "radius": (0.0, 1000.0),
 }
-"""What the fields of `c3det.losses.UserInputEnforcing` may be."""
+"""What the fields of `c3det.closed.losses.UserInputEnforcing` may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +80,10 @@ class Architecture:
         fusion: ``"plain"``: no clicks; ``"early"``: heatmaps as input channels; ``"late"``: late
             fusion alone; ``"c3det"``: late fusion and correlation.
         uel: Whether the loss enforces the clicks; ``None``: with ``"c3det"`` only. Or fields of
-            `c3det.losses.UserInputEnforcing`, each in place of the preset's. Then the fields, or
-            ``False``.
-        correlation: Fields of `c3det.fusion.CorrelationSettings`, each in place of the preset's;
+            `c3det.closed.losses.UserInputEnforcing`, each in place of the preset's. Then the
+            fields, or ``False``.
+        correlation: Fields of `c3det.closed.fusion.CorrelationSettings`, each in place of the
+        preset's;
             ``None`` without correlation.
         late: ``False`` leaves late fusion out of ``"c3det"``.
         sigma: Of the clicks drawn for early and late fusion, 0.1 to 100 px; ``None``: the preset's,

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from c3det.clicks import Click, Size
-from c3det.correlation import Sampling, Scale, class_correlations
+from c3det.closed.correlation import Sampling, Scale, class_correlations
+from c3det.closed.heatmaps import click_heatmaps
 from c3det.devices import late_fusion_precision
-from c3det.heatmaps import click_heatmaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class ClickBatch:
 
 @dataclass(frozen=True, slots=True)
 class CorrelationSettings:
-    """The settings of C3, see `c3det.correlation.class_correlations`.
+    """The settings of C3, see `c3det.closed.correlation.class_correlations`.
 
     Attributes:
         sampling: How a template is read.

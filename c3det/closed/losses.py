@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from c3det.clicks import Click
+from c3det.closed.heatmaps import click_xy
 from c3det.devices import moved
-from c3det.heatmaps import click_xy
 
 Target = Literal["assigned", "clicked"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from c3det.pictures import Header, read_header, read_pixels
+from c3det.rgb import Header, read_header, read_pixels
 
 # Two rows of three pixels.
 PIXELS = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)

@@ -1,14 +1,14 @@
 """The numbers of the presets, as terms of mmdet configs.
 
 Cards name a preset, so the numbers of a released preset never change; other numbers are a preset of
-another name. `c3det.configs.Architecture` describes the presets in words.
+another name. `c3det.closed.architecture.Architecture` describes the presets in words.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from c3det.pictures import IMAGENET_MEAN, IMAGENET_STD
+from c3det.rgb import IMAGENET_MEAN, IMAGENET_STD
 
 Preset = Literal["paper", "starter"]
 Stages = Literal["one-stage", "two-stage"]

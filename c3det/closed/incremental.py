@@ -7,13 +7,13 @@ first ReLU, the picture's term of both. Of the clicks' terms,
 - the correlation adds K channels, which reach the heads through kernels composed of both
   convolutions, K channels wide;
 - late fusion changes only inside the receptive fields of the clicks. If a click is added, moved or
-  removed, those windows are computed again (`c3det.windows`).
+  removed, those windows are computed again (`c3det.closed.windows`).
 
 The heads behind their first convolution are computed for every click.
 
 On a GPU windows would cost more than they save: each has its own shape, for which cuDNN plans its
 convolutions anew, and the number of calls takes the time, not what they compute. There late fusion
-and the heads are computed whole, always in the same shapes, as CUDA graphs (`c3det.graphs`).
+and the heads are computed whole, always in the same shapes, as CUDA graphs (`c3det.closed.graphs`).
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ from torch import Tensor
 from torch.profiler import record_function
 
 from c3det.clicks import Click, Size
-from c3det.correlation import (
+from c3det.closed.correlation import (
     best_by_label,
     comparable,
     read_templates,
     scaled_templates,
     template_reads,
 )
+from c3det.closed.fusion import ClickBatch
+from c3det.closed.graphs import Recorded, Work
+from c3det.closed.heatmaps import click_heatmaps, click_patches, click_xy, draw_patches
+from c3det.closed.late_fusion import append_fpn, append_resnet, convolution
+from c3det.closed.mmdet_adapter import ClickDetector, ClickedFeatures
+from c3det.closed.windows import Convolution, Copy, Network, Sum, Window, area, hull
 from c3det.devices import late_fusion_precision, moved
-from c3det.fusion import ClickBatch
-from c3det.graphs import Recorded, Work
-from c3det.heatmaps import click_heatmaps, click_patches, click_xy, draw_patches
-from c3det.late_fusion import append_fpn, append_resnet, convolution
 from c3det.memory import held_bytes
-from c3det.mmdet_adapter import ClickDetector, ClickedFeatures
-from c3det.windows import Convolution, Copy, Network, Sum, Window, area, hull
 
-PARTS = ("late fusion", "correlation", "first convolutions", "proposals", "regions")
+STAGES = ("late fusion", "correlation", "first convolutions", "proposals", "regions")
 """Stages of a click, as `torch.profiler` names them; a one-stage detector has no regions."""
 
 RECORDED_CLICKS = 64
@@ -306,7 +306,7 @@ class IncrementalDetector:
 
         Args:
             key: The padded size of the tile, and that of the patches.
-            patches: Of `c3det.heatmaps.click_patches`.
+            patches: Of `c3det.closed.heatmaps.click_patches`.
             levels: The picture's term of the levels.
         """
         input_size, patch = key

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from c3det.clicks import Click
-from c3det.heatmaps import click_heatmaps, gaussian
+from c3det.closed.heatmaps import click_heatmaps, gaussian
 from tests.c3det import twins
 
 

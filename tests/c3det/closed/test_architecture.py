@@ -10,18 +10,16 @@ from typing import Any, get_args
 
 import pytest
 
-from c3det.configs import (
+from c3det.closed.architecture import (
     _CORRELATION_VALUES,
     _UEL_VALUES,
     Architecture,
     Fusion,
-    Preset,
-    Stages,
     architecture,
-    normalization,
 )
-from c3det.fusion import CorrelationSettings
-from c3det.losses import UserInputEnforcing
+from c3det.closed.fusion import CorrelationSettings
+from c3det.closed.losses import UserInputEnforcing
+from c3det.closed.presets import Preset, Stages, normalization
 
 PRESETS, STAGES, FUSIONS = get_args(Preset), get_args(Stages), get_args(Fusion)
 

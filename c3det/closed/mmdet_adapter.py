@@ -1,8 +1,8 @@
 """mmdet's detectors with clicks: a thin layer over the plain modules of `c3det`.
 
 `ClickRetinaNet` (one-stage) and `ClickFasterRCNN` (two-stage) take a further argument ``clicks``,
-which says how clicks enter. Their heads (`c3det.mmdet_heads`) take ``uel``, which says whether the
-loss enforces them. Without either they are mmdet's own detectors. Clicks are given as
+which says how clicks enter. Their heads (`c3det.closed.mmdet_heads`) take ``uel``, which says
+whether the loss enforces them. Without either they are mmdet's own detectors. Clicks are given as
 ``data_sample.metainfo["clicks"]``, a sequence of `Click` in pixels of the detector's input.
 
 ``clicks`` is a dict with any of
@@ -33,16 +33,16 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.profiler import record_function
 
-import c3det.mmdet_heads  # noqa: F401 (registers the heads with mmdet)
+import c3det.closed.mmdet_heads  # noqa: F401 (registers the heads with mmdet)
 from c3det.clicks import Size
-from c3det.fusion import (
+from c3det.closed.fusion import (
     ClickBatch,
     ClickBranch,
     ClickFusion,
     CorrelationSettings,
     widen_first_convolution,
 )
-from c3det.graphs import Recorded
+from c3det.closed.graphs import Recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +61,8 @@ class ClickedFeatures:
 class ClickDetector(nn.Module):
     """Mixin of an mmdet detector: fuses the clicks of the data samples into its features.
 
-    `c3det.incremental` calls `first_convolutions`, `propose` and `choose` in place of mmdet's
-    ``predict``.
+    `c3det.closed.incremental` calls `first_convolutions`, `propose` and `choose` in place of
+    mmdet's ``predict``.
     """
 
     backbone: nn.Module
@@ -421,7 +421,8 @@ def build_detector(
     """Build a detector from its config.
 
     Args:
-        architecture: An mmdet config dict without ``data_preprocessor``, made by `c3det.configs`:
+        architecture: An mmdet config dict without ``data_preprocessor``, made by
+        `c3det.closed.architecture`:
             never one from a file.
         normalization: ``mean`` and ``std`` a channel of RGB in 0..255, and ``pad_size_divisor`` in
             pixels, the multiple of which both sides are padded to.

@@ -9,7 +9,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from c3det.windows import INPUT, Convolution, Copy, MaxPool, Network, Read, Sum, Window, area, hull
+from c3det.closed.windows import (
+    INPUT,
+    Convolution,
+    Copy,
+    MaxPool,
+    Network,
+    Read,
+    Sum,
+    Window,
+    area,
+    hull,
+)
 
 SIZE = (36, 44)
 

@@ -1,4 +1,4 @@
-"""The modules of the late-fusion branch as values of a `c3det.windows.Network`."""
+"""The modules of the late-fusion branch as values of a `c3det.closed.windows.Network`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from c3det.windows import INPUT, Convolution, Copy, MaxPool, Sum
+from c3det.closed.windows import INPUT, Convolution, Copy, MaxPool, Sum
 
 
 def convolution(source: int, module: nn.Conv2d) -> Convolution:

@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from c3det.clicks import Click
-from c3det.fusion import (
+from c3det.closed.fusion import (
     ClickBatch,
     ClickBranch,
     ClickFusion,
     CorrelationSettings,
     widen_first_convolution,
 )
-from c3det.heatmaps import click_heatmaps
+from c3det.closed.heatmaps import click_heatmaps
 
 CLICKS = ClickBatch([[Click(5, 5, 0), Click(20, 9, 2)], []], [(32, 24), (20, 32)], (32, 32))
 NO_CLICKS = ClickBatch([[], []], CLICKS.image_sizes, CLICKS.input_size)

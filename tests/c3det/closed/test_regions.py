@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmcv.ops import roi_align as mmcv_roi_align
 
-from c3det.regions import read_regions, roi_align
+from c3det.closed.regions import read_regions, roi_align
 
 
 def random_boxes(count: int, side: float, seed: int) -> torch.Tensor:
@@ -66,7 +66,7 @@ def on_gpu(levels: list[torch.Tensor], rois: torch.Tensor, of_level: torch.Tenso
     """The same calls as on a GPU, where one is there on it."""
     there = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("c3det.regions._on_cpu", lambda level: False)
+        patch.setattr("c3det.closed.regions._on_cpu", lambda level: False)
         return read_regions(
             [level.to(there) for level in levels],
             rois.to(there),

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from c3det.clicks import Click, Size, check_labels
+from c3det.closed.heatmaps import Cells, Doubles, click_xy, gaussian, sizes_per_picture, support
 from c3det.devices import moved
-from c3det.heatmaps import Cells, Doubles, click_xy, gaussian, sizes_per_picture, support
 
 Sampling = Literal["gaussian-nearest", "bilinear"]
 Scale = Literal["none", "channels", "cosine"]

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from c3det.clicks import Click, Size
+from c3det.closed.fusion import ClickBatch
+from c3det.closed.incremental import ClosedTile, IncrementalDetector
+from c3det.closed.mmdet_adapter import ClickDetector, ClickedFeatures, build_detector
 from c3det.detections import Detections
 from c3det.devices import use_float32
-from c3det.fusion import ClickBatch
-from c3det.incremental import ClosedTile, IncrementalDetector
-from c3det.mmdet_adapter import ClickDetector, ClickedFeatures, build_detector
 from c3det.model import Model, Outline, Template
 from c3det.weights import Card, WeightsError, load_tensors
 

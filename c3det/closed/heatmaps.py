@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from c3det.clicks import Click, check_labels
-from c3det.clicks import Size as Size
+from c3det.clicks import Click, Size, check_labels
 from c3det.devices import moved
 
 Doubles = NDArray[np.float64]

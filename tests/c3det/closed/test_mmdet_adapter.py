@@ -15,11 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from c3det.clicks import Click
-from c3det.configs import Fusion, Preset, Stages, normalization
-from c3det.fusion import ClickBatch
-from c3det.losses import UserInputEnforcing
-from c3det.mmdet_adapter import ClickedFeatures, TruncatedMobileNetV2, build_detector
-from c3det.mmdet_heads import RegionExtractor
+from c3det.closed.architecture import Fusion
+from c3det.closed.fusion import ClickBatch
+from c3det.closed.losses import UserInputEnforcing
+from c3det.closed.mmdet_adapter import ClickedFeatures, TruncatedMobileNetV2, build_detector
+from c3det.closed.mmdet_heads import RegionExtractor
+from c3det.closed.presets import Preset, Stages, normalization
 from tests.c3det import twins
 from tests.c3det.small import NUM_CLASSES, SIDE, build, shrunk, training_batch
 
