@@ -6,9 +6,9 @@ the tile where enough of its area is inside, and is ignored there otherwise.
 
 Pictures are cut in several processes, each reading its picture in bands
 (`training.data.picture_files`), so that a process needs memory for about two rows of tiles. A
-picture that cannot be read is named and left out, and the exit status is 1. A killed run goes on when started again: a tile is written
-under another name and renamed, and a tile that was cut from its picture as it is now, by the
-checksum of its file, is not cut again.
+picture that cannot be read is named and left out, and the exit status is 1. A killed run goes on
+when started again: a tile is written under another name and renamed, and a tile that was cut from
+its picture as it is now, by the checksum of its file, is not cut again.
 """
 
 from __future__ import annotations
@@ -204,8 +204,8 @@ def tile_index(
 
     Raises:
         training.data.picture_files.PictureError: A picture cannot be read, or not in bands and is
-            too large, or is not as wide as the index says, and ``failed`` is ``None``. The tiles of the
-            others are written.
+            too large, or is not as wide as the index says, and ``failed`` is ``None``. The tiles
+            of the others are written.
         ValueError: Two tiles would have one path.
         OSError: A tile cannot be written, or a process was killed.
     """
