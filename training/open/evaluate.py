@@ -23,6 +23,8 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import shlex
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -43,6 +45,7 @@ from c3det.weights import WeightsError
 from training.data.annotated import Annotated
 from training.data.sources import SourceError
 from training.evaluation import metrics
+from training.evaluation.settings import named_weights
 from training.open import reporting, test_sets
 from training.open.baselines import (
     Method,
@@ -291,17 +294,31 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--counts", default=",".join(map(str, COUNTS)), help="clicks a class")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--backbone", type=Path, help="ImageNet's weights: compare the baselines")
+    parser.add_argument(
+        "--beside",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="more weights in the same tables, such as those of an ablation; repeatable",
+    )
     add_options(parser, OpenEvaluationSettings)
     options = parser.parse_args(arguments)
     counts = tuple(int(number) for number in options.counts.split(","))
     settings = replace(read_options(options, OpenEvaluationSettings), counts=counts)
+    given = sys.argv[1:] if arguments is None else arguments
     results: reporting.Results = {}
     try:
+        beside = named_weights(options.beside)
         for name in test_sets.chosen(options.sets):
             network, card = load(weights_of(name, options.weights))
             predictor = Predictor(OpenModel(network.to(options.device)), card)
             test_set = test_sets.load(name, options.pictures)
-            for title, method in _methods(predictor, options.backbone).items():
+            methods = _methods(predictor, options.backbone)
+            for title, path in beside.items():
+                other, its_card = load(path)
+                model = OpenModel(other.to(options.device))
+                methods[title] = OpenMethod(Predictor(model, its_card))
+            for title, method in methods.items():
                 started = time.monotonic()
                 kept = settings if title == "C3Det open" else replace(settings, detections=None)
                 one = evaluate_set(method, test_set, kept)
@@ -310,6 +327,7 @@ def main(arguments: list[str] | None = None) -> None:
                 print(f"{name}, {title}: {after}, {time.monotonic() - started:.0f} s", flush=True)
             # Written after each set, so that what was measured is not lost.
             about = {
+                "command": shlex.join(["python", "-m", "training.open.evaluate", *given]),
                 "weights": [path.name for path in options.weights],
                 "threshold": settings.threshold,
             }

@@ -182,7 +182,7 @@ def merged(contents: Sequence[dict[str, Any]]) -> tuple[Results, tuple[int, ...]
         ValueError: They were measured in other ways, or a set stands in two of them.
     """
     first = contents[0]
-    about = {"weights": [], "threshold": first["threshold"]}
+    about = {"command": first["command"], "weights": [], "threshold": first["threshold"]}
     results: Results = {}
     for content in contents:
         for name in ("threshold", "counts"):
