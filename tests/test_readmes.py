@@ -148,7 +148,7 @@ def test_options_are_those_of_the_command(
 ) -> None:
     if importlib.util.find_spec(name).submodule_search_locations is not None:  # type: ignore[union-attr]
         name += ".__main__"
-    if not name.startswith(("serverless.", "training.")):
+    if not name.startswith(("serverless.", "tests.", "training.")):
         pytest.fail(f"{name} is no command of this project")
     monkeypatch.setattr(sys, "argv", [name, *filter(None, [sub]), "--help"])
     with pytest.raises(SystemExit) as ended:

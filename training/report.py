@@ -1,16 +1,103 @@
-"""Lay out reports again: ``python -m training.report training/results/variants.json``.
+"""Lay out pages and figures of studies again, and the figures of the project's README.
 
-Page and figure are made of each JSON file and written beside it.
+    python -m training.report
+
+makes page and figure of each JSON file of ``training/results`` again, and the table between the two
+marks in ``README.md``; with names of JSON files, only theirs.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from c3det.commands import command
 from training.evaluation.reporting import StudyReport
+from training.open import jobs_report
+from training.open import reporting as open_reporting
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "training" / "results"
+MARKS = "<!-- by python -m training.report -->\n", "<!-- until here -->\n"
+"""Around the figures in the README."""
+
+_GROUPS = {"single-class": "one class", "multi-class": "several classes"}
+
+
+def lay_out(path: Path) -> None:
+    """Write page and figure of a study again.
+
+    Args:
+        path: The JSON file of the study.
+
+    Raises:
+        ValueError: It is not the JSON file of a study.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not isinstance(content, dict) or "sets" not in content:
+        StudyReport.read(path).write(path)
+        return
+    about = {name: content[name] for name in content if name not in ("counts", "means", "sets")}
+    write = jobs_report.write if "study" in content else open_reporting.write
+    write(content["sets"], content["counts"], about, path)
+
+
+def headline(results: Path = RESULTS) -> str:
+    """The figures of the README: means of the open model's studies, in Markdown."""
+    studies = {
+        "kinds never trained": _read(results / "unseen.json"),
+        "kinds trained, other pictures": _read(results / "open.json"),
+    }
+    counts = [str(number) for number in studies["kinds never trained"]["counts"]]
+    lines = [
+        f"| clicks a class | {' | '.join(counts)} |",
+        f"| --- |{' ---: |' * len(counts)}",
+    ]
+    for title, content in studies.items():
+        (means, *_) = content["means"].values()
+        for group, name in _GROUPS.items():
+            row = [means[group]["random"][count]["unclicked"]["AP"] for count in counts]
+            cells = " | ".join(open_reporting.cell(value) for value in row)
+            lines.append(f"| {title}: {means[group]['sets']} sets of {name} | {cells} |")
+    times = {
+        group: f"{one['economy']['carried']:.1f}"
+        for group, one in _read(results / "jobs.json")["means"].items()
+    }
+    lines += [
+        "",
+        "AP (IoU 0.5, in percent) of the objects that nobody clicked, the mean over real sets",
+        "([never trained](training/results/unseen.md), [trained](training/results/open.md)). A",
+        "simulated annotator who corrects until all is right is "
+        f"{times['single-class']} times as fast as by hand with",
+        f"one class, {times['multi-class']} times with several",
+        "([by set](training/results/jobs.md)).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def with_figures(readme: str, figures: str) -> str:
+    """The README with other figures between the marks.
+
+    Raises:
+        ValueError: A mark is missing.
+    """
+    first, last = MARKS
+    before, found, rest = readme.partition(first)
+    _, end, after = rest.partition(last)
+    if not (found and end):
+        raise ValueError(f"README.md: the marks {first.strip()} and {last.strip()} are missing")
+    return f"{before}{first}\n{figures}\n{last}{after}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 @command("python -m training.report")
@@ -21,12 +108,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("reports", type=Path, nargs="+", metavar="JSON")
+    parser.add_argument("studies", type=Path, nargs="*", metavar="JSON")
     given = parser.parse_args(arguments)
     try:
-        for path in given.reports:
-            StudyReport.read(path).write(path)
-    except ValueError as error:
+        for path in given.studies or sorted(RESULTS.glob("*.json")):
+            lay_out(path)
+        if not given.studies:
+            readme = ROOT / "README.md"
+            text = with_figures(readme.read_text(encoding="utf-8"), headline())
+            readme.write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
 
 

@@ -11,18 +11,22 @@ import pytest
 
 from c3det.weights import read_card
 from training.evaluation.reporting import StudyReport
-from training.open.reporting import table
-from training.report import main
+from training.open import jobs_report
+from training.open import reporting as open_reporting
+from training.report import headline, lay_out, main, with_figures
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "training" / "results"
 SHIPPED = ROOT / "serverless" / "weights" / "starter.safetensors"
-STUDIES = sorted({file.stem for file in RESULTS.glob("*.json")} - {"open"})
+OPEN = {"components", "jobs", "open", "unseen"}
+"""Studies of the open model."""
+
+STUDIES = sorted({file.stem for file in RESULTS.glob("*.json")} - OPEN)
 
 
 def test_every_study_is_one_json_one_page_and_one_figure() -> None:
     names = {"README.md"} | {
-        f"{study}.{suffix}" for study in (*STUDIES, "open") for suffix in ("json", "md", "png")
+        f"{study}.{suffix}" for study in (*STUDIES, *OPEN) for suffix in ("json", "md", "png")
     }
     assert {path.name for path in RESULTS.iterdir()} == names
 
@@ -41,10 +45,29 @@ def test_a_report_is_laid_out_again(tmp_path: Path) -> None:
     assert path.read_text() == (RESULTS / "data.json").read_text(encoding="utf-8")
 
 
-def test_the_tables_of_the_open_model_are_made_from_its_json() -> None:
-    measured = json.loads((RESULTS / "open.json").read_text(encoding="utf-8"))
-    shown = table(measured["sets"], measured["counts"])
-    assert shown == (RESULTS / "open.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("study", sorted(OPEN))
+def test_the_page_of_a_study_of_the_open_model_is_made_from_its_json(study: str) -> None:
+    content = json.loads((RESULTS / f"{study}.json").read_text(encoding="utf-8"))
+    page = jobs_report.page if study == "jobs" else open_reporting.page
+    assert page(content) == (RESULTS / f"{study}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("study", ["jobs", "open"])
+def test_studies_of_the_open_model_are_laid_out_again(study: str, tmp_path: Path) -> None:
+    path = Path(shutil.copy(RESULTS / f"{study}.json", tmp_path))
+    lay_out(path)
+    assert path.read_text() == (RESULTS / f"{study}.json").read_text(encoding="utf-8")
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_figures_of_the_readme_are_those_of_the_studies() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_figures(readme, headline()) == readme
+
+
+def test_a_readme_without_the_marks_is_refused() -> None:
+    with pytest.raises(ValueError, match="the marks"):
+        with_figures("# C3Det\n", headline())
 
 
 def test_what_was_measured_is_of_the_shipped_weights() -> None:

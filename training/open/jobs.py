@@ -19,6 +19,8 @@ measured. Next to the JSON file a Markdown table and a plot are written.
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -163,7 +165,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     settings = read_options(options, JobSettings)
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    given = sys.argv[1:] if arguments is None else arguments
     about = {
+        "command": shlex.join(["python", "-m", "training.open.jobs", *given]),
         "weights": [path.name for path in options.weights],
         "threshold": settings.threshold,
         "seeds": settings.seeds,

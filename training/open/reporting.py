@@ -171,8 +171,13 @@ def write(results: Results, counts: Sequence[int], about: dict[str, Any], out: P
     """
     averages = {method: means(rows, counts) for method, rows in results.items()}
     content = about | {"counts": list(counts), "means": averages, "sets": results}
-    write_texts(content, table(results, counts), out)
+    write_texts(content, page(content), out)
     plot(results, counts, out.with_suffix(".png"))
+
+
+def page(content: dict[str, Any]) -> str:
+    """The page of a study, from its JSON file: the command, and the table."""
+    return f"`{content['command']}`\n\n{table(content['sets'], content['counts'])}"
 
 
 def merged(contents: Sequence[dict[str, Any]]) -> tuple[Results, tuple[int, ...], dict[str, Any]]:
