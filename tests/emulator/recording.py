@@ -7,8 +7,8 @@ answers down and deletes the task. ``test_recorded.py`` sends the same requests 
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -248,16 +248,21 @@ def make_task(client: Client) -> Ids:
     return {"task": task, "job": job, "label": first["id"], "second label": second["id"]}
 
 
-def main(arguments: Sequence[str]) -> None:
-    url, login, out = arguments
-    client = Client(url)
-    client.log_in(*login.split(":", 1))
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Record the answers of a server."""
+    parser = argparse.ArgumentParser(description="Record the answers of a CVAT server.")
+    parser.add_argument("url", help="of the server")
+    parser.add_argument("login", metavar="NAME:PASSWORD")
+    parser.add_argument("out", type=Path, help="JSON file")
+    given = parser.parse_args(arguments)
+    client = Client(given.url)
+    client.log_in(*given.login.split(":", 1))
     ids = make_task(client)
     answers = play(client, ids)
-    client.log_in(*login.split(":", 1))
+    client.log_in(*given.login.split(":", 1))
     client.send("DELETE", f"/api/tasks/{ids['task']}")
-    Path(out).write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
+    given.out.write_text(json.dumps(answers, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
