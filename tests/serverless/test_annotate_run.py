@@ -253,7 +253,7 @@ def test_overwriting_replaces_what_no_person_drew(
     assert annotate("--existing", "overwrite") == 0
     after = shapes(emulator, task, source="semi-auto")
     assert not before & {shape["id"] for shape in after}
-    (accepted,) = [shape for shape in after if shape["group"] == 0]
+    (accepted,) = [shape for shape in after if not shape["group"]]
     assert accepted["points"] == [90, 90, 94, 94], "a proposal that a person accepted stays"
     after.remove(accepted)
     assert len(after) == len(EXPECTED)

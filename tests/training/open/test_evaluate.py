@@ -253,12 +253,14 @@ def test_results_of_several_calls_are_put_together(tmp_path: Path) -> None:
     paths = []
     for name in ("a", "b"):
         path = tmp_path / f"{name}.json"
-        reporting.write({"open": {name: one}}, (1,), {"weights": [name], "threshold": 0.3}, path)
+        about = {"command": f"measure {name}", "weights": [name], "threshold": 0.3}
+        reporting.write({"open": {name: one}}, (1,), about, path)
         paths.append(path)
     out = tmp_path / "all.json"
     reporting.main([*map(str, paths), "--out", str(out)])
     content = json.loads(out.read_text())
     assert content["weights"] == ["a", "b"]
+    assert out.with_suffix(".md").read_text().startswith("`measure a`\n\nAP at IoU 0.5")
     assert sorted(content["sets"]["open"]) == ["a", "b"]
     assert content["means"]["open"]["multi-class"]["sets"] == 2
     with pytest.raises(ValueError, match="a of open stands in two files"):
