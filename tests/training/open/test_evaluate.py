@@ -200,7 +200,8 @@ def test_nearest_neighbour_tells_patterns_apart(pool: Path) -> None:
 
 
 def test_command(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "load", lambda path: (untrained(), CARD))
+    read: list[Path] = []
+    monkeypatch.setattr(evaluate, "load", lambda path: read.append(path) or (untrained(), CARD))
     monkeypatch.setattr(evaluate, "Predictor", lambda model, card: FakePredictor())
     monkeypatch.setattr(
         test_sets, "load", lambda name, most: TestSet(name, "bars", ("a", "b"), (a_picture(),))
@@ -210,14 +211,19 @@ def test_command(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         [
             *("--weights", "one.safetensors", "--out", str(out), "--sets", "coins_il,coins_ph"),
             *("--counts", "1", "--seeds", "1", "--backbone", str(pool / "mobilenet.safetensors")),
+            *("--beside", "no C3=two.safetensors"),
         ]
     )
+    assert read == [Path("one.safetensors"), Path("two.safetensors")] * 2
     results = json.loads(out.read_text())
+    assert results["command"].startswith("python -m training.open.evaluate --weights one.safe")
     assert sorted(results["sets"]) == [
         "C3Det open",
         "nearest neighbour, ImageNet",
+        "no C3",
         "template matching",
     ]
+    assert results["sets"]["no C3"] == results["sets"]["C3Det open"]
     assert sorted(results["sets"]["C3Det open"]) == ["coins_il", "coins_ph"]
     assert results["means"]["C3Det open"]["multi-class"]["0"] == {"AP": 100.0, "recall": 100.0}
     assert "| coins_ph | bars | 100.0 |" in out.with_suffix(".md").read_text()
