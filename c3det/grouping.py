@@ -204,60 +204,60 @@ class ClickGrouping:
     def _choose(self, pair: _Pair, score: float) -> None:
         """Give a click its best proposal that is left, or let it join others on their object."""
         click, proposal = pair.click, pair.proposal
-        holder = self._by_proposal.get(proposal)
-        if holder is not None:
-            if not self._has_its_own(pair, holder) and self._may_join(click, holder):
-                self._join(click, holder, proposal)
+        cluster = self._by_proposal.get(proposal)
+        if cluster is not None:
+            if not self._has_its_own(pair, cluster) and self._may_join(click, cluster):
+                self._join(click, cluster, proposal)
             return
-        for holder in self._holders(click):
-            if self._is_same(click, holder, proposal, score) and self._may_join(click, holder):
-                self._join(click, holder, proposal)
+        for cluster in self._clusters(click):
+            if self._is_same(click, cluster, proposal, score) and self._may_join(click, cluster):
+                self._join(click, cluster, proposal)
                 return
         self._objects.append(_ClickedObject(self._boxes[proposal], score))
         self._by_proposal[proposal] = self._objects[-1]
         self._join(click, self._objects[-1], proposal)
 
-    def _holders(self, click: int) -> Iterator[_ClickedObject]:
+    def _clusters(self, click: int) -> Iterator[_ClickedObject]:
         """Objects in whose boxes, or almost, a click lies."""
         for proposal in self._near[click]:
             if proposal in self._by_proposal:
                 yield self._by_proposal[proposal]
 
-    def _has_its_own(self, best: _Pair, holder: _ClickedObject) -> bool:
+    def _has_its_own(self, best: _Pair, cluster: _ClickedObject) -> bool:
         """Whether a click whose best proposal is another object's lies better in a free one."""
         return any(
             other.proposal not in self._by_proposal
             and other.centred >= best.centred
             and other.rank >= OWN_PROPOSAL * best.rank
-            and not self._is_same(best.click, holder, other.proposal)
+            and not self._is_same(best.click, cluster, other.proposal)
             for other in self._under[best.click]
         )
 
     def _is_same(
-        self, click: int, holder: _ClickedObject, proposal: int, score: float | None = None
+        self, click: int, cluster: _ClickedObject, proposal: int, score: float | None = None
     ) -> bool:
         """Whether a proposal under a click is of the object of other clicks.
 
         Args:
             click: Index of the click.
-            holder: The object.
+            cluster: The object.
             proposal: Under the click.
             score: Of the proposal, to take it also where it is a loose box around the object.
         """
-        assert holder.box is not None
+        assert cluster.box is not None
         box = self._boxes[proposal]
-        shared = holder.box.shared(box)
-        if shared >= SAME_OBJECT_IOU * (holder.box.area + box.area - shared):
+        shared = cluster.box.shared(box)
+        if shared >= SAME_OBJECT_IOU * (cluster.box.area + box.area - shared):
             return True
-        if self._clicks[click].label != self._clicks[holder.clicks[0]].label:
+        if self._clicks[click].label != self._clicks[cluster.clicks[0]].label:
             return False
         part = shared >= SAME_OBJECT_SHARE * box.area
-        whole = shared >= SAME_OBJECT_SHARE * holder.box.area
-        if part or (whole and score is not None and score <= holder.score):
+        whole = shared >= SAME_OBJECT_SHARE * cluster.box.area
+        if part or (whole and score is not None and score <= cluster.score):
             return True
-        return self._one_is_enough(holder.clicks, holder.box, [click], box)
+        return self._one_box_suffices(cluster.clicks, cluster.box, [click], box)
 
-    def _one_is_enough(
+    def _one_box_suffices(
         self, first: Sequence[int], first_box: Box, second: Sequence[int], second_box: Box
     ) -> bool:
         """Whether clicks that chose two boxes lie in one of them almost as well as in both.
@@ -277,34 +277,34 @@ class ClickGrouping:
     def _join_objects(self) -> None:
         """Make one of two objects whose clicks lie in the boxes of both, the better one."""
         for worse in reversed(self._objects[:]):
-            holders = (holder for click in worse.clicks for holder in self._holders(click))
-            for better in holders:
+            clusters = (cluster for click in worse.clicks for cluster in self._clusters(click))
+            for better in clusters:
                 clicks = [*better.clicks, *worse.clicks]
                 labels = {self._clicks[index].label for index in clicks}
                 if better is worse or len(labels) > 1:
                     continue
                 assert better.box is not None
                 assert worse.box is not None
-                if self._one_is_enough(better.clicks, better.box, worse.clicks, worse.box):
+                if self._one_box_suffices(better.clicks, better.box, worse.clicks, worse.box):
                     better.clicks = clicks
                     better.chosen |= worse.chosen
                     self._object_of |= dict.fromkeys(worse.clicks, better)
-                    for proposal, holder in self._by_proposal.items():
-                        if holder is worse:
+                    for proposal, cluster in self._by_proposal.items():
+                        if cluster is worse:
                             self._by_proposal[proposal] = better
                     self._objects.remove(worse)
                     break
 
-    def _join(self, click: int, holder: _ClickedObject, proposal: int | None = None) -> None:
-        holder.clicks.append(click)
-        self._object_of[click] = holder
+    def _join(self, click: int, cluster: _ClickedObject, proposal: int | None = None) -> None:
+        cluster.clicks.append(click)
+        self._object_of[click] = cluster
         if proposal is not None:
-            holder.chosen[click] = self._boxes[proposal]
+            cluster.chosen[click] = self._boxes[proposal]
 
-    def _may_join(self, click: int, holder: _ClickedObject) -> bool:
+    def _may_join(self, click: int, cluster: _ClickedObject) -> bool:
         """Whether a box around an object and one more click would hold no negative click."""
-        members = [self._clicks[index] for index in (*holder.clicks, click)]
-        return not self._holds_negative(Box.around(members, holder.box))
+        members = [self._clicks[index] for index in (*cluster.clicks, click)]
+        return not self._holds_negative(Box.around(members, cluster.box))
 
     def _holds_negative(self, box: Box) -> bool:
         return any(box.holds(click.x, click.y) for click in self._negative)
@@ -322,21 +322,21 @@ class ClickGrouping:
                 neighbours[rest[one]].append(rest[other])
         for index in rest:
             label = self._clicks[index].label
-            near = [h for h in self._holders(index) if self._clicks[h.clicks[0]].label == label]
+            near = [h for h in self._clusters(index) if self._clicks[h.clicks[0]].label == label]
             for other in neighbours[index]:
-                holder = self._object_of.get(other)
-                if holder is not None and holder.box is None and self._is_close(index, holder):
-                    near.append(holder)
-            holder = next((h for h in near if self._may_join(index, h)), None)
-            if holder is None:
-                holder = _ClickedObject()
-                self._objects.append(holder)
-            self._join(index, holder)
+                cluster = self._object_of.get(other)
+                if cluster is not None and cluster.box is None and self._is_close(index, cluster):
+                    near.append(cluster)
+            cluster = next((one for one in near if self._may_join(index, one)), None)
+            if cluster is None:
+                cluster = _ClickedObject()
+                self._objects.append(cluster)
+            self._join(index, cluster)
 
-    def _is_close(self, index: int, holder: _ClickedObject) -> bool:
+    def _is_close(self, index: int, cluster: _ClickedObject) -> bool:
         """Whether a click is within `CLOSE` of the typical size of all clicks of an object."""
         click = self._clicks[index]
-        for member in holder.clicks:
+        for member in cluster.clicks:
             other = self._clicks[member]
             sizes = self._sizes[click.label], self._sizes[other.label]
             width, height = (min(pair) for pair in zip(*sizes, strict=True))

@@ -131,7 +131,7 @@ def start_from(model: ClickDetector, run: Path) -> None:
     # A widened stem takes the narrow one's weights, and zeros for the channels of the clicks.
     model.load_state_dict({**{name: own[name] for name in lacking}, **state})
     if model.click_fusion is not None and lacking:
-        model.click_fusion.silence()
+        model.click_fusion.reset_to_identity()
 
 
 def start_from_weights(model: ClickDetector, weights: Path, classes: Sequence[str]) -> list[str]:

@@ -143,7 +143,7 @@ class ClickFusion(nn.Module):
             self.join.weight[:, :channels] = torch.eye(channels)[:, :, None, None]
 
     @torch.no_grad()
-    def silence(self) -> None:
+    def reset_to_identity(self) -> None:
         """Make the module the identity on the picture's features, whatever the clicks."""
         self.join.weight[:, self.join.out_channels :] = 0
         nn.init.zeros_(cast(Tensor, self.join.bias))

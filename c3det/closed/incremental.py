@@ -39,7 +39,7 @@ from c3det.closed.correlation import (
     scaled_templates,
     template_reads,
 )
-from c3det.closed.fusion import ClickBatch
+from c3det.closed.fusion import ClickBatch, ClickFusion
 from c3det.closed.graphs import Recorded, Work
 from c3det.closed.heatmaps import click_heatmaps, click_patches, click_xy, draw_patches
 from c3det.closed.late_fusion import append_fpn, append_resnet, convolution
@@ -151,6 +151,8 @@ class IncrementalDetector:
         values: list[Sum | None] = [None] * cast(int, detector.neck.num_outs)
         levels = range(len(values))
         fusion = detector.click_fusion
+        if fusion is not None and type(fusion) is not ClickFusion:
+            raise ValueError(f"the fusion must be a ClickFusion, not a {type(fusion).__name__}")
         self._joined = list(levels)
         self._correlation = fusion.correlation if fusion is not None else None
         self._branch = fusion.branch if fusion is not None else None

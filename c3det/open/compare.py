@@ -77,7 +77,7 @@ class ExemplarBatch:
     negative: Tensor
     foreign: Tensor | None = None
 
-    def lesser(self) -> Tensor | None:
+    def down_weighted(self) -> Tensor | None:
         """Which are foreign and of a slot that has positive ones of this picture, ``(B, S, n)``.
 
         Returns:
@@ -91,8 +91,12 @@ class ExemplarBatch:
 
     def weights(self) -> Tensor:
         """How much each counts as a positive one of each slot, ``(B, S, n)``."""
-        weight, lesser = self.positive.to(self.embeddings.dtype), self.lesser()
-        return weight if lesser is None else torch.where(lesser, FOREIGN_WEIGHT * weight, weight)
+        weight, down_weighted = self.positive.to(self.embeddings.dtype), self.down_weighted()
+        return (
+            weight
+            if down_weighted is None
+            else torch.where(down_weighted, FOREIGN_WEIGHT * weight, weight)
+        )
 
 
 class Comparison(nn.Module):
@@ -125,7 +129,7 @@ class Comparison(nn.Module):
             (candidates.embeddings, exemplars.embeddings),
             (candidates.layouts, exemplars.layouts),
         ):
-            like = _like_all(known, share, given, weight)
+            like = _prototype_similarity(known, share, given, weight)
             like = like.masked_fill(absent[:, None], _ABSENT)
             again += [like[..., None], _best_of_others(like)[..., None]]
         second = first + self.second(torch.cat(again, -1))[..., 0]
@@ -156,11 +160,11 @@ class Comparison(nn.Module):
         weight = exemplars.weights()
         own = _best(cosine, positive)
         layout_own = _best(layout_cosine, positive)
-        ground = _Ground.of(candidates, exemplars, cosine)
-        regressed = ground.regressed(
+        ridge = _RidgeData.of(candidates, exemplars, cosine)
+        regressed = ridge.regressed(
             candidates.embeddings, exemplars.embeddings, F.softplus(self.ridge)
         )
-        layout_regressed = ground.regressed(
+        layout_regressed = ridge.regressed(
             candidates.layouts, exemplars.layouts, F.softplus(self.layout_ridge)
         )
         size = _log_size(candidates.boxes)[:, :, None]
@@ -210,7 +214,7 @@ class Comparison(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class _Ground:
+class _RidgeData:
     """The training set of the ridge regressions: exemplars, and candidates unlike any of them.
 
     Exemplars are 1 for their slot and 0 for others; those of one slot weigh together as much as
@@ -227,7 +231,7 @@ class _Ground:
     target: Tensor
 
     @classmethod
-    def of(cls, candidates: Candidates, exemplars: ExemplarBatch, cosine: Tensor) -> _Ground:
+    def of(cls, candidates: Candidates, exemplars: ExemplarBatch, cosine: Tensor) -> _RidgeData:
         """Choose the candidates with the least cosines ``(B, P, n)``."""
         positive, negative = exemplars.positive, exemplars.negative
         used = positive.any(1) | negative.any(1)
@@ -237,11 +241,11 @@ class _Ground:
         value, index = best.topk(few, 1, largest=False)
         target = positive.transpose(1, 2).to(cosine.dtype)
         target = torch.cat([target, target.new_zeros(*index.shape, target.shape[-1])], 1)
-        weights, lesser = exemplars.weights(), exemplars.lesser()
+        weights, down_weighted = exemplars.weights(), exemplars.down_weighted()
         per_slot = weights.sum(-1, keepdim=True).clamp(min=FOREIGN_WEIGHT)
         rejected = negative.any(1).to(cosine.dtype)
-        if lesser is not None:
-            rejected = torch.where(lesser.any(1), FOREIGN_WEIGHT * rejected, rejected)
+        if down_weighted is not None:
+            rejected = torch.where(down_weighted.any(1), FOREIGN_WEIGHT * rejected, rejected)
         weight = (weights / per_slot).amax(1) + 0.5 * rejected
         on_ground = (value < 1.5).to(weight.dtype) * (2.0 / few)
         return cls(index, torch.cat([weight, on_ground], 1), target)
@@ -266,7 +270,7 @@ class _Ground:
         return known @ (inputs.transpose(1, 2) @ solved)
 
 
-def _like_all(known: Tensor, share: Tensor, given: Tensor, weight: Tensor) -> Tensor:
+def _prototype_similarity(known: Tensor, share: Tensor, given: Tensor, weight: Tensor) -> Tensor:
     """Cosines ``(B, P, S)`` with the mean of a slot's exemplars and its likely candidates.
 
     Args:

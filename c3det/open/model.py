@@ -224,7 +224,7 @@ class OpenModel:
             scores = tile.proposals.scores[0].sigmoid() * tile.proposals.valid[0]
             return self._found(tile, tile.proposals.boxes[0], scores[:, None], [ANY_OBJECT])
         given, labels = slot_inputs(templates, clicks, exemplars, self.device)
-        change = self._raising(tile, given)
+        change = self._click_logit_shift(tile, given)
         candidates = self._candidates(tile, given, change)
         origin = given.xy.repeat(1, 2)
         boxes, embeddings, layouts = torch.stack(
@@ -260,7 +260,7 @@ class OpenModel:
         of_clicked = given.positive.T[clicked].to(scores.dtype) * CLICKED_SCORE
         return self._found(tile, boxes, torch.cat([scores, of_clicked]), labels)
 
-    def _raising(self, tile: OpenTile, given: SlotInputs) -> Tensor:
+    def _click_logit_shift(self, tile: OpenTile, given: SlotInputs) -> Tensor:
         """By how much the clicks of each slot raise "any object", ``(1, S, h, w)`` at stride 8.
 
         As `OpenDetector.raised` computes it, but correlations are kept.

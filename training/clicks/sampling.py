@@ -146,7 +146,7 @@ class ClickStrategy:
             order_objects(picture.labels[left], balanced, rng, picture.labels[clicked])
         ].tolist()
         errors = set() if detections is None else set(missed(picture, detections).tolist())
-        false = [] if detections is None else invented(picture, detections).tolist()
+        false = [] if detections is None else false_positives(picture, detections).tolist()
         names = sorted(set(picture.labels.tolist()) if labels is None else labels)
 
         clicks, objects = list(sequence.clicks), list(sequence.objects)
@@ -286,7 +286,7 @@ def missed(picture: Annotated, detections: Detections) -> NDArray[np.int64]:
     )
 
 
-def invented(picture: Annotated, detections: Detections) -> NDArray[np.int64]:
+def false_positives(picture: Annotated, detections: Detections) -> NDArray[np.int64]:
     """Detections of nothing: their centre lies in no box of an object, and they answer no click."""
     return np.flatnonzero(
         [

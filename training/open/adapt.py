@@ -1,7 +1,7 @@
 """Fits the open model to a job of which some pictures are done, on a CPU, within minutes.
 
 What is trained is all behind the backbone: neck, proposals, regions, embedding and comparison, on
-windows of the done pictures with clicks of a made-up annotator, as `training.open.train` does it.
+windows of the done pictures with clicks of a simulated annotator, as `training.open.train` does it.
 Three things keep the rest from being forgotten: the backbone and all statistics of BatchNorm stay
 as they are; each step draws the weights back to where they began; and what is kept is the moving
 average of the weights at the step that did best on pictures that were not trained on.
@@ -63,7 +63,7 @@ class AdaptSettings:
     """How the model is fitted.
 
     Attributes:
-        minutes: That it takes, about. An option of the command line.
+        minutes: Approximate training time. An option of the command line.
         steps: So many instead, whatever time they take; 0: by the clock.
         batch: Windows of a step.
         rate: Highest learning rate, falling as a cosine.
@@ -71,7 +71,7 @@ class AdaptSettings:
         seed: Of all that is random.
     """
 
-    minutes: float = option(4.0, "that it takes, about", parse=positive)
+    minutes: float = option(4.0, "approximate training time", parse=positive)
     steps: int = 0
     batch: int = 4
     rate: float = 3e-4

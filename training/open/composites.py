@@ -1,4 +1,4 @@
-"""Composites: pictures full of objects whose classes are made up on the spot.
+"""Composites: pictures full of objects whose classes are procedurally generated.
 
 A class is defined by its look alone, see `training.open.kinds`. Each picture has one to eight, and
 nearly half of them are *look-alikes* of another: the same but for one or two traits. Every object
@@ -59,7 +59,7 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class Degradation:
     """What a camera does to a picture.
 
     Attributes:
@@ -77,7 +77,7 @@ class Finish:
     quality: int
 
     @classmethod
-    def draw(cls, rng: Rng) -> Finish:
+    def draw(cls, rng: Rng) -> Degradation:
         """A random one."""
         return cls(
             blur=rng.uniform(0.3, 1.2) if rng.random() < 0.35 else 0.0,
@@ -146,7 +146,7 @@ def _rule(image: Floats, rng: Rng) -> None:
 def draw_pictures(
     pool: Pool, rng: Rng, side: int = 256, count: int = 1, most: int = MOST_OBJECTS
 ) -> list[Drawn]:
-    """Composite pictures of the same classes, each on a ground and with a finish of its own.
+    """Composite pictures of the same classes, each on a ground and with a degradation of its own.
 
     Args:
         pool: What is drawn from.
@@ -160,10 +160,10 @@ def draw_pictures(
 
 
 def _draw_picture(pool: Pool, kinds: list[Kind], rng: Rng, side: int, most: int) -> Drawn:
-    finish = Finish.draw(rng)
+    degradation = Degradation.draw(rng)
     wanted = int(math.exp(rng.uniform(math.log(4), math.log(most))))
     order = rng.choice(len(kinds), wanted, p=rng.dirichlet(np.full(len(kinds), 1.5)))
-    canvas = _Canvas(ground(pool, rng, side), finish, rng)
+    canvas = _Canvas(ground(pool, rng, side), degradation, rng)
     place = _layout(rng, side, float(np.median([kind.size for kind in kinds])))
     boxes, chosen = [], []
     for number in order:
@@ -174,7 +174,7 @@ def _draw_picture(pool: Pool, kinds: list[Kind], rng: Rng, side: int, most: int)
             boxes.append(box)
             chosen.append(int(number))
     return Drawn(
-        finish.apply(canvas.image, rng),
+        degradation.apply(canvas.image, rng),
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(chosen, np.int64),
         canvas.owners,
@@ -280,15 +280,15 @@ class _Canvas:
         owners: uint8 ``(side, side)``, see `Drawn`.
     """
 
-    def __init__(self, image: Floats, finish: Finish, rng: Rng) -> None:
+    def __init__(self, image: Floats, degradation: Degradation, rng: Rng) -> None:
         self.image = image
         self.owners = np.zeros(image.shape[:2], np.uint8)
         self._areas = [0]
         self._visible = [0]
         self._allowed = float(rng.choice([0.05, 0.3], p=[0.7, 0.3]))
-        self._grey = finish.grey
-        self._least = LEAST_SEEN + 1.2 * finish.noise
-        self._blur = finish.blur
+        self._grey = degradation.grey
+        self._least = LEAST_SEEN + 1.2 * degradation.noise
+        self._blur = degradation.blur
         self._shadow = rng.normal(0, 0.2, 2) if rng.random() < 0.25 else None
         self._darkness = rng.uniform(0.2, 0.6)
 

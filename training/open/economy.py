@@ -1,17 +1,17 @@
-"""How much faster a job is annotated with the plugin than by hand, with a made-up annotator.
+"""How much faster a job is annotated with the plugin than by hand, with a simulated annotator.
 
 The pictures of a job are annotated in their order until all is right, by one annotator who makes no
 mistakes and does what takes the least time, as far as it can be known beforehand. What the plugin
 offers (see its README), and what it takes:
 
 - *Proposals.* On a new picture what is found with the exemplars of earlier ones is shown. It takes
-  the seconds of the answer. Where pictures with them took `WORTH` times longer an object than those
-  without, the earlier pictures are left out.
+  the seconds of the answer. Where pictures with them took `MAX_SLOWDOWN` times longer an object
+  than those without, the earlier pictures are left out.
 - *A click* on a missed object, or a right click on a box of nothing: an assisted interaction, and
   the seconds of the answer. How many errors of its class a click mends is not known beforehand. The
   annotator expects the same share as of late in this job, for each class, of objects and of boxes
-  of nothing apart, and of classes without a click or exemplar yet; at first, the mean of `HOPE` and
-  of what clicks of other classes did. He clicks the largest object or box where that saves most, as
+  of nothing apart, and of classes without a click or exemplar yet; at first, the mean of
+  `PRIOR_FIX_RATE` and of what clicks of other classes did. He clicks the largest object or box where that saves most, as
   long as it is expected to save more than it takes. A click that makes it worse is taken back.
 - *A threshold*, for one label or for all that are shown: an assisted interaction. The boxes are
   there already, and as the slider moves he sees what it saves. It stays for the next pictures. To
@@ -58,10 +58,10 @@ BY_HAND = STUDY.manual_interaction
 ASSISTED = STUDY.assisted_interaction(0.0)
 """Seconds of an interaction."""
 
-HOPE = 0.5
+PRIOR_FIX_RATE = 0.5
 """Share of the errors of a class that the first click is expected to mend."""
 
-WORTH = 1.2
+MAX_SLOWDOWN = 1.2
 """So many times longer pictures with exemplars may take before the exemplars are left out."""
 
 RIGHT = 0.5
@@ -268,7 +268,8 @@ class Annotator:
     def annotate(self, encoded: EncodedPicture) -> Work:
         """Annotate the next picture until all is right; what was done in it."""
         uses_exemplars = bool(self.known.positive.any()) and (
-            True not in self.pace or self.pace[True] <= WORTH * self.pace.get(False, math.inf)
+            True not in self.pace
+            or self.pace[True] <= MAX_SLOWDOWN * self.pace.get(False, math.inf)
         )
         page = _Page(self, encoded, self.known if uses_exemplars else None)
         page.run()
@@ -419,7 +420,7 @@ class _Page:
         if key in mended:
             return mended[key]
         alike = [share for other, share in mended.items() if other[1:] == key[1:]]
-        return float(np.mean([HOPE, *alike]))
+        return float(np.mean([PRIOR_FIX_RATE, *alike]))
 
     def _click(self, plan: ClickPlan, left: Corrections) -> None:
         key, state = self._key(plan.label, plan.positive), self._state.copy()

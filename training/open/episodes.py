@@ -1,4 +1,4 @@
-"""Batches of pictures with the clicks of a made-up annotator.
+"""Batches of pictures with the clicks of a simulated annotator.
 
 Batch number ``n`` is decided by the seed and ``n`` alone, whoever draws it: a run that goes on at
 batch ``n`` gets what it would have got without the break, with any number of processes.

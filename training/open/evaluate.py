@@ -286,7 +286,9 @@ def _record(
 @command("training.open.evaluate")
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(description="Evaluate the open model.")
+    parser = argparse.ArgumentParser(
+        prog="python -m training.open.evaluate", description="Evaluate the open model."
+    )
     parser.add_argument("--weights", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True, help="JSON file")
     parser.add_argument("--sets", default="", help="names joined by commas; without it all")

@@ -1,4 +1,4 @@
-"""Kinds of objects that are made up on the spot, and defined by their looks alone.
+"""Kinds of objects that are procedurally generated, and defined by their looks alone.
 
 What a kind looks like is a few small RGBA drawings (`Kind.variants`); each of its objects shows one
 of them: an emoji in three drawing styles, an icon or a letter written by several hands, pieces of a

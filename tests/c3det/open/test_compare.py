@@ -13,7 +13,7 @@ from c3det.open.compare import (
     Candidates,
     Comparison,
     ExemplarBatch,
-    _Ground,
+    _RidgeData,
 )
 
 SLOTS = 3
@@ -97,7 +97,7 @@ def test_the_regression_is_ridge_regression(
     candidates: Candidates, exemplars: ExemplarBatch
 ) -> None:
     cosine = candidates.embeddings @ exemplars.embeddings.transpose(1, 2)
-    ground = _Ground.of(candidates, exemplars, cosine)
+    ground = _RidgeData.of(candidates, exemplars, cosine)
     found = ground.regressed(candidates.embeddings, exemplars.embeddings, torch.tensor(0.3))
     # The same, in the primal form.
     known = candidates.embeddings[0].double().numpy()
@@ -164,6 +164,6 @@ def test_foreign_exemplars_count_less_beside_those_of_the_picture(
     # Where nothing of this picture is beside them, they count as if they were of it.
     assert torch.equal(numbers[1, [0, 1, 3, 6, 8]], plain[1, [0, 1, 3, 6, 8]])
     cosine = candidates.embeddings @ mixed.embeddings.transpose(1, 2)
-    weight = _Ground.of(candidates, mixed, cosine).weight[0, :4]
+    weight = _RidgeData.of(candidates, mixed, cosine).weight[0, :4]
     share = 1 / (1 + FOREIGN_WEIGHT)
     assert torch.allclose(weight, torch.tensor([share, 1 - share, 1, 0.5]))

@@ -157,7 +157,9 @@ def test_raising_is_that_of_the_network(predictor: Predictor) -> None:
         clicks = [Click(float(x), float(y), 0) for x, y in xy]
         templates = model.templates(tile, clicks)
         own = slots == torch.arange(2)[:, None]
-        got = model._raising(tile, SlotInputs(xy, list(templates), own & positive, own & ~positive))
+        got = model._click_logit_shift(
+            tile, SlotInputs(xy, list(templates), own & positive, own & ~positive)
+        )
         network = model.network
         given = PaddedClicks(xy[None], slots[None], positive[None])
         of_clicks = network.templates(tile.features, xy[None])

@@ -16,7 +16,7 @@ from training.clicks.sampling import (
     STRATEGIES,
     ClickStrategy,
     background_point,
-    invented,
+    false_positives,
     missed,
     order_objects,
     parse_strategy,
@@ -274,7 +274,7 @@ def test_errors_of_detections() -> None:
     assert missed(objects, found()).tolist() == [0, 1, 2, 3]
     # Nothing at 6 and at 50; the one at 52 answers a click; at 1.5 lies the centre in an object.
     false = found((6, 0), (50, 1), (52, 1), (1.5, 2), clicks=(-1, -1, 0, -1))
-    assert invented(objects, false).tolist() == [0, 1]
+    assert false_positives(objects, false).tolist() == [0, 1]
 
 
 def test_errors_are_clicked_first() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.open.composites import MOST_HIDDEN, Finish, _Canvas, draw_pictures
+from training.open.composites import MOST_HIDDEN, Degradation, _Canvas, draw_pictures
 from training.open.kinds import (
     FAMILIES,
     LARGEST,
@@ -21,7 +21,7 @@ from training.open.kinds import (
     random_size,
 )
 
-PLAIN = Finish(blur=0, noise=0, grey=False, negative=False, quality=0)
+PLAIN = Degradation(blur=0, noise=0, grey=False, negative=False, quality=0)
 
 
 def a_kind(family: str = "box", colour: float = 255.0) -> Kind:
