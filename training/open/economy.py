@@ -11,8 +11,9 @@ offers (see its README), and what it takes:
   the seconds of the answer. How many errors of its class a click mends is not known beforehand. The
   annotator expects the same share as of late in this job, for each class, of objects and of boxes
   of nothing apart, and of classes without a click or exemplar yet; at first, the mean of
-  `PRIOR_FIX_RATE` and of what clicks of other classes did. He clicks the largest object or box where that saves most, as
-  long as it is expected to save more than it takes. A click that makes it worse is taken back.
+  `PRIOR_FIX_RATE` and of what clicks of other classes did. He clicks the largest object or box
+  where that saves most, as long as it is expected to save more than it takes. A click that makes it
+  worse is taken back.
 - *A threshold*, for one label or for all that are shown: an assisted interaction. The boxes are
   there already, and as the slider moves he sees what it saves. It stays for the next pictures. To
   hide a label is the same, but for this picture only.
