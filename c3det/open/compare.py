@@ -23,8 +23,8 @@ _ABSENT = -1.0
 _BACKGROUND = 64
 """Candidates least similar to any exemplar, which the ridge regression takes for background."""
 
-_NUMBERS = 22
-"""Features of a candidate and a slot, see `Comparison.numbers`."""
+_PAIR_FEATURES = 22
+"""Features of a candidate and a slot, see `Comparison.pair_features`."""
 
 FOREIGN_WEIGHT = 0.5
 """Of an exemplar of another picture, beside one of this picture in the same slot: in the soft mean,
@@ -107,24 +107,28 @@ class Comparison(nn.Module):
         self.temperature = nn.Parameter(torch.tensor(2.3))
         self.ridge = nn.Parameter(torch.tensor(-1.0))
         self.layout_ridge = nn.Parameter(torch.tensor(-1.0))
-        self.first = _network(_NUMBERS, hidden)
-        self.second = _network(_NUMBERS + 6, hidden)
+        self.first = _network(_PAIR_FEATURES, hidden)
+        self.second = _network(_PAIR_FEATURES + 6, hidden)
         self.none = _network(7, hidden)
         self.gain = nn.Parameter(torch.tensor(6.0))
 
     def forward(self, candidates: Candidates, exemplars: ExemplarBatch) -> tuple[Tensor, Tensor]:
         """Logits of the first and of the second round, ``(B, P, S + 1)``; the last is "none"."""
-        numbers = self.numbers(candidates, exemplars)
-        own, other = numbers[..., 0], numbers[..., 2]
-        first = self.first(numbers)[..., 0] + self.gain * (own - 0.5 * other - 0.5)
+        pair_features = self.pair_features(candidates, exemplars)
+        own, other = pair_features[..., 0], pair_features[..., 2]
+        first = self.first(pair_features)[..., 0] + self.gain * (own - 0.5 * other - 0.5)
         absent = ~exemplars.positive.any(-1)
         first = first.masked_fill(absent[:, None], -1e4)
-        none = self._none(candidates, numbers)
+        none = self._none(candidates, pair_features)
         with_none = torch.cat([first, none], -1)
         share = with_none.softmax(-1)[..., :-1] * candidates.scores.sigmoid()[..., None]
         share = share * candidates.valid[..., None]
         weight = exemplars.weights()
-        again = [numbers, first.clamp(-20, 20)[..., None] / 5, none.expand_as(first)[..., None] / 5]
+        again = [
+            pair_features,
+            first.clamp(-20, 20)[..., None] / 5,
+            none.expand_as(first)[..., None] / 5,
+        ]
         for known, given in (
             (candidates.embeddings, exemplars.embeddings),
             (candidates.layouts, exemplars.layouts),
@@ -136,14 +140,14 @@ class Comparison(nn.Module):
         second = second.masked_fill(absent[:, None], -1e4)
         return with_none, torch.cat([second, none], -1)
 
-    def _none(self, candidates: Candidates, numbers: Tensor) -> Tensor:
+    def _none(self, candidates: Candidates, pair_features: Tensor) -> Tensor:
         """The logit ``(B, P, 1)`` of "none of these"."""
         # Likeness and regression by embedding and by layout, negative ones, and what is raised.
-        best = [numbers[..., one].amax(-1) for one in (0, 4, 6, 9, 3, 12)]
+        best = [pair_features[..., one].amax(-1) for one in (0, 4, 6, 9, 3, 12)]
         return self.none(torch.stack([candidates.scores.clamp(-8, 8) / 4, *best], -1))
 
-    def numbers(self, candidates: Candidates, exemplars: ExemplarBatch) -> Tensor:
-        """The features of each candidate and slot, ``(B, P, S, _NUMBERS)``.
+    def pair_features(self, candidates: Candidates, exemplars: ExemplarBatch) -> Tensor:
+        """The features of each candidate and slot, ``(B, P, S, _PAIR_FEATURES)``.
 
         0 to 3: cosine of the embedding with the slot's most similar exemplar, soft mean over its
         exemplars, best of the other slots', best of its negative ones. 4, 5: ridge regression, own

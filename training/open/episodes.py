@@ -37,7 +37,7 @@ WRONG = 0.02
 NEGATIVE = 0.4
 """Share of the pictures with negative clicks, on objects of classes that are not clicked."""
 
-LENT = 0.4
+PAIRED = 0.4
 """Share of the pictures that come in pairs with the same classes: what is clicked in the first goes
 along to the second, in which little is clicked."""
 
@@ -64,7 +64,8 @@ class Episode:
         click_xy: float32 ``(B, CLICKS, 2)``, where they are, in pixels; 0 for padding.
         click_slots: int64 ``(B, CLICKS)``, -1 for padding.
         positive: bool ``(B, CLICKS)``.
-        lender: int64 ``(B,)``, the picture whose clicks are known in each one, too, -1 for none.
+        support: int64 ``(B,)``, the support picture of each one, whose clicks are known there,
+            too; -1 for none.
     """
 
     images: Tensor
@@ -76,7 +77,7 @@ class Episode:
     click_xy: Tensor
     click_slots: Tensor
     positive: Tensor
-    lender: Tensor
+    support: Tensor
 
     def to(self, device: torch.device) -> Episode:
         """The same on a device."""
@@ -105,33 +106,33 @@ class ObjectClick:
 
 
 def choose_clicks(
-    drawn: Drawn, rng: Rng, lent: Mapping[int, int] | None = None
+    drawn: Drawn, rng: Rng, support_slots: Mapping[int, int] | None = None
 ) -> tuple[dict[int, int], list[ObjectClick]]:
     """Give classes to slots at random and choose which objects are clicked.
 
     Args:
         drawn: The picture.
         rng: Decides all.
-        lent: The slots of the classes that were clicked in another picture, and are known here.
+        support_slots: The slots of the classes whose exemplars come from the support picture.
 
     Returns:
         The slot of each clicked class, and at most `CLICKS` clicks.
     """
     present = np.unique(drawn.kinds)
-    if lent is None:
+    if support_slots is None:
         taken = present[rng.random(len(present)) < TAKEN]
         if len(taken) == 0:
             taken = rng.choice(present, 1)
         taken = rng.permutation(taken)[:SLOTS]
         slots = dict(zip(taken.tolist(), rng.permutation(SLOTS).tolist(), strict=False))
     else:
-        slots = dict(lent)
+        slots = dict(support_slots)
         taken = present[np.isin(present, list(slots)) & (rng.random(len(present)) < CLICKED_AGAIN)]
     used = list(slots.values())
     clicks = []
     for kind in taken.tolist():
         members = np.flatnonzero(drawn.kinds == kind)
-        count = 1 if lent else int(rng.choice(NUMBERS))
+        count = 1 if support_slots else int(rng.choice(NUMBERS))
         for number in rng.choice(members, min(len(members), count), False):
             wrong = rng.random() < WRONG
             slot = int(rng.choice(used)) if wrong else slots[kind]
@@ -192,19 +193,19 @@ class Episodes(Dataset[Episode]):
         cv2.setNumThreads(1)
         rng = np.random.default_rng([self._seed, number])
         drawn: list[Drawn] = []
-        lenders: list[int] = []
+        supports: list[int] = []
         while len(drawn) < self._batch:
             # A pair takes two places.
-            is_pair = len(drawn) + 2 <= self._batch and rng.random() < LENT / (2 - LENT)
+            is_pair = len(drawn) + 2 <= self._batch and rng.random() < PAIRED / (2 - PAIRED)
             count = 2 if is_pair else 1
             if rng.random() < self._real:
                 found = draw_windows(self._sets, rng, self._side, count)
             else:
                 found = draw_pictures(self._pool, rng, self._side, count)
             if all(len(one.boxes) >= 2 for one in found):
-                lenders += [-1, len(drawn)][:count]
+                supports += [-1, len(drawn)][:count]
                 drawn += found
-        return collate(drawn, rng, lenders)
+        return collate(drawn, rng, supports)
 
 
 class From(Sampler[int]):
@@ -220,16 +221,17 @@ class From(Sampler[int]):
             number += 1
 
 
-def collate(drawn: list[Drawn], rng: Rng, lenders: Sequence[int] | None = None) -> Episode:
+def collate(drawn: list[Drawn], rng: Rng, supports: Sequence[int] | None = None) -> Episode:
     """Pad the pictures of a batch, of one size, and click in them.
 
     Args:
         drawn: The pictures.
         rng: Decides all.
-        lenders: See `Episode`; a lender comes before whom it lends to. None: nothing is lent.
+        supports: See `Episode.support`; a support picture stands before the other of its pair.
+            None: there is no pair.
     """
     size = len(drawn)
-    lender = np.full(size, -1, np.int64) if lenders is None else np.array(lenders, np.int64)
+    support = np.full(size, -1, np.int64) if supports is None else np.array(supports, np.int64)
     boxes = np.zeros((size, OBJECTS, 4), np.float32)
     kinds = np.full((size, OBJECTS), -1, np.int64)
     slots = np.full((size, OBJECTS), -1, np.int64)
@@ -241,7 +243,7 @@ def collate(drawn: list[Drawn], rng: Rng, lenders: Sequence[int] | None = None) 
     slots_of: list[dict[int, int]] = []
     for row, one in enumerate(drawn):
         count = len(one.boxes)
-        own, clicks = choose_clicks(one, rng, slots_of[lender[row]] if lender[row] >= 0 else None)
+        own, clicks = choose_clicks(one, rng, slots_of[support[row]] if support[row] >= 0 else None)
         slots_of.append(own)
         boxes[row, :count] = one.boxes
         kinds[row, :count] = one.kinds
@@ -256,6 +258,6 @@ def collate(drawn: list[Drawn], rng: Rng, lenders: Sequence[int] | None = None) 
         torch.from_numpy(np.stack([one.image for one in drawn])),
         *map(
             torch.from_numpy,
-            (boxes, kinds, slots, ignored, clicked, click_xy, click_slots, positive, lender),
+            (boxes, kinds, slots, ignored, clicked, click_xy, click_slots, positive, support),
         ),
     )

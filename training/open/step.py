@@ -63,41 +63,41 @@ def jittered(boxes: Tensor, spread: float) -> Tensor:
     return boxes + noise * torch.cat([size, size], -1)
 
 
-def _exemplars(described: Described, clicks: PaddedClicks, lender: Tensor) -> ExemplarBatch:
-    """The exemplars of each picture, and after them those of its lender.
+def _exemplars(described: Described, clicks: PaddedClicks, support: Tensor) -> ExemplarBatch:
+    """The exemplars of each picture, and after them those of its support picture.
 
     Args:
         described: The boxes that may be exemplars.
-        clicks: As `_with_lent` returns them: the first half are the picture's own.
-        lender: See `Episode`.
+        clicks: As `_with_support` returns them: the first half are the picture's own.
+        support: See `Episode`.
     """
     own_xy = clicks.xy[:, : clicks.xy.shape[1] // 2]
     index = choose_exemplars(described, own_xy)
     positive, negative = clicks.members(SLOTS)
     return ExemplarBatch(
         clicks.xy,
-        _and_lent(gathered(described.boxes.detach(), index), lender),
-        _and_lent(gathered(described.embeddings, index), lender),
-        _and_lent(gathered(described.layouts, index), lender),
+        _and_support(gathered(described.boxes.detach(), index), support),
+        _and_support(gathered(described.embeddings, index), support),
+        _and_support(gathered(described.layouts, index), support),
         positive,
         negative,
         ~clicks.xy.isfinite().all(-1),
     )
 
 
-def _and_lent(values: Tensor, lender: Tensor) -> Tensor:
-    """Values ``(B, n, ...)`` and those of the lender after them, ``(B, 2 * n, ...)``."""
-    return torch.cat([values, values[lender.clamp(min=0)]], 1)
+def _and_support(values: Tensor, support: Tensor) -> Tensor:
+    """Values ``(B, n, ...)`` and those of the support picture after them, ``(B, 2 * n, ...)``."""
+    return torch.cat([values, values[support.clamp(min=0)]], 1)
 
 
-def _with_lent(clicks: PaddedClicks, lender: Tensor) -> PaddedClicks:
-    """The same, and after them those of the lender, which lie nowhere in this picture."""
-    slots = _and_lent(clicks.slots, lender)
+def _with_support(clicks: PaddedClicks, support: Tensor) -> PaddedClicks:
+    """The same, and after them those of the support picture, which lie nowhere in this one."""
+    slots = _and_support(clicks.slots, support)
     count = clicks.slots.shape[1]
-    slots[:, count:].masked_fill_(lender[:, None] < 0, -1)
+    slots[:, count:].masked_fill_(support[:, None] < 0, -1)
     nowhere = torch.full_like(clicks.xy, -torch.inf)
     return PaddedClicks(
-        torch.cat([clicks.xy, nowhere], 1), slots, _and_lent(clicks.positive, lender)
+        torch.cat([clicks.xy, nowhere], 1), slots, _and_support(clicks.positive, support)
     )
 
 
@@ -203,7 +203,7 @@ def run(
     kinds = episode.kinds.gather(1, index)
     if not one_set:
         number = torch.arange(len(index), device=device)
-        number = torch.where(episode.lender >= 0, episode.lender, number)
+        number = torch.where(episode.support >= 0, episode.support, number)
         kinds = kinds + 1000 * number[:, None]
     chosen = value >= 0
     losses["contrast"] = 0.3 * contrastive(
@@ -218,10 +218,10 @@ def run(
             features, model.boxes_at(features, clicks.xy).detach(), clicks.slots >= 0
         )
     everything = join(pool, at_clicks)
-    known = _with_lent(clicks, episode.lender)
-    exemplars = _exemplars(everything, known, episode.lender)
+    known = _with_support(clicks, episode.support)
+    exemplars = _exemplars(everything, known, episode.support)
     with autocast:
-        cells = _and_lent(model.templates(features, clicks.xy), episode.lender)
+        cells = _and_support(model.templates(features, clicks.xy), episode.support)
         levels, change = model.raised(features, known, cells, SLOTS)
     losses["raised"] = _raised_loss(features, levels, episode, is_object, exemplars)
     with torch.no_grad():
@@ -257,8 +257,8 @@ def _with_hard_clicks(
 ) -> PaddedClicks:
     with autocast:
         at_clicks = model.describe(features, model.boxes_at(features, clicks.xy), clicks.slots >= 0)
-    known = _with_lent(clicks, episode.lender)
-    exemplars = _exemplars(join(pool, at_clicks), known, episode.lender)
+    known = _with_support(clicks, episode.support)
+    exemplars = _exemplars(join(pool, at_clicks), known, episode.support)
     compared = Candidates(
         pool.boxes,
         pool.scores,

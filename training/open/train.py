@@ -2,7 +2,7 @@
 
     python -m training.open.train --pool FOLDER --out runs/open --minutes 10 --device cuda
 
-The schedule follows the clock, so that it fits whatever time a machine is lent for. The same
+The schedule follows the clock, so that it fits whatever time a machine is available for. The same
 command goes on where a run was broken off: with the weights, the optimizer, all random states, the
 next batch and the time that was spent. The folder of a run gets ``checkpoint.pt``,
 ``model.safetensors`` (the averaged weights), ``run.json`` (its record) and TensorBoard's scalars.
@@ -291,7 +291,7 @@ class _Log:
 
 
 def _scalars(out: Path, step: int) -> Any:
-    """TensorBoard's writer, None on a machine that was lent without it: the lines are printed."""
+    """TensorBoard's writer, None where it is not installed: the lines are printed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -69,28 +69,28 @@ def exemplars(candidates: Candidates) -> ExemplarBatch:
 def test_the_numbers_of_a_candidate_are_its_likeness_to_the_exemplars(
     comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
 ) -> None:
-    numbers = comparison.numbers(candidates, exemplars)[0, 6].detach().numpy()
+    features = comparison.pair_features(candidates, exemplars)[0, 6].detach().numpy()
     for own, other, negative, known in (
         (0, 2, 3, candidates.embeddings),
         (6, 7, 8, candidates.layouts),
     ):
         likeness = (known[0, :4] @ known[0, 6]).numpy()
         first, second = likeness[:2].max(), likeness[2]
-        assert np.allclose(numbers[:, own], [first, second, -1], atol=1e-6)
-        assert np.allclose(numbers[:, other], [second, first, max(first, second)], atol=1e-6)
-        assert np.allclose(numbers[:, negative], [-1, likeness[3], -1], atol=1e-6)
-    assert np.allclose(numbers[:, 17], [np.log(2), 0, 0], atol=1e-6)
-    assert numbers[:, 18].tolist() == [0, 1, 0]
+        assert np.allclose(features[:, own], [first, second, -1], atol=1e-6)
+        assert np.allclose(features[:, other], [second, first, max(first, second)], atol=1e-6)
+        assert np.allclose(features[:, negative], [-1, likeness[3], -1], atol=1e-6)
+    assert np.allclose(features[:, 17], [np.log(2), 0, 0], atol=1e-6)
+    assert features[:, 18].tolist() == [0, 1, 0]
 
 
 def test_a_clicked_box_is_like_itself_and_holds_its_click(
     comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
 ) -> None:
-    numbers = comparison.numbers(candidates, exemplars)[0].detach()
-    assert torch.allclose(numbers[[0, 1, 2], [0, 0, 1], 0], torch.ones(3))
-    assert torch.allclose(numbers[[0, 1, 2], [0, 0, 1], 6], torch.ones(3))
-    assert numbers[0, 0, 19:].tolist()[::2] == [1, 0]
-    assert numbers[3, 1, 21] == 1
+    features = comparison.pair_features(candidates, exemplars)[0].detach()
+    assert torch.allclose(features[[0, 1, 2], [0, 0, 1], 0], torch.ones(3))
+    assert torch.allclose(features[[0, 1, 2], [0, 0, 1], 6], torch.ones(3))
+    assert features[0, 0, 19:].tolist()[::2] == [1, 0]
+    assert features[3, 1, 21] == 1
 
 
 def test_the_regression_is_ridge_regression(
@@ -150,19 +150,19 @@ def test_foreign_exemplars_count_less_beside_those_of_the_picture(
 ) -> None:
     """Slot 0 has one of each, slot 1 a foreign one alone, whose negative one is foreign, too."""
     mixed = replace(exemplars, foreign=torch.tensor([[False, True, True, True]]))
-    numbers = comparison.numbers(candidates, mixed)[0, 6].detach()
-    plain = comparison.numbers(candidates, exemplars)[0, 6].detach()
+    features = comparison.pair_features(candidates, mixed)[0, 6].detach()
+    plain = comparison.pair_features(candidates, exemplars)[0, 6].detach()
     like = (candidates.embeddings[0, :4] @ candidates.embeddings[0, 6]).numpy()
-    assert numbers[0, 0].item() == pytest.approx(max(like[0], like[1]))
+    assert features[0, 0].item() == pytest.approx(max(like[0], like[1]))
     beta = comparison.temperature.exp().item()
     total = np.exp((like[0] - 1) * beta) + FOREIGN_WEIGHT * np.exp((like[1] - 1) * beta)
     soft = 1 + np.log(total / (1 + FOREIGN_WEIGHT)) / beta
-    assert numbers[0, 1].item() == pytest.approx(soft, abs=1e-5)
+    assert features[0, 1].item() == pytest.approx(soft, abs=1e-5)
     sizes = (candidates.boxes[0, :, 2:] - candidates.boxes[0, :, :2]).log()
     mean = (sizes[0] + FOREIGN_WEIGHT * sizes[1]) / (1 + FOREIGN_WEIGHT)
-    assert torch.allclose(numbers[0, 13:15], sizes[6] - mean, atol=1e-5)
+    assert torch.allclose(features[0, 13:15], sizes[6] - mean, atol=1e-5)
     # Where nothing of this picture is beside them, they count as if they were of it.
-    assert torch.equal(numbers[1, [0, 1, 3, 6, 8]], plain[1, [0, 1, 3, 6, 8]])
+    assert torch.equal(features[1, [0, 1, 3, 6, 8]], plain[1, [0, 1, 3, 6, 8]])
     cosine = candidates.embeddings @ mixed.embeddings.transpose(1, 2)
     weight = _RidgeData.of(candidates, mixed, cosine).weight[0, :4]
     share = 1 / (1 + FOREIGN_WEIGHT)

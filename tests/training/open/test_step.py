@@ -17,7 +17,7 @@ from training.open.step import (
     _exemplars,
     _hard_clicks,
     _targets,
-    _with_lent,
+    _with_support,
     augmented,
     run,
 )
@@ -95,8 +95,8 @@ def test_what_was_clicked_goes_along_to_the_second_picture() -> None:
         torch.tensor([[2], [-1]]),
         torch.tensor([[True]] * 2),
     )
-    lender = torch.tensor([-1, 0])
-    exemplars = _exemplars(found, _with_lent(clicks, lender), lender)
+    support = torch.tensor([-1, 0])
+    exemplars = _exemplars(found, _with_support(clicks, support), support)
     assert exemplars.positive[0].nonzero().tolist() == [[2, 0]]
     assert exemplars.positive[1].nonzero().tolist() == [[2, 1]]
     assert not exemplars.negative.any()
@@ -110,7 +110,7 @@ def test_what_was_clicked_goes_along_to_the_second_picture() -> None:
 def test_pairs_train_too() -> None:
     torch.manual_seed(0)
     one = episode()
-    one.lender[1] = 0
+    one.support[1] = 0
     one.click_slots[1] = -1
     losses = run(OpenDetector(), one, StepSettings(hard=1.0), amp=False)
     assert all(bool(value.isfinite()) for value in losses.values())
