@@ -81,7 +81,12 @@ class FakePredictor:
         return SimpleNamespace(image_size=image.shape[:2], nbytes=1, detect=self.detect)
 
     def detect(
-        self, clicks: Sequence[Click], score_threshold: float, *, deadline: float
+        self,
+        clicks: Sequence[Click],
+        score_threshold: float,
+        *,
+        exemplars: None = None,
+        deadline: float,
     ) -> SearchResult:
         self.calls.append(tuple(clicks))
         self.waiting.set()
