@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORD = Path(__file__).with_name("slow.txt")
-SLOW_S = 1.0
+SLOW_S = 0.25
 """From so many seconds of a processor on, for all its parameters together, a test is slow."""
 
 

@@ -39,10 +39,11 @@ def test_each_test_is_of_one_layer() -> None:
 
 def test_a_run_replaces_what_it_measured_and_forgets_files_that_are_gone() -> None:
     recorded = {"a.py::was_slow": 2.0, "a.py::slow": 3.0, "b.py::slow": 4.0, "gone.py::slow": 5.0}
-    measured = {"a.py::was_slow": 0.9, "a.py::slow": 3.5, "a.py::new": 1.0}
+    limit = layers.SLOW_S
+    measured = {"a.py::was_slow": 0.9 * limit, "a.py::slow": 3.5, "a.py::new": limit}
     assert layers.merge_slow(recorded, measured, {"a.py", "b.py"}) == {
         "a.py::slow": 3.5,
-        "a.py::new": 1.0,
+        "a.py::new": limit,
         "b.py::slow": 4.0,
     }
 
