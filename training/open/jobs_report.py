@@ -125,22 +125,36 @@ def table(results: Results, counts: Sequence[int]) -> str:
         f"| {group} | {' | '.join(cell(value) for value in row['spent'].values())} |"
         for group, row in averages.items()
     ]
-    fitted = {group: row["adapt"] for group, row in averages.items() if row.get("adapt")}
-    if fitted:
-        lines += [
-            "",
-            f"AP with exemplars of {MAIN_COUNT} clicks a class before and after adapting.",
-            "",
-            "| sets | accepted pictures | before | after |",
-            "| --- | ---: | ---: | ---: |",
-        ]
-        lines += [
-            f"| {group} | {number} | {cell(one['before']['carried'])} "
-            f"| {cell(one['after']['carried'])} |"
-            for group, row in fitted.items()
-            for number, one in row.items()
-        ]
+    lines += _adapted(results, averages)
     return "\n".join(lines) + "\n"
+
+
+def _adapted(results: Results, averages: dict[str, Any]) -> list[str]:
+    """The table of what adapting brings, by set and mean; no lines if it was not measured."""
+    rows = [
+        (name, number, one["before"]["carried"]["all"], one["after"]["carried"]["all"])
+        for name in sorted(results, key=lambda name: (results[name]["multi"], name))
+        for number, one in results[name].get("adapt", {}).items()
+        if one
+    ]
+    rows += [
+        (f"**{group}**", number, one["before"]["carried"], one["after"]["carried"])
+        for group, average in averages.items()
+        for number, one in average.get("adapt", {}).items()
+    ]
+    if not rows:
+        return []
+    return [
+        "",
+        f"AP with exemplars of {MAIN_COUNT} clicks a class before and after adapting.",
+        "",
+        "| set | accepted pictures | before | after |",
+        "| --- | ---: | ---: | ---: |",
+        *(
+            f"| {name} | {number} | {cell(before)} | {cell(after)} |"
+            for name, number, before, after in rows
+        ),
+    ]
 
 
 def _times(value: float | None) -> str:

@@ -44,6 +44,6 @@ def test_means_table_and_plot(tmp_path: Path) -> None:
     assert "| **single-class** | | 60.0 | 80.0 | 75.0 |  | | | 3.50 | 1.00 |" in shown
     # 6.4 s to click, 6.4 s to accept, 11.2 s to draw.
     assert "| single-class | 26.6 | 0.0 | 0.0 | 26.6 | 0.0 | 46.7 | 0.0 | 0.0 | 0.0 |" in shown
-    assert "| single-class | 1 | 30.0 | 50.0 |" in shown
+    assert "| a | 1 | 30.0 | 50.0 |\n| **single-class** | 1 | 30.0 | 50.0 |" in shown
     plot(results, (1,), tmp_path / "x.png")
     assert (tmp_path / "x.png").stat().st_size > 5000
