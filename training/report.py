@@ -66,17 +66,20 @@ def headline(results: Path = RESULTS) -> str:
             cells = " | ".join(open_reporting.cell(value) for value in row)
             lines.append(f"| {title}: {means[group]['sets']} sets of {name} | {cells} |")
     times = {
-        group: f"{one['economy']['carried']:.1f}"
-        for group, one in _read(results / "jobs.json")["means"].items()
+        (study, group): f"{one['economy']['carried']:.1f}"
+        for study in ("jobs", "jobs-unseen")
+        for group, one in _read(results / f"{study}.json")["means"].items()
     }
     lines += [
         "",
         "AP (IoU 0.5, in percent) of the objects that nobody clicked, the mean over real sets",
         "([never trained](training/results/unseen.md), [trained](training/results/open.md)). A",
         "simulated annotator who corrects until all is right is "
-        f"{times['single-class']} times as fast as by hand with",
-        f"one class, {times['multi-class']} times with several",
-        "([by set](training/results/jobs.md)).",
+        f"{times['jobs-unseen', 'single-class']} ([never",
+        f"trained](training/results/jobs-unseen.md)) to {times['jobs', 'single-class']} times "
+        "([trained](training/results/jobs.md)) as fast",
+        f"as by hand with one class, {times['jobs-unseen', 'multi-class']} to "
+        f"{times['jobs', 'multi-class']} times with several.",
         *_adapting(results),
     ]
     return "\n".join(lines) + "\n"

@@ -18,8 +18,9 @@ from training.report import headline, lay_out, main, with_figures
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "training" / "results"
 SHIPPED = ROOT / "serverless" / "weights" / "starter.safetensors"
-OPEN = {"adapt", "components", "jobs", "open", "unseen"}
-"""Studies of the open model."""
+JOBS = {"adapt", "jobs", "jobs-unseen"}
+OPEN = {"components", "open", "unseen"} | JOBS
+"""Studies of the open model, some of `training.open.jobs`."""
 
 STUDIES = sorted({file.stem for file in RESULTS.glob("*.json")} - OPEN)
 
@@ -48,7 +49,7 @@ def test_a_report_is_laid_out_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("study", sorted(OPEN))
 def test_the_page_of_a_study_of_the_open_model_is_made_from_its_json(study: str) -> None:
     content = json.loads((RESULTS / f"{study}.json").read_text(encoding="utf-8"))
-    page = jobs_report.page if study in ("adapt", "jobs") else open_reporting.page
+    page = jobs_report.page if study in JOBS else open_reporting.page
     assert page(content) == (RESULTS / f"{study}.md").read_text(encoding="utf-8")
 
 
