@@ -162,15 +162,22 @@ def _times(value: float | None) -> str:
 
 
 def plot(results: Results, counts: Sequence[int], path: Path) -> None:
-    """Draw the means of AP over the clicks a class, and how many times faster each job is."""
+    """Draw the means of AP over the clicks a class, and how many times faster each job is.
+
+    Where adapting was measured, a third panel has the means over the accepted pictures.
+    """
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
     height = max(3.4, 0.22 * len(results) + 1)
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, height))
-    for number, (group, row) in enumerate(means(results, counts).items()):
+    averages = means(results, counts)
+    fitted = {group: row["adapt"] for group, row in averages.items() if row.get("adapt")}
+    panels = 3 if fitted else 2
+    figure, axes = pyplot.subplots(1, panels, figsize=(4.5 * panels, height))
+    left, right = axes[:2]
+    for number, (group, row) in enumerate(averages.items()):
         for (way, title), style in zip(WAYS.items(), ("-", ":"), strict=True):
             heights = [row["transfer"][str(count)][way]["all"] for count in counts]
             shown = [np.nan if value is None else value for value in heights]
@@ -190,6 +197,17 @@ def plot(results: Results, counts: Sequence[int], path: Path) -> None:
     right.axvline(STUDY.manual_seconds / STUDY.assisted_seconds, color="grey", linestyle=":")
     right.tick_params(axis="y", labelsize=7)
     right.set_xlabel("times faster than by hand (dotted: the paper's study)")
+    for number, (group, row) in enumerate(fitted.items()):
+        for when, style in (("before", ":"), ("after", "-")):
+            heights = [one[when]["carried"] for one in row.values()]
+            label = f"{group}, {when} adapting"
+            axes[2].plot(list(row), heights, style, color=f"C{number}", marker=".", label=label)
+    if fitted:
+        axes[2].set_xlabel("accepted pictures")
+        axes[2].set_ylim(0, 100)
+        axes[2].set_ylabel(f"AP 0.5, exemplars of {MAIN_COUNT} clicks a class")
+        axes[2].grid(alpha=0.3)
+        axes[2].legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=110, metadata={"Software": None})
     pyplot.close(figure)
