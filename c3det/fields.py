@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from dataclasses import fields
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def short_name(name: object) -> str:
@@ -65,10 +68,20 @@ def check_object(name: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
-def check_fields(name: str, value: Any, fields: Collection[str]) -> Mapping[str, Any]:
+def read_dataclass(name: str, cls: type[T], value: Any) -> T:
+    """A dataclass from an object with its fields, no more and no fewer."""
+    names = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    content = check_fields(name, value, names)
+    try:
+        return cls(**content)
+    except ValueError as error:
+        raise ValueError(f"{name}.{error}") from None
+
+
+def check_fields(name: str, value: Any, names: Collection[str]) -> Mapping[str, Any]:
     """An object with these fields, no more and no fewer."""
     content = check_object(name, value)
-    unknown, missing = sorted(content.keys() - fields), sorted(fields - content.keys())
+    unknown, missing = sorted(content.keys() - names), sorted(names - content.keys())
     if unknown:
         raise ValueError(f"{name}.{short_name(unknown[0])} is unknown")
     if missing:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from c3det.closed.correlation import Sampling, Scale
@@ -27,9 +27,9 @@ from c3det.closed.presets import (
 from c3det.fields import (
     check_bool,
     check_choice,
-    check_fields,
     check_number,
     check_object,
+    read_dataclass,
     short_name,
 )
 
@@ -146,17 +146,13 @@ class Architecture:
         return default | _checked("uel", chosen, _UEL_VALUES)
 
     @classmethod
-    def read(cls, content: object) -> Architecture:
+    def read(cls, content: Any) -> Architecture:
         """Make one from what a card or a run has written: `asdict` of another.
 
         Raises:
             ValueError: It is anything else; the message names the field.
         """
-        content = check_fields("architecture", content, {field.name for field in fields(cls)})
-        try:
-            found = cls(**content)
-        except ValueError as error:
-            raise ValueError(f"architecture.{error}") from None
+        found = read_dataclass("architecture", cls, content)
         for name, value in asdict(found).items():
             # In writing, no value is left to the preset.
             if not _same(value, content[name]):

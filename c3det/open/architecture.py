@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import reprlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Literal
 
-from c3det.fields import check_fields, check_whole_number
+from c3det.fields import check_whole_number, read_dataclass
 
 CHANNELS = (16, 512)
 EMBEDDING = (8, 1024)
@@ -43,8 +43,4 @@ class OpenArchitecture:
         Raises:
             ValueError: It is anything else; the message names the field.
         """
-        content = check_fields("architecture", content, {field.name for field in fields(cls)})
-        try:
-            return cls(**content)
-        except ValueError as error:
-            raise ValueError(f"architecture.{error}") from None
+        return read_dataclass("architecture", cls, content)
