@@ -36,10 +36,7 @@ def lay_out(path: Path) -> None:
     Raises:
         ValueError: It is not the JSON file of a study.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+    content = _read(path)
     if not isinstance(content, dict) or "sets" not in content:
         StudyReport.read(path).write(path)
         return
@@ -89,15 +86,14 @@ def _adapting(results: Path) -> list[str]:
     """Lines on what adapting brings, the mean over sets of one class."""
     content = _read(results / "adapt.json")
     means = content["means"]["single-class"]
-    sets, rows = means["sets"], means["adapt"]
     gains = [
         f"{one['before']['carried']:.0f} to {one['after']['carried']:.0f} after {number}"
-        for number, one in rows.items()
+        for number, one in means["adapt"].items()
     ]
     return [
         "A minute of `training.adapt` on accepted pictures of a kind never trained raises AP in",
         f"the next ones from {', '.join(gains)} pictures",
-        f"(mean of {sets} sets, one core, [by set](training/results/adapt.md)).",
+        f"(mean of {means['sets']} sets, one core, [by set](training/results/adapt.md)).",
     ]
 
 
@@ -115,9 +111,11 @@ def with_figures(readme: str, figures: str) -> str:
     return f"{before}{first}\n{figures}\n{last}{after}"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 @command("python -m training.report")

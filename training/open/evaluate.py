@@ -286,6 +286,7 @@ def _record(
 @command("training.open.evaluate")
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(
         prog="python -m training.open.evaluate", description="Evaluate the open model."
     )
@@ -307,19 +308,16 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     counts = tuple(int(number) for number in options.counts.split(","))
     settings = replace(read_options(options, OpenEvaluationSettings), counts=counts)
-    given = sys.argv[1:] if arguments is None else arguments
     results: reporting.Results = {}
     try:
-        beside = named_weights(options.beside)
+        beside = {
+            title: OpenMethod(_predictor(path, options.device))
+            for title, path in named_weights(options.beside).items()
+        }
         for name in test_sets.chosen(options.sets):
-            network, card = load(weights_of(name, options.weights))
-            predictor = Predictor(OpenModel(network.to(options.device)), card)
+            predictor = _predictor(weights_of(name, options.weights), options.device)
             test_set = test_sets.load(name, options.pictures)
-            methods = _methods(predictor, options.backbone)
-            for title, path in beside.items():
-                other, its_card = load(path)
-                model = OpenModel(other.to(options.device))
-                methods[title] = OpenMethod(Predictor(model, its_card))
+            methods = _methods(predictor, options.backbone) | beside
             for title, method in methods.items():
                 started = time.monotonic()
                 kept = settings if title == "C3Det open" else replace(settings, detections=None)
@@ -329,13 +327,18 @@ def main(arguments: list[str] | None = None) -> None:
                 print(f"{name}, {title}: {after}, {time.monotonic() - started:.0f} s", flush=True)
             # Written after each set, so that what was measured is not lost.
             about = {
-                "command": shlex.join(["python", "-m", "training.open.evaluate", *given]),
+                "command": f"{parser.prog} {shlex.join(arguments)}",
                 "weights": [path.name for path in options.weights],
                 "threshold": settings.threshold,
             }
             reporting.write(results, settings.counts, about, options.out)
     except (OSError, ValueError, WeightsError, SourceError) as error:
         raise SystemExit(f"training.open.evaluate: {error}") from error
+
+
+def _predictor(weights: Path, device: str) -> Predictor:
+    network, card = load(weights)
+    return Predictor(OpenModel(network.to(device)), card)
 
 
 def _methods(predictor: Predictor, backbone: Path | None) -> dict[str, Method]:

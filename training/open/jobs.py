@@ -153,6 +153,7 @@ def adapted(
 @command("training.open.jobs")
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     parser = argparse.ArgumentParser(
         prog="python -m training.open.jobs",
         description=__doc__,
@@ -165,9 +166,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     settings = read_options(options, JobSettings)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    given = sys.argv[1:] if arguments is None else arguments
     about = {
-        "command": shlex.join(["python", "-m", "training.open.jobs", *given]),
+        "command": f"{parser.prog} {shlex.join(arguments)}",
         "weights": [path.name for path in options.weights],
         "threshold": settings.threshold,
         "seeds": settings.seeds,

@@ -223,10 +223,5 @@ def write(results: Results, counts: Sequence[int], about: dict[str, Any], out: P
         out: The JSON file.
     """
     content = about | {"counts": list(counts), "means": means(results, counts), "sets": results}
-    write_texts(content, page(content), out)
+    write_texts(content, table(results, counts), out)
     plot(results, counts, out.with_suffix(".png"))
-
-
-def page(content: dict[str, Any]) -> str:
-    """The page of the study, from its JSON file: the command, and the tables."""
-    return f"`{content['command']}`\n\n{table(content['sets'], content['counts'])}"

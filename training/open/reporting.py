@@ -154,10 +154,15 @@ def plot(results: Results, counts: Sequence[int], path: Path) -> None:
     pyplot.close(figure)
 
 
-def write_texts(content: dict[str, Any], shown: str, out: Path) -> None:
-    """Write a study's compact JSON, and its table in Markdown beside."""
+def page(content: dict[str, Any], tables: str) -> str:
+    """The page of a study: the command of its JSON file, and its tables."""
+    return f"`{content['command']}`\n\n{tables}"
+
+
+def write_texts(content: dict[str, Any], tables: str, out: Path) -> None:
+    """Write a study's compact JSON, and its page beside."""
     out.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
-    out.with_suffix(".md").write_text(shown, encoding="utf-8")
+    out.with_suffix(".md").write_text(page(content, tables), encoding="utf-8")
 
 
 def write(results: Results, counts: Sequence[int], about: dict[str, Any], out: Path) -> None:
@@ -171,13 +176,8 @@ def write(results: Results, counts: Sequence[int], about: dict[str, Any], out: P
     """
     averages = {method: means(rows, counts) for method, rows in results.items()}
     content = about | {"counts": list(counts), "means": averages, "sets": results}
-    write_texts(content, page(content), out)
+    write_texts(content, table(results, counts), out)
     plot(results, counts, out.with_suffix(".png"))
-
-
-def page(content: dict[str, Any]) -> str:
-    """The page of a study, from its JSON file: the command, and the table."""
-    return f"`{content['command']}`\n\n{table(content['sets'], content['counts'])}"
 
 
 def merged(contents: Sequence[dict[str, Any]]) -> tuple[Results, tuple[int, ...], dict[str, Any]]:

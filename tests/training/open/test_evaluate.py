@@ -214,7 +214,7 @@ def test_command(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             *("--beside", "no C3=two.safetensors"),
         ]
     )
-    assert read == [Path("one.safetensors"), Path("two.safetensors")] * 2
+    assert read == [Path("two.safetensors"), *[Path("one.safetensors")] * 2]
     results = json.loads(out.read_text())
     assert results["command"].startswith("python -m training.open.evaluate --weights one.safe")
     assert sorted(results["sets"]) == [
