@@ -67,7 +67,7 @@ test-browser: $(READY) downloads $(NODE_MODULES) ## Both pages, in Chromium.
 	@$(PY) -m pytest -m browser $(ARGS)
 	@cd $(PLUGIN) && PYTHON="$(CURDIR)/$(PY)" npm run --silent e2e
 else
-NO_NODE = @echo "The plugin of CVAT's page is NOT tested: node and npm are missing." >&2
+NO_NODE = @echo "The plugin of CVAT's page is NOT tested: node and npm are missing." >&2$(if $(CI),; exit 1)
 
 plugin:
 	$(NO_NODE)

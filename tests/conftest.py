@@ -91,19 +91,10 @@ def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
     report.longrepr = f"{reason} (CI is set, and there a skipped test is a failure)"
 
 
-def _lacks_system(item: pytest.Item, report: pytest.TestReport) -> bool:
-    """Whether a ``skipif`` skipped a test: its system or a program is missing, not a package."""
-    reasons = [mark.kwargs.get("reason") for mark in item.iter_markers("skipif")]
-    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-    return reason.removeprefix("Skipped: ") in reasons
-
-
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if _on_ci() and not _lacks_system(item, report):
+    if _on_ci():
         _fail_if_skipped(report)
     return report
 

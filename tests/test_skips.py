@@ -1,4 +1,4 @@
-"""What cannot run here is skipped with a reason; on CI what lacks a package fails."""
+"""Where the closed model is not installed, its tests say so and are skipped; on CI they fail."""
 
 from __future__ import annotations
 
@@ -36,12 +36,6 @@ import pytest
 def test_it(weights):
     assert weights.name == "open.safetensors"
 """,
-    "test_program.py": """
-import pytest
-
-@pytest.mark.skipif("1 == 1", reason="a program is missing")
-def test_it(): raise AssertionError
-""",
 }
 
 
@@ -51,10 +45,7 @@ def test_tests_of_the_closed_model_are_skipped_loudly(ci: str, tmp_path: Path) -
     for name, text in TESTS.items():
         (tmp_path / name).write_text(text)
     done = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "-rsf", "-p", "tests.conftest", "--rootdir=."),
-            "--continue-on-collection-errors",
-        ],
+        [sys.executable, "-m", "pytest", "-q", "-rsf", "-p", "tests.conftest", "--rootdir=."],
         cwd=tmp_path,
         env={**os.environ, "CI": ci, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
         capture_output=True,
@@ -62,12 +53,9 @@ def test_tests_of_the_closed_model_are_skipped_loudly(ci: str, tmp_path: Path) -
         timeout=120,
     )
     if ci:
-        assert done.stdout.count("CI is set, and there a skipped test is a failure") >= 3, (
-            done.stdout
-        )
-        assert "1 skipped" in done.stdout, done.stdout
+        assert "CI is set, and there a skipped test is a failure" in done.stdout, done.stdout
         assert done.returncode != 0
     else:
-        assert "1 passed, 4 skipped" in done.stdout, done.stdout
+        assert "1 passed, 3 skipped" in done.stdout, done.stdout
         assert done.stdout.count("install the extra closed") == 3
         assert done.returncode == 0
