@@ -419,13 +419,16 @@ def test_a_disk_that_fills_up_while_a_file_is_written_names_it(
         ("training.data.rendered", "--pictures", ("0", "1.5")),
         ("serverless.bench.__main__", "--seconds", ("0", "nan")),
         ("serverless.bench.__main__", "--pictures", ("0",)),
+        ("serverless.bench.__main__", "--sizes", ("0",)),
+        ("training.benchmark.__main__ step", "--batch", ("0",)),
+        ("training.benchmark.__main__ step", "--threads", ("0",)),
     ],
 )
 def test_numbers_that_cannot_be_are_named(
     module: str, option: str, values: tuple[str, ...], run: Callable[..., tuple[object, str]]
 ) -> None:
     for value in values:
-        status, message = run(module, f"{option}={value}")
+        status, message = run(*module.split(), f"{option}={value}")
         assert status == 2
         assert f"argument {option}: must be a " in message.splitlines()[-1]
         assert value in message.splitlines()[-1]
