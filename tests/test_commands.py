@@ -68,11 +68,9 @@ CALLS: dict[str, list[str]] = {
     "training.robustness": ["--weights", "{weights}", "--sets", "{folder}", "--out", "{out}.json"],
     "training.report": ["{json}"],
     "training.export": ["--run", "{folder}", "--out", "{out}.safetensors"],
-    "training.open.evaluate": ["--weights", "{weights}", "--out", "{out}"],
     "training.open.export": ["--weights", "{weights}", "--out", "{out}.safetensors"],
     "training.open.jobs": ["--weights", "{weights}", "--out", "{out}"],
     "training.open.make_pool": ["--out", "{out}"],
-    "training.open.reporting": ["{json}", "--out", "{out}"],
     "training.open.train": ["--pool", "{folder}", "--out", "{out}", "--steps", "1"],
     "training.train": ["--set", "{folder}", "--out", "{out}", "--iterations", "1"],
     "serverless.annotate.__main__": [

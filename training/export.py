@@ -7,10 +7,8 @@ their names.
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +20,16 @@ from c3det.closed.architecture import Architecture
 from c3det.closed.mmdet_adapter import ClickDetector, build_detector
 from c3det.commands import command
 from c3det.predictor import TILE_SIDE, Detections, Predictor, load
-from c3det.weights import Card, WeightsError, card_path, save, save_card
+from c3det.weights import Card, save, save_card
 from training.checkpoints import last_checkpoint, read_checkpoint, read_record
 from training.data.annotated import Annotated
 from training.data.sets import PictureSet
 from training.dataset import pack
 from training.evaluation.evaluator import best_threshold
+from training.options import add_options, command_parser, input_errors, option, read_options
 from training.settings import TrainingSettings
 from training.validation import to_detections
+from training.weights_files import ExportSettings, written_whole
 
 OWN_LICENCE = {
     "weights": "Apache-2.0",
@@ -184,35 +184,23 @@ def chosen_checkpoint(run: Path, settings: TrainingSettings) -> dict[str, Any]:
     return read_checkpoint(run / Path(best).name) if best else last
 
 
-def export(
-    run: Path,
-    out: Path,
-    *,
-    name: str,
-    score_threshold: float | None = None,
-    licence: str | None = None,
-    limits: Sequence[str] = (),
-) -> Card:
-    """Write a run's detector as weights and card.
+@dataclass(frozen=True, kw_only=True)
+class ClosedExportSettings(ExportSettings):
+    """The options of this command."""
 
-    Args:
-        run: Folder that `training.train` filled.
-        out: Path of the ``.safetensors`` file.
-        name: Of the weights.
-        score_threshold: Of the card; ``None`` chooses the one with the best F1 on the validation
-            pictures, see `training.evaluation.evaluator.best_threshold`.
-        licence: Of own pictures, if the set does not say.
-        limits: What the weights cannot do, for the card.
+    run: Path = option(MISSING, "folder that training.train filled")
+    licence: str | None = option(None, "of own pictures, where the set does not say; for the card")
+
+
+def export(how: ClosedExportSettings) -> Card:
+    """Write a run's detector as weights and card.
 
     Raises:
         OSError: The data that the run was trained on cannot be read.
         ValueError: There is nothing to export, or nothing that the function could use.
         c3det.weights.WeightsError: The function would refuse the weights.
     """
-    if out.suffix != ".safetensors":
-        raise ValueError(f"the function reads .safetensors files: {out} has another suffix")
-    if score_threshold is not None and not 0 <= score_threshold <= 1:
-        raise ValueError(f"the score threshold must be between 0 and 1, it is {score_threshold}")
+    run = how.run
     last_checkpoint(run)
     training = read_record(run / "training.json")
     try:
@@ -242,76 +230,45 @@ def export(
         reason = str(error).partition("\n")[2].strip()[:200]
         raise ValueError(f"the checkpoint in {run} is of another detector: {reason}") from error
     detector.eval()
-    if licence is not None:
-        licences |= {key: licence for key, text in licences.items() if text == "not stated"}
+    if how.licence is not None:
+        licences |= {key: how.licence for key, text in licences.items() if text == "not stated"}
     training["iterations done"] = checkpoint["meta"]["iter"] // settings.accumulate
     card = Card(
-        name=name,
+        name=str(how.name),
         classes=tuple(classes),
         architecture=architecture,
-        score_threshold=score_threshold or 0.0,
+        score_threshold=how.threshold or 0.0,
         typical_sizes=typical_sizes(pictures, settings.size),
         training=training,
         results={},
         licence=licences,
-        limits=tuple(limits),
+        limits=how.limits,
     )
     shown = pictures.val_pictures(VALIDATION_PICTURES)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
-        weights = Path(folder) / out.name
+    with written_whole(how.out) as weights:
         card = save(weights, detector.state_dict(), card)
         predictor = load(weights)
         # A small set may have no validation picture.
         compared = shown[:3] or [pictures.train_crop(settings.size, np.random.default_rng(0))]
         check_same(detector, predictor, compared)
-        if score_threshold is None:
-            card = save_card(
-                weights, replace(card, score_threshold=best_threshold(predictor, shown))
-            )
-        # The card goes last: without it the function says what is missing.
-        card_path(out).unlink(missing_ok=True)
-        weights.replace(out)
-        card_path(weights).replace(card_path(out))
+        if how.threshold is None:
+            threshold = best_threshold(predictor, shown)
+            card = save_card(weights, replace(card, score_threshold=threshold))
     return card
 
 
 @command("python -m training.export")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and export."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
-    parser.add_argument("--name", help="of the weights; by default the file's")
-    parser.add_argument("--score-threshold", type=float, help="by default the one of the best F1")
-    parser.add_argument("--licence", help="of own pictures, for the card")
-    parser.add_argument(
-        "--limit",
-        dest="limits",
-        action="append",
-        default=[],
-        metavar="SENTENCE",
-        help="what the weights cannot do, for the card; may be given several times",
-    )
+    parser = command_parser("training.export", __doc__)
+    add_options(parser, ClosedExportSettings)
     given = parser.parse_args(arguments)
-    try:
-        card = export(
-            given.run,
-            given.out,
-            name=given.name or given.out.stem,
-            score_threshold=given.score_threshold,
-            licence=given.licence,
-            limits=given.limits,
-        )
-    except (ValueError, WeightsError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-    megabytes = given.out.stat().st_size / 1e6
+    with input_errors(parser):
+        how = read_options(given, ClosedExportSettings)
+        card = export(how)
+    megabytes = how.out.stat().st_size / 1e6
     print(
-        f"{given.out}: {megabytes:.1f} MB, classes {', '.join(card.classes)}, threshold "
+        f"{how.out}: {megabytes:.1f} MB, classes {', '.join(card.classes)}, threshold "
         f"{card.score_threshold}, sha256 {card.sha256}; equal to the trained detector"
     )
 

@@ -13,11 +13,32 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, field, fields
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from c3det.weights import WeightsError
+
 Settings = TypeVar("Settings")
+
+
+def command_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """The parser of ``python -m <name>``, whose description keeps its line breaks."""
+    return argparse.ArgumentParser(
+        prog=f"python -m {name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+@contextmanager
+def input_errors(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """End the command with one sentence and the status 2 where its input cannot be used."""
+    try:
+        yield
+    except (ValueError, WeightsError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
 
 
 def option(
@@ -60,7 +81,7 @@ def add_options(parser: argparse._ActionsContainer, settings: type[Any]) -> None
         if not (required or default is None or isinstance(default, bool)):
             text = " ".join(map(str, default)) if get_origin(kind) is tuple else str(default)
             keywords["help"] += f" (default: {text})".replace("%", "%%") if text else ""
-        if kind is bool:
+        if kind is bool and about["parse"] is None:
             keywords.update(action=argparse.BooleanOptionalAction, default=None)
         else:
             if get_origin(kind) is tuple:
@@ -70,7 +91,7 @@ def add_options(parser: argparse._ActionsContainer, settings: type[Any]) -> None
                 keywords["choices"] = get_args(kind)
             else:
                 keywords.update(type=about["parse"] or kind, metavar=about["metavar"])
-        parser.add_argument(f"--{about['name'] or one.name.replace('_', '-')}", **keywords)
+        parser.add_argument(_written(one), **keywords)
 
 
 def read_options(given: argparse.Namespace, settings: type[Settings]) -> Settings:
@@ -87,6 +108,15 @@ def read_options(given: argparse.Namespace, settings: type[Settings]) -> Setting
             if value is not None
         }
     )
+
+
+def given_options(given: argparse.Namespace, settings: type[Any]) -> list[str]:
+    """The options of a dataclass that were given, as they are written on the command line."""
+    return [_written(one) for one, _ in _options(settings) if getattr(given, one.name) is not None]
+
+
+def _written(one: Field[Any]) -> str:
+    return f"--{one.metadata['name'] or one.name.replace('_', '-')}"
 
 
 def _options(settings: type[Any]) -> Iterator[tuple[Field[Any], Any]]:

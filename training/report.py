@@ -8,27 +8,34 @@ marks in ``README.md``; with names of JSON files, only theirs.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from c3det.commands import command
-from training.evaluation.reporting import StudyReport
-from training.open import jobs_report
-from training.open import reporting as open_reporting
+from training.evaluation.reporting import Report, StudyReport
+from training.open.jobs_report import JobsReport
+from training.open.reporting import OpenReport
+from training.options import command_parser, input_errors
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "training" / "results"
 MARKS = "<!-- by python -m training.report -->\n", "<!-- until here -->\n"
 """Around the figures in the README."""
 
+REPORTS: dict[str, type[Report]] = {
+    "panels": StudyReport,
+    "study": JobsReport,
+    "sets": OpenReport,
+}
+"""What a JSON file is the report of, by the first of these keys that it has."""
+
 _GROUPS = {"single-class": "one class", "multi-class": "several classes"}
 
 
-def lay_out(path: Path) -> None:
-    """Write page and figure of a study again.
+def read_report(path: Path) -> Report:
+    """Read the JSON file of a study.
 
     Args:
         path: The JSON file of the study.
@@ -37,12 +44,8 @@ def lay_out(path: Path) -> None:
         ValueError: It is not the JSON file of a study.
     """
     content = _read(path)
-    if not isinstance(content, dict) or "sets" not in content:
-        StudyReport.read(path).write(path)
-        return
-    about = {name: content[name] for name in content if name not in ("counts", "means", "sets")}
-    write = jobs_report.write if "study" in content else open_reporting.write
-    write(content["sets"], content["counts"], about, path)
+    kinds = (kind for key, kind in REPORTS.items() if key in content)
+    return next(kinds, StudyReport).read(path)
 
 
 def headline(results: Path = RESULTS) -> str:
@@ -60,7 +63,7 @@ def headline(results: Path = RESULTS) -> str:
         (means, *_) = content["means"].values()
         for group, name in _GROUPS.items():
             row = [means[group]["random"][count]["unclicked"]["AP"] for count in counts]
-            cells = " | ".join(open_reporting.cell(value) for value in row)
+            cells = " | ".join("" if value is None else f"{value:.1f}" for value in row)
             lines.append(f"| {title}: {means[group]['sets']} sets of {name} | {cells} |")
     times = {
         (study, group): f"{one['economy']['carried']:.1f}"
@@ -121,22 +124,16 @@ def _read(path: Path) -> Any:
 @command("python -m training.report")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and write."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.report", __doc__)
     parser.add_argument("studies", type=Path, nargs="*", metavar="JSON")
     given = parser.parse_args(arguments)
-    try:
+    with input_errors(parser):
         for path in given.studies or sorted(RESULTS.glob("*.json")):
-            lay_out(path)
+            read_report(path).write(path)
         if not given.studies:
             readme = ROOT / "README.md"
             text = with_figures(readme.read_text(encoding="utf-8"), headline())
             readme.write_text(text, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ with a bootstrap over the pictures.
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,6 @@ from typing import Any
 
 from c3det.commands import command
 from c3det.predictor import Predictor
-from c3det.weights import WeightsError
 from training.clicks.sampling import parse_strategy
 from training.evaluation.evaluator import (
     PrecisionCurves,
@@ -32,8 +30,8 @@ from training.evaluation.metrics import resamples
 from training.evaluation.predictions import predict
 from training.evaluation.protocol import ClickPlan, EvaluationSet, draw_clicks
 from training.evaluation.reporting import Curve, Panel, StudyReport, Table, rounded, to_curve
-from training.evaluation.settings import EvaluationSettings
-from training.options import add_options, option, read_options
+from training.evaluation.settings import ClosedSettings, EvaluationSettings
+from training.options import add_options, command_parser, input_errors, option, read_options
 
 BASELINE = "uniform"
 GROUPS = {
@@ -57,11 +55,11 @@ SUBSETS = ("all", "unclicked")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RobustnessSettings(EvaluationSettings):
+class RobustnessSettings(EvaluationSettings, ClosedSettings):
     """The options of this command."""
 
-    seeds: int = option(3, "number of click seeds")
-    clicks: tuple[int, ...] = option((0, 1, 3, 5, 10, 20), "numbers of clicks", metavar="N")
+    seeds: int | None = option(3, "number of click seeds", metavar="N")
+    clicks: tuple[int, ...] | None = option((0, 1, 3, 5, 10, 20), "numbers of clicks", metavar="N")
 
 
 def robustness(
@@ -144,25 +142,19 @@ def robustness(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, measure, and write the report."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    parser = argparse.ArgumentParser(
-        prog="python -m training.robustness",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.robustness", __doc__)
     add_options(parser, RobustnessSettings)
     given = parser.parse_args(arguments)
-    try:
+    with input_errors(parser):
         settings = read_options(given, RobustnessSettings)
         report = robustness(
             settings.load_predictors(),
             settings.load_test_sets(),
-            settings.plan(),
+            settings.plan(budget=settings.budget),
             bootstrap=settings.bootstrap,
             threshold=settings.threshold,
             command=f"{parser.prog} {shlex.join(arguments)}",
         )
-    except (ValueError, WeightsError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     print(report.page(settings.out.with_suffix(".png").name))
     report.write(settings.out)
 

@@ -22,7 +22,6 @@ from training.evaluation.reporting import StudyReport
 from training.evaluation.settings import named_weights
 
 CARS = pictures_of(3)
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_best_threshold_lies_above_the_wrong_boxes() -> None:
@@ -156,19 +155,6 @@ def test_the_card_is_written(command: Any, monkeypatch: pytest.MonkeyPatch) -> N
     assert new.results["weights"] == {"x": "00", "y": "00"}
 
 
-def test_weights_of_the_open_model_are_handed_over(
-    command: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    handed: list[list[str]] = []
-    monkeypatch.setattr(evaluate.open_model, "main", handed.append)
-    shipped = str(ROOT / "serverless" / "weights" / "open.safetensors")
-    arguments = ["--weights", shipped, "--out", "open.json", "--counts", "1,3"]
-    main(arguments)
-    assert handed == [arguments]
-    command("--weights", "reader.safetensors", "--seeds", "1", "--clicks", "0")
-    assert len(handed) == 1
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -181,6 +167,7 @@ def test_weights_of_the_open_model_are_handed_over(
         (["--weights", "a.safetensors", "--replay", "none.json"], "none.json"),
         (["--weights", "a.safetensors", "--sets", "toy", "x"], "two sets have the name toy"),
         (["--weights", "a.safetensors", "--pictures", "0"], "no test picture in the set toy"),
+        (["--weights", "a.safetensors", "--beside", "b"], "--beside is for the open model, but a."),
         (["--weights", "a.safetensors", "--threshold", "2"], "threshold must be between 0 and 1"),
     ],
 )

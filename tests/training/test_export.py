@@ -17,7 +17,14 @@ from tests.c3det.small import small_detectors
 from tests.training import small_runs
 from training.checkpoints import checkpoints, last_checkpoint, read_checkpoint
 from training.data.sets import load_set
-from training.export import check_same, chosen_checkpoint, export, main, typical_sizes
+from training.export import (
+    ClosedExportSettings,
+    check_same,
+    chosen_checkpoint,
+    export,
+    main,
+    typical_sizes,
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +54,14 @@ def run(trained: Path, tmp_path: Path) -> Path:
 
 def test_exported_weights_load_and_equal_the_best_checkpoint(run: Path, tmp_path: Path) -> None:
     weights = tmp_path / "squares.safetensors"
-    card = export(
-        run,
-        weights,
-        name="squares",
-        score_threshold=0.25,
+    how = ClosedExportSettings(
+        run=run,
+        out=weights,
+        threshold=0.25,
         licence="CC0",
-        limits=["It knows squares alone."],
+        limits=("It knows squares alone.",),
     )
+    card = export(how)
     assert card.limits == ("It knows squares alone.",)
     assert card.classes == small_runs.CLASSES
     assert card.score_threshold == 0.25
@@ -81,14 +88,14 @@ def test_a_run_that_cannot_stop_early_gives_its_last_checkpoint(run: Path, folde
 
 
 def test_the_threshold_is_chosen_on_the_validation_pictures(run: Path, tmp_path: Path) -> None:
-    card = export(run, tmp_path / "w.safetensors", name="w")
+    card = export(ClosedExportSettings(run=run, out=tmp_path / "w.safetensors"))
     assert 0.05 <= card.score_threshold <= 0.95
 
 
 def test_the_architecture_of_a_run_is_checked(run: Path, tmp_path: Path) -> None:
     (run / "architecture.json").write_text(json.dumps({"preset": "starter", "type": "os.system"}))
     with pytest.raises(ValueError, match=r"architecture\.type is unknown"):
-        export(run, tmp_path / "w.safetensors", name="w", score_threshold=0.3)
+        export(ClosedExportSettings(run=run, out=tmp_path / "w.safetensors", threshold=0.3))
 
 
 def change_training(run: Path, **changes: Any) -> None:
@@ -143,7 +150,7 @@ def test_what_cannot_be_exported_is_told_in_one_line(
     spoil(run)
     out = tmp_path / "weights" / "w.safetensors"
     with pytest.raises(SystemExit) as exit_:
-        main(["--run", str(run), "--out", str(out), "--score-threshold", "0.3"])
+        main(["--run", str(run), "--out", str(out), "--threshold", "0.3"])
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err.strip().splitlines()[-1]
     assert not out.exists()
@@ -153,7 +160,7 @@ def test_what_cannot_be_exported_is_told_in_one_line(
 def test_a_predictor_that_differs_is_refused(
     spoiled: str, run: Path, tmp_path: Path, folder: Path
 ) -> None:
-    export(run, tmp_path / "w.safetensors", name="w", score_threshold=0.3)
+    export(ClosedExportSettings(run=run, out=tmp_path / "w.safetensors", threshold=0.3))
     detector = load(tmp_path / "w.safetensors").model.detector
     predictor = load(tmp_path / "w.safetensors")
     pictures = load_set(str(folder)).val_pictures(1)
@@ -172,7 +179,7 @@ def test_a_predictor_that_differs_is_refused(
 
 def test_another_answer_on_the_way_that_serves_is_refused(run: Path, tmp_path: Path) -> None:
     """Seen on a GPU: the levels of the served way were read as if they lay otherwise in memory."""
-    export(run, tmp_path / "w.safetensors", name="w", score_threshold=0.3)
+    export(ClosedExportSettings(run=run, out=tmp_path / "w.safetensors", threshold=0.3))
     predictor = load(tmp_path / "w.safetensors")
     pictures = load_set(json.loads((run / "training.json").read_text())["settings"]["sets"][0])
     shown = pictures.val_pictures(1)
@@ -192,7 +199,7 @@ def test_another_answer_on_the_way_that_serves_is_refused(run: Path, tmp_path: P
 
 
 def test_a_predictor_of_other_weights_finds_other_objects(run: Path, tmp_path: Path) -> None:
-    export(run, tmp_path / "w.safetensors", name="w", score_threshold=0.3)
+    export(ClosedExportSettings(run=run, out=tmp_path / "w.safetensors", threshold=0.3))
     predictor, other = load(tmp_path / "w.safetensors"), load(tmp_path / "w.safetensors")
     with torch.no_grad():
         for parameter in other.model.detector.roi_head.parameters():

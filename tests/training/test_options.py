@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,15 @@ from typing import Literal
 import pytest
 
 from c3det.commands import positive
-from training.options import add_options, option, read_options
+from c3det.weights import WeightsError
+from training.options import (
+    add_options,
+    command_parser,
+    given_options,
+    input_errors,
+    option,
+    read_options,
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,7 @@ class Kiln:
     log: Path | None = option(None, "file to write to")
     open_door: bool = option(False, "leave it open")
     note: str = option("", "a remark")
+    glaze: bool | dict[str, int] | None = option(None, "as JSON", parse=json.loads)
     built: int = 1400
 
     def __post_init__(self) -> None:
@@ -85,3 +95,22 @@ def test_the_help_tells_the_defaults() -> None:
     assert "--fuel {wood,coal} what is burnt (default: wood)" in text
     assert "--open-door, --no-open-door leave it open" in text
     assert "a remark (default" not in text
+
+
+def test_a_parser_of_its_own_reads_a_truth_value_too() -> None:
+    assert read("--brick", "red", "--glaze", "true").glaze is True
+    assert read("--brick", "red", "--glaze", '{"coats": 2}').glaze == {"coats": 2}
+
+
+def test_options_that_were_given_are_named_as_they_are_written() -> None:
+    given = parser().parse_args(["--max-heat", "7", "--brick", "red", "--no-open-door"])
+    assert given_options(given, Kiln) == ["--brick", "--max-heat", "--open-door"]
+
+
+@pytest.mark.parametrize("error", [ValueError("too hot"), WeightsError("too hot")])
+def test_wrong_input_ends_a_command(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    made = command_parser("kiln", "Burns bricks.\n\n    kiln --brick red")
+    assert "Burns bricks.\n\n    kiln" in made.format_help()
+    with pytest.raises(SystemExit) as stopped, input_errors(made):
+        raise error
+    assert (stopped.value.code, capsys.readouterr().err) == (2, "python -m kiln: too hot\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +57,7 @@ def save_sequences(path: Path, sequences: Mapping[str, ClickSequence]) -> None:
     """
     content = {
         name: [
-            {
-                "x": click.x,
-                "y": click.y,
-                "label": click.label,
-                "positive": click.positive,
-                "object": index,
-                "rank": rank,
-            }
+            {**asdict(click), "object": index, "rank": rank}
             for click, index, rank in zip(
                 sequence.clicks, sequence.objects, sequence.ranks, strict=True
             )

@@ -16,37 +16,29 @@ the other, share what they have in common: the detectors without clicks, and the
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from collections.abc import Sequence
 
 from c3det.commands import command
-from c3det.weights import WeightsError
 from training.compare.planning import ComparisonSettings, Experiment
 from training.compare.reporting import collect
 from training.compare.running import run_all
-from training.options import add_options, read_options
+from training.options import add_options, command_parser, input_errors, read_options
 
 
 @command("python -m training.compare")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, and train, measure and write."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    parser = argparse.ArgumentParser(
-        prog="python -m training.compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.compare", __doc__)
     add_options(parser, ComparisonSettings)
     given = parser.parse_args(arguments)
-    try:
+    with input_errors(parser):
         settings = read_options(given, ComparisonSettings)
         experiment = Experiment(settings, settings.study_rows())
         run_all(experiment)
         report = collect(experiment, f"{parser.prog} {shlex.join(arguments)}")
-    except (ValueError, RuntimeError, WeightsError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     print(report.page(f"{settings.study}.png"))
     report.write(settings.out / f"{settings.study}.json")
 

@@ -127,9 +127,6 @@ class ComparisonSettings:
     batch: int = option(8, "pictures of a step")
     size: int = option(256, "side of a crop in pixels")
     learning_rate: float = option(1.5e-3, "of AdamW", parse=positive)
-    trunk_rate: float = option(0.2, "factor for backbone and neck after the first phase")
-    head_rate: float = option(0.2, "factor for the heads after the first phase")
-    clicks_trained: str = option("mixed", "see training.train", metavar="STRATEGY")
     objects: tuple[int, ...] = option((25, 100, 400), "numbers of objects of the study of data")
     weights: Path | None = option(None, "to fine-tune, in the study of data")
     click_seeds: int = option(3, "of the evaluation", parse=at_least(1))
@@ -220,11 +217,10 @@ class Experiment:
         if "--weights" not in row.training:
             command += row.architecture_arguments()
         command += ["--batch", str(how.batch), "--size", str(how.size)]
-        command += ["--learning-rate", str(how.learning_rate), "--clicks", how.clicks_trained]
+        command += ["--learning-rate", str(how.learning_rate)]
         command += [*row.training, "--iterations", str(iterations), "--seed", str(seed)]
         if row.start and self.shared:
             command += ["--start", str(self.run(plain(row.stages), seed))]
-            command += ["--trunk-rate", str(how.trunk_rate), "--head-rate", str(how.head_rate)]
         return [*command, "--threads", "1"]
 
     def export_command(self, row: Row, seed: int) -> list[str]:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from c3det.commands import CommandError
 from training.compare.planning import Experiment, Row
 
 
@@ -19,7 +20,7 @@ def run_all(experiment: Experiment) -> None:
     """Train, export and evaluate whatever is not done yet.
 
     Raises:
-        RuntimeError: A command failed; the message names its log. Or another process, perhaps what
+        CommandError: A command failed; the message names its log. Or another process, perhaps what
             a killed one left behind, is still at work in the folder.
         ValueError: Something in the folder was made by another command.
     """
@@ -29,7 +30,7 @@ def run_all(experiment: Experiment) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RuntimeError(f"another process is still at work in {out}") from None
+            raise CommandError(f"another process is still at work in {out}") from None
         seeds = experiment.seeds
         train, work = (partial(one, experiment, lock.fileno()) for one in (_train, _one_row))
         _in_parallel(jobs, [(row, seed) for seed in seeds for row in experiment.shared], train)
@@ -91,7 +92,7 @@ def _once(command: Sequence[str], done: Path, log: Path, lock: int) -> None:
         )
     if found.returncode != 0:
         lines = log.read_text(errors="replace").strip().splitlines()
-        raise RuntimeError(f"{command[0]} failed, see {log}: {lines[-1] if lines else ''}")
+        raise CommandError(f"{command[0]} failed, see {log}: {lines[-1] if lines else ''}")
     unfinished = done.with_suffix(".part")
     unfinished.write_text(text + "\n")
     unfinished.replace(done)

@@ -14,7 +14,6 @@ import os
 import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,7 +45,7 @@ from training.evaluation.metrics import (
     unclicked,
     unseen_classes,
 )
-from training.evaluation.predictions import SCORE_THRESHOLD, Predictions, predict
+from training.evaluation.predictions import SCORE_THRESHOLD, Key, Predictions, predict
 from training.evaluation.protocol import (
     ClickPlan,
     EvaluationSet,
@@ -211,13 +210,12 @@ def evaluate(
             }
             for name, predictor in predictors.items()
         },
-        "differences": [],
     }
     given: dict[str, dict[str, ClickSequence]] = {name: {} for name in predictors}
     means: dict[str, NDArray[np.float64]] = {}
     for test_set in test_sets:
         weights = resamples(len(test_set.objects), bootstrap)
-        measured: dict[tuple[str, str, str], PrecisionCurves] = {}
+        first: dict[str, PrecisionCurves] = {}  # by subset, of the first model as served
         able = {name: one for name, one in predictors.items() if knows(one.classes, test_set)}
         # Where none is able, the first one says what it lacks.
         for name, predictor in (able or predictors).items():
@@ -227,7 +225,7 @@ def evaluate(
             )
             given[name].update(predictions.sequences)
             if detections is not None:
-                save_detections(detections, test_set, name, predictions)
+                save_detections(detections, test_set, name, predictions.detections)
             cases = [(mode, subset) for mode in modes for subset in SUBSETS_OF_MODE[mode]]
             curves = {
                 (mode, subset): precision_curves(test_set, predictions, plan, weights, mode, subset)
@@ -235,15 +233,12 @@ def evaluate(
                     cases, desc=f"{test_set.name}, {name}", unit="curve", disable=None
                 )
             }
-            measured |= {(name, *case): one for case, one in curves.items()}
+            first = first or {subset: curves["served", subset] for subset in SUBSETS}
             served = predictor.card.score_threshold if threshold is None else threshold
-            own = _of_model(test_set, predictions, plan, curves, served)
+            own = _of_model(test_set, predictions, plan, curves, first, served)
             for key, value in own.items():
                 results["models"][name][key][test_set.name] = value
-        results["differences"] += [
-            {"set": test_set.name, **row} for row in _differences(measured, plan.counts)
-        ]
-        means |= {"/".join((test_set.name, *key)): one.means for key, one in measured.items()}
+            means |= {"/".join((test_set.name, name, *key)): c.means for key, c in curves.items()}
     if samples is not None:
         samples.parent.mkdir(parents=True, exist_ok=True)
         with naming(samples):
@@ -256,13 +251,19 @@ def _of_model(
     predictions: Predictions,
     plan: ClickPlan,
     curves: Mapping[tuple[str, str], PrecisionCurves],
+    first: Mapping[str, PrecisionCurves],
     threshold: float,
 ) -> dict[str, Any]:
-    """What `evaluate` returns of one model on one set; the curves are by mode and subset."""
+    """What `evaluate` returns of one model on one set; the curves are by mode and subset.
+
+    With all but the model's own output come the differences from the first model as served.
+    """
     sets: dict[str, Any] = {}
     shown: dict[str, Any] = {"threshold": threshold}
     for (mode, subset), one in curves.items():
-        sets.setdefault(mode, {})[subset] = describe(one, plan.counts, test_set)
+        content = sets.setdefault(mode, {})[subset] = describe(one, plan.counts, test_set)
+        if mode != "model-only" and one is not first[subset]:
+            content["ap50"]["difference"] = difference(one.means - first[subset].means)
         if mode != "model-only" and mode not in shown:
             shown[mode] = at_threshold(test_set, predictions, plan, mode)
     return {
@@ -294,7 +295,7 @@ def best_threshold(
     if all(picture.ignored.all() for picture in pictures):
         raise ValueError(
             "no validation picture holds an object to choose the score threshold by: put pictures "
-            "into val.json (training.data.convert --split), or name a threshold (--score-threshold)"
+            "into val.json (training.data.convert --split), or name a threshold (--threshold)"
         )
     labels = tuple(range(len(predictor.classes)))
     test_set = EvaluationSet("validation", tuple(predictor.classes), labels, pictures)
@@ -368,35 +369,6 @@ def _point(
     }
 
 
-def _differences(
-    measured: Mapping[tuple[str, str, str], PrecisionCurves], counts: Sequence[int]
-) -> list[dict[str, Any]]:
-    """Differences of ``ap50`` between what is served and the controls, and between models alone."""
-    rows = []
-    series = dict.fromkeys((name, mode) for name, mode, _ in measured)
-    for (first, mode), (second, other) in combinations(series, 2):
-        if (mode == "model-only") != (other == "model-only"):
-            continue
-        for subset in SUBSETS_OF_MODE[mode]:
-            differences = (
-                measured[first, mode, subset].means - measured[second, other, subset].means
-            )
-            rows += [
-                {
-                    "model": first,
-                    "mode": mode,
-                    "minus": second,
-                    "minus_mode": other,
-                    "subset": subset,
-                    "clicks": number,
-                    "ap50": percent(difference[0]),
-                    "interval": percents(interval(difference[1:])),
-                }
-                for number, difference in zip(counts, differences, strict=True)
-            ]
-    return rows
-
-
 def at_threshold(
     test_set: EvaluationSet, predictions: Predictions, plan: ClickPlan, mode: str
 ) -> dict[str, Any]:
@@ -412,44 +384,38 @@ def at_threshold(
         were measured.
     """
     counted = [
-        [
-            count(
-                match(test_set.objects, predictions.shown[mode, seed, number], test_set.labels)[0]
-            )
-            for number in plan.counts
-        ]
+        count(match(test_set.objects, predictions.shown[mode, seed, number], test_set.labels)[0])
         for seed in plan.seeds
+        for number in plan.counts
     ]
+    shape = (len(plan.seeds), len(plan.counts), -1)
+    every = Counts(
+        *(
+            np.stack([getattr(one, name) for one in counted]).reshape(shape)
+            for name in ("correct", "wrong", "missed")
+        )
+    )
+    totals = every.total()
     return {
         "clicks": {
-            str(number): _totals([of_seed[row] for of_seed in counted])
+            str(number): {
+                **{
+                    name: percent(float(getattr(totals, name)[:, row].mean()))
+                    for name in ("precision", "recall", "f1")
+                },
+                "missed": round(float(every.missed[:, row].mean()), 3),
+                "wrong": round(float(every.wrong[:, row].mean()), 3),
+            }
             for row, number in enumerate(plan.counts)
         },
-        "to_f1": {str(target): _clicks_to_f1(counted, plan.counts, target) for target in TARGETS},
+        "to_f1": {str(target): _clicks_to_f1(every, plan.counts, target) for target in TARGETS},
     }
 
 
-def _totals(of_seeds: Sequence[Counts]) -> dict[str, float | None]:
-    totals = [one.total() for one in of_seeds]
-    row = {
-        quantity: percent(float(np.mean([getattr(one, quantity) for one in totals])))
-        for quantity in ("precision", "recall", "f1")
-    }
-    for quantity in ("missed", "wrong"):
-        row[quantity] = round(float(np.mean([getattr(one, quantity) for one in of_seeds])), 3)
-    return row
-
-
-def _clicks_to_f1(
-    counted: Sequence[Sequence[Counts]], counts: Sequence[int], target: float
-) -> dict[str, Any]:
-    some = counted[0][0]
-    occupied = some.correct + some.missed > 0
+def _clicks_to_f1(every: Counts, counts: Sequence[int], target: float) -> dict[str, Any]:
+    occupied = (every.correct + every.missed)[0, 0] > 0
     needed = np.stack(
-        [
-            clicks_to_reach(np.stack([one.f1[occupied] for one in of_seed]), counts, target)
-            for of_seed in counted
-        ]
+        [clicks_to_reach(of_seed[:, occupied], counts, target) for of_seed in every.f1]
     )
     never = np.isnan(needed)
     return {
@@ -465,9 +431,12 @@ def _rounded(values: NDArray[np.float64]) -> float | None:
 
 
 def save_detections(
-    folder: Path, test_set: EvaluationSet, name: str, predictions: Predictions
+    folder: Path,
+    test_set: EvaluationSet,
+    name: str,
+    detections: Mapping[Key, Sequence[Detections]],
 ) -> None:
-    """Write detections as COCO results, so that others can measure them.
+    """Write the detections of a model as COCO results, so that others can measure them.
 
     Beside them, in ``<folder>/<set>/truth.json``, lie the objects that count. A results file is
     ``<folder>/<set>/<model>/<mode>/seed-<seed>-clicks-<number>.json``.
@@ -477,7 +446,7 @@ def save_detections(
     truth = to_coco(test_set.objects, test_set.classes)
     truth["categories"] = [truth["categories"][label] for label in test_set.labels]
     (folder / "truth.json").write_text(json.dumps(truth) + "\n", encoding="utf-8")
-    for (mode, seed, number), found in predictions.detections.items():
+    for (mode, seed, number), found in detections.items():
         path = folder / name / mode / f"seed-{seed}-clicks-{number}.json"
         path.parent.mkdir(exist_ok=True)
         with naming(path):

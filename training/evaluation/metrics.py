@@ -7,8 +7,9 @@ the metric of the paper's tables.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,29 +75,66 @@ def match(
     Returns:
         For each IoU the matches of each class, in the order of ``labels``.
     """
-    rows: list[list[Matches]] = [[] for _ in ious]
+    assign = partial(_assign_coco, ious=np.array(ious))
+    return _matches(pictures, detections, labels, len(ious), assign)
+
+
+def match_voc(
+    pictures: Sequence[Annotated], detections: Sequence[Detections], labels: Collection[int]
+) -> list[Matches]:
+    """Assign detections to objects as VOC does, and DOTA with it.
+
+    Each detection is of the object of its class that it overlaps most, if their IoU is above 0.5.
+    Of an object's detections the one of the highest score is correct. Coordinates stay continuous,
+    without VOC's "+ 1".
+
+    Args:
+        pictures: With their objects; ignored ones are VOC's difficult ones.
+        detections: One a picture, in the same order.
+        labels: The classes that count.
+
+    Returns:
+        The matches of each class, in the order of ``labels``.
+    """
+    return _matches(pictures, detections, labels, 1, _assign_voc)[0]
+
+
+Assigned = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]
+"""Of one class in one picture: scores (D,), falling; which are correct, and ignored, (T, D)."""
+
+
+def _matches(
+    pictures: Sequence[Annotated],
+    detections: Sequence[Detections],
+    labels: Collection[int],
+    ways: int,
+    assign: Callable[[Annotated, Detections, int], Assigned],
+) -> list[list[Matches]]:
+    """The matches of each class in each of the T ways in which ``assign`` assigns."""
+    rows: list[list[Matches]] = [[] for _ in range(ways)]
     for label in labels:
         results = [
-            _match_coco(picture, found, label, np.array(ious))
+            assign(picture, found, label)
             for picture, found in zip(pictures, detections, strict=True)
         ]
         scores = np.concatenate([np.zeros(0), *(scores for scores, _, _ in results)])
         order = np.argsort(-scores, kind="stable")
         owners = np.repeat(np.arange(len(results)), [len(scores) for scores, _, _ in results])
-        none = np.zeros((len(ious), 0), np.bool_)
+        none = np.zeros((ways, 0), np.bool_)
         correct = np.concatenate([none, *(correct for _, correct, _ in results)], axis=1)
         ignored = np.concatenate([none, *(ignored for _, _, ignored in results)], axis=1)
-        objects = _objects(pictures, label)
+        numbers = [int(((one.labels == label) & ~one.ignored).sum()) for one in pictures]
         for row, is_correct, is_ignored in zip(rows, correct, ignored, strict=True):
             kept = order[~is_ignored[order]]
-            row.append(Matches(scores[kept], is_correct[kept], owners[kept], objects))
+            row.append(
+                Matches(scores[kept], is_correct[kept], owners[kept], np.array(numbers, np.int64))
+            )
     return rows
 
 
-def _match_coco(
+def _assign_coco(
     picture: Annotated, detections: Detections, label: int, ious: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Scores (D,) of one class in one picture, and by IoU which are correct and ignored, (T, D)."""
+) -> Assigned:
     found = detections.take(np.flatnonzero(detections.labels == label))
     found = found.take(np.argsort(-found.scores, kind="stable")[:MAX_DETECTIONS])
     correct = np.zeros((len(ious), len(found)), np.bool_)
@@ -121,12 +159,6 @@ def _match_coco(
     return found.scores.astype(np.float64), correct, ignored
 
 
-def _objects(pictures: Sequence[Annotated], label: int) -> NDArray[np.int64]:
-    """How many objects of a class are to be found in each picture."""
-    numbers = [int(((one.labels == label) & ~one.ignored).sum()) for one in pictures]
-    return np.array(numbers, np.int64)
-
-
 def to_coco_results(detections: Sequence[Detections]) -> list[dict]:
     """Describe detections as COCO results; the ids are those of `training.data.index.to_coco`."""
     return [
@@ -138,54 +170,18 @@ def to_coco_results(detections: Sequence[Detections]) -> list[dict]:
     ]
 
 
-def match_voc(
-    pictures: Sequence[Annotated], detections: Sequence[Detections], labels: Collection[int]
-) -> list[Matches]:
-    """Assign detections to objects as VOC does, and DOTA with it.
-
-    Each detection is of the object of its class that it overlaps most, if their IoU is above 0.5.
-    Of an object's detections the one of the highest score is correct. Coordinates stay continuous,
-    without VOC's "+ 1".
-
-    Args:
-        pictures: With their objects; ignored ones are VOC's difficult ones.
-        detections: One a picture, in the same order.
-        labels: The classes that count.
-
-    Returns:
-        The matches of each class, in the order of ``labels``.
-    """
-    matches = []
-    for label in labels:
-        rows = [
-            _match_voc(picture, found, label)
-            for picture, found in zip(pictures, detections, strict=True)
-        ]
-        scores = np.concatenate([np.zeros(0), *(scores for scores, _ in rows)])
-        correct = np.concatenate([np.zeros(0, np.bool_), *(correct for _, correct in rows)])
-        owners = np.repeat(np.arange(len(rows)), [len(scores) for scores, _ in rows])
-        order = np.argsort(-scores, kind="stable")
-        objects = _objects(pictures, label)
-        matches.append(Matches(scores[order], correct[order], owners[order], objects))
-    return matches
-
-
-def _match_voc(
-    picture: Annotated, detections: Detections, label: int
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Scores and correctness of one class in one picture, by falling score."""
+def _assign_voc(picture: Annotated, detections: Detections, label: int) -> Assigned:
     found = detections.take(np.flatnonzero(detections.labels == label))
     found = found.take(np.argsort(-found.scores, kind="stable"))
-    scores, correct = found.scores.astype(np.float64), np.zeros(len(found), np.bool_)
+    correct, ignored = np.zeros((2, 1, len(found)), np.bool_)
     of_class = picture.labels == label
-    if not (len(found) and of_class.any()):
-        return scores, correct
-    overlaps = _overlaps(found.boxes, picture.boxes[of_class])
-    best = np.where(overlaps.max(axis=1) > IOU, overlaps.argmax(axis=1), -1)
-    objects, firsts = np.unique(best, return_index=True)
-    correct[firsts[objects >= 0]] = True
-    kept = (best < 0) | ~picture.ignored[of_class][best]
-    return scores[kept], correct[kept]
+    if len(found) and of_class.any():
+        overlaps = _overlaps(found.boxes, picture.boxes[of_class])
+        best = np.where(overlaps.max(axis=1) > IOU, overlaps.argmax(axis=1), -1)
+        objects, firsts = np.unique(best, return_index=True)
+        correct[0, firsts[objects >= 0]] = True
+        ignored[0] = (best >= 0) & picture.ignored[of_class][best]
+    return found.scores.astype(np.float64), correct, ignored
 
 
 def average_precision(
@@ -320,9 +316,9 @@ class Counts:
     """Correct and wrong detections of all classes, in each picture.
 
     Attributes:
-        correct: int64 (P,), detections that were assigned to an object.
-        wrong: int64 (P,), the other detections.
-        missed: int64 (P,), objects without a detection.
+        correct: int64 (..., P), detections that were assigned to an object.
+        wrong: int64 (..., P), the other detections.
+        missed: int64 (..., P), objects without a detection.
     """
 
     correct: NDArray[np.int64]
@@ -331,7 +327,8 @@ class Counts:
 
     def total(self) -> Counts:
         """The same over all pictures, as if they were one."""
-        return Counts(*(one.sum(keepdims=True) for one in (self.correct, self.wrong, self.missed)))
+        parts = (self.correct, self.wrong, self.missed)
+        return Counts(*(one.sum(axis=-1, keepdims=True) for one in parts))
 
     @property
     def precision(self) -> NDArray[np.float64]:

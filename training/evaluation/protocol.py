@@ -37,12 +37,19 @@ class EvaluationSet:
         labels: The classes that count.
         pictures: With objects of any class. They are gone through one by one, and each time anew,
             so that a set which reads them from disk need not keep them.
+        kind: What they show, see `training.data.real_sets.RealSet`; empty where it is not known.
     """
 
     name: str
     classes: tuple[str, ...]
     labels: tuple[int, ...]
     pictures: Sequence[Annotated]
+    kind: str = ""
+
+    @property
+    def is_multi_class(self) -> bool:
+        """Whether there are objects of more than one class."""
+        return len({label for one in self.objects for label in one.labels.tolist()}) > 1
 
     @cached_property
     def objects(self) -> tuple[Annotated, ...]:

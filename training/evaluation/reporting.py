@@ -1,18 +1,18 @@
 """Reports: what an evaluation or a study found, as one compact JSON, one page and one figure.
 
-`StudyReport.write` makes ``<name>.json``, ``<name>.md`` and ``<name>.png``; page and figure come
-from the JSON alone (``python -m training.report`` makes them again). AP is at IoU 0.5 and, like
+`Report.write` makes ``<name>.json``, ``<name>.md`` and ``<name>.png``; page and figure come from
+the JSON alone (``python -m training.report`` makes them again). AP is at IoU 0.5 and, like
 precision, recall and F1, in percent.
 """
 
 from __future__ import annotations
 
 import json
-import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from matplotlib.figure import Figure
 
@@ -54,21 +54,104 @@ class Panel:
 
 @dataclass(frozen=True)
 class Table:
-    """Further numbers, of the page alone; a row is a name and one number a column."""
+    """Numbers of a page; a row is a name, and a number or a text for each column."""
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
 
+    def lines(self) -> list[str]:
+        """The table in Markdown, with an empty line before it."""
+        return [
+            "",
+            f"| {self.title} | {' | '.join(self.columns)} |",
+            "| --- |" + " ---: |" * len(self.columns),
+            *(f"| {name} | {' | '.join(map(_cell, values))} |" for name, *values in self.rows),
+        ]
 
-@dataclass(frozen=True)
-class StudyReport:
-    """What an evaluation or a study found.
+
+AnyReport = TypeVar("AnyReport", bound="Report")
+
+
+class Report(ABC):
+    """What was measured. Subclasses are dataclasses, whose fields are the keys of the JSON file.
 
     Attributes:
         title: Of the page.
         about: How it was measured, a sentence or two.
-        commands: That make it again.
+        commands: That measure it again.
+        dpi: Of the figure's file.
+    """
+
+    title: str
+    about: str
+    commands: Sequence[str]
+    dpi = 80
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls: type[AnyReport], content: dict[str, Any]) -> AnyReport:
+        """The report of what `to_json` returned."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """What the JSON file holds."""
+
+    @abstractmethod
+    def page_tables(self) -> list[Table]:
+        """The tables of the page."""
+
+    @abstractmethod
+    def figure(self) -> Figure:
+        """Draw the figure."""
+
+    @classmethod
+    def read(cls: type[AnyReport], path: Path) -> AnyReport:
+        """Read the JSON file of a report.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: It is not one; the message names it.
+        """
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not the JSON of a report: {error!r}") from error
+
+    def write(self, path: Path) -> None:
+        """Write the JSON file of this path, and page and figure beside it.
+
+        Raises:
+            OSError: A file cannot be written.
+        """
+        write_json(self.to_json(), path)
+        page, figure = path.with_suffix(".md"), path.with_suffix(".png")
+        with naming(page):
+            page.write_text(self.page(figure.name), encoding="utf-8")
+        with naming(figure):
+            self.figure().savefig(figure, dpi=self.dpi, metadata={"Software": None})
+
+    def page(self, figure: str) -> str:
+        """Lay everything out as Markdown.
+
+        Args:
+            figure: Name of the figure's file.
+        """
+        lines = [f"# {self.title}", "", self.about, "", "```sh", *self.commands, "```", ""]
+        lines += [f"![AP by number of clicks]({figure})"]
+        for table in self.page_tables():
+            lines += table.lines()
+        return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class StudyReport(Report):
+    """Curves of AP by number of clicks, and tables.
+
+    Attributes:
+        title: See `Report`.
+        about: See `Report`.
+        commands: See `Report`.
         machine: What times were measured on.
         weights: Identities (see `c3det.weights.Card.identity`) of what was measured, by name.
         clicks: The numbers of clicks of all curves.
@@ -87,56 +170,27 @@ class StudyReport:
     panels_per_row: int = 3
 
     @classmethod
-    def read(cls, path: Path) -> StudyReport:
-        """Read the JSON of a report.
+    def from_json(cls, content: dict[str, Any]) -> StudyReport:
+        """See `Report`."""
+        panels = [
+            Panel(one["title"], [Curve(**curve) for curve in one["curves"]])
+            for one in content.pop("panels")
+        ]
+        tables = [Table(**one) for one in content.pop("tables")]
+        return cls(panels=panels, tables=tables, **content)
 
-        Raises:
-            OSError: The file cannot be read.
-            ValueError: It is not one; the message names it.
-        """
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            panels = [
-                Panel(one["title"], [Curve(**curve) for curve in one["curves"]])
-                for one in content.pop("panels")
-            ]
-            tables = [Table(**one) for one in content.pop("tables")]
-            return cls(panels=panels, tables=tables, **content)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not the JSON of a report: {error!r}") from error
+    def to_json(self) -> dict[str, Any]:
+        """See `Report`."""
+        return asdict(self)
 
-    def write(self, path: Path) -> None:
-        """Write the JSON file of this path, and page and figure beside it.
+    def page_tables(self) -> list[Table]:
+        """One or two of each panel, then the others."""
+        return [*(table for panel in self.panels for table in self._tables_of(panel)), *self.tables]
 
-        Raises:
-            OSError: A file cannot be written.
-        """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(asdict(self), path)
-        page, figure = path.with_suffix(".md"), path.with_suffix(".png")
-        with naming(page):
-            page.write_text(self.page(figure.name), encoding="utf-8")
-        with naming(figure):
-            self.figure().savefig(figure, dpi=80)
-
-    def page(self, figure: str) -> str:
-        """Lay everything out as Markdown.
-
-        Args:
-            figure: Name of the figure's file.
-        """
-        lines = [f"# {self.title}", "", self.about, "", "```sh", *self.commands, "```", ""]
-        lines += [f"![AP by number of clicks]({figure})"]
-        for panel in self.panels:
-            lines += self._tables_of(panel)
-        for table in self.tables:
-            lines += _table(table.title, table.columns, table.rows)
-        return "\n".join(lines) + "\n"
-
-    def _tables_of(self, panel: Panel) -> list[str]:
+    def _tables_of(self, panel: Panel) -> list[Table]:
         counts = list(map(str, self.clicks))
         rows = [(one.name, *map(_percent, (*one.ap50, one.area))) for one in panel.curves]
-        lines = _table(panel.title, [*counts, "area"], rows)
+        tables = [Table(panel.title, [*counts, "area"], rows)]
         differences = [
             (one.name, *map(_difference, one.difference))
             for one in panel.curves
@@ -144,8 +198,8 @@ class StudyReport:
         ]
         if differences:
             title = f"{panel.title}: difference from {panel.curves[0].name}, 95 % interval"
-            lines += _table(title, counts, differences)
-        return lines
+            tables.append(Table(title, counts, differences))
+        return tables
 
     def figure(self) -> Figure:
         """Draw every panel: the mean and the range over the seeds."""
@@ -168,17 +222,18 @@ class StudyReport:
         return figure
 
     def _draw(self, axes: Any, curve: Curve, colour: str) -> None:
-        points = [
-            point
-            for point in zip(self.clicks, curve.ap50, curve.low, curve.high, strict=True)
-            if point[1] is not None
-        ]
-        if not points:
-            return
-        clicks, means, low, high = zip(*points, strict=True)
         style = "--" if "passthrough" in curve.name else "-"
-        axes.plot(clicks, means, style, marker=".", color=colour, label=curve.name)
-        axes.fill_between(clicks, low, high, alpha=0.15, color=colour, linewidth=0)
+        draw_line(axes, self.clicks, curve.ap50, style, color=colour, label=curve.name)
+        ranges = zip(self.clicks, curve.ap50, curve.low, curve.high, strict=True)
+        if known := [(x, low, high) for x, mean, low, high in ranges if mean is not None]:
+            axes.fill_between(*zip(*known, strict=True), alpha=0.15, color=colour, linewidth=0)
+
+
+def draw_line(axes: Any, x: Sequence[Any], heights: Numbers, style: str, **look: Any) -> None:
+    """Draw a line with a mark at each height that is known; ``look`` goes to matplotlib."""
+    known = [point for point in zip(x, heights, strict=True) if point[1] is not None]
+    if known:
+        axes.plot(*zip(*known, strict=True), style, marker=".", **look)
 
 
 def to_curve(name: str, measured: Mapping[str, Any], difference: Any = None) -> Curve:
@@ -200,15 +255,6 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3) + 0.0
 
 
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    return [
-        "",
-        f"| {title} | {' | '.join(columns)} |",
-        "| --- |" + " ---: |" * len(columns),
-        *(f"| {name} | {' | '.join(map(_cell, values))} |" for name, *values in rows),
-    ]
-
-
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
 
@@ -225,9 +271,8 @@ def _difference(point: Numbers) -> str:
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Write JSON with each list of numbers on one line, in a folder that need not exist yet."""
+    """Write compact JSON, in a folder that need not exist yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
-    text = re.sub(r"\[([^][{}\"]*)\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
     with naming(path):
         path.write_text(text + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The options that `training.evaluate` and `training.robustness` share, and what they load."""
+"""The options that evaluations share, and what they load."""
 
 from __future__ import annotations
 
@@ -16,40 +16,55 @@ from training.options import option
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """What is measured, and how; each field is an option of the command line."""
+    """What is measured, of either model; each field is an option of the command line."""
 
     weights: tuple[str, ...] = option(
-        MISSING, ".safetensors files; by default named as the file", metavar="[NAME=]PATH"
+        MISSING,
+        ".safetensors files, by default named as the file; of the open model one, or one a fold",
+        metavar="[NAME=]PATH",
     )
     out: Path = option(MISSING, "JSON file of the report; its page and figure lie beside")
-    sets: tuple[str, ...] = option(
-        ("rendered", "trees"),
-        "rendered, trees, composite, or a folder that training.data.convert made",
+    sets: tuple[str, ...] | None = option(
+        None,
+        "rendered, trees, composite, or a folder that training.data.convert made; for the open "
+        "model also sets of training.open.test_sets (default: rendered trees; of the open model "
+        "all of training.open.test_sets)",
         metavar="SET",
     )
-    seeds: int = option(5, "number of click seeds")
-    clicks: tuple[int, ...] = option(CLICKS, "numbers of clicks", metavar="N")
-    budget: Budget = option(
-        "patch",
-        "what gets so many clicks: each patch, or each picture, spread over its patches",
+    seeds: int | None = option(
+        None, "number of click seeds (default: 5, of the open model 2)", metavar="N"
+    )
+    clicks: tuple[int, ...] | None = option(
+        None,
+        f"numbers of clicks (default: {' '.join(map(str, CLICKS))}; of the open model clicks a "
+        "class, 1 2 3 5 10)",
+        metavar="N",
     )
     pictures: int | None = option(None, "only the first ones of each set")
     device: str = option("cpu", "cpu, cuda, cuda:1")
-    bootstrap: int = option(1000, "resamples of the pictures", parse=at_least(1))
     threshold: float | None = option(None, "the served one; by default the cards'")
 
     def __post_init__(self) -> None:
         if self.out.suffix != ".json":
             raise ValueError(f"--out must end in .json, not {self.out}")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ValueError(f"the threshold must be between 0 and 1, it is {self.threshold}")
 
-    def plan(self, strategy: ClickStrategy = STRATEGIES["uniform"]) -> ClickPlan:
-        """How clicks are given.
+    def plan(
+        self,
+        seeds: int = 5,
+        clicks: Sequence[int] = CLICKS,
+        strategy: ClickStrategy = STRATEGIES["uniform"],
+        budget: Budget = "patch",
+    ) -> ClickPlan:
+        """How clicks are given, with the seeds and numbers of clicks where none are chosen.
 
         Raises:
             ValueError: There is no seed, or a number of clicks is negative.
         """
-        counts = tuple(sorted(set(self.clicks)))
-        return ClickPlan(strategy, tuple(range(self.seeds)), counts, self.budget)
+        chosen = seeds if self.seeds is None else self.seeds
+        counts = tuple(sorted(set(clicks if self.clicks is None else self.clicks)))
+        return ClickPlan(strategy, tuple(range(chosen)), counts, budget)
 
     def load_predictors(self) -> dict[str, Predictor]:
         """Load the weights.
@@ -62,16 +77,28 @@ class EvaluationSettings:
         return {name: load(path, self.device) for name, path in named.items()}
 
     def load_test_sets(self) -> list[EvaluationSet]:
-        """Load the sets.
+        """Load the sets of the closed model.
 
         Raises:
             OSError: A file cannot be read.
             ValueError: There is no such set, or two have one name.
         """
-        test_sets = [load_test_set(spec, self.pictures) for spec in self.sets]
+        specs = self.sets or ("rendered", "trees")
+        test_sets = [load_test_set(spec, self.pictures) for spec in specs]
         if repeated := first_repeated(test_set.name for test_set in test_sets):
             raise ValueError(f"two sets have the name {repeated}")
         return test_sets
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedSettings:
+    """What is measured of the closed model alone."""
+
+    budget: Budget = option(
+        "patch",
+        "what gets so many clicks: each patch, or each picture, spread over its patches",
+    )
+    bootstrap: int = option(1000, "resamples of the pictures", parse=at_least(1))
 
 
 def named_weights(arguments: Sequence[str]) -> dict[str, Path]:

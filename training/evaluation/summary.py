@@ -7,7 +7,7 @@ from typing import Any
 
 from training.annotation_time import Study, estimate
 from training.evaluation.evaluator import SUBSETS
-from training.evaluation.reporting import Curve, Panel, StudyReport, Table, rounded, to_curve
+from training.evaluation.reporting import Panel, StudyReport, Table, rounded, to_curve
 
 OTHER_METRICS = {"ap": "AP at IoU 0.5:0.95", "voc07": "VOC07 AP"}
 MODES = {"served": "{}", "model-only": "{}, model only", "passthrough": "{}, passthrough"}
@@ -61,26 +61,15 @@ def _series(results: Mapping[str, Any], test_set: str) -> Iterator[tuple[str, st
 
 def _panel(results: Mapping[str, Any], test_set: str, subset: str) -> Panel:
     about = results["sets"][test_set]
-    found = [
-        (title, name, mode)
+    found = (
+        (title, results["models"][name]["sets"][test_set][mode].get(subset))
         for title, name, mode in _series(results, test_set)
-        if subset in results["models"][name]["sets"][test_set][mode]
+    )
+    curves = [
+        to_curve(title, measured["ap50"], measured["ap50"].get("difference"))
+        for title, measured in found
+        if measured is not None
     ]
-    curves: list[Curve] = []
-    for title, name, mode in found:
-        measured = results["models"][name]["sets"][test_set][mode][subset]["ap50"]
-        # The differences were computed as the first one less the others.
-        points = [
-            [
-                value if value is None else rounded(-value)
-                for value in (row["ap50"], *row["interval"][::-1])
-            ]
-            for row in results["differences"]
-            if (row["set"], row["subset"]) == (test_set, subset)
-            and (row["model"], row["mode"]) == (found[0][1], "served")
-            and (row["minus"], row["minus_mode"]) == (name, mode)
-        ]
-        curves.append(to_curve(title, measured, points or None))
     return Panel(
         f"{test_set} ({about['pictures']} pictures, {about['objects']} objects): {subset}", curves
     )

@@ -35,8 +35,8 @@ SHARPNESS = 20.0
 """Factor on cosines before slots compete in a softmax."""
 
 
-class Picture(Protocol):
-    """A method that has read a picture."""
+class PictureDetector(Protocol):
+    """A method that has read a picture, and finds objects in it."""
 
     def any_object(self) -> Detections | None:
         """Boxes without clicks by falling score, None for a method that has none."""
@@ -54,7 +54,7 @@ class Picture(Protocol):
 class Method(Protocol):
     """Something that is evaluated."""
 
-    def read(self, image: NDArray[np.uint8]) -> Picture:
+    def read(self, image: NDArray[np.uint8]) -> PictureDetector:
         """Begin with a picture, uint8 ``(H, W, 3)``."""
 
 
@@ -77,7 +77,7 @@ class OpenMethod:
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
 
-    def read(self, image: NDArray[np.uint8]) -> Picture:
+    def read(self, image: NDArray[np.uint8]) -> PictureDetector:
         """See `Method`."""
         return _OpenPicture(self._predictor, image)
 
@@ -126,7 +126,7 @@ class _TemplatePicture:
 class TemplateMatching:
     """Normalised correlation of the picture with the pixels of each clicked box (OpenCV)."""
 
-    def read(self, image: NDArray[np.uint8]) -> Picture:
+    def read(self, image: NDArray[np.uint8]) -> PictureDetector:
         """See `Method`."""
         return _TemplatePicture(image)
 
@@ -199,7 +199,7 @@ class NearestNeighbour:
         self._network.load_state_dict(state, strict=False)
 
     @torch.inference_mode()
-    def read(self, image: NDArray[np.uint8]) -> Picture:
+    def read(self, image: NDArray[np.uint8]) -> PictureDetector:
         """See `Method`."""
         proposals = OpenMethod(self._predictor).read(image).any_object()
         assert proposals is not None

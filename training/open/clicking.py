@@ -12,7 +12,7 @@ from c3det.clicks import Click
 from c3det.detections import Detections
 from training.clicks.sampling import missed
 from training.data.annotated import Annotated
-from training.open.baselines import Picture
+from training.open.baselines import PictureDetector
 from training.open.episodes import AWAY, FARTHEST
 
 
@@ -51,7 +51,7 @@ class Clicked:
         """The clicks so far, to which others may be added."""
         return Clicked(list(self.clicks), list(self.objects), list(self.boxes))
 
-    def detect(self, read: Picture) -> Detections:
+    def detect(self, read: PictureDetector) -> Detections:
         """What a method finds."""
         boxes = np.array(self.boxes, np.float32).reshape(-1, 4)
         return read.detect(self.clicks, boxes)
@@ -79,7 +79,7 @@ def click_at_random(picture: Annotated, counts: Sequence[int], seed: int) -> lis
 
 
 def click_errors(
-    picture: Annotated, counts: Sequence[int], read: Picture, threshold: float
+    picture: Annotated, counts: Sequence[int], read: PictureDetector, threshold: float
 ) -> list[tuple[Clicked, Detections]]:
     """The clicks of a person, who sees the answers, and what is found after each number.
 

@@ -1,10 +1,11 @@
-"""How well the open model finds what was clicked, on kinds that it never saw.
+"""How well the open model finds what was clicked, on kinds that it never saw, or on own pictures.
 
-    python -m training.open.evaluate --weights fold0.safetensors fold1.safetensors --out FILE.json
+    python -m training.evaluate --weights open.safetensors --sets sets/mine --out FILE.json
+    python -m training.evaluate --weights fold0.safetensors fold1.safetensors --out FILE.json
 
 With one file of weights for each fold, in the order of the folds, each set is tested by the weights
-that were trained without its kind; with a single file, the pictures that are not trained on are
-tested, of all sets. Next to the JSON file a Markdown table and a plot are written.
+that were trained without its kind. With a single file and without ``--sets``, the pictures that are
+not trained on are tested, of all sets of `training.open.test_sets`.
 
 What is measured, for each set:
 
@@ -20,15 +21,11 @@ What is measured, for each set:
 
 from __future__ import annotations
 
-import argparse
-import gzip
-import json
-import shlex
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,33 +34,45 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from c3det.boxes import iou
-from c3det.commands import at_least, command
 from c3det.detections import Detections
 from c3det.open.model import OpenModel
 from c3det.predictor import Predictor
-from c3det.weights import WeightsError
-from training.data.annotated import Annotated
-from training.data.sources import SourceError
+from training.clicks.sequences import ClickSequence, save_sequences
+from training.data.annotated import Annotated, first_repeated
 from training.evaluation import metrics
-from training.evaluation.settings import named_weights
-from training.open import reporting, test_sets
+from training.evaluation.evaluator import save_detections
+from training.evaluation.protocol import ClickPlan, EvaluationSet
+from training.evaluation.settings import EvaluationSettings, named_weights
+from training.open import test_sets
 from training.open.baselines import (
     Method,
     NearestNeighbour,
     OpenMethod,
-    Picture,
+    PictureDetector,
     TemplateMatching,
 )
 from training.open.clicking import Clicked, click_at_random, click_errors, members
-from training.open.reporting import MAIN_COUNT, MOST_PROPOSALS, mean
-from training.open.test_sets import TestSet
-from training.open.weights import THRESHOLD, load, weights_of
-from training.options import add_options, option, read_options
+from training.open.reporting import MAIN_COUNT, MOST_PROPOSALS, OpenReport, mean
+from training.open.weights import load, weights_of
+from training.options import option
 
 COUNTS = (1, 2, 3, 5, 10)
 """Clicks a class."""
 
-PERSON = "person"
+MODEL = "C3Det open"
+"""What is evaluated, beside other methods."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSettings:
+    """With what the open model is compared; options of `training.evaluate`."""
+
+    backbone: Path | None = option(
+        None, "ImageNet's weights of training.open.make_pool: measure the baselines, too"
+    )
+    beside: tuple[str, ...] = option(
+        (), "more weights in the same tables, such as those of an ablation", metavar="NAME=PATH"
+    )
 
 
 @dataclass(slots=True)
@@ -86,40 +95,46 @@ class Effect:
         """For the results."""
         return {
             "wrong boxes": self.wrong,
-            "removed": _percent(self.removed, self.wrong),
+            "removed": round(100 * self.removed / self.wrong, 1) if self.wrong else None,
             "right boxes": self.right,
-            "lost": _percent(self.lost, self.right),
+            "lost": round(100 * self.lost / self.right, 1) if self.right else None,
         }
 
+    def measure(
+        self,
+        picture: Annotated,
+        state: Clicked,
+        before: Detections,
+        read: PictureDetector,
+        threshold: float,
+    ) -> None:
+        """Of each class with wrong boxes, one at a time, click the surest one as negative.
 
-def _percent(part: int, whole: int) -> float | None:
-    return round(100 * part / whole, 1) if whole else None
-
-
-def click_negatives(
-    picture: Annotated, state: Clicked, before: Detections, read: Picture, threshold: float
-) -> Effect:
-    """Of each class with wrong boxes, one at a time, click the surest one as negative."""
-    effect = Effect()
-    shown = before.take(before.scores >= threshold)
-    for label in members(picture):
-        (one,) = metrics.match([picture], [shown], [label])[0]
-        mine = shown.take(shown.labels == label)
-        mine = mine.take(np.argsort(-mine.scores, kind="stable"))
-        if len(one.correct) != len(mine) or one.correct.all():
-            continue
-        wrong = np.flatnonzero(~one.correct)
-        clicked = state.copy()
-        clicked.add_negative(mine.boxes[wrong[0]], label)
-        after = clicked.detect(read)
-        after = after.take(after.scores >= threshold)
-        others = mine.take(wrong[1:])
-        effect.wrong += len(others)
-        effect.removed += int((~_still_there(others, after)).sum())
+        Args:
+            picture: With its objects.
+            state: The clicks so far.
+            before: What was found after these.
+            read: Finds objects in the picture.
+            threshold: Score from which on boxes are shown.
+        """
+        shown = before.take(before.scores >= threshold)
         right = right_boxes(picture, shown)
-        effect.right += len(right)
-        effect.lost += int((~_still_there(right, after)).sum())
-    return effect
+        for label in members(picture):
+            (one,) = metrics.match([picture], [shown], [label])[0]
+            mine = shown.take(shown.labels == label)
+            mine = mine.take(np.argsort(-mine.scores, kind="stable"))
+            if len(one.correct) != len(mine) or one.correct.all():
+                continue
+            wrong = np.flatnonzero(~one.correct)
+            clicked = state.copy()
+            clicked.add_negative(mine.boxes[wrong[0]], label)
+            after = clicked.detect(read)
+            after = after.take(after.scores >= threshold)
+            others = mine.take(wrong[1:])
+            self.wrong += len(others)
+            self.removed += int((~_still_there(others, after)).sum())
+            self.right += len(right)
+            self.lost += int((~_still_there(right, after)).sum())
 
 
 def right_boxes(picture: Annotated, shown: Detections) -> Detections:
@@ -170,184 +185,151 @@ def agnostic(pairs: Pairs) -> dict[str, float | None]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class OpenEvaluationSettings:
-    """What is measured; but for the counts, options of the command line by their names."""
-
-    counts: tuple[int, ...] = COUNTS
-    seeds: int = option(2, "of random clicks", parse=at_least(1))
-    threshold: float = option(THRESHOLD, "score from which on boxes are shown")
-    detections: Path | None = option(None, "folder for all that is found")
-
-
 def evaluate_set(
-    method: Method, test_set: TestSet, settings: OpenEvaluationSettings
+    name: str,
+    method: Method,
+    test_set: EvaluationSet,
+    plan: ClickPlan,
+    threshold: float,
+    detections: Path | None = None,
 ) -> dict[str, Any]:
-    """The results of one method on one set, see the module."""
-    every: dict[tuple[str, int, int], Pairs] = defaultdict(list)
-    left: dict[tuple[str, int, int], Pairs] = defaultdict(list)
+    """The results of one method on one set, see the module.
+
+    Args:
+        name: Of the method.
+        method: Is measured.
+        test_set: With its pictures.
+        plan: Seeds of the random clicks, and numbers of clicks a class.
+        threshold: Score from which on boxes are shown.
+        detections: Folder for all that was found, see
+            `training.evaluation.evaluator.save_detections`; beside lie the clicks. The mode is
+            ``random``, ``person`` or ``no clicks``.
+    """
+    found: dict[tuple[str, int, int], list[tuple[Annotated, Clicked, Detections]]] = defaultdict(
+        list
+    )
     blind: Pairs = []
     effect = Effect()
-    kept: list[dict[str, Any]] = []
-
-    def note(
-        way: str, seed: int, number: int, picture: Annotated, state: Clicked, found: Detections
-    ) -> None:
-        key = (way, seed, number)
-        every[key].append((picture, found))
-        left[key].append(metrics.unclicked(picture, found, state.objects))
-        kept.append(_record(way, seed, number, picture.name, state, found))
-
-    for place, picture in enumerate(
-        tqdm(test_set.pictures, desc=test_set.name, unit="picture", disable=None)
-    ):
-        read = method.read(picture.image)
+    pictures = zip(test_set.pictures, test_set.objects, strict=True)
+    shown = tqdm(pictures, test_set.name, len(test_set.pictures), unit="picture", disable=None)
+    for place, (whole, picture) in enumerate(shown):
+        read = method.read(whole.image)
         proposals = read.any_object()
         if proposals is not None:
-            best = replace(proposals, labels=np.zeros_like(proposals.labels))
-            best = best.take(np.arange(min(len(best), MOST_PROPOSALS)))
-            blind.append((picture, best))
-            kept.append(_record("no clicks", 0, 0, picture.name, Clicked(), best))
-        for seed in range(settings.seeds):
-            states = click_at_random(picture, settings.counts, 1000 * place + seed)
-            for number, state in zip(settings.counts, states, strict=True):
-                found = state.detect(read)
-                note("random", seed, number, picture, state, found)
+            best = proposals.take(np.arange(min(len(proposals), MOST_PROPOSALS)))
+            blind.append((picture, replace(best, labels=np.zeros_like(best.labels))))
+        for seed in plan.seeds:
+            states = click_at_random(picture, plan.counts, 1000 * place + seed)
+            for number, state in zip(plan.counts, states, strict=True):
+                answer = state.detect(read)
+                found["random", seed, number].append((picture, state, answer))
                 if seed == 0 and number == MAIN_COUNT:
-                    one = click_negatives(picture, state, found, read, settings.threshold)
-                    effect = Effect(
-                        effect.wrong + one.wrong,
-                        effect.removed + one.removed,
-                        effect.right + one.right,
-                        effect.lost + one.lost,
-                    )
-        answers = click_errors(picture, settings.counts, read, settings.threshold)
-        for number, (state, found) in zip(settings.counts, answers, strict=True):
-            note(PERSON, 0, number, picture, state, found)
-    if settings.detections is not None:
-        settings.detections.mkdir(parents=True, exist_ok=True)
-        with gzip.open(
-            settings.detections / f"{test_set.name}.json.gz", "wt", encoding="utf-8"
-        ) as file:
-            json.dump(kept, file)
-    labels = range(len(test_set.classes))
-    result: dict[str, Any] = {
+                    effect.measure(picture, state, answer, read, threshold)
+        answers = click_errors(picture, plan.counts, read, threshold)
+        for number, (state, answer) in zip(plan.counts, answers, strict=True):
+            found["person", 0, number].append((picture, state, answer))
+    if detections is not None:
+        boxes = {key: [one for _, _, one in answers] for key, answers in found.items()}
+        boxes["no clicks", 0, 0] = [one for _, one in blind]
+        save_detections(detections, test_set, name, boxes)
+        sequences = {
+            f"{way}/seed {seed}/{number} clicks/{picture.name}": ClickSequence(
+                tuple(state.clicks), tuple(state.objects)
+            )
+            for (way, seed, number), answers in found.items()
+            for picture, state, _ in answers
+        }
+        save_sequences(detections / test_set.name / name / "clicks.json", sequences)
+
+    def measured(way: str, seeds: Sequence[int], number: int) -> dict[str, Any]:
+        rows = [found[way, seed, number] for seed in seeds]
+        pairs = {
+            "all": [[(one, answer) for one, _, answer in row] for row in rows],
+            "unclicked": [
+                [metrics.unclicked(one, answer, state.objects) for one, state, answer in row]
+                for row in rows
+            ],
+        }
+        return {
+            objects: mean([quality(one, test_set.labels, threshold) for one in of_seeds])
+            for objects, of_seeds in pairs.items()
+        }
+
+    return {
         "kind": test_set.kind,
         "multi": test_set.is_multi_class,
         "pictures": len(test_set.pictures),
-        "objects": sum(int((~one.ignored).sum()) for one in test_set.pictures),
+        "objects": sum(int((~one.ignored).sum()) for one in test_set.objects),
         "0": agnostic(blind) if blind else None,
         "negative": effect.shares(),
+        **{
+            way: {str(number): measured(way, seeds, number) for number in plan.counts}
+            for way, seeds in (("random", plan.seeds), ("person", (0,)))
+        },
     }
-    for way, seeds in (("random", settings.seeds), (PERSON, 1)):
-        result[way] = {
-            str(number): {
-                "all": mean(
-                    [
-                        quality(every[way, seed, number], labels, settings.threshold)
-                        for seed in range(seeds)
-                    ]
-                ),
-                "unclicked": mean(
-                    [
-                        quality(left[way, seed, number], labels, settings.threshold)
-                        for seed in range(seeds)
-                    ]
-                ),
-            }
-            for number in settings.counts
-        }
-    return result
 
 
-def _record(
-    way: str, seed: int, number: int, name: str, state: Clicked, found: Detections
-) -> dict[str, Any]:
-    """What is kept of an answer, so that all measures can be computed again.
+def evaluate_open(
+    settings: EvaluationSettings, options: OpenSettings, detections: Path | None, command: str
+) -> None:
+    """Measure weights of the open model set by set, and write the report after each set.
 
-    A click is ``[x, y, label, index of its object]``; boxes are xyxy in pixels of the test set's
-    picture, by falling score.
+    Args:
+        settings: What is measured.
+        options: With what it is compared.
+        detections: Folder for all that is found.
+        command: The command line, for the report.
+
+    Raises:
+        OSError: A file cannot be read or written.
+        ValueError: There is no such set, or weights and settings do not fit.
+        c3det.weights.WeightsError: Weights cannot be used.
+        SourceError: A set cannot be fetched, or is not where it should be.
     """
-    return {
-        "picture": name,
-        "way": way,
-        "seed": seed,
-        "number": number,
-        "clicks": [
-            [round(click.x, 1), round(click.y, 1), click.label, index]
-            for click, index in zip(state.clicks, state.objects, strict=True)
-        ],
-        "boxes": found.boxes.round(1).tolist(),
-        "scores": found.scores.round(4).tolist(),
-        "labels": found.labels.tolist(),
+    plan = settings.plan(2, COUNTS)
+    if plan.counts[0] < 1:
+        raise ValueError(
+            "--clicks starts at 1 for the open model, which is always measured without clicks, too"
+        )
+    specs = settings.sets or tuple(test_sets.names())
+    paths = [Path(path) for path in settings.weights]
+    for spec in specs:
+        test_sets.check(spec)
+    weights = {spec: weights_of(spec, paths) for spec in specs}
+    if repeated := first_repeated(Path(spec).resolve().name for spec in specs):
+        raise ValueError(f"two sets have the name {repeated}")
+
+    @cache
+    def predictor(path: Path) -> Predictor:
+        network, card = load(path)
+        return Predictor(OpenModel(network.to(settings.device)), card)
+
+    beside = {
+        title: OpenMethod(predictor(path)) for title, path in named_weights(options.beside).items()
     }
-
-
-@command("training.open.evaluate")
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    parser = argparse.ArgumentParser(
-        prog="python -m training.open.evaluate", description="Evaluate the open model."
-    )
-    parser.add_argument("--weights", type=Path, nargs="+", required=True)
-    parser.add_argument("--out", type=Path, required=True, help="JSON file")
-    parser.add_argument("--sets", default="", help="names joined by commas; without it all")
-    parser.add_argument("--pictures", type=int, default=0, help="first ones of each set; 0: all")
-    parser.add_argument("--counts", default=",".join(map(str, COUNTS)), help="clicks a class")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--backbone", type=Path, help="ImageNet's weights: compare the baselines")
-    parser.add_argument(
-        "--beside",
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="more weights in the same tables, such as those of an ablation; repeatable",
-    )
-    add_options(parser, OpenEvaluationSettings)
-    options = parser.parse_args(arguments)
-    counts = tuple(int(number) for number in options.counts.split(","))
-    settings = replace(read_options(options, OpenEvaluationSettings), counts=counts)
-    results: reporting.Results = {}
-    try:
-        beside = {
-            title: OpenMethod(_predictor(path, options.device))
-            for title, path in named_weights(options.beside).items()
-        }
-        for name in test_sets.chosen(options.sets):
-            predictor = _predictor(weights_of(name, options.weights), options.device)
-            test_set = test_sets.load(name, options.pictures)
-            methods = _methods(predictor, options.backbone) | beside
-            for title, method in methods.items():
-                started = time.monotonic()
-                kept = settings if title == "C3Det open" else replace(settings, detections=None)
-                one = evaluate_set(method, test_set, kept)
-                results.setdefault(title, {})[name] = one
-                after = one["random"].get(str(MAIN_COUNT))
-                print(f"{name}, {title}: {after}, {time.monotonic() - started:.0f} s", flush=True)
-            # Written after each set, so that what was measured is not lost.
-            about = {
-                "command": f"{parser.prog} {shlex.join(arguments)}",
-                "weights": [path.name for path in options.weights],
-                "threshold": settings.threshold,
-            }
-            reporting.write(results, settings.counts, about, options.out)
-    except (OSError, ValueError, WeightsError, SourceError) as error:
-        raise SystemExit(f"training.open.evaluate: {error}") from error
-
-
-def _predictor(weights: Path, device: str) -> Predictor:
-    network, card = load(weights)
-    return Predictor(OpenModel(network.to(device)), card)
-
-
-def _methods(predictor: Predictor, backbone: Path | None) -> dict[str, Method]:
-    methods: dict[str, Method] = {"C3Det open": OpenMethod(predictor)}
-    if backbone is not None:
-        methods["template matching"] = TemplateMatching()
-        methods["nearest neighbour, ImageNet"] = NearestNeighbour(predictor, backbone)
-    return methods
-
-
-if __name__ == "__main__":
-    main()
+    results: dict[str, dict[str, Any]] = {}
+    for spec in specs:
+        model = predictor(weights[spec])
+        threshold = model.card.score_threshold if settings.threshold is None else settings.threshold
+        methods: dict[str, Method] = {MODEL: OpenMethod(model)}
+        if options.backbone is not None:
+            methods["template matching"] = TemplateMatching()
+            methods["nearest neighbour, ImageNet"] = NearestNeighbour(model, options.backbone)
+        test_set = test_sets.load(spec, settings.pictures)
+        for title, method in {**methods, **beside}.items():
+            started = time.monotonic()
+            one = evaluate_set(title, method, test_set, plan, threshold, detections)
+            results.setdefault(title, {})[test_set.name] = one
+            after = one["random"].get(str(MAIN_COUNT))
+            seconds = time.monotonic() - started
+            print(f"{test_set.name}, {title}: {after}, {seconds:.0f} s", flush=True)
+        # Written after each set, so that what was measured is not lost.
+        report = OpenReport(
+            commands=[command],
+            weights=[path.name for path in paths],
+            threshold=settings.threshold,
+            counts=plan.counts,
+            sets=results,
+        )
+        report.write(settings.out)
+    print(report.page(settings.out.with_suffix(".png").name))

@@ -10,11 +10,9 @@ the mean over the real sets, on pictures that are not trained on, of kinds that 
 
 from __future__ import annotations
 
-import argparse
 import json
-import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +24,16 @@ from c3det.open.architecture import OpenArchitecture
 from c3det.open.detector import OpenDetector
 from c3det.open.model import fill
 from c3det.predictor import Predictor, load
-from c3det.weights import Card, WeightsError, card_path, save, save_card
+from c3det.weights import Card, save, save_card
 from training.data import real_sets
-from training.data.sources import SourceError
 from training.evaluation import metrics
+from training.evaluation.protocol import EvaluationSet
 from training.open import test_sets
 from training.open.clicking import click_at_random, members
 from training.open.reporting import MAIN_COUNT
-from training.open.test_sets import TestSet
 from training.open.train import save_weights
+from training.options import add_options, command_parser, input_errors, option, read_options
+from training.weights_files import ExportSettings, written_whole
 
 THRESHOLDS = np.arange(0.05, 0.8, 0.01).round(2)
 
@@ -62,7 +61,7 @@ def licences(sets: Sequence[real_sets.RealSet]) -> dict[str, str]:
     return found
 
 
-def best_threshold(predictor: Predictor, sets: Sequence[TestSet]) -> float:
+def best_threshold(predictor: Predictor, sets: Sequence[EvaluationSet]) -> float:
     """The score of the best F1 after three clicks a class, the mean over sets.
 
     Raises:
@@ -90,51 +89,56 @@ def best_threshold(predictor: Predictor, sets: Sequence[TestSet]) -> float:
     return float(THRESHOLDS[np.mean(curves, 0).argmax()])
 
 
-def export(
-    weights: Path,
-    out: Path,
-    *,
-    name: str,
-    training: dict[str, Any],
-    threshold: float | None = None,
-    limits: Sequence[str] = (),
-) -> Card:
+@dataclass(frozen=True, kw_only=True)
+class OpenExportSettings(ExportSettings):
+    """The options of this command."""
+
+    run: Path | None = option(None, "folder that training.open.train filled")
+    weights: Path | None = option(None, "a file of weights without a card, in place of a run")
+
+    def __post_init__(self) -> None:
+        ExportSettings.__post_init__(self)
+        if (self.run is None) == (self.weights is None):
+            raise ValueError("name a run (--run) or a file of weights (--weights), and not both")
+
+
+def export(how: OpenExportSettings) -> Card:
     """Write weights and card.
 
-    Args:
-        weights: As training writes them.
-        out: The ``.safetensors`` file to write.
-        name: Of the weights.
-        training: For the card; ``without`` names the sets that were left out.
-        threshold: Score from which on boxes are shown; ``None``: it is measured.
-        limits: What the weights cannot do, a sentence each.
-
     Raises:
+        OSError: A file cannot be read or written.
         ValueError: They are not the weights of an open detector.
         WeightsError: The card has a value that it cannot have.
         SourceError: There are no pictures to measure the threshold on.
     """
+    training: dict[str, Any] = {}
+    weights = how.weights
+    if how.run is not None:
+        training = json.loads((how.run / "run.json").read_text(encoding="utf-8"))
+        weights = how.run / MODEL
+    assert weights is not None
     network = OpenDetector()
-    architecture = OpenArchitecture()
     if not fill(network, load_file(weights)):
         raise ValueError(f"{weights} does not hold the weights of an open detector")
     sets = trained_sets(training.get("without", []))
     card = Card(
-        name=name,
+        name=str(how.name),
         classes=(),
-        architecture=architecture,
-        score_threshold=0.0 if threshold is None else threshold,
+        architecture=OpenArchitecture(),
+        score_threshold=how.threshold or 0.0,
         typical_sizes=(),
         training=training,
         results={},
         licence=licences(sets),
-        limits=tuple(limits),
+        limits=how.limits,
     )
-    shown = [test_sets.load(one.name, PICTURES) for one in sets] if threshold is None else []
-    return write(network, out, card, shown)
+    shown = [test_sets.load(one.name, PICTURES) for one in sets] if how.threshold is None else []
+    return write(network, how.out, card, shown)
 
 
-def write(network: OpenDetector, out: Path, card: Card, shown: Sequence[TestSet] = ()) -> Card:
+def write(
+    network: OpenDetector, out: Path, card: Card, shown: Sequence[EvaluationSet] = ()
+) -> Card:
     """Write weights in half precision and their card, loaded once before they are put into place.
 
     Args:
@@ -151,60 +155,26 @@ def write(network: OpenDetector, out: Path, card: Card, shown: Sequence[TestSet]
         ValueError: There is nothing to measure the threshold on.
         WeightsError: The card has a value that it cannot have.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
-        made = Path(folder) / out.name
+    with written_whole(out) as made:
         save_weights(network, made)
         card = save(made, load_file(made), card)
         predictor = load(made)
         if shown:
             card = save_card(made, replace(card, score_threshold=best_threshold(predictor, shown)))
-        # The card goes last: without it the function says what is missing.
-        card_path(out).unlink(missing_ok=True)
-        made.replace(out)
-        card_path(made).replace(card_path(out))
     return card
 
 
 @command("python -m training.open.export")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and export."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.open.export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--run", type=Path, help="folder of the run")
-    source.add_argument("--weights", type=Path, help="a file of weights without a card")
-    parser.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
-    parser.add_argument("--name", help="of the weights; by default the file's")
-    parser.add_argument("--threshold", type=float, help="by default the one of the best F1")
-    parser.add_argument(
-        "--limit",
-        dest="limits",
-        action="append",
-        default=[],
-        metavar="SENTENCE",
-        help="what the weights cannot do, for the card; may be given several times",
-    )
+    parser = command_parser("training.open.export", __doc__)
+    add_options(parser, OpenExportSettings)
     given = parser.parse_args(arguments)
-    try:
-        training = {}
-        if given.run is not None:
-            training = json.loads((given.run / "run.json").read_text(encoding="utf-8"))
-        card = export(
-            given.weights if given.run is None else given.run / MODEL,
-            given.out,
-            name=given.name or given.out.stem,
-            training=training,
-            threshold=given.threshold,
-            limits=given.limits,
-        )
-    except (OSError, ValueError, WeightsError, SourceError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+    with input_errors(parser):
+        how = read_options(given, OpenExportSettings)
+        card = export(how)
     print(
-        f"{given.out}: {given.out.stat().st_size / 1e6:.1f} MB, {asdict(card.architecture)}, "
+        f"{how.out}: {how.out.stat().st_size / 1e6:.1f} MB, {asdict(card.architecture)}, "
         f"threshold {card.score_threshold}, sha256 {card.sha256}"
     )
 

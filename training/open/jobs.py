@@ -2,8 +2,8 @@
 
     python -m training.open.jobs --weights fold0.safetensors fold1.safetensors --out FILE.json
 
-The sets are those of `training.open.evaluate` with two test pictures or more, and so are the
-weights: one file for each fold, or a single one. Each picture is encoded once for all that is
+The sets are those of `training.evaluate` with two test pictures or more, and so are the weights:
+one file for each fold, or a single one. Each picture is encoded once for all that is
 measured. Next to the JSON file a Markdown table and a plot are written.
 
 - **Transfer**: 1, 3 and 5 clicks a class on the first picture, none on the others, beside as many
@@ -18,11 +18,10 @@ measured. Next to the JSON file a Markdown table and a plot are written.
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +32,19 @@ from c3det.exemplars import Exemplars
 from c3det.open.detector import OpenDetector
 from c3det.open.model import OpenModel
 from c3det.predictor import Predictor
-from c3det.weights import Card, WeightsError
-from training.data.sources import SourceError
+from c3det.weights import Card
+from training.evaluation.protocol import EvaluationSet
 from training.open import test_sets
 from training.open.adapt import AdaptSettings, fit
 from training.open.clicking import members
 from training.open.economy import STUDY, Annotator
 from training.open.encoded import EncodedPicture
-from training.open.jobs_report import ACCEPTED, Results, write
+from training.open.jobs_report import ACCEPTED, JobsReport
 from training.open.reporting import MAIN_COUNT
 from training.open.splitting import split_pictures
-from training.open.test_sets import TestSet
 from training.open.transfer import Rows, Transfer
 from training.open.weights import THRESHOLD, load, weights_of
-from training.options import add_options, option, read_options
+from training.options import add_options, command_parser, input_errors, option, read_options
 
 MOST_PICTURES = 20
 """Of a job."""
@@ -55,10 +53,15 @@ COUNTS = (1, MAIN_COUNT, 5)
 """Clicks a class in the first picture."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JobSettings:
-    """What is measured; options of the command line by their names."""
+    """What is measured; each field is an option of the command line."""
 
+    weights: tuple[Path, ...] = option(MISSING, "files, one, or one a fold")
+    out: Path = option(MISSING, "JSON file of the report; its page and figure lie beside")
+    sets: tuple[str, ...] | None = option(
+        None, "sets of training.open.test_sets, or folders (default: all of these)", metavar="SET"
+    )
     pictures: int = option(MOST_PICTURES, "first ones of each set, at most", parse=at_least(2))
     seeds: int = option(2, "of random clicks", parse=at_least(1))
     threshold: float | None = option(
@@ -72,7 +75,7 @@ class JobSettings:
 
 
 def measure(
-    network: OpenDetector, card: Card, test_set: TestSet, settings: JobSettings
+    network: OpenDetector, card: Card, test_set: EvaluationSet, settings: JobSettings
 ) -> dict[str, Any]:
     """The results of a set."""
     threshold = card.score_threshold if settings.threshold is None else settings.threshold
@@ -87,7 +90,7 @@ def measure(
     }
     pictures = tqdm(test_set.pictures, desc=test_set.name, unit="picture", disable=None)
     for place, picture in enumerate(pictures):
-        encoded = EncodedPicture(predictor, picture)
+        encoded = EncodedPicture(predictor, test_set.counted(picture))
         transfer.add(place, encoded)
         for annotator in annotators.values():
             annotator.annotate(encoded)
@@ -107,7 +110,7 @@ def measure(
 def adapted(
     network: OpenDetector,
     card: Card,
-    test_set: TestSet,
+    test_set: EvaluationSet,
     transfer: Transfer,
     settings: AdaptSettings,
     seeds: int,
@@ -122,7 +125,7 @@ def adapted(
         settings: Of each fit.
         seeds: Of random clicks.
     """
-    pictures = test_set.pictures
+    pictures = [test_set.counted(one) for one in test_set.pictures]
     first = next(place for place, one in enumerate(pictures) if members(one))
     results: dict[str, Any] = {}
     for number in ACCEPTED:
@@ -154,43 +157,35 @@ def adapted(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    parser = argparse.ArgumentParser(
-        prog="python -m training.open.jobs",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--weights", type=Path, nargs="+", required=True)
-    parser.add_argument("--out", type=Path, required=True, help="JSON file")
-    parser.add_argument("--sets", default="", help="names joined by commas; without it all")
+    parser = command_parser("training.open.jobs", __doc__)
     add_options(parser, JobSettings)
-    options = parser.parse_args(arguments)
-    settings = read_options(options, JobSettings)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    about = {
-        "command": f"{parser.prog} {shlex.join(arguments)}",
-        "weights": [path.name for path in options.weights],
-        "threshold": settings.threshold,
-        "seeds": settings.seeds,
-        "study": asdict(STUDY),
-    }
-    results: Results = {}
-    try:
-        for name in test_sets.chosen(options.sets):
-            network, card = load(weights_of(name, options.weights))
-            test_set = test_sets.load(name, min(settings.pictures, MOST_PICTURES))
+    given = parser.parse_args(arguments)
+    results: dict[str, dict[str, Any]] = {}
+    with input_errors(parser):
+        settings = read_options(given, JobSettings)
+        for spec in settings.sets or test_sets.names():
+            network, card = load(weights_of(spec, settings.weights))
+            test_set = test_sets.load(spec, min(settings.pictures, MOST_PICTURES))
             if len(test_set.pictures) < 2:
-                print(f"{name}: left out, it has a single picture", flush=True)
+                print(f"{spec}: left out, it has a single picture", flush=True)
                 continue
             started = time.monotonic()
-            results[name] = measure(network, card, test_set, settings)
-            ratio = results[name]["economy"]["carried"]["ratio"]
-            print(f"{name}: {ratio} times faster, {time.monotonic() - started:.0f} s", flush=True)
+            measured = measure(network, card, test_set, settings)
+            results[test_set.name] = measured
+            ratio = measured["economy"]["carried"]["ratio"]
+            print(f"{spec}: {ratio} times faster, {time.monotonic() - started:.0f} s", flush=True)
             # Written after each set, so that what was measured is not lost.
-            write(results, COUNTS, about, options.out)
-    except (OSError, ValueError, WeightsError, SourceError) as error:
-        raise SystemExit(f"training.open.jobs: {error}") from error
-    if not results:
-        raise SystemExit("training.open.jobs: no set has two pictures: choose others with --sets")
+            JobsReport(
+                commands=[f"{parser.prog} {shlex.join(arguments)}"],
+                weights=[path.name for path in settings.weights],
+                threshold=settings.threshold,
+                seeds=settings.seeds,
+                study=asdict(STUDY),
+                counts=COUNTS,
+                sets=results,
+            ).write(settings.out)
+        if not results:
+            raise ValueError("no set has two pictures: choose others with --sets")
 
 
 if __name__ == "__main__":

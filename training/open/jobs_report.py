@@ -1,34 +1,31 @@
-"""Results of `training.open.jobs`: means, a table and a plot."""
+"""The report of `training.open.jobs`: means over the sets, tables and a figure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
+from training.evaluation.reporting import Table, draw_line
 from training.open.economy import STUDY, Work
-from training.open.reporting import MAIN_COUNT, cell, mean_of, write_texts
+from training.open.reporting import MAIN_COUNT, ResultsReport, by_group, mean_of
 from training.open.transfer import OBJECTS, WAYS, Rows, ratio
 
 ACCEPTED = (1, 3, 10)
 """Pictures that the model is adapted to."""
 
-Results = dict[str, dict[str, Any]]
-"""By set: kind, whether it is multi-class, pictures, transfer, economy and adapt."""
 
-
-def means(results: Results, counts: Sequence[int]) -> dict[str, Any]:
+def means(results: Mapping[str, dict[str, Any]], counts: Sequence[int]) -> dict[str, Any]:
     """Means over the sets, of one class and of several apart.
 
     Ratios of AP are those of the means; ratios of times are means over the sets.
     """
     out: dict[str, Any] = {}
-    for name, multi in (("single-class", False), ("multi-class", True)):
-        rows = [one for one in results.values() if one["multi"] == multi]
-        if not rows:
-            continue
+    for group, by_name in by_group(results).items():
+        rows = list(by_name.values())
         moved: Rows = {
             str(number): {
                 way: {
@@ -41,7 +38,7 @@ def means(results: Results, counts: Sequence[int]) -> dict[str, Any]:
         }
         for row in moved.values():
             row["ratio"] = {objects: ratio(row, objects) for objects in OBJECTS}
-        out[name] = {
+        out[group] = {
             "sets": len(rows),
             "transfer": moved,
             "economy": {
@@ -50,9 +47,8 @@ def means(results: Results, counts: Sequence[int]) -> dict[str, Any]:
             },
             "spent": spent([row["economy"]["carried"] for row in rows]),
         }
-        fitted = [row["adapt"] for row in rows if row.get("adapt")]
-        if fitted:
-            out[name]["adapt"] = {
+        if fitted := [row["adapt"] for row in rows if row.get("adapt")]:
+            out[group]["adapt"] = {
                 str(number): {
                     when: {
                         way: mean_of([one[str(number)][when][way]["all"] for one in known])
@@ -76,152 +72,134 @@ def spent(works: Sequence[dict[str, Any]]) -> dict[str, float]:
     }
 
 
-def table(results: Results, counts: Sequence[int]) -> str:
-    """Markdown: transfer and economy of each set, and the means.
+@dataclass(frozen=True, kw_only=True)
+class JobsReport(ResultsReport):
+    """What `training.open.jobs` measured; the results are by set.
 
-    Args:
-        results: Of the sets.
-        counts: Clicks a class.
+    Attributes:
+        seeds: Of the random clicks.
+        study: The constants of `training.annotation_time.Study`.
     """
-    heads = [f"{title}, {number}" for title in ("exemplars", "own clicks") for number in counts]
-    lines = [
-        "AP at IoU 0.5 in pictures of which none is clicked, from exemplars of the first picture,",
-        "and with as many clicks on each picture itself; their ratio, of all objects and of those",
-        "that nobody clicked; and seconds by hand over seconds assisted in a job.",
-        "",
-        f"| set | pictures | {' | '.join(heads)} | ratio, % | of unclicked, % | by hand, s "
-        "| assisted, s | times faster | each alone |",
-        f"| --- | {' | '.join('---:' for _ in range(len(heads) + 7))} |",
-    ]
 
-    def moved(row: Rows) -> str:
-        cells = [cell(row[str(number)][way]["all"]) for way in WAYS for number in counts]
-        cells += [
-            "/".join(cell(ratio(row[str(number)], objects)) for number in counts)
-            for objects in OBJECTS
+    seeds: int
+    study: Mapping[str, float]
+
+    title = "From picture to picture"
+    about = (
+        "AP at IoU 0.5 in pictures of which none is clicked, from exemplars of the first picture, "
+        "and with so many clicks a class on each picture itself; their ratio, of all objects and "
+        "of those that nobody clicked; and seconds by hand over seconds assisted in a job."
+    )
+
+    def means(self) -> dict[str, Any]:
+        """See `means`."""
+        return means(self.sets, self.counts)
+
+    def page_tables(self) -> list[Table]:
+        """Transfer and economy by set and mean, what the seconds go to, and adapting."""
+        averages = self.means()
+        rows = [
+            (
+                name,
+                row["pictures"],
+                *self._transfer(row["transfer"]),
+                row["economy"]["carried"]["by hand"],
+                row["economy"]["carried"]["assisted"],
+                *(_times(row["economy"][way]["ratio"]) for way in ("carried", "alone")),
+            )
+            for group in by_group(self.sets).values()
+            for name, row in group.items()
         ]
-        return " | ".join(cells)
+        rows += [
+            (
+                f"**{group}**",
+                None,
+                *self._transfer(row["transfer"]),
+                None,
+                None,
+                *(_times(row["economy"][way]) for way in ("carried", "alone")),
+            )
+            for group, row in averages.items()
+        ]
+        heads = [f"{title}, {n}" for title in ("exemplars", "own clicks") for n in self.counts]
+        heads += ["ratio, %", "of unclicked, %", "by hand, s", "assisted, s"]
+        heads += ["times faster", "each alone"]
+        shares = [(group, *row["spent"].values()) for group, row in averages.items()]
+        tables = [
+            Table("set", ["pictures", *heads], rows),
+            Table("what the assisted seconds go to, %", list(Work().spent), shares),
+        ]
+        if fitted := self._adapted(averages):
+            title = f"AP with exemplars of {MAIN_COUNT} clicks a class, adapting"
+            tables.append(Table(title, ["accepted pictures", "before", "after"], fitted))
+        return tables
 
-    for name in sorted(results, key=lambda one: (results[one]["multi"], one)):
-        row = results[name]
-        carried, alone = row["economy"]["carried"], row["economy"]["alone"]
-        seconds = " | ".join(cell(carried[name]) for name in ("by hand", "assisted"))
-        times = f"{_times(carried['ratio'])} | {_times(alone['ratio'])}"
-        lines.append(
-            f"| {name} | {row['pictures']} | {moved(row['transfer'])} | {seconds} | {times} |"
-        )
-    averages = means(results, counts)
-    for group, row in averages.items():
-        times = " | ".join(_times(row["economy"][way]) for way in ("carried", "alone"))
-        lines.append(f"| **{group}** | | {moved(row['transfer'])} | | | {times} |")
-    lines += [
-        "",
-        "What the assisted seconds go to, in percent.",
-        "",
-        f"| sets | {' | '.join(Work().spent)} |",
-        f"| --- | {' | '.join('---:' for _ in Work().spent)} |",
-    ]
-    lines += [
-        f"| {group} | {' | '.join(cell(value) for value in row['spent'].values())} |"
-        for group, row in averages.items()
-    ]
-    lines += _adapted(results, averages)
-    return "\n".join(lines) + "\n"
+    def _transfer(self, row: Rows) -> list[Any]:
+        numbers = [str(number) for number in self.counts]
+        ratios = [[ratio(row[number], objects) for number in numbers] for objects in OBJECTS]
+        return [
+            *(row[number][way]["all"] for way in WAYS for number in numbers),
+            *("/".join("-" if one is None else f"{one:.1f}" for one in each) for each in ratios),
+        ]
 
+    def _adapted(self, averages: Mapping[str, Any]) -> list[Sequence[Any]]:
+        """What adapting brings, by set and mean; nothing if it was not measured."""
+        rows = [
+            (name, number, one["before"]["carried"]["all"], one["after"]["carried"]["all"])
+            for group in by_group(self.sets).values()
+            for name, row in group.items()
+            for number, one in row.get("adapt", {}).items()
+            if one
+        ]
+        return rows + [
+            (f"**{group}**", number, one["before"]["carried"], one["after"]["carried"])
+            for group, average in averages.items()
+            for number, one in average.get("adapt", {}).items()
+        ]
 
-def _adapted(results: Results, averages: dict[str, Any]) -> list[str]:
-    """The table of what adapting brings, by set and mean; no lines if it was not measured."""
-    rows = [
-        (name, number, one["before"]["carried"]["all"], one["after"]["carried"]["all"])
-        for name in sorted(results, key=lambda name: (results[name]["multi"], name))
-        for number, one in results[name].get("adapt", {}).items()
-        if one
-    ]
-    rows += [
-        (f"**{group}**", number, one["before"]["carried"], one["after"]["carried"])
-        for group, average in averages.items()
-        for number, one in average.get("adapt", {}).items()
-    ]
-    if not rows:
-        return []
-    return [
-        "",
-        f"AP with exemplars of {MAIN_COUNT} clicks a class before and after adapting.",
-        "",
-        "| set | accepted pictures | before | after |",
-        "| --- | ---: | ---: | ---: |",
-        *(
-            f"| {name} | {number} | {cell(before)} | {cell(after)} |"
-            for name, number, before, after in rows
-        ),
-    ]
+    def figure(self) -> Figure:
+        """Draw the means of AP over the clicks a class, and how many times faster each job is.
+
+        Where adapting was measured, a third panel has the means over the accepted pictures.
+        """
+        averages = self.means()
+        fitted = {group: row["adapt"] for group, row in averages.items() if row.get("adapt")}
+        panels = 3 if fitted else 2
+        size = (4.5 * panels, max(3.4, 0.22 * len(self.sets) + 1))
+        figure = Figure(figsize=size)
+        left, right, *last = figure.subplots(1, panels)
+        for number, (group, row) in enumerate(averages.items()):
+            for (way, title), style in zip(WAYS.items(), ("-", ":"), strict=True):
+                heights = [row["transfer"][str(count)][way]["all"] for count in self.counts]
+                label = f"{group}, {title}"
+                draw_line(left, self.counts, heights, style, color=f"C{number}", label=label)
+        left.set_xlabel("clicks a class")
+        left.set_xticks(self.counts)
+        left.set_ylabel("AP 0.5 in the other pictures")
+        ratios = {
+            name: row["economy"]["carried"]["ratio"] or 0.0 for name, row in self.sets.items()
+        }
+        names = sorted(ratios, key=lambda name: (self.sets[name]["multi"], ratios[name]))
+        colours = ["C1" if self.sets[name]["multi"] else "C0" for name in names]
+        right.barh(names, [ratios[name] for name in names], color=colours)
+        right.axvline(STUDY.manual_seconds / STUDY.assisted_seconds, color="grey", linestyle=":")
+        right.tick_params(axis="y", labelsize=7)
+        right.set_xlabel("times faster than by hand (dotted: the paper's study)")
+        for axes in last:
+            for number, (group, row) in enumerate(fitted.items()):
+                for when, style in (("before", ":"), ("after", "-")):
+                    heights = [one[when]["carried"] for one in row.values()]
+                    label = f"{group}, {when} adapting"
+                    draw_line(axes, list(row), heights, style, color=f"C{number}", label=label)
+            axes.set_xlabel("accepted pictures")
+            axes.set_ylabel(f"AP 0.5, exemplars of {MAIN_COUNT} clicks a class")
+        for axes in (left, *last):
+            axes.set_ylim(0, 100)
+            axes.grid(alpha=0.3)
+            axes.legend(fontsize=7)
+        figure.tight_layout()
+        return figure
 
 
 def _times(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
-
-
-def plot(results: Results, counts: Sequence[int], path: Path) -> None:
-    """Draw the means of AP over the clicks a class, and how many times faster each job is.
-
-    Where adapting was measured, a third panel has the means over the accepted pictures.
-    """
-    import matplotlib
-
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-
-    height = max(3.4, 0.22 * len(results) + 1)
-    averages = means(results, counts)
-    fitted = {group: row["adapt"] for group, row in averages.items() if row.get("adapt")}
-    panels = 3 if fitted else 2
-    figure, axes = pyplot.subplots(1, panels, figsize=(4.5 * panels, height))
-    left, right = axes[:2]
-    for number, (group, row) in enumerate(averages.items()):
-        for (way, title), style in zip(WAYS.items(), ("-", ":"), strict=True):
-            heights = [row["transfer"][str(count)][way]["all"] for count in counts]
-            shown = [np.nan if value is None else value for value in heights]
-            left.plot(
-                counts, shown, style, color=f"C{number}", marker=".", label=f"{group}, {title}"
-            )
-    left.set_xlabel("clicks a class")
-    left.set_xticks(counts)
-    left.set_ylim(0, 100)
-    left.set_ylabel("AP 0.5 in the other pictures")
-    left.grid(alpha=0.3)
-    left.legend(fontsize=7)
-    ratios = {name: row["economy"]["carried"]["ratio"] or 0.0 for name, row in results.items()}
-    names = sorted(ratios, key=lambda name: (results[name]["multi"], ratios[name]))
-    colours = ["C1" if results[name]["multi"] else "C0" for name in names]
-    right.barh(names, [ratios[name] for name in names], color=colours)
-    right.axvline(STUDY.manual_seconds / STUDY.assisted_seconds, color="grey", linestyle=":")
-    right.tick_params(axis="y", labelsize=7)
-    right.set_xlabel("times faster than by hand (dotted: the paper's study)")
-    for number, (group, row) in enumerate(fitted.items()):
-        for when, style in (("before", ":"), ("after", "-")):
-            heights = [one[when]["carried"] for one in row.values()]
-            label = f"{group}, {when} adapting"
-            axes[2].plot(list(row), heights, style, color=f"C{number}", marker=".", label=label)
-    if fitted:
-        axes[2].set_xlabel("accepted pictures")
-        axes[2].set_ylim(0, 100)
-        axes[2].set_ylabel(f"AP 0.5, exemplars of {MAIN_COUNT} clicks a class")
-        axes[2].grid(alpha=0.3)
-        axes[2].legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110, metadata={"Software": None})
-    pyplot.close(figure)
-
-
-def write(results: Results, counts: Sequence[int], about: dict[str, Any], out: Path) -> None:
-    """Write results as JSON, and the table and the plot beside.
-
-    Args:
-        results: Of the sets.
-        counts: Clicks a class.
-        about: What else the JSON file says.
-        out: The JSON file.
-    """
-    content = about | {"counts": list(counts), "means": means(results, counts), "sets": results}
-    write_texts(content, table(results, counts), out)
-    plot(results, counts, out.with_suffix(".png"))
+    return "-" if value is None else f"{value:.2f}"

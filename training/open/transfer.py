@@ -10,14 +10,13 @@ first picture has; of all objects, and of those that are clicked in neither way.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from c3det.detections import Detections
 from c3det.exemplars import MAX_PER_QUERY, Exemplars
-from c3det.predictor import Predictor
 from training.data.annotated import Annotated
 from training.evaluation import metrics
 from training.open.clicking import click_at_random, members
@@ -108,20 +107,6 @@ class Transfer:
             }
             for number in self._counts
         }
-
-
-def transfer(
-    predictor: Predictor,
-    pictures: Iterable[tuple[int, Annotated]],
-    names: Sequence[str],
-    counts: Sequence[int],
-    seeds: int,
-) -> Transfer:
-    """Measure pictures, each with its place in the set; for the rest see `Transfer`."""
-    measured = Transfer(names, counts, seeds)
-    for place, picture in pictures:
-        measured.add(place, EncodedPicture(predictor, picture))
-    return measured
 
 
 def ratio(row: dict[str, Any], objects: str = "all") -> float | None:

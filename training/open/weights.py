@@ -31,7 +31,9 @@ def load(weights: Path) -> tuple[OpenDetector, Card]:
         return load_with_card(weights)
     network = OpenDetector()
     if not fill(network, load_file(weights)):
-        raise ValueError(f"{weights} does not hold the weights of an open detector")
+        raise ValueError(
+            f"{weights} has no card, and does not hold the weights of an open detector"
+        )
     card = Card(
         name=weights.stem,
         classes=(),
@@ -67,10 +69,17 @@ def weights_of(name: str, weights: Sequence[Path]) -> Path:
     """The weights that a set is tested by: a single file, or the one of its kind's fold.
 
     Raises:
-        ValueError: There are neither one nor as many as there are folds.
+        ValueError: There are neither one nor as many as there are folds, or no fold leaves out what
+            the set shows.
     """
+    if len(weights) == 1:
+        return weights[0]
     folds = real_sets.folds()
     count = len(set(folds.values()))
-    if len(weights) not in (1, count):
+    if len(weights) != count:
         raise ValueError(f"--weights needs one file, or {count}, one for each fold")
-    return weights[0] if len(weights) == 1 else weights[folds[test_sets.kind_of(name)]]
+    if name not in test_sets.names():
+        raise ValueError(
+            f"no fold is known to leave out what {name} shows: give --weights one file"
+        )
+    return weights[folds[test_sets.kind_of(name)]]

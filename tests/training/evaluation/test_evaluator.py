@@ -76,13 +76,8 @@ def test_a_model_that_reads_clicks_beats_its_control() -> None:
     control = curve(content, "reader", "passthrough", "unclicked")
     # One click finds the other object of its class, in every picture.
     assert served[1] > control[1] == 0
-    (row,) = [
-        row
-        for row in content["differences"]
-        if (row["subset"], row["clicks"], row["mode"]) == ("unclicked", 1, "served")
-    ]
-    assert (row["model"], row["minus"], row["minus_mode"]) == ("reader", "reader", "passthrough")
-    assert row["ap50"] == pytest.approx(served[1])
+    measured = content["models"]["reader"]["sets"]["toy"]["passthrough"]["unclicked"]["ap50"]
+    assert measured["difference"][1][0] == pytest.approx(-served[1])
 
 
 def test_classes_that_were_never_clicked() -> None:
@@ -119,20 +114,15 @@ def test_seeds_classes_intervals_and_area() -> None:
     assert ended["area"]["mean"] == 0
 
 
-def test_differences_are_of_the_first_minus_the_second() -> None:
+def test_differences_are_from_the_first_model_as_served() -> None:
     content = results(knower=FakePredictor(CARS, known=4), clicker=FakePredictor(CARS))
-    (row,) = [
-        row
-        for row in content["differences"]
-        if (row["mode"], row["minus_mode"], row["minus"]) == ("served", "served", "clicker")
-        and (row["subset"], row["clicks"]) == ("all", 1)
-    ]
-    assert (row["model"], row["set"]) == ("knower", "toy")
-    expected = pytest.approx(100 * 75 / 101, abs=1e-3)
-    assert row["ap50"] == expected
-    assert row["interval"] == [expected, expected]
-    # Served, served and a control make three pairs with three subsets; model-only one with one.
-    assert len(content["differences"]) == len(COUNTS) * (3 * 3 + 1)
+    knower, clicker = (content["models"][name]["sets"]["toy"] for name in ("knower", "clicker"))
+    expected = pytest.approx(-100 * 75 / 101, abs=1e-3)
+    assert clicker["served"]["all"]["ap50"]["difference"][1] == [expected] * 3
+    assert len(clicker["served"]["unseen classes"]["ap50"]["difference"]) == len(COUNTS)
+    assert "difference" in knower["passthrough"]["all"]["ap50"]
+    for first in (knower["served"], knower["model-only"], clicker["model-only"]):
+        assert "difference" not in first["all"]["ap50"]
 
 
 def test_a_model_is_measured_on_the_sets_whose_classes_it_knows() -> None:
@@ -143,7 +133,7 @@ def test_a_model_is_measured_on_the_sets_whose_classes_it_knows() -> None:
     models = content["models"]
     assert [*models["both"]["sets"]] == ["toy", "ships"]
     assert [*models["other"]["sets"]] == ["ships"]
-    assert {row["set"] for row in content["differences"] if row["minus"] == "other"} == {"ships"}
+    assert "difference" in models["other"]["sets"]["ships"]["served"]["all"]["ap50"]
     assert len(given["both"]) == 2 * len(given["other"]) + 2  # three cars' pictures, two of ships
     assert "other lacks classes of toy." in evaluation_report(content, "", "").about
     with pytest.raises(ValueError, match="have no class 'car', only ship"):

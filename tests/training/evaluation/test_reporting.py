@@ -74,8 +74,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert StudyReport.read(path).page("boats.png") == REPORT.page("boats.png")
     assert (tmp_path / "results" / "boats.md").read_text() == REPORT.page("boats.png")
     assert (tmp_path / "results" / "boats.png").read_bytes().startswith(b"\x89PNG")
-    # A list of numbers is one line.
-    assert '"ap50": [12.34, 50.0],' in path.read_text()
+    assert '"ap50":[12.34,50.0],' in path.read_text()
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "no JSON", '{"panels": 3, "tables": []}'])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,23 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from c3det.clicks import Click
 from c3det.detections import Detections
+from c3det.weights import Card
 from tests.c3det.open.small import CARD, untrained
+from training.clicks.sequences import load_sequences
 from training.data.annotated import Annotated
-from training.open import evaluate, reporting, test_sets
+from training.data.index import to_coco
+from training.evaluate import main
+from training.evaluation.protocol import ClickPlan, EvaluationSet
+from training.open import evaluate, test_sets
 from training.open.baselines import NearestNeighbour, TemplateMatching, best_of
 from training.open.clicking import Clicked, click_at_random, click_errors
-from training.open.evaluate import (
-    OpenEvaluationSettings,
-    agnostic,
-    click_negatives,
-    evaluate_set,
-    quality,
-)
-from training.open.reporting import means, merged, table
-from training.open.test_sets import TestSet
+from training.open.evaluate import Effect, agnostic, evaluate_set, quality
+from training.open.reporting import OpenReport, means
 
 BOXES = np.array(
     [[10, 10, 20, 20], [40, 10, 60, 30], [70, 10, 80, 20], [10, 50, 20, 60], [40, 50, 50, 60]],
@@ -35,10 +33,15 @@ BOXES = np.array(
 """Three objects of class 0, of which the second is the largest, and two of class 1."""
 
 LABELS = np.array([0, 0, 0, 1, 1])
+CLOSED = Path(__file__).resolve().parents[3] / "serverless" / "weights" / "starter.safetensors"
 
 
 def a_picture() -> Annotated:
     return Annotated("one", np.zeros((100, 100, 3), np.uint8), BOXES, LABELS)
+
+
+def a_set(name: str = "toy") -> EvaluationSet:
+    return EvaluationSet(name, ("bar", "dot"), (0, 1), (a_picture(),), "bars")
 
 
 def found(rows: Sequence[tuple[int, float, int]]) -> Detections:
@@ -119,7 +122,8 @@ def test_negative_clicks_are_counted() -> None:
     rows = [(0, 0.9, 0), (-1, 0.8, 0), (2, 0.6, 1), (3, 0.5, 1), (-1, 0.7, 0)]
     method = Fake(rows)
     state = Clicked()
-    effect = click_negatives(a_picture(), state, found(rows), method, 0.3)
+    effect = Effect()
+    effect.measure(a_picture(), state, found(rows), method, 0.3)
     # Class 0 has two wrong boxes on the ground: one is clicked, the other vanishes with it.
     # Class 1 has one wrong box: clicked, and no other.
     assert (effect.wrong, effect.removed) == (1, 1)
@@ -132,9 +136,8 @@ def test_negative_clicks_are_counted() -> None:
 
 def test_a_whole_set(tmp_path: Path) -> None:
     method = Fake([(0, 0.9, 0), (1, 0.8, 0), (2, 0.7, 0), (3, 0.6, 1), (4, 0.5, 1)])
-    test_set = TestSet("toy", "bars", ("bar", "dot"), (a_picture(),))
-    plan = OpenEvaluationSettings((1, 3), seeds=2, detections=tmp_path)
-    one = evaluate_set(method, test_set, plan)
+    plan = ClickPlan(seeds=(0, 1), counts=(1, 3))
+    one = evaluate_set("fake", method, a_set(), plan, 0.3, tmp_path)
     assert (one["pictures"], one["objects"], one["multi"]) == (1, 5, True)
     assert one["0"] == {"AP": 100.0, "recall": 100.0}
     perfect = {"AP": 100.0, "F1": 100.0}
@@ -142,14 +145,21 @@ def test_a_whole_set(tmp_path: Path) -> None:
     # After three clicks a class nothing is left that nobody clicked.
     assert one["random"]["3"]["unclicked"] == {"AP": None, "F1": None}
     assert means({"toy": one}, (1, 3))["multi-class"]["person"]["1"]["all"] == perfect
-    shown = table({"method": {"toy": one}}, (1, 3))
-    assert "| toy | bars | 100.0 | 100.0 |  |" in shown
-    with gzip.open(tmp_path / "toy.json.gz", "rt") as file:
-        kept = json.load(file)
-    assert len(kept) == 1 + 2 * 2 + 2
-    assert (kept[0]["way"], kept[0]["clicks"], kept[0]["labels"]) == ("no clicks", [], [0] * 5)
-    assert kept[1]["boxes"][0] == [10, 10, 20, 20]
-    assert all(LABELS[index] == label for _, _, label, index in kept[1]["clicks"])
+    sets = {"method": {"toy": one}}
+    report = OpenReport(commands=["go"], weights=["w"], threshold=None, counts=(1, 3), sets=sets)
+    assert "| toy | bars | 100.0 | 100.0 | - |" in report.page("toy.png")
+    folder = tmp_path / "toy" / "fake"
+    assert len([*folder.rglob("seed-*.json")]) == 1 + 2 * 2 + 2
+    blind = json.loads((folder / "no clicks" / "seed-0-clicks-0.json").read_text())
+    assert [row["category_id"] for row in blind] == [1] * 5
+    kept = json.loads((folder / "random" / "seed-1-clicks-3.json").read_text())
+    assert kept[0]["bbox"] == [10, 10, 10, 10]
+    clicks = load_sequences(folder / "clicks.json")
+    assert len(clicks) == 2 * 2 + 2
+    for sequence in clicks.values():
+        for click, index in zip(sequence.clicks, sequence.objects, strict=True):
+            assert LABELS[index] == click.label
+    assert len(json.loads((tmp_path / "toy" / "truth.json").read_text())["annotations"]) == 5
 
 
 def test_template_matching_finds_copies() -> None:
@@ -169,6 +179,9 @@ def test_template_matching_finds_copies() -> None:
 
 class FakePredictor:
     """Proposes and finds `BOXES` whatever is shown, all of the first click's label."""
+
+    def __init__(self, model: object = None, card: Card = CARD) -> None:
+        self.card = card
 
     def encode(self, image: NDArray[np.uint8]) -> None:
         return None
@@ -199,24 +212,30 @@ def test_nearest_neighbour_tells_patterns_apart(pool: Path) -> None:
     assert len(read.detect([Click(15, 15, 6, positive=False)], BOXES[:1]).boxes) == 0
 
 
-def test_command(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
+    """Fakes in place of all weights; the files that are read, and one that is there."""
     read: list[Path] = []
     monkeypatch.setattr(evaluate, "load", lambda path: read.append(path) or (untrained(), CARD))
-    monkeypatch.setattr(evaluate, "Predictor", lambda model, card: FakePredictor())
-    monkeypatch.setattr(
-        test_sets, "load", lambda name, most: TestSet(name, "bars", ("a", "b"), (a_picture(),))
-    )
-    out = tmp_path / "results.json"
-    evaluate.main(
+    monkeypatch.setattr(evaluate, "Predictor", FakePredictor)
+    monkeypatch.chdir(tmp_path)
+    Path("one.safetensors").touch()  # as training writes it: without a card
+    return read
+
+
+def test_command(weights: list[Path], pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(test_sets, "load", lambda name, pictures: a_set(name))
+    main(
         [
-            *("--weights", "one.safetensors", "--out", str(out), "--sets", "coins_il,coins_ph"),
-            *("--counts", "1", "--seeds", "1", "--backbone", str(pool / "mobilenet.safetensors")),
-            *("--beside", "no C3=two.safetensors"),
+            *("--weights", "one.safetensors", "--out", "new/results.json"),
+            *("--sets", "coins_il", "coins_ph", "--clicks", "1", "--seeds", "1"),
+            *("--backbone", str(pool / "mobilenet.safetensors"), "--beside", "no C3=two"),
         ]
     )
-    assert read == [Path("two.safetensors"), *[Path("one.safetensors")] * 2]
+    assert weights == [Path("two"), Path("one.safetensors")]
+    out = Path("new/results.json")
     results = json.loads(out.read_text())
-    assert results["command"].startswith("python -m training.open.evaluate --weights one.safe")
+    assert results["commands"][0].startswith("python -m training.evaluate --weights one.safe")
     assert sorted(results["sets"]) == [
         "C3Det open",
         "nearest neighbour, ImageNet",
@@ -228,9 +247,55 @@ def test_command(pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert results["means"]["C3Det open"]["multi-class"]["0"] == {"AP": 100.0, "recall": 100.0}
     assert "| coins_ph | bars | 100.0 |" in out.with_suffix(".md").read_text()
     assert out.with_suffix(".png").stat().st_size > 5000
-    monkeypatch.undo()
-    with pytest.raises(SystemExit, match="there is no test set 'pollen'"):
-        evaluate.main(["--weights", "a", "b", "--out", str(out), "--sets", "pollen"])
+
+
+def test_an_own_set_is_measured(weights: list[Path]) -> None:
+    folder = Path("sets") / "mine"
+    folder.mkdir(parents=True)
+    Image.new("RGB", (100, 100)).save(folder / "a.png")
+    content = to_coco([a_picture()], ("bar", "dot"))
+    content["images"][0]["file_name"] = "a.png"
+    for split in ("train", "test"):
+        (folder / f"{split}.json").write_text(json.dumps(content))
+    arguments = ["--weights", "one.safetensors", "--out", "own.json", "--clicks", "3", "1"]
+    main([*arguments, "--sets", str(folder), "osbs_crowns", "--seeds", "1"])
+    report = OpenReport.read(Path("own.json"))
+    assert report.counts == [1, 3]
+    own = report.sets["C3Det open"]["mine"]
+    assert (own["kind"], own["multi"], own["pictures"], own["objects"]) == ("", True, 1, 5)
+    assert own["0"] == {"AP": 100.0, "recall": 100.0}
+    assert "| mine |  | 100.0 |" in report.page("own.png")
+    assert report.sets["C3Det open"]["osbs_crowns"]["kind"] == "trees"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--sets", "pollen"], "there is no test set 'pollen': name a folder that training.data"),
+        (["--sets", "."], "there is no set '.'"),
+        (["--sets", "bolts", "x/bolts"], "there is no test set 'x/bolts'"),
+        (["--sets", "trees", "trees"], "two sets have the name trees"),
+        (["--clicks", "0", "1"], "--clicks starts at 1 for the open model"),
+        (["--seeds", "0"], "at least one click seed"),
+        (["--budget", "picture"], "--budget is for the closed model, but one.safetensors is of"),
+        (["--no-passthrough"], "--passthrough is for the closed model"),
+        (["--weights", str(CLOSED)], "starter.safetensors of the closed one: evaluate them one"),
+        (["--weights", "one.safetensors", "--sets", "."], "no fold is known to leave out what ."),
+    ],
+)
+def test_wrong_input_gives_one_sentence(
+    weights: list[Path],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--weights", "one.safetensors", "--out", "out.json", *arguments])
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("python -m training.evaluate: ")
+    assert message in line
+    assert not Path("out.json").exists()
 
 
 def test_best_of_keeps_the_better_of_two() -> None:
@@ -242,7 +307,7 @@ def test_best_of_keeps_the_better_of_two() -> None:
 def test_sets_from_packages() -> None:
     crowns = test_sets.load("osbs_crowns")
     assert [len(one.boxes) for one in crowns.pictures] == [61]
-    digits = test_sets.load("aerial_digits", most=2)
+    digits = test_sets.load("aerial_digits", 2)
     assert digits.is_multi_class
     for picture in digits.pictures:
         assert picture.image.shape == (512, 512, 3)
@@ -250,26 +315,3 @@ def test_sets_from_packages() -> None:
         longest = (picture.boxes[:, 2:] - picture.boxes[:, :2]).max(1)
         assert 13.5 <= longest.min() <= longest.max() <= 30.5
         assert 60 < len(picture.boxes) <= 120
-
-
-def test_results_of_several_calls_are_put_together(tmp_path: Path) -> None:
-    method = Fake([(0, 0.9, 0), (3, 0.6, 1)])
-    test_set = TestSet("toy", "bars", ("bar", "dot"), (a_picture(),))
-    one = evaluate_set(method, test_set, OpenEvaluationSettings((1,), seeds=1))
-    paths = []
-    for name in ("a", "b"):
-        path = tmp_path / f"{name}.json"
-        about = {"command": f"measure {name}", "weights": [name], "threshold": 0.3}
-        reporting.write({"open": {name: one}}, (1,), about, path)
-        paths.append(path)
-    out = tmp_path / "all.json"
-    reporting.main([*map(str, paths), "--out", str(out)])
-    content = json.loads(out.read_text())
-    assert content["weights"] == ["a", "b"]
-    assert out.with_suffix(".md").read_text().startswith("`measure a`\n\nAP at IoU 0.5")
-    assert sorted(content["sets"]["open"]) == ["a", "b"]
-    assert content["means"]["open"]["multi-class"]["sets"] == 2
-    with pytest.raises(ValueError, match="a of open stands in two files"):
-        merged([json.loads(paths[0].read_text())] * 2)
-    with pytest.raises(ValueError, match="threshold differs"):
-        merged([content, content | {"threshold": 0.5}])

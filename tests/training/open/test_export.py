@@ -16,8 +16,8 @@ from c3det.predictor import Predictor, load
 from c3det.weights import read_card
 from tests.c3det.open.small import CARD, pixels, untrained
 from training.data.annotated import Annotated
+from training.evaluation.protocol import EvaluationSet
 from training.open import export as exporting
-from training.open.test_sets import TestSet
 from training.open.train import save_weights
 
 BOXES = np.array([[10 + 20 * n, 10, 22 + 20 * n, 22] for n in range(8)], np.float32)
@@ -38,10 +38,10 @@ class Knowing(Predictor):
         return Detections(boxes, scores, labels, clicks)
 
 
-def a_set(name: str, sure: bool) -> TestSet:
+def a_set(name: str, sure: bool) -> EvaluationSet:
     image = np.full((100, 180, 3), int(sure), np.uint8)
     picture = Annotated(name, image, BOXES, np.zeros(len(BOXES), np.int64))
-    return TestSet(name, "kind", ("one",), (picture,))
+    return EvaluationSet(name, ("one",), (0,), (picture,))
 
 
 def test_the_threshold_is_that_of_the_best_mean_f1() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from training.open.economy import Work
-from training.open.jobs_report import means, plot, table
+from training.open.jobs_report import JobsReport, means
 
 
 def row(multi: bool, carried: float, own: float, times: float) -> dict[str, Any]:
@@ -26,7 +26,8 @@ def row(multi: bool, carried: float, own: float, times: float) -> dict[str, Any]
 
 
 def test_means_table_and_plot(tmp_path: Path) -> None:
-    results = {"a": row(False, 40, 80, 2.0), "b": row(False, 80, 80, 5.0), "c": row(True, 9, 10, 3)}
+    results = {"a": row(False, 40.0, 80.0, 2.0), "b": row(False, 80.0, 80.0, 5.0)}
+    results["c"] = row(True, 9.0, 10.0, 3)
     fitted = {"before": {"carried": {"all": 30.0}, "own": {"all": 40.0}}}
     fitted["after"] = {"carried": {"all": 50.0}, "own": {"all": 45.0}}
     results["a"]["adapt"] = {"1": fitted, "3": None, "10": None}
@@ -39,11 +40,21 @@ def test_means_table_and_plot(tmp_path: Path) -> None:
         "1": {"before": {"carried": 30.0, "own": 40.0}, "after": {"carried": 50.0, "own": 45.0}}
     }
     assert found["multi-class"]["economy"]["carried"] == 3.0
-    shown = table(results, (1,))
-    assert "| a | 2 | 40.0 | 80.0 | 50.0 |  | 100.0 | 50.0 | 2.00 | 1.00 |" in shown
-    assert "| **single-class** | | 60.0 | 80.0 | 75.0 |  | | | 3.50 | 1.00 |" in shown
+    report = JobsReport(
+        commands=["go"],
+        weights=["w"],
+        threshold=None,
+        seeds=1,
+        study={},
+        counts=(1,),
+        sets=results,
+    )
+    shown = report.page("x.png")
+    assert "| a | 2 | 40.0 | 80.0 | 50.0 | - | 100.0 | 50.0 | 2.00 | 1.00 |" in shown
+    assert "| **single-class** | - | 60.0 | 80.0 | 75.0 | - | - | - | 3.50 | 1.00 |" in shown
     # 6.4 s to click, 6.4 s to accept, 11.2 s to draw.
     assert "| single-class | 26.6 | 0.0 | 0.0 | 26.6 | 0.0 | 46.7 | 0.0 | 0.0 | 0.0 |" in shown
     assert "| a | 1 | 30.0 | 50.0 |\n| **single-class** | 1 | 30.0 | 50.0 |" in shown
-    plot(results, (1,), tmp_path / "x.png")
+    report.write(tmp_path / "x.json")
+    assert JobsReport.read(tmp_path / "x.json").page("x.png") == shown
     assert (tmp_path / "x.png").stat().st_size > 5000

@@ -35,5 +35,5 @@ def test_weights_of_a_fold_never_saw_the_kind() -> None:
     assert weights_of("coins_ph", paths[:1]) == paths[0]
     with pytest.raises(ValueError, match="--weights needs one file, or 2"):
         weights_of("coins_ph", [*paths, Path("2")])
-    with pytest.raises(ValueError, match="there is no test set 'pollen'"):
-        test_sets.kind_of("pollen")
+    with pytest.raises(ValueError, match="no fold is known to leave out what pollen shows"):
+        weights_of("pollen", paths)

@@ -1,0 +1,53 @@
+"""What the commands that write weights share: their options, and files that appear whole."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+
+from c3det.weights import card_path
+from training.options import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """What is written; each field is an option of the command line."""
+
+    out: Path = option(MISSING, "the .safetensors file to write; its card lies beside")
+    name: str | None = option(None, "of the weights; by default the file's")
+    threshold: float | None = option(
+        None, "score from which on boxes are shown; by default the one of the best F1"
+    )
+    limits: tuple[str, ...] = option(
+        (), "what the weights cannot do, for the card", name="limit", metavar="SENTENCE"
+    )
+
+    def __post_init__(self) -> None:
+        if self.out.suffix != ".safetensors":
+            raise ValueError(f"--out must end in .safetensors, not {self.out}")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ValueError(f"the threshold must be between 0 and 1, it is {self.threshold}")
+        if self.name is None:
+            object.__setattr__(self, "name", self.out.stem)
+
+
+@contextmanager
+def written_whole(out: Path) -> Iterator[Path]:
+    """A path to write weights and card to; at the end they take the place of ``out`` and its card.
+
+    After an error, what lay there before is still there.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
+        made = Path(folder) / out.name
+        yield made
+        # The card goes last: without it the function says what is missing.
+        card_path(out).unlink(missing_ok=True)
+        made.replace(out)
+        card_path(made).replace(card_path(out))
