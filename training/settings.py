@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 from dataclasses import MISSING, dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from c3det.closed.architecture import Fusion
+from c3det.closed.presets import Preset, Stages
 from c3det.commands import at_least, positive
 from training.data.sets import FewObjects, PictureSet, load_sets
 from training.options import option
 
 Precision = Literal["float32", "float16", "bfloat16"]
 Launcher = Literal["none", "pytorch", "slurm"]
+
+
+def _uel(text: str) -> bool | dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, bool | dict):
+        raise argparse.ArgumentTypeError("true, false or a JSON object is needed")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureSettings:
+    """Which detector is trained, see `c3det.closed.architecture.architecture`."""
+
+    preset: Preset | None = option(None, "by default starter")
+    stages: Stages | None = option(None, "by default two-stage")
+    fusion: Fusion | None = option(None, "by default c3det")
+    late: bool | None = option(None, "whether C3Det has late fusion, too; by default it has")
+    correlation: dict[str, Any] | None = option(
+        None, "fields in place of the preset's", parse=json.loads, metavar="JSON"
+    )
+    uel: bool | dict[str, Any] | None = option(
+        None, "true, false, or fields in place of the preset's", parse=_uel, metavar="JSON"
+    )
+    sigma: float | None = option(None, "of the drawn clicks, in pixels")
 
 
 @dataclass(frozen=True, kw_only=True)

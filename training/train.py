@@ -12,50 +12,33 @@ processes (``srun``) and ``--launcher slurm`` reads its variables.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
 
 import torch
 
-from c3det.closed.architecture import Architecture, Fusion
-from c3det.closed.presets import Preset, Stages
+from c3det.closed.architecture import Architecture
 from c3det.commands import command
-from c3det.weights import WeightsError, read_card
+from c3det.weights import read_card
 from training.data.picture_files import PictureError
-from training.options import add_options, read_options
+from training.options import (
+    add_options,
+    command_parser,
+    given_options,
+    input_errors,
+    read_options,
+)
 from training.runner import build_runner
-from training.settings import RunSettings, TrainingSettings
-
-
-def _uel(text: str) -> bool | dict[str, Any]:
-    value = json.loads(text)
-    if not isinstance(value, bool | dict):
-        raise argparse.ArgumentTypeError("true, false or a JSON object is needed")
-    return value
+from training.settings import ArchitectureSettings, RunSettings, TrainingSettings
 
 
 def argument_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.train", __doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     detector = parser.add_argument_group("the detector (with --weights it is theirs)")
-    detector.add_argument("--preset", choices=get_args(Preset), help="by default starter")
-    detector.add_argument("--stages", choices=get_args(Stages), help="by default two-stage")
-    detector.add_argument("--fusion", choices=get_args(Fusion), help="by default c3det")
-    detector.add_argument("--late", action=argparse.BooleanOptionalAction)
-    detector.add_argument(
-        "--correlation", type=json.loads, metavar="JSON", help="fields in place of the preset's"
-    )
-    detector.add_argument(
-        "--uel", type=_uel, metavar="JSON", help="true, false, or fields in place of the preset's"
-    )
-    detector.add_argument("--sigma", type=float, help="of the drawn clicks, in pixels")
+    add_options(detector, ArchitectureSettings)
     add_options(parser.add_argument_group("how it is trained"), TrainingSettings)
     add_options(parser.add_argument_group("with what"), RunSettings)
     return parser
@@ -69,13 +52,15 @@ def chosen_architecture(given: argparse.Namespace) -> Architecture:
             value that it cannot have.
         c3det.weights.WeightsError: The weights cannot be read.
     """
-    names = ("stages", "fusion", "late", "correlation", "uel", "sigma")
-    options = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+    chosen = {
+        name: value
+        for name, value in asdict(read_options(given, ArchitectureSettings)).items()
+        if value is not None
+    }
     if given.weights is None:
-        return Architecture(given.preset or "starter", **options)
-    if options or given.preset:
-        name = next(iter(options), "preset")
-        raise ValueError(f"the detector comes with the weights, so --{name} cannot be chosen")
+        return Architecture(**{"preset": "starter", **chosen})
+    if names := given_options(given, ArchitectureSettings):
+        raise ValueError(f"the detector comes with the weights, so {names[0]} cannot be chosen")
     return read_card(Path(given.weights)).closed_architecture
 
 
@@ -84,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line and train."""
     parser = argument_parser()
     given = parser.parse_args(arguments)
-    try:
+    with input_errors(parser):
         architecture = chosen_architecture(given)
         if given.size is None and architecture.preset == "paper":
             given.size = 1024
@@ -92,8 +77,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if run.threads is not None:
             torch.set_num_threads(run.threads)
         runner = build_runner(given.out, architecture, settings, run)
-    except (ValueError, WeightsError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
     try:
         runner.train()
     except PictureError as error:
