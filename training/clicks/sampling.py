@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from c3det.boxes import iou
+from c3det.boxes import contains, iou
 from c3det.clicks import Click
 from c3det.detections import Detections
 from training.clicks.sequences import BACKGROUND, ClickSequence
@@ -290,7 +290,7 @@ def false_positives(picture: Annotated, detections: Detections) -> NDArray[np.in
     """Detections of nothing: their centre lies in no box of an object, and they answer no click."""
     return np.flatnonzero(
         [
-            click < 0 and _free(picture, *_centre(box))
+            click < 0 and is_of_nothing(picture, box)
             for box, click in zip(detections.boxes, detections.clicks, strict=True)
         ]
     )
@@ -299,12 +299,14 @@ def false_positives(picture: Annotated, detections: Detections) -> NDArray[np.in
 def background_point(picture: Annotated, rng: np.random.Generator) -> tuple[float, float] | None:
     """Draw a point outside all boxes, uniformly; ``None`` where 64 tries find none."""
     points = rng.uniform((0, 0), (picture.width, picture.height), size=(BACKGROUND_TRIES, 2))
-    return next(((x, y) for x, y in points.tolist() if _free(picture, x, y)), None)
+    return next(
+        ((x, y) for x, y in points.tolist() if not contains(picture.boxes, x, y).any()), None
+    )
 
 
-def _free(picture: Annotated, x: float, y: float) -> bool:
-    x1, y1, x2, y2 = picture.boxes.T
-    return not ((x1 <= x) & (x <= x2) & (y1 <= y) & (y <= y2)).any()
+def is_of_nothing(picture: Annotated, box: NDArray[np.float32]) -> bool:
+    """Whether the centre of a box lies in no box of an object."""
+    return not contains(picture.boxes, *_centre(box)).any()
 
 
 def _centre(box: NDArray[np.float32]) -> tuple[float, float]:

@@ -48,6 +48,7 @@ from c3det.clicks import LabelledBox
 from c3det.detections import Detections
 from c3det.exemplars import Exemplars
 from training.annotation_time import Study
+from training.clicks.sampling import is_of_nothing
 from training.data.annotated import Annotated
 from training.open.clicking import Clicked
 from training.open.encoded import EncodedPicture
@@ -165,7 +166,7 @@ class Corrections:
         return len(self.relabelled) + len(self.pulled) + len(self.deleted) + len(self.drawn)
 
 
-class Comparison:
+class BoxAssignment:
     """Boxes beside the objects of a picture, for any choice of the boxes.
 
     Args:
@@ -215,7 +216,7 @@ def _best_first(
 
 
 @dataclass(frozen=True, slots=True)
-class ClickPlan:
+class CandidateClick:
     """A click that could be made.
 
     Attributes:
@@ -302,7 +303,7 @@ class _Page:
         self._found = Detections.none()
         if known is not None:
             self._found = self._ask(self._state)
-        self._comparison = Comparison(self._picture, self._found)
+        self._assignment = BoxAssignment(self._picture, self._found)
 
     def run(self) -> None:
         """Do what saves time, then accept and correct, or draw all."""
@@ -331,7 +332,7 @@ class _Page:
         """All boxes as they were accepted or corrected, and the negative clicks."""
         picture = self._picture
         everything = np.ones(len(self._accepted), np.bool_)
-        rest = Comparison(picture, self._accepted).corrections(everything).drawn
+        rest = BoxAssignment(picture, self._accepted).corrections(everything).drawn
         boxes = np.concatenate([self._accepted.boxes, picture.boxes[rest]])
         boxes = boxes.clip(0, [picture.width, picture.height] * 2)
         labels = np.concatenate([self._accepted.labels, picture.labels[rest]])
@@ -363,7 +364,7 @@ class _Page:
         return self.thresholds.get(label, self._annotator.threshold)
 
     def _left(self) -> Corrections:
-        return self._comparison.corrections(self._shown())
+        return self._assignment.corrections(self._shown())
 
     def _best_threshold(self, left: Corrections) -> tuple[list[int], float, float]:
         """The labels whose threshold is best moved, the threshold, and the seconds it saves."""
@@ -373,18 +374,18 @@ class _Page:
             others = shown & ~np.isin(self._found.labels, labels)
             for value in (*THRESHOLDS, HIDDEN):
                 own = np.isin(self._found.labels, labels) & self._is_shown(value)
-                moved = self._comparison.corrections(others | own)
+                moved = self._assignment.corrections(others | own)
                 saving = (len(left) - len(moved)) * BY_HAND - ASSISTED
                 if saving > best[2]:
                     best = (labels, value if own.any() else HIDDEN, saving)
         return best
 
-    def _best_click(self, left: Corrections) -> ClickPlan | None:
+    def _best_click(self, left: Corrections) -> CandidateClick | None:
         """The click that is expected to save most, if any saves something."""
         picture, found = self._picture, self._found
         missed = [*left.drawn, *(index for _, index in left.relabelled)]
-        nothing = [row for row in left.deleted if self._is_of_nothing(row)]
-        best: ClickPlan | None = None
+        nothing = [row for row in left.deleted if is_of_nothing(picture, found.boxes[row])]
+        best: CandidateClick | None = None
         for positive, targets, labels, boxes in (
             (True, missed, picture.labels, picture.boxes),
             (False, nothing, found.labels, found.boxes),
@@ -399,15 +400,8 @@ class _Page:
                 saving = saved - ASSISTED - self._annotator.latency
                 if saving > (best.saving if best else 0.0):
                     target = new[int(box_area(boxes[new]).argmax())]
-                    best = ClickPlan(label, positive, target, len(own), saving)
+                    best = CandidateClick(label, positive, target, len(own), saving)
         return best
-
-    def _is_of_nothing(self, row: int) -> bool:
-        """Whether the middle of a box lies in no object."""
-        x1, y1, x2, y2 = self._found.boxes[row].tolist()
-        x, y = (x1 + x2) / 2, (y1 + y2) / 2
-        left, top, right, bottom = self._picture.boxes.T
-        return not ((left <= x) & (x <= right) & (top <= y) & (y <= bottom)).any()
 
     def _key(self, label: int, positive: bool) -> tuple[int, bool, bool]:
         """What the expectation of a click depends on, see `Annotator.mended`."""
@@ -423,20 +417,20 @@ class _Page:
         alike = [share for other, share in mended.items() if other[1:] == key[1:]]
         return float(np.mean([PRIOR_FIX_RATE, *alike]))
 
-    def _click(self, plan: ClickPlan, left: Corrections) -> None:
-        key, state = self._key(plan.label, plan.positive), self._state.copy()
-        expected = self._expected_share(plan.label, plan.positive)
-        if plan.positive:
-            state.add(self._picture, plan.target, self._rng)
+    def _click(self, click: CandidateClick, left: Corrections) -> None:
+        key, state = self._key(click.label, click.positive), self._state.copy()
+        expected = self._expected_share(click.label, click.positive)
+        if click.positive:
+            state.add(self._picture, click.target, self._rng)
             self.work.clicks += 1
         else:
-            state.add_negative(self._found.boxes[plan.target], plan.label)
+            state.add_negative(self._found.boxes[click.target], click.label)
             self.work.negative += 1
         self._tried.add(tuple(state.boxes[-1].tolist()))
-        before = self._state, self._found, self._comparison
+        before = self._state, self._found, self._assignment
         self._state, self._found = state, self._ask(state)
-        self._comparison = Comparison(self._picture, self._found)
+        self._assignment = BoxAssignment(self._picture, self._found)
         fewer = len(left) - len(self._left())
         if fewer < 0:
-            self._state, self._found, self._comparison = before
-        self._annotator.mended[key] = (expected + max(0, fewer) / plan.errors) / 2
+            self._state, self._found, self._assignment = before
+        self._annotator.mended[key] = (expected + max(0, fewer) / click.errors) / 2

@@ -12,7 +12,7 @@ from c3det.clicks import LabelledBox
 from c3det.detections import Detections
 from c3det.exemplars import Exemplars
 from tests.training.open.small_jobs import NAMES, NONE, Fake, a_picture, boxes_of, exemplars_of
-from training.open.economy import Annotator, Comparison, Work
+from training.open.economy import Annotator, BoxAssignment, Work
 
 
 def annotate(*pages: Any, known: Exemplars = NONE, carries: bool = True) -> Work:
@@ -143,7 +143,7 @@ def test_corrections() -> None:
         ((48, 0, 53, 5), 0),  # in a bar that does not count
         ((50, 60, 60, 70), 1),  # of nothing
     )
-    comparison = Comparison(picture, found)
+    comparison = BoxAssignment(picture, found)
     every = np.ones(6, np.bool_)
     left = comparison.corrections(every)
     assert (left.right, left.relabelled, left.pulled) == ([0], [(1, 1)], [(2, 2)])
