@@ -118,11 +118,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def evaluate_closed(settings: EvaluateSettings, options: ClosedEvaluateSettings, text: str) -> None:
     """Measure weights of the closed model, and write the results.
 
-    Args:
-        settings: What is measured.
-        options: Of the closed model.
-        text: The command line, for the report.
-
     Raises:
         OSError: A file cannot be read or written.
         ValueError: Weights, sets and clicks do not fit each other.

@@ -37,9 +37,6 @@ _GROUPS = {"single-class": "one class", "multi-class": "several classes"}
 def read_report(path: Path) -> Report:
     """Read the JSON file of a study.
 
-    Args:
-        path: The JSON file of the study.
-
     Raises:
         ValueError: It is not the JSON file of a study.
     """

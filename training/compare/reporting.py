@@ -22,15 +22,13 @@ TITLES = {
 
 
 def collect(experiment: Experiment, command: str) -> StudyReport:
-    """The report of a experiment: a panel for each set, kind of detector and subset.
+    """The report of an experiment of which all rows were evaluated.
+
+    There is a panel for each set, kind of detector and subset.
 
     The differences are from the first row of the panel, if it is `BASE`, with intervals by a
     bootstrap over the pictures, the weights taken as they are. The plain detector is the
     passthrough: it takes no clicks, and the boxes of the clicks are put into its output.
-
-    Args:
-        experiment: Of which all rows were evaluated.
-        command: The command line, for the report.
 
     Raises:
         ValueError: Two rows were measured with other clicks.

@@ -1,4 +1,4 @@
-"""Runs the commands of a experiment, each once, whatever is interrupted."""
+"""Runs the commands of an experiment, each once, whatever is interrupted."""
 
 from __future__ import annotations
 

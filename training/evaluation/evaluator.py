@@ -101,15 +101,9 @@ def precision_curves(
     mode: str,
     subset: str,
 ) -> PrecisionCurves:
-    """Compute average precision from predictions.
+    """Compute average precision of one of `SUBSETS` from the predictions of a mode.
 
-    Args:
-        test_set: The set.
-        predictions: With those of the mode.
-        plan: Of the clicks.
-        weights: See `training.evaluation.metrics.resamples`.
-        mode: One of `training.evaluation.predictions.MODES`.
-        subset: One of `SUBSETS`.
+    The weights are those of `training.evaluation.metrics.resamples`.
     """
     shape = (len(plan.counts), len(plan.seeds))
     classes = np.empty((len(METRICS), *shape, len(test_set.labels)))
@@ -177,8 +171,8 @@ def evaluate(
         that they were given to, which are the same ones unless the strategy clicks errors.
 
     Raises:
-        ValueError: The clicks are of other pictures, every predictor lacks a class that counts in
-            some set, or the threshold is not between 0 and 1.
+        ValueError: The clicks are of other pictures, or every predictor lacks a class that counts
+            in some set.
     """
     if sequences is None and not plan.strategy.sees_answers:
         sequences = draw_clicks(test_sets, plan)

@@ -79,12 +79,10 @@ def predict(
         modes: Some of `MODES`.
 
     Raises:
-        ValueError: The predictor lacks a class that counts, or the threshold is not in [0, 1].
+        ValueError: The predictor lacks a class that counts.
     """
     session = _Session(predictor, test_set.classes, test_set.labels)
     served = predictor.card.score_threshold if threshold is None else threshold
-    if not 0 <= served <= 1:
-        raise ValueError(f"the threshold must be between 0 and 1, it is {served}")
     predictions = Predictions(
         encode_seconds=session.encode_seconds, click_seconds=session.click_seconds
     )

@@ -132,11 +132,7 @@ class Report(ABC):
             self.figure().savefig(figure, dpi=self.dpi, metadata={"Software": None})
 
     def page(self, figure: str) -> str:
-        """Lay everything out as Markdown.
-
-        Args:
-            figure: Name of the figure's file.
-        """
+        """Lay everything out as Markdown; ``figure`` is the name of that file."""
         lines = [f"# {self.title}", "", self.about, "", "```sh", *self.commands, "```", ""]
         lines += [f"![AP by number of clicks]({figure})"]
         for table in self.page_tables():
@@ -149,9 +145,6 @@ class StudyReport(Report):
     """Curves of AP by number of clicks, and tables.
 
     Attributes:
-        title: See `Report`.
-        about: See `Report`.
-        commands: See `Report`.
         machine: What times were measured on.
         weights: Identities (see `c3det.weights.Card.identity`) of what was measured, by name.
         clicks: The numbers of clicks of all curves.

@@ -238,17 +238,11 @@ class CandidateClick:
 class Annotator:
     """Annotates the pictures of a job, see the module.
 
-    Args:
+    Attributes:
         names: Of the labels.
         threshold: Score from which on boxes are shown, until a label's is moved.
-        known: No exemplars, of the weights.
+        known: Exemplars of the pictures so far; at first none, of the weights.
         carries: Whether exemplars go from picture to picture.
-
-    Attributes:
-        names: See above.
-        threshold: See above.
-        known: Exemplars of the pictures so far.
-        carries: See above.
         work: What was done.
         thresholds: Of the labels that have one of their own.
         mended: Share of the errors of a label that a click mends, of late; by label, sign, and

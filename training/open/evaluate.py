@@ -30,10 +30,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from c3det.boxes import iou
+from c3det.boxes import pairwise_iou
 from c3det.detections import Detections
 from c3det.open.model import OpenModel
 from c3det.predictor import Predictor
@@ -110,50 +109,34 @@ class Effect:
     ) -> None:
         """Of each class with wrong boxes, one at a time, click the surest one as negative.
 
-        Args:
-            picture: With its objects.
-            state: The clicks so far.
-            before: What was found after these.
-            read: Finds objects in the picture.
-            threshold: Score from which on boxes are shown.
+        Boxes are shown from ``threshold`` on; ``before`` was found after the clicks of ``state``.
         """
         shown = before.take(before.scores >= threshold)
-        right = right_boxes(picture, shown)
+        right: list[Detections] = []
+        wrong: list[Detections] = []
         for label in members(picture):
             (one,) = metrics.match([picture], [shown], [label])[0]
             mine = shown.take(shown.labels == label)
             mine = mine.take(np.argsort(-mine.scores, kind="stable"))
-            if len(one.correct) != len(mine) or one.correct.all():
-                continue
-            wrong = np.flatnonzero(~one.correct)
+            if len(one.correct) == len(mine):
+                right.append(mine.take(one.correct))
+                wrong.append(mine.take(~one.correct))
+        for boxes in filter(len, wrong):
             clicked = state.copy()
-            clicked.add_negative(mine.boxes[wrong[0]], label)
+            clicked.add_negative(boxes.boxes[0], int(boxes.labels[0]))
             after = clicked.detect(read)
             after = after.take(after.scores >= threshold)
-            others = mine.take(wrong[1:])
-            self.wrong += len(others)
-            self.removed += int((~_still_there(others, after)).sum())
-            self.right += len(right)
-            self.lost += int((~_still_there(right, after)).sum())
+            self.wrong += len(boxes) - 1
+            self.removed += _gone(boxes.take(np.arange(1, len(boxes))), after)
+            self.right += sum(map(len, right))
+            self.lost += sum(_gone(each, after) for each in right)
 
 
-def right_boxes(picture: Annotated, shown: Detections) -> Detections:
-    """Those of some boxes that are of an object of their class, IoU 0.5 or more."""
-    rows = []
-    for label in members(picture):
-        (one,) = metrics.match([picture], [shown], [label])[0]
-        mine = np.flatnonzero(shown.labels == label)
-        mine = mine[np.argsort(-shown.scores[mine], kind="stable")]
-        if len(mine) == len(one.correct):
-            rows.append(mine[one.correct])
-    return shown.take(np.concatenate([np.zeros(0, np.int64), *rows]))
-
-
-def _still_there(boxes: Detections, after: Detections) -> NDArray[np.bool_]:
-    """Which boxes have one of the same class, IoU 0.5 or more, among others."""
+def _gone(boxes: Detections, after: Detections) -> int:
+    """How many boxes have none of the same class, IoU 0.5 or more, among others."""
     same = boxes.labels[:, None] == after.labels
-    overlaps = iou(boxes.boxes[:, None], after.boxes[None])
-    return ((overlaps >= metrics.IOU) & same).any(1)
+    overlaps = pairwise_iou(boxes.boxes, after.boxes)
+    return int((~((overlaps >= metrics.IOU) & same).any(1)).sum())
 
 
 Pairs = list[tuple[Annotated, Detections]]
@@ -273,12 +256,6 @@ def evaluate_open(
     settings: EvaluationSettings, options: OpenSettings, detections: Path | None, command: str
 ) -> None:
     """Measure weights of the open model set by set, and write the report after each set.
-
-    Args:
-        settings: What is measured.
-        options: With what it is compared.
-        detections: Folder for all that is found.
-        command: The command line, for the report.
 
     Raises:
         OSError: A file cannot be read or written.

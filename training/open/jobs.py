@@ -115,16 +115,7 @@ def adapted(
     settings: AdaptSettings,
     seeds: int,
 ) -> dict[str, Any]:
-    """Transfer before and after fitting to so many pictures, None where they are too few.
-
-    Args:
-        network: Of the weights.
-        card: Of the weights.
-        test_set: With its pictures.
-        transfer: As measured with the network.
-        settings: Of each fit.
-        seeds: Of random clicks.
-    """
+    """Transfer before and after fitting to so many pictures, None where they are too few."""
     pictures = [test_set.counted(one) for one in test_set.pictures]
     first = next(place for place, one in enumerate(pictures) if members(one))
     results: dict[str, Any] = {}
