@@ -272,14 +272,8 @@ _STREAMED_SAMPLES = {
 }
 """By format, how values may be stored, as Pillow names it, that libvips reads like Pillow."""
 
-_STREAMED_COLOURS = {
-    "raw": (0, 1, 2, 3),
-    "tiff_lzw": (0, 1, 2, 3),
-    "tiff_adobe_deflate": (0, 1, 2, 3),
-    "tiff_deflate": (0, 1, 2, 3),
-    "packbits": (0, 1, 2, 3),
-    "jpeg": (1, 2, 6),
-}
+_LOSSLESS = ("raw", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits")
+_STREAMED_COLOURS = {**dict.fromkeys(_LOSSLESS, (0, 1, 2, 3)), "jpeg": (1, 2, 6)}
 """By compression of a TIFF, which PhotometricInterpretation libvips reads like Pillow."""
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from training.data import composite, rendered, trees
 from training.data.annotated import Annotated, Index, Record, crop, rotate_quarters
 from training.data.index import read_index
+from training.data.readers.dota import TINY_CLASSES
 
 TREE_SCALES = (0.5, 0.41, 1 / 3)
 VALIDATION_SIDE = 384
@@ -142,7 +143,7 @@ class RenderedSet(PictureSet):
     """
 
     name = "rendered"
-    counted = rendered.CLASSES
+    counted = TINY_CLASSES
     rotatable = True
     licence = {  # noqa: RUF012
         "aerial pictures": CompositeSet.licence["aerial pictures"],

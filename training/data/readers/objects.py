@@ -97,8 +97,9 @@ class Objects:
             ignored: It is a crowd, or called difficult.
         """
         if box is not None and rotation % 360 != 0 and box[2] > box[0] and box[3] > box[1]:
-            box, corners = None, rotated(box, rotation)
-        if box is None:
+            corners = rotated(box, rotation)
+            box = hull(corners)
+        elif box is None:
             if corners is None:
                 raise TypeError("an object needs a box or corners")
             box = hull(corners)

@@ -99,9 +99,9 @@ def read_voc(
         builder.defects += unknown_files(annotations, ".xml")
     listed = _listed(folder.parent / "ImageSets" / "Main", builder)
     for name in builder.pictures:
-        path = PurePosixPath(name).with_suffix("")
+        relative = PurePosixPath(name).with_suffix("")
         # Roboflow has a folder for each split instead of lists.
-        split = listed.get(path.as_posix()) if listed else known_split(path.parts[0])
+        split = listed.get(relative.as_posix()) if listed else known_split(relative.parts[0])
         if split:
             builder.splits[name] = split
     return builder.reading(classes)
