@@ -62,8 +62,6 @@ CALLS: dict[str, list[str]] = {
     "training.data.samples": ["{out}"],
     "training.data.real_sets": ["bolts"],
     "training.data.tiles": ["{folder}", "--out", "{out}", "--processes", "1"],
-    "training.data.tiny_dota": ["{folder}", "--out", "{out}", "--processes", "1"],
-    "training.data.rendered": ["--pictures", "1", "--size", "64", "--out", "{out}"],
     "training.evaluate": ["--weights", "{weights}", "--sets", "{folder}", "--out", "{out}.json"],
     "training.robustness": ["--weights", "{weights}", "--sets", "{folder}", "--out", "{out}.json"],
     "training.report": ["{json}"],
@@ -142,12 +140,8 @@ def one_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "SAMPLES", {"a.png": lambda: np.zeros((2, 3, 3), np.uint8)})
 
 
-MAKES_ITS_OWN = {"training.data.samples", "training.data.rendered"}
-"""They need no file."""
-
-
 @pytest.mark.usefixtures("one_sample")
-@pytest.mark.parametrize("module", sorted(set(CALLS) - MAKES_ITS_OWN))
+@pytest.mark.parametrize("module", sorted(set(CALLS) - {"training.data.samples"}))
 def test_no_such_file(module: str, tmp_path: Path, run: Callable[..., tuple[object, str]]) -> None:
     status, message = run(module, *(word.format(**paths(tmp_path)) for word in CALLS[module]))
     assert status not in (0, None)
@@ -197,7 +191,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch, refuse: Callable[[str, str], int])
 
 @pytest.mark.usefixtures("one_sample")
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])
-@pytest.mark.parametrize("module", ["convert", "samples", "tiles", "rendered"])
+@pytest.mark.parametrize("module", ["convert", "samples", "tiles"])
 def test_full_disk(
     module: str,
     number: int,
@@ -275,14 +269,10 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(
 ) -> None:
     (tmp_path / "file").write_text("text")
     monkeypatch.setenv("C3DET_CACHE", str(tmp_path / "file"))
-    for module, *arguments in (
-        ("training.data.samples",),
-        ("training.data.rendered", "--pictures", "1", "--size", "64", "--out", str(tmp_path / "o")),
-    ):
-        status, message = run(module, *arguments)
-        assert status in (1, 2)
-        assert "C3DET_CACHE" in message.splitlines()[-1]
-        assert str(tmp_path / "file") in message.splitlines()[-1]
+    status, message = run("training.data.samples")
+    assert status in (1, 2)
+    assert "C3DET_CACHE" in message.splitlines()[-1]
+    assert str(tmp_path / "file") in message.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -414,7 +404,6 @@ def test_a_disk_that_fills_up_while_a_file_is_written_names_it(
         ("training.train", "--learning-rate", ("0", "-1", "nan", "inf", "x")),
         ("training.compare.__main__", "--seeds", ("0", "-1")),
         ("training.compare.__main__", "--jobs", ("0",)),
-        ("training.data.rendered", "--pictures", ("0", "1.5")),
         ("serverless.bench.__main__", "--seconds", ("0", "nan")),
         ("serverless.bench.__main__", "--pictures", ("0",)),
         ("serverless.bench.__main__", "--sizes", ("0",)),

@@ -1,4 +1,4 @@
-"""The composite set: handwritten digits pasted small on real aerial pictures.
+"""The composite set: handwritten digits drawn small on real aerial pictures.
 
 Every picture has one ink (colour, opacity, blur), so that only the shape tells the class, one
 direction that is upright, since nothing is up in a picture from above, and one hand: of each class
@@ -87,14 +87,14 @@ class Composer:
 
     Attributes:
         background: A picture at full resolution, with its trees.
-        glyphs: Digits to paste.
+        glyphs: Digits to draw.
         pool_size: Glyphs of each class that one picture copies.
         classes: Fewest and most classes of a picture, both included.
         density: Digits per 1000 square pixels; once a picture.
         heights: Height of an upright digit in pixels; once a digit.
         scales: Scale of the background; once a picture.
         upright: Largest angle, to either side, of what is upright, in degrees; once a picture.
-        rotation: Largest turn of a digit from there to either side, in degrees; once a digit.
+        rotation: Largest rotation of a digit from there to either side, in degrees; once a digit.
         shear: Largest shear of a digit, as horizontal shift per height.
         aspect: Factor on the width of a digit; once a digit.
         contrast: Distance between the luma of the ink and the mean luma of the background, 0 to
@@ -102,7 +102,7 @@ class Composer:
         opacity: Of the ink; once a picture.
         blur: Standard deviation in pixels; once a picture.
         min_contrast: Least distance between the luma of the ink and the mean luma under a digit's
-            box for a digit to be pasted there.
+            box for a digit to be drawn there.
         max_overlap: Largest part of the smaller one of two digits' boxes that they may share.
     """
 
@@ -133,7 +133,7 @@ class Composer:
 
         Returns:
             The picture, with the boxes of the digits first, in the order in which they were
-            pasted, then those of the trees of which at least half is in the picture and at most
+            drawn, then those of the trees of which at least half is in the picture and at most
             half is covered by the boxes of digits.
         """
         ground = self._ground(size, rng)
@@ -155,7 +155,7 @@ class Composer:
         )
 
     def _ground(self, size: int, rng: np.random.Generator) -> Annotated:
-        """Cut a random window out of the background, at a random scale, turned at random."""
+        """Cut a random window out of the background, at a random scale, rotated at random."""
         piece = scaled_window(self.background, size, rng.uniform(*self.scales), rng)
         return rotate_quarters(piece, int(rng.integers(4)), bool(rng.integers(2)))
 
@@ -228,8 +228,10 @@ class Composer:
         angle = math.radians(ink.upright + rng.uniform(-self.rotation, self.rotation))
         shear = rng.uniform(-self.shear, self.shear)
         aspect = rng.uniform(*self.aspect)
-        turned = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        forward = turned @ np.array([[aspect, -shear], [0.0, 1.0]])
+        rotation = np.array(
+            [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+        )
+        forward = rotation @ np.array([[aspect, -shear], [0.0, 1.0]])
 
         rows, columns = np.nonzero(glyph > INK_THRESHOLD * 255)
         forward *= height / (rows[-1] - rows[0] + 1)

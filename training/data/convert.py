@@ -11,22 +11,26 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import get_args
+from pathlib import Path
 
 from c3det.commands import command
 from training.data.formats import add_formats, names, read
 from training.data.readers.cvat_server import ServerError
-from training.data.writer import Placing, add_output_options, write_set
+from training.data.writer import write_set
 
 
 def _add_own_options(parser: argparse.ArgumentParser) -> None:
-    add_output_options(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the result")
+    parser.add_argument(
+        "--split", type=Path, help="split.json to split by (default: 70/10/20 by names' hash)"
+    )
+    parser.add_argument("--strict", action="store_true", help="refuse data with any defect")
     parser.add_argument("--keep", type=names, help="classes to keep, comma-separated, in order")
     parser.add_argument(
         "--pictures",
-        choices=get_args(Placing),
+        choices=("reference", "copy"),
         default="reference",
-        help="leave pictures where they are, link or copy them (%(default)s)",
+        help="leave pictures where they are, or copy them (%(default)s)",
     )
 
 
@@ -46,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             strict=arguments.strict,
             keep=arguments.keep,
             split=arguments.split,
-            placing=arguments.pictures,
+            copy=arguments.pictures == "copy",
         )
     except (ValueError, ServerError) as error:
         print(f"training.data.convert: {error}", file=sys.stderr)

@@ -9,18 +9,17 @@ cannot be used, reports it and goes on.
 from __future__ import annotations
 
 import argparse
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from training.data.readers.archives import unpacked
 from training.data.readers.coco import read_coco
 from training.data.readers.cvat_server import read_cvat_server
 from training.data.readers.cvat_xml import read_cvat_xml
 from training.data.readers.dota import CLASSES, read_dota
-from training.data.readers.folders import unpack
-from training.data.readers.reading import Defect, Reading, merge
+from training.data.readers.reading import Reading, merge
 from training.data.readers.voc import read_voc
 from training.data.readers.yolo import read_yolo
 from training.data.splits import SPLIT_FILE, SPLITS
@@ -154,7 +153,7 @@ def read(arguments: argparse.Namespace) -> Reading:
             continue
         path = Path(source)
         _check_kept(path, arguments.out, arguments.format)
-        path, defects = _unpacked(path, arguments.out / UNPACKED / f"{number}-{path.stem}")
+        path, defects = unpacked(path, arguments.out / UNPACKED / f"{number}-{path.stem}")
         reading = row.read(path, **options)
         readings.append(replace(reading, defects=(*defects, *reading.defects)))
     return readings[0] if len(readings) == 1 else merge(readings)
@@ -170,28 +169,3 @@ def _check_kept(source: Path, out: Path, kind: str) -> None:
     inside = kind == "coco" and source.is_dir() and not (source / "annotations").is_dir()
     if source.resolve() in results or (inside and source.resolve() == out.resolve()):
         raise ValueError(f"the result would lie among {source}: choose another folder for --out")
-
-
-_INNER = {"images", "annotations", "jpegimages", "labels", "labeltxt", "annfiles", "train", "val"}
-"""Names of folders, in lower case, that a data set has inside."""
-
-
-def _unpacked(source: Path, folder: Path) -> tuple[Path, list[Defect]]:
-    """Return the folder of a zip, unpacked, and its defects; other sources stay as they are."""
-    if source.is_file() and (source.suffix.lower() == ".zip" or zipfile.is_zipfile(source)):
-        defects = unpack(source, folder)
-        while (inner := _only_folder(folder)) is not None:
-            folder = inner
-        return folder, defects
-    return source, []
-
-
-def _only_folder(folder: Path) -> Path | None:
-    """The folder that many programs put everything into, named like the archive, if there is one.
-
-    Files of the system are not counted.
-    """
-    there = [path for path in folder.iterdir() if path.name[0] != "." and path.name != "__MACOSX"]
-    if len(there) != 1 or not there[0].is_dir() or there[0].name.lower() in _INNER:
-        return None
-    return there[0]

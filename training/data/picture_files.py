@@ -1,7 +1,7 @@
 """Pictures on disk: their size, their pixels, and horizontal bands of very large ones.
 
 A picture looks here as it does in the function and in CVAT (see ``c3det.rgb``): width, height
-and all coordinates are those of the turned picture.
+and all coordinates are those of the picture after the rotation that its EXIF or XMP data state.
 
 Pillow reads pictures whole. Of those above ``STREAMED_PIXELS`` libvips reads bands from top to
 bottom, so that memory grows with the width of the picture and the height of a band, not with the
@@ -272,40 +272,27 @@ _STREAMED_SAMPLES = {
 }
 """By format, how values may be stored, as Pillow names it, that libvips reads like Pillow."""
 
-_STREAMED_COLOURS = {
-    "raw": (0, 1, 2, 3),
-    "tiff_lzw": (0, 1, 2, 3),
-    "tiff_adobe_deflate": (0, 1, 2, 3),
-    "tiff_deflate": (0, 1, 2, 3),
-    "packbits": (0, 1, 2, 3),
-    "jpeg": (1, 2, 6),
-}
+_LOSSLESS = ("raw", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits")
+_STREAMED_COLOURS = {**dict.fromkeys(_LOSSLESS, (0, 1, 2, 3)), "jpeg": (1, 2, 6)}
 """By compression of a TIFF, which PhotometricInterpretation libvips reads like Pillow."""
 
 
 def _why_not_streamed(header: Header) -> str:
     """Say why libvips is not given a picture; empty where it is."""
-    if header.format not in _STREAMED_SAMPLES:
-        return "its format is not PNG, JPEG or TIFF"
-    if header.codec == "interlaced":
-        return "it is interlaced"
-    if header.codec == "progressive":
-        return "it is a progressive JPEG"
-    if header.orientation != 1:
-        return "it is rotated by its EXIF or XMP data"
-    if header.animated:
-        return "it is an animation"
-    if header.planar:
-        return "its channels are stored in separate planes"
-    if header.samples not in _STREAMED_SAMPLES[header.format]:
-        return "it is not 8-bit grey or RGB"
-    if header.format == "TIFF":
-        colours = _STREAMED_COLOURS.get(header.codec)
-        if colours is None:
-            return f"it is compressed with {header.codec.removeprefix('tiff_')}"
-        if header.colours not in colours:
-            return "it is not 8-bit grey or RGB"
-    return ""
+    samples = _STREAMED_SAMPLES.get(header.format)
+    colours = _STREAMED_COLOURS.get(header.codec) if header.format == "TIFF" else (header.colours,)
+    reasons = {
+        "its format is not PNG, JPEG or TIFF": samples is None,
+        "it is interlaced": header.codec == "interlaced",
+        "it is a progressive JPEG": header.codec == "progressive",
+        "it is rotated by its EXIF or XMP data": header.orientation != 1,
+        "it is an animation": header.animated,
+        "its channels are stored in separate planes": header.planar,
+        "it is not 8-bit grey or RGB": header.samples not in (samples or ())
+        or header.colours not in (colours or (header.colours,)),
+        f"it is compressed with {header.codec.removeprefix('tiff_')}": colours is None,
+    }
+    return next((reason for reason, applies in reasons.items() if applies), "")
 
 
 def _is_large(header: Header) -> bool:

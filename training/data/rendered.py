@@ -4,29 +4,22 @@ The classes are those of Tiny-DOTA. Everything is drawn from above with the sun 
 in the looks that the picture has for its classes (see ``training.data.rendering.style``): what is a
 vehicle in one picture can be a roof box in another one, and only a click shows which. Drawn objects
 that belong to no class have no box. Training, validation and test share no location.
-
-As a command it writes pictures and their index, to look at them:
-``python -m training.data.rendered --out FOLDER``.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from c3det.commands import at_least, command
 from training.data import trees
-from training.data.annotated import Annotated, Index, Record, clip_boxes, rotate_quarters
+from training.data.annotated import Annotated, clip_boxes, rotate_quarters
 from training.data.backgrounds import covered, scaled_window
-from training.data.index import write_index
 from training.data.readers.dota import TINY_CLASSES as CLASSES
 from training.data.rendering.canvas import Canvas
 from training.data.rendering.layout import fill
@@ -42,7 +35,6 @@ MIN_VISIBLE = 0.7
 """Part of an object's horizontal box that must be in the picture, else it is to be ignored."""
 TEST_PICTURES = 40
 TEST_SIZE = 512
-VALIDATION_SIZE = 384
 
 
 @dataclass(frozen=True)
@@ -220,122 +212,3 @@ def pictures(
         source.render(f"rendered-{split}-{seed}-{i}", size, np.random.default_rng([seed, i]))
         for i in range(count)
     ]
-
-
-class RenderedSet:
-    """The rendered set as training and evaluation draw from it.
-
-    See `training.data.sets.PictureSet`.
-
-    Args:
-        with_trees: Whether the trees, too, have boxes, as a ninth class that does not count. Where
-            the set is mixed with one of trees, they must.
-    """
-
-    name = "rendered"
-    counted = CLASSES
-    rotatable = True
-    licence = {  # noqa: RUF012
-        "aerial pictures": "NEON airborne RGB, CC0, from deepforest 2.1.0 (MIT)",
-        "drawn objects": "of this project",
-    }
-
-    def __init__(self, with_trees: bool = False) -> None:
-        self.classes = (*CLASSES, *trees.CLASSES) if with_trees else CLASSES
-        self._with_trees = with_trees
-        self._train = renderer("train", with_trees)
-
-    def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
-        """Render a new picture."""
-        return self._train.render("rendered", size, rng)
-
-    def val_pictures(self, limit: int) -> Sequence[Annotated]:
-        """Render the first ``limit`` pictures of the validation location."""
-        return pictures("val", limit, VALIDATION_SIZE, with_trees=self._with_trees)
-
-    def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
-        """Render the 40 pictures of the test set, or the first ``limit``."""
-        count = TEST_PICTURES if limit is None else min(limit, TEST_PICTURES)
-        return pictures("test", count, TEST_SIZE, with_trees=self._with_trees)
-
-
-COLOURS = (
-    (255, 64, 64), (255, 176, 0), (255, 255, 0), (0, 255, 96), (0, 224, 255), (96, 128, 255),
-    (255, 96, 255), (255, 255, 255), (0, 128, 0),
-)  # fmt: skip
-"""Of the boxes in an overlay, by label."""
-
-
-def overlay(picture: Annotated, scale: int = 2) -> Image.Image:
-    """Draw the oriented boxes of a picture on it, enlarged; ignored ones are dark grey."""
-    size = (picture.width * scale, picture.height * scale)
-    shown = Image.fromarray(picture.image).resize(size, Image.Resampling.NEAREST)
-    draw = ImageDraw.Draw(shown)
-    assert picture.corners is not None
-    for corners, label, ignored in zip(
-        picture.corners * scale, picture.labels.tolist(), picture.ignored.tolist(), strict=True
-    ):
-        colour = (60, 60, 60) if ignored else COLOURS[label]
-        draw.polygon(corners.ravel().tolist(), outline=colour)
-    return shown
-
-
-def write(rendered: Sequence[Annotated], folder: Path, classes: tuple[str, ...]) -> None:
-    """Write pictures as PNG, and their index as ``index.json``, into a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    records = []
-    for picture in rendered:
-        path = folder / f"{picture.name}.png"
-        Image.fromarray(picture.image).save(path)
-        records.append(
-            Record(
-                name=picture.name,
-                path=path,
-                width=picture.width,
-                height=picture.height,
-                boxes=picture.boxes,
-                labels=picture.labels,
-                ignored=picture.ignored,
-                corners=picture.corners,
-            )
-        )
-    write_index(Index(classes, tuple(records)), folder / "index.json")
-
-
-@command("training.data.rendered")
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.data.rendered",
-        description="Render aerial pictures and write them with their index, to look at them.",
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--split", choices=list(LOCATIONS), default="test", help="(%(default)s)")
-    parser.add_argument(
-        "--pictures", type=at_least(1), default=TEST_PICTURES, help="how many (%(default)s)"
-    )
-    parser.add_argument(
-        "--size", type=at_least(64), default=TEST_SIZE, help="side in pixels (%(default)s)"
-    )
-    parser.add_argument("--seed", type=at_least(0), default=0, help="(%(default)s)")
-    parser.add_argument("--trees", action="store_true", help="with boxes of the trees as well")
-    parser.add_argument(
-        "--overlay",
-        action="store_true",
-        help="also write each picture enlarged with its oriented boxes, below overlay/",
-    )
-    given = parser.parse_args(arguments)
-    classes = (*CLASSES, *trees.CLASSES) if given.trees else CLASSES
-    rendered = pictures(given.split, given.pictures, given.size, given.seed, given.trees)
-    write(rendered, given.out, classes)
-    if given.overlay:
-        (given.out / "overlay").mkdir(exist_ok=True)
-        for picture in rendered:
-            overlay(picture).save(given.out / "overlay" / f"{picture.name}.png")
-    labels = np.concatenate([picture.labels for picture in rendered])
-    counts = ", ".join(f"{(labels == i).sum()} {name}" for i, name in enumerate(classes))
-    print(f"{given.out}: {len(rendered)} pictures with {counts}")
-
-
-if __name__ == "__main__":
-    main()

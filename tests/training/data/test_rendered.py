@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from PIL import Image, ImageDraw
 
 from training.data import rendered
 from training.data.annotated import Annotated
-from training.data.index import read_index
 from training.data.readers.dota import TINY_CLASSES as CLASSES
 from training.data.rendered import Location, Renderer
 from training.data.rendering.canvas import Canvas, Placed, put
@@ -31,6 +29,7 @@ from training.data.rendering.style import (
     Style,
     draw_style,
 )
+from training.data.sets import RenderedSet
 
 GREY = 120
 
@@ -408,7 +407,7 @@ def test_splits_share_no_location() -> None:
 
 
 def test_set() -> None:
-    own = rendered.RenderedSet()
+    own = RenderedSet()
     assert own.classes == own.counted == CLASSES
     crop = own.train_crop(96, np.random.default_rng(0))
     assert crop.image.shape == (96, 96, 3)
@@ -420,52 +419,6 @@ def test_set() -> None:
         "rendered-val-0-0",
         "rendered-val-0-1",
     ]
-    with_trees = rendered.RenderedSet(with_trees=True)
+    with_trees = RenderedSet(with_trees=True)
     assert with_trees.classes == (*CLASSES, "tree")
     assert with_trees.counted == CLASSES
-
-
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--out", str(tmp_path / "a"), "--pictures", "2", "--size", "128", "--seed", "5"]
-    rendered.main([*arguments, "--overlay"])
-    assert "2 pictures with" in capsys.readouterr().out
-    expected = rendered.pictures("test", 2, 128, seed=5)
-    index = read_index(tmp_path / "a" / "index.json")
-    assert index.classes == CLASSES
-    for record, picture in zip(index.records, expected, strict=True):
-        loaded = record.load()
-        assert (loaded.image == picture.image).all()
-        assert np.allclose(loaded.boxes, picture.boxes, atol=1e-3)
-        assert loaded.labels.tolist() == picture.labels.tolist()
-        assert loaded.ignored.tolist() == picture.ignored.tolist()
-        assert loaded.corners is not None
-        assert picture.corners is not None
-        assert np.allclose(loaded.corners, picture.corners, atol=1e-3)
-        with Image.open(tmp_path / "a" / "overlay" / f"{picture.name}.png") as overlay:
-            assert overlay.size == (256, 256)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--pictures", "0"], "argument --pictures: must be a whole number from 1, not '0'"),
-        (["--size", "63"], "argument --size: must be a whole number from 64, not '63'"),
-        (["--seed", "-1"], "argument --seed: must be a whole number from 0, not '-1'"),
-        (["--split", "all"], "argument --split: invalid choice: 'all'"),
-    ],
-)
-def test_bad_arguments(
-    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        rendered.main(["--out", str(tmp_path), *arguments])
-    assert stopped.value.code == 2
-    assert message in capsys.readouterr().err
-
-
-def test_a_folder_that_cannot_be_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit) as stopped:
-        rendered.main(["--out", str(tmp_path / "file"), "--pictures", "1", "--size", "64"])
-    assert stopped.value.code == 2
-    assert "file" in capsys.readouterr().err

@@ -19,6 +19,7 @@ from training.data.sets import (
     FewObjects,
     FolderSet,
     MixedSet,
+    PictureSet,
     TreesSet,
     load_set,
     load_sets,
@@ -37,7 +38,7 @@ def blank(width: int, height: int, boxes: Sequence[Sequence[float]] = ()) -> Ann
     )
 
 
-class Toy:
+class Toy(PictureSet):
     """Gives pictures of one object of each class."""
 
     rotatable = False

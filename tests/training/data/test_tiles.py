@@ -18,10 +18,11 @@ import pyvips
 from PIL import Image
 
 from c3det.clicks import Click
-from training.data import tiles
+from training.data import convert, tiles
 from training.data.annotated import Annotated, Index, Record, crop
 from training.data.index import read_index, write_index
-from training.data.splits import SPLITS, write_splits
+from training.data.readers.dota import TINY_CLASSES
+from training.data.splits import SPLITS, split_of, write_splits
 from training.data.tiles import Tiling, Window, areas_inside, cut_record, tile_index
 
 ROOT = Path(__file__).parents[3]
@@ -509,3 +510,79 @@ def test_height_costs_no_memory(tmp_path: Path, name: str, options: dict[str, ob
     # All pixels are 229 MiB, a row of tiles is 6 MiB.
     grown = growth(tmp_path / name, 2000, 40_000, 1024, **options)
     assert 6 < grown < 100
+
+
+def make_tiny_dota(parts: list[str], out: Path, *more: str) -> None:
+    """DOTA, converted with the classes of small objects and tiled."""
+    whole, keep = str(out.with_suffix(".whole")), ",".join(TINY_CLASSES)
+    convert.main(["dota", *parts, "--version", "2.0", "--keep", keep, "--out", whole, *more])
+    tiles.main([whole, "--out", str(out), "--size", "100", "--gap", "20", "--processes", "1"])
+
+
+@pytest.fixture
+def dota(tmp_path: Path) -> list[str]:
+    """Two parts of five pictures of 180 x 100, each with a ship, a difficult plane and a harbor."""
+    parts = []
+    for part in range(2):
+        folder = tmp_path / f"part{part}"
+        (folder / "images").mkdir(parents=True)
+        (folder / "labelTxt").mkdir()
+        for number in range(part * 5, part * 5 + 5):
+            pixels = np.full((100, 180, 3), number, np.uint8)
+            Image.fromarray(pixels).save(folder / "images" / f"P{number:04}.png")
+            (folder / "labelTxt" / f"P{number:04}.txt").write_text(
+                "imagesource:GoogleEarth\ngsd:0.2\n"
+                "10 20 30 20 30 40 10 40 ship 0\n"
+                "120 20 140 20 140 40 120 40 plane 1\n"
+                "10 50 30 50 30 90 10 90 harbor 0\n"
+            )
+        parts.append(str(folder))
+    return parts
+
+
+def test_the_set_of_the_paper(
+    tmp_path: Path, dota: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "tiny"
+    make_tiny_dota(dota, out, "--strict")
+    names: dict[str, set[str]] = {}
+    for split in SPLITS:
+        index = read_index(out / f"{split}.json")
+        assert index.classes == TINY_CLASSES
+        names[split] = {record.name.partition("@")[0] for record in index.records}
+        for record in index.records:
+            name, _, window = record.name.partition("@")
+            assert split_of(name) == split
+            left = window == "0,0,100x100"
+            assert left or window == "80,0,100x100"
+            # The ship in the left tile, the plane in the right one.
+            assert record.labels.tolist() == [4 if left else 0]
+            assert record.boxes.tolist() == [[10, 20, 30, 40] if left else [40, 20, 60, 40]]
+            assert record.ignored.tolist() == [not left]
+            assert record.corners is not None
+            assert record.load().image[0, 0, 0] == int(name[1:5])
+        assert len(index.records) == 2 * len(names[split])
+    assert sorted(set().union(*names.values())) == [f"P{number:04}.png" for number in range(10)]
+    whole = {
+        split: set(part) for split, part in json.loads((out / "split.json").read_text()).items()
+    }
+    assert whole == names
+    assert "no defects" in capsys.readouterr().out
+
+
+def test_split_of_an_earlier_run_is_taken_up(tmp_path: Path, dota: list[str]) -> None:
+    split = {
+        "train": [f"P{number:04}.png" for number in range(8)],
+        "val": ["P0008.png"],
+        "test": ["P0009.png"],
+    }
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    out = tmp_path / "tiny"
+    make_tiny_dota(dota, out, "--split", str(tmp_path / "split.json"))
+    assert json.loads((out / "split.json").read_text()) == split
+    tests = [record.name for record in read_index(out / "test.json").records]
+    assert tests == ["P0009.png@0,0,100x100", "P0009.png@80,0,100x100"]
+    again = tmp_path / "again"
+    make_tiny_dota(dota, again, "--split", str(out / "split.json"))
+    for name in (*(f"{split}.json" for split in SPLITS), "split.json"):
+        assert (again / name).read_bytes() == (out / name).read_bytes()

@@ -18,29 +18,20 @@ from typing import Any, TypeGuard
 
 from tqdm import tqdm
 
-from training.data.annotated import Index
 from training.data.picture_files import SUFFIXES
-from training.data.readers.folders import (
-    PictureFolder,
-    check_picture,
-    files_below,
-    known_split,
-    unlisted_pictures,
-)
-from training.data.readers.objects import Corners, Objects, rotated
-from training.data.readers.reading import (
-    Defect,
-    Position,
-    Reading,
-    Report,
-    listing,
-    merge,
-    plural,
-)
-from training.data.readers.text import read_json
+from training.data.readers.builder import ReadingBuilder
+from training.data.readers.folders import files_below, known_split, names_in, unlisted_pictures
+from training.data.readers.objects import Corners, Objects, hull
+from training.data.readers.reading import Position, Reading, Report, merge, nothing
+from training.data.readers.text import is_text, read_json
 
 _IGNORED = ("iscrowd", "difficult")
 """Flags of annotations that are to be ignored."""
+
+_NO_BBOX = (
+    "object has no bbox, polygons and masks are read as the box around them",
+    "objects have no bbox, polygons and masks are read as the box around them",
+)
 
 Entry = dict[str, Any]
 
@@ -65,21 +56,18 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
     """
     if path.is_dir():
         return _read_folder(path, images)
-    report = Report(path)
+    folder = images or path.parent
+    builder = ReadingBuilder(folder)
+    report = builder.report(path)
     content = read_json(path, report)
-    if report.defects:
-        return Reading(Index((), ()), tuple(report.defects))
-    reader = _Reader(content, images or path.parent, report, open_pictures)
-    index = reader.read()
+    if builder.defects:
+        return builder.reading(())
+    reader = _Reader(content, builder, report, open_pictures)
+    reader.read()
     unlisted: tuple[Path, ...] = ()
     if open_pictures:
-        folder = images or path.parent
-        unlisted = unlisted_pictures(folder, reader.found, below=images is not None)
-    notes = [*reader.folder.notes()]
-    if count := reader.polygons:
-        what = plural(count, "object has", "objects have")
-        notes.append(f"{what} no bbox, polygons and masks are read as the box around them")
-    return Reading(index, tuple(report.defects), tuple(notes), unlisted=unlisted)
+        unlisted = unlisted_pictures(folder, builder.used, below=images is not None)
+    return builder.reading(reader.classes, unlisted)
 
 
 def _read_folder(folder: Path, images: Path | None) -> Reading:
@@ -88,9 +76,8 @@ def _read_folder(folder: Path, images: Path | None) -> Reading:
     files = [path for path in files if path.parent.name == "annotations"] or files
     files = [path for path in files if path.name.startswith("instances_")] or files
     if not files:
-        there = listing([path.relative_to(folder).as_posix() for path in files_below(folder)])
-        sentence = f"there is no JSON file in this folder, but {there or 'nothing'}"
-        return Reading(Index((), ()), (Defect(folder, 1, "missing file", sentence),))
+        there = names_in(folder) or "nothing"
+        return nothing(folder, f"there is no JSON file in this folder, but {there}")
     readings = []
     for path in files:
         subset = path.stem.rpartition("_")[2]
@@ -110,33 +97,33 @@ def _read_folder(folder: Path, images: Path | None) -> Reading:
 
 
 class _Reader:
-    """One pass over the content of a file."""
+    """One pass over the content of a file: classes, then pictures, then annotations."""
 
-    def __init__(self, content: Any, images: Path, report: Report, open_pictures: bool) -> None:
+    def __init__(
+        self, content: Any, builder: ReadingBuilder, report: Report, open_pictures: bool
+    ) -> None:
         self.content = content
-        self.folder = PictureFolder(images)
+        self.builder = builder
         self.report = report
         self.open_pictures = open_pictures
+        self.classes: list[str] = []
         self.label_of: dict[Identity, int] = {}
-        self.polygons = 0
-        self.files: set[str] = set()
-        self.found: list[Path] = []
         # By id, what is known of a picture; None where it was left out.
-        self.pictures: dict[Identity, tuple[str, Path, Objects] | None] = {}
+        self.pictures: dict[Identity, Objects | None] = {}
 
-    def read(self) -> Index:
-        """Read classes, then pictures, then annotations."""
-        classes = self._classes()
-        names: set[str] = set()
+    def read(self) -> None:
+        """Read everything."""
+        for place, entry in self._entries("categories"):
+            identity = self._identity(place, entry, self.label_of)
+            if identity is not None:
+                self._category(place, entry, identity)
         for place, entry in self._entries("images"):
             identity = self._identity(place, entry, self.pictures)
             if identity is not None:
-                self.pictures[identity] = self._picture(place, entry, names)
+                self.pictures[identity] = self._picture(place, entry)
         annotations: dict[Identity, Position] = {}
         for place, entry in self._entries("annotations"):
             self._annotation(place, entry, annotations)
-        found = (picture for picture in self.pictures.values() if picture is not None)
-        return Index(classes, tuple(objects.to_record(name, path) for name, path, objects in found))
 
     def _entries(self, section: str) -> Iterator[tuple[Position, Entry]]:
         """The objects of a section, each with its place."""
@@ -148,8 +135,8 @@ class _Reader:
             if isinstance(entry, dict):
                 yield f"{section}[{number}]", entry
             else:
-                sentence = f"the entry is no object but {json.dumps(entry)[:80]}; it is left out"
-                self.report.add(f"{section}[{number}]", "missing field", sentence)
+                sentence = f"the entry is no object but {_json(entry)}"
+                self.report.leave_out(f"{section}[{number}]", "missing field", sentence)
 
     def _identity(
         self, place: Position, entry: Entry, taken: Collection[Identity]
@@ -157,8 +144,7 @@ class _Reader:
         """The id of a category or a picture, or None, reported, where it is none or taken."""
         identity = _identity(entry.get("id"))
         if identity is None:
-            found = json.dumps(entry.get("id"))[:80]
-            sentence = f"the id is {found}, neither a whole number nor a text"
+            sentence = f"the id is {_json(entry.get('id'))}, neither a whole number nor a text"
             self.report.add(place, "missing field", f"{sentence}; the entry is left out")
             return None
         if identity in taken:
@@ -167,43 +153,33 @@ class _Reader:
             return None
         return identity
 
-    def _classes(self) -> tuple[str, ...]:
-        names: list[str] = []
-        for place, entry in self._entries("categories"):
-            identity = self._identity(place, entry, self.label_of)
-            if identity is None:
-                continue
-            name = entry.get("name")
-            name = name.strip() if _is_text(name) else ""
-            if not name:
-                sentence = f"category {identity} has no name; it is left out"
-                self.report.add(place, "missing field", sentence)
-                continue
-            if name in names:
-                sentence = f"the name {name!r} of category {identity} is taken; both are one class"
-                self.report.add(place, "duplicate class", sentence)
-            else:
-                names.append(name)
-            self.label_of[identity] = names.index(name)
-        return tuple(names)
+    def _category(self, place: Position, entry: Entry, identity: Identity) -> None:
+        name = entry.get("name")
+        name = name.strip() if is_text(name) else ""
+        if not name:
+            self.report.leave_out(place, "missing field", f"category {identity} has no name")
+            return
+        if name in self.classes:
+            sentence = f"the name {name!r} of category {identity} is taken; both are one class"
+            self.report.add(place, "duplicate class", sentence)
+        else:
+            self.classes.append(name)
+        self.label_of[identity] = self.classes.index(name)
 
-    def _picture(
-        self, place: Position, entry: Entry, names: set[str]
-    ) -> tuple[str, Path, Objects] | None:
+    def _picture(self, place: Position, entry: Entry) -> Objects | None:
+        root = self.builder.folder.root
         file_name = entry.get("file_name")
         name = entry.get("name")
-        if not file_name or not (_is_text(file_name) or (_is_text(name) and _is_path(file_name))):
-            sentence = "the picture has no file_name; it is left out"
-            self.report.add(place, "missing field", sentence)
+        if not file_name or not (is_text(file_name) or (is_text(name) and _is_path(file_name))):
+            self.report.leave_out(place, "missing field", "the picture has no file_name")
             return None
-        if "\\" in file_name and not os.path.isfile(self.folder.root / file_name):
+        if "\\" in file_name and not os.path.isfile(root / file_name):
             file_name = file_name.replace("\\", "/")  # written on Windows
-        name = name if _is_text(name) and name else file_name
-        if name in names:
+        name = name if is_text(name) and name else file_name
+        if name in self.builder.pictures:
             sentence = f"the name {name} is taken; this picture and its objects are left out"
             self.report.add(place, "duplicate picture", sentence)
             return None
-        names.add(name)
         width, height = entry.get("width"), entry.get("height")
         size: tuple[int, int] | None = None
         if isinstance(width, int) and isinstance(height, int) and min(width, height) > 0:
@@ -211,27 +187,19 @@ class _Reader:
         else:
             sentence = f"{name} has no width and height, but {width!r} and {height!r}"
             self.report.add(place, "missing field", sentence)
-        path: Path | None = self.folder.root / file_name
+        objects = None
         if self.open_pictures:
-            path = self.folder.find(file_name)
+            found = self.builder.folder.find(file_name)
+            path = self.builder.use(found, self.report, place, root / file_name)
             if path is None:
-                sentence = f"there is no picture {self.folder.root / file_name}; it is left out"
-                self.report.add(place, "missing picture", sentence)
                 return None
-            self.found.append(path)
-            file = os.path.normpath(path)
-            if file in self.files:
-                sentence = f"the picture {path} has an entry already; this one is left out"
-                self.report.add(place, "duplicate picture", sentence)
-                return None
-            size = check_picture(path, size, self.report, place)
-            if size is not None:
-                self.files.add(file)
-        if size is None or path is None:
-            return None
-        objects = Objects(*size, self.report)
-        self._clicks(place, entry.get("clicks", []), objects)
-        return name, path, objects
+            objects = self.builder.open(path, self.report, place, size, name)
+        elif size is not None:
+            objects = Objects(name, root / file_name, *size, self.report)
+            self.builder.pictures[name] = objects
+        if objects is not None:
+            self._clicks(place, entry.get("clicks", []), objects)
+        return objects
 
     def _clicks(self, place: Position, clicks: Any, objects: Objects) -> None:
         for number, click in enumerate(clicks if isinstance(clicks, list) else [clicks]):
@@ -239,8 +207,8 @@ class _Reader:
             point = _numbers([entry.get("x"), entry.get("y")], 2)
             category = _identity(entry.get("category_id"))
             if point is None or category is None or category not in self.label_of:
-                sentence = f"click {number} lacks x, y or a known category_id; it is left out"
-                self.report.add(place, "missing field", sentence)
+                sentence = f"click {number} lacks x, y or a known category_id"
+                self.report.leave_out(place, "missing field", sentence)
                 continue
             positive = entry.get("positive", True) is True
             label = self.label_of[category]
@@ -248,11 +216,11 @@ class _Reader:
 
     def _annotation(self, place: Position, entry: Entry, known: dict[Identity, Position]) -> None:
         identity = _identity(entry.get("id"))
-        found_id = json.dumps(entry.get("id"))[:80]
-        what = f"annotation {found_id}"
+        what = f"annotation {_json(entry.get('id'))}"
         if identity is None:
-            sentence = f"the id of the annotation is {found_id}, neither a whole number nor a text"
-            self.report.add(place, "missing field", f"{sentence}; it is kept")
+            sentence = f"the id of the annotation is {_json(entry.get('id'))}"
+            kept = "neither a whole number nor a text; it is kept"
+            self.report.add(place, "missing field", f"{sentence}, {kept}")
         elif identity in known:
             sentence = f"the id {identity} is taken by {known[identity]}"
             self.report.add(place, "duplicate id", f"{sentence}; the annotation is kept")
@@ -260,85 +228,77 @@ class _Reader:
             known[identity] = place
         picture, category = _identity(entry.get("image_id")), _identity(entry.get("category_id"))
         if picture is None or picture not in self.pictures:
-            given = json.dumps(entry.get("image_id"))[:80]
+            given = _json(entry.get("image_id"))
             sentence = f"{what} is of picture {given}, which is not in images"
-            self.report.add(place, "unknown picture", f"{sentence}; it is left out")
+            self.report.leave_out(place, "unknown picture", sentence)
             return
-        found = self.pictures[picture]
-        if found is None:
+        objects = self.pictures[picture]
+        if objects is None:
             return
         if category is None or category not in self.label_of:
-            given = json.dumps(entry.get("category_id"))[:80]
+            given = _json(entry.get("category_id"))
             sentence = f"{what} is of category {given}, which is not in categories"
-            self.report.add(place, "unknown class", f"{sentence}; it is left out")
+            self.report.leave_out(place, "unknown class", sentence)
             return
         shape = self._shape(place, entry, what)
         flags = [self._flag(place, entry, key, what) for key in _IGNORED]
         if shape is not None:
-            found[2].add(
-                place,
-                what,
-                self.label_of[category],
-                *shape,
-                ignored=any(flags),
-            )
+            box, corners, rotation = shape
+            label, ignored = self.label_of[category], any(flags)
+            objects.add(place, what, label, box, corners, rotation=rotation, ignored=ignored)
 
     def _flag(self, place: Position, entry: Entry, key: str, what: str) -> bool:
         """Whether a flag is set; it may be left out."""
         value = entry.get(key)
         if value not in (None, 0, 1):
-            sentence = f"{what} has {key} {json.dumps(value)[:80]}, neither 0 nor 1"
-            self.report.add(place, "broken flag", f"{sentence}; it is read as 0")
+            sentence = f"{what} has {key} {_json(value)}, neither 0 nor 1; it is read as 0"
+            self.report.add(place, "broken flag", sentence)
         return value in (1, True)
 
     def _shape(
         self, place: Position, entry: Entry, what: str
-    ) -> tuple[tuple[float, ...] | None, Corners | None] | None:
-        """Box and corners of an annotation, or None, reported."""
+    ) -> tuple[tuple[float, ...], Corners | None, float] | None:
+        """Box, corners and rotation of an annotation, or None, reported."""
         bbox = _numbers(entry.get("bbox"), 4)
         if not entry.get("bbox") and (around := _around(entry.get("segmentation"))):
-            self.polygons += 1
-            return around, None
+            self.builder.counts[_NO_BBOX] += 1
+            return around, None, 0.0
         if bbox is None:
-            found = json.dumps(entry.get("bbox"))[:80]
-            sentence = f"{what} has no bbox of four numbers, but {found}"
-            self.report.add(place, "missing field", f"{sentence}; it is left out")
+            sentence = f"{what} has no bbox of four numbers, but {_json(entry.get('bbox'))}"
+            self.report.leave_out(place, "missing field", sentence)
             return None
         x, y, width, height = bbox
         box = (x, y, x + width, y + height)
         if "corners" in entry:
             eight = _numbers(entry["corners"], 8)
             if eight is None:
-                sentence = f"the corners of {what} are not eight numbers; it is left out"
-                self.report.add(place, "missing field", sentence)
+                sentence = f"the corners of {what} are not eight numbers"
+                self.report.leave_out(place, "missing field", sentence)
                 return None
-            return box, list(zip(eight[::2], eight[1::2], strict=True))
+            return box, list(zip(eight[::2], eight[1::2], strict=True)), 0.0
         attributes = entry.get("attributes")
         stated = attributes.get("rotation") if isinstance(attributes, dict) else None
-        if stated is None:
-            return box, None
-        angle = _numbers([stated], 1)
+        angle = (0.0,) if stated is None else _numbers([stated], 1)
         if angle is None or not math.isfinite(angle[0]):
-            sentence = f"the rotation of {what} is {json.dumps(stated)[:80]}, which is no number"
+            sentence = f"the rotation of {what} is {_json(stated)}, which is no number"
             self.report.add(place, "not a number", f"{sentence}; its box is used without it")
-            return box, None
-        is_rotated = width > 0 and height > 0 and angle[0] % 360 != 0
-        return (None, rotated(box, angle[0])) if is_rotated else (box, None)
+            return box, None, 0.0
+        return box, None, angle[0]
+
+
+def _json(value: Any) -> str:
+    """Show a value of the file in a sentence."""
+    return json.dumps(value)[:80]
 
 
 def _identity(value: Any) -> Identity | None:
     """Read an id; programs write 1 as 1.0 and as "1" too, and others write a text."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if _is_text(value) and value:
+    if is_text(value) and value:
         digits = value.isascii() and value.isdecimal() and len(value) < 20
         return int(value) if digits and str(int(value)) == value else value
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _is_text(value: Any) -> TypeGuard[str]:
-    """Tell whether a value is a string that can be written; JSON can escape half a character."""
-    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _is_path(value: Any) -> TypeGuard[str]:
@@ -359,8 +319,7 @@ def _around(segmentation: Any) -> tuple[float, ...] | None:
     if any(one is None or len(one) < 6 or len(one) % 2 for one in polygons):
         return None
     values = [value for one in polygons for value in one or ()]
-    xs, ys = values[::2], values[1::2]
-    return min(xs), min(ys), max(xs), max(ys)
+    return hull(zip(values[::2], values[1::2], strict=True))
 
 
 def _around_mask(rle: Mapping[str, Any]) -> tuple[float, ...] | None:

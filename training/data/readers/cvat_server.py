@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from c3det.commands import ask_password
+from training.data.readers.archives import ArchiveError, unpack
 from training.data.readers.cvat_xml import read_cvat_xml
-from training.data.readers.folders import ArchiveError, unpack
 from training.data.readers.reading import Reading
 
 if TYPE_CHECKING:

@@ -8,27 +8,17 @@ difficulty may be left out, and a class may have spaces in its name.
 
 from __future__ import annotations
 
-import math
-import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tqdm import tqdm
 
-from training.data.annotated import Index, Record
 from training.data.picture_files import SUFFIXES
-from training.data.readers.folders import (
-    PictureFolder,
-    check_picture,
-    files_below,
-    unknown_files,
-    unused_files,
-)
-from training.data.readers.objects import Objects
-from training.data.readers.reading import Defect, Reading, Report, in_order, listing, plural
+from training.data.readers.builder import ReadingBuilder
+from training.data.readers.folders import files_below, unknown_files, unused_files
+from training.data.readers.reading import Reading, Report, listing
 from training.data.readers.text import number, read_text
 
 Version = Literal["1.0", "1.5", "2.0"]
@@ -70,6 +60,10 @@ TINY_CLASSES = (
 
 _DIFFICULTIES = ("0", "1", "2")
 _FIELDS = "eight coordinates, class, difficulty"
+_NO_DIFFICULTY = (
+    "line has no difficulty; it is read as 0",
+    "lines have no difficulty; it is read as 0",
+)
 
 
 def read_dota(
@@ -102,78 +96,73 @@ def read_dota(
         raise ValueError("the classes are those of a version of DOTA or a list of names, not both")
     images = images or source / "images"
     if labels is None:
-        names = [f"labelTxt-v{version or '2.0'}", "labelTxt", "annfiles"]
-        found = (source / name for name in names if (source / name).is_dir())
+        folders = [source / f"labelTxt-v{version or '2.0'}", source / "labelTxt"]
+        found = filter(Path.is_dir, (*folders, source / "annfiles"))
         labels = next(found, source / "labelTxt")
-    defects = [
-        Defect(folder, 1, "missing file", "there is no such folder")
-        for folder in (images, labels)
-        if not folder.is_dir()
-    ]
+    builder = ReadingBuilder(images)
     known = CLASSES[version or "2.0"] if classes is None else tuple(dict.fromkeys(classes))
-    if defects:
-        return Reading(Index(known, ()), tuple(defects))
-    texts = files_below(labels, {".txt"})
-    files = [
-        _File(Report(path, defects), path.relative_to(labels).with_suffix("").as_posix())
-        for path in texts
-    ]
+    for folder in (images, labels):
+        if not folder.is_dir():
+            builder.report(folder).add(1, "missing file", "there is no such folder")
+    if builder.defects:
+        return builder.reading(known)
+    rows = {path: _read_rows(builder.report(path)) for path in files_below(labels, {".txt"})}
+    every_row = [row for of_file in rows.values() for row in of_file or ()]
+    builder.counts.update(_NO_DIFFICULTY for row in every_row if row.difficulty is None)
     if version is None and classes is None:
-        occurring = {row.name for file in files for row in file.rows}
+        occurring = {row.name for row in every_row}
         if not occurring <= set(known):
             known = tuple(sorted(occurring))
     label_of = {name: label for label, name in enumerate(known)}
     none_of = (
         "none of DOTA's in this version" if classes is None else f"not one of {listing(known)}"
     )
-    records: dict[str, Record] = {}
-    folder = PictureFolder(images)
-    elsewhere = _only_ones(files_below(images, SUFFIXES))
-    alone = _only_ones(texts)
-    used: list[Path] = []
-    for file in tqdm(files, "pictures", disable=None, leave=False):
-        picture = folder.find(file.name)
-        stem = Path(file.name).name
-        if picture is None and stem in alone:
-            picture = elsewhere.get(stem)
-        if picture is None and file.sound:
-            sentence = f"there is no picture, or more than one, called {file.name} in {images}"
-            file.report.add(1, "missing picture", f"{sentence}; it is left out")
-        elif picture is not None:
-            used.append(picture)
-            name = Path(os.path.relpath(picture, images)).as_posix()
-            if name in records:
-                sentence = f"the picture {name} has another file already; this one is left out"
-                file.report.add(1, "duplicate picture", sentence)
-            elif record := file.record(name, picture, label_of, none_of):
-                records[name] = record
+    elsewhere, alone = _by_unique_stem(files_below(images, SUFFIXES)), _by_unique_stem(rows)
+    for path, of_file in tqdm(rows.items(), "pictures", disable=None, leave=False):
+        report = builder.report(path)
+        name = path.relative_to(labels).with_suffix("").as_posix()
+        picture = builder.folder.find(name)
+        if picture is None and path.stem in alone:
+            picture = elsewhere.get(path.stem)
+        if picture is None:
+            if of_file is not None:
+                sentence = f"there is no picture, or more than one, called {name} in {images}"
+                report.leave_out(1, "missing picture", sentence)
+            continue
+        builder.used.append(picture)
+        objects = None if of_file is None else builder.open(picture, report, 1)
+        if of_file is None or objects is None:
+            continue
+        for row in of_file:
+            if row.name not in label_of:
+                sentence = f"the class {row.name!r} is {none_of}; the object is left out"
+                report.add(row.line, "unknown class", sentence)
+                continue
+            corners = list(zip(row.numbers[::2], row.numbers[1::2], strict=True))
+            label, ignored = label_of[row.name], row.difficulty in ("1", "2")
+            objects.add(row.line, "the object", label, corners=corners, ignored=ignored)
 
     def without(picture: Path) -> str:
         file = labels / picture.relative_to(images).with_suffix(".txt")
         return f"there is no {file}; the picture is left out"
 
-    defects += unused_files(images, used, without)
+    builder.defects += unused_files(images, builder.used, without)
     if labels not in (images, *images.parents):
-        defects += unknown_files(labels, ".txt")
-    notes = []
-    if short := sum(row.difficulty is None for file in files for row in file.rows):
-        lines = plural(short, "line has", "lines have")
-        notes.append(f"{lines} no difficulty; it is read as 0")
-    index = Index(known, tuple(records.values()))
-    return Reading(index, in_order(defects), tuple(notes))
+        builder.defects += unknown_files(labels, ".txt")
+    return builder.reading(known)
 
 
-def _only_ones(files: Sequence[Path]) -> dict[str, Path]:
+def _by_unique_stem(files: Iterable[Path]) -> dict[str, Path]:
     """Pictures or label files by their names without suffix, as far as each is there once.
 
     DOTA's own archives put pictures and labels into folders of different names.
     """
+    files = list(files)
     stems = Counter(path.stem for path in files)
     return {path.stem: path for path in files if stems[path.stem] == 1}
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     """An object as it stands in a file; the difficulty is None where the line has none."""
 
     line: int
@@ -182,90 +171,42 @@ class _Row:
     difficulty: str | None
 
 
-class _File:
-    """The objects of a text file.
+def _read_rows(report: Report) -> list[_Row] | None:
+    """Read a text file; ``None``, reported, where that fails."""
+    text = read_text(report.file, report)
+    if text is None:
+        return None
+    rows, in_header = [], True
+    for line, content in enumerate(text.splitlines(), start=1):
+        key, colon, _ = content.partition(":")
+        in_header = in_header and colon == ":" and key.strip() in ("imagesource", "gsd")
+        if not in_header and content.strip():
+            rows.append(_read_row(content.split(), line, report))
+    return [row for row in rows if row is not None]
 
-    Args:
-        report: Of the file, which is read at once.
-        name: Of its picture, without the suffix.
-    """
 
-    def __init__(self, report: Report, name: str) -> None:
-        self.name = name
-        self.report = report
-        self.rows: list[_Row] = []
-        text = read_text(report.file, report)
-        self.sound = text is not None
-        lines = (text or "").splitlines()
-        start = self._skip_header(lines)
-        for count, line in enumerate(lines[start:], start=start + 1):
-            row = self._row(line.split(), count) if line.strip() else None
-            if row is not None:
-                self.rows.append(row)
-
-    def _skip_header(self, lines: list[str]) -> int:
-        """Check the lines above the objects; return how many there are."""
-        for count, line in enumerate(lines):
-            key, colon, value = line.partition(":")
-            if not colon or key.strip() not in ("imagesource", "gsd"):
-                return count
-            value = value.strip()
-            if key.strip() == "gsd" and value.lower() not in ("", "null", "none"):
-                resolution = number(value)
-                if resolution is None or not 0 < resolution < math.inf:
-                    sentence = f"the ground sample distance is {value!r}, not metres"
-                    self.report.add(count + 1, "broken header", f"{sentence}; it is not used")
-        return len(lines)
-
-    def _row(self, fields: list[str], line: int) -> _Row | None:
-        if len(fields) < 9:
-            sentence = f"the line has {len(fields)} fields, not 10 ({_FIELDS}); it is left out"
-            self.report.add(line, "number of fields", sentence)
+def _read_row(fields: list[str], line: int, report: Report) -> _Row | None:
+    if len(fields) < 9:
+        sentence = f"the line has {len(fields)} fields, not 10 ({_FIELDS})"
+        report.leave_out(line, "number of fields", sentence)
+        return None
+    numbers = []
+    for text in fields[:8]:
+        value = number(text)
+        if value is None:
+            sentence = f"the coordinate {text!r} is no number; the object is left out"
+            report.add(line, "not a number", sentence)
             return None
-        numbers = []
-        for text in fields[:8]:
-            value = number(text)
-            if value is None:
-                sentence = f"the coordinate {text!r} is no number; the object is left out"
-                self.report.add(line, "not a number", sentence)
-                return None
-            numbers.append(value)
-        name, rest = fields[8], fields[9:]
-        if len(rest) > 1 and rest[0] not in _DIFFICULTIES and rest[-1] in _DIFFICULTIES:
-            name, rest = " ".join(fields[8:-1]), rest[-1:]  # a class of several words
-        if len(rest) > 1:
-            sentence = f"the line has {len(fields)} fields, not 10 ({_FIELDS})"
-            behind = f"what is behind the tenth, {' '.join(rest[1:])[:80]!r}, is not read"
-            self.report.add(line, "number of fields", f"{sentence}; {behind}")
-        difficulty = rest[0] if rest else None
-        if difficulty is not None and difficulty not in _DIFFICULTIES:
-            sentence = f"the difficulty is {difficulty!r}, not 0, 1 or 2; it is read as 0"
-            self.report.add(line, "broken flag", sentence)
-        return _Row(line, tuple(numbers), name, difficulty)
-
-    def record(
-        self, name: str, picture: Path, label_of: dict[str, int], none_of: str
-    ) -> Record | None:
-        """Return the picture with its objects, or None, reported.
-
-        Args:
-            name: Of the record.
-            picture: The file of the picture.
-            label_of: Classes by name.
-            none_of: What a class is that is not among them.
-        """
-        size = check_picture(picture, None, self.report, 1) if self.sound else None
-        if size is None:
-            return None
-        objects = Objects(*size, self.report)
-        for row in self.rows:
-            if row.name not in label_of:
-                sentence = f"the class {row.name!r} is {none_of}"
-                self.report.add(row.line, "unknown class", f"{sentence}; the object is left out")
-                continue
-            corners = list(zip(row.numbers[::2], row.numbers[1::2], strict=True))
-            ignored = row.difficulty in ("1", "2")
-            objects.add(
-                row.line, "the object", label_of[row.name], corners=corners, ignored=ignored
-            )
-        return objects.to_record(name, picture)
+        numbers.append(value)
+    name, rest = fields[8], fields[9:]
+    if len(rest) > 1 and rest[0] not in _DIFFICULTIES and rest[-1] in _DIFFICULTIES:
+        name, rest = " ".join(fields[8:-1]), rest[-1:]  # a class of several words
+    if len(rest) > 1:
+        sentence = f"the line has {len(fields)} fields, not 10 ({_FIELDS})"
+        behind = f"what is behind the tenth, {' '.join(rest[1:])[:80]!r}, is not read"
+        report.add(line, "number of fields", f"{sentence}; {behind}")
+    difficulty = rest[0] if rest else None
+    if difficulty is not None and difficulty not in _DIFFICULTIES:
+        sentence = f"the difficulty is {difficulty!r}, not 0, 1 or 2; it is read as 0"
+        report.add(line, "broken flag", sentence)
+    return _Row(line, tuple(numbers), name, difficulty)

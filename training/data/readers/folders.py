@@ -1,21 +1,14 @@
-"""Folders of a data set: their pictures, the files that are not used, and zips of folders."""
+"""Folders of a data set: their pictures, and the files that are not used."""
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
-import stat
-import tempfile
 import unicodedata
-import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from c3det.commands import naming
 from training.data.picture_files import SUFFIXES, PictureError, check_whole, on_disk, picture_size
-from training.data.readers.reading import Defect, Position, Report
+from training.data.readers.reading import Defect, Position, Report, listing, plural
 
 _BESIDE = {
     *(".txt", ".xml", ".json", ".yaml", ".yml", ".csv", ".md", ".names", ".data", ".html"),
@@ -23,29 +16,6 @@ _BESIDE = {
     *(".tfw", ".jgw", ".pgw", ".wld", ".prj", ".ovr", ".aux", ".geojson"),  # of aerial pictures
 }
 """Suffixes that are no pictures and stand beside pictures for good reasons."""
-
-_LARGE = 10**10
-"""Bytes up to which any archive is unpacked that fits on the disk."""
-
-_DENSEST = 100
-"""How many times its size a larger archive may grow; pictures are compressed already."""
-
-_OF_THE_NAME = (
-    errno.EEXIST,
-    errno.ENAMETOOLONG,
-    errno.EINVAL,
-    errno.EILSEQ,
-    errno.ENOTDIR,
-    errno.EISDIR,
-)
-
-
-class ArchiveError(ValueError):
-    """A zip cannot be unpacked; the message names it, ``cause`` says why."""
-
-    def __init__(self, archive: Path, cause: str) -> None:
-        super().__init__(f"{archive}: {cause}")
-        self.cause = cause
 
 
 def absolute(path: Path) -> str:
@@ -87,6 +57,17 @@ def files_below(folder: Path, suffixes: Collection[str] = ()) -> list[Path]:
         folders[:] = sorted(name for name in folders if name[0] != "." and name != "__MACOSX")
         found += (Path(parent, name) for name in files if name[0] != ".")
     return sorted(path for path in found if not suffixes or path.suffix.lower() in suffixes)
+
+
+def find_files(folder: Path, names: Collection[str]) -> list[Path]:
+    """Return the files of some names: those in a folder, or else those below it."""
+    here = [folder / name for name in names if (folder / name).is_file()]
+    return here or [path for path in files_below(folder) if path.name in names]
+
+
+def names_in(folder: Path, files: Iterable[Path] = ()) -> str:
+    """Name some or else all files of a folder in a sentence; empty where there is none."""
+    return listing([path.relative_to(folder).as_posix() for path in files or files_below(folder)])
 
 
 def unused_files(
@@ -191,7 +172,7 @@ class PictureFolder:
             return ()
         name, path = next(iter(self._by_end.items()))
         count = len(self._by_end)
-        pictures = "1 picture is" if count == 1 else f"{count} pictures are"
+        pictures = plural(count, "picture is", "pictures are")
         return (f"{pictures} found by the end of an absolute path, such as {path} for {name}",)
 
     def _find(self, name: str) -> Path | None:
@@ -246,109 +227,3 @@ def check_picture(
         report.add(place, "other picture size", sentence)
         return None
     return width, height
-
-
-def unpack(archive: Path, folder: Path) -> list[Defect]:
-    """Unpack a zip.
-
-    Nothing is written outside the folder: members with an absolute path or ``..``, and links, are
-    left out.
-
-    Args:
-        archive: The zip.
-        folder: Receives its files. It is complete or absent: what it held before is replaced once
-            the new content is there.
-
-    Returns:
-        One defect for each member that is left out.
-
-    Raises:
-        ArchiveError: The file is no zip, or it does not fit on the disk.
-        OSError: The disk cannot be written.
-    """
-    defects: list[Defect] = []
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        zipped = zipfile.ZipFile(archive)
-    except (FileNotFoundError, PermissionError):
-        raise
-    except Exception as error:  # a broken zip is met with errors of many kinds
-        raise ArchiveError(archive, str(error)) from error
-    with (
-        zipped,
-        tempfile.TemporaryDirectory(prefix=f".{folder.name[:60]}-", dir=folder.parent) as temporary,
-    ):
-        members = [member for member in zipped.infolist() if not member.is_dir()]
-        needed, free = sum(m.file_size for m in members), shutil.disk_usage(temporary).free
-        if needed > max(_LARGE, _DENSEST * archive.stat().st_size):
-            raise ArchiveError(
-                archive, f"it would grow to {needed / 1e9:.1f} GB: this is no archive of pictures"
-            )
-        if needed > free:
-            cause = (
-                f"it holds {needed / 1e9:.1f} GB, but {folder.parent} has {free / 1e9:.1f} GB left"
-            )
-            raise ArchiveError(archive, cause)
-        unpacked = Path(temporary, "unpacked")
-        unpacked.mkdir()
-        for member in members:
-            name = _member_name(member)
-            fault = _fault(member, name) or _extract(zipped, member, unpacked, name)
-            if fault:
-                printable = name.encode("utf-8", "replace").decode()
-                sentence = f"{printable} {fault}; it is left out"
-                defects.append(Defect(archive, 1, "broken archive", sentence))
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        unpacked.replace(folder)
-    return defects
-
-
-def _member_name(member: zipfile.ZipInfo) -> str:
-    """The name of a member; many programs write UTF-8 and do not set the flag that says so."""
-    name = member.filename
-    if not member.flag_bits & 0x800:
-        with suppress(UnicodeError):  # it is in an old encoding, and nothing tells in which
-            name = name.encode("cp437").decode("utf-8")
-    return name.replace("\\", "/")
-
-
-def _fault(member: zipfile.ZipInfo, name: str) -> str | None:
-    parts = PurePosixPath(name).parts
-    drive = len(name) > 1 and name[1] == ":"
-    if not parts or name.startswith("/") or drive or ".." in parts:
-        return "would lie outside the folder"
-    if stat.S_ISLNK(member.external_attr >> 16):
-        return "is a link"
-    if member.flag_bits & 0x1:
-        return "is encrypted"
-    return None
-
-
-def _extract(
-    zipped: zipfile.ZipFile, member: zipfile.ZipInfo, folder: Path, name: str
-) -> str | None:
-    """Write a member; return what is wrong with it where that cannot be done."""
-    target = folder / name
-    try:
-        if target.exists():
-            return "is there twice"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with naming(target), zipped.open(member) as source, target.open("xb") as file:
-            shutil.copyfileobj(source, file)
-        return None
-    except OSError as error:
-        if error.errno is not None and error.errno not in _OF_THE_NAME:
-            raise
-        fault = f"cannot be written: {error.strerror or error}"
-    except Exception as error:  # each method of compression has errors of its own
-        fault = f"is broken: {error}"
-    with suppress(OSError, ValueError):
-        target.unlink()
-    return fault
-
-
-def find_files(folder: Path, names: Collection[str]) -> list[Path]:
-    """Return the files of some names: those in a folder, or else those below it."""
-    here = [folder / name for name in names if (folder / name).is_file()]
-    return here or [path for path in files_below(folder) if path.name in names]

@@ -37,10 +37,16 @@ def rotated(box: Sequence[float], degrees: float) -> Corners:
     ]
 
 
+def hull(points: Iterable[tuple[float, float]]) -> tuple[float, float, float, float]:
+    """Return the horizontal box around points, xyxy."""
+    xs, ys = zip(*points, strict=True)
+    return min(xs), min(ys), max(xs), max(ys)
+
+
 def enclosed_area(corners: Corners) -> float:
     """Return the area of a polygon in square pixels."""
-    turned = [*corners[1:], corners[0]]
-    doubled = sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(corners, turned, strict=True))
+    following = [*corners[1:], corners[0]]
+    doubled = sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(corners, following, strict=True))
     return abs(doubled) / 2
 
 
@@ -48,15 +54,19 @@ class Objects:
     """The objects of one picture: each is checked as it is added.
 
     Args:
-        width: Of the picture, in pixels.
+        name: Of the picture, see `Record`.
+        path: Of its file.
+        width: In pixels.
         height: Likewise.
         report: Receives the defects.
     """
 
-    def __init__(self, width: int, height: int, report: Report) -> None:
+    def __init__(self, name: str, path: Path, width: int, height: int, report: Report) -> None:
+        self.name = name
+        self.path = path
         self.width = width
         self.height = height
-        self._report = report
+        self.report = report
         self._boxes: list[tuple[float, float, float, float]] = []
         self._labels: list[int] = []
         self._ignored: list[bool] = []
@@ -72,6 +82,7 @@ class Objects:
         box: Sequence[float] | None = None,
         corners: Corners | None = None,
         *,
+        rotation: float = 0.0,
         ignored: bool = False,
     ) -> None:
         """Add an object, or report why it is left out.
@@ -82,44 +93,46 @@ class Objects:
             label: Its class.
             box: xyxy; left out, it is the horizontal hull of the corners.
             corners: Four oriented corners.
+            rotation: Of the box about its centre, in degrees clockwise, which makes corners of it.
             ignored: It is a crowd, or called difficult.
         """
-        if box is None:
+        if box is not None and rotation % 360 != 0 and box[2] > box[0] and box[3] > box[1]:
+            corners = rotated(box, rotation)
+            box = hull(corners)
+        elif box is None:
             if corners is None:
                 raise TypeError("an object needs a box or corners")
-            xs, ys = zip(*corners, strict=True)
-            box = (min(xs), min(ys), max(xs), max(ys))
+            box = hull(corners)
         # In single precision, as they are kept: what has an area here has one in the index.
         numbers = _single([*box, *(value for corner in corners or () for value in corner)])
         stated = _numbers(numbers if corners is None else numbers[4:])
         if not all(map(math.isfinite, numbers)):
             sentence = f"{what} has a coordinate that is no number: {stated}"
-            self._leave_out(place, "not a number", sentence)
+            self.report.leave_out(place, "not a number", sentence)
             return
         x1, y1, x2, y2 = box = numbers[:4]
         if corners is not None:
             corners = list(zip(numbers[4::2], numbers[5::2], strict=True))
         if x2 <= x1 or y2 <= y1 or (corners is not None and enclosed_area(corners) == 0):
-            self._leave_out(place, "no area", f"{what} encloses no area: {stated}")
+            self.report.leave_out(place, "no area", f"{what} encloses no area: {stated}")
             return
         beyond = max(-x1, -y1, x2 - self.width, y2 - self.height)
         cut = (max(x1, 0.0), max(y1, 0.0), min(x2, self.width), min(y2, self.height))
         outside = f"the picture of {self.width} x {self.height} pixels: {_numbers(box)}"
         if cut[2] <= cut[0] or cut[3] <= cut[1]:
-            self._leave_out(place, "outside the picture", f"{what} is outside {outside}")
+            self.report.leave_out(place, "outside the picture", f"{what} is outside {outside}")
             return
         key = (label, *cut, *numbers[4:])
         if key in self._places:
             first = self._places[key]
-            where = f"in line {first}" if isinstance(first, int) else f"at {first}"
+            at = f"in line {first}" if isinstance(first, int) else f"at {first}"
             same = "is the same as" if beyond <= 0 else "is, as far as it is in the picture,"
-            sentence = f"{what} {same} the object {where}"
-            self._leave_out(place, "duplicate object", sentence)
+            self.report.leave_out(place, "duplicate object", f"{what} {same} the object {at}")
             return
         self._places[key] = place
         if beyond > OUTSIDE_TOLERANCE:
             sentence = f"{what} reaches {beyond:.6g} px out of {outside}; it is cut"
-            self._report.add(place, "partly outside", sentence)
+            self.report.add(place, "partly outside", sentence)
         self._boxes.append(cut)
         self._labels.append(label)
         self._ignored.append(ignored)
@@ -137,17 +150,16 @@ class Objects:
     ) -> None:
         """Add a click of an annotator, or report why it is left out."""
         if not (math.isfinite(x) and math.isfinite(y)):
-            self._leave_out(place, "not a number", f"{what} has a coordinate that is no number")
+            self.report.leave_out(
+                place, "not a number", f"{what} has a coordinate that is no number"
+            )
         elif not (0 <= x <= self.width and 0 <= y <= self.height):
             sentence = f"{what} is outside the picture of {self.width} x {self.height} pixels"
-            self._leave_out(place, "outside the picture", f"{sentence}: {_numbers((x, y))}")
+            self.report.leave_out(place, "outside the picture", f"{sentence}: {_numbers((x, y))}")
         else:
             self._clicks.append(Click(x, y, label, positive))
 
-    def _leave_out(self, place: Position, kind: str, sentence: str) -> None:
-        self._report.add(place, kind, f"{sentence}; it is left out")
-
-    def to_record(self, name: str, path: Path) -> Record:
+    def to_record(self) -> Record:
         """Return the picture with the objects that are sound."""
         corners = None
         if any(of_object is not None for of_object in self._corners):
@@ -159,8 +171,8 @@ class Objects:
                 np.float32,
             )
         return Record(
-            name=name,
-            path=path,
+            name=self.name,
+            path=self.path,
             width=self.width,
             height=self.height,
             boxes=np.array(self._boxes, np.float32).reshape(-1, 4),

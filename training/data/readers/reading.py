@@ -33,6 +33,11 @@ Position = int | str
 """Where something stands in a file: its line, or an entry of a JSON file such as ``images[3]``."""
 
 
+def where(place: Position) -> str:
+    """Name a position in a sentence."""
+    return f"line {place}" if isinstance(place, int) else place
+
+
 @dataclass(frozen=True)
 class Defect:
     """One thing that is wrong with the data.
@@ -74,6 +79,11 @@ class Reading:
     def count(self) -> str:
         """Count the defects, in words."""
         return plural(len(self.defects), "defect", "defects")
+
+
+def nothing(source: Path, sentence: str) -> Reading:
+    """Return an empty reading: a source is not what it is said to be."""
+    return Reading(Index((), ()), (Defect(source, 1, "missing file", sentence),))
 
 
 def in_order(defects: Iterable[Defect]) -> tuple[Defect, ...]:
@@ -133,6 +143,10 @@ class Report:
     def add(self, place: Position, kind: str, sentence: str) -> None:
         """Add a defect."""
         self.defects.append(Defect(self.file, place, kind, sentence))
+
+    def leave_out(self, place: Position, kind: str, sentence: str) -> None:
+        """Add a defect because of which something is left out."""
+        self.add(place, kind, f"{sentence}; it is left out")
 
 
 def merge(readings: Sequence[Reading]) -> Reading:

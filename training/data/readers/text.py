@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from training.data.readers.reading import Report
+from training.data.readers.reading import Position, Report
 
 
 def read_bytes(path: Path, report: Report) -> bytes | None:
@@ -43,9 +44,34 @@ def number(text: str | None) -> float | None:
         return None
 
 
-def side(text: str | None) -> int:
-    """Read the width or height of a picture; 0 where the text is none."""
-    return int(text) if text and text.isdecimal() and len(text) < 10 else 0
+def whole_number(value: Any) -> int | None:
+    """Read a whole number from 0 to 999 999 999, or ``None``."""
+    text = str(value).strip()
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+
+def is_text(value: Any) -> TypeGuard[str]:
+    """Tell whether a value is a string that can be written; JSON can escape half a character."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def stated_size(
+    texts: Sequence[str | None], what: str, report: Report, place: Position
+) -> tuple[int, int] | None:
+    """Read the width and height that annotations state; ``None``, reported, where they have none.
+
+    Args:
+        texts: Width and height as they are written.
+        what: Has them, at the start of a sentence.
+        report: Receives the defect.
+        place: Of the annotations.
+    """
+    width, height = map(whole_number, texts)
+    if width and height:
+        return width, height
+    sentence = f"the {what} has no width and height, but {texts[0]!r} and {texts[1]!r}"
+    report.add(place, "missing field", sentence)
+    return None
 
 
 class XmlFile:
@@ -91,7 +117,7 @@ def read_json(path: Path, report: Report) -> Any:
         except json.JSONDecodeError:
             raise
         except ValueError:  # Python refuses a whole number of thousands of digits
-            return json.loads(text, parse_int=_whole_number)
+            return json.loads(text, parse_int=_int_or_infinity)
     except json.JSONDecodeError as error:
         sentence = f"this is not JSON: {error.msg} in column {error.colno}; nothing is read"
         report.add(error.lineno, "syntax", sentence)
@@ -100,7 +126,7 @@ def read_json(path: Path, report: Report) -> Any:
     return None
 
 
-def _whole_number(digits: str) -> int | float:
+def _int_or_infinity(digits: str) -> int | float:
     """Read a whole number; one beyond all floating-point numbers is infinite."""
     return int(digits) if len(digits) < 300 else float(digits)
 

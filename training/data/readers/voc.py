@@ -13,7 +13,6 @@ A reading decides once, by what its files show, and says how; see `read_voc`.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -21,11 +20,9 @@ from xml.etree.ElementTree import Element
 
 from tqdm import tqdm
 
-from training.data.annotated import Index, Record
 from training.data.picture_files import SUFFIXES
+from training.data.readers.builder import ReadingBuilder
 from training.data.readers.folders import (
-    PictureFolder,
-    check_picture,
     files_below,
     is_absolute,
     known_split,
@@ -33,10 +30,11 @@ from training.data.readers.folders import (
     unused_files,
 )
 from training.data.readers.objects import Objects
-from training.data.readers.reading import Defect, Reading, Report, in_order, listing, plural
-from training.data.readers.text import XmlFile, number, read_text, read_xml, side
+from training.data.readers.reading import Reading, Report, listing
+from training.data.readers.text import XmlFile, number, read_text, read_xml, stated_size
 
 EDGES = ("xmin", "ymin", "xmax", "ymax")
+_PARTS = ("part of an object is not read", "parts of objects are not read")
 
 Origin = Literal[0, 1]
 
@@ -67,54 +65,46 @@ def read_voc(
         or without any that of a folder called like one.
     """
     annotations = source / "Annotations" if (source / "Annotations").is_dir() else source
-    folder = annotations if annotations.is_dir() else annotations.parent
-    files = [annotations]
-    if annotations.is_dir():
-        files = files_below(annotations, {".xml"})
-    if images is None:
-        images = _image_folder(folder, files)
-    defects: list[Defect] = []
+    is_folder = annotations.is_dir()
+    folder = annotations if is_folder else annotations.parent
+    files = files_below(annotations, {".xml"}) if is_folder else [annotations]
+    builder = ReadingBuilder(images or _image_folder(folder, files))
+    images = builder.folder.root
     if not files:
-        defects.append(Defect(source, 1, "missing file", "there is no XML file in this folder"))
-    parsed = {}
-    for path in files:
-        file = read_xml(path, Report(path, defects))
-        if file is not None:
-            parsed[path] = file
+        sentence = "there is no XML file in this folder"
+        builder.report(source).add(1, "missing file", sentence)
+    read = ((path, read_xml(path, builder.report(path))) for path in files)
+    parsed = {path: file for path, file in read if file is not None}
     if classes is None:
         found = (o.findtext("name") for file in parsed.values() for o in file.root.iter("object"))
         classes = sorted({name.strip() for name in found if name and name.strip()})
-    notes: list[str] = []
-    if origin is None and any(
-        file.root.find(".//object/bndbox") is not None for file in parsed.values()
-    ):
+    if origin is None:
         origin, reason = _origin(parsed)
-        notes.append(f"{_CONVENTIONS[origin]}, {reason}; --origin {1 - origin} takes the other way")
+        if any(file.root.find(".//object/bndbox") is not None for file in parsed.values()):
+            other = f"--origin {1 - origin} takes the other way"
+            builder.notes.append(f"{_CONVENTIONS[origin]}, {reason}; {other}")
     label_of = {name: n for n, name in enumerate(classes)}
-    reader = _Reader(PictureFolder(images), folder, label_of, 1 if origin is None else origin)
     for path, file in tqdm(parsed.items(), "pictures", disable=None, leave=False):
-        reader.picture(path, file, Report(path, defects))
-    if annotations.is_dir():
-        if images.is_dir():
-            defects += unused_files(
-                images, reader.found, lambda _: "no XML file is of this picture; it is left out"
-            )
-        if annotations not in (images, *images.parents):
-            defects += unknown_files(annotations, ".xml")
-    notes += reader.folder.notes()
-    if reader.parts:
-        notes.append(
-            f"{plural(reader.parts, 'part of an object is', 'parts of objects are')} not read"
+        objects = _open(path.relative_to(folder), file, builder, builder.report(path))
+        if objects is None:
+            continue
+        for count, element in enumerate(file.root.iter("object"), start=1):
+            builder.counts.update([_PARTS] * len(element.findall("part")))
+            _add(element, f"object {count}", file, label_of, origin, objects)
+    if is_folder and images.is_dir():
+        builder.defects += unused_files(
+            images, builder.used, lambda _: "no XML file is of this picture; it is left out"
         )
-    index = Index(tuple(classes), tuple(reader.records.values()))
-    listed = _listed(folder.parent / "ImageSets" / "Main", defects)
-    names = {PurePosixPath(name).with_suffix("").as_posix(): name for name in reader.records}
-    splits = {names[stem]: split for stem, split in listed.items() if stem in names}
-    if not listed:
-        # Roboflow has a folder for each split instead.
-        folders = {name: known_split(PurePosixPath(name).parts[0]) for name in reader.records}
-        splits = {name: split for name, split in folders.items() if split}
-    return Reading(index, in_order(defects), tuple(notes), splits)
+    if is_folder and annotations not in (images, *images.parents):
+        builder.defects += unknown_files(annotations, ".xml")
+    listed = _listed(folder.parent / "ImageSets" / "Main", builder)
+    for name in builder.pictures:
+        relative = PurePosixPath(name).with_suffix("")
+        # Roboflow has a folder for each split instead of lists.
+        split = listed.get(relative.as_posix()) if listed else known_split(relative.parts[0])
+        if split:
+            builder.splits[name] = split
+    return builder.reading(classes)
 
 
 def _image_folder(folder: Path, files: Sequence[Path]) -> Path:
@@ -127,14 +117,14 @@ def _image_folder(folder: Path, files: Sequence[Path]) -> Path:
     return next((path for path in candidates if path.is_dir()), folder)
 
 
-def _listed(folder: Path, defects: list[Defect]) -> dict[str, str]:
+def _listed(folder: Path, builder: ReadingBuilder) -> dict[str, str]:
     """The split of each picture, by its name without suffix, as the lists in a folder have it."""
     splits: dict[str, str] = {}
     for path in sorted(folder.glob("*.txt")) if folder.is_dir() else ():
         split = known_split(path.stem)
         if split is None:
             continue
-        for line in (read_text(path, Report(path, defects)) or "").splitlines():
+        for line in (read_text(path, builder.report(path)) or "").splitlines():
             # CVAT puts names with spaces into quotes; a flag may stand behind a name.
             quoted = line.strip().startswith('"')
             parts = line.strip()[1:].split('"') if quoted else line.split()
@@ -181,103 +171,67 @@ def _origin(parsed: Mapping[Path, XmlFile]) -> tuple[Origin, str]:
 _SOURCE = ("database", "annotation", "image")
 
 
-class _Reader:
-    """One pass over all files."""
-
-    def __init__(
-        self, folder: PictureFolder, annotations: Path, label_of: dict[str, int], origin: Origin
-    ) -> None:
-        self.folder = folder
-        self.annotations = annotations
-        self.label_of = label_of
-        self.origin = origin
-        self.records: dict[str, Record] = {}
-        self.found: list[Path] = []
-        self.parts = 0
-
-    def picture(self, path: Path, file: XmlFile, report: Report) -> None:
-        """Read one file."""
-        root = file.root
-        if root.tag != "annotation":
-            sentence = f"the file begins with <{root.tag}>, not <annotation>: it is not Pascal VOC"
-            report.add(file.line(root), "syntax", sentence)
-            return
-        stated_name = (root.findtext("filename") or "").strip().replace("\\", "/")
-        if not stated_name:
-            sentence = f"the file has no filename; the picture is looked for as {path.stem}"
-            report.add(file.line(root), "missing field", sentence)
-            stated_name = path.stem
-        # In folders, some programs write the name with the folder and some without it.
-        # Where the whole path stands there, it is that on the machine that wrote it.
-        last = PurePosixPath(stated_name).name if is_absolute(stated_name) else stated_name
-        beside = (path.parent.relative_to(self.annotations) / last).as_posix()
-        stated_folder = (root.findtext("folder") or "").strip()
-        names = dict.fromkeys((beside, stated_name, f"{stated_folder}/{last}"))
-        picture = next((p for p in map(self.folder.find, names) if p is not None), None)
-        if picture is None:
-            sentence = f"there is no picture {self.folder.root / stated_name}"
-            report.add(file.line(root), "missing picture", f"{sentence}; it is left out")
-            return
-        self.found.append(picture)
-        name = Path(os.path.relpath(picture, self.folder.root)).as_posix()
-        if name in self.records:
-            sentence = f"the picture {name} has another file already; this one is left out"
-            report.add(file.line(root), "duplicate picture", sentence)
-            return
-        size = check_picture(picture, _stated_size(file, report), report, file.line(root))
-        if size is None:
-            return
-        objects = Objects(*size, report)
-        for count, element in enumerate(root.iter("object"), start=1):
-            self._object(element, f"object {count}", file, objects, report)
-        self.records[name] = objects.to_record(name, picture)
-
-    def _object(
-        self, element: Element, what: str, file: XmlFile, objects: Objects, report: Report
-    ) -> None:
-        line = file.line(element)
-        self.parts += len(element.findall("part"))
-        name = (element.findtext("name") or "").strip()
-        if name not in self.label_of:
-            sentence = f"{what} has the class {name!r}, not one of {listing([*self.label_of])}"
-            report.add(line, "unknown class", f"{sentence}; it is left out")
-            return
-        bounds = element.find("bndbox")
-        if bounds is None:
-            others = ", ".join(child.tag for child in element)
-            sentence = f"{what} has no bndbox, but {others}; it is left out"
-            report.add(line, "unsupported shape", sentence)
-            return
-        box = []
-        for edge in EDGES:
-            text = bounds.findtext(edge)
-            value = number(text)
-            if value is None:
-                sentence = f"{what} has {edge} {text!r}, which is no number; it is left out"
-                report.add(file.line(bounds), "not a number", sentence)
-                return
-            box.append(value)
-        xmin, ymin, xmax, ymax = box
-        flag = (element.findtext("difficult") or "0").strip()
-        if flag not in ("0", "1"):
-            sentence = f"{what} has difficult {flag!r}, neither 0 nor 1; it is read as 0"
-            report.add(line, "broken flag", sentence)
-        objects.add(
-            file.line(bounds),
-            what,
-            self.label_of[name],
-            (xmin - self.origin, ymin - self.origin, xmax, ymax),
-            ignored=flag == "1",
-        )
+def _open(path: Path, file: XmlFile, builder: ReadingBuilder, report: Report) -> Objects | None:
+    """Open the picture of a file, whose path is relative to the folder of all files."""
+    root = file.root
+    line = file.line(root)
+    if root.tag != "annotation":
+        sentence = f"the file begins with <{root.tag}>, not <annotation>: it is not Pascal VOC"
+        report.add(line, "syntax", sentence)
+        return None
+    stated_name = (root.findtext("filename") or "").strip().replace("\\", "/")
+    if not stated_name:
+        sentence = f"the file has no filename; the picture is looked for as {path.stem}"
+        report.add(line, "missing field", sentence)
+        stated_name = path.stem
+    # In folders, some programs write the name with the folder and some without it.
+    # Where the whole path stands there, it is that on the machine that wrote it.
+    last = PurePosixPath(stated_name).name if is_absolute(stated_name) else stated_name
+    stated_folder = (root.findtext("folder") or "").strip()
+    names = dict.fromkeys(((path.parent / last).as_posix(), stated_name, f"{stated_folder}/{last}"))
+    found = next(filter(None, map(builder.folder.find, names)), None)
+    picture = builder.use(found, report, line, builder.folder.root / stated_name)
+    if picture is None:
+        return None
+    size = root.find("size")
+    texts = [root.findtext(f"size/{key}", "").strip() for key in ("width", "height")]
+    stated = stated_size(texts, "file", report, line if size is None else file.line(size))
+    return builder.open(picture, report, line, stated)
 
 
-def _stated_size(file: XmlFile, report: Report) -> tuple[int, int] | None:
-    """Width and height of a file, or None, reported, where it has none."""
-    size = file.root.find("size")
-    texts = [file.root.findtext(f"size/{key}", "").strip() for key in ("width", "height")]
-    width, height = map(side, texts)
-    if width and height:
-        return width, height
-    sentence = f"the file has no width and height, but {texts[0]!r} and {texts[1]!r}"
-    report.add(file.line(file.root if size is None else size), "missing field", sentence)
-    return None
+def _add(
+    element: Element,
+    what: str,
+    file: XmlFile,
+    label_of: Mapping[str, int],
+    origin: Origin,
+    objects: Objects,
+) -> None:
+    """Add an object, or report why it is left out."""
+    report, line = objects.report, file.line(element)
+    name = (element.findtext("name") or "").strip()
+    if name not in label_of:
+        sentence = f"{what} has the class {name!r}, not one of {listing([*label_of])}"
+        report.leave_out(line, "unknown class", sentence)
+        return
+    bounds = element.find("bndbox")
+    if bounds is None:
+        others = ", ".join(child.tag for child in element)
+        report.leave_out(line, "unsupported shape", f"{what} has no bndbox, but {others}")
+        return
+    box = []
+    for edge in EDGES:
+        text = bounds.findtext(edge)
+        value = number(text)
+        if value is None:
+            sentence = f"{what} has {edge} {text!r}, which is no number"
+            report.leave_out(file.line(bounds), "not a number", sentence)
+            return
+        box.append(value)
+    xmin, ymin, xmax, ymax = box
+    flag = (element.findtext("difficult") or "0").strip()
+    if flag not in ("0", "1"):
+        sentence = f"{what} has difficult {flag!r}, neither 0 nor 1; it is read as 0"
+        report.add(line, "broken flag", sentence)
+    box = [xmin - origin, ymin - origin, xmax, ymax]
+    objects.add(file.line(bounds), what, label_of[name], box, ignored=flag == "1")

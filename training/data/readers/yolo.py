@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,22 +34,22 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from training.data.annotated import Index, Record
 from training.data.picture_files import SUFFIXES, on_disk
+from training.data.readers.builder import ReadingBuilder
 from training.data.readers.folders import (
     PictureFolder,
     absolute,
-    check_picture,
     files_below,
     find_files,
     known_split,
+    names_in,
     tails,
     unlisted_pictures,
     unused_files,
 )
-from training.data.readers.objects import Corners, Objects
-from training.data.readers.reading import Defect, Reading, Report, in_order, listing, plural
-from training.data.readers.text import number, read_text
+from training.data.readers.objects import Corners, Objects, hull
+from training.data.readers.reading import Reading, Report, listing, nothing, plural
+from training.data.readers.text import number, read_text, whole_number
 
 _BEYOND = 2
 """A share of the picture's size that is larger was meant as pixels."""
@@ -61,57 +61,7 @@ _POLYGON = ("polygon is read as its bounding box", "polygons are read as their b
 
 _NAMES_FILES = ("classes.txt", "obj.names", "labels.txt")
 _DESCRIPTIONS = ("data.yaml", "data.yml", "dataset.yaml", "obj.data")
-
-
-@dataclass
-class _Layout:
-    """What a data set consists of, before a picture is opened.
-
-    Attributes:
-        file: That describes it.
-        root: Folder to which the names of the pictures are relative.
-        names: Of the classes, by their number.
-        lists: The pictures of each split, ``""`` where it is none of ours.
-        keypoints: Numbers behind the box in every line, 0 where there are none.
-        defects: Of all files.
-        more: The lists and the file of names.
-        notes: See `Reading`.
-    """
-
-    file: Path
-    root: Path
-    names: dict[int, str] = field(default_factory=dict)
-    lists: list[tuple[str, list[_Named]]] = field(default_factory=list)
-    keypoints: int = 0
-    defects: list[Defect] = field(default_factory=list)
-    more: list[Path] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def report(self) -> Report:
-        """Of the description."""
-        return Report(self.file, self.defects)
-
-    def read_lines(self, path: Path) -> tuple[Report, list[str]]:
-        """Read a list or a file of names; its report receives what is wrong with it."""
-        self.more.append(path)
-        report = Report(path, self.defects)
-        return report, (read_text(path, report) or "").splitlines()
-
-
-@dataclass(frozen=True)
-class _Named:
-    """A picture: where it was found in a folder, or as a list names it.
-
-    Attributes:
-        path: Of the picture.
-        report: Of the list; None where there is none.
-        line: In the list.
-    """
-
-    path: Path
-    report: Report | None = None
-    line: int = 1
+_YAML = (".yaml", ".yml")
 
 
 def read_yolo(
@@ -128,189 +78,216 @@ def read_yolo(
         The data set and all defects. The name of a picture is the path of its file in the folder of
         the description. Its split is the one whose list names it.
     """
-    layout = _layout(source, classes)
-    if isinstance(layout, Defect):
-        return Reading(Index((), ()), (layout,))
-    reader = _Reader(layout, images)
-    for split, pictures in layout.lists:
-        for named in tqdm(pictures, split or "pictures", disable=None, leave=False):
-            reader.picture(split, named)
-    return reader.reading()
-
-
-def _layout(source: Path, classes: Sequence[str] | None) -> _Layout | Defect:
-    """Find what describes a data set, and read it."""
     file = source
     if source.is_dir():
         found = find_files(source, _DESCRIPTIONS)
-        if not found:
-            found = [p for p in sorted(source.iterdir()) if p.suffix.lower() in (".yaml", ".yml")]
-        if not found:
-            return _bare(source, classes)
+        found = found or [p for p in sorted(source.iterdir()) if p.suffix.lower() in _YAML]
+        found = found or find_files(source, _NAMES_FILES)[:1]
         if len(found) > 1:
-            names = listing([path.relative_to(source).as_posix() for path in found])
+            names = names_in(source, found)
             sentence = f"there is more than one description, {names}: name the one to read"
-            return Defect(source, 1, "missing file", sentence)
-        file = found[0]
-    if file.suffix.lower() in (".yaml", ".yml"):
-        layout = _ultralytics(file)
-    elif file.suffix.lower() == ".data":
-        layout = _darknet(file)
+            return nothing(source, sentence)
+        if not found and classes is None:
+            wanted = ", ".join((*_DESCRIPTIONS, *_NAMES_FILES))
+            there = listing([path.name for path in sorted(source.iterdir())]) or "nothing"
+            return nothing(source, f"there is none of {wanted} in this folder, but {there}")
+        file = found[0] if found else source
+    kind = "" if file.is_dir() else file.suffix.lower()
+    layout = _Layout(file, ReadingBuilder(images or file.parent), file.parent)
+    if kind in _YAML:
+        layout.read_ultralytics()
+    elif kind == ".data":
+        layout.read_darknet()
+    elif source.is_dir():
+        layout.read_folder(source, has_names=bool(found))
     else:
         sentence = "this is neither data.yaml nor obj.data nor a folder with one of them"
-        return Defect(file, 1, "missing file", sentence)
+        return nothing(file, sentence)
     if classes is not None:
         layout.names = dict(enumerate(classes))
     elif not layout.names:
         sentence = "no names of classes are found, so that every class is unknown; give --classes"
         layout.report.add(1, "missing field", sentence)
-    return layout
+    reader = _Reader(layout, images)
+    for listed in tqdm(layout.pictures, "pictures", disable=None, leave=False):
+        reader.picture(listed)
+    return reader.reading()
 
 
-def _ultralytics(file: Path) -> _Layout:
-    """Read ``data.yaml``."""
-    layout = _Layout(file, file.parent)
-    text = read_text(file, layout.report)
-    content: Any = None
-    if text is not None:
-        try:
-            # Every value is a string: "no" and "007" are names as good as any.
-            content = yaml.load(text, yaml.BaseLoader)
-        except yaml.MarkedYAMLError as error:
-            line = 1 if error.problem_mark is None else error.problem_mark.line + 1
-            sentence = f"this is not YAML: {error.problem or error.context}; nothing is read"
-            layout.report.add(line, "syntax", sentence)
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
-            cause = " ".join(str(error).split())[:200]
-            layout.report.add(1, "syntax", f"this is not YAML: {cause}; nothing is read")
-        else:
-            if not isinstance(content, dict):
-                sentence = "the file is no table of train, val, test and names; nothing is read"
-                layout.report.add(1, "syntax", sentence)
-    if not isinstance(content, dict):
-        return layout
-    stated = content.get("path")
-    if isinstance(stated, str) and stated not in ("", "."):
-        folder = file.parent / stated
-        if _exists(folder) and folder.is_dir():
-            layout.root = folder
-        else:
-            sentence = f"the path {stated} of {file} does not exist; {file.parent} is used"
-            layout.notes.append(sentence)
-    names = content.get("names")
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if isinstance(names, dict):
-        for key, name in names.items():
-            label = _whole(key)
+@dataclass(frozen=True)
+class _Listed:
+    """A picture: where it was found in a folder, or as a list names it.
+
+    Attributes:
+        path: Of the picture.
+        split: Of its list or folder, ``""`` where that is none of ours.
+        report: Of the list; None where there is none.
+        line: In the list.
+    """
+
+    path: Path
+    split: str
+    report: Report | None = None
+    line: int = 1
+
+
+@dataclass
+class _Layout:
+    """What a data set consists of, before a picture is opened.
+
+    Attributes:
+        file: That describes it.
+        builder: Receives defects and notes.
+        root: Folder to which the names of the pictures are relative.
+        names: Of the classes, by their number.
+        pictures: Those of all splits.
+        keypoints: Numbers behind the box in every line, 0 where there are none.
+        lists: The lists of pictures and the file of names.
+    """
+
+    file: Path
+    builder: ReadingBuilder
+    root: Path
+    names: dict[int, str] = field(default_factory=dict)
+    pictures: list[_Listed] = field(default_factory=list)
+    keypoints: int = 0
+    lists: list[Path] = field(default_factory=list)
+
+    @property
+    def report(self) -> Report:
+        """Of the description."""
+        return self.builder.report(self.file)
+
+    def read_ultralytics(self) -> None:
+        """Read ``data.yaml``."""
+        content = _read_yaml(self.report)
+        if content is None:
+            return
+        stated = content.get("path")
+        if isinstance(stated, str) and stated not in ("", "."):
+            folder = self.root / stated
+            if _exists(folder) and folder.is_dir():
+                self.root = folder
+            else:
+                sentence = f"the path {stated} of {self.file} does not exist; {self.root} is used"
+                self.builder.notes.append(sentence)
+        names = content.get("names")
+        if isinstance(names, list):
+            names = dict(enumerate(names))
+        for key, name in names.items() if isinstance(names, dict) else ():
+            label = whole_number(key)
             if label is None or not isinstance(name, str) or not name.strip():
-                sentence = f"the class {str(key)[:80]!r} has no number or no name; it is left out"
-                layout.report.add(1, "missing field", sentence)
+                sentence = f"the class {str(key)[:80]!r} has no number or no name"
+                self.report.leave_out(1, "missing field", sentence)
             else:
-                layout.names[label] = name.strip()
-    _check_count("nc", _whole(content.get("nc")), layout)
-    layout.keypoints = _keypoints(content.get("kpt_shape"), layout.report)
-    known = [key for key in content if isinstance(key, str) and known_split(key)]
-    for key in known:
-        entries = content[key] if isinstance(content[key], list) else [content[key]]
-        pictures: list[_Named] = []
-        for entry in entries:
-            if isinstance(entry, str) and entry.strip():
-                pictures += _pictures(layout, entry.strip(), key)
-        layout.lists.append((known_split(key) or "", pictures))
-    if not known:
-        layout.report.add(1, "missing field", "the file names no train, val or test")
-    return layout
+                self.names[label] = name.strip()
+        self._check_count("nc", whole_number(content.get("nc")))
+        shape = content.get("kpt_shape")
+        sizes = [whole_number(size) or 0 for size in shape] if isinstance(shape, list) else []
+        if len(sizes) == 2 and min(sizes) > 0:
+            self.keypoints = sizes[0] * sizes[1]
+        elif shape is not None:
+            sentence = "kpt_shape is not a list of two numbers; it is not used"
+            self.report.add(1, "broken header", sentence)
+        splits = [key for key in content if isinstance(key, str) and known_split(key)]
+        for key in splits:
+            for entry in content[key] if isinstance(content[key], list) else [content[key]]:
+                if isinstance(entry, str) and entry.strip():
+                    self._list_pictures(entry.strip(), key)
+        if not splits:
+            self.report.add(1, "missing field", "the file names no train, val or test")
 
-
-def _check_count(key: str, count: int | None, layout: _Layout) -> None:
-    """Compare the stated number of classes with their names."""
-    if count is not None and layout.names and count != len(layout.names):
-        sentence = f"{key} is {count}, but there are {len(layout.names)} names; the names are used"
-        layout.report.add(1, "broken header", sentence)
-
-
-def _keypoints(shape: Any, report: Report) -> int:
-    """How many numbers of keypoints a line has."""
-    if shape is None:
-        return 0
-    parts = [_whole(part) for part in shape] if isinstance(shape, list) else []
-    if len(parts) == 2 and parts[0] and parts[1]:
-        return parts[0] * parts[1]
-    report.add(1, "broken header", "kpt_shape is not a list of two numbers; it is not used")
-    return 0
-
-
-def _darknet(file: Path) -> _Layout:
-    """Read ``obj.data``."""
-    layout = _Layout(file, file.parent)
-    count = None
-    for line, text in enumerate((read_text(file, layout.report) or "").splitlines(), start=1):
-        key, equals, value = (part.strip() for part in text.partition("="))
-        if not equals or key == "backup" or not value:
-            continue
-        if key == "classes":
-            count = _whole(value)
-        elif key == "names":
-            path = _resolve(value, [layout.root])
-            if path is None:
-                sentence = f"there is no {value} in {layout.root}"
-                layout.report.add(line, "missing file", sentence)
+    def read_darknet(self) -> None:
+        """Read ``obj.data``."""
+        count, has_list = None, False
+        for line, text in enumerate((read_text(self.file, self.report) or "").splitlines(), 1):
+            key, equals, value = (part.strip() for part in text.partition("="))
+            if not equals or key == "backup" or not value:
+                continue
+            if key == "classes":
+                count = whole_number(value)
+            elif key != "names":
+                has_list = True
+                self._list_pictures(value, key)
+            elif path := _find(value, [self.root]):
+                self._read_names(path)
             else:
-                layout.names = _names_file(path, layout)
+                sentence = f"there is no {value} in {self.root}"
+                self.report.add(line, "missing file", sentence)
+        self._check_count("classes", count)
+        if not has_list:
+            sentence = "the file names no list of pictures, such as train"
+            self.report.add(1, "missing field", sentence)
+
+    def read_folder(self, folder: Path, has_names: bool) -> None:
+        """Read a folder without a description: its pictures, and the names in classes.txt."""
+        self.root = folder
+        if has_names:
+            self._read_names(self.file)
+        self.pictures = [_Listed(path, "") for path in files_below(folder, SUFFIXES)]
+
+    def _read_names(self, path: Path) -> None:
+        _, lines = self._read_lines(path)
+        self.names = {label: name.strip() for label, name in enumerate(lines) if name.strip()}
+
+    def _read_lines(self, path: Path) -> tuple[Report, list[str]]:
+        """Read a list or a file of names; its report receives what is wrong with it."""
+        self.lists.append(path)
+        report = self.builder.report(path)
+        return report, (read_text(path, report) or "").splitlines()
+
+    def _check_count(self, key: str, count: int | None) -> None:
+        """Compare the stated number of classes with their names."""
+        names = len(self.names)
+        if count is not None and names and count != names:
+            sentence = f"{key} is {count}, but there are {names} names; the names are used"
+            self.report.add(1, "broken header", sentence)
+
+    def _list_pictures(self, entry: str, key: str) -> None:
+        """Add the pictures that an entry of a description names: of a folder, a list, or one."""
+        split = known_split(key) or ""
+        path = _find(entry, [self.root, self.file.parent])
+        if path is None:
+            sentence = f"{key} names {entry}, and there is no such folder or file in {self.root}"
+            self.report.add(1, "missing file", sentence)
+        elif path.is_dir():
+            found = files_below(path, SUFFIXES)
+            self.pictures += [_Listed(one, split) for one in found]
+            if not found:
+                sentence = f"{key} names the folder {path}, and there is no picture in it"
+                self.report.add(1, "missing picture", sentence)
+        elif path.suffix.lower() in SUFFIXES:
+            self.pictures.append(_Listed(path, split))
         else:
-            layout.lists.append((known_split(key) or "", _pictures(layout, value, key)))
-    _check_count("classes", count, layout)
-    if not layout.lists:
-        layout.report.add(1, "missing field", "the file names no list of pictures, such as train")
-    return layout
+            report, lines = self._read_lines(path)
+            for line, text in enumerate(map(str.strip, lines), start=1):
+                picture = Path(text.replace("\\", "/"))
+                if picture.suffix.lower() in SUFFIXES:
+                    self.pictures.append(_Listed(picture, split, report, line))
+                elif text:
+                    sentence = f"{text[:200]!r} is no name of a picture"
+                    report.leave_out(line, "missing picture", sentence)
 
 
-def _bare(folder: Path, classes: Sequence[str] | None) -> _Layout | Defect:
-    """A folder without a description: its pictures, and the names in classes.txt."""
-    files = find_files(folder, _NAMES_FILES)
-    if not files and classes is None:
-        sentence = (
-            f"there is none of {', '.join((*_DESCRIPTIONS, *_NAMES_FILES))} in this folder, "
-            f"but {listing([path.name for path in sorted(folder.iterdir())]) or 'nothing'}"
-        )
-        return Defect(folder, 1, "missing file", sentence)
-    layout = _Layout(files[0] if files else folder, folder)
-    layout.names = dict(enumerate(classes or ())) or _names_file(files[0], layout)
-    layout.lists.append(("", list(map(_Named, files_below(folder, SUFFIXES)))))
-    return layout
-
-
-def _names_file(path: Path, layout: _Layout) -> dict[int, str]:
-    _, lines = layout.read_lines(path)
-    return {label: name.strip() for label, name in enumerate(lines) if name.strip()}
-
-
-def _pictures(layout: _Layout, entry: str, key: str) -> list[_Named]:
-    """The pictures that an entry of a description names: a folder, a list or one picture."""
-    path = _resolve(entry, [layout.root, layout.file.parent])
-    if path is None:
-        sentence = f"{key} names {entry}, and there is no such folder or file in {layout.root}"
-        layout.report.add(1, "missing file", sentence)
-        return []
-    if path.is_dir():
-        found = files_below(path, SUFFIXES)
-        if not found:
-            sentence = f"{key} names the folder {path}, and there is no picture in it"
-            layout.report.add(1, "missing picture", sentence)
-        return list(map(_Named, found))
-    if path.suffix.lower() in SUFFIXES:
-        return [_Named(path)]
-    report, lines = layout.read_lines(path)
-    named = []
-    for line, text in enumerate(lines, start=1):
-        picture = Path(text.strip().replace("\\", "/"))
-        if picture.suffix.lower() in SUFFIXES:
-            named.append(_Named(picture, report, line))
-        elif text.strip():
-            sentence = f"{text.strip()[:200]!r} is no name of a picture; it is left out"
-            report.add(line, "missing picture", sentence)
-    return named
+def _read_yaml(report: Report) -> dict[Any, Any] | None:
+    """Read a YAML file; ``None``, reported, where it holds no table."""
+    text = read_text(report.file, report)
+    if text is None:
+        return None
+    try:
+        # Every value is a string: "no" and "007" are names as good as any.
+        content = yaml.load(text, yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        cause = getattr(error, "problem", None) or getattr(error, "context", None) or str(error)
+        sentence = f"this is not YAML: {' '.join(cause.split())[:200]}; nothing is read"
+        report.add(mark.line + 1 if mark else 1, "syntax", sentence)
+        return None
+    if not isinstance(content, dict):
+        sentence = "the file is no table of train, val, test and names; nothing is read"
+        report.add(1, "syntax", sentence)
+        return None
+    return content
 
 
 def _exists(path: Path) -> bool:
@@ -321,39 +298,18 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _resolve(entry: str, roots: Iterable[Path]) -> Path | None:
-    """Find the file or folder that an entry of a description means."""
-    path = PurePosixPath(entry.replace("\\", "/"))
+def _places(name: str, roots: Iterable[Path]) -> Iterator[tuple[Path, str]]:
+    """Where a file may lie: the folder, and its whole name or what of it may stand there."""
     folders = list(dict.fromkeys(roots))
-    for root in folders:
-        if _exists(root / path):
-            return root / path
-    for tail in tails(str(path)):
+    for end in (name, *map(str, tails(name))):
         for root in folders:
-            if _exists(root / tail):
-                return root / tail
-    return None
+            yield root, end
 
 
-def _labels_of(path: Path) -> Path:
-    """Where Ultralytics looks for the labels of a picture: in ``labels`` instead of ``images``."""
-    parts = list(path.parts)
-    for position in range(len(parts) - 2, -1, -1):
-        if parts[position] == "images":
-            parts[position] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
-
-
-def _image_folder(path: Path) -> Path:
-    """The folder in which a picture's neighbours are looked for."""
-    return next((folder for folder in path.parents if folder.name == "images"), path.parent)
-
-
-def _whole(value: Any) -> int | None:
-    """Read a whole number that is not negative."""
-    text = str(value).strip()
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+def _find(entry: str, roots: Iterable[Path]) -> Path | None:
+    """Find the file or folder that an entry of a description means."""
+    places = _places(str(PurePosixPath(entry.replace("\\", "/"))), roots)
+    return next((root / end for root, end in places if _exists(root / end)), None)
 
 
 class _Reader:
@@ -361,7 +317,9 @@ class _Reader:
 
     def __init__(self, layout: _Layout, images: Path | None) -> None:
         self.layout = layout
-        self.images = images
+        self.builder = layout.builder
+        self.roots = [images] if images is not None else []
+        self.roots += [layout.root, layout.file.parent]
         self.folders: dict[Path, PictureFolder] = {}
         names = layout.names
         self.classes = tuple(dict.fromkeys(names[label] for label in sorted(names)))
@@ -370,145 +328,112 @@ class _Reader:
             repeated = [name for name, count in Counter(names.values()).items() if count > 1]
             sentence = f"the class {listing(repeated)} occurs twice; both are one class"
             layout.report.add(1, "duplicate class", sentence)
-        self.records: dict[str, Record] = {}
-        self.splits: dict[str, str] = {}
-        self.found: list[Path] = []
-        self.missing = 0
         self.label_files: set[str] = set()
-        self.label_folders: set[Path] = set()
+        self.label_folders = {layout.root / "labels"}
         self.image_folders: set[Path] = set()
         self.background: list[str] = []
         self.twice: list[str] = []
-        self.kinds: Counter[tuple[str, str]] = Counter()
 
-    def picture(self, split: str, named: _Named) -> None:
+    def picture(self, listed: _Listed) -> None:
         """Read a picture with its labels."""
-        path = self._find(named)
-        labels = self._labels(named, path)
+        builder = self.builder
+        report = listed.report or builder.report(listed.path)
+        path = builder.use(self._find(listed), report, listed.line, listed.path)
+        labels = self._labels(listed, path)
         if labels is not None:
             self.label_files.add(absolute(labels))
+            self.label_folders.add(labels.parent)
         if path is None:
-            self.missing += 1
-            sentence = f"there is no picture {named.path}; it is left out"
-            self._report(named).add(named.line, "missing picture", sentence)
             return
-        self.found.append(path)
-        root = next((r for r in self._roots() if path.is_relative_to(r)), self.layout.root)
+        root = next((root for root in self.roots if path.is_relative_to(root)), self.layout.root)
         name = Path(os.path.relpath(path, root)).as_posix()
-        if name in self.records:
-            if self.splits.get(name, "") != split:
+        if name in builder.pictures:
+            if builder.splits.get(name, "") != listed.split:
                 self.twice.append(name)
             else:
                 sentence = f"the picture {name} is named twice; it is read once"
-                self._report(named).add(named.line, "duplicate picture", sentence)
+                report.add(listed.line, "duplicate picture", sentence)
             return
-        report = self._report(_Named(labels or path))
-        text = read_text(labels, report) if labels is not None else ""
-        size = None if text is None else check_picture(path, None, report, 1)
         if labels is None:
             self.background.append(name)
-        if text is not None and size is not None:
-            objects = Objects(*size, report)
-            for line, row in enumerate(text.splitlines(), start=1):
-                if row.strip():
-                    self._row(row.split(), line, size, objects, report)
-            self.records[name] = objects.to_record(name, path)
-            if split:
-                self.splits[name] = split
+        report = builder.report(labels or path)
+        text = read_text(labels, report) if labels is not None else ""
+        objects = None if text is None else builder.open(path, report, 1, name=name)
+        if text is None or objects is None:
+            return
+        for line, row in enumerate(text.splitlines(), start=1):
+            if row.strip():
+                self._row(row.split(), line, objects)
+        if listed.split:
+            builder.splits[name] = listed.split
 
     def reading(self) -> Reading:
         """Put everything together, and report what is skipped."""
-        layout = self.layout
-        layout.defects += self._unused_files()
-        notes = list(layout.notes)
+        layout, builder = self.layout, self.builder
+        self._report_unused_files()
         if count := len(self.background):
             what = plural(count, "picture has no file", "pictures have no file")
-            notes.append(f"{what} of labels, read as background: {listing(self.background)}")
+            names = listing(self.background)
+            builder.notes.append(f"{what} of labels, read as background: {names}")
         if count := len(self.twice):
             what = plural(count, "picture is", "pictures are")
-            notes.append(f"{what} in two splits, kept in the first: {listing(self.twice)}")
-        notes += [plural(self.kinds[kind], *kind) for kind in sorted(self.kinds)]
-        if self.missing and not self.records:
-            notes.append(
-                f"none of the pictures of {layout.file} is in {self._roots()[0]}: export it with "
-                "its pictures, or name their folder (--images)"
-            )
+            names = listing(self.twice)
+            builder.notes.append(f"{what} in two splits, kept in the first: {names}")
         unlisted: tuple[Path, ...] = ()
-        if self.found:
-            named = [*self.found, *(defect.file for defect in layout.defects)]
+        if builder.used:
+            named = [*builder.used, *(defect.file for defect in builder.defects)]
             unlisted = unlisted_pictures(layout.root, named, below=True)
-        index = Index(self.classes, tuple(self.records.values()))
-        return Reading(index, in_order(layout.defects), tuple(notes), self.splits, unlisted)
+        return builder.reading(
+            self.classes,
+            unlisted,
+            f"none of the pictures of {layout.file} is in {self.roots[0]}: export it with its "
+            "pictures, or name their folder (--images)",
+        )
 
-    def _report(self, named: _Named) -> Report:
-        """The report of a list, or a new one for a picture that none names."""
-        return named.report or Report(named.path, self.layout.defects)
-
-    def _roots(self) -> list[Path]:
-        roots = [self.layout.root, self.layout.file.parent]
-        return roots if self.images is None else [self.images, *roots]
-
-    def _find(self, named: _Named) -> Path | None:
+    def _find(self, listed: _Listed) -> Path | None:
         """The file of a picture."""
-        path = named.path
-        if named.report is None:
-            return path
-        roots = dict.fromkeys((*self._roots(), named.report.file.parent))
-        for name in (path.as_posix(), *map(str, tails(path.as_posix()))):
-            for root in roots:
-                folder = self.folders.setdefault(root, PictureFolder(root))
-                if found := folder.find(name):
-                    return found
+        if listed.report is None:
+            return listed.path
+        for root, end in _places(listed.path.as_posix(), [*self.roots, listed.report.file.parent]):
+            folder = self.folders.setdefault(root, PictureFolder(root))
+            if found := folder.find(end):
+                return found
         return None
 
-    def _labels(self, named: _Named, found: Path | None) -> Path | None:
+    def _labels(self, listed: _Listed, found: Path | None) -> Path | None:
         """The file of labels of a picture, or None where there is none."""
         if found is not None:
-            self.image_folders.add(_image_folder(found))
-            for candidate in (_labels_of(found), found.with_suffix(".txt")):
+            folder = (folder for folder in found.parents if folder.name == "images")
+            self.image_folders.add(next(folder, found.parent))
+            for candidate in _label_files(found):
                 for path in (on_disk(candidate), on_disk(candidate.with_suffix(".TXT"))):
                     if _exists(path):
-                        self.label_folders.add(path.parent)
                         return path
-        if named.report is None:
-            return None
-        for candidate in (_labels_of(named.path), named.path.with_suffix(".txt")):
+        for candidate in _label_files(listed.path) if listed.report is not None else ():
             for tail in tails(candidate.as_posix()):
                 # Its name alone could be that of another folder's picture.
                 alone = len(tail.parts) == 1 < len(candidate.parts)
                 if not alone and _exists(self.layout.root / tail):
-                    self.label_folders.add((self.layout.root / tail).parent)
                     return self.layout.root / tail
         return None
 
-    def _unused_files(self) -> list[Defect]:
-        """Files of labels without a picture, and pictures that no list names beside those named."""
-        defects = []
-        folders = self.label_folders | {self.layout.root / "labels"}
-        files = {
-            path for folder in folders if folder.is_dir() for path in files_below(folder, {".txt"})
-        }
-        known = self.label_files | set(map(absolute, self.layout.more))
-        for path in files:
-            if path.name not in _NAMES_FILES and absolute(path) not in known:
+    def _report_unused_files(self) -> None:
+        """Report label files without a picture, and pictures beside others that no list names."""
+        folders = filter(Path.is_dir, self.label_folders)
+        files = {absolute(path): path for one in folders for path in files_below(one, {".txt"})}
+        known = self.label_files | set(map(absolute, self.layout.lists))
+        for file in files.keys() - known:
+            if files[file].name not in _NAMES_FILES:
                 sentence = "there is no picture of this file of labels; it is skipped"
-                defects.append(Defect(path, 1, "missing picture", sentence))
-                known.add(absolute(path))
+                self.builder.report(files[file]).add(1, "missing picture", sentence)
         for folder in self.image_folders:
-            defects += unused_files(
-                folder, self.found, lambda _: "no list names the picture; it is left out"
+            self.builder.defects += unused_files(
+                folder, self.builder.used, lambda _: "no list names the picture; it is left out"
             )
-        return defects
 
-    def _row(
-        self,
-        fields: Sequence[str],
-        line: int,
-        size: tuple[int, int],
-        objects: Objects,
-        report: Report,
-    ) -> None:
+    def _row(self, fields: Sequence[str], line: int, objects: Objects) -> None:
         """Read one object."""
+        report = objects.report
         values = [number(text) for text in fields]
         numbers = [value for value in values if value is not None]
         if len(numbers) < len(values):
@@ -516,33 +441,30 @@ class _Reader:
             sentence = f"{broken[:80]!r} is no number; the object is left out"
             report.add(line, "not a number", sentence)
             return
-        label = self.label_of.get(int(numbers[0])) if numbers[0] in self.label_of else None
-        if label is None:
+        if numbers[0] not in self.label_of:
             known = listing([f"{n} {name}" for n, name in sorted(self.layout.names.items())])
             sentence = f"the class is {fields[0][:80]}, not one of {known or 'no class'}"
             report.add(line, "unknown class", f"{sentence}; the object is left out")
             return
-        rest = numbers[1:]
+        label, rest = self.label_of[int(numbers[0])], numbers[1:]
         keypoints = self.layout.keypoints
-        shape: list[float]
         if keypoints and len(rest) == 4 + keypoints:
-            self.kinds[_KEYPOINTS] += 1
+            self.builder.counts[_KEYPOINTS] += 1
             shape = rest[:4]
         elif keypoints or len(rest) < 4 or (len(rest) % 2 and len(rest) not in (5, 9)):
             wanted = "4 for a box" if not keypoints else f"{4 + keypoints} as kpt_shape says"
             sentence = f"the line has {len(rest)} numbers behind the class, not {wanted}"
             more = "" if keypoints else ", 8 for corners, or an even number for a polygon"
-            report.add(line, "number of fields", f"{sentence}{more}; it is left out")
+            report.leave_out(line, "number of fields", f"{sentence}{more}")
             return
         else:
             shape = rest[: len(rest) - len(rest) % 2]
-            if len(rest) % 2:
-                self.kinds[_CONFIDENCE] += 1
+            self.builder.counts.update([_CONFIDENCE] * (len(rest) % 2))
         if not all(-_BEYOND < value < _BEYOND for value in shape if value == value):
             sentence = "the numbers are no shares of the picture's size, between 0 and 1"
             report.add(line, "not normalised", f"{sentence}; the object is left out")
             return
-        width, height = size
+        width, height = objects.width, objects.height
         box: tuple[float, ...] | None = None
         corners: Corners | None = None
         if len(shape) == 4:
@@ -550,10 +472,18 @@ class _Reader:
             box = ((x - w / 2) * width, (y - h / 2) * height)
             box = (*box, (x + w / 2) * width, (y + h / 2) * height)
         else:
-            xs, ys = [x * width for x in shape[::2]], [y * height for y in shape[1::2]]
-            if len(shape) == 8:
-                corners = list(zip(xs, ys, strict=True))
-            else:
-                self.kinds[_POLYGON] += 1
-                box = (min(xs), min(ys), max(xs), max(ys))
+            points = list(zip(shape[::2], shape[1::2], strict=True))
+            corners = [(x * width, y * height) for x, y in points]
+            if len(shape) != 8:
+                self.builder.counts[_POLYGON] += 1
+                box, corners = hull(corners), None
         objects.add(line, "the object", label, box, corners)
+
+
+def _label_files(picture: Path) -> tuple[Path, Path]:
+    """Where the labels of a picture may be: in ``labels`` instead of ``images``, or beside it."""
+    parts = list(picture.parts)
+    if "images" in parts[:-1]:
+        last = max(at for at, part in enumerate(parts[:-1]) if part == "images")
+        parts[last] = "labels"
+    return Path(*parts).with_suffix(".txt"), picture.with_suffix(".txt")

@@ -85,7 +85,6 @@ def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
     of_100 = "the picture of 100 x 80 pixels"
     out = "; it is left out"
     assert [(defect.place, defect.sentence) for defect in reading.defects] == [
-        (2, "the ground sample distance is 'fine', not metres; it is not used"),
         (4, "the coordinate 'plane' is no number; the object is left out"),
         (5, f"the object is the same as the object in line 3{out}"),
         (6, "the class 'large vehicle' is none of DOTA's in this version; the object is left out"),

@@ -24,17 +24,17 @@ def test_rotated_square_and_area() -> None:
 
 def test_two_decimals_of_rounding_are_no_defect() -> None:
     report = Report(Path("a.txt"))
-    objects = Objects(100, 80, report)
+    objects = Objects("a.png", Path("a.png"), 100, 80, report)
     objects.add(1, "the object", 0, (-0.01, 0, 100.01, 80))
     assert report.defects == []
-    assert objects.to_record("a", Path("a.png")).boxes.tolist() == [[0, 0, 100, 80]]
+    assert objects.to_record().boxes.tolist() == [[0, 0, 100, 80]]
     objects.add(2, "the object", 0, (-0.03, 0, 100, 79))
     assert [defect.kind for defect in report.defects] == ["partly outside"]
 
 
 def test_same_box_of_another_class_is_another_object() -> None:
     report = Report(Path("a.txt"))
-    objects = Objects(100, 80, report)
+    objects = Objects("a.png", Path("a.png"), 100, 80, report)
     for label in (0, 1, 0):
         objects.add(label + 1, "the object", label, (0, 0, 5, 5))
     assert [defect.kind for defect in report.defects] == ["duplicate object"]
@@ -42,7 +42,7 @@ def test_same_box_of_another_class_is_another_object() -> None:
 
 def test_what_is_sound_is_sound_when_written_and_read_again(tmp_path: Path) -> None:
     report = Report(Path("a.txt"))
-    objects = Objects(100, 80, report)
+    objects = Objects("a.png", Path("a.png"), 100, 80, report)
     out = "; it is left out"
     thin = [(10, 10), (20, 10), (20, 10.0000001), (10, 10.0000001)]
     objects.add(1, "one", 0, (50.00000001, 1, 50.0000001, 6))
@@ -60,7 +60,7 @@ def test_what_is_sound_is_sound_when_written_and_read_again(tmp_path: Path) -> N
         (6, "six reaches 10 px out of the picture of 100 x 80 pixels: 90, 30, 110, 40; it is cut"),
         (7, "seven is, as far as it is in the picture, the object in line 6; it is left out"),
     ]
-    index = Index(("ship",), (objects.to_record("a.png", tmp_path / "a.png"),))
+    index = Index(("ship",), (objects.to_record(),))
     write_index(index, tmp_path / "a.json")
     assert read_index(tmp_path / "a.json").records[0].boxes.tolist() == [
         [30, 30, 40, 40],
