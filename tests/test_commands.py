@@ -105,7 +105,7 @@ def test_every_command_says_in_one_place_what_the_machine_lacks(path: Path) -> N
 
 @pytest.fixture
 def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    no_waiting: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[object, str]]:
     """Call a command as from a shell; return its exit status and what it said of its end."""
     monkeypatch.setattr(annotate, "Retry", lambda: Retry(attempts=1))
