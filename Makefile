@@ -50,11 +50,14 @@ types: $(READY) ## Mypy on c3det, serverless, training and deploy.
 unit: $(READY) downloads ## All tests of pytest (ARGS=... goes to pytest).
 	@$(PY) -m pytest $(ARGS)
 
+# A process for each core, up to four: each imports torch. The tests of a file share what they set up.
+PARALLEL := OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+
 test-fast: $(READY) downloads ## The fast tests: no browser, no training run.
-	@$(PY) -m pytest -m "not slow and not browser" $(ARGS)
+	@$(PARALLEL) -m "not slow and not browser" $(ARGS)
 
 test-slow: $(READY) downloads ## The slow tests, which need no browser.
-	@$(PY) -m pytest -m "slow and not browser" $(ARGS)
+	@$(PARALLEL) -m "slow and not browser" $(ARGS)
 
 test-gpu: $(READY) downloads ## The tests of the models on a GPU (DEVICE=... chooses one).
 	@$(PY) -m pytest --device "$(or $(DEVICE),cuda)" tests/c3det tests/serverless $(ARGS)

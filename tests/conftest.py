@@ -78,6 +78,12 @@ def device(request: pytest.FixtureRequest) -> str:
     return str(request.config.getoption("--device"))
 
 
+@pytest.fixture
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let cvat-sdk ask a server again without the pauses in between."""
+    monkeypatch.setattr("urllib3.util.Retry.sleep", lambda *_: None)
+
+
 def _on_ci() -> bool:
     return os.environ.get("CI", "").lower() not in ("", "0", "false")
 

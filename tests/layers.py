@@ -7,11 +7,12 @@ fast. ``make test-fast``, ``make test-slow`` and ``make test-browser`` run one l
 
 from __future__ import annotations
 
-import os
+import contextlib
 from collections import defaultdict
 from collections.abc import Generator
 from pathlib import Path
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,6 +59,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--record-slow"):
+        if config.getoption("numprocesses", None):
+            raise pytest.UsageError("--record-slow measures in one process: leave -n out")
         config.pluginmanager.register(Recorder())
 
 
@@ -72,23 +75,74 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Recorder:
-    """Measures the tests of a run, set-up and processes that they wait for included."""
+    """Measures the tests of a run, with what they share and the processes that they wait for.
+
+    What a fixture of a module or of the session took counts in equal parts for all tests that use
+    it: each of them pays for it where it runs alone.
+    """
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._fixtures: dict[str, set[str]] = {}
+        """The names of the fixtures that a test uses, by the name of the test."""
+        self._shared: defaultdict[tuple[str, str], float] = defaultdict(float)
+        """The seconds of a shared fixture, by where it may be used and its name."""
+        self._of_fixtures = 0.0
+        """The seconds of shared fixtures so far."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        # Of the processor, not of the clock: a busy machine makes no test slow.
-        started = sum(os.times()[:4])
+        name = test_name(item.nodeid)
+        self._fixtures.setdefault(name, set()).update(getattr(item, "fixturenames", ()))
+        started = processor_seconds() - self._of_fixtures
         try:
             return (yield)
         finally:
-            self._seconds[test_name(item.nodeid)] += sum(os.times()[:4]) - started
+            self._seconds[name] += processor_seconds() - self._of_fixtures - started
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[object]
+    ) -> Generator[None, object, object]:
+        if fixturedef.scope == "function":
+            return (yield)
+        started = processor_seconds()
+        try:
+            return (yield)
+        finally:
+            spent = processor_seconds() - started
+            self._shared[fixturedef.baseid, fixturedef.argname] += spent
+            self._of_fixtures += spent
+
+    def measured(self) -> dict[str, float]:
+        """Return the seconds of the tests that ran, by name."""
+        seconds = dict(self._seconds)
+        for (place, fixture), spent in self._shared.items():
+            users = [
+                name
+                for name, fixtures in self._fixtures.items()
+                if fixture in fixtures and name.startswith(place)
+            ]
+            for name in users:
+                seconds[name] += spent / len(users)
+        return seconds
 
     def pytest_sessionfinish(self) -> None:
         recorded = read_slow(RECORD.read_text(encoding="utf-8"))
         files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
-        slow = merge_slow(recorded, self._seconds, files)
+        slow = merge_slow(recorded, self.measured(), files)
         lines = (f"{slow[name]:.1f} {name}\n" for name in sorted(slow))
         RECORD.write_text("".join(lines), encoding="utf-8")
+
+
+def processor_seconds() -> float:
+    """Return what this process, and those that it has or had, took of a processor so far.
+
+    Not of the clock: a busy machine makes no test slow.
+    """
+    this = psutil.Process()
+    total = 0.0
+    for process in (this, *this.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += sum(process.cpu_times()[:4])
+    return total

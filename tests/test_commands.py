@@ -101,7 +101,7 @@ def test_every_command_says_in_one_place_what_the_machine_lacks(path: Path) -> N
 
 @pytest.fixture
 def run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    no_waiting: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[object, str]]:
     """Call a command as from a shell; return its exit status and what it said of its end."""
     monkeypatch.setattr(annotate, "Retry", lambda: Retry(attempts=1))
@@ -140,10 +140,15 @@ def one_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "SAMPLES", {"a.png": lambda: np.zeros((2, 3, 3), np.uint8)})
 
 
+def arguments_of(module: str, given: dict[str, str]) -> list[str]:
+    """The arguments of `CALLS`, with the paths filled in."""
+    return [word.format(**given) for word in CALLS[module]]
+
+
 @pytest.mark.usefixtures("one_sample")
 @pytest.mark.parametrize("module", sorted(set(CALLS) - {"training.data.samples"}))
 def test_no_such_file(module: str, tmp_path: Path, run: Callable[..., tuple[object, str]]) -> None:
-    status, message = run(module, *(word.format(**paths(tmp_path)) for word in CALLS[module]))
+    status, message = run(module, *arguments_of(module, paths(tmp_path)))
     assert status not in (0, None)
     assert message.strip()
 
@@ -158,12 +163,15 @@ def test_folders_for_files_and_files_for_folders(
         Path(given[kind]).mkdir()
     for file in (Path(given["folder"]), tmp_path / "out"):  # so that out/x cannot be made
         file.write_text("text")
-    status, message = run(module, *(word.format(**given) for word in CALLS[module]))
+    status, message = run(module, *arguments_of(module, given))
     assert status not in (0, None)
     assert message.strip()
 
 
-def a_set(folder: Path) -> None:
+@pytest.fixture
+def a_set(tmp_path: Path) -> dict[str, str]:
+    """A picture with its annotations; the paths, `paths`, with those of the set."""
+    folder = tmp_path / "folder"
     folder.mkdir()
     Image.new("RGB", (60, 60)).save(folder / "a.png")
     content = {
@@ -172,6 +180,7 @@ def a_set(folder: Path) -> None:
         "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 20]}],
     }
     (folder / "train.json").write_text(json.dumps(content))
+    return {**paths(tmp_path), "json": str(folder / "train.json")}
 
 
 OPENED = io.open
@@ -195,19 +204,18 @@ def refusing(monkeypatch: pytest.MonkeyPatch, refuse: Callable[[str, str], int])
 def test_full_disk(
     module: str,
     number: int,
+    a_set: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     run: Callable[..., tuple[object, str]],
 ) -> None:
-    a_set(tmp_path / "folder")
-    given = {**paths(tmp_path), "json": str(tmp_path / "folder" / "train.json")}
     inside = str(tmp_path)
     refusing(
         monkeypatch,
         lambda path, mode: number if path.startswith(inside) and set(mode) & set("wax") else 0,
     )
     name = f"training.data.{module}"
-    status, message = run(name, *(word.format(**given) for word in CALLS[name]))
+    status, message = run(name, *arguments_of(name, a_set))
     assert status in (1, 2)
     lines = [line for line in message.splitlines() if line.startswith(name)]
     assert len(lines) == 1
@@ -219,15 +227,13 @@ def test_full_disk(
 def test_unreadable_file(
     module: str,
     name: str,
-    tmp_path: Path,
+    a_set: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     run: Callable[..., tuple[object, str]],
 ) -> None:
-    a_set(tmp_path / "folder")
-    given = {**paths(tmp_path), "json": str(tmp_path / "folder" / "train.json")}
     refusing(monkeypatch, lambda path, mode: errno.EACCES if path.endswith(f"/{name}") else 0)
     status, message = run(
-        f"training.data.{module}", *(w.format(**given) for w in CALLS[f"training.data.{module}"])
+        f"training.data.{module}", *arguments_of(f"training.data.{module}", a_set)
     )
     assert status == 2
     assert name in message
@@ -378,22 +384,19 @@ def test_a_write_that_fails_names_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("module", ["convert", "tiles"])
 def test_a_disk_that_fills_up_while_a_file_is_written_names_it(
     module: str,
-    tmp_path: Path,
+    a_set: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
     run: Callable[..., tuple[object, str]],
 ) -> None:
-    a_set(tmp_path / "folder")
-    given = {**paths(tmp_path), "json": str(tmp_path / "folder" / "train.json")}
-
     def full(path: Path, *more: object, **options: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_text", full)
     monkeypatch.setattr(Path, "write_bytes", full)
     name = f"training.data.{module}"
-    status, message = run(name, *(word.format(**given) for word in CALLS[name]))
+    status, message = run(name, *arguments_of(name, a_set))
     assert status == 2
-    assert message.splitlines()[-1].startswith(f"{name}: {given['out']}/")
+    assert message.splitlines()[-1].startswith(f"{name}: {a_set['out']}/")
 
 
 @pytest.mark.parametrize(

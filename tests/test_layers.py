@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -48,17 +52,63 @@ def test_a_run_replaces_what_it_measured_and_forgets_files_that_are_gone() -> No
     }
 
 
-def test_the_time_of_processes_that_a_test_waits_for_counts(
+def test_what_tests_share_counts_in_equal_parts(
     record: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # User, system, and the same of processes that were waited for.
-    times = iter([(1.0, 1.0, 0.0, 0.0, 9.0), (1.5, 1.0, 2.0, 0.25, 99.0)])
-    monkeypatch.setattr(layers.os, "times", lambda: next(times))
+    clock = 0.0
+    monkeypatch.setattr(layers, "processor_seconds", lambda: clock)
     recorder = layers.Recorder()
-    measuring = recorder.pytest_runtest_protocol(SimpleNamespace(nodeid=f"{SLOW}[open]"))  # type: ignore[arg-type]
-    next(measuring)
-    with pytest.raises(StopIteration):
-        measuring.send(None)
+
+    def takes(hook: Any, argument: object, *steps: Callable[[], None] | float) -> None:
+        nonlocal clock
+        measuring = hook(argument)
+        next(measuring)
+        for step in steps:
+            if callable(step):
+                step()
+            else:
+                clock += step
+        with pytest.raises(StopIteration):
+            measuring.send(None)
+
+    def set_up(name: str, scope: str, seconds: float) -> Callable[[], None]:
+        fixture = SimpleNamespace(argname=name, baseid="tests/a/test_a.py", scope=scope)
+        return lambda: takes(recorder.pytest_fixture_setup, fixture, seconds)
+
+    def run(name: str, fixtures: list[str], *steps: Callable[[], None] | float) -> None:
+        item = SimpleNamespace(nodeid=name, fixturenames=fixtures)
+        takes(recorder.pytest_runtest_protocol, item, *steps)
+
+    run(f"{SLOW}[open]", ["trained"], set_up("trained", "module", 6.0), 0.25)
+    run(f"{SLOW}[closed]", ["trained", "own"], set_up("own", "function", 1.0), 0.25)
+    run("tests/a/test_a.py::test_too", ["trained"])
+    run("tests/a/test_a.py::test_fast", ["own"], set_up("own", "function", 0.125))
+    run("tests/a/test_b.py::test_other", ["trained"], 0.125)
     monkeypatch.setattr(Path, "rglob", lambda *_: iter([layers.ROOT / "tests/a/test_a.py"]))
     recorder.pytest_sessionfinish()
-    assert record.read_text() == f"2.8 {SLOW}\n"
+    assert record.read_text() == f"4.5 {SLOW}\n3.0 tests/a/test_a.py::test_too\n"
+
+
+def test_processes_count_while_they_run_and_after() -> None:
+    before = layers.processor_seconds()
+    burn = "import time\nwhile time.process_time() < 0.2: pass\nprint(flush=True)\ninput()"
+    with subprocess.Popen(
+        [sys.executable, "-c", burn], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        running = layers.processor_seconds() - before
+        process.communicate(b"\n")
+    assert 0.2 <= running + 0.02  # counted in hundredths
+    assert running <= layers.processor_seconds() - before
+
+
+def test_seconds_are_not_recorded_by_several_processes() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-n", "2", "--record-slow", "tests/test_layers.py"],
+        cwd=layers.ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--record-slow measures in one process: leave -n out" in done.stderr

@@ -48,7 +48,14 @@ EXTRAS = {
     "deploy": [],
     "tests": ["closed", "cvat", "demo", "train", "dev"],
 }
-RUN_AS_PROGRAMS = {"mypy", "pyvips-binary", "ruff", "types-pyyaml", "types-tqdm"}
+RUN_AS_PROGRAMS = {
+    "mypy",
+    "pytest-xdist",
+    "pyvips-binary",
+    "ruff",
+    "types-pyyaml",
+    "types-tqdm",
+}
 """Declared, but imported nowhere: tools, libraries of others, and types."""
 
 # "name==1.2", "name~=1.2" and "name===1.2", but not the "==" of a comparison in a script.

@@ -39,18 +39,22 @@ def test_it(weights):
 }
 
 
+@pytest.mark.parametrize("options", [[], ["-n", "1"]], ids=["in process", "in a worker"])
 @pytest.mark.parametrize("ci", ["", "true"], ids=["anywhere", "CI"])
-def test_tests_of_the_closed_model_are_skipped_loudly(ci: str, tmp_path: Path) -> None:
+def test_tests_of_the_closed_model_are_skipped_loudly(
+    ci: str, options: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "sitecustomize.py").write_text(HIDE)
     for name, text in TESTS.items():
         (tmp_path / name).write_text(text)
+    command = [sys.executable, "-m", "pytest", "-q", "-rsf", "-p", "tests.conftest", "--rootdir=."]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-rsf", "-p", "tests.conftest", "--rootdir=."],
+        [*command, *options],
         cwd=tmp_path,
         env={**os.environ, "CI": ci, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     if ci:
         assert "CI is set, and there a skipped test is a failure" in done.stdout, done.stdout

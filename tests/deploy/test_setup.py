@@ -141,6 +141,54 @@ def test_the_demo_sets_up_nothing_but_the_base(target: str, commands: list[str])
     assert [line for line in lines if line.startswith("bash deploy/setup.sh")] == commands
 
 
+def set_up(folder: Path) -> Path:
+    """Make a checkout with nothing but the Makefile, and an environment that is ready."""
+    for done in (".venv/.ready-base", ".venv/.ready"):
+        (folder / done).parent.mkdir(parents=True, exist_ok=True)
+        (folder / done).touch()
+    shutil.copy(ROOT / "Makefile", folder)
+    (folder / "deploy").mkdir()
+    scripts = ("deploy/setup.sh", "deploy/install_torch.sh")
+    for needed in ("pyproject.toml", "constraints.txt", *scripts):
+        (folder / needed).touch()
+        os.utime(folder / needed, (0, 0))
+    return folder
+
+
+@pytest.mark.skipif(
+    None in (shutil.which("make"), shutil.which("node"), shutil.which("npm")),
+    reason="make, node or npm is missing",
+)
+def test_make_quotes_the_folder_of_the_project(tmp_path: Path) -> None:
+    folder = set_up(tmp_path / "my checkout")
+    modules = folder / "deploy/cvat-ui-plugin/node_modules"
+    modules.mkdir(parents=True)
+    (modules / ".package-lock.json").touch()
+    (modules.parent / "package-lock.json").touch()
+    os.utime(modules.parent / "package-lock.json", (0, 0))
+    python = folder / ".venv/bin/python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\n")
+    python.chmod(0o755)
+    shown = subprocess.run(
+        ["make", "-n", "--no-print-directory", "test-browser"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    script = f"npm() {{ printf '%s\\n' \"${{PYTHON:-}}\"; }}\n{shown.stdout}"
+    ran = subprocess.run(
+        ["bash", "-ec", script],
+        cwd=folder,
+        env={**os.environ, "PYTHON": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.splitlines()[-1] == f"{folder}/.venv/bin/python"
+
+
 LAYERS = """
 one two three:
 	@echo ran $@
@@ -151,21 +199,13 @@ broken:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is missing")
 def test_make_test_runs_the_layers_and_says_how_long_each_took(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    (tmp_path / "layers.mk").write_text(LAYERS)
-    for done in (".venv/.ready-base", ".venv/.ready"):
-        (tmp_path / done).parent.mkdir(exist_ok=True)
-        (tmp_path / done).touch()
-    scripts = ("deploy/setup.sh", "deploy/install_torch.sh")
-    (tmp_path / "deploy").mkdir()
-    for needed in ("pyproject.toml", "constraints.txt", *scripts):
-        (tmp_path / needed).touch()
-        os.utime(tmp_path / needed, (0, 0))
+    folder = set_up(tmp_path / "checkout")
+    (folder / "layers.mk").write_text(LAYERS)
 
     def run(*layers: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["make", "--no-print-directory", "test", f"LAYERS={' '.join(layers)}"],
-            cwd=tmp_path,
+            cwd=folder,
             env={**os.environ, "MAKEFLAGS": "", "MAKEFILES": "layers.mk"},
             capture_output=True,
             text=True,

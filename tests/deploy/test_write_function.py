@@ -293,18 +293,19 @@ def test_the_command_writes_yaml_and_prints_sentences(tmp_path: Path) -> None:
     ],
 )
 def test_an_overlay_of_the_wrong_kind_is_one_sentence(
-    overlay: str, message: str, tmp_path: Path
+    overlay: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = tmp_path / "overlay.yaml"
     path.write_text(overlay)
-    done = subprocess.run(
-        [sys.executable, ROOT / "deploy" / "write_function.py", "--overlay", path],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout) == (1, "")
-    (line,) = done.stderr.splitlines()
+    monkeypatch.setattr(sys, "argv", ["write_function.py", "--overlay", str(path)])
+    assert write_function.main() == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
     assert line.startswith(str(path))
     assert re.search(message, line), line
 

@@ -869,6 +869,7 @@ def test_the_detector_is_no_interactor(
     assert ours(emulator, task) == []
 
 
+@pytest.mark.usefixtures("no_waiting")
 def test_places_and_servers_that_are_not_there(annotate: Command, emulator: Emulator) -> None:
     annotate.task = Task(98, "", [], [], 0, 1, jobs=[])
     assert annotate(where="task") == 2
