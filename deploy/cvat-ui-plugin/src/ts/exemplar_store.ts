@@ -1,6 +1,6 @@
 // The exemplars of a job's frames: which frames give some, and what the function answered for them.
 
-import type { Host, Rectangle } from "./adapter";
+import type { Host, Rectangle } from "./cvat/host";
 import { type Chosen, carriedOf, chosenOf, keyOf, type Taken, takenOf } from "./exemplars";
 import type { ClassMap, Model } from "./labels";
 import { type Carried, decodeExemplars, encodeExemplarsRequest, LOWEST_SCORE } from "./protocol";

@@ -1,6 +1,6 @@
 // The plugin: takes CVAT's scene and what the person does, makes requests and rectangles.
 
-import type { Host, Listener, MadeRectangle, Rectangle, Scene } from "./adapter";
+import type { Host, Listener, MadeRectangle, Rectangle, Scene } from "./cvat/host";
 import { ExemplarStore, type Work } from "./exemplar_store";
 import {
   areaOf,
