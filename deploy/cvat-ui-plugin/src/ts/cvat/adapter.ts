@@ -6,7 +6,7 @@
 
 import * as annotationActions from "actions/annotation-actions";
 
-import type { Area, Placement } from "../geometry";
+import type { Area, Placement, Point } from "../geometry";
 import { type RequestPoints, sentence } from "../protocol";
 import type {
   BuilderArguments,
@@ -124,6 +124,14 @@ class Adapter implements Host {
 
   visible(): Area | null {
     return this.#stage?.visible() ?? null;
+  }
+
+  show(point: Point): void {
+    this.#stage?.show(point);
+  }
+
+  zoom(at: Point, by: -1 | 1): void {
+    this.#stage?.zoom(at, by);
   }
 
   arm(armed: boolean): void {

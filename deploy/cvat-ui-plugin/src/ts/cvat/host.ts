@@ -85,6 +85,10 @@ export interface Host {
   placement(): Placement | null;
   /** The area of the canvas that is on the screen, without scroll bars. */
   visible(): Area | null;
+  /** Move the picture on the screen so that a point of it is in view. */
+  show(point: Point): void;
+  /** Zoom in (1) or out (-1) by one notch of the wheel; a point of the screen stays where it is. */
+  zoom(at: Point, by: -1 | 1): void;
   /** Ask CVAT at once for the functions that it has not found. */
   look(): void;
   /** Take the mouse from CVAT's other tools, and show that clicks are the plugin's. */

@@ -1,12 +1,21 @@
 // The canvas of an open job: its mouse, its place on the screen, and what lies over the picture.
 
-import { type Area, intersection, type Placement, type Point, toPicture } from "../geometry";
+import {
+  type Area,
+  intersection,
+  type Placement,
+  type Point,
+  shiftInto,
+  toPicture,
+} from "../geometry";
 import type { Canvas, Geometry } from "./cvat";
 import type { Listener } from "./host";
 import { need, Unsupported } from "./needs";
 
 const BOARD = "#cvat_canvas_attachment_board";
 const DRAG_PIXELS = 4;
+/** How far from the view's edges a point is brought, in pixels of the screen. */
+const VIEW_MARGIN = 48;
 
 export class Stage {
   readonly canvas: Canvas;
@@ -91,6 +100,24 @@ export class Stage {
       area = intersection(area, { left, top, right, bottom });
     }
     return area;
+  }
+
+  /**
+   * Move the picture so that a point of it is in view. CVAT has no call for that: the picture is
+   * dragged, with Alt, under which CVAT does not look at the objects under the mouse.
+   */
+  show(point: Point): void {
+    const [dx, dy] = shiftInto(this.placement(), this.visible(), point, VIEW_MARGIN);
+    if (this.canvas.mode() !== "idle" || (dx === 0 && dy === 0)) return;
+    const from = { bubbles: true, altKey: true, clientX: 0, clientY: 0 };
+    this.#pass(new MouseEvent("mousedown", from));
+    const to = { ...from, clientX: dx, clientY: dy };
+    for (const type of ["mousemove", "mouseup"]) this.#pass(new MouseEvent(type, to));
+  }
+
+  /** Zoom as the wheel does. */
+  zoom([clientX, clientY]: Point, by: -1 | 1): void {
+    this.#pass(new WheelEvent("wheel", { clientX, clientY, deltaY: -by, cancelable: true }));
   }
 
   overlay(element: SVGSVGElement | null): void {
@@ -194,9 +221,14 @@ export class Stage {
     event.stopImmediatePropagation();
     if (event.button !== 0 || grabbed) return;
     // The press goes to the canvas, which moves the picture, and not to the objects under the mouse.
+    this.#pass(new MouseEvent("mousedown", event));
+  }
+
+  /** Give CVAT's canvas an event that is not the plugin's. */
+  #pass(event: MouseEvent): void {
     this.#passing = true;
     try {
-      this.#surface.dispatchEvent(new MouseEvent("mousedown", event));
+      this.#surface.dispatchEvent(event);
     } finally {
       this.#passing = false;
     }
