@@ -117,7 +117,8 @@ export function reduce(state: State, action: Action): State {
     }
     case "found ahead": {
       const { frame, proposals, notes } = action;
-      if (frame !== state.frame || state.frames.has(frame)) return state;
+      const { history, answers } = frameOf(state);
+      if (frame !== state.frame || history.length > 1 || answers.size > 0) return state;
       return onFrame(state, (before) => ({ ...before, shown: { proposals, notes } }));
     }
     case "failed": {

@@ -39,6 +39,8 @@ export class Requests {
   #timer = 0;
   /** What was found on the next frame before it is shown. */
   #ahead: FoundAhead | null = null;
+  /** The frame that is asked for ahead now. */
+  #looking: { readonly frame: number; readonly done: Promise<void> } | null = null;
   /** Ends what nobody on the screen waits for. */
   readonly #left = new AbortController();
 
@@ -160,12 +162,18 @@ export class Requests {
     }));
     const first = session.frame.partial?.clicks !== request.clicks;
     try {
+      if (clicks.length === 0 && this.#looking?.frame === request.frame) {
+        await this.#looking.done;
+        if (signal.aborted) return;
+        this.#showAhead();
+      }
       const [answer] = await Promise.all([
         this.#askWith((carried) => encodeClicks(classClicks, carried), signal, request.frame),
         // Without this answer boxes may be offered twice, but nothing else is wrong.
         first && session.host.readSaved(signal).catch(() => {}),
       ]);
       if (answer === null || signal.aborted) return;
+      if (this.#ahead?.frame === request.frame) this.#ahead = null;
       const { boxes, ...rest } = answer;
       const proposals = boxes.flatMap((box) => proposalOf(box, clicks, classes));
       session.do({ type: "answered", id: call.id, proposals, ...rest });
@@ -180,11 +188,19 @@ export class Requests {
   /** Whoever looks at the proposals of a frame that nobody clicked on will look at the next one. */
   async #lookAhead(): Promise<void> {
     const session = this.#session;
-    const { classes, scene, jobId, nextFrame: frame } = session;
-    if (!this.#carries || scene === null || frame === undefined || this.#ahead?.frame === frame)
-      return;
+    const { scene, nextFrame: frame } = session;
+    if (!this.#carries || scene === null || frame === undefined) return;
     const known = session.rectangles.get(frame) ?? scene.saved.get(frame) ?? [];
     if (session.state.frames.has(frame) || known.length > 0) return;
+    if ([this.#ahead?.frame, this.#looking?.frame].includes(frame)) return;
+    this.#looking = { frame, done: this.#find(frame) };
+    await this.#looking.done;
+    this.#looking = null;
+  }
+
+  async #find(frame: number): Promise<void> {
+    const session = this.#session;
+    const { classes, jobId } = session;
     let points: RequestPoints = { pos_points: [], neg_points: [] };
     const encode = (carried: Carried | null) => {
       points = encodeClicks([], carried);
@@ -192,9 +208,8 @@ export class Requests {
     };
     // It is asked for again when it is shown: an error now is none for the person.
     const answer = await this.#askWith(encode, this.#left.signal, frame).catch(() => null);
-    if (answer === null || session.jobId !== jobId) return;
-    this.#ahead = { frame, classes, points: JSON.stringify(points), answer };
-    if (session.state.frame === frame) this.#showAhead();
+    if (answer !== null && session.jobId === jobId)
+      this.#ahead = { frame, classes, points: JSON.stringify(points), answer };
   }
 
   /** Show what was found ahead, until the frame on the screen has its own answer. */
@@ -228,10 +243,8 @@ export class Requests {
         ahead?.frame === frame &&
         ahead.classes === classes &&
         ahead.points === JSON.stringify(points)
-      ) {
-        this.#ahead = null;
+      )
         return ahead.answer;
-      }
       return decodeAnswer(await host.ask(model.id, points, LOWEST_SCORE, signal, frame));
     };
     try {

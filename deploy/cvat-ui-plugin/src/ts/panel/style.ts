@@ -18,7 +18,7 @@ button, select, input { font: inherit; color: inherit; margin: 0; }
 /* The ring of the focus: blue on white, and white around it on whatever lies under the panel. */
 :focus-visible { outline: 2px solid #0a58ca; outline-offset: 1px; border-radius: 4px; }
 .labels :focus-visible, .mapping :focus-visible { outline-offset: -2px; }
-.cell:focus-visible { position: relative; outline-offset: 2px; }
+.cell:focus-visible { position: relative; outline-color: #24292f; outline-offset: 4px; }
 
 .panel {
   position: absolute;
