@@ -47,6 +47,10 @@ describe("in CVAT's own page", () => {
 
   const indexOf = (label: string) => (CLASSES as readonly string[]).indexOf(label);
 
+  /** The calls for clicks; a new frame is asked for without any once it was looked at for a moment. */
+  const clickCalls = async (a: Annotator) =>
+    (await a.calls()).filter(({ pos_points }) => pos_points.length > 0);
+
   const items = (a: Annotator) =>
     a.page.locator(".cvat-objects-sidebar-states-header").textContent();
 
@@ -172,7 +176,7 @@ describe("in CVAT's own page", () => {
     await a.key("d");
     await a.page.getByText("0.png").waitFor();
     await expect.poll(async () => (await a.outlines()).length).toBeGreaterThan(0);
-    expect((await a.calls()).length).toBe(1);
+    expect((await clickCalls(a)).length).toBe(1);
 
     await a.key("n");
     await expect.poll(() => a.label(one).getAttribute("aria-checked")).toBe("false");
@@ -180,7 +184,7 @@ describe("in CVAT's own page", () => {
     await expect.poll(() => a.label("tree").getAttribute("aria-checked")).toBe("true");
     await a.click(centre("tree"));
     await a.settle();
-    expect((await a.calls()).length).toBe(2);
+    expect((await clickCalls(a)).length).toBe(2);
     await a.key("Escape");
     await a.hover(centre("tree"));
     await a.click(centre("tree"));
