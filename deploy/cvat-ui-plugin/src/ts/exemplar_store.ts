@@ -1,7 +1,16 @@
 // The exemplars of a job's frames: which frames give some, and what the function answered for them.
 
-import type { Host, Rectangle } from "./adapter";
-import { type Chosen, carriedOf, chosenOf, keyOf, type Taken, takenOf } from "./exemplars";
+import type { Host, Rectangle } from "./cvat/host";
+import {
+  type Chosen,
+  carriedOf,
+  chosenOf,
+  type Kept,
+  keptOf,
+  keyOf,
+  type Taken,
+  takenOf,
+} from "./exemplars";
 import type { ClassMap, Model } from "./labels";
 import { type Carried, decodeExemplars, encodeExemplarsRequest, LOWEST_SCORE } from "./protocol";
 import { entryOf, type State } from "./state";
@@ -9,6 +18,8 @@ import { loadFromTab, saveInTab } from "./storage";
 
 /** Frames whose exemplars go with a request, those nearest to the frame on the screen. */
 const MOST_SOURCES = 6;
+/** Characters of exemplars that are kept of frames, those that were used last: a tab keeps 5 million. */
+const MOST_CHARACTERS = 2_000_000;
 
 /** The work on the frames of a job, and the function that is asked. */
 export interface Work {
@@ -24,12 +35,12 @@ export interface Work {
 export class ExemplarStore {
   readonly #host: Host;
   #jobId: number | null = null;
-  /** The exemplars of frames, as the function answered them. */
+  /** The exemplars of frames, as the function answered them; those that were used last at the end. */
   #taken = new Map<number, Taken>();
   /** What was chosen of the work on frames, and from what. Kept: it is asked for often. */
   readonly #choices = new Map<number, { inputs: readonly unknown[]; chosen: Chosen }>();
-  /** Frames whose exemplars the person left out. */
-  readonly #leftOut = new Set<number>();
+  /** What the person left out: frames, by their numbers, and exemplars, by their ids. */
+  #leftOut = new Set<string>();
   /** Ids of the models that know no exemplars. */
   readonly #unsupported = new Set<string>();
 
@@ -41,7 +52,8 @@ export class ExemplarStore {
   open(jobId: number): void {
     this.#jobId = jobId;
     this.#choices.clear();
-    this.#leftOut.clear();
+    const leftOut = loadFromTab(`left out:${jobId}`);
+    this.#leftOut = new Set(Array.isArray(leftOut) ? leftOut.map(String) : []);
     this.#taken = takenOf(loadFromTab(`exemplars:${jobId}`));
   }
 
@@ -62,18 +74,24 @@ export class ExemplarStore {
     return near;
   }
 
-  /** Those of them that the person did not leave out. */
-  used(here: number, work: Work): readonly number[] {
-    return this.sources(here, work).filter((number) => this.isUsed(number));
+  /** Whether a frame, by its number, or an exemplar, by its id, is used. */
+  isUsed(id: string): boolean {
+    return !this.#leftOut.has(id);
   }
 
-  isUsed(frame: number): boolean {
-    return !this.#leftOut.has(frame);
+  /** Leave a frame or an exemplar out, or take it back. */
+  toggle(id: string): void {
+    if (!this.#leftOut.delete(id)) this.#leftOut.add(id);
+    saveInTab(`left out:${this.#jobId}`, [...this.#leftOut]);
   }
 
-  /** Leave a frame out, or take it back. */
-  toggle(frame: number): void {
-    if (!this.#leftOut.delete(frame)) this.#leftOut.add(frame);
+  /** The exemplars of the frames that are used for a frame, as far as they are known. */
+  known(here: number, work: Work): readonly (Kept & { readonly frame: number })[] {
+    return this.#usedFrames(here, work).flatMap((frame) => {
+      const isKnown = this.#taken.get(frame)?.key === this.#keyOf(frame, work);
+      const exemplars = (isKnown && this.#taken.get(frame)?.exemplars) || [];
+      return exemplars.map((one) => ({ ...one, frame }));
+    });
   }
 
   /** A model knows no exemplars, and is not asked for them again. */
@@ -93,10 +111,23 @@ export class ExemplarStore {
    * @throws Error The function did not answer them.
    */
   async carried(here: number, work: Work, signal: AbortSignal): Promise<Carried | null> {
-    const used = this.used(here, work);
+    const used = this.#usedFrames(here, work);
     for (const number of used) await this.#take(number, work, signal);
-    const taken = used.flatMap((number) => this.#taken.get(number) ?? []);
+    const taken = used
+      .flatMap((number) => this.#taken.get(number) ?? [])
+      .map(({ exemplars, ...rest }) => ({
+        ...rest,
+        exemplars: exemplars.filter(({ id }) => this.isUsed(id)),
+      }));
     return carriedOf(taken, (label) => work.classes.classOf(label));
+  }
+
+  #usedFrames(here: number, work: Work): readonly number[] {
+    return this.sources(here, work).filter((number) => this.isUsed(String(number)));
+  }
+
+  #keyOf(number: number, work: Work): string {
+    return keyOf(work.model.id, this.#chosenOf(number, work));
   }
 
   /** The work on a frame, of labels that can be clicked. */
@@ -121,8 +152,12 @@ export class ExemplarStore {
   async #take(number: number, work: Work, signal: AbortSignal): Promise<void> {
     const { model, classes } = work;
     const chosen = this.#chosenOf(number, work);
-    const key = keyOf(model.id, chosen);
-    if (this.#taken.get(number)?.key === key) return;
+    const key = this.#keyOf(number, work);
+    const before = this.#taken.get(number);
+    if (before?.key === key) {
+      this.#keep(number, before);
+      return;
+    }
     const withClass = <T extends { label: number }>({ label, ...one }: T) => ({
       ...one,
       classIndex: classes.classOf(label) as number,
@@ -138,14 +173,20 @@ export class ExemplarStore {
       );
       if (signal.aborted) return;
       if (answer.progress >= 1) {
-        const exemplars = answer.exemplars.flatMap(({ classIndex, ...one }) => {
-          const label = classes.labelOf(classIndex);
-          return label ? [{ ...one, label: label.id }] : [];
-        });
-        this.#taken.set(number, { key, weights: answer.weights, exemplars });
+        const { weights } = answer;
+        const kept = keptOf(number, chosen);
+        if (answer.exemplars.length !== kept.length)
+          throw new Error(
+            `The function did not answer the exemplars of frame ${number} one by one.`,
+          );
+        const exemplars = answer.exemplars.map(({ classIndex, ...one }, i) => ({
+          ...one,
+          ...(kept[i] as (typeof kept)[number]),
+        }));
         // The function has other weights now, for which earlier exemplars are of no use.
-        for (const [other, { weights }] of this.#taken)
-          if (weights !== answer.weights) this.#taken.delete(other);
+        for (const [other, { weights: its }] of this.#taken)
+          if (its !== weights) this.#taken.delete(other);
+        this.#keep(number, { key, weights, exemplars });
         saveInTab(`exemplars:${this.#jobId}`, Object.fromEntries(this.#taken));
         return;
       }
@@ -154,4 +195,25 @@ export class ExemplarStore {
       done = answer.progress;
     }
   }
+
+  /** Keep the exemplars of a frame, and give up those that were not used for the longest. */
+  #keep(number: number, taken: Taken): void {
+    this.#taken.delete(number);
+    this.#taken.set(number, taken);
+    const kept = [...this.#taken];
+    let size = kept.reduce((sum, [, each]) => sum + sizeOf(each), 0);
+    for (const [frame, each] of kept.slice(0, -MOST_SOURCES)) {
+      if (size <= MOST_CHARACTERS) return;
+      this.#taken.delete(frame);
+      size -= sizeOf(each);
+    }
+  }
+}
+
+/** About how many characters the exemplars of a frame are. */
+function sizeOf({ key, exemplars }: Taken): number {
+  return exemplars.reduce(
+    (sum, { id, vector, thumbnail }) => sum + id.length + vector.length + thumbnail.length,
+    key.length,
+  );
 }

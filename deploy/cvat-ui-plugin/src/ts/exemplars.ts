@@ -4,7 +4,7 @@
 // the answer, and sends a choice of them along with later requests.
 
 import { type Box, type Corners, contains, polygonOf } from "./geometry";
-import type { Carried, Exemplar } from "./protocol";
+import type { AnsweredExemplar, Carried, Exemplar } from "./protocol";
 import type { Click, Clicks } from "./state";
 
 /** The work on a frame. */
@@ -25,7 +25,9 @@ export interface Chosen {
 }
 
 /** An exemplar of the function, with the id of the task's label in place of a class. */
-export interface Kept extends Omit<Exemplar, "classIndex"> {
+export interface Kept extends Omit<AnsweredExemplar, "classIndex"> {
+  /** Equal for exemplars of the same click or box, whenever they were taken. */
+  readonly id: string;
   readonly label: number;
 }
 
@@ -70,6 +72,17 @@ export function chosenOf({ clicks, rectangles }: Source): Chosen {
   };
 }
 
+/** The ids and labels of the exemplars that the function answers, in its order: clicks, then boxes. */
+export function keptOf(
+  frame: number,
+  { clicks, boxes }: Chosen,
+): readonly Pick<Kept, "id" | "label">[] {
+  return [
+    ...clicks.map(({ label, x, y, positive }) => ({ label, what: [x, y, positive] })),
+    ...boxes.map(({ label, points }) => ({ label, what: points })),
+  ].map(({ label, what }) => ({ label, id: [frame, label, ...what].join(" ") }));
+}
+
 /** Equal as long as the exemplars of a frame are still those of the work on it. */
 export function keyOf(model: string, { clicks, boxes }: Chosen): string {
   return JSON.stringify([model, clicks, boxes]);
@@ -86,13 +99,13 @@ export function carriedOf(
   const exemplars = taken
     .filter((other) => other.weights === weights)
     .flatMap((each) => each.exemplars)
-    .flatMap(({ label, ...exemplar }): Exemplar[] => {
+    .flatMap(({ label, positive, width, height, vector }): Exemplar[] => {
       const classIndex = classOf(label);
-      const key = `${label} ${exemplar.positive}`;
+      const key = `${label} ${positive}`;
       const count = counts.get(key) ?? 0;
       if (classIndex === undefined || count >= MOST_OF_LABEL) return [];
       counts.set(key, count + 1);
-      return [{ ...exemplar, classIndex }];
+      return [{ classIndex, positive, width, height, vector }];
     })
     .slice(0, MOST);
   return exemplars.some(({ positive }) => positive) ? { weights, exemplars } : null;
@@ -111,7 +124,14 @@ export function takenOf(value: unknown): Map<number, Taken> {
 function isTaken(value: unknown): value is Taken {
   if (typeof value !== "object" || value === null) return false;
   const { key, weights, exemplars } = value as Record<string, unknown>;
-  return typeof key === "string" && typeof weights === "string" && Array.isArray(exemplars);
+  const isKept = (one: unknown) =>
+    typeof one === "object" && typeof (one as Kept | null)?.id === "string";
+  return (
+    typeof key === "string" &&
+    typeof weights === "string" &&
+    Array.isArray(exemplars) &&
+    exemplars.every(isKept)
+  );
 }
 
 function isOf(box: LabelledBox, { x, y, label }: Click): boolean {

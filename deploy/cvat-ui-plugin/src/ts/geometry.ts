@@ -81,6 +81,45 @@ export function isInside(placement: Placement, [x, y]: Point): boolean {
   return x >= 0 && y >= 0 && x <= placement.width && y <= placement.height;
 }
 
+/** The point of a picture that is nearest to a point. */
+export function insideOf({ width, height }: Placement, [x, y]: Point): Point {
+  return [Math.min(Math.max(x, 0), width), Math.min(Math.max(y, 0), height)];
+}
+
+/** Whether a point of the screen lies in an area; its edges belong to it. */
+export function isWithin({ left, top, right, bottom }: Area, [x, y]: Point): boolean {
+  return x >= left && x <= right && y >= top && y <= bottom;
+}
+
+/** The point of an area that is nearest to a point of the screen. */
+export function clampedTo({ left, top, right, bottom }: Area, [x, y]: Point): Point {
+  return [Math.min(Math.max(x, left), right), Math.min(Math.max(y, top), bottom)];
+}
+
+/**
+ * How far the picture has to be moved on the screen, so that a point of it is in view: in pixels of
+ * the screen, and not so far that there would be more room beside the picture than there is.
+ *
+ * @param margin Pixels of the screen that the point should be away from the view's edges.
+ */
+export function shiftInto(placement: Placement, view: Area, point: Point, margin: number): Point {
+  const { width, height } = placement;
+  const at = toScreen(placement, point);
+  const corners = polygonOf({ points: [0, 0, width, height], rotation: 0 }).map((corner) =>
+    toScreen(placement, corner),
+  );
+  const along = (axis: 0 | 1, low: number, high: number): number => {
+    const ends = corners.map((corner) => corner[axis]);
+    // What of the picture lies beyond the view on either side.
+    const [before, after] = [low - Math.min(...ends), Math.max(...ends) - high];
+    const room = Math.min(margin, (high - low) / 2);
+    if (at[axis] < low + room) return Math.min(low + room - at[axis], Math.max(before, 0));
+    if (at[axis] > high - room) return -Math.min(at[axis] - high + room, Math.max(after, 0));
+    return 0;
+  };
+  return [along(0, view.left, view.right), along(1, view.top, view.bottom)];
+}
+
 /** The intersection of two areas of the screen. */
 export function intersection(a: Area, b: Area): Area {
   return {

@@ -1,6 +1,6 @@
 // The entry that CVAT's build takes: a folder with src/ts/index.tsx, named in CLIENT_PLUGINS.
 
-import { register } from "./adapter";
+import { register } from "./cvat/adapter";
 import { Plugin } from "./plugin";
 
 register((host) => new Plugin(host));

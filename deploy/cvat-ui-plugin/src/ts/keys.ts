@@ -13,7 +13,10 @@ const WITHOUT_TEXT = [
   "submit",
 ];
 
-/** What the arrow keys add to the right and lower edges of a box, in pixels of the screen. */
+/** Keys that lead away from a choice of the panel, though a choice takes letters. */
+const LEAVING_KEYS = ["Escape", "i", "I"];
+
+/** Where the arrow keys lead, in pixels of the screen. */
 export const STEPS_OF_ARROWS: Readonly<Record<string, readonly [number, number]>> = {
   ArrowLeft: [-1, 0],
   ArrowRight: [1, 0],
@@ -36,11 +39,29 @@ export function isTyping(event: Event): boolean {
     const closed = target.role === "combobox" && target.ariaExpanded !== "true";
     return !closed || target.value !== "";
   }
-  if (target instanceof HTMLSelectElement) return target.getRootNode() instanceof ShadowRoot;
+  if (target instanceof HTMLSelectElement) {
+    const leaves = event instanceof KeyboardEvent && LEAVING_KEYS.includes(event.key);
+    return target.getRootNode() instanceof ShadowRoot && !leaves;
+  }
   return (
     target instanceof HTMLTextAreaElement ||
     (target instanceof HTMLElement && target.isContentEditable)
   );
+}
+
+const KEYS_OF_CONTROLS = [" ", "Enter", "Tab", "Home", "End", ...Object.keys(STEPS_OF_ARROWS)];
+
+/** Whether a key presses, moves or turns the panel's control that has the focus. */
+export function isForControl(event: KeyboardEvent): boolean {
+  const [target] = event.composedPath();
+  const inPanel = target instanceof Element && target.getRootNode() instanceof ShadowRoot;
+  return inPanel && !event.ctrlKey && !event.metaKey && KEYS_OF_CONTROLS.includes(event.key);
+}
+
+/** Whether Enter or Space would press what keys were brought to, such as a button of CVAT's. */
+export function isPressing(event: Event): boolean {
+  const [target] = event.composedPath();
+  return target instanceof Element && target.closest("button, a, [role=button]") !== null;
 }
 
 /** Whether a dropdown is open, whose keys are Enter and Escape. */

@@ -54,22 +54,28 @@ const MARK_WIDTH = 1.75;
 const MARK_CASING = 1;
 const NEGATIVE = "#ff3b30";
 const DOT = 4.5;
+/** The cursor: a ring, and arms from near its middle, which stays free, to beyond the ring. */
+const CURSOR_RING = 11;
+const CURSOR_ARMS = [4, 19] as const;
 
 export class Preview {
   readonly element = document.createElementNS(SVG, "svg");
   readonly #boxes = document.createElementNS(SVG, "g");
   readonly #hovered = document.createElementNS(SVG, "g");
   readonly #marks = document.createElementNS(SVG, "g");
+  readonly #cursor = document.createElementNS(SVG, "g");
   #shownBoxes: readonly PreviewBox[] = [];
   #shownMarks: readonly Mark[] = [];
   #shownHover: PreviewBox | null = null;
+  #shownCursor: { readonly point: Point; readonly color: string } | null = null;
   #scale = 0;
 
   constructor() {
     this.element.dataset.c3det = "preview";
     // Visible overflow keeps boxes at the picture's edges whole, and asks for no bitmap of its own.
     this.element.style.cssText = "position: absolute; overflow: visible; pointer-events: none;";
-    for (const group of [this.#boxes, this.#hovered, this.#marks]) {
+    this.#cursor.dataset.c3det = "cursor";
+    for (const group of [this.#boxes, this.#hovered, this.#marks, this.#cursor]) {
       group.setAttribute("fill", "none");
       this.element.append(group);
     }
@@ -85,6 +91,7 @@ export class Preview {
     this.#drawBoxes();
     this.#drawMarks();
     this.#drawHover();
+    this.#drawCursor();
   }
 
   drawBoxes(boxes: readonly PreviewBox[]): void {
@@ -101,6 +108,30 @@ export class Preview {
   hover(box: PreviewBox | null): void {
     this.#shownHover = box;
     this.#drawHover();
+  }
+
+  /** Show the cursor that keys move, in the colour of the label that it clicks. */
+  drawCursor(point: Point | null, color: string): void {
+    this.#shownCursor = point && { point, color };
+    this.#drawCursor();
+  }
+
+  #drawCursor(): void {
+    if (this.#shownCursor === null) {
+      this.#cursor.replaceChildren();
+      return;
+    }
+    const { point, color } = this.#shownCursor;
+    const [x, y] = point;
+    const [from, to] = CURSOR_ARMS.map((arm) => arm / this.#scale) as [number, number];
+    const arms = [-1, 1]
+      .map(
+        (side) =>
+          `M${x + side * from} ${y}H${x + side * to}M${x} ${y + side * from}V${y + side * to}`,
+      )
+      .join("");
+    const outline = arms + ringOf(x, y, CURSOR_RING / this.#scale);
+    this.#cursor.replaceChildren(...cased(outline, color, MARK_WIDTH, MARK_CASING, 1));
   }
 
   #drawHover(): void {
@@ -174,9 +205,12 @@ export class Preview {
       ? `M${x - arm} ${y}H${x + arm}M${x} ${y - arm}V${y + arm}`
       : `M${x - arm} ${y - arm}L${x + arm} ${y + arm}M${x + arm} ${y - arm}L${x - arm} ${y + arm}`;
     if (!waiting) return sign;
-    const r = MARK_RING / this.#scale;
-    return `${sign}M${x + r} ${y}a${r} ${r} 0 1 1 ${-2 * r} 0a${r} ${r} 0 1 1 ${2 * r} 0`;
+    return sign + ringOf(x, y, MARK_RING / this.#scale);
   }
+}
+
+function ringOf(x: number, y: number, r: number): string {
+  return `M${x + r} ${y}a${r} ${r} 0 1 1 ${-2 * r} 0a${r} ${r} 0 1 1 ${2 * r} 0`;
 }
 
 function penOf(box: Box, scale: number): Pen {

@@ -77,6 +77,12 @@ export interface Exemplar {
   readonly vector: string;
 }
 
+/** An exemplar with a picture for people. */
+export interface AnsweredExemplar extends Exemplar {
+  /** A small PNG as base64; "": the function gave none. */
+  readonly thumbnail: string;
+}
+
 /** Exemplars that go with a request, all of the same weights. */
 export interface Carried {
   /** SHA-256 of the weights. */
@@ -84,7 +90,11 @@ export interface Carried {
   readonly exemplars: readonly Exemplar[];
 }
 
-export interface ExemplarsAnswer extends Carried {
+export interface ExemplarsAnswer {
+  /** SHA-256 of the weights. */
+  readonly weights: string;
+  /** Of the clicks, then of the boxes, in the order of the request. */
+  readonly exemplars: readonly AnsweredExemplar[];
   /** Below 1 there are none yet; the same request goes on. */
   readonly progress: number;
 }
@@ -186,20 +196,20 @@ export function decodeExemplars(answer: unknown): ExemplarsAnswer {
   };
 }
 
-function decodeExemplar(exemplar: unknown, index: number): Exemplar {
+function decodeExemplar(exemplar: unknown, index: number): AnsweredExemplar {
   if (
     !isRecord(exemplar) ||
     !isIndex(exemplar.class) ||
     typeof exemplar.positive !== "boolean" ||
     !isSide(exemplar.width) ||
     !isSide(exemplar.height) ||
-    typeof exemplar.vector !== "string" ||
-    !/^[A-Za-z0-9+/]+={0,2}$/.test(exemplar.vector) ||
-    exemplar.vector.length % 4 !== 0
+    !isBase64(exemplar.vector)
   )
     throw new AnswerError(`Exemplar ${index} in the answer of the function is malformed.`);
   const { positive, width, height, vector } = exemplar;
-  return { classIndex: exemplar.class, positive, width, height, vector };
+  // A picture is for people alone: the exemplar counts without it.
+  const thumbnail = isBase64(exemplar.thumbnail) ? exemplar.thumbnail : "";
+  return { classIndex: exemplar.class, positive, width, height, vector, thumbnail };
 }
 
 /**
@@ -282,6 +292,12 @@ function isIndex(value: unknown): value is number {
 
 function isSide(value: unknown): value is number {
   return typeof value === "number" && Number.isFinite(value) && value > 0;
+}
+
+function isBase64(value: unknown): value is string {
+  return (
+    typeof value === "string" && /^[A-Za-z0-9+/]+={0,2}$/.test(value) && value.length % 4 === 0
+  );
 }
 
 function isText(value: unknown): value is string {

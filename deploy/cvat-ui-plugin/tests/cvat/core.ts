@@ -201,6 +201,31 @@ export class Job {
       this.#do({ name: "Created objects", frame, undo: set(true), redo: set(false) });
       return added.map(({ clientID }) => clientID);
     },
+    /** Send the objects that the server does not have. */
+    save: async (): Promise<void> => {
+      const unsaved = this.#objects.filter(
+        ({ serverID, removed }) => serverID === null && !removed,
+      );
+      const shapes = unsaved.map(({ frame, shapeType, points, rotation, label, ...object }) => ({
+        type: shapeType,
+        frame,
+        points,
+        rotation,
+        label_id: label.id,
+        source: object.source,
+        occluded: object.occluded,
+        outside: false,
+        z_order: object.zOrder,
+        group: 0,
+        attributes: [],
+      }));
+      const { data } = await axios(`/api/jobs/${this.id}/annotations?action=create`, {
+        method: "PATCH",
+        data: { version: 0, tags: [], tracks: [], shapes },
+      });
+      const saved = (data as { shapes: readonly { id: number }[] }).shapes;
+      for (const [i, object] of unsaved.entries()) object.serverID = saved[i]?.id ?? null;
+    },
     move: async (clientID: number, points: number[], frame: number): Promise<void> => {
       const object = this.#objects.find((other) => other.clientID === clientID) as Stored;
       const before = object.points;

@@ -91,6 +91,9 @@ function onKey(event: KeyboardEvent): void {
   } else if (event.ctrlKey && key === "r") {
     event.preventDefault();
     rotateFrame(event.shiftKey ? -90 : 90);
+  } else if (event.ctrlKey && key === "s") {
+    event.preventDefault();
+    void store.getState().annotation.job.instance?.annotations.save();
   } else if (key === "f") store.dispatch(changeFrameAsync(player.frame.number + 1));
   else if (key === "d") store.dispatch(changeFrameAsync(player.frame.number - 1));
   else if (key === "n") {

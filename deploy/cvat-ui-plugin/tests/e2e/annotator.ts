@@ -220,6 +220,15 @@ export class Annotator {
     });
   }
 
+  /** Where the cursor that keys move is on the screen; null: it is not on. */
+  async cursor(): Promise<Point | null> {
+    return this.page.evaluate(() => {
+      const cursor = document.querySelector('[data-c3det="cursor"]') as Element;
+      const { left, right, top, bottom } = cursor.getBoundingClientRect();
+      return right > left ? ([(left + right) / 2, (top + bottom) / 2] as const) : null;
+    });
+  }
+
   /** The rectangles that CVAT draws: for each its corners on the screen. */
   async shapes(): Promise<readonly (readonly Point[])[]> {
     return this.page.evaluate(() =>
@@ -278,6 +287,23 @@ export class Annotator {
   /** Let something go wrong with the next call of the function. */
   async fault(fault: object): Promise<void> {
     await this.post("emulator/faults", { path: "lambda/functions/", method: "POST", ...fault });
+  }
+
+  /** Red, green and blue of the pixels below a point of the screen. */
+  async pixels(x: number, y: number, count: number): Promise<number[][]> {
+    const clip = { x: Math.round(x), y: Math.round(y), width: 1, height: count };
+    const png = await this.page.screenshot({ clip });
+    const data = await this.page.evaluate(async (base64) => {
+      const image = new Image();
+      image.src = `data:image/png;base64,${base64}`;
+      await image.decode();
+      const canvas = document.createElement("canvas");
+      Object.assign(canvas, { width: image.width, height: image.height });
+      const context = canvas.getContext("2d") as CanvasRenderingContext2D;
+      context.drawImage(image, 0, 0);
+      return [...context.getImageData(0, 0, image.width, image.height).data];
+    }, png.toString("base64"));
+    return Array.from({ length: count }, (_, i) => data.slice(4 * i, 4 * i + 3));
   }
 
   async screenshot(name: string): Promise<void> {

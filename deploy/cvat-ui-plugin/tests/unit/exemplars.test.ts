@@ -1,5 +1,9 @@
 import { describe, expect, test } from "vitest";
-import { carriedOf, chosenOf, keyOf, type Taken, takenOf } from "../../src/ts/exemplars";
+import type { Host } from "../../src/ts/cvat/host";
+import { ExemplarStore, type Work } from "../../src/ts/exemplar_store";
+import { carriedOf, chosenOf, keptOf, keyOf, type Taken, takenOf } from "../../src/ts/exemplars";
+import { ClassMap } from "../../src/ts/labels";
+import type { RequestPoints } from "../../src/ts/protocol";
 import type { Click } from "../../src/ts/state";
 
 const click = (x: number, label = 1, positive = true): Click => ({ x, y: 5, label, positive });
@@ -51,6 +55,8 @@ describe("what a frame is asked for", () => {
 
 describe("what goes with a request", () => {
   const kept = (label: number, positive = true, width = 1) => ({
+    id: "some",
+    thumbnail: "",
     label,
     positive,
     width,
@@ -96,5 +102,85 @@ describe("what goes with a request", () => {
     const value = JSON.parse(JSON.stringify({ 3: taken("a", kept(1)), 4: { key: 1 } }));
     expect([...takenOf(value)]).toEqual([[3, taken("a", kept(1))]]);
     expect(takenOf(null).size).toBe(0);
+  });
+});
+
+test("the ids of a frame's exemplars, in the order of the request", () => {
+  const chosen = chosenOf({ clicks: [click(55), click(7, 1, false)], rectangles: [box(0)] });
+  const kept = keptOf(3, chosen);
+  expect(kept.map(({ label }) => label)).toEqual([1, 1, 1]);
+  expect(new Set(kept.map(({ id }) => id)).size).toBe(3);
+  // The same click is the same exemplar, whatever else was clicked, and another on another frame.
+  const [same] = keptOf(3, chosenOf({ clicks: [click(55)], rectangles: [] }));
+  expect(same).toEqual(kept[0]);
+  expect(keptOf(4, chosen).map(({ id }) => id)).not.toContain(same?.id);
+});
+
+describe("exemplars of a job's frames", () => {
+  const labels = [{ id: 1, name: "bolt", color: "#f00" }];
+  const model = { id: "open", name: "open", classes: [] };
+
+  /** A job whose frames have so many boxes each, and a function that answers pictures of a size. */
+  function job(frames: number, boxes: number, characters: number) {
+    const asked: number[] = [];
+    const host = {
+      ask: async (_: string, points: RequestPoints, __: number, ___: unknown, frame: number) => {
+        asked.push(frame);
+        const one = { class: 0, positive: true, width: 1, height: 1, vector: "AQID" };
+        const thumbnail = "A".repeat(characters);
+        const exemplars = points.neg_points.slice(2).map(() => ({ ...one, thumbnail }));
+        return { c3det: 2, exemplars, weights: "ab".repeat(32), progress: 1 };
+      },
+    } as unknown as Host;
+    const rectangles = Array.from({ length: boxes }, (_, i) => box(20 * i));
+    const saved = new Map(Array.from({ length: frames }, (_, i) => [i, rectangles]));
+    const work: Work = {
+      model,
+      classes: new ClassMap(labels, model, {}),
+      frames: new Map(),
+      rectangles: new Map(),
+      saved,
+    };
+    const store = new ExemplarStore(host);
+    store.open(1);
+    const carried = (here: number) => store.carried(here, work, new AbortController().signal);
+    return { store, work, asked, carried };
+  }
+
+  test("each is shown, dropped and taken back, without asking again", async () => {
+    const { store, work, asked, carried } = job(3, 2, 4);
+    expect(store.known(2, work)).toEqual([]);
+    expect((await carried(2))?.exemplars).toHaveLength(4);
+    const known = store.known(2, work);
+    expect(known.map(({ frame, label, thumbnail }) => [frame, label, thumbnail])).toEqual([
+      [1, 1, "AAAA"],
+      [1, 1, "AAAA"],
+      [0, 1, "AAAA"],
+      [0, 1, "AAAA"],
+    ]);
+    const { id } = known[1] as (typeof known)[0];
+    store.toggle(id);
+    expect((await carried(2))?.exemplars).toHaveLength(3);
+    expect(store.known(2, work).map((one) => store.isUsed(one.id))).toEqual([
+      true,
+      false,
+      true,
+      true,
+    ]);
+    store.toggle(id);
+    expect((await carried(2))?.exemplars).toHaveLength(4);
+    expect(asked).toEqual([1, 0]);
+  });
+
+  test("of many frames those are kept that were used last", async () => {
+    const { asked, carried } = job(40, 8, 20_000);
+    for (let here = 0; here < 40; here += 1) await carried(here);
+    expect(new Set(asked).size).toBe(40);
+    const before = asked.length;
+    await carried(39);
+    expect(asked).toHaveLength(before);
+    // 2,000,000 characters are the exemplars of some twelve frames: the first ones are asked anew.
+    await carried(0);
+    expect(asked.slice(before).sort((a, b) => a - b)).toEqual([1, 2, 3, 4, 5, 6]);
   });
 });

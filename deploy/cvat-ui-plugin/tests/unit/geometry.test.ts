@@ -4,12 +4,14 @@ import {
   contains,
   edgesAt,
   grown,
+  insideOf,
   intersection,
   isInside,
   overlap,
   type Placement,
   type Point,
   polygonOf,
+  shiftInto,
   shortSideOf,
   smallestAt,
   stretched,
@@ -51,6 +53,36 @@ describe("between picture and screen", () => {
     // The right end comes to lie at the bottom, the top left corner at the top right.
     expect(toScreen(turned, [100, 20])).toEqual([160, 175]);
     expect(toScreen(turned, [0, 0])).toEqual([200, -25]);
+  });
+
+  test("the nearest point of the picture", () => {
+    expect(insideOf(placement, [-3, 12])).toEqual([0, 12]);
+    expect(insideOf(placement, [101, 41])).toEqual([100, 40]);
+  });
+
+  describe("a picture is moved so that a point of it is in view", () => {
+    // On the screen the picture is from (60, 35) to (260, 115).
+    const shift = (point: Point, view: readonly [number, number, number, number], margin = 10) => {
+      const [left, top, right, bottom] = view;
+      return near([shiftInto(placement, { left, top, right, bottom }, point, margin)])[0];
+    };
+
+    test("not at all where the point is in view", () => {
+      expect(shift([50, 20], [100, 50, 220, 100])).toEqual([0, 0]);
+      expect(shift([0, 0], [0, 0, 400, 400])).toEqual([0, 0]);
+    });
+
+    test("until the point is away from the view's edge", () => {
+      // (100, 75) on the screen: ten pixels to the right of the view's left edge at 140 is 150.
+      expect(shift([20, 20], [140, 0, 240, 200])).toEqual([50, 0]);
+      expect(shift([50, 30], [100, 40, 220, 80])).toEqual([0, -25]);
+    });
+
+    test("no further than the picture's own edge", () => {
+      // The whole picture is 80 pixels to the left of the view, and the corner 90 of the margin.
+      expect(shift([0, 20], [140, 0, 240, 200])).toEqual([80, 0]);
+      expect(shift([100, 20], [0, 0, 255, 200])).toEqual([-5, 0]);
+    });
   });
 
   test.each([0, 90, 180, 270, 30])("at %i degrees the two ways are inverse", (angle) => {

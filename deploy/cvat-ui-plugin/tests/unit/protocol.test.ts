@@ -30,6 +30,7 @@ interface Example {
       readonly width: number;
       readonly height: number;
       readonly vector: string;
+      readonly thumbnail?: string;
     }[];
   };
   readonly clicks?: readonly { x: number; y: number; label: number; positive: boolean }[];
@@ -136,7 +137,9 @@ describe("the examples that all sides of the wire read", () => {
     }
     const { weights, exemplars, progress } = decodeExemplars(answer);
     expect([weights, progress]).toEqual([answer?.weights, answer?.progress]);
-    expect(exemplars).toEqual(answer?.exemplars?.map(exemplarOf));
+    expect(exemplars).toEqual(
+      answer?.exemplars?.map((one) => ({ ...exemplarOf(one), thumbnail: one.thumbnail })),
+    );
   });
 
   test("they hold what they have to", () => {
@@ -258,6 +261,15 @@ describe("answers", () => {
     expect(decodeExemplars(good).exemplars).toEqual([]);
     expect(() => decodeExemplars({ ...good, ...change })).toThrow(AnswerError);
   });
+
+  test.each([undefined, 5, "no picture", "AQ?="])(
+    "an exemplar counts without its picture: %j",
+    (thumbnail) => {
+      const one = { class: 1, positive: true, width: 1, height: 1, vector: "AQID", thumbnail };
+      const answer = { c3det: 2, exemplars: [one], weights: "ab".repeat(32), progress: 1 };
+      expect(decodeExemplars(answer).exemplars[0]?.thumbnail).toBe("");
+    },
+  );
 
   test("sentences", () => {
     expect(sentence(" no ")).toBe("No.");

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { reduce } from "../../src/ts/reducer";
 import {
   type Action,
   type Click,
@@ -16,7 +17,6 @@ import {
   type Proposal,
   proposalsOf,
   redoesNext,
-  reduce,
   type State,
   thresholdOf,
   undoesNext,
@@ -69,6 +69,32 @@ function failed(state: State): State {
 const stepped = (depth: number): Action => ({ type: "CVAT stepped", depth });
 
 const clicksOf = (state: State) => entryOf(frameOf(state)).clicks;
+
+describe("what was found on a frame before it was shown", () => {
+  const found = (frame: number): Action => ({
+    type: "found ahead",
+    frame,
+    proposals: [proposal(5)],
+    notes: ["Some."],
+  });
+
+  test("is shown until the frame has its own answer, which is asked for all the same", () => {
+    const state = stateAfter(shown(0), shown(1), found(1));
+    expect(proposalsOf(frameOf(state))).toEqual([proposal(5)]);
+    expect([isAnswered(frameOf(state)), isPending(frameOf(state))]).toEqual([false, false]);
+    const asked = on(state, { type: "asked" });
+    expect(asked.request?.frame).toBe(1);
+    expect(proposalsOf(frameOf(asked))).toEqual([proposal(5)]);
+    expect(proposalsOf(frameOf(answered(asked, proposal(90))))).toEqual([proposal(90)]);
+  });
+
+  test("is nothing to another frame, and to one that somebody has worked on", () => {
+    const away = stateAfter(shown(0), found(1));
+    expect(proposalsOf(frameOf(away))).toEqual([]);
+    const worked = answered(stateAfter(shown(1), clicked(click(3))), proposal(1));
+    expect(on(worked, found(1))).toBe(worked);
+  });
+});
 
 describe("clicks", () => {
   test("are kept for each frame", () => {

@@ -15,6 +15,11 @@ export const STYLE = `
 * { box-sizing: border-box; }
 button, select, input { font: inherit; color: inherit; margin: 0; }
 
+/* The ring of the focus: blue on white, and white around it on whatever lies under the panel. */
+:focus-visible { outline: 2px solid #0a58ca; outline-offset: 1px; border-radius: 4px; }
+.labels :focus-visible, .mapping :focus-visible { outline-offset: -2px; }
+.cell:focus-visible { position: relative; outline-color: #24292f; outline-offset: 4px; }
+
 .panel {
   position: absolute;
   display: flex;
@@ -142,6 +147,17 @@ kbd {
   background: #1677ff1f; font-size: 12px; line-height: 17px; cursor: pointer; }
 .source[aria-pressed="false"] { border-color: #d0d7de; background: #fff; color: #8c959f;
   text-decoration: line-through; }
+.exemplars { display: flex; flex-wrap: wrap; gap: 4px; max-height: 76px; margin: 0 -3px 5px;
+  padding: 3px; overflow-y: auto; scrollbar-width: thin; }
+.exemplar { position: relative; width: 34px; height: 34px; padding: 0; border: 2px solid;
+  border-radius: 4px; background: #d0d7de; overflow: hidden; cursor: pointer; }
+.exemplar img { display: block; width: 30px; height: 30px; }
+/* A stroke from corner to corner: "none here" is red, what is left out is pale as well. */
+.exemplar.negative::after, .exemplar[aria-pressed="false"]::after { content: ""; position: absolute;
+  inset: 0; background: linear-gradient(to top left, #0000 46%, #fff 46% 47%, var(--stroke) 47% 53%,
+  #fff 53% 54%, #0000 54%); --stroke: #24292f; }
+.exemplar.negative::after { --stroke: #ff3b30; }
+.exemplar[aria-pressed="false"] img { opacity: 0.35; }
 .check { display: flex; align-items: center; gap: 6px; cursor: pointer; }
 .check input { accent-color: #1677ff; }
 .button.next { flex: none; width: 40px; }

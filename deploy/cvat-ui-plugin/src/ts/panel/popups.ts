@@ -1,8 +1,8 @@
 // What stands beside the mouse: the words for a box, and the menu to edit it.
 
+import type { Point } from "../geometry";
+import { keyOf, type TaskLabel } from "../labels";
 import { button, h, swatch } from "./dom";
-import type { Point } from "./geometry";
-import { keyOf, type TaskLabel } from "./labels";
 
 const GAP = 14;
 

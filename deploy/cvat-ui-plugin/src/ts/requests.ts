@@ -1,0 +1,290 @@
+// Calls of the function for the clicks of a frame, with the exemplars of other frames.
+
+import type { Scene } from "./cvat/host";
+import { ExemplarStore, type Work } from "./exemplar_store";
+import type { ClassMap } from "./labels";
+import {
+  AnswerError,
+  type Carried,
+  type ClassAnswer,
+  type ClassBox,
+  decodeAnswer,
+  encodeClicks,
+  LOWEST_SCORE,
+  type RequestPoints,
+  sentence,
+} from "./protocol";
+import { messageOf, type Session } from "./session";
+import { type Click, entryOf, hasToAsk, type Proposal } from "./state";
+import { loadSetting, saveSetting } from "./storage";
+
+/** A frame is asked for by itself once it was looked at for so long. */
+const CARRY_MS = 200;
+
+/** What was found on a frame before it was shown. */
+interface FoundAhead {
+  readonly frame: number;
+  readonly classes: ClassMap;
+  /** What was asked, as JSON. */
+  readonly points: string;
+  readonly answer: ClassAnswer;
+}
+
+export class Requests {
+  readonly exemplars: ExemplarStore;
+  readonly #session: Session;
+  #call: { id: number; since: number; abort: AbortController } | null = null;
+  /** A frame that nobody has worked on is asked for by itself. */
+  #carries = loadSetting("carry") !== false;
+  #timer = 0;
+  /** What was found on the next frame before it is shown. */
+  #ahead: FoundAhead | null = null;
+  /** The frame that is asked for ahead now. */
+  #looking: { readonly frame: number; readonly done: Promise<void> } | null = null;
+  /** Ends what nobody on the screen waits for. */
+  readonly #left = new AbortController();
+
+  constructor(session: Session) {
+    this.#session = session;
+    this.exemplars = new ExemplarStore(session.host);
+  }
+
+  /** A call is in flight since then, in milliseconds of performance.now(). */
+  get since(): number | null {
+    return this.#call?.since ?? null;
+  }
+
+  get carries(): boolean {
+    return this.#carries;
+  }
+
+  /** The frames that could give exemplars for the one on the screen, the nearest first. */
+  get sources(): readonly number[] {
+    const { scene } = this.#session;
+    return scene ? this.exemplars.sources(scene.frame, this.work(scene)) : [];
+  }
+
+  /** Whether the function can be asked without clicks: an open one only with other frames' work. */
+  get canSearch(): boolean {
+    const isUsed = (frame: number) => this.exemplars.isUsed(String(frame));
+    return this.#session.model.classes.length > 0 || this.sources.some(isUsed);
+  }
+
+  work({ saved }: Scene): Work {
+    const { model, classes, state, rectangles } = this.#session;
+    return { model, classes, frames: state.frames, rectangles, saved };
+  }
+
+  openJob(jobId: number): void {
+    this.#ahead = null;
+    this.exemplars.open(jobId);
+    // Which frames are done, without which the plugin works as well.
+    const { host } = this.#session;
+    host.safely(() => host.readSaved(this.#left.signal).catch(() => {}));
+  }
+
+  /** Send what has to be asked, and end a call that nobody waits for any more. */
+  follow(): void {
+    const session = this.#session;
+    if (this.#call && session.state.request?.id !== this.#call.id) {
+      this.#call.abort.abort();
+      this.#call = null;
+    }
+    if (session.scene === null || !hasToAsk(session.state)) return;
+    session.reduce({ type: "sent" });
+    session.host.safely(() => this.#ask());
+  }
+
+  /** Ask before the first click. */
+  search(): void {
+    if (entryOf(this.#session.frame).clicks.length > 0) return;
+    if (this.canSearch) this.#session.do({ type: "asked" });
+    else this.#session.say("There are no examples on other frames yet: click an object first.");
+  }
+
+  toggleCarry(): void {
+    this.#carries = !this.#carries;
+    saveSetting("carry", this.#carries);
+    this.carryOn();
+    this.#session.changed();
+  }
+
+  /** Use a frame or an exemplar, or do not. */
+  toggleExemplars(id: string): void {
+    this.exemplars.toggle(id);
+    this.#session.do({ type: "exemplars changed" });
+  }
+
+  /** Ask for a frame that nobody has worked on, once others of the job were. */
+  carryOn(): void {
+    this.stopWaiting();
+    const session = this.#session;
+    const { frame: number, frames } = session.state;
+    if (this.#carries) this.#showAhead();
+    const worked = [...frames].some(
+      ([other, { open, accepted, history }]) =>
+        other !== number && (open || accepted !== null || history.length > 1),
+    );
+    if (!this.#carries || !worked || !this.canSearch) return;
+    this.#timer = window.setTimeout(() => {
+      const { open, taken } = session.frame;
+      const isNew = !open && entryOf(session.frame).clicks.length + taken.length === 0;
+      if (number === session.state.frame && isNew && session.scene?.rectangles.length === 0)
+        session.host.safely(() => session.do({ type: "asked" }));
+    }, CARRY_MS);
+  }
+
+  /** Ask for nothing by itself. */
+  stopWaiting(): void {
+    window.clearTimeout(this.#timer);
+  }
+
+  stop(): void {
+    this.stopWaiting();
+    this.#call?.abort.abort();
+    this.#left.abort();
+  }
+
+  async #ask(): Promise<void> {
+    const session = this.#session;
+    const { classes } = session;
+    const { request } = session.state;
+    if (request === null) return;
+    const call = { id: request.id, since: performance.now(), abort: new AbortController() };
+    this.#call = call;
+    const { signal } = call.abort;
+    const clicks = request.clicks.filter(({ label }) => classes.classOf(label) !== undefined);
+    const classClicks = clicks.map(({ x, y, label, positive }) => ({
+      x,
+      y,
+      positive,
+      classIndex: classes.classOf(label) as number,
+    }));
+    const first = session.frame.partial?.clicks !== request.clicks;
+    try {
+      if (clicks.length === 0 && this.#looking?.frame === request.frame) {
+        await this.#looking.done;
+        if (signal.aborted) return;
+        this.#showAhead();
+      }
+      const [answer] = await Promise.all([
+        this.#askWith((carried) => encodeClicks(classClicks, carried), signal, request.frame),
+        // Without this answer boxes may be offered twice, but nothing else is wrong.
+        first && session.host.readSaved(signal).catch(() => {}),
+      ]);
+      if (answer === null || signal.aborted) return;
+      if (this.#ahead?.frame === request.frame) this.#ahead = null;
+      const { boxes, ...rest } = answer;
+      const proposals = boxes.flatMap((box) => proposalOf(box, clicks, classes));
+      session.do({ type: "answered", id: call.id, proposals, ...rest });
+      if (clicks.length === 0 && answer.progress >= 1) await this.#lookAhead();
+    } catch (error) {
+      if (signal.aborted) return;
+      const message = error instanceof AnswerError ? error.message : sentence(messageOf(error));
+      session.do({ type: "failed", id: call.id, message });
+    }
+  }
+
+  /** Whoever looks at the proposals of a frame that nobody clicked on will look at the next one. */
+  async #lookAhead(): Promise<void> {
+    const session = this.#session;
+    const { scene, nextFrame: frame } = session;
+    if (!this.#carries || scene === null || frame === undefined) return;
+    const known = session.rectangles.get(frame) ?? scene.saved.get(frame) ?? [];
+    if (session.state.frames.has(frame) || known.length > 0) return;
+    if ([this.#ahead?.frame, this.#looking?.frame].includes(frame)) return;
+    this.#looking = { frame, done: this.#find(frame) };
+    await this.#looking.done;
+    this.#looking = null;
+  }
+
+  async #find(frame: number): Promise<void> {
+    const session = this.#session;
+    const { classes, jobId } = session;
+    let points: RequestPoints = { pos_points: [], neg_points: [] };
+    const encode = (carried: Carried | null) => {
+      points = encodeClicks([], carried);
+      return points;
+    };
+    // It is asked for again when it is shown: an error now is none for the person.
+    const answer = await this.#askWith(encode, this.#left.signal, frame).catch(() => null);
+    if (answer !== null && session.jobId === jobId)
+      this.#ahead = { frame, classes, points: JSON.stringify(points), answer };
+  }
+
+  /** Show what was found ahead, until the frame on the screen has its own answer. */
+  #showAhead(): void {
+    const session = this.#session;
+    const ahead = this.#ahead;
+    if (ahead === null || ahead.frame !== session.state.frame) return;
+    const { classes, frame, answer } = ahead;
+    if (classes !== session.classes || session.scene?.rectangles.length !== 0) return;
+    const proposals = answer.boxes.flatMap((box) => proposalOf(box, [], classes));
+    session.do({ type: "found ahead", frame, proposals, notes: answer.notes });
+  }
+
+  /** Ask with the exemplars of other frames, and take them again if they are of other weights. */
+  async #askWith(
+    encode: (carried: Carried | null) => RequestPoints,
+    signal: AbortSignal,
+    frame: number,
+  ): Promise<ClassAnswer | null> {
+    const { host, model, classes } = this.#session;
+    const ask = async (): Promise<ClassAnswer | null> => {
+      const carried = await this.#carried(frame, signal);
+      const points = encode(carried);
+      if (signal.aborted) return null;
+      // An open model finds nothing that is of a label, without clicks and examples.
+      const empty = model.classes.length === 0 && carried === null;
+      if (empty && points.pos_points.length === 0)
+        throw new Error("There are no examples on other frames: click an object first.");
+      const ahead = this.#ahead;
+      if (
+        ahead?.frame === frame &&
+        ahead.classes === classes &&
+        ahead.points === JSON.stringify(points)
+      )
+        return ahead.answer;
+      return decodeAnswer(await host.ask(model.id, points, LOWEST_SCORE, signal, frame));
+    };
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof AnswerError && error.code === "other_weights")) throw error;
+      this.exemplars.forget();
+      return ask();
+    }
+  }
+
+  /**
+   * The exemplars of other frames; null: there are none.
+   *
+   * @throws Error The function did not answer them.
+   */
+  async #carried(frame: number, signal: AbortSignal): Promise<Carried | null> {
+    const { scene, model } = this.#session;
+    if (scene === null) return null;
+    try {
+      return await this.exemplars.carried(frame, this.work(scene), signal);
+    } catch (error) {
+      if (!(error instanceof AnswerError && error.code === "unsupported")) throw error;
+      this.exemplars.giveUp(model.id);
+      this.#session.say(
+        "This function was deployed before examples of other frames: each frame begins with its own clicks.",
+      );
+      return null;
+    }
+  }
+}
+
+function proposalOf(box: ClassBox, clicks: readonly Click[], classes: ClassMap): Proposal[] {
+  const { points, rotation, score } = box;
+  // Of several clicks on one object, the last one says what it is.
+  const click = box.clicks.flatMap((index) => clicks[index] ?? []).at(-1);
+  const label = click?.label ?? classes.labelOf(box.classIndex)?.id;
+  // The task has no label for this class, or the box is of none.
+  if (label === undefined) return [];
+  const second = box.rival && classes.labelOf(box.rival.classIndex);
+  const rival = box.rival && second ? { label: second.id, score: box.rival.score } : null;
+  return [{ points, rotation, score, label, sure: click !== undefined, rival }];
+}

@@ -1,0 +1,212 @@
+// What all parts of the plugin work on: CVAT's scene, the state, the labels and the model's classes.
+
+import type { Host, MadeRectangle, Scene } from "./cvat/host";
+import { type Choices, ClassMap, type Model, type TaskLabel } from "./labels";
+import { sentence } from "./protocol";
+import { reduce } from "./reducer";
+import {
+  type Action,
+  type Click,
+  type Clicks,
+  entryOf,
+  type Frame,
+  frameOf,
+  initialState,
+  isPending,
+  type State,
+} from "./state";
+import { loadFromTab, loadSetting, saveInTab, saveSetting } from "./storage";
+
+/** A sentence about what was done last. */
+export interface Notice {
+  readonly failed: boolean;
+  readonly message: string;
+}
+
+const NO_MODEL: Model = { id: "", name: "", classes: [] };
+
+/** What a person does, after which a sentence about something earlier is out of date. */
+const STEPS: readonly Action["type"][] = [
+  "clicked",
+  "edited",
+  "cleared",
+  "undone",
+  "redone",
+  "asked",
+];
+
+export class Session {
+  readonly host: Host;
+  scene: Scene | null = null;
+  notice: Notice | null = null;
+  /** The rectangles that each frame of the job had when it was shown. */
+  readonly rectangles = new Map<number, readonly MadeRectangle[]>();
+  /** Follows what has changed, and shows it. */
+  readonly changed: () => void;
+  #jobId: number | null = null;
+  #state: State = initialState();
+  #model: Model = NO_MODEL;
+  #chosenModel = loadSetting("model");
+  #classes = new ClassMap([], NO_MODEL, {});
+  #classesKey = "";
+
+  constructor(host: Host, changed: () => void) {
+    this.host = host;
+    this.changed = changed;
+  }
+
+  get jobId(): number | null {
+    return this.#jobId;
+  }
+
+  get state(): State {
+    return this.#state;
+  }
+
+  /** The frame on the screen. */
+  get frame(): Frame {
+    return frameOf(this.#state);
+  }
+
+  get model(): Model {
+    return this.#model;
+  }
+
+  get classes(): ClassMap {
+    return this.#classes;
+  }
+
+  /** Do something, and all that follows from it. */
+  do(action: Action): void {
+    this.reduce(action);
+    this.changed();
+  }
+
+  /** Do something, and leave to the caller what follows from it. */
+  reduce(action: Action): void {
+    const { frames } = this.#state;
+    this.#state = reduce(this.#state, action);
+    if (this.#state.frames !== frames && action.type !== "job opened") this.#keepClicks();
+    if (STEPS.includes(action.type)) this.notice = null;
+  }
+
+  /** Begin another job, with the clicks that the tab kept of it. */
+  openJob(jobId: number): void {
+    this.notice = null;
+    this.rectangles.clear();
+    this.#jobId = jobId;
+    this.do({ type: "job opened", clicks: clicksOf(loadFromTab(`clicks:${jobId}`)) });
+  }
+
+  say(message: string, failed = false): void {
+    this.notice = { failed, message };
+    this.changed();
+  }
+
+  /** The frame of the job after the one on the screen, or undefined. */
+  get nextFrame(): number | undefined {
+    if (this.scene === null) return undefined;
+    const { frame, frames } = this.scene;
+    return frames[frames.indexOf(frame) + 1];
+  }
+
+  /** Show another frame; none is there after the last one. */
+  async goTo(frame: number | undefined): Promise<void> {
+    if (frame === undefined) {
+      this.say("This is the last frame of the job.");
+      return;
+    }
+    try {
+      await this.host.goTo(frame);
+    } catch (error) {
+      this.say(sentence(messageOf(error)), true);
+    }
+  }
+
+  labelOf(id: number): TaskLabel | undefined {
+    return this.scene?.labels.find((label) => label.id === id);
+  }
+
+  chooseModel(id: string): void {
+    this.#chosenModel = id;
+    saveSetting("model", id);
+    this.#chooseAnew();
+  }
+
+  /** Say which class of the model a label is. */
+  map(label: TaskLabel, className: string): void {
+    const key = `classes:${this.#model.id}`;
+    saveSetting(key, { ...choicesOf(loadSetting(key)), [label.name]: className });
+    this.#chooseAnew();
+  }
+
+  /** Take the scene's models and labels. */
+  chooseClasses({ models, labels }: Scene): void {
+    const model = models.find(({ id }) => id === this.#chosenModel) ?? (models[0] as Model);
+    const choices = choicesOf(loadSetting(`classes:${model.id}`));
+    const key = JSON.stringify([model, labels, choices]);
+    if (key === this.#classesKey) return;
+    const another = model.id !== this.#model.id;
+    this.#classesKey = key;
+    this.#model = model;
+    this.#classes = new ClassMap(labels, model, choices);
+    this.do({ type: "classes changed" });
+    this.host.arm(false);
+    if (another) {
+      const threshold = loadSetting(`threshold:${model.id}`);
+      this.do({ type: "threshold set", threshold: isScore(threshold) ? threshold : null });
+    }
+    if (another || this.#state.thresholds.size === 0) {
+      const own = loadSetting(`thresholds:${model.id}`) ?? {};
+      const thresholds = labels.flatMap(({ id, name }) => {
+        const value = Reflect.get(own, name);
+        return isScore(value) ? [[id, value] as const] : [];
+      });
+      this.do({ type: "thresholds set", thresholds: new Map(thresholds) });
+    }
+  }
+
+  #chooseAnew(): void {
+    if (this.scene) this.chooseClasses(this.scene);
+    this.changed();
+  }
+
+  /** Keep the clicks that were not accepted, for a page that is loaded anew. */
+  #keepClicks(): void {
+    const kept = [...this.#state.frames]
+      .filter(([, frame]) => isPending(frame))
+      .map(([number, frame]) => [number, entryOf(frame).clicks]);
+    saveInTab(`clicks:${this.#jobId}`, Object.fromEntries(kept));
+  }
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function isScore(value: unknown): value is number {
+  return typeof value === "number" && value >= 0 && value <= 1;
+}
+
+/** Clicks of frames as they were kept. */
+function clicksOf(value: unknown): ReadonlyMap<number, Clicks> {
+  const clicks = new Map<number, Clicks>();
+  if (typeof value !== "object" || value === null) return clicks;
+  for (const [number, list] of Object.entries(value)) {
+    if (Array.isArray(list) && list.every(isClick)) clicks.set(Number(number), list);
+  }
+  return clicks;
+}
+
+function isClick(value: unknown): value is Click {
+  if (typeof value !== "object" || value === null) return false;
+  const { x, y, label, positive } = value as Record<string, unknown>;
+  return [x, y, label].every(Number.isFinite) && typeof positive === "boolean";
+}
+
+function choicesOf(value: unknown): Choices {
+  if (typeof value !== "object" || value === null) return {};
+  return Object.fromEntries(
+    Object.entries(value).filter(([, className]) => typeof className === "string"),
+  );
+}

@@ -1,0 +1,63 @@
+// The thresholds that the person chooses: one for all labels, and those of single labels.
+
+import { LOWEST_SCORE } from "./protocol";
+import type { Session } from "./session";
+import { thresholdOf } from "./state";
+import { saveSetting } from "./storage";
+
+/** What a key adds to a threshold. */
+const STEP = 0.05;
+const HIGHEST_SCORE = 0.95;
+
+export class Thresholds {
+  readonly #session: Session;
+  /** The slider is of the armed label alone. */
+  #own = false;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  get own(): boolean {
+    return this.#own;
+  }
+
+  /** A label is armed: the slider is its own if it has a threshold of its own. */
+  follow(label: number | null): void {
+    this.#own = label !== null && this.#session.state.thresholds.has(label);
+  }
+
+  /** Make the slider that of the armed label or of all; then the label has none of its own. */
+  chooseScope(own: boolean): void {
+    const { armed } = this.#session.state;
+    this.#own = own && armed !== null;
+    if (!own && armed !== null) this.set(null, true);
+  }
+
+  /** @param own It is that of the armed label alone; null gives its own one up. */
+  set(threshold: number | null, own = this.#own): void {
+    const { model, state } = this.#session;
+    const { armed } = state;
+    if (!own || armed === null) {
+      saveSetting(`threshold:${model.id}`, threshold);
+      this.#session.do({ type: "threshold set", threshold });
+      return;
+    }
+    this.#session.do({ type: "threshold set", threshold, label: armed });
+    const named = [...this.#session.state.thresholds].flatMap(([id, value]) => {
+      const label = this.#session.labelOf(id);
+      return label ? [[label.name, value] as const] : [];
+    });
+    saveSetting(`thresholds:${model.id}`, Object.fromEntries(named));
+  }
+
+  step(by: -1 | 1, own: boolean): void {
+    const { state } = this.#session;
+    const label = own || this.#own ? state.armed : null;
+    const before = thresholdOf(state, label);
+    if (before === null) return;
+    this.#own = label !== null;
+    const wanted = Math.round((before + by * STEP) * 100) / 100;
+    this.set(Math.min(Math.max(wanted, LOWEST_SCORE), HIGHEST_SCORE), label !== null);
+  }
+}
