@@ -13,7 +13,7 @@ import torch
 
 from c3det.clicks import Click, LabelledBox
 from c3det.exemplars import MAX_PER_QUERY, Exemplars, ExemplarsError
-from c3det.open.model import OpenModel
+from c3det.open.model import RATIO_UNIT, OpenModel
 from c3det.picture import Picture
 from c3det.predictor import Predictor, load
 from tests.c3det.open.small import pixels, saved
@@ -73,7 +73,7 @@ def test_exemplars_hold_what_a_click_has_in_the_model(predictor: Predictor) -> N
     assert exemplars.positive.tolist() == [click.positive for click in clicks]
     assert exemplars.sources == ("frame 3",) * 5
     assert exemplars.weights == predictor.card.tensors
-    assert exemplars.vectors.shape == (5, model.numbers) == (5, 128 + 896 + 48)
+    assert exemplars.vectors.shape == (5, model.numbers) == (5, 128 + 896 + 2 + 48)
     with torch.inference_mode():
         tile = model.encode(image)
         for example, (cell, exemplar, _) in zip(
@@ -110,6 +110,79 @@ def test_a_box_is_described_as_it_is_and_gives_its_size(predictor: Predictor) ->
     apart = exemplars_of(tiled(predictor, pixels(150, 420)), [Click(30, 40, 0)], [far])
     assert apart.sizes[1].tolist() == [20, 20]
     assert apart.thumbnails[1].any()
+
+
+def given_boxes(predictor: Predictor, factor: float, seed: int = 5) -> list[LabelledBox]:
+    """The model's proposals in a picture, each so many times larger, of the labels 0 and 1."""
+    found = predictor.open(pixels(150, 200, seed)).detect([], 0).detections
+    middle, half = found.boxes[:, :2] + found.boxes[:, 2:], found.boxes[:, 2:] - found.boxes[:, :2]
+    boxes = np.concatenate([middle - factor * half, middle + factor * half], 1) / 2
+    inside = (found.boxes > 1).all(1) & (found.boxes[:, 2:] < [199, 149]).all(1)
+    inside &= found.scores > 0.1
+    return [LabelledBox(*box, number % 2) for number, box in enumerate(boxes[inside].tolist())]
+
+
+def test_a_box_knows_the_proposal_in_it(predictor: Predictor) -> None:
+    picture, model = predictor.open(pixels(150, 200, 5)), open_model(predictor)
+    boxes = given_boxes(predictor, 1.25)
+    nowhere = LabelledBox(3, 3, 3.5, 140, 0)
+    found = exemplars_of(picture, [Click(60, 50, 0)], [*boxes, nowhere])
+    at = slice(128 + 896, 128 + 896 + 2)
+    ratios = found.vectors[:, at].astype(np.float32) / RATIO_UNIT
+    assert len(boxes) > 8
+    assert not ratios[[0, -1]].any()
+    assert ratios[1:-1] == pytest.approx(0.8, abs=2e-3)
+    # They stay beside the numbers that have to be of length 1.
+    again = [model.template_of(one)[1][-2:] / RATIO_UNIT for one in found]
+    assert torch.stack(again).numpy() == pytest.approx(ratios, abs=1e-5)
+
+
+@pytest.mark.parametrize("side", [1024, 160], ids=["one tile", "tiles"])
+def test_boxes_of_people_correct_sizes_and_nothing_else(predictor: Predictor, side: int) -> None:
+    image, clicks = pixels(150, 300), random_clicks(4, 5, 150, 300)
+    boxes = given_boxes(predictor, 1.25)
+    found = exemplars_of(predictor.open(pixels(150, 200, 5)), [], boxes)
+    unknown = found.vectors.copy()
+    unknown[:, 128 + 896 : 128 + 896 + 2] = 0
+    plain = replace(found, vectors=unknown)
+    for some in ([], clicks):
+        one, other = (
+            tiled(predictor, image, side).detect(some, 0.1, exemplars=of) for of in (found, plain)
+        )
+        got, wanted = one.detections, other.detections
+        assert {0, 1} <= set(got.labels.tolist())
+        if side == 1024 and not some:
+            assert np.array_equal(got.scores, wanted.scores)
+            assert np.array_equal(got.labels, wanted.labels)
+            inside = (got.boxes > 0).all(1) & (got.boxes[:, 2:] < [300, 150]).all(1)
+            sizes = [one.boxes[inside, 2:] - one.boxes[inside, :2] for one in (got, wanted)]
+            factors = sizes[0] / sizes[1]
+            count = min(sum(box.label == label for box in boxes) for label in (0, 1))
+            assert factors == pytest.approx(1.25 ** (count / (count + 2)), rel=0.02)
+            middles = [one.boxes[inside, 2:] + one.boxes[inside, :2] for one in (got, wanted)]
+            assert middles[0] == pytest.approx(middles[1], abs=1e-3)
+        mean = [float((one.boxes[:, 2:] - one.boxes[:, :2]).mean()) for one in (got, wanted)]
+        assert mean[0] > 1.05 * mean[1]
+
+
+@pytest.mark.parametrize("side", [1024, 160], ids=["one tile", "tiles"])
+def test_exchanged_slots_exchange_corrected_answers(predictor: Predictor, side: int) -> None:
+    image, clicks = pixels(150, 300), [Click(60, 50, 2), Click(250, 90, 0)]
+    found = exemplars_of(predictor.open(pixels(150, 200, 5)), [], given_boxes(predictor, 1.25))
+    wanted = tiled(predictor, image, side).detect(clicks, 0, exemplars=found).detections
+    renamed = found.take(np.arange(len(found))[::-1]).numbered([NAMES[1], NAMES[2], NAMES[0]])
+    names = {0: 2, 1: 0, 2: 1}
+    others = [replace(click, label=names[click.label]) for click in reversed(clicks)]
+    got = tiled(predictor, image, side).detect(others, 0, exemplars=renamed).detections
+    assert_exchanged(got, wanted, names)
+
+
+def test_exemplars_of_the_version_before_are_refused(predictor: Predictor) -> None:
+    """Their vectors are two numbers shorter: those of a proposal were not yet known."""
+    exemplars = taken(predictor)
+    before = replace(exemplars, vectors=np.delete(exemplars.vectors, [1024, 1025], 1))
+    with pytest.raises(ExemplarsError, match="has 1072 numbers, and untrained takes 1074: take"):
+        predictor.open(pixels(100, 120)).detect([], exemplars=before)
 
 
 def test_tiles_are_read_for_exemplars_in_time(predictor: Predictor) -> None:
