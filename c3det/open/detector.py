@@ -129,6 +129,11 @@ def join(first: Described, second: Described) -> Described:
     )
 
 
+def _rows(boxes: Tensor, index: Tensor) -> Tensor:
+    """Those of boxes ``(B, n, 4)`` at indices ``(B, k)``."""
+    return boxes.gather(1, index[..., None].expand(-1, -1, 4))
+
+
 def _unit(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
@@ -239,19 +244,7 @@ class OpenDetector(nn.Module):
         count: int,
         kept: int,
         rounds: int = 4,
-    ) -> tuple[Tensor, Tensor]:
-        """The boxes ``(B, k, 4)`` and logits ``(B, k)`` of the cells that `peaks` returns."""
-        cells, logits = self.peaks(scores, boxes, count, kept, rounds)
-        return boxes_of(boxes, cells), logits
-
-    def peaks(
-        self,
-        scores: tuple[Tensor, ...],
-        boxes: tuple[Tensor, ...],
-        count: int,
-        kept: int,
-        rounds: int = 4,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The best dense boxes: local maxima of their level, after non-maximum suppression.
 
         Args:
@@ -262,8 +255,9 @@ class OpenDetector(nn.Module):
             rounds: See `non_maximum_suppression`.
 
         Returns:
-            Indices ``(B, k)`` of cells, see `boxes_of`, and logits ``(B, k)``, by falling logit. A
-            suppressed box that fills up has the logit -inf.
+            Boxes ``(B, k, 4)``, logits ``(B, k)`` and indices ``(B, k)`` of their cells, which are
+            counted over all levels, row by row; by falling logit. A suppressed box that fills up
+            has the logit -inf.
         """
         flat = []
         for score in scores:
@@ -271,11 +265,11 @@ class OpenDetector(nn.Module):
             flat.append(score.masked_fill(~peak, -torch.inf).flatten(1))
         everything = torch.cat(flat, 1)
         best, cells = everything.topk(min(count, everything.shape[1]), 1)
-        chosen = boxes_of(boxes, cells)
+        chosen = _rows(torch.cat([level.flatten(1, 2) for level in boxes], 1), cells)
         stays = non_maximum_suppression(chosen.detach(), SUPPRESSION_IOU, rounds) & best.isfinite()
         best = best.masked_fill(~stays, -torch.inf)
         best, index = best.topk(min(kept, best.shape[1]), 1)
-        return cells.gather(1, index), best
+        return _rows(chosen, index), best, cells.gather(1, index)
 
     def describe(self, features: OpenFeatures, boxes: Tensor, valid: Tensor) -> Described:
         """Refine boxes, score and embed them.
@@ -402,12 +396,6 @@ class OpenDetector(nn.Module):
         changes = (fine, change, F.avg_pool2d(change, 2))
         levels = tuple(s[:, None] + c for s, c in zip(features.scores, changes, strict=True))
         return levels, change
-
-
-def boxes_of(boxes: tuple[Tensor, ...], cells: Tensor) -> Tensor:
-    """The dense boxes ``(B, k, 4)`` of cells ``(B, k)``, counted over all levels, row by row."""
-    flat = torch.cat([level.flatten(1, 2) for level in boxes], 1)
-    return flat.gather(1, cells[..., None].expand(-1, -1, 4))
 
 
 def apply_deltas(boxes: Tensor, deltas: Tensor) -> Tensor:

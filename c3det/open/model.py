@@ -42,7 +42,6 @@ from c3det.open.detector import (
     PAD,
     Described,
     OpenDetector,
-    boxes_of,
     choose_exemplars,
     click_profiles,
     join,
@@ -136,7 +135,7 @@ class OpenModel:
         mean = network.mean.expand(-1, -1, 1, 1)
         padded = F.pad(pixels - mean, (0, -width % PAD, 0, -height % PAD)) + mean
         features = network.encode(padded.contiguous(memory_format=torch.channels_last))
-        boxes, logits = network.propose(
+        boxes, logits, _ = network.propose(
             features.scores, features.boxes, DENSE_PROPOSALS, PROPOSALS, rounds=0
         )
         valid = logits > PROPOSAL_LOGIT
@@ -388,8 +387,9 @@ class OpenModel:
             score + raised
             for score, raised in zip(features.scores, (fine, best, coarse), strict=True)
         )
-        cells, logits = network.peaks(scores, features.boxes, DENSE_RAISED, RAISED, rounds=0)
-        dense = boxes_of(features.boxes, cells)
+        dense, logits, cells = network.propose(
+            scores, features.boxes, DENSE_RAISED, RAISED, rounds=0
+        )
         kept = self._is_new(tile, dense[0]) & (logits[0] > RAISED_LOGIT)
         result = join(tile.proposals, self._describe_cells(tile, dense[:, kept], cells[0, kept]))
         stand_ins = [template[2] for template in given.templates if len(template) > 2]

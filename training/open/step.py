@@ -179,7 +179,7 @@ def run(
         )
     losses = _dense_losses(features, episode, is_object)
     with torch.no_grad():
-        proposed, logits = model.propose(features.scores, features.boxes, 320, PROPOSALS)
+        proposed, logits, _ = model.propose(features.scores, features.boxes, 320, PROPOSALS)
         shuffled = torch.rand_like(episode.boxes[..., 0]).masked_fill(~is_object, -1)
         value, index = shuffled.topk(JITTERED, 1)
         extra = jittered(gathered(episode.boxes, index), 0.12)
@@ -227,7 +227,7 @@ def run(
     with torch.no_grad():
         active = exemplars.positive.any(-1)
         best = tuple(level.masked_fill(~active[..., None, None], -20.0).amax(1) for level in levels)
-        more, more_logits = model.propose(best, features.boxes, 160, RAISED)
+        more, more_logits, _ = model.propose(best, features.boxes, 160, RAISED)
     with autocast:
         further = model.describe(features, more, more_logits > -6.0)
     candidates = join(pool, further)
