@@ -11,8 +11,9 @@ Steps
        (`propose`, `describe`).
     2. For each slot, C3Det (arXiv 2203.15266) on a dense map: the class-wise collated correlation
        (equations 1 to 3) of the features under its clicks, that of the other slots' clicks and of
-       its negative ones, and late fusion of the clicks' heatmaps, raise candidates where class-
-       agnostic proposals are weak (`raised`).
+       its negative ones, and late fusion of the clicks' heatmaps, shift the logits of "any object".
+       From these click-conditioned logits (`conditioned_logits`) come further candidates, where
+       class-agnostic proposals are weak.
     3. Whole boxes are compared with whole clicked boxes, slots against each other and against
        "none of these" (`c3det.open.compare`).
 """
@@ -82,7 +83,7 @@ class OpenFeatures:
         scores: One ``(B, h, w)`` tensor a level, logits of "any object".
         boxes: One ``(B, h, w, 4)`` tensor a level, xyxy in pixels of the input.
         embedding: ``(B, E, h, w)`` at stride 4, each cell of length 1: what C3 correlates.
-        context: ``(B, C, h, w)`` at stride 8, a few channels for the raising of candidates.
+        context: ``(B, C, h, w)`` at stride 8, a few channels for the click-conditioned logits.
         regions: Maps ``(B, C, h, w)`` from which boxes are described, by stride.
         early: Of the strides 4 and 8, maps ``(B, C, h, w)`` from which layouts are sampled.
     """
@@ -356,10 +357,10 @@ class OpenDetector(nn.Module):
         )
         return F.normalize(found[:, :, 0].transpose(1, 2), dim=2)
 
-    def raised(
+    def conditioned_logits(
         self, features: OpenFeatures, clicks: PaddedClicks, templates: Tensor, num_slots: int
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Logits of "an object of this slot", dense: "any object" raised or lowered by the clicks.
+        """Logits of "an object of this slot", dense: those of "any object", shifted by the clicks.
 
         Args:
             features: Of the batch.
@@ -368,7 +369,7 @@ class OpenDetector(nn.Module):
             num_slots: S.
 
         Returns:
-            One ``(B, S, h, w)`` tensor a level, and by how much they are raised, ``(B, S, h, w)``
+            One ``(B, S, h, w)`` tensor a level, and by how much they are shifted, ``(B, S, h, w)``
             at stride 8.
         """
         embedding = features.embedding

@@ -1,8 +1,8 @@
 """The open model: what is computed once a picture, and what is left after every click.
 
 Of a tile are kept (`c3det.open.tile`): the features, the described proposals, the term of the
-raising maps that no click changes, the correlation with each template, and the description of
-every candidate that clicks have raised.
+click-conditioned logits that no click changes, the correlation with each template, and the
+description of every click-conditioned candidate.
 
 The template of a click is ``(cell, exemplar, stand-in)``:
 
@@ -58,8 +58,8 @@ PROPOSALS, DENSE_PROPOSALS, PROPOSAL_LOGIT = 600, 1500, -7.0
 """Most class-agnostic proposals of a tile, the dense boxes from which they are chosen, and their
 least logit."""
 
-RAISED, DENSE_RAISED, RAISED_LOGIT = 160, 500, -4.0
-"""The same of the candidates that clicks raise."""
+CONDITIONED, DENSE_CONDITIONED, CONDITIONED_LOGIT = 160, 500, -4.0
+"""The same of the click-conditioned candidates."""
 
 SAME_BOX = 0.65
 """IoU with a proposal from which on a box is not another candidate."""
@@ -143,9 +143,9 @@ class OpenModel:
         proposals = network.describe(features, boxes[:, :count], valid[:, :count])
         any_object = F.max_pool2d(features.scores[0][:, None], 2).clamp(-8, 8)
         about = torch.cat([any_object.to(features.context.dtype), features.context], 1)
-        raising = F.conv2d(about, self._of_picture, self._bias, padding=1)
-        raising = raising.contiguous(memory_format=torch.channels_last)
-        return OpenTile((height, width), features, proposals, raising)
+        picture_term = F.conv2d(about, self._of_picture, self._bias, padding=1)
+        picture_term = picture_term.contiguous(memory_format=torch.channels_last)
+        return OpenTile((height, width), features, proposals, picture_term)
 
     def templates(self, tile: OpenTile, clicks: Sequence[Click]) -> list[Template]:
         """See `c3det.model.Model.templates`, and the module for what they hold."""
@@ -292,9 +292,9 @@ class OpenModel:
         return self._found(tile, boxes, scores, labels, corrected)
 
     def _click_logit_shift(self, tile: OpenTile, given: SlotInputs) -> Tensor:
-        """By how much the clicks of each slot raise "any object", ``(1, S, h, w)`` at stride 8.
+        """By how much the clicks of each slot shift the logits of "any object", at stride 8.
 
-        As `OpenDetector.raised` computes it, but correlations are kept.
+        ``(1, S, h, w)``, as `OpenDetector.conditioned_logits` computes it; correlations are kept.
         """
         self._correlate(tile, given.templates)
         positive, negative = self._collated(tile, given).unbind(0)
@@ -313,12 +313,12 @@ class OpenModel:
         )
         stacked = stacked.contiguous(memory_format=torch.channels_last)
         together = SLOTS_AT_ONCE if self.device.type == "cpu" else len(stacked)
-        return torch.cat([self._raising_of(tile, some) for some in stacked.split(together)])[None]
+        return torch.cat([self._shift_of(tile, some) for some in stacked.split(together)])[None]
 
-    def _raising_of(self, tile: OpenTile, maps: Tensor) -> Tensor:
-        """The raising ``(n, h, w)`` of n slots from their maps ``(n, 6, h, w)`` of clicks."""
+    def _shift_of(self, tile: OpenTile, maps: Tensor) -> Tensor:
+        """The logit shift ``(n, h, w)`` of n slots from their maps ``(n, 6, h, w)`` of clicks."""
         network = self.network
-        hidden = F.conv2d(maps, self._of_clicks, padding=1).add_(tile.raising).relu_()
+        hidden = F.conv2d(maps, self._of_clicks, padding=1).add_(tile.picture_term).relu_()
         for layer in list(network.raise_hidden)[2:]:
             hidden = layer(hidden)
         out = network.raise_out
@@ -335,7 +335,7 @@ class OpenModel:
             ``(2, S, 2, h, w)`` at stride 8, of the positive and of the negative clicks; -1 for the
             correlation and 0 for the heatmap where there is none.
         """
-        height, width = tile.raising.shape[-2:]
+        height, width = tile.picture_term.shape[-2:]
         kept: dict[tuple[int, ...], tuple[tuple[Tensor, ...], Tensor]] = {}
         collated = []
         for row in torch.cat([given.positive, given.negative]).cpu().numpy():
@@ -350,9 +350,9 @@ class OpenModel:
 
     def _maxima(self, tile: OpenTile, given: SlotInputs, chosen: Sequence[int]) -> Tensor:
         """The maxima of correlations and heatmaps over some clicks, ``(2, h, w)``."""
-        height, width = tile.raising.shape[-2:]
-        liked = tile.raising.new_full((height, width), -1.0)
-        near = tile.raising.new_zeros(height, width)
+        height, width = tile.picture_term.shape[-2:]
+        liked = tile.picture_term.new_full((height, width), -1.0)
+        near = tile.picture_term.new_zeros(height, width)
         for one in chosen:
             down, along = click_profiles(given.xy[one], height * 2, width * 2)
             # The maximum of a product of two positive profiles is the product of their maxima.
@@ -378,19 +378,19 @@ class OpenModel:
         tile.correlations = found
 
     def _candidates(self, tile: OpenTile, given: SlotInputs, change: Tensor) -> Described:
-        """The proposals, the boxes that the clicks raise, and those that stand in at clicks."""
+        """The proposals, the click-conditioned boxes, and those that stand in at clicks."""
         network, features = self.network, tile.features
         best = change.amax(1)
         fine = F.interpolate(best[:, None], scale_factor=2.0, mode="nearest")[:, 0]
         coarse = F.avg_pool2d(change, 2).amax(1)
         scores = tuple(
-            score + raised
-            for score, raised in zip(features.scores, (fine, best, coarse), strict=True)
+            score + shift
+            for score, shift in zip(features.scores, (fine, best, coarse), strict=True)
         )
         dense, logits, cells = network.propose(
-            scores, features.boxes, DENSE_RAISED, RAISED, rounds=0
+            scores, features.boxes, DENSE_CONDITIONED, CONDITIONED, rounds=0
         )
-        kept = self._is_new(tile, dense[0]) & (logits[0] > RAISED_LOGIT)
+        kept = self._is_new(tile, dense[0]) & (logits[0] > CONDITIONED_LOGIT)
         result = join(tile.proposals, self._describe_cells(tile, dense[:, kept], cells[0, kept]))
         stand_ins = [template[2] for template in given.templates if len(template) > 2]
         if not stand_ins:
@@ -424,17 +424,17 @@ class OpenModel:
         """Describe dense boxes ``(1, n, 4)``; descriptions of cells are kept."""
         wanted = cells.tolist()
         if len(tile.cells) > KEPT_CANDIDATES:
-            tile.cells, tile.raised = {}, None
+            tile.cells, tile.conditioned = {}, None
         new = [place for place, cell in enumerate(wanted) if cell not in tile.cells]
-        if new or tile.raised is None:
+        if new or tile.conditioned is None:
             valid = torch.ones(1, len(new), dtype=torch.bool, device=self.device)
             found = self.network.describe(tile.features, boxes[:, new], valid)
             before = len(tile.cells)
             tile.cells |= {wanted[place]: before + row for row, place in enumerate(new)}
-            tile.raised = found if tile.raised is None else join(tile.raised, found)
+            tile.conditioned = found if tile.conditioned is None else join(tile.conditioned, found)
         rows = torch.tensor([tile.cells[cell] for cell in wanted], dtype=torch.long)
         rows = rows.to(self.device)
-        return tile.raised.mapped(lambda one: one[:, rows])
+        return tile.conditioned.mapped(lambda one: one[:, rows])
 
     def _clipped(self, tile: OpenTile, boxes: Tensor) -> Tensor:
         """Boxes ``(n, 4)``, as far as they lie in a tile."""
@@ -498,7 +498,7 @@ class OpenModel:
         self, features: OpenTile, clicks: Sequence[Click], exemplars: Sequence[Exemplar] = ()
     ) -> Detections:
         """See `c3det.model.ExemplarModel.detect_whole`."""
-        tile = replace(features, correlations={}, collated={}, cells={}, raised=None)
+        tile = replace(features, correlations={}, collated={}, cells={}, conditioned=None)
         if not clicks and not exemplars:
             return self.detect(tile, [], [])
         # The order does not depend on labels.

@@ -18,7 +18,7 @@ from serverless.protocol.common import (
     PROTOCOL_VERSION,
     AnswerError,
     Bounds,
-    Exemplar,
+    EncodedExemplar,
     Point,
     RequestError,
     is_index,
@@ -219,7 +219,7 @@ class ExemplarsAnswer:
 
     model: str
     weights: str
-    exemplars: tuple[Exemplar, ...] = ()
+    exemplars: tuple[EncodedExemplar, ...] = ()
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     cache: str | None = None
     progress: float | None = None
@@ -344,7 +344,7 @@ def detector_body(boxes: Sequence[Box]) -> list[dict[str, Any]]:
     ]
 
 
-def _read_exemplar(value: Any) -> Exemplar:
+def _read_exemplar(value: Any) -> EncodedExemplar:
     if not isinstance(value, dict):
         raise AnswerError("it is no JSON object")
     label, positive = value.get("class"), value.get("positive")
@@ -363,7 +363,7 @@ def _read_exemplar(value: Any) -> Exemplar:
         if not 1 <= len(file) <= most:
             raise AnswerError(f"its {name} is no base64 of at most {most} bytes")
         files.append(file)
-    return Exemplar(label, positive, float(size[0]), float(size[1]), files[0], files[1])
+    return EncodedExemplar(label, positive, float(size[0]), float(size[1]), files[0], files[1])
 
 
 Item = TypeVar("Item")

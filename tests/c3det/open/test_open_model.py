@@ -146,8 +146,8 @@ def test_folding_changes_nothing_but_rounding() -> None:
     assert len(left) == len(plain.early_norms)  # which stand before their convolutions
 
 
-def test_raising_is_that_of_the_network(predictor: Predictor) -> None:
-    """The way of one slot after the other against `OpenDetector.raised`, which trains."""
+def test_the_logit_shift_is_that_of_the_network(predictor: Predictor) -> None:
+    """One slot after the other, against `OpenDetector.conditioned_logits`, which trains."""
     model = predictor.model
     assert isinstance(model, OpenModel)
     xy = torch.tensor([[22.0, 42.0], [90.0, 60.0], [50.0, 80.0], [70.0, 20.0]])
@@ -163,7 +163,7 @@ def test_raising_is_that_of_the_network(predictor: Predictor) -> None:
         network = model.network
         given = PaddedClicks(xy[None], slots[None], positive[None])
         of_clicks = network.templates(tile.features, xy[None])
-        wanted = network.raised(tile.features, given, of_clicks, 2)[1]
+        wanted = network.conditioned_logits(tile.features, given, of_clicks, 2)[1]
     torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4)
 
 
@@ -266,7 +266,7 @@ def test_what_was_clicked_has_its_box_though_the_model_says_none_of_these(weight
 
 
 def test_a_device_answers_as_the_cpu_does(weights: Path, predictor: Predictor, device: str) -> None:
-    """With ``--device cuda`` on the GPU, where slots are raised all at once."""
+    """With ``--device cuda`` on the GPU, where all slots are computed at once."""
     there = load(weights, device)
     assert str(there.device) == device
     image, clicks = pixels(150, 200), random_clicks(3, 9, 150, 200)
@@ -274,7 +274,7 @@ def test_a_device_answers_as_the_cpu_does(weights: Path, predictor: Predictor, d
     assert_near(there.open(image).detect(clicks, 0).detections, wanted, score=1e-3)
 
 
-def test_how_many_slots_are_raised_at_once_changes_nothing(
+def test_how_many_slots_are_computed_at_once_changes_nothing(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = pixels(150, 200)
