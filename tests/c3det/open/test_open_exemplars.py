@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from c3det.boxes import iou
 from c3det.clicks import Click, LabelledBox
 from c3det.exemplars import MAX_PER_QUERY, Exemplars, ExemplarsError
-from c3det.open.model import RATIO_UNIT, OpenModel
+from c3det.open.model import PROPOSAL_SCORE, RATIO_UNIT, SAME_OBJECT, OpenModel
 from c3det.picture import Picture
 from c3det.predictor import Predictor, load
 from tests.c3det.open.small import pixels, saved
@@ -112,63 +113,77 @@ def test_a_box_is_described_as_it_is_and_gives_its_size(predictor: Predictor) ->
     assert apart.thumbnails[1].any()
 
 
-def given_boxes(predictor: Predictor, factor: float, seed: int = 5) -> list[LabelledBox]:
-    """The model's proposals in a picture, each so many times larger, of the labels 0 and 1."""
-    found = predictor.open(pixels(150, 200, seed)).detect([], 0).detections
+RATIOS = slice(128 + 896, 128 + 896 + 2)
+"""Of a vector."""
+
+
+def given_boxes(predictor: Predictor) -> list[LabelledBox]:
+    """A quarter larger than what the model finds in a picture, of the labels 0 and 1."""
+    found = predictor.open(pixels(150, 200, 5)).detect([], 0).detections
     middle, half = found.boxes[:, :2] + found.boxes[:, 2:], found.boxes[:, 2:] - found.boxes[:, :2]
-    boxes = np.concatenate([middle - factor * half, middle + factor * half], 1) / 2
-    inside = (found.boxes > 1).all(1) & (found.boxes[:, 2:] < [199, 149]).all(1)
-    inside &= found.scores > 0.1
-    return [LabelledBox(*box, number % 2) for number, box in enumerate(boxes[inside].tolist())]
+    boxes = np.concatenate([middle - 1.25 * half, middle + 1.25 * half], 1) / 2
+    return [LabelledBox(*box, number % 2) for number, box in enumerate(boxes[:30].tolist())]
 
 
-def test_a_box_knows_the_proposal_in_it(predictor: Predictor) -> None:
-    picture, model = predictor.open(pixels(150, 200, 5)), open_model(predictor)
-    boxes = given_boxes(predictor, 1.25)
-    nowhere = LabelledBox(3, 3, 3.5, 140, 0)
-    found = exemplars_of(picture, [Click(60, 50, 0)], [*boxes, nowhere])
-    at = slice(128 + 896, 128 + 896 + 2)
-    ratios = found.vectors[:, at].astype(np.float32) / RATIO_UNIT
-    assert len(boxes) > 8
-    assert not ratios[[0, -1]].any()
-    assert ratios[1:-1] == pytest.approx(0.8, abs=2e-3)
-    # They stay beside the numbers that have to be of length 1.
+def test_a_box_knows_how_large_the_proposal_in_it_is(predictor: Predictor) -> None:
+    model, image = open_model(predictor), pixels(150, 200, 5)
+    boxes = [*given_boxes(predictor), LabelledBox(3, 3, 3.5, 140, 0)]
+    found = exemplars_of(predictor.open(image), [Click(60, 50, 0)], boxes)
+    with torch.inference_mode():
+        proposals = model.encode(image).proposals
+    usable = proposals.valid[0] & (proposals.scores[0].sigmoid() > PROPOSAL_SCORE)
+    proposed = proposals.boxes[0][usable].numpy().clip(0, [200, 150, 200, 150])
+    wanted = [[0.0, 0.0]]  # of the click
+    for box in boxes:
+        own = np.array([box.x1, box.y1, box.x2, box.y2], np.float32)
+        best = max(proposed, key=lambda one: float(iou(own, one)))
+        size = (best[2:] - best[:2]) / (own[2:] - own[:2])
+        wanted.append(size.tolist() if iou(own, best) >= SAME_OBJECT else [0.0, 0.0])
+    ratios = found.vectors[:, RATIOS].astype(np.float32) / RATIO_UNIT
+    assert ratios == pytest.approx(np.array(wanted), abs=2e-3)
+    assert wanted[-1] == [0, 0]
+    assert np.count_nonzero(np.array(wanted)[:, 0]) > 8
+    # Unlike the numbers beside them, they are not brought to length 1.
     again = [model.template_of(one)[1][-2:] / RATIO_UNIT for one in found]
     assert torch.stack(again).numpy() == pytest.approx(ratios, abs=1e-5)
 
 
-@pytest.mark.parametrize("side", [1024, 160], ids=["one tile", "tiles"])
-def test_boxes_of_people_correct_sizes_and_nothing_else(predictor: Predictor, side: int) -> None:
-    image, clicks = pixels(150, 300), random_clicks(4, 5, 150, 300)
-    boxes = given_boxes(predictor, 1.25)
-    found = exemplars_of(predictor.open(pixels(150, 200, 5)), [], boxes)
-    unknown = found.vectors.copy()
-    unknown[:, 128 + 896 : 128 + 896 + 2] = 0
-    plain = replace(found, vectors=unknown)
+def with_ratio(exemplars: Exemplars, ratio: float) -> Exemplars:
+    vectors = exemplars.vectors.copy()
+    vectors[:, RATIOS] = ratio * RATIO_UNIT
+    return replace(exemplars, vectors=vectors)
+
+
+def test_boxes_of_people_correct_sizes_and_nothing_else(predictor: Predictor) -> None:
+    """Of each label 15 boxes: 15 pairs of a factor 1.25, beside two of none (`SHIFT_RIDGE`)."""
+    picture, clicks = predictor.open(pixels(150, 300)), random_clicks(4, 5, 150, 300)
+    exemplars = exemplars_of(predictor.open(pixels(150, 200, 5)), [], given_boxes(predictor))
+    assert np.bincount(exemplars.labels).tolist() == [15, 15]
     for some in ([], clicks):
-        one, other = (
-            tiled(predictor, image, side).detect(some, 0.1, exemplars=of) for of in (found, plain)
+        got, plain = (
+            picture.detect(some, 0, exemplars=with_ratio(exemplars, ratio)).detections
+            for ratio in (0.8, 0)
         )
-        got, wanted = one.detections, other.detections
         assert {0, 1} <= set(got.labels.tolist())
-        if side == 1024 and not some:
-            assert np.array_equal(got.scores, wanted.scores)
-            assert np.array_equal(got.labels, wanted.labels)
-            inside = (got.boxes > 0).all(1) & (got.boxes[:, 2:] < [300, 150]).all(1)
-            sizes = [one.boxes[inside, 2:] - one.boxes[inside, :2] for one in (got, wanted)]
-            factors = sizes[0] / sizes[1]
-            count = min(sum(box.label == label for box in boxes) for label in (0, 1))
-            assert factors == pytest.approx(1.25 ** (count / (count + 2)), rel=0.02)
-            middles = [one.boxes[inside, 2:] + one.boxes[inside, :2] for one in (got, wanted)]
-            assert middles[0] == pytest.approx(middles[1], abs=1e-3)
-        mean = [float((one.boxes[:, 2:] - one.boxes[:, :2]).mean()) for one in (got, wanted)]
-        assert mean[0] > 1.05 * mean[1]
+        if some:  # whose answers give way to each other by their new sizes
+            assert len(got) != len(plain) or not np.allclose(got.boxes, plain.boxes)
+            continue
+        assert np.array_equal(got.scores, plain.scores)
+        assert np.array_equal(got.labels, plain.labels)
+        inside = (got.boxes > 0).all(1) & (got.boxes[:, 2:] < [300, 150]).all(1)
+        assert inside.any()
+        sizes, middles = (
+            [one.boxes[inside, 2:] + sign * one.boxes[inside, :2] for one in (got, plain)]
+            for sign in (-1, 1)
+        )
+        assert sizes[0] / sizes[1] == pytest.approx(1.25 ** (15 / 17), rel=2e-3)
+        assert middles[0] == pytest.approx(middles[1], abs=1e-2)
 
 
 @pytest.mark.parametrize("side", [1024, 160], ids=["one tile", "tiles"])
 def test_exchanged_slots_exchange_corrected_answers(predictor: Predictor, side: int) -> None:
     image, clicks = pixels(150, 300), [Click(60, 50, 2), Click(250, 90, 0)]
-    found = exemplars_of(predictor.open(pixels(150, 200, 5)), [], given_boxes(predictor, 1.25))
+    found = exemplars_of(predictor.open(pixels(150, 200, 5)), [], given_boxes(predictor))
     wanted = tiled(predictor, image, side).detect(clicks, 0, exemplars=found).detections
     renamed = found.take(np.arange(len(found))[::-1]).numbered([NAMES[1], NAMES[2], NAMES[0]])
     names = {0: 2, 1: 0, 2: 1}
