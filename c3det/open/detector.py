@@ -281,6 +281,38 @@ class OpenDetector(nn.Module):
             valid: bool ``(B, P)``.
         """
         batch, count = boxes.shape[:2]
+        hidden = self._hidden(features, boxes)
+        out = self.region_out(hidden).float().view(batch, count, 5)
+        refined = apply_deltas(boxes, out[..., 1:])
+        return Described(
+            refined,
+            out[..., 0],
+            self._embedded(hidden, batch),
+            self.layouts(features, refined.detach()),
+            valid,
+        )
+
+    def describe_as_given(self, features: OpenFeatures, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """The embeddings ``(B, P, E)`` and layouts ``(B, P, L)`` of boxes that stay as they are.
+
+        Args:
+            features: Of the batch.
+            boxes: ``(B, P, 4)`` xyxy in pixels of the input.
+        """
+        embeddings = self._embedded(self._hidden(features, boxes), len(boxes))
+        return embeddings, self.layouts(features, boxes)
+
+    def refine(self, features: OpenFeatures, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """The refined boxes ``(B, P, 4)`` and the logits ``(B, P)`` of `describe` alone."""
+        out = self.region_out(self._hidden(features, boxes)).float().view(*boxes.shape[:2], 5)
+        return apply_deltas(boxes, out[..., 1:]), out[..., 0]
+
+    def _embedded(self, hidden: Tensor, batch: int) -> Tensor:
+        embeddings = F.normalize(self.region_embedding(hidden).float(), dim=1)
+        return embeddings.view(batch, -1 if batch else 0, embeddings.shape[1])
+
+    def _hidden(self, features: OpenFeatures, boxes: Tensor) -> Tensor:
+        """What is read in boxes ``(B, P, 4)``, ``(B * P, C)``."""
         pooled = torch.cat(
             [
                 # The finest level is sampled twice as densely, and folded into more channels.
@@ -294,17 +326,7 @@ class OpenDetector(nn.Module):
         hidden = self.region(pooled).flatten(1)
         size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0).log().flatten(0, 1) - 3.0
         hidden = torch.cat([hidden, size.to(hidden.dtype)], 1)
-        hidden = F.relu(self.region_norm(self.region_hidden(hidden)))
-        out = self.region_out(hidden).float().view(batch, count, 5)
-        embeddings = F.normalize(self.region_embedding(hidden).float(), dim=1)
-        refined = apply_deltas(boxes, out[..., 1:])
-        return Described(
-            refined,
-            out[..., 0],
-            embeddings.view(batch, count, embeddings.shape[1]),
-            self.layouts(features, refined.detach()),
-            valid,
-        )
+        return F.relu(self.region_norm(self.region_hidden(hidden)))
 
     def layouts(self, features: OpenFeatures, boxes: Tensor) -> Tensor:
         """What lies where in boxes.

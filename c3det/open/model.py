@@ -29,7 +29,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from c3det.boxes import nested_in_better, non_maximum_suppression, pairwise_iou
+from c3det.boxes import (
+    nested_in_better,
+    non_maximum_suppression,
+    pairwise_iou,
+    weighted_boxes_fusion,
+)
 from c3det.clicks import Click
 from c3det.detections import Detections
 from c3det.devices import use_float32
@@ -42,6 +47,7 @@ from c3det.open.detector import (
     PAD,
     Described,
     OpenDetector,
+    OpenFeatures,
     choose_exemplars,
     click_profiles,
     join,
@@ -57,6 +63,15 @@ from c3det.weights import Card, WeightsError, load_tensors
 PROPOSALS, DENSE_PROPOSALS, PROPOSAL_LOGIT = 600, 1500, -7.0
 """Most class-agnostic proposals of a tile, the dense boxes from which they are chosen, and their
 least logit."""
+
+SCALES = (2**0.5, 0.5)
+"""Scales at which a tile is searched for proposals, beside its own."""
+
+SAME_PROPOSAL = 0.55
+"""IoU from which on two boxes, of one scale or of two, are one proposal."""
+
+_LEAST_PROBABILITY = 1e-6
+"""Of a proposal, so that its logit is finite."""
 
 CONDITIONED, DENSE_CONDITIONED, CONDITIONED_LOGIT = 160, 500, -4.0
 """The same of the click-conditioned candidates."""
@@ -103,9 +118,12 @@ class OpenModel:
 
     Args:
         network: Is copied, for evaluation; its weights must not change any more.
+        scales: See `SCALES`. A picture is searched once at each, which takes time in proportion to
+            its pixels there; a click takes no longer.
 
     Attributes:
         network: The copy, see `c3det.open.folding`.
+        scales: The same.
         device: Where it runs.
         numbers: Length of an exemplar's vector: its embedding, its layout, its ratios, and the cell
             that C3 correlates.
@@ -113,8 +131,8 @@ class OpenModel:
 
     counts_negative = True
 
-    def __init__(self, network: OpenDetector) -> None:
-        self.network = folded(network)
+    def __init__(self, network: OpenDetector, scales: Sequence[float] = SCALES) -> None:
+        self.network, self.scales = folded(network), tuple(scales)
         torch.nn.utils.convert_conv2d_weight_memory_format(self.network, torch.channels_last)
         self.device = self.network.mean.device
         self._widths = (self.network.region_embedding.out_features, LAYOUT, 2)
@@ -130,22 +148,53 @@ class OpenModel:
     def encode(self, image: NDArray[np.uint8]) -> OpenTile:
         """See `c3det.model.Model.encode`."""
         height, width = image.shape[:2]
-        network = self.network
         pixels = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float()
+        features, boxes, scores = self._search(pixels)
+        proposals = self._proposals(features, pixels, boxes, scores)
+        any_object = F.max_pool2d(features.scores[0][:, None], 2).clamp(-8, 8)
+        about = torch.cat([any_object.to(features.context.dtype), features.context], 1)
+        picture_term = F.conv2d(about, self._of_picture, self._bias, padding=1)
+        picture_term = picture_term.contiguous(memory_format=torch.channels_last)
+        return OpenTile((height, width), features, proposals, picture_term)
+
+    def _search(self, pixels: Tensor) -> tuple[OpenFeatures, Tensor, Tensor]:
+        """Features of pixels ``(1, 3, H, W)``, and boxes of any object.
+
+        Returns:
+            The features, boxes ``(n, 4)`` and their scores ``(n,)``.
+        """
+        height, width = pixels.shape[-2:]
+        network = self.network
         mean = network.mean.expand(-1, -1, 1, 1)
         padded = F.pad(pixels - mean, (0, -width % PAD, 0, -height % PAD)) + mean
         features = network.encode(padded.contiguous(memory_format=torch.channels_last))
         boxes, logits, _ = network.propose(
             features.scores, features.boxes, DENSE_PROPOSALS, PROPOSALS, rounds=0
         )
-        valid = logits > PROPOSAL_LOGIT
-        count = max(int(valid.sum()), 1)  # they come by falling score
-        proposals = network.describe(features, boxes[:, :count], valid[:, :count])
-        any_object = F.max_pool2d(features.scores[0][:, None], 2).clamp(-8, 8)
-        about = torch.cat([any_object.to(features.context.dtype), features.context], 1)
-        picture_term = F.conv2d(about, self._of_picture, self._bias, padding=1)
-        picture_term = picture_term.contiguous(memory_format=torch.channels_last)
-        return OpenTile((height, width), features, proposals, picture_term)
+        count = max(int((logits > PROPOSAL_LOGIT).sum()), 1)  # they come by falling score
+        refined, logits = network.refine(features, boxes[:, :count])
+        return features, refined[0], logits[0].sigmoid()
+
+    def _proposals(
+        self, features: OpenFeatures, pixels: Tensor, boxes: Tensor, scores: Tensor
+    ) -> Described:
+        """Join the boxes ``(n, 4)`` that were found in pixels with those of the other scales.
+
+        All are described by the features of the tile's own scale, as the exemplars are.
+        """
+        height, width = pixels.shape[-2:]
+        every_box, every_score = [boxes], [scores]
+        for scale in self.scales:
+            rows, columns = (max(1, round(side * scale)) for side in (height, width))
+            resized = F.interpolate(pixels, (rows, columns), mode="bilinear", antialias=True)
+            _, found, found_scores = self._search(resized)
+            every_box.append(found * found.new_tensor([width / columns, height / rows] * 2))
+            every_score.append(found_scores)
+        fused, score = weighted_boxes_fusion(every_box, every_score, SAME_PROPOSAL)
+        fused, score = fused[None, :PROPOSALS], score[None, :PROPOSALS]
+        embeddings, layouts = self.network.describe_as_given(features, fused)
+        valid = torch.ones_like(score, dtype=torch.bool)
+        return Described(fused, score.logit(_LEAST_PROBABILITY), embeddings, layouts, valid)
 
     def templates(self, tile: OpenTile, clicks: Sequence[Click]) -> list[Template]:
         """See `c3det.model.Model.templates`, and the module for what they hold."""
@@ -159,7 +208,10 @@ class OpenModel:
     def _templates(self, tile: OpenTile, xy: Tensor) -> list[Template]:
         network, count = self.network, xy.shape[1]
         dense = network.boxes_at(tile.features, xy)
-        at = network.describe(tile.features, dense, torch.ones_like(xy[..., 0], dtype=torch.bool))
+        refined, logits = network.refine(tile.features, dense)
+        # As proposals are: which of two boxes alike is chosen must not matter.
+        described = network.describe_as_given(tile.features, refined)
+        at = Described(refined, logits, *described, torch.ones_like(logits, dtype=torch.bool))
         cells = network.templates(tile.features, xy)
         proposals, unused = tile.proposals, xy.new_empty(0)
         # Each click chooses for itself among the proposals and its own box.
@@ -203,14 +255,12 @@ class OpenModel:
         """See `c3det.model.ExemplarModel.templates_of_boxes`."""
         corners = torch.from_numpy(boxes).to(self.device)[None]
         network = self.network
-        valid = torch.ones_like(corners[..., 0], dtype=torch.bool)
-        at = network.describe(tile.features, corners, valid)
+        embeddings, layouts = network.describe_as_given(tile.features, corners)
         xy = (corners[..., :2] + corners[..., 2:]) / 2
         cells = network.templates(tile.features, xy)
         box = (corners - xy.repeat(1, 1, 2))[0]
-        layouts = network.layouts(tile.features, corners)[0]
         ratios = self._ratios(tile, corners[0])
-        exemplars = torch.cat([box, at.embeddings[0], layouts, ratios], 1)
+        exemplars = torch.cat([box, embeddings[0], layouts[0], ratios], 1)
         return [(cells[0, row].clone(), exemplars[row].clone()) for row in range(len(boxes))]
 
     def _ratios(self, tile: OpenTile, boxes: Tensor) -> Tensor:

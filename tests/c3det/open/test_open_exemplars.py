@@ -16,8 +16,8 @@ from c3det.clicks import Click, LabelledBox
 from c3det.exemplars import MAX_PER_QUERY, Exemplars, ExemplarsError
 from c3det.open.model import PROPOSAL_SCORE, RATIO_UNIT, SAME_OBJECT, OpenModel
 from c3det.picture import Picture
-from c3det.predictor import Predictor, load
-from tests.c3det.open.small import pixels, saved
+from c3det.predictor import Predictor
+from tests.c3det.open.small import load_of_one_scale, pixels, saved
 from tests.c3det.open.test_open_model import (
     assert_exchanged,
     assert_near,
@@ -30,7 +30,7 @@ NAMES = ("nut", "bolt", "washer")
 
 @pytest.fixture(scope="module")
 def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return load(saved(tmp_path_factory.mktemp("open")))
+    return load_of_one_scale(saved(tmp_path_factory.mktemp("open")))
 
 
 def exemplars_of(
@@ -92,13 +92,13 @@ def test_a_box_is_described_as_it_is_and_gives_its_size(predictor: Predictor) ->
     with torch.inference_mode():
         tile = model.encode(image)
         ((_, _, stand_in),) = model.templates(tile, [Click(60, 50, 0)])
-    dense = (stand_in[:4] + torch.tensor([60.0, 50, 60, 50])).tolist()
+    refined = (stand_in[4:8] + torch.tensor([60.0, 50, 60, 50])).tolist()
     picture = predictor.open(image)
-    boxes = [LabelledBox(*dense, 1), LabelledBox(20, 30, 50, 42, 2, positive=False)]
+    boxes = [LabelledBox(*refined, 1), LabelledBox(20, 30, 50, 42, 2, positive=False)]
     found = exemplars_of(picture, [], boxes)
     assert found.labels.tolist() == [1, 2]
     assert found.positive.tolist() == [True, False]
-    wanted = [dense[2] - dense[0], dense[3] - dense[1]]
+    wanted = [refined[2] - refined[0], refined[3] - refined[1]]
     assert np.allclose(found.sizes, [wanted, [30, 12]], atol=1e-3)
     # The box that stands in at a click is described from the same pixels.
     assert np.allclose(found.vectors[0, :128], stand_in[9 : 9 + 128].numpy(), atol=1e-3)
