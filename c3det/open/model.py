@@ -37,7 +37,7 @@ from c3det.boxes import (
 )
 from c3det.clicks import Click
 from c3det.detections import Detections
-from c3det.devices import use_float32
+from c3det.devices import other_scales_precision, use_float32
 from c3det.exemplars import Exemplar
 from c3det.model import Outline, Template, clicks_that_count
 from c3det.open.architecture import OpenArchitecture
@@ -187,7 +187,8 @@ class OpenModel:
         for scale in self.scales:
             rows, columns = (max(1, round(side * scale)) for side in (height, width))
             resized = F.interpolate(pixels, (rows, columns), mode="bilinear", antialias=True)
-            _, found, found_scores = self._search(resized)
+            with other_scales_precision(self.device):
+                _, found, found_scores = self._search(resized)
             every_box.append(found * found.new_tensor([width / columns, height / rows] * 2))
             every_score.append(found_scores)
         fused, score = weighted_boxes_fusion(every_box, every_score, SAME_PROPOSAL)
