@@ -5,7 +5,7 @@ Boxes are ``(..., 4)``, xyxy in pixels (`c3det.clicks`). Two arguments broadcast
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -165,6 +165,37 @@ def non_maximum_suppression(boxes: Tensor, threshold: float, rounds: int = 0) ->
             break
         kept = new
     return kept > 0
+
+
+def weighted_boxes_fusion(
+    boxes: Sequence[Tensor], scores: Sequence[Tensor], threshold: float
+) -> tuple[Tensor, Tensor]:
+    """Join what several detectors, or one at several scales, have found (arXiv 1910.13302).
+
+    Of each detector the surest box that fits a box of the non-maximum suppression of all of them
+    counts towards that box: the result is their mean, weighted by scores, and its score is the sum
+    of theirs over the number of detectors.
+
+    Args:
+        boxes: ``(n, 4)`` of each detector.
+        scores: ``(n,)`` of each, 0 to 1.
+        threshold: Least IoU of two boxes of one object.
+
+    Returns:
+        Boxes ``(m, 4)`` and scores ``(m,)``, by falling score.
+    """
+    import torch
+
+    every = torch.cat(list(boxes))[torch.cat(list(scores)).argsort(descending=True, stable=True)]
+    leading = every[non_maximum_suppression(every, threshold)]
+    total, weighted = leading.new_zeros(len(leading)), torch.zeros_like(leading)
+    for some, score in zip(boxes, scores, strict=True):
+        if len(some):
+            fits = pairwise_iou(leading, some) >= threshold
+            best, index = torch.where(fits, score, 0.0).max(1)
+            total, weighted = total + best, weighted + best[:, None] * some[index]
+    total, order = total.sort(descending=True, stable=True)
+    return weighted[order] / total[:, None].clip(_EPSILON), total / len(boxes)
 
 
 def nested_in_better(boxes: Tensor, slots: Tensor, share: float) -> Tensor:

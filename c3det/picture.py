@@ -36,7 +36,7 @@ from c3det.exemplars import (
 )
 from c3det.memory import held_bytes
 from c3det.model import Model, Outline, Template, Tile
-from c3det.queries import Query, check_clicks, exemplar_model
+from c3det.queries import Query, check_clicks, default_threshold, exemplar_model
 from c3det.tile_cache import TileCache
 from c3det.tiles import TileMerger, distances, plan_tiles
 from c3det.timing import Pace, TimeBudget
@@ -148,11 +148,11 @@ class Picture:
 
         Args:
             clicks: Any number, in pixels of the picture, in any order.
-            score_threshold: Lowest score of a box that answers no click; ``None``: the card's.
+            score_threshold: Lowest score of a box that answers no click; ``None``: see
+                `c3det.queries.default_threshold`.
             exemplars: Of other pictures, at most `c3det.exemplars.MAX_PER_QUERY`, whose label
-            numbers
-                are those of the clicks (see `Exemplars.numbered`). Beside positive clicks of their
-                label they count less than these.
+                numbers are those of the clicks (see `Exemplars.numbered`). Beside positive clicks
+                of their label they count less than these.
             deadline: Value of `time.monotonic` by which to return: no tile is started that is
                 likely to take longer. One always is, so that the next call, with the same clicks,
                 comes further. ``None``: never.
@@ -163,8 +163,9 @@ class Picture:
             ExemplarsError: The exemplars are of other weights, or too many, or the model takes
                 none.
         """
-        threshold = self._card.score_threshold if score_threshold is None else score_threshold
-        check_clicks(clicks, threshold, len(self._card.classes), self.image_size)
+        if score_threshold is None:
+            score_threshold = default_threshold(self._card, clicks, exemplars)
+        check_clicks(clicks, score_threshold, len(self._card.classes), self.image_size)
         foreign: list[Exemplar] = []
         if exemplars is not None:
             exemplar_model(self._model, self._card, exemplars)
@@ -178,7 +179,7 @@ class Picture:
         detections = answer_clicks(
             self._merger.merge(latest),
             clicks,
-            score_threshold=threshold,
+            score_threshold=score_threshold,
             typical_sizes=self._card.typical_sizes,
             image_size=self.image_size,
         )

@@ -22,7 +22,7 @@ from serverless.protocol import (
     DIGEST_DIGITS,
     LARGEST_LABEL,
     CarriedExemplars,
-    Exemplar,
+    EncodedExemplar,
     ExemplarsAnswer,
     RequestError,
 )
@@ -66,7 +66,7 @@ def to_answer(exemplars: Exemplars | None, card: Card, record: RequestRecord) ->
         card: Of the weights.
         record: Of the request.
     """
-    given: tuple[Exemplar, ...] = ()
+    given: tuple[EncodedExemplar, ...] = ()
     if exemplars is not None:
         given = tuple(
             replace(one, thumbnail=_png(thumbnail))
@@ -126,7 +126,7 @@ def from_request(sent: CarriedExemplars, weights: str) -> Exemplars:
         raise RequestError("invalid", f"in neg_points: {error}", "neg_points") from None
 
 
-def _to_protocol(exemplars: Exemplars) -> Iterator[Exemplar]:
+def _to_protocol(exemplars: Exemplars) -> Iterator[EncodedExemplar]:
     """Exemplars of the protocol, without thumbnails."""
     for label, positive, (width, height), vector in zip(
         exemplars.labels.tolist(),
@@ -135,11 +135,11 @@ def _to_protocol(exemplars: Exemplars) -> Iterator[Exemplar]:
         quantized(exemplars.vectors),
         strict=True,
     ):
-        yield Exemplar(label, positive, width, height, vector)
+        yield EncodedExemplar(label, positive, width, height, vector)
 
 
 def _from_protocol(
-    weights: str, names: Sequence[str], exemplars: Sequence[Exemplar], vector_bytes: int
+    weights: str, names: Sequence[str], exemplars: Sequence[EncodedExemplar], vector_bytes: int
 ) -> Exemplars:
     """Exemplars without thumbnails and sources."""
     if vector_bytes < LEAST_VECTOR_BYTES:

@@ -129,6 +129,7 @@ def answer_plugin(
     objects of no class.
     """
     from c3det.exemplars import ExemplarsError
+    from c3det.queries import default_threshold
     from serverless.exemplar_codec import from_request
 
     predictor, card = service.predictor, service.predictor.card
@@ -150,7 +151,8 @@ def answer_plugin(
         boxes = boxes_of(found.detections, predictor.classes, request.clicks)
         record.notes = notes_on_clicks(found.detections, predictor.classes, request.clicks)
     record.objects = len(boxes)
-    return plugin_answer(record, card.name, boxes, card.score_threshold).body()
+    threshold = default_threshold(card, request.clicks, exemplars)
+    return plugin_answer(record, card.name, boxes, threshold).body()
 
 
 def answer_exemplars(
@@ -305,7 +307,7 @@ def plugin_answer(
         record: Of the request.
         name: Of the weights.
         boxes: None if the record has an error.
-        threshold: Score from which on the weights want boxes to be shown; ``None`` with an error.
+        threshold: Score from which on boxes are shown by default; ``None`` with an error.
     """
     return PluginAnswer(
         name,

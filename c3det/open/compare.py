@@ -42,7 +42,8 @@ class Candidates:
         scores: ``(B, P)`` logits of "an object that this box fits".
         embeddings: ``(B, P, E)`` of length 1.
         layouts: ``(B, P, L)`` of length 1.
-        raised: ``(B, P, S)``, by how much C3 and late fusion raise the logit at the box's centre.
+        logit_shift: ``(B, P, S)``, by how much C3 and late fusion shift the logit at the box's
+            centre.
         valid: bool ``(B, P)``.
     """
 
@@ -50,7 +51,7 @@ class Candidates:
     scores: Tensor
     embeddings: Tensor
     layouts: Tensor
-    raised: Tensor
+    logit_shift: Tensor
     valid: Tensor
 
 
@@ -142,7 +143,7 @@ class Comparison(nn.Module):
 
     def _none(self, candidates: Candidates, pair_features: Tensor) -> Tensor:
         """The logit ``(B, P, 1)`` of "none of these"."""
-        # Likeness and regression by embedding and by layout, negative ones, and what is raised.
+        # Likeness and regression by embedding and by layout, negative ones, and the logit shift.
         best = [pair_features[..., one].amax(-1) for one in (0, 4, 6, 9, 3, 12)]
         return self.none(torch.stack([candidates.scores.clamp(-8, 8) / 4, *best], -1))
 
@@ -153,7 +154,7 @@ class Comparison(nn.Module):
         exemplars, best of the other slots', best of its negative ones. 4, 5: ridge regression, own
         and best of the others. 6 to 8: of the layout, the best cosine with the slot's exemplars,
         with the other slots' and with its negative ones. 9, 10: ridge regression of the layout. 11,
-        12: score, raised score. 13 to 16: log ratios of width and height to the exemplars' mean,
+        12: score, logit shift. 13 to 16: log ratios of width and height to the exemplars' mean,
         with and without sign. 17, 18: how many exemplars, whether there are negative ones. 19 to
         21: whether a click of the slot, of another or a negative one lies inside.
         """
@@ -193,7 +194,7 @@ class Comparison(nn.Module):
                 layout_regressed,
                 _best_of_others(layout_regressed),
                 (candidates.scores.clamp(-8, 8) / 4)[..., None].expand(shape),
-                candidates.raised.clamp(-8, 8) / 4,
+                candidates.logit_shift.clamp(-8, 8) / 4,
                 ratio[..., 0],
                 ratio[..., 1],
                 ratio[..., 0].abs(),

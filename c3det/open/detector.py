@@ -11,8 +11,9 @@ Steps
        (`propose`, `describe`).
     2. For each slot, C3Det (arXiv 2203.15266) on a dense map: the class-wise collated correlation
        (equations 1 to 3) of the features under its clicks, that of the other slots' clicks and of
-       its negative ones, and late fusion of the clicks' heatmaps, raise candidates where class-
-       agnostic proposals are weak (`raised`).
+       its negative ones, and late fusion of the clicks' heatmaps, shift the logits of "any object".
+       From these click-conditioned logits (`conditioned_logits`) come further candidates, where
+       class-agnostic proposals are weak.
     3. Whole boxes are compared with whole clicked boxes, slots against each other and against
        "none of these" (`c3det.open.compare`).
 """
@@ -82,7 +83,7 @@ class OpenFeatures:
         scores: One ``(B, h, w)`` tensor a level, logits of "any object".
         boxes: One ``(B, h, w, 4)`` tensor a level, xyxy in pixels of the input.
         embedding: ``(B, E, h, w)`` at stride 4, each cell of length 1: what C3 correlates.
-        context: ``(B, C, h, w)`` at stride 8, a few channels for the raising of candidates.
+        context: ``(B, C, h, w)`` at stride 8, a few channels for the click-conditioned logits.
         regions: Maps ``(B, C, h, w)`` from which boxes are described, by stride.
         early: Of the strides 4 and 8, maps ``(B, C, h, w)`` from which layouts are sampled.
     """
@@ -127,6 +128,11 @@ def join(first: Described, second: Described) -> Described:
             for entry in fields(first)
         )
     )
+
+
+def _rows(boxes: Tensor, index: Tensor) -> Tensor:
+    """Those of boxes ``(B, n, 4)`` at indices ``(B, k)``."""
+    return boxes.gather(1, index[..., None].expand(-1, -1, 4))
 
 
 def _unit(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -239,19 +245,7 @@ class OpenDetector(nn.Module):
         count: int,
         kept: int,
         rounds: int = 4,
-    ) -> tuple[Tensor, Tensor]:
-        """The boxes ``(B, k, 4)`` and logits ``(B, k)`` of the cells that `peaks` returns."""
-        cells, logits = self.peaks(scores, boxes, count, kept, rounds)
-        return boxes_of(boxes, cells), logits
-
-    def peaks(
-        self,
-        scores: tuple[Tensor, ...],
-        boxes: tuple[Tensor, ...],
-        count: int,
-        kept: int,
-        rounds: int = 4,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The best dense boxes: local maxima of their level, after non-maximum suppression.
 
         Args:
@@ -262,8 +256,9 @@ class OpenDetector(nn.Module):
             rounds: See `non_maximum_suppression`.
 
         Returns:
-            Indices ``(B, k)`` of cells, see `boxes_of`, and logits ``(B, k)``, by falling logit. A
-            suppressed box that fills up has the logit -inf.
+            Boxes ``(B, k, 4)``, logits ``(B, k)`` and indices ``(B, k)`` of their cells, which are
+            counted over all levels, row by row; by falling logit. A suppressed box that fills up
+            has the logit -inf.
         """
         flat = []
         for score in scores:
@@ -271,11 +266,11 @@ class OpenDetector(nn.Module):
             flat.append(score.masked_fill(~peak, -torch.inf).flatten(1))
         everything = torch.cat(flat, 1)
         best, cells = everything.topk(min(count, everything.shape[1]), 1)
-        chosen = boxes_of(boxes, cells)
+        chosen = _rows(torch.cat([level.flatten(1, 2) for level in boxes], 1), cells)
         stays = non_maximum_suppression(chosen.detach(), SUPPRESSION_IOU, rounds) & best.isfinite()
         best = best.masked_fill(~stays, -torch.inf)
         best, index = best.topk(min(kept, best.shape[1]), 1)
-        return cells.gather(1, index), best
+        return _rows(chosen, index), best, cells.gather(1, index)
 
     def describe(self, features: OpenFeatures, boxes: Tensor, valid: Tensor) -> Described:
         """Refine boxes, score and embed them.
@@ -286,6 +281,38 @@ class OpenDetector(nn.Module):
             valid: bool ``(B, P)``.
         """
         batch, count = boxes.shape[:2]
+        hidden = self._hidden(features, boxes)
+        out = self.region_out(hidden).float().view(batch, count, 5)
+        refined = apply_deltas(boxes, out[..., 1:])
+        return Described(
+            refined,
+            out[..., 0],
+            self._embedded(hidden, batch),
+            self.layouts(features, refined.detach()),
+            valid,
+        )
+
+    def describe_as_given(self, features: OpenFeatures, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """The embeddings ``(B, P, E)`` and layouts ``(B, P, L)`` of boxes that stay as they are.
+
+        Args:
+            features: Of the batch.
+            boxes: ``(B, P, 4)`` xyxy in pixels of the input.
+        """
+        embeddings = self._embedded(self._hidden(features, boxes), len(boxes))
+        return embeddings, self.layouts(features, boxes)
+
+    def refine(self, features: OpenFeatures, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """The refined boxes ``(B, P, 4)`` and the logits ``(B, P)`` of `describe` alone."""
+        out = self.region_out(self._hidden(features, boxes)).float().view(*boxes.shape[:2], 5)
+        return apply_deltas(boxes, out[..., 1:]), out[..., 0]
+
+    def _embedded(self, hidden: Tensor, batch: int) -> Tensor:
+        embeddings = F.normalize(self.region_embedding(hidden).float(), dim=1)
+        return embeddings.view(batch, -1 if batch else 0, embeddings.shape[1])
+
+    def _hidden(self, features: OpenFeatures, boxes: Tensor) -> Tensor:
+        """What is read in boxes ``(B, P, 4)``, ``(B * P, C)``."""
         pooled = torch.cat(
             [
                 # The finest level is sampled twice as densely, and folded into more channels.
@@ -299,17 +326,7 @@ class OpenDetector(nn.Module):
         hidden = self.region(pooled).flatten(1)
         size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0).log().flatten(0, 1) - 3.0
         hidden = torch.cat([hidden, size.to(hidden.dtype)], 1)
-        hidden = F.relu(self.region_norm(self.region_hidden(hidden)))
-        out = self.region_out(hidden).float().view(batch, count, 5)
-        embeddings = F.normalize(self.region_embedding(hidden).float(), dim=1)
-        refined = apply_deltas(boxes, out[..., 1:])
-        return Described(
-            refined,
-            out[..., 0],
-            embeddings.view(batch, count, embeddings.shape[1]),
-            self.layouts(features, refined.detach()),
-            valid,
-        )
+        return F.relu(self.region_norm(self.region_hidden(hidden)))
 
     def layouts(self, features: OpenFeatures, boxes: Tensor) -> Tensor:
         """What lies where in boxes.
@@ -362,10 +379,10 @@ class OpenDetector(nn.Module):
         )
         return F.normalize(found[:, :, 0].transpose(1, 2), dim=2)
 
-    def raised(
+    def conditioned_logits(
         self, features: OpenFeatures, clicks: PaddedClicks, templates: Tensor, num_slots: int
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """Logits of "an object of this slot", dense: "any object" raised or lowered by the clicks.
+        """Logits of "an object of this slot", dense: those of "any object", shifted by the clicks.
 
         Args:
             features: Of the batch.
@@ -374,7 +391,7 @@ class OpenDetector(nn.Module):
             num_slots: S.
 
         Returns:
-            One ``(B, S, h, w)`` tensor a level, and by how much they are raised, ``(B, S, h, w)``
+            One ``(B, S, h, w)`` tensor a level, and by how much they are shifted, ``(B, S, h, w)``
             at stride 8.
         """
         embedding = features.embedding
@@ -402,12 +419,6 @@ class OpenDetector(nn.Module):
         changes = (fine, change, F.avg_pool2d(change, 2))
         levels = tuple(s[:, None] + c for s, c in zip(features.scores, changes, strict=True))
         return levels, change
-
-
-def boxes_of(boxes: tuple[Tensor, ...], cells: Tensor) -> Tensor:
-    """The dense boxes ``(B, k, 4)`` of cells ``(B, k)``, counted over all levels, row by row."""
-    flat = torch.cat([level.flatten(1, 2) for level in boxes], 1)
-    return flat.gather(1, cells[..., None].expand(-1, -1, 4))
 
 
 def apply_deltas(boxes: Tensor, deltas: Tensor) -> Tensor:

@@ -1,18 +1,20 @@
 """The open model: what is computed once a picture, and what is left after every click.
 
 Of a tile are kept (`c3det.open.tile`): the features, the described proposals, the term of the
-raising maps that no click changes, the correlation with each template, and the description of
-every candidate that clicks have raised.
+click-conditioned logits that no click changes, the correlation with each template, and the
+description of every click-conditioned candidate.
 
 The template of a click is ``(cell, exemplar, stand-in)``:
 
 - the cell embedding that C3 correlates, ``(E,)``;
-- the exemplar: its box, embedding and layout;
+- the exemplar: its box, embedding and layout, and the ratios of `c3det.open.sizes`;
 - the box that stands in where no proposal holds the click: the dense box, the refined box, its
   logit, embedding and layout.
 
 Boxes are relative to the click, so that a template serves in every tile. The template of an
-exemplar of another picture is ``(cell, exemplar)``; of its box only the size counts.
+exemplar of another picture is ``(cell, exemplar)``; of its box only the size counts. The ratios are
+those of an exemplar that was made from a person's box: width and height of the model's proposal
+there, over the person's; 0 where there is none, and under a click.
 """
 
 from __future__ import annotations
@@ -27,10 +29,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from c3det.boxes import nested_in_better, non_maximum_suppression, pairwise_iou
+from c3det.boxes import (
+    nested_in_better,
+    non_maximum_suppression,
+    pairwise_iou,
+    weighted_boxes_fusion,
+)
 from c3det.clicks import Click
 from c3det.detections import Detections
-from c3det.devices import use_float32
+from c3det.devices import other_scales_precision, use_float32
 from c3det.exemplars import Exemplar
 from c3det.model import Outline, Template, clicks_that_count
 from c3det.open.architecture import OpenArchitecture
@@ -40,7 +47,7 @@ from c3det.open.detector import (
     PAD,
     Described,
     OpenDetector,
-    boxes_of,
+    OpenFeatures,
     choose_exemplars,
     click_profiles,
     join,
@@ -48,6 +55,7 @@ from c3det.open.detector import (
 )
 from c3det.open.folding import folded
 from c3det.open.outlines import STRIDE, outlines
+from c3det.open.sizes import SizeCorrection
 from c3det.open.slots import SlotInputs, slot_inputs
 from c3det.open.tile import OpenTile
 from c3det.weights import Card, WeightsError, load_tensors
@@ -56,8 +64,17 @@ PROPOSALS, DENSE_PROPOSALS, PROPOSAL_LOGIT = 600, 1500, -7.0
 """Most class-agnostic proposals of a tile, the dense boxes from which they are chosen, and their
 least logit."""
 
-RAISED, DENSE_RAISED, RAISED_LOGIT = 160, 500, -4.0
-"""The same of the candidates that clicks raise."""
+SCALES = (2**0.5, 0.5)
+"""Scales at which a tile is searched for proposals, beside its own."""
+
+SAME_PROPOSAL = 0.55
+"""IoU from which on two boxes, of one scale or of two, are one proposal."""
+
+_LEAST_PROBABILITY = 1e-6
+"""Of a proposal, so that its logit is finite."""
+
+CONDITIONED, DENSE_CONDITIONED, CONDITIONED_LOGIT = 160, 500, -4.0
+"""The same of the click-conditioned candidates."""
 
 SAME_BOX = 0.65
 """IoU with a proposal from which on a box is not another candidate."""
@@ -75,6 +92,12 @@ NESTED_SHARE, NESTED_FACTOR = 0.8, 0.5
 """A box of which so large a share lies in a better one of its slot is likely to be a part of that
 object, and a box that holds a better one likely to be of several objects. Their scores get the
 factor: on 22 test sets AP rose by 0.7, and F1 by 1."""
+
+SAME_OBJECT, PROPOSAL_SCORE = 0.3, 0.05
+"""Least IoU and score of the proposal that is taken for the object in a person's box."""
+
+RATIO_UNIT = 0.1
+"""Of the ratios in an exemplar's vector, so that they are no larger than its other numbers."""
 
 ANY_OBJECT = -1
 """Label of boxes that are found without clicks."""
@@ -95,21 +118,24 @@ class OpenModel:
 
     Args:
         network: Is copied, for evaluation; its weights must not change any more.
+        scales: See `SCALES`. A picture is searched once at each, which takes time in proportion to
+            its pixels there; a click takes no longer.
 
     Attributes:
         network: The copy, see `c3det.open.folding`.
+        scales: The same.
         device: Where it runs.
-        numbers: Length of an exemplar's vector: its embedding, its layout, and the cell that C3
-            correlates.
+        numbers: Length of an exemplar's vector: its embedding, its layout, its ratios, and the cell
+            that C3 correlates.
     """
 
     counts_negative = True
 
-    def __init__(self, network: OpenDetector) -> None:
-        self.network = folded(network)
+    def __init__(self, network: OpenDetector, scales: Sequence[float] = SCALES) -> None:
+        self.network, self.scales = folded(network), tuple(scales)
         torch.nn.utils.convert_conv2d_weight_memory_format(self.network, torch.channels_last)
         self.device = self.network.mean.device
-        self._widths = (self.network.region_embedding.out_features, LAYOUT)
+        self._widths = (self.network.region_embedding.out_features, LAYOUT, 2)
         self.numbers = sum(self._widths) + self.network.cell_embedding.out_channels
         first = self.network.raise_hidden[0]
         assert isinstance(first, torch.nn.Conv2d)
@@ -122,22 +148,54 @@ class OpenModel:
     def encode(self, image: NDArray[np.uint8]) -> OpenTile:
         """See `c3det.model.Model.encode`."""
         height, width = image.shape[:2]
-        network = self.network
         pixels = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float()
+        features, boxes, scores = self._search(pixels)
+        proposals = self._proposals(features, pixels, boxes, scores)
+        any_object = F.max_pool2d(features.scores[0][:, None], 2).clamp(-8, 8)
+        about = torch.cat([any_object.to(features.context.dtype), features.context], 1)
+        picture_term = F.conv2d(about, self._of_picture, self._bias, padding=1)
+        picture_term = picture_term.contiguous(memory_format=torch.channels_last)
+        return OpenTile((height, width), features, proposals, picture_term)
+
+    def _search(self, pixels: Tensor) -> tuple[OpenFeatures, Tensor, Tensor]:
+        """Features of pixels ``(1, 3, H, W)``, and boxes of any object.
+
+        Returns:
+            The features, boxes ``(n, 4)`` and their scores ``(n,)``.
+        """
+        height, width = pixels.shape[-2:]
+        network = self.network
         mean = network.mean.expand(-1, -1, 1, 1)
         padded = F.pad(pixels - mean, (0, -width % PAD, 0, -height % PAD)) + mean
         features = network.encode(padded.contiguous(memory_format=torch.channels_last))
-        boxes, logits = network.propose(
+        boxes, logits, _ = network.propose(
             features.scores, features.boxes, DENSE_PROPOSALS, PROPOSALS, rounds=0
         )
-        valid = logits > PROPOSAL_LOGIT
-        count = max(int(valid.sum()), 1)  # they come by falling score
-        proposals = network.describe(features, boxes[:, :count], valid[:, :count])
-        any_object = F.max_pool2d(features.scores[0][:, None], 2).clamp(-8, 8)
-        about = torch.cat([any_object.to(features.context.dtype), features.context], 1)
-        raising = F.conv2d(about, self._of_picture, self._bias, padding=1)
-        raising = raising.contiguous(memory_format=torch.channels_last)
-        return OpenTile((height, width), features, proposals, raising)
+        count = max(int((logits > PROPOSAL_LOGIT).sum()), 1)  # they come by falling score
+        refined, logits = network.refine(features, boxes[:, :count])
+        return features, refined[0], logits[0].sigmoid()
+
+    def _proposals(
+        self, features: OpenFeatures, pixels: Tensor, boxes: Tensor, scores: Tensor
+    ) -> Described:
+        """Join the boxes ``(n, 4)`` that were found in pixels with those of the other scales.
+
+        All are described by the features of the tile's own scale, as the exemplars are.
+        """
+        height, width = pixels.shape[-2:]
+        every_box, every_score = [boxes], [scores]
+        for scale in self.scales:
+            rows, columns = (max(1, round(side * scale)) for side in (height, width))
+            resized = F.interpolate(pixels, (rows, columns), mode="bilinear", antialias=True)
+            with other_scales_precision(self.device):
+                _, found, found_scores = self._search(resized)
+            every_box.append(found * found.new_tensor([width / columns, height / rows] * 2))
+            every_score.append(found_scores)
+        fused, score = weighted_boxes_fusion(every_box, every_score, SAME_PROPOSAL)
+        fused, score = fused[None, :PROPOSALS], score[None, :PROPOSALS]
+        embeddings, layouts = self.network.describe_as_given(features, fused)
+        valid = torch.ones_like(score, dtype=torch.bool)
+        return Described(fused, score.logit(_LEAST_PROBABILITY), embeddings, layouts, valid)
 
     def templates(self, tile: OpenTile, clicks: Sequence[Click]) -> list[Template]:
         """See `c3det.model.Model.templates`, and the module for what they hold."""
@@ -151,7 +209,10 @@ class OpenModel:
     def _templates(self, tile: OpenTile, xy: Tensor) -> list[Template]:
         network, count = self.network, xy.shape[1]
         dense = network.boxes_at(tile.features, xy)
-        at = network.describe(tile.features, dense, torch.ones_like(xy[..., 0], dtype=torch.bool))
+        refined, logits = network.refine(tile.features, dense)
+        # As proposals are: which of two boxes alike is chosen must not matter.
+        described = network.describe_as_given(tile.features, refined)
+        at = Described(refined, logits, *described, torch.ones_like(logits, dtype=torch.bool))
         cells = network.templates(tile.features, xy)
         proposals, unused = tile.proposals, xy.new_empty(0)
         # Each click chooses for itself among the proposals and its own box.
@@ -168,7 +229,13 @@ class OpenModel:
         every = join(proposals, at)
         origin = xy[0].repeat(1, 2)
         exemplars = torch.cat(
-            [every.boxes[0, rows] - origin, every.embeddings[0, rows], every.layouts[0, rows]], 1
+            [
+                every.boxes[0, rows] - origin,
+                every.embeddings[0, rows],
+                every.layouts[0, rows],
+                xy.new_zeros(count, 2),
+            ],
+            1,
         )
         stand_ins = torch.cat(
             [
@@ -189,14 +256,22 @@ class OpenModel:
         """See `c3det.model.ExemplarModel.templates_of_boxes`."""
         corners = torch.from_numpy(boxes).to(self.device)[None]
         network = self.network
-        valid = torch.ones_like(corners[..., 0], dtype=torch.bool)
-        at = network.describe(tile.features, corners, valid)
+        embeddings, layouts = network.describe_as_given(tile.features, corners)
         xy = (corners[..., :2] + corners[..., 2:]) / 2
         cells = network.templates(tile.features, xy)
         box = (corners - xy.repeat(1, 1, 2))[0]
-        layouts = network.layouts(tile.features, corners)[0]
-        exemplars = torch.cat([box, at.embeddings[0], layouts], 1)
+        ratios = self._ratios(tile, corners[0])
+        exemplars = torch.cat([box, embeddings[0], layouts[0], ratios], 1)
         return [(cells[0, row].clone(), exemplars[row].clone()) for row in range(len(boxes))]
+
+    def _ratios(self, tile: OpenTile, boxes: Tensor) -> Tensor:
+        """Of the best proposals for people's boxes ``(n, 4)``, see the module: ``(n, 2)``."""
+        usable = tile.proposals.valid[0] & (tile.proposals.scores[0].sigmoid() > PROPOSAL_SCORE)
+        proposals = self._clipped(tile, tile.proposals.boxes[0])
+        overlap, best = (pairwise_iou(boxes, proposals) * usable).max(1)
+        proposed = proposals[best]
+        ratios = (proposed[:, 2:] - proposed[:, :2]) / (boxes[:, 2:] - boxes[:, :2])
+        return torch.where((overlap >= SAME_OBJECT)[:, None], ratios * RATIO_UNIT, 0.0)
 
     def described(self, template: Template) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See `c3det.model.ExemplarModel.described`."""
@@ -207,10 +282,12 @@ class OpenModel:
         """See `c3det.model.ExemplarModel.template_of`."""
         vector = torch.from_numpy(exemplar.vector).to(self.device)
         half = vector.new_tensor([exemplar.width, exemplar.height]) / 2
-        embedding, layout, cell = vector.split([*self._widths, self.numbers - sum(self._widths)])
+        embedding, layout, ratios, cell = vector.split(
+            [*self._widths, self.numbers - sum(self._widths)]
+        )
         # Half precision has changed their lengths a little.
         embedding, layout, cell = (F.normalize(one, dim=0) for one in (embedding, layout, cell))
-        return cell, torch.cat([-half, half, embedding, layout])
+        return cell, torch.cat([-half, half, embedding, layout, ratios])
 
     def detect(
         self,
@@ -227,9 +304,13 @@ class OpenModel:
         change = self._click_logit_shift(tile, given)
         candidates = self._candidates(tile, given, change)
         origin = given.xy.repeat(1, 2)
-        boxes, embeddings, layouts = torch.stack(
+        boxes, embeddings, layouts, ratios = torch.stack(
             [template[1] for template in given.templates]
         ).split([4, *self._widths], 1)
+        corrected = None
+        if exemplars:
+            sizes = boxes[:, 2:] - boxes[:, :2]
+            corrected = SizeCorrection.fit(ratios / RATIO_UNIT, sizes, given.positive)
         boxes = torch.where(given.foreign[:, None], boxes, boxes + origin)
         _, logits = self.network.comparison(
             Candidates(
@@ -258,12 +339,13 @@ class OpenModel:
         clicked = given.positive.any(0) & self._inside(tile, given.xy)
         boxes = torch.cat([candidates.boxes[0], boxes[clicked]])
         of_clicked = given.positive.T[clicked].to(scores.dtype) * CLICKED_SCORE
-        return self._found(tile, boxes, torch.cat([scores, of_clicked]), labels)
+        scores = torch.cat([scores, of_clicked])
+        return self._found(tile, boxes, scores, labels, corrected)
 
     def _click_logit_shift(self, tile: OpenTile, given: SlotInputs) -> Tensor:
-        """By how much the clicks of each slot raise "any object", ``(1, S, h, w)`` at stride 8.
+        """By how much the clicks of each slot shift the logits of "any object", at stride 8.
 
-        As `OpenDetector.raised` computes it, but correlations are kept.
+        ``(1, S, h, w)``, as `OpenDetector.conditioned_logits` computes it; correlations are kept.
         """
         self._correlate(tile, given.templates)
         positive, negative = self._collated(tile, given).unbind(0)
@@ -282,12 +364,12 @@ class OpenModel:
         )
         stacked = stacked.contiguous(memory_format=torch.channels_last)
         together = SLOTS_AT_ONCE if self.device.type == "cpu" else len(stacked)
-        return torch.cat([self._raising_of(tile, some) for some in stacked.split(together)])[None]
+        return torch.cat([self._shift_of(tile, some) for some in stacked.split(together)])[None]
 
-    def _raising_of(self, tile: OpenTile, maps: Tensor) -> Tensor:
-        """The raising ``(n, h, w)`` of n slots from their maps ``(n, 6, h, w)`` of clicks."""
+    def _shift_of(self, tile: OpenTile, maps: Tensor) -> Tensor:
+        """The logit shift ``(n, h, w)`` of n slots from their maps ``(n, 6, h, w)`` of clicks."""
         network = self.network
-        hidden = F.conv2d(maps, self._of_clicks, padding=1).add_(tile.raising).relu_()
+        hidden = F.conv2d(maps, self._of_clicks, padding=1).add_(tile.picture_term).relu_()
         for layer in list(network.raise_hidden)[2:]:
             hidden = layer(hidden)
         out = network.raise_out
@@ -304,7 +386,7 @@ class OpenModel:
             ``(2, S, 2, h, w)`` at stride 8, of the positive and of the negative clicks; -1 for the
             correlation and 0 for the heatmap where there is none.
         """
-        height, width = tile.raising.shape[-2:]
+        height, width = tile.picture_term.shape[-2:]
         kept: dict[tuple[int, ...], tuple[tuple[Tensor, ...], Tensor]] = {}
         collated = []
         for row in torch.cat([given.positive, given.negative]).cpu().numpy():
@@ -319,9 +401,9 @@ class OpenModel:
 
     def _maxima(self, tile: OpenTile, given: SlotInputs, chosen: Sequence[int]) -> Tensor:
         """The maxima of correlations and heatmaps over some clicks, ``(2, h, w)``."""
-        height, width = tile.raising.shape[-2:]
-        liked = tile.raising.new_full((height, width), -1.0)
-        near = tile.raising.new_zeros(height, width)
+        height, width = tile.picture_term.shape[-2:]
+        liked = tile.picture_term.new_full((height, width), -1.0)
+        near = tile.picture_term.new_zeros(height, width)
         for one in chosen:
             down, along = click_profiles(given.xy[one], height * 2, width * 2)
             # The maximum of a product of two positive profiles is the product of their maxima.
@@ -347,25 +429,26 @@ class OpenModel:
         tile.correlations = found
 
     def _candidates(self, tile: OpenTile, given: SlotInputs, change: Tensor) -> Described:
-        """The proposals, the boxes that the clicks raise, and those that stand in at clicks."""
+        """The proposals, the click-conditioned boxes, and those that stand in at clicks."""
         network, features = self.network, tile.features
         best = change.amax(1)
         fine = F.interpolate(best[:, None], scale_factor=2.0, mode="nearest")[:, 0]
         coarse = F.avg_pool2d(change, 2).amax(1)
         scores = tuple(
-            score + raised
-            for score, raised in zip(features.scores, (fine, best, coarse), strict=True)
+            score + shift
+            for score, shift in zip(features.scores, (fine, best, coarse), strict=True)
         )
-        cells, logits = network.peaks(scores, features.boxes, DENSE_RAISED, RAISED, rounds=0)
-        dense = boxes_of(features.boxes, cells)
-        kept = self._is_new(tile, dense[0]) & (logits[0] > RAISED_LOGIT)
+        dense, logits, cells = network.propose(
+            scores, features.boxes, DENSE_CONDITIONED, CONDITIONED, rounds=0
+        )
+        kept = self._is_new(tile, dense[0]) & (logits[0] > CONDITIONED_LOGIT)
         result = join(tile.proposals, self._describe_cells(tile, dense[:, kept], cells[0, kept]))
         stand_ins = [template[2] for template in given.templates if len(template) > 2]
         if not stand_ins:
             return result
         xy = given.xy[~given.foreign]
         dense, boxes, stand_in_scores, embeddings, layouts = torch.stack(stand_ins).split(
-            [4, 4, 1, *self._widths], 1
+            [4, 4, 1, *self._widths[:2]], 1
         )
         origin = xy.repeat(1, 2)
         used = self._inside(tile, xy) & self._is_new(tile, dense + origin)
@@ -392,24 +475,36 @@ class OpenModel:
         """Describe dense boxes ``(1, n, 4)``; descriptions of cells are kept."""
         wanted = cells.tolist()
         if len(tile.cells) > KEPT_CANDIDATES:
-            tile.cells, tile.raised = {}, None
+            tile.cells, tile.conditioned = {}, None
         new = [place for place, cell in enumerate(wanted) if cell not in tile.cells]
-        if new or tile.raised is None:
+        if new or tile.conditioned is None:
             valid = torch.ones(1, len(new), dtype=torch.bool, device=self.device)
             found = self.network.describe(tile.features, boxes[:, new], valid)
             before = len(tile.cells)
             tile.cells |= {wanted[place]: before + row for row, place in enumerate(new)}
-            tile.raised = found if tile.raised is None else join(tile.raised, found)
+            tile.conditioned = found if tile.conditioned is None else join(tile.conditioned, found)
         rows = torch.tensor([tile.cells[cell] for cell in wanted], dtype=torch.long)
         rows = rows.to(self.device)
-        return tile.raised.mapped(lambda one: one[:, rows])
+        return tile.conditioned.mapped(lambda one: one[:, rows])
+
+    def _clipped(self, tile: OpenTile, boxes: Tensor) -> Tensor:
+        """Boxes ``(n, 4)``, as far as they lie in a tile."""
+        height, width = tile.image_size
+        return torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
 
     def _found(
-        self, tile: OpenTile, boxes: Tensor, scores: Tensor, labels: Sequence[int]
+        self,
+        tile: OpenTile,
+        boxes: Tensor,
+        scores: Tensor,
+        labels: Sequence[int],
+        corrected: SizeCorrection | None = None,
     ) -> Detections:
-        """The boxes ``(P, 4)``, each of the slot of its best score ``(P, S)``, by falling score."""
-        height, width = tile.image_size
-        boxes = torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
+        """The boxes ``(P, 4)``, each of the slot of its best score ``(P, S)``, by falling score.
+
+        Sizes are corrected last: which boxes are found, and their scores, do not depend on it.
+        """
+        boxes = self._clipped(tile, boxes)
         best, slot = scores.max(1)
         usable = (best > LEAST_SCORE) & ((boxes[:, 2:] - boxes[:, :2]).amin(1) > 1)
         rows = usable.nonzero()[:, 0]
@@ -421,6 +516,8 @@ class OpenModel:
             scores = scores * torch.where(nested, NESTED_FACTOR, 1.0)[:, None]
             order = scores.amax(1).argsort(descending=True, stable=True)
             boxes, slot, scores = boxes[order], slot[order], scores[order]
+        if corrected is not None:
+            boxes = self._clipped(tile, corrected(boxes, slot))
         label_of = np.array(labels, np.int64)
         found = Detections.unanswered(
             boxes.cpu().numpy(), scores.amax(1).cpu().numpy(), label_of[slot.cpu().numpy()]
@@ -452,7 +549,7 @@ class OpenModel:
         self, features: OpenTile, clicks: Sequence[Click], exemplars: Sequence[Exemplar] = ()
     ) -> Detections:
         """See `c3det.model.ExemplarModel.detect_whole`."""
-        tile = replace(features, correlations={}, collated={}, cells={}, raised=None)
+        tile = replace(features, correlations={}, collated={}, cells={}, conditioned=None)
         if not clicks and not exemplars:
             return self.detect(tile, [], [])
         # The order does not depend on labels.

@@ -20,30 +20,30 @@ class OpenTile:
         image_size: ``(height, width)`` in pixels, without padding.
         features: Of the tile, a batch of one.
         proposals: Class-agnostic boxes.
-        raising: ``(1, C, h, w)``, the term of the raising's first convolution that no click
-            changes.
+        picture_term: ``(1, C, h, w)``, what the picture adds to the first convolution of the
+            click-conditioned logits, whatever is clicked.
         correlations: With the last templates, ``(h, w)`` at stride 8, by the identity of the
             template, which is held beside it.
         collated: Of each slot, the largest correlations and heatmaps of its clicks, ``(2, h, w)``
             at stride 8, by the identities of their templates, which are held beside them.
-        cells: Rows of ``raised``, by the cells of their dense boxes.
-        raised: Candidates that clicks have raised; ``None``: none yet.
+        cells: Rows of ``conditioned``, by the cells of their dense boxes.
+        conditioned: Click-conditioned candidates so far; ``None``: none yet.
         packed: Whether the features are in half precision.
     """
 
     image_size: Size
     features: OpenFeatures
     proposals: Described
-    raising: Tensor
+    picture_term: Tensor
     correlations: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     collated: dict[tuple[int, ...], tuple[tuple[Tensor, ...], Tensor]] = field(default_factory=dict)
     cells: dict[int, int] = field(default_factory=dict)
-    raised: Described | None = None
+    conditioned: Described | None = None
     packed: bool = False
 
     def pack(self) -> None:
         """See `c3det.model.Tile.pack`; boxes, scores and embeddings stay as they are."""
-        self.correlations, self.collated, self.cells, self.raised = {}, {}, {}, None
+        self.correlations, self.collated, self.cells, self.conditioned = {}, {}, {}, None
         self._convert(torch.float16)
         self.packed = True
 
@@ -65,14 +65,14 @@ class OpenTile:
             regions=tuple((stride, converted(level)) for stride, level in features.regions),
             early=(converted(features.early[0]), converted(features.early[1])),
         )
-        self.raising = converted(self.raising)
+        self.picture_term = converted(self.picture_term)
         self.proposals = replace(self.proposals, layouts=converted(self.proposals.layouts))
 
     @property
     def nbytes(self) -> int:
         """Memory of the tensors of this tile."""
         features = self.features
-        described = [one for one in (self.proposals, self.raised) if one is not None]
+        described = [one for one in (self.proposals, self.conditioned) if one is not None]
         return held_bytes(
             (
                 *features.scores,
@@ -81,7 +81,7 @@ class OpenTile:
                 features.context,
                 *(level for _, level in features.regions),
                 *features.early,
-                self.raising,
+                self.picture_term,
                 *(getattr(one, entry.name) for one in described for entry in fields(one)),
                 *(found for _, found in self.correlations.values()),
                 *(found for _, found in self.collated.values()),

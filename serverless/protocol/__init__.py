@@ -16,7 +16,7 @@ keeps the answer (`ExemplarsAnswer`), and sends what it wants of it with later r
 version 2 answers both with the error ``unsupported``. A vector means something to the model alone:
 callers pack its bytes into numbers, six each (`packed`).
 
-An exemplar of the shipped weights has 1072 numbers, 1074 bytes, and takes 92 pairs, 3.2 KB of JSON.
+An exemplar of the shipped weights has 1074 numbers, 1076 bytes, and takes 92 pairs, 3.2 KB of JSON.
 Measured on one core: KB of the JSON of a request, and milliseconds to write it, to parse it and to
 check it::
 
@@ -62,7 +62,7 @@ from serverless.protocol.common import (
     SIDES,
     AnswerError,
     Bounds,
-    Exemplar,
+    EncodedExemplar,
     Form,
     Point,
     RequestError,
@@ -104,7 +104,7 @@ __all__ = [
     "BuiltInRequest",
     "CarriedExemplars",
     "DetectorRequest",
-    "Exemplar",
+    "EncodedExemplar",
     "ExemplarsAnswer",
     "ExemplarsRequest",
     "Form",

@@ -18,7 +18,7 @@ from serverless.protocol.common import (
     PROTOCOL_VERSION,
     AnswerError,
     Bounds,
-    Exemplar,
+    EncodedExemplar,
     Point,
     RequestError,
     is_index,
@@ -135,7 +135,8 @@ class PluginAnswer:
         model: Name of the weights.
         boxes: The objects.
         error: Why there are none.
-        threshold: Score from which on the weights want boxes to be shown.
+        threshold: Score from which on boxes are shown, unless the annotator chooses one. With many
+            labels an open function's is lower.
         timings_ms: Milliseconds by stage, see `serverless.record.STAGES`.
         cache: ``hit`` where the picture was known, ``miss`` where not.
         coverage: Share of the picture's area, 0 to 1, that was searched with these clicks.
@@ -218,7 +219,7 @@ class ExemplarsAnswer:
 
     model: str
     weights: str
-    exemplars: tuple[Exemplar, ...] = ()
+    exemplars: tuple[EncodedExemplar, ...] = ()
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     cache: str | None = None
     progress: float | None = None
@@ -343,7 +344,7 @@ def detector_body(boxes: Sequence[Box]) -> list[dict[str, Any]]:
     ]
 
 
-def _read_exemplar(value: Any) -> Exemplar:
+def _read_exemplar(value: Any) -> EncodedExemplar:
     if not isinstance(value, dict):
         raise AnswerError("it is no JSON object")
     label, positive = value.get("class"), value.get("positive")
@@ -362,7 +363,7 @@ def _read_exemplar(value: Any) -> Exemplar:
         if not 1 <= len(file) <= most:
             raise AnswerError(f"its {name} is no base64 of at most {most} bytes")
         files.append(file)
-    return Exemplar(label, positive, float(size[0]), float(size[1]), files[0], files[1])
+    return EncodedExemplar(label, positive, float(size[0]), float(size[1]), files[0], files[1])
 
 
 Item = TypeVar("Item")

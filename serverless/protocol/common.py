@@ -99,7 +99,7 @@ class RequestError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Exemplar:
+class EncodedExemplar:
     """One exemplar: in an answer that gives it, or in a request that carries it to other pictures.
 
     Attributes:

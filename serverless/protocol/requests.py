@@ -18,7 +18,7 @@ from serverless.protocol.common import (
     MOST_VECTOR_BYTES,
     PROTOCOL_VERSION,
     SIDES,
-    Exemplar,
+    EncodedExemplar,
     Form,
     Point,
     RequestError,
@@ -56,7 +56,7 @@ class CarriedExemplars:
 
     digest: str
     vector_bytes: int
-    exemplars: tuple[Exemplar, ...]
+    exemplars: tuple[EncodedExemplar, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -484,7 +484,7 @@ def _check_open(classes: Sequence[str]) -> None:
         )
 
 
-def _check_number_of_labels(given: Iterable[Click | LabelledBox | Exemplar]) -> None:
+def _check_number_of_labels(given: Iterable[Click | LabelledBox | EncodedExemplar]) -> None:
     labels = {one.label for one in given}
     if len(labels) > MOST_LABELS:
         raise RequestError(
@@ -519,7 +519,7 @@ def _class_and_sign(pair: object, field: str, num_classes: int) -> tuple[int, bo
     return int(label), sign == 1
 
 
-def _exemplar(pairs: Sequence[object], first: int, size: int) -> Exemplar:
+def _exemplar(pairs: Sequence[object], first: int, size: int) -> EncodedExemplar:
     """An exemplar from its pairs, which begin at ``neg_points[first]``."""
     label, positive = _class_and_sign(pairs[0], f"neg_points[{first}]", 0)
     sides = pairs[1]
@@ -538,7 +538,7 @@ def _exemplar(pairs: Sequence[object], first: int, size: int) -> Exemplar:
                 f"{8 * BYTES_A_NUMBER} - 1, bytes of a vector",
             )
         vector += b"".join(int(number).to_bytes(BYTES_A_NUMBER, "big") for number in pair)
-    return Exemplar(label, positive, float(sides[0]), float(sides[1]), vector[:size])
+    return EncodedExemplar(label, positive, float(sides[0]), float(sides[1]), vector[:size])
 
 
 def _is_whole_pair(pair: object) -> TypeGuard[list[float]]:

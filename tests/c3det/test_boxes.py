@@ -17,6 +17,7 @@ from c3det.boxes import (
     non_maximum_suppression,
     pairwise_iou,
     touching,
+    weighted_boxes_fusion,
 )
 from c3det.open.detector import apply_deltas
 
@@ -144,3 +145,28 @@ def test_touching_boxes_are_those_of_the_obvious_comparison(
     ]
     assert len(got) == len(set(got))
     assert set(got) == wanted
+
+
+def test_fusion_is_the_weighted_mean_of_the_surest_box_of_each_detector() -> None:
+    one = torch.tensor([[0.0, 0, 10, 10], [40, 40, 50, 50]])
+    # The second of them is the same object as the first, and less sure.
+    other = torch.tensor([[1.0, 0, 11, 10], [0.0, 1, 10, 11]])
+    boxes, scores = weighted_boxes_fusion(
+        [one, other, torch.zeros(0, 4)],
+        [torch.tensor([0.6, 0.8]), torch.tensor([0.3, 0.1]), torch.zeros(0)],
+        0.5,
+    )
+    assert scores.tolist() == pytest.approx([0.9 / 3, 0.8 / 3])
+    assert boxes.tolist()[0] == pytest.approx([1 / 3, 0, 31 / 3, 10], abs=1e-5)
+    assert boxes.tolist()[1] == [40, 40, 50, 50]
+
+
+def test_fusion_of_one_detector_is_suppression() -> None:
+    draw = torch.Generator().manual_seed(0)
+    corner = torch.rand(60, 2, generator=draw) * 60
+    boxes = torch.cat([corner, corner + 5 + torch.rand(60, 2, generator=draw) * 20], 1)
+    scores = torch.rand(60, generator=draw).sort(descending=True).values
+    kept = non_maximum_suppression(boxes, 0.5)
+    found, found_scores = weighted_boxes_fusion([boxes], [scores], 0.5)
+    assert torch.allclose(found, boxes[kept], atol=1e-4)
+    assert torch.equal(found_scores, scores[kept])

@@ -18,7 +18,7 @@ from PIL import Image
 from c3det.clicks import Click, LabelledBox
 from serverless.protocol import (
     CarriedExemplars,
-    Exemplar,
+    EncodedExemplar,
     ExemplarsAnswer,
     PluginAnswer,
     exemplar_prompts,
@@ -131,7 +131,7 @@ def test_exemplars_go_through_cvat_and_back(profile: str) -> None:
             (7, 4.5, 6),
         ]
         exemplars = [
-            Exemplar(one.label, True, one.width, one.height, vector)
+            EncodedExemplar(one.label, True, one.width, one.height, vector)
             for one, vector in zip(answer.exemplars, (b"\xff\x7b\x7f\xff", b"\0" * 4), strict=True)
         ]
         exemplars.append(replace(exemplars[0], vector=b"\x12\x34\x56\x78"))

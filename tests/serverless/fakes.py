@@ -175,6 +175,9 @@ class FakePredictor:
     """Of each object that is asked about, from the corner of its box."""
     warm: bool = False
 
+    def __post_init__(self) -> None:
+        self.card.classes = self.classes
+
     def warm_up(self) -> None:
         self.warm = True
 

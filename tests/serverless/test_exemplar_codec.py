@@ -27,7 +27,7 @@ from serverless.exemplar_codec import (
 from serverless.main import handler
 from serverless.protocol import (
     CarriedExemplars,
-    Exemplar,
+    EncodedExemplar,
     ExemplarsAnswer,
     ExemplarsRequest,
     PluginAnswer,
@@ -155,7 +155,7 @@ def test_exemplars_of_other_weights_are_refused(predictor: Predictor) -> None:
 )
 def test_vectors_that_no_model_has(predictor: Predictor, vector: bytes, said: str) -> None:
     digest = predictor.card.tensors[:12]
-    sent = CarriedExemplars(digest, len(vector), (Exemplar(0, True, 5, 5, vector),))
+    sent = CarriedExemplars(digest, len(vector), (EncodedExemplar(0, True, 5, 5, vector),))
     body = answer_to(context_of(predictor), PluginRequest(png(FIRST), (), None, sent))
     assert (body["error"]["code"], body["error"]["field"]) == ("invalid", "neg_points")
     assert said in body["error"]["message"]
@@ -202,19 +202,19 @@ def test_thumbnails_that_cannot_be_read_are_black() -> None:
     shown = np.full((THUMBNAIL, THUMBNAIL, 3), 9, np.uint8)
     pictures = (png(shown), b"no picture", encoded_picture(7, 5))
     answer = ExemplarsAnswer(
-        "m", "ab" * 32, tuple(Exemplar(0, True, 2, 3, bytes(5), one) for one in pictures)
+        "m", "ab" * 32, tuple(EncodedExemplar(0, True, 2, 3, bytes(5), one) for one in pictures)
     )
     got = from_answer(answer, ["nut"], "")
     assert np.array_equal(got.thumbnails[0], shown)
     assert not got.thumbnails[1:].any()
     assert len(from_answer(replace(answer, exemplars=()), ["nut"], "")) == 0
-    odd = Exemplar(0, True, 2, 3, bytes(6), pictures[0])
+    odd = EncodedExemplar(0, True, 2, 3, bytes(6), pictures[0])
     with pytest.raises(ExemplarsError, match="differ in length"):
         from_answer(replace(answer, exemplars=(*answer.exemplars, odd)), ["nut"], "")
 
 
 @pytest.mark.parametrize("vector", [b"\x00\x7c\x01\x01", b"\x00\x01", b"\x01"])
 def test_what_no_exemplar_has_is_the_fault_of_the_request(vector: bytes) -> None:
-    sent = CarriedExemplars("0" * 12, len(vector), (Exemplar(0, True, 5, 5, vector),))
+    sent = CarriedExemplars("0" * 12, len(vector), (EncodedExemplar(0, True, 5, 5, vector),))
     with pytest.raises(RequestError, match="in neg_points: the exemplars cannot be used"):
         from_request(sent, "ab" * 32)

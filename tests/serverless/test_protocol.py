@@ -26,7 +26,7 @@ from serverless.protocol import (
     BuiltInRequest,
     CarriedExemplars,
     DetectorRequest,
-    Exemplar,
+    EncodedExemplar,
     ExemplarsAnswer,
     ExemplarsRequest,
     Form,
@@ -142,7 +142,7 @@ def carried(example: dict[str, Any]) -> CarriedExemplars | None:
         given["weights"][:12],
         given["vector_bytes"],
         tuple(
-            Exemplar(
+            EncodedExemplar(
                 one["class"],
                 one["positive"],
                 one["width"],
@@ -633,7 +633,7 @@ def test_exemplars_come_with_clicks() -> None:
     assert request.exemplars == CarriedExemplars(
         "0000000000ab",
         7,
-        tuple(Exemplar(label, True, 5, 6.5, b"\xff" * 6 + b"\x80") for label in (3, 4)),
+        tuple(EncodedExemplar(label, True, 5, 6.5, b"\xff" * 6 + b"\x80") for label in (3, 4)),
     )
     # CVAT may make floats of whole numbers.
     floats = two()
@@ -679,7 +679,7 @@ def test_bad_exemplars_name_their_place(at: int, pair: Any, code: str, field: st
 def test_labels_of_clicks_and_exemplars_are_counted_together() -> None:
     def sent(labels: int) -> dict[str, Any]:
         clicks = tuple(Click(1, 1, label) for label in range(10))
-        some = (Exemplar(label, True, 1, 1, b"x") for label in range(9, labels))
+        some = (EncodedExemplar(label, True, 1, 1, b"x") for label in range(9, labels))
         carried = CarriedExemplars("0" * 12, 1, tuple(some))
         return PluginRequest(b"bytes", clicks, None, carried).body()
 
@@ -760,7 +760,7 @@ EXEMPLARS = {"c3det": 2, "exemplars": [EXEMPLAR], "weights": "ab" * 32, "error":
 
 def test_an_answer_with_exemplars_is_read() -> None:
     read = ExemplarsAnswer.read({**EXEMPLARS, "progress": 1})
-    exemplar = Exemplar(1, True, 2, 3, b"\0" * 3, b"\0" * 3)
+    exemplar = EncodedExemplar(1, True, 2, 3, b"\0" * 3, b"\0" * 3)
     assert read == ExemplarsAnswer("", "ab" * 32, (exemplar,), progress=1)
 
 

@@ -31,7 +31,7 @@ from training.open.losses import (
 from training.options import option
 
 PROPOSALS = 160
-RAISED = 64
+CONDITIONED = 64
 JITTERED = 40
 HARD = 6
 """Clicks on the model's own worst errors, half of them negative."""
@@ -179,7 +179,7 @@ def run(
         )
     losses = _dense_losses(features, episode, is_object)
     with torch.no_grad():
-        proposed, logits = model.propose(features.scores, features.boxes, 320, PROPOSALS)
+        proposed, logits, _ = model.propose(features.scores, features.boxes, 320, PROPOSALS)
         shuffled = torch.rand_like(episode.boxes[..., 0]).masked_fill(~is_object, -1)
         value, index = shuffled.topk(JITTERED, 1)
         extra = jittered(gathered(episode.boxes, index), 0.12)
@@ -222,12 +222,12 @@ def run(
     exemplars = _exemplars(everything, known, episode.support)
     with autocast:
         cells = _and_support(model.templates(features, clicks.xy), episode.support)
-        levels, change = model.raised(features, known, cells, SLOTS)
-    losses["raised"] = _raised_loss(features, levels, episode, is_object, exemplars)
+        levels, change = model.conditioned_logits(features, known, cells, SLOTS)
+    losses["conditioned"] = _conditioned_loss(features, levels, episode, is_object, exemplars)
     with torch.no_grad():
         active = exemplars.positive.any(-1)
         best = tuple(level.masked_fill(~active[..., None, None], -20.0).amax(1) for level in levels)
-        more, more_logits = model.propose(best, features.boxes, 160, RAISED)
+        more, more_logits, _ = model.propose(best, features.boxes, 160, CONDITIONED)
     with autocast:
         further = model.describe(features, more, more_logits > -6.0)
     candidates = join(pool, further)
@@ -296,7 +296,7 @@ def _dense_losses(features: OpenFeatures, episode: Episode, is_object: Tensor) -
     }
 
 
-def _raised_loss(
+def _conditioned_loss(
     features: OpenFeatures,
     levels: tuple[Tensor, ...],
     episode: Episode,

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from c3det.open.architecture import OpenArchitecture
 from c3det.open.detector import OpenDetector
+from c3det.open.model import OpenModel
+from c3det.predictor import Predictor, load
 from c3det.weights import Card, save
 
 CARD = Card(
@@ -45,6 +47,14 @@ def saved(folder: Path) -> Path:
     state = {k: v for k, v in untrained().state_dict().items() if "num_batches" not in k}
     save(path, {k: v.half() for k, v in state.items()}, CARD)
     return path
+
+
+def load_of_one_scale(weights: Path, device: str = "cpu") -> Predictor:
+    """A predictor that searches pictures at their own scale alone, which takes less time."""
+    predictor = load(weights, device)
+    assert isinstance(predictor.model, OpenModel)
+    predictor.model.scales = ()
+    return predictor
 
 
 def pixels(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -115,7 +115,7 @@ def test_exchanging_two_slots_exchanges_their_logits(
 ) -> None:
     order = [1, 0, 2]
     exchanged = comparison(
-        replace(candidates, raised=candidates.raised[..., order]),
+        replace(candidates, logit_shift=candidates.logit_shift[..., order]),
         replace(
             exemplars,
             positive=exemplars.positive[:, order],

@@ -76,7 +76,7 @@ def test_a_template_is_the_cell_under_its_click(model: OpenDetector) -> None:
     assert torch.allclose(templates[0, 0], features.embedding[0, :, 10, 5], atol=1e-5)
 
 
-def test_raising_collates_by_slot(model: OpenDetector) -> None:
+def test_conditioned_logits_collate_by_slot(model: OpenDetector) -> None:
     """Of two clicks of a slot the better counts; a click of one slot changes another's maps only
     as that of another slot does."""
     with torch.inference_mode():
@@ -86,7 +86,7 @@ def test_raising_collates_by_slot(model: OpenDetector) -> None:
 
         def change(slots: list[int]) -> torch.Tensor:
             clicks = PaddedClicks(xy, torch.tensor([slots]), positive)
-            return model.raised(features, clicks, model.templates(features, xy), 2)[1]
+            return model.conditioned_logits(features, clicks, model.templates(features, xy), 2)[1]
 
         exchanged = change([1, 1, 0])
         assert torch.allclose(change([0, 0, 1])[:, [1, 0]], exchanged, atol=1e-5)

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from c3det.boxes import iou
 from c3det.clicks import Click, LabelledBox
 from c3det.exemplars import MAX_PER_QUERY, Exemplars, ExemplarsError
-from c3det.open.model import OpenModel
+from c3det.open.model import PROPOSAL_SCORE, RATIO_UNIT, SAME_OBJECT, OpenModel
 from c3det.picture import Picture
-from c3det.predictor import Predictor, load
-from tests.c3det.open.small import pixels, saved
+from c3det.predictor import Predictor
+from tests.c3det.open.small import load_of_one_scale, pixels, saved
 from tests.c3det.open.test_open_model import (
     assert_exchanged,
     assert_near,
@@ -29,7 +30,7 @@ NAMES = ("nut", "bolt", "washer")
 
 @pytest.fixture(scope="module")
 def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
-    return load(saved(tmp_path_factory.mktemp("open")))
+    return load_of_one_scale(saved(tmp_path_factory.mktemp("open")))
 
 
 def exemplars_of(
@@ -73,7 +74,7 @@ def test_exemplars_hold_what_a_click_has_in_the_model(predictor: Predictor) -> N
     assert exemplars.positive.tolist() == [click.positive for click in clicks]
     assert exemplars.sources == ("frame 3",) * 5
     assert exemplars.weights == predictor.card.tensors
-    assert exemplars.vectors.shape == (5, model.numbers) == (5, 128 + 896 + 48)
+    assert exemplars.vectors.shape == (5, model.numbers) == (5, 128 + 896 + 2 + 48)
     with torch.inference_mode():
         tile = model.encode(image)
         for example, (cell, exemplar, _) in zip(
@@ -91,13 +92,13 @@ def test_a_box_is_described_as_it_is_and_gives_its_size(predictor: Predictor) ->
     with torch.inference_mode():
         tile = model.encode(image)
         ((_, _, stand_in),) = model.templates(tile, [Click(60, 50, 0)])
-    dense = (stand_in[:4] + torch.tensor([60.0, 50, 60, 50])).tolist()
+    refined = (stand_in[4:8] + torch.tensor([60.0, 50, 60, 50])).tolist()
     picture = predictor.open(image)
-    boxes = [LabelledBox(*dense, 1), LabelledBox(20, 30, 50, 42, 2, positive=False)]
+    boxes = [LabelledBox(*refined, 1), LabelledBox(20, 30, 50, 42, 2, positive=False)]
     found = exemplars_of(picture, [], boxes)
     assert found.labels.tolist() == [1, 2]
     assert found.positive.tolist() == [True, False]
-    wanted = [dense[2] - dense[0], dense[3] - dense[1]]
+    wanted = [refined[2] - refined[0], refined[3] - refined[1]]
     assert np.allclose(found.sizes, [wanted, [30, 12]], atol=1e-3)
     # The box that stands in at a click is described from the same pixels.
     assert np.allclose(found.vectors[0, :128], stand_in[9 : 9 + 128].numpy(), atol=1e-3)
@@ -110,6 +111,93 @@ def test_a_box_is_described_as_it_is_and_gives_its_size(predictor: Predictor) ->
     apart = exemplars_of(tiled(predictor, pixels(150, 420)), [Click(30, 40, 0)], [far])
     assert apart.sizes[1].tolist() == [20, 20]
     assert apart.thumbnails[1].any()
+
+
+RATIOS = slice(128 + 896, 128 + 896 + 2)
+"""Of a vector."""
+
+
+def given_boxes(predictor: Predictor) -> list[LabelledBox]:
+    """A quarter larger than what the model finds in a picture, of the labels 0 and 1."""
+    found = predictor.open(pixels(150, 200, 5)).detect([], 0).detections
+    middle, half = found.boxes[:, :2] + found.boxes[:, 2:], found.boxes[:, 2:] - found.boxes[:, :2]
+    boxes = np.concatenate([middle - 1.25 * half, middle + 1.25 * half], 1) / 2
+    return [LabelledBox(*box, number % 2) for number, box in enumerate(boxes[:30].tolist())]
+
+
+def test_a_box_knows_how_large_the_proposal_in_it_is(predictor: Predictor) -> None:
+    model, image = open_model(predictor), pixels(150, 200, 5)
+    boxes = [*given_boxes(predictor), LabelledBox(3, 3, 3.5, 140, 0)]
+    found = exemplars_of(predictor.open(image), [Click(60, 50, 0)], boxes)
+    with torch.inference_mode():
+        proposals = model.encode(image).proposals
+    usable = proposals.valid[0] & (proposals.scores[0].sigmoid() > PROPOSAL_SCORE)
+    proposed = proposals.boxes[0][usable].numpy().clip(0, [200, 150, 200, 150])
+    wanted = [[0.0, 0.0]]  # of the click
+    for box in boxes:
+        own = np.array([box.x1, box.y1, box.x2, box.y2], np.float32)
+        best = max(proposed, key=lambda one: float(iou(own, one)))
+        size = (best[2:] - best[:2]) / (own[2:] - own[:2])
+        wanted.append(size.tolist() if iou(own, best) >= SAME_OBJECT else [0.0, 0.0])
+    ratios = found.vectors[:, RATIOS].astype(np.float32) / RATIO_UNIT
+    assert ratios == pytest.approx(np.array(wanted), abs=2e-3)
+    assert wanted[-1] == [0, 0]
+    assert np.count_nonzero(np.array(wanted)[:, 0]) > 8
+    # Unlike the numbers beside them, they are not brought to length 1.
+    again = [model.template_of(one)[1][-2:] / RATIO_UNIT for one in found]
+    assert torch.stack(again).numpy() == pytest.approx(ratios, abs=1e-5)
+
+
+def with_ratio(exemplars: Exemplars, ratio: float) -> Exemplars:
+    vectors = exemplars.vectors.copy()
+    vectors[:, RATIOS] = ratio * RATIO_UNIT
+    return replace(exemplars, vectors=vectors)
+
+
+def test_boxes_of_people_correct_sizes_and_nothing_else(predictor: Predictor) -> None:
+    """Of each label 15 boxes: 15 pairs of a factor 1.25, beside two of none (`SHIFT_RIDGE`)."""
+    picture, clicks = predictor.open(pixels(150, 300)), random_clicks(4, 5, 150, 300)
+    exemplars = exemplars_of(predictor.open(pixels(150, 200, 5)), [], given_boxes(predictor))
+    assert np.bincount(exemplars.labels).tolist() == [15, 15]
+    for some in ([], clicks):
+        got, plain = (
+            picture.detect(some, 0, exemplars=with_ratio(exemplars, ratio)).detections
+            for ratio in (0.8, 0)
+        )
+        assert {0, 1} <= set(got.labels.tolist())
+        if some:  # whose answers give way to each other by their new sizes
+            assert len(got) != len(plain) or not np.allclose(got.boxes, plain.boxes)
+            continue
+        assert np.array_equal(got.scores, plain.scores)
+        assert np.array_equal(got.labels, plain.labels)
+        inside = (got.boxes > 0).all(1) & (got.boxes[:, 2:] < [300, 150]).all(1)
+        assert inside.any()
+        sizes, middles = (
+            [one.boxes[inside, 2:] + sign * one.boxes[inside, :2] for one in (got, plain)]
+            for sign in (-1, 1)
+        )
+        assert sizes[0] / sizes[1] == pytest.approx(1.25 ** (15 / 17), rel=2e-3)
+        assert middles[0] == pytest.approx(middles[1], abs=1e-2)
+
+
+@pytest.mark.parametrize("side", [1024, 160], ids=["one tile", "tiles"])
+def test_exchanged_slots_exchange_corrected_answers(predictor: Predictor, side: int) -> None:
+    image, clicks = pixels(150, 300), [Click(60, 50, 2), Click(250, 90, 0)]
+    found = exemplars_of(predictor.open(pixels(150, 200, 5)), [], given_boxes(predictor))
+    wanted = tiled(predictor, image, side).detect(clicks, 0, exemplars=found).detections
+    renamed = found.take(np.arange(len(found))[::-1]).numbered([NAMES[1], NAMES[2], NAMES[0]])
+    names = {0: 2, 1: 0, 2: 1}
+    others = [replace(click, label=names[click.label]) for click in reversed(clicks)]
+    got = tiled(predictor, image, side).detect(others, 0, exemplars=renamed).detections
+    assert_exchanged(got, wanted, names)
+
+
+def test_exemplars_of_the_version_before_are_refused(predictor: Predictor) -> None:
+    """Their vectors are two numbers shorter: those of a proposal were not yet known."""
+    exemplars = taken(predictor)
+    before = replace(exemplars, vectors=np.delete(exemplars.vectors, [1024, 1025], 1))
+    with pytest.raises(ExemplarsError, match="has 1072 numbers, and untrained takes 1074: take"):
+        predictor.open(pixels(100, 120)).detect([], exemplars=before)
 
 
 def test_tiles_are_read_for_exemplars_in_time(predictor: Predictor) -> None:

@@ -19,12 +19,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from c3det.boxes import pairwise_iou
 from c3det.clicks import Click
 from c3det.detections import Detections
 from c3det.open.architecture import OpenArchitecture
 from c3det.open.detector import OpenDetector, PaddedClicks
 from c3det.open.folding import folded
-from c3det.open.model import OpenModel
+from c3det.open.model import SAME_PROPOSAL, SCALES, OpenModel
 from c3det.open.slots import SlotInputs
 from c3det.open.tile import OpenTile
 from c3det.picture import Picture
@@ -32,7 +33,7 @@ from c3det.predictor import Predictor, load
 from c3det.weights import WeightsError, card_path, digest, read_card, save
 from tests.c3det.growth import GROWTH
 from tests.c3det.mutations import mutate
-from tests.c3det.open.small import CARD, pixels, saved, untrained
+from tests.c3det.open.small import CARD, load_of_one_scale, pixels, saved, untrained
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def predictor(weights: Path) -> Predictor:
-    return load(weights)
+    return load_of_one_scale(weights)
 
 
 def tiled(
@@ -131,6 +132,28 @@ def test_rivals_are_the_second_best_slots(predictor: Predictor) -> None:
     assert set(alone.rivals.tolist()) == {-1}
 
 
+@torch.inference_mode()
+def test_other_scales_are_searched_and_described_at_the_tile_s_own(weights: Path) -> None:
+    network = load(weights).model.network
+    small = pixels(96, 128)
+    large = small.repeat(2, 0).repeat(2, 1)
+    # At half its size, `large` is `small`, whose proposals lie in it twice as large.
+    own = OpenModel(network, ()).encode(small).proposals
+    tile = OpenModel(network, (0.5,)).encode(large)
+    found = tile.proposals
+    sure = own.boxes[0][own.scores[0] > own.scores[0].median()] * 2
+    overlap = pairwise_iou(sure, found.boxes[0]).amax(1)
+    assert (overlap > SAME_PROPOSAL).float().mean() > 0.9
+    # At its own scale alone fewer are found.
+    alone = OpenModel(network, ()).encode(large).proposals
+    overlap = pairwise_iou(sure, alone.boxes[0]).amax(1)
+    assert (overlap > SAME_PROPOSAL).float().mean() < 0.7
+    assert load(weights).model.scales == SCALES
+    given, layouts = network.describe_as_given(tile.features, found.boxes)
+    assert torch.equal(given, found.embeddings)
+    assert torch.equal(layouts, found.layouts)
+
+
 def test_folding_changes_nothing_but_rounding() -> None:
     plain = untrained()
     image = torch.rand(1, 3, 96, 128) * 255
@@ -146,8 +169,8 @@ def test_folding_changes_nothing_but_rounding() -> None:
     assert len(left) == len(plain.early_norms)  # which stand before their convolutions
 
 
-def test_raising_is_that_of_the_network(predictor: Predictor) -> None:
-    """The way of one slot after the other against `OpenDetector.raised`, which trains."""
+def test_the_logit_shift_is_that_of_the_network(predictor: Predictor) -> None:
+    """One slot after the other, against `OpenDetector.conditioned_logits`, which trains."""
     model = predictor.model
     assert isinstance(model, OpenModel)
     xy = torch.tensor([[22.0, 42.0], [90.0, 60.0], [50.0, 80.0], [70.0, 20.0]])
@@ -163,7 +186,7 @@ def test_raising_is_that_of_the_network(predictor: Predictor) -> None:
         network = model.network
         given = PaddedClicks(xy[None], slots[None], positive[None])
         of_clicks = network.templates(tile.features, xy[None])
-        wanted = network.raised(tile.features, given, of_clicks, 2)[1]
+        wanted = network.conditioned_logits(tile.features, given, of_clicks, 2)[1]
     torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4)
 
 
@@ -266,15 +289,15 @@ def test_what_was_clicked_has_its_box_though_the_model_says_none_of_these(weight
 
 
 def test_a_device_answers_as_the_cpu_does(weights: Path, predictor: Predictor, device: str) -> None:
-    """With ``--device cuda`` on the GPU, where slots are raised all at once."""
-    there = load(weights, device)
+    """With ``--device cuda`` on the GPU, where all slots are computed at once."""
+    there = load_of_one_scale(weights, device)
     assert str(there.device) == device
     image, clicks = pixels(150, 200), random_clicks(3, 9, 150, 200)
     wanted = predictor.open(image).detect(clicks, 0).detections
     assert_near(there.open(image).detect(clicks, 0).detections, wanted, score=1e-3)
 
 
-def test_how_many_slots_are_raised_at_once_changes_nothing(
+def test_how_many_slots_are_computed_at_once_changes_nothing(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = pixels(150, 200)
