@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ class Query:
 
     @classmethod
     def of(
-        cls, clicks: Sequence[Click], exemplars: Sequence[Exemplar], *, counts_negative: bool
+        cls, clicks: Iterable[Click], exemplars: Iterable[Exemplar], *, counts_negative: bool
     ) -> Query:
         """The query of some clicks and exemplars, in any order, with any repeated.
 
@@ -50,10 +50,9 @@ class Query:
             ),
         )
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of the vectors of the exemplars."""
-        return sum(len(exemplar.numbers) for exemplar in self.exemplars)
+
+NO_CLICKS = Query()
+"""The query without clicks and exemplars."""
 
 
 def check_clicks(

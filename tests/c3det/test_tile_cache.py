@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -34,9 +33,6 @@ class FakeTile:
 
 
 class FakeModel:
-    def encode(self, image: np.ndarray) -> FakeTile:
-        return FakeTile()
-
     def kept_for(self, tile: FakeTile) -> list[torch.Tensor]:
         return [SHARED, torch.zeros(1)]  # 4 bytes
 
@@ -46,7 +42,8 @@ def cache() -> TileCache:
     model: Any = FakeModel()
     cache = TileCache(model)
     for index in range(4):
-        cache.encode(index, np.zeros((1, 1, 3), np.uint8))
+        tile: Any = FakeTile()
+        cache[index] = tile
     return cache
 
 
@@ -66,7 +63,6 @@ def test_the_newest_are_packed_first_and_no_more_than_needed(cache: TileCache) -
     cache.shrink(424 - 60)
     assert state(cache) == {0: False, 1: False, 2: True, 3: True}
     assert cache.nbytes == 324
-    assert not cache.unpacked(3).packed
 
 
 def test_tiles_are_dropped_where_packing_is_not_enough(cache: TileCache) -> None:

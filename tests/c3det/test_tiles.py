@@ -13,7 +13,7 @@ import pytest
 from c3det.clicks import Size
 from c3det.detections import Detections
 from c3det.predictor import TILE_OVERLAP, TILE_SIDE
-from c3det.tiles import MAX_TILES, TileArea, TileLimitError, TileMerger, distances, plan_tiles
+from c3det.tiles import MAX_TILES, TileArea, TileLimitError, distances, merge_tiles, plan_tiles
 from tests.c3det.twins import merged_tiles
 
 SIZES = [(1, 1), (100, 100), (100, 101), (101, 100), (250, 100), (1000, 333), (99, 2000)]
@@ -59,7 +59,7 @@ def test_tiles_by_hand() -> None:
     left, right = plan_tiles((50, 150), 100, 20)
     assert left == TileArea((0, 0, 85, 50), (0, 0, 75, 50))
     assert right == TileArea((65, 0, 150, 50), (75, 0, 150, 50))
-    points = np.array([[75.0, 10], [72, 54]])
+    points = [(75.0, 10.0), (72.0, 54.0)]
     assert distances([left, right], points).tolist() == [[0, 0], [4, 5]]
 
 
@@ -80,7 +80,7 @@ def test_a_square_picture_of_a_thousand_million_pixels_is_not() -> None:
 
 def merge(parts: Sequence[tuple[TileArea, Detections]], image_size: Size) -> Detections:
     areas, boxes = zip(*parts, strict=True)
-    return TileMerger(areas, image_size).merge(boxes)
+    return merge_tiles(boxes, areas, image_size)
 
 
 TILES = plan_tiles((50, 150), 100, 20)
@@ -125,7 +125,7 @@ def test_classes_that_compete_have_one_box_for_an_object() -> None:
     first = found((68, 10, 78, 20, 0.8, 1), (68, 30, 78, 40, 0.2, 0))
     second = found((68, 10, 78, 20, 0.6, 2), (68, 30, 78, 40, 0.7, -1))
     # A box of no class, found without clicks, takes the place of none that has one.
-    together = TileMerger(TILES, (50, 150), compete=True).merge([first, second])
+    together = merge_tiles([first, second], TILES, (50, 150), compete=True)
     assert together.labels.tolist() == [1, -1, 0]
     assert together.scores.tolist() == pytest.approx([0.8, 0.7, 0.2])
 
@@ -139,7 +139,7 @@ def test_a_box_that_stays_keeps_its_rival() -> None:
         rivals=np.array([1, -1]),
         rival_scores=np.float32([0.75, 0]),
     )
-    together = TileMerger(TILES, (50, 150), compete=True).merge([first, second])
+    together = merge_tiles([first, second], TILES, (50, 150), compete=True)
     assert together.labels.tolist() == [2, 1]
     assert together.rivals.tolist() == [1, -1]
     assert together.rival_scores.tolist() == [0.75, 0]
@@ -192,15 +192,14 @@ def crowded(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_merging_from_call_to_call_is_the_obvious_comparison(seed: int) -> None:
+def test_merging_is_the_obvious_comparison(seed: int) -> None:
     draw = np.random.default_rng(seed)
     size = (400, 500)
     areas = plan_tiles(size, 200, 60)
-    merger = TileMerger(areas, size)
     parts = crowded(areas, 30, draw)
     parts[3] = None
     for _ in range(6):
-        got = merger.merge(parts)
+        got = merge_tiles(parts, areas, size)
         given = [(a, part) for a, part in zip(areas, parts, strict=True) if part is not None]
         wanted = merged_tiles(given, size)
         assert 0 < len(wanted) < sum(len(part) for _, part in given)
@@ -208,29 +207,6 @@ def test_merging_from_call_to_call_is_the_obvious_comparison(seed: int) -> None:
             np.testing.assert_array_equal(getattr(got, attribute), getattr(wanted, attribute))
         for tile in draw.integers(0, len(areas), 2):
             (parts[tile],) = crowded([areas[tile]], 30, draw)
-
-
-def test_only_what_has_changed_is_compared_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared = []
-    compare = TileMerger._compare
-
-    def counted(self: TileMerger, pair: tuple[int, int], *found: Detections) -> object:
-        compared.append(pair)
-        return compare(self, pair, *found)
-
-    monkeypatch.setattr(TileMerger, "_compare", counted)
-    draw = np.random.default_rng(0)
-    areas = plan_tiles((500, 500), 200, 60)
-    merger = TileMerger(areas, (500, 500))
-    parts = crowded(areas, 20, draw)
-    first = merger.merge(parts)
-    assert merger.merge(parts) is first
-    everything = len(compared)
-    (parts[0],) = crowded(areas[:1], 20, draw)
-    merger.merge(parts)
-    assert {0} < {tile for pair in compared[everything:] for tile in pair}
-    assert all(0 in pair for pair in compared[everything:])
-    assert len(compared) - everything == 3, "a tile in a corner has three neighbours"
 
 
 def test_crowded_tiles_are_merged_many_times_faster_than_by_the_obvious_comparison() -> None:
@@ -246,11 +222,7 @@ def test_crowded_tiles_are_merged_many_times_faster_than_by_the_obvious_comparis
         action()  # type: ignore[operator]
         return time.perf_counter() - started
 
-    merger = TileMerger(areas, size)
     slow = seconds(lambda: merged_tiles(list(zip(areas, parts, strict=True)), size))
-    fast = seconds(lambda: merger.merge(parts))
-    (parts[24],) = crowded(areas[24:25], 40, draw)
-    again = seconds(lambda: merger.merge(parts))
-    print(f"slow {slow:.3f} s, fast {fast:.3f} s, one tile changed {again:.3f} s")
+    fast = seconds(lambda: merge_tiles(parts, areas, size))
+    print(f"slow {slow:.3f} s, fast {fast:.3f} s")
     assert fast < slow / 4
-    assert again < slow / 10
