@@ -29,7 +29,6 @@ import torch
 import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from torch import Tensor
-from torch.profiler import record_function
 
 from c3det.clicks import Click, Size
 from c3det.closed.correlation import (
@@ -47,9 +46,6 @@ from c3det.closed.mmdet_adapter import ClickDetector, ClickedFeatures
 from c3det.closed.windows import Convolution, Copy, Network, Sum, Window, area, hull
 from c3det.devices import late_fusion_precision, moved
 from c3det.memory import held_bytes
-
-STAGES = ("late fusion", "correlation", "first convolutions", "proposals", "regions")
-"""Stages of a click, as `torch.profiler` names them; a one-stage detector has no regions."""
 
 RECORDED_CLICKS = 64
 """Fewer clicks are padded to this number on a GPU, so that shapes do not change."""
@@ -276,9 +272,8 @@ class IncrementalDetector:
             if sum(map(network.cost, steps)) > network.cost(at_once):
                 steps = [at_once]
             draw = partial(self._draw, list(wanted), tile.image_size)
-            with record_function("late fusion"):
-                for step in steps:
-                    network.update(values, draw, size, step)
+            for step in steps:
+                network.update(values, draw, size, step)
         tile.drawn = wanted
 
     def _join_whole(self, tile: ClosedTile, clicks: frozenset[Click]) -> None:
@@ -297,9 +292,8 @@ class IncrementalDetector:
         filled = np.concatenate([patches, np.zeros((missing, patches.shape[1]))])
         given = moved(torch.from_numpy(filled), self.device)
         fuse = self._recorded_fusion if len(filled) == RECORDED_CLICKS else self._late_fusion
-        with record_function("late fusion"):
-            found = fuse((tile.input_size, patch), given, *tile.values)
-            tile.joined = tuple(level.clone() for level in found)
+        found = fuse((tile.input_size, patch), given, *tile.values)
+        tile.joined = tuple(level.clone() for level in found)
 
     def _late_fusion(
         self, key: tuple[Size, Size], patches: Tensor, *levels: Tensor
@@ -435,11 +429,10 @@ class IncrementalDetector:
                 _added(level, weight, few, padding) for few, level in zip(maps, levels, strict=True)
             ]
 
-        with record_function("first convolutions"):
-            first = [
-                [F.relu(level) for level in with_correlation(indices, number, 1)]
-                for number, indices in enumerate(self._first, start=1)
-            ]
+        first = [
+            [F.relu(level) for level in with_correlation(indices, number, 1)]
+            for number, indices in enumerate(self._first, start=1)
+        ]
         limits = self._limits(tile.image_size)
         return self._detector.choose(
             self._detector.propose([level for levels in first for level in levels], limits),
@@ -482,23 +475,21 @@ class IncrementalDetector:
         joined, compared = tensors[:count], tensors[count:][:count]
         templates = tensors[2 * count :]
         if self._correlation is not None:
-            with record_function("correlation"):
-                weight = self._from_correlation[0].flatten(1)
-                classes = weight.shape[1]
-                joined = tuple(
-                    torch.addmm(
-                        level[0].flatten(1),
-                        weight,
-                        best_by_label(those, rows, classes + 1, cells[0].flatten(1))[:classes],
-                    ).view_as(level)
-                    for level, cells, those in zip(joined, compared, templates, strict=True)
-                )
-        with record_function("first convolutions"):
-            first = [
-                F.relu(module(level))
-                for module in self._detector.first_convolutions()
-                for level in joined
-            ]
+            weight = self._from_correlation[0].flatten(1)
+            classes = weight.shape[1]
+            joined = tuple(
+                torch.addmm(
+                    level[0].flatten(1),
+                    weight,
+                    best_by_label(those, rows, classes + 1, cells[0].flatten(1))[:classes],
+                ).view_as(level)
+                for level, cells, those in zip(joined, compared, templates, strict=True)
+            )
+        first = [
+            F.relu(module(level))
+            for module in self._detector.first_convolutions()
+            for level in joined
+        ]
         return [*joined, *self._detector.propose(first, limits)]
 
     def _correlations(
@@ -508,11 +499,10 @@ class IncrementalDetector:
         if self._correlation is None or not rows:
             return []
         maps = []
-        with record_function("correlation"):
-            of_rows = moved(torch.tensor(rows), tile.compared[0].device)
-            for level, of_level in zip(tile.compared, templates, strict=True):
-                best = best_by_label(of_level, of_rows, count, level[0].flatten(1))
-                maps.append(best.view(1, count, *level.shape[-2:]))
+        of_rows = moved(torch.tensor(rows), tile.compared[0].device)
+        for level, of_level in zip(tile.compared, templates, strict=True):
+            best = best_by_label(of_level, of_rows, count, level[0].flatten(1))
+            maps.append(best.view(1, count, *level.shape[-2:]))
         return maps
 
 
