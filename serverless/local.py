@@ -30,14 +30,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import nuclio_sdk
 from nuclio_sdk.logger import HumanReadableFormatter
 
 from c3det.commands import CommandError, cache_directory, command, printable, sentence
 from serverless.deployment import FUNCTION
-from serverless.nuclio_worker import FunctionError, HttpAnswer, HttpRequest, NuclioWorker
+from serverless.nuclio_worker import FunctionError, HttpAnswer, NuclioWorker
 from serverless.settings import ServingSettings
 
 PAGE = Path(__file__).parent / "page"
@@ -165,16 +165,8 @@ class _Connection(BaseHTTPRequestHandler):
         if len(body) < int(length):
             self.close_connection = True
             return
-        url = urlsplit(self.path)
-        request = HttpRequest(
-            method=self.command,
-            path=url.path,
-            body=body,
-            headers=dict(self.headers.items()),
-            fields=dict(parse_qsl(url.query)),
-        )
         with self.server.answering():
-            self._write(worker.handle(request))
+            self._write(worker.handle(body, self.headers.get("Content-Type", "")))
 
     do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_POST
 
@@ -190,7 +182,6 @@ class _Connection(BaseHTTPRequestHandler):
             "Cache-Control": "no-cache",
             "Content-Security-Policy": CONTENT_SECURITY_POLICY,
             "X-Content-Type-Options": "nosniff",
-            **answer.headers,
         }
         if self.close_connection:
             headers["Connection"] = "close"
