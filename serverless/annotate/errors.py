@@ -35,13 +35,7 @@ def writing(path: Path, done: str = "written") -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Retry:
-    """How often and with what pauses a request is sent again.
-
-    Attributes:
-        attempts: Most requests for one thing.
-        wait_s: First pause in seconds; each further one is twice as long.
-        sleep: Makes a pause.
-    """
+    """How often a request is sent again; each pause, from ``wait_s``, is twice the last one."""
 
     attempts: int = 5
     wait_s: float = 1.0

@@ -17,17 +17,10 @@ def frames_to_look_at(reports: Iterable[FrameReport], most: int) -> list[FrameRe
 
 
 def create_issues(target: Target, reports: Iterable[FrameReport]) -> int:
-    """Create an issue on each of some frames, where its least sure rectangle is.
+    """Create an issue on each of some frames, where its least sure rectangle is; return how many.
 
     A frame that has an issue at the same place already, open or resolved, gets none: the same run
     may go on, or come again.
-
-    Args:
-        target: Where the frames are.
-        reports: Of the frames, see `frames_to_look_at`.
-
-    Returns:
-        How many were created.
 
     Raises:
         AnnotateError: The server refuses one, or does not answer.
