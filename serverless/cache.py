@@ -34,14 +34,7 @@ P = TypeVar("P", bound=Cacheable)
 class PictureCache(Generic[P]):
     """Pictures by content, see the policy at the top of the module.
 
-    Args:
-        max_bytes: Memory that they may take together between two requests.
-        seconds: How long a picture stays that is not used.
-        clock: Seconds that only ever grow.
-
-    Attributes:
-        hits: Uses of a picture that was known.
-        misses: Uses of one that was not.
+    ``hits`` and ``misses`` count the uses of pictures that were known and that were not.
     """
 
     def __init__(
@@ -65,14 +58,9 @@ class PictureCache(Generic[P]):
 
     @contextmanager
     def use(self, key: str, open_picture: Callable[[], P]) -> Iterator[tuple[P, bool]]:
-        """Give the picture under ``key``, for as long as the block lasts.
+        """Give the picture under ``key`` while the block lasts, and whether it was known.
 
-        Args:
-            key: Of the picture.
-            open_picture: Opens it where it is not known; what this raises is raised here.
-
-        Yields:
-            The picture, and whether it was known.
+        ``open_picture`` opens it where it is not; what this raises is raised here.
         """
         self._drop_expired()
         known = key in self._pictures

@@ -53,12 +53,9 @@ def samples_directory() -> Path:
 
 
 class LocalServer(ThreadingHTTPServer):
-    """The runtime's HTTP server; it listens from construction on.
+    """The runtime's HTTP server; it listens from construction on, with port 0 on a free one.
 
-    Args:
-        address: Host and port to listen on; port 0 takes a free one.
-        worker: Answers the POST requests.
-        pictures: Folder of the sample pictures, which need not exist; ``None``: there are none.
+    ``pictures`` is the folder of the sample pictures, which need not exist.
 
     Raises:
         FunctionError: The address cannot be listened on.
@@ -217,12 +214,7 @@ def _json(value: Any) -> HttpAnswer:
 
 
 def describe_model(worker: NuclioWorker) -> dict[str, Any]:
-    """Return what the page needs to know of the model that ``init_context`` loaded.
-
-    Returns:
-        ``name``, ``classes`` (names in the order of their labels; none of a model that takes any),
-        ``threshold`` (0 to 1) and ``max_body_bytes``.
-    """
+    """Return what the page needs to know of the model, the answer to ``GET /model``."""
     card = worker.context.user_data.predictor.card
     return {
         "name": card.name,

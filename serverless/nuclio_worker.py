@@ -49,12 +49,7 @@ class FunctionError(Exception):
 
 @dataclass(frozen=True)
 class Trigger:
-    """The limits of a function's HTTP trigger.
-
-    Attributes:
-        max_body_bytes: Size of the largest request body, in bytes.
-        wait_s: Longest time that a call waits for the worker, in seconds.
-    """
+    """The limits of a function's HTTP trigger: of a body, and of the wait for the worker."""
 
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     wait_s: float = DEFAULT_WAIT_S
@@ -70,13 +65,9 @@ class HttpAnswer:
 
 
 class NuclioWorker:
-    """Calls a handler the way one of Nuclio's workers does.
+    """Calls ``handler(context, event)`` the way one of Nuclio's workers does.
 
-    Args:
-        handler: The entry point, ``handler(context, event)``.
-        trigger: Its limits.
-        logger: Given to the handler as ``context.logger``.
-        service: What the handler works with; ``None`` if `start` is going to load it.
+    ``service`` is what the handler works with; `start` loads it where there is none.
     """
 
     def __init__(

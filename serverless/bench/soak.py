@@ -42,14 +42,10 @@ class SoakError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request.
+    """One request: when it was sent, in seconds since the start, and how long the answer took.
 
-    Attributes:
-        sent_s: When it was sent, in seconds since the start.
-        latency_s: How long the answer took.
-        rss_bytes: Resident memory of the runtime after it.
-        hit: Whether the function knew the picture.
-        error: Why there were no boxes, ``None`` if there were.
+    ``rss_bytes`` is the runtime's resident memory after it, ``hit`` whether the picture was known,
+    and ``error`` why there were no boxes.
     """
 
     sent_s: float
@@ -61,13 +57,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """How a value changed over time.
-
-    Attributes:
-        first: Its median in the first third.
-        last: Its median in the last third.
-        slope_per_hour: Of the line of least squares.
-    """
+    """How a value changed: its medians in the first and last third, and the fitted slope."""
 
     first: float
     last: float
@@ -89,10 +79,7 @@ class Trend:
 
 @contextmanager
 def local_runtime(weights: Path, device: str) -> Iterator[tuple[str, int]]:
-    """Run ``serverless.local`` on a free port of this machine.
-
-    Yields:
-        Its address, ``host:port``, and its process number.
+    """Run ``serverless.local`` on a free port; yield ``host:port`` and the process number.
 
     Raises:
         SoakError: It does not start.
@@ -187,11 +174,9 @@ def percentiles(samples: Sequence[Sample]) -> dict[str, float]:
 
 
 def summarise(samples: Sequence[Sample], pictures: int) -> dict[str, Any]:
-    """Return the verdict over the requests.
+    """Return the verdict over the requests, in the order in which they were sent.
 
-    Args:
-        samples: In the order in which they were sent.
-        pictures: How many there are; from then on all are known.
+    After ``pictures`` of them all pictures are known.
 
     Raises:
         SoakError: There are too few.
@@ -240,15 +225,9 @@ def soak(
     pictures: int = 10,
     side: int = 512,
 ) -> dict[str, Any]:
-    """Send requests to a local runtime for some time.
+    """Send requests to a local runtime for some seconds, ``rate`` a second.
 
-    Args:
-        weights: File of the weights.
-        seconds: How long.
-        device: Where the model runs.
-        rate: Requests a second.
-        pictures: How many.
-        side: Of each, in pixels.
+    The pictures are squares of ``side`` pixels.
 
     Raises:
         SoakError: The runtime does not start or does not answer, or the time is too short.
