@@ -191,12 +191,7 @@ class Picture:
     def _read_templates(self, owners: Mapping[Location, int], budget: TimeBudget) -> int:
         """Read the templates that are not kept, a tile at a time.
 
-        Args:
-            owners: The tile of each location.
-            budget: Of the call.
-
-        Returns:
-            How many tiles are left to read.
+        ``owners`` has the tile of each location. Returns how many tiles are left to read.
         """
         unread: dict[int, list[Location]] = {}
         for location, owner in owners.items():
@@ -237,13 +232,8 @@ class Picture:
     ) -> list[int]:
         """Search tiles, the nearest to the clicks first, as long as there is time.
 
-        Args:
-            query: Whose templates are read.
-            owners: The tile of each click.
-            budget: Of the call.
-
-        Returns:
-            Indices of the tiles that are searched now, by this call or an earlier one.
+        ``owners`` has the tile of each click; the templates of the query are read. Returns the
+        tiles that are searched now, by this call or an earlier one.
         """
         for exemplar in query.exemplars:
             template = self._templates.pop(exemplar, None)

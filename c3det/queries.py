@@ -28,12 +28,9 @@ class Query:
     def of(
         cls, clicks: Iterable[Click], exemplars: Iterable[Exemplar], *, counts_negative: bool
     ) -> Query:
-        """The query of some clicks and exemplars, in any order, with any repeated.
+        """The query of clicks of the picture and exemplars of others, in any order, even repeated.
 
-        Args:
-            clicks: Of the picture.
-            exemplars: Of other pictures.
-            counts_negative: See `c3det.model.Model`.
+        For ``counts_negative`` see `c3det.model.Model`.
         """
         return cls(
             tuple(
@@ -60,11 +57,8 @@ def check_clicks(
 ) -> None:
     """Raise ``ValueError`` if a click is outside the picture, or a label or threshold is wrong.
 
-    Args:
-        clicks: Of the picture.
-        score_threshold: From 0 to 1.
-        num_classes: Of the weights; 0: any label is right.
-        image_size: ``(height, width)`` of the picture in pixels.
+    ``num_classes`` is that of the weights; 0: any label is right. ``image_size`` is ``(height,
+    width)``.
     """
     if not 0 <= score_threshold <= 1:
         raise ValueError(f"score_threshold must be between 0 and 1, it is {score_threshold}")
@@ -82,12 +76,7 @@ def check_clicks(
 def exemplar_model(
     model: Model[Any], card: Card, exemplars: Exemplars | None = None
 ) -> ExemplarModel[Any]:
-    """The model, typed as one that takes exemplars.
-
-    Args:
-        model: Of the weights.
-        card: Of the weights.
-        exemplars: If given, they are checked: are they of these weights, and not too many?
+    """The model, typed as one that takes exemplars; exemplars that are given are checked.
 
     Raises:
         ExemplarsError: The model takes none, or these are of other weights, or too many.

@@ -33,12 +33,7 @@ class TileLimitError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TileArea:
-    """Where a tile lies, in pixels of the picture.
-
-    Attributes:
-        box: ``(x1, y1, x2, y2)`` of the tile.
-        core: The same of the part that belongs to no other tile.
-    """
+    """A tile ``(x1, y1, x2, y2)`` in pixels of the picture; its core belongs to no other tile."""
 
     box: tuple[int, int, int, int]
     core: tuple[int, int, int, int]

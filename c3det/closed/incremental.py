@@ -120,9 +120,8 @@ class ClosedTile:
 class IncrementalDetector:
     """A detector that computes tiles, and what clicks change in them.
 
-    Args:
-        detector: In evaluation mode. Its weights must not change any more.
-        windows: Whether late fusion is computed again in windows, rather than whole.
+    The detector is in evaluation mode, and its weights must not change any more. With ``windows``
+    late fusion is computed again in windows, rather than whole.
 
     Raises:
         ValueError: Its late-fusion branch is not a ResNet of basic blocks with an FPN.
@@ -246,13 +245,10 @@ class IncrementalDetector:
         return list(kept[1]) if kept is not None and kept[0] == input_size else []
 
     def draw_clicks(self, tile: ClosedTile, clicks: Sequence[Click]) -> None:
-        """Compute late fusion with some clicks, in place of those that it was computed with.
+        """Compute late fusion of a tile with some clicks, in place of those of the last call.
 
-        If this fails half-way, the tile is of no more use.
-
-        Args:
-            tile: Is changed.
-            clicks: In pixels of the tile; those that do not reach it are left out.
+        Clicks are in pixels of the tile; those that do not reach it are left out. If this fails
+        half-way, the tile is of no more use.
         """
         reach = {click: self._window(click, tile.image_size) for click in clicks if click.positive}
         wanted = frozenset(click for click, window in reach.items() if area(window) > 0)
@@ -361,12 +357,7 @@ class IncrementalDetector:
         raise AssertionError("late fusion is given, so nothing reads the heatmaps")
 
     def templates(self, tile: ClosedTile, clicks: Sequence[Click]) -> tuple[Tensor, ...]:
-        """What the correlation looks for: the features under clicks, ``(n, C)`` a level.
-
-        Args:
-            tile: Which holds the clicks.
-            clicks: In pixels of the tile.
-        """
+        """The features under clicks, ``(n, C)`` a level; clicks are in pixels of the tile."""
         settings = self._correlation
         if settings is None:
             return ()
@@ -403,12 +394,10 @@ class IncrementalDetector:
     def detect(
         self, tile: ClosedTile, templates: Sequence[Tensor], labels: Sequence[int]
     ) -> InstanceData:
-        """Boxes in pixels of the tile, their scores and labels.
+        """Boxes in pixels of the tile, their scores and labels, after `draw_clicks`.
 
-        Args:
-            tile: After `draw_clicks`.
-            templates: As `templates` returns them, of any tile of the same picture.
-            labels: Of the templates.
+        The templates are as `templates` returns them, of any tile of the same picture; ``labels``
+        are theirs.
         """
         if self._detector.early_sigma is not None:
             batch = ClickBatch([list(tile.drawn)], [tile.image_size], tile.input_size)
@@ -507,15 +496,10 @@ class IncrementalDetector:
 
 
 def _added(level: Tensor, weight: Tensor, few: Tensor, padding: int) -> Tensor:
-    """A level and the convolution of few channels with a kernel of side ``2 * padding + 1``.
+    """A level ``(1, C, h, w)`` and the convolution of few channels ``(1, k, h, w)`` with a kernel.
 
-    As a product of matrices: torch's convolution is slow where the channels are few.
-
-    Args:
-        level: ``(1, C, h, w)``, best in the memory format ``channels_last``.
-        weight: ``(C, k * side**2)``.
-        few: ``(1, k, h, w)``.
-        padding: 0 or more.
+    The kernel ``(C, k * side**2)`` has the side ``2 * padding + 1``. As a product of matrices:
+    torch's convolution is slow where the channels are few. The level is best in ``channels_last``.
     """
     _, channels, height, width = level.shape
     columns = F.unfold(few, 2 * padding + 1, padding=padding)[0]

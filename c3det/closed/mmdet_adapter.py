@@ -48,9 +48,7 @@ from c3det.closed.graphs import Recorded
 class ClickedFeatures:
     """What mmdet's ``extract_feat`` is given in place of the pictures.
 
-    Attributes:
-        features: What `encode` returned: all that does not depend on the clicks.
-        clicks: The clicks of the batch.
+    The features are what `encode` returned; the clicks are those of the batch.
     """
 
     features: tuple[Tensor, ...]
@@ -126,14 +124,10 @@ class ClickDetector(nn.Module):
                 cast(BaseModule, part).init_weights()
 
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
-        """All that does not depend on the clicks.
+        """All that does not depend on the clicks, of ``(B, 3, H, W)``, normalised and padded.
 
-        Args:
-            images: ``(B, 3, H, W)``, normalised and padded.
-
-        Returns:
-            The levels of the neck; with early fusion, where nothing is independent of the clicks,
-            the pictures themselves.
+        These are the levels of the neck; with early fusion, where nothing is independent of the
+        clicks, the pictures themselves.
         """
         if self.early_sigma is not None:
             return (images,)
@@ -379,11 +373,7 @@ class ClickFasterRCNN(ClickDetector, FasterRCNN):
 def _decoded(boxes: Tensor, deltas: Tensor, coder: Any, limits: Tensor) -> Tensor:
     """As mmdet's ``DeltaXYWHBBoxCoder``, without a number that the CPU has to bring.
 
-    Args:
-        boxes: ``(n, 4)``.
-        deltas: ``(n, 4)``.
-        coder: With the means and deviations of the deltas.
-        limits: ``(4,)``, the largest coordinates.
+    Boxes and deltas are ``(n, 4)``; ``limits`` ``(4,)`` are the largest coordinates.
     """
     x, y, wide, high = (
         delta * std + mean
@@ -416,8 +406,7 @@ def build_detector(
 
     Args:
         architecture: An mmdet config dict without ``data_preprocessor``, made by
-        `c3det.closed.architecture`:
-            never one from a file.
+            `c3det.closed.architecture`: never one from a file.
         normalization: ``mean`` and ``std`` a channel of RGB in 0..255, and ``pad_size_divisor`` in
             pixels, the multiple of which both sides are padded to.
 
