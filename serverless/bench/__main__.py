@@ -100,27 +100,8 @@ def tables(results: Mapping[str, Any]) -> str:
             f"{row['first']['seconds']:.3f} s, a further one with {further}; holds "
             f"{row['held_mib']:.0f} MiB."
         )
-    for c3 in results["correlation"]:
-        text.append(
-            f"C3 alone, {c3['side']} px, {c3['clicks']} clicks: slow twin {c3['slow']:.3f} s, "
-            f"{c3['fast'] * 1000:.2f} ms here, ratio {c3['slow_over_fast']:.0f}."
-        )
-    for row in results["requests"]:
-        text.append(
-            f"Whole request, {row['model']}, {row['side']} px, body {row['body_mib']:.1f} MiB: "
-            f"start {row['start']:.1f} s, first picture {row['cold'][0]:.3f} s, picture "
-            f"{len(row['cold'])} {row['cold'][-1]:.3f} s, warm {row['warm_median']:.3f} s (highest "
-            f"{row['warm_highest']:.3f}), of it not the model's {row['overhead_share_median']:.1%}."
-        )
-    for row in results["large"]:
-        calls = "; ".join(
-            f"{call['clicks']} clicks {call['seconds']:.1f} s, coverage {call['coverage']:.0%}"
-            for call in row["calls"]
-        )
-        text.append(
-            f"{row['side']} px, {row['model']}, budget {row['budget']:.0f} s: {calls}; "
-            f"peak {row['peak_mib']:.0f} MiB."
-        )
+    for part in ("correlation", "requests", "large"):
+        text += [f"{part}: {json.dumps(row)}" for row in results[part]]
     for verdict in results["soak"]:
         text += lines(verdict)
     return "\n".join(text)
