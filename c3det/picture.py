@@ -8,7 +8,7 @@ Policy: first the tiles under clicks are read for the templates of the clicks. T
 searched, the nearest to the clicks first. If a call runs out of time, the next call with the same
 clicks goes on from there. The detections of the last few queries are kept, and those of the query
 without clicks for good. Exemplars of other pictures are a part of the query, and have no place in
-the picture. ``max_bytes`` limits all that is held, see `c3det.tile_cache`.
+the picture. ``max_bytes`` limits all that is held, see `c3det.tiles.TileCache`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,7 @@ from c3det.exemplars import (
 from c3det.memory import held_bytes
 from c3det.model import Model, Outline, Template, Tile
 from c3det.queries import NO_CLICKS, Query, check_clicks, exemplar_model
-from c3det.tile_cache import TileCache
-from c3det.tiles import distances, merge_tiles, plan_tiles
+from c3det.tiles import TileCache, distances, merge_tiles, plan_tiles
 from c3det.timing import Pace, TimeBudget
 from c3det.weights import Card
 
@@ -458,21 +457,18 @@ class Picture:
         self, max_bytes: int, under_clicks: Iterable[int] = (), current: int | None = None
     ) -> None:
         """Hold at most ``max_bytes``, as far as packing and dropping tiles can do it."""
-        other = self._nbytes_beside_tiles()
-        self._tiles.shrink(max_bytes - other, set(under_clicks), current)
-        self.nbytes = other + self._tiles.nbytes
-
-    def _nbytes_beside_tiles(self) -> int:
         exemplars = {one for one in self._templates if isinstance(one, Exemplar)}
         exemplars.update(one for query in self._found for one in query.exemplars)
         found = [one for kept in self._found.values() for one in kept.values()]
         distinct = {id(one): one for one in (*found, *self._latest) if one is not None}
-        return (
+        beside_tiles = (
             self._image.nbytes
             + held_bytes(tensor for template in self._templates.values() for tensor in template)
             + sum(len(exemplar.numbers) for exemplar in exemplars)
             + sum(one.nbytes for one in distinct.values())
         )
+        self._tiles.shrink(max_bytes - beside_tiles, set(under_clicks), current)
+        self.nbytes = beside_tiles + self._tiles.nbytes
 
 
 def _drop_oldest(cache: dict[Any, Any], kept: int, but: object = None) -> None:

@@ -1,4 +1,4 @@
-"""A large picture in overlapping tiles, and the merging of their boxes.
+"""A large picture in overlapping tiles: where they lie, which are held, and their boxes merged.
 
 Every pixel belongs to the core of one tile; the cores meet in the middle of the overlaps. An object
 that is not larger than the overlap lies whole in the tile whose core holds its middle.
@@ -7,17 +7,22 @@ that is not larger than the overlap lies whole in the tile whose core holds its 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from c3det.answering import SAME_OBJECT_IOU
 from c3det.boxes import box_area, intersection, iou, touching
 from c3det.clicks import Size
 from c3det.detections import Detections
-from c3det.grouping import SAME_OBJECT_IOU
+from c3det.memory import held_bytes
+
+if TYPE_CHECKING:
+    from c3det.model import Model, Tile
 
 MAX_TILES = 1024
 """Most tiles of one picture. With tiles of 1280 px that overlap by 200, a square picture of 1.2
@@ -102,6 +107,59 @@ def _spans(length: int, side: int, overlap: int) -> list[tuple[tuple[int, int], 
     middles = [(before + side + start) // 2 for before, start in pairwise(starts)]
     cores = pairwise([0, *middles, length])
     return [((start, start + side), core) for start, core in zip(starts, cores, strict=True)]
+
+
+class TileCache(dict[int, "Tile"]):
+    """Encoded tiles of one picture by their index, packed or not.
+
+    Beyond a limit of memory tiles are kept in half precision (packed). If that is not enough, they
+    are dropped, and encoded again when they are needed. The tiles that were encoded last go first,
+    because tiles near clicks are encoded before the rest; tiles under clicks go last of all.
+    """
+
+    def __init__(self, model: Model[Any]) -> None:
+        super().__init__()
+        self._model = model
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all tiles; what they share counts once."""
+        tiles = list(self.values())
+        shared = [tensor for tile in tiles for tensor in tile.borrowed()]
+        if tiles:
+            shared += self._model.kept_for(tiles[0])
+        return sum(tile.nbytes for tile in tiles) + held_bytes(shared)
+
+    def shrink(
+        self, max_bytes: int, under_clicks: Collection[int] = (), current: int | None = None
+    ) -> None:
+        """Pack tiles, and drop tiles if that is not enough.
+
+        Args:
+            max_bytes: Of all tiles together.
+            under_clicks: Indices of tiles that go last.
+            current: Index of the tile in use, which stays as it is.
+        """
+        newest_first = [index for index in reversed(self) if index != current]
+        # sorted() keeps the order within both groups.
+        order = sorted(newest_first, key=lambda index: index in under_clicks)
+        held = self.nbytes
+        while order and held > max_bytes:
+            unpacked = [self[index] for index in order if not self[index].packed]
+            if held - sum(tile.nbytes // 2 for tile in unpacked) <= max_bytes:
+                break
+            del self[order.pop(0)]
+            held = self.nbytes
+        for index in order:
+            tile = self[index]
+            if held > max_bytes and not tile.packed:
+                held -= tile.nbytes
+                tile.pack()
+                held += tile.nbytes
+        for index in order:  # some values may not fit half precision
+            if held > max_bytes:
+                del self[index]
+                held = self.nbytes
 
 
 def merge_tiles(

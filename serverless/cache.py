@@ -62,7 +62,10 @@ class PictureCache(Generic[P]):
 
         ``open_picture`` opens it where it is not; what this raises is raised here.
         """
-        self._drop_expired()
+        oldest = self._clock() - self._seconds
+        for each, (_, last_use) in list(self._pictures.items()):
+            if last_use < oldest:
+                del self._pictures[each]
         known = key in self._pictures
         if known:
             self.hits += 1
@@ -73,23 +76,13 @@ class PictureCache(Generic[P]):
         try:
             yield picture, known
         finally:
-            self._keep(key, picture)
+            if picture.nbytes > self._max_bytes:
+                picture.trim(self._max_bytes)
+            if picture.nbytes <= self._max_bytes:
+                self._pictures[key] = (picture, self._clock())
+                while self.nbytes > self._max_bytes:
+                    del self._pictures[next(iter(self._pictures))]
 
     def clear(self) -> None:
         """Drop all pictures."""
         self._pictures.clear()
-
-    def _keep(self, key: str, picture: P) -> None:
-        if picture.nbytes > self._max_bytes:
-            picture.trim(self._max_bytes)
-        if picture.nbytes > self._max_bytes:
-            return
-        self._pictures[key] = (picture, self._clock())
-        while self.nbytes > self._max_bytes:
-            del self._pictures[next(iter(self._pictures))]
-
-    def _drop_expired(self) -> None:
-        oldest = self._clock() - self._seconds
-        for key, (_, last_use) in list(self._pictures.items()):
-            if last_use < oldest:
-                del self._pictures[key]

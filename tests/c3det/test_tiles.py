@@ -6,14 +6,24 @@ import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from c3det.clicks import Size
 from c3det.detections import Detections
 from c3det.predictor import TILE_OVERLAP, TILE_SIDE
-from c3det.tiles import MAX_TILES, TileArea, TileLimitError, distances, merge_tiles, plan_tiles
+from c3det.tiles import (
+    MAX_TILES,
+    TileArea,
+    TileCache,
+    TileLimitError,
+    distances,
+    merge_tiles,
+    plan_tiles,
+)
 from tests.c3det.twins import merged_tiles
 
 SIZES = [(1, 1), (100, 100), (100, 101), (101, 100), (250, 100), (1000, 333), (99, 2000)]
@@ -226,3 +236,75 @@ def test_crowded_tiles_are_merged_many_times_faster_than_by_the_obvious_comparis
     fast = seconds(lambda: merge_tiles(parts, areas, size))
     print(f"slow {slow:.3f} s, fast {fast:.3f} s")
     assert fast < slow / 4
+
+
+SHARED = torch.zeros(5)  # 20 bytes
+
+
+class FakeTile:
+    image_size = (1, 1)
+
+    def __init__(self) -> None:
+        self.packed = False
+
+    @property
+    def nbytes(self) -> int:
+        return 50 if self.packed else 100
+
+    def pack(self) -> None:
+        self.packed = True
+
+    def unpack(self) -> None:
+        self.packed = False
+
+    def borrowed(self) -> list[torch.Tensor]:
+        return [SHARED]
+
+
+class FakeModel:
+    def kept_for(self, tile: FakeTile) -> list[torch.Tensor]:
+        return [SHARED, torch.zeros(1)]  # 4 bytes
+
+
+@pytest.fixture
+def cache() -> TileCache:
+    model: Any = FakeModel()
+    cache = TileCache(model)
+    for index in range(4):
+        tile: Any = FakeTile()
+        cache[index] = tile
+    return cache
+
+
+def state(cache: TileCache) -> dict[int, bool]:
+    return {index: tile.packed for index, tile in cache.items()}
+
+
+def test_what_tiles_share_counts_once(cache: TileCache) -> None:
+    assert cache.nbytes == 400 + 20 + 4
+    cache.clear()
+    assert cache.nbytes == 0
+
+
+def test_the_newest_are_packed_first_and_no_more_than_needed(cache: TileCache) -> None:
+    cache.shrink(424)
+    assert state(cache) == dict.fromkeys(range(4), False)
+    cache.shrink(424 - 60)
+    assert state(cache) == {0: False, 1: False, 2: True, 3: True}
+    assert cache.nbytes == 324
+
+
+def test_tiles_are_dropped_where_packing_is_not_enough(cache: TileCache) -> None:
+    cache.shrink(24 + 150)
+    assert state(cache) == {0: True, 1: True, 2: True}
+    cache.shrink(0)
+    assert state(cache) == {}
+
+
+def test_tiles_under_clicks_go_last_and_the_one_in_use_stays(cache: TileCache) -> None:
+    cache.shrink(24 + 150, under_clicks={3}, current=0)
+    assert state(cache) == {0: False, 3: True}
+    cache.shrink(0, current=0)
+    assert state(cache) == {0: False}
+    assert 0 in cache
+    assert 3 not in cache
