@@ -44,11 +44,6 @@ class TileArea:
     core: tuple[int, int, int, int]
 
     @property
-    def size(self) -> Size:
-        """``(height, width)``."""
-        return self.box[3] - self.box[1], self.box[2] - self.box[0]
-
-    @property
     def core_area(self) -> int:
         """Pixels of the core."""
         return (self.core[2] - self.core[0]) * (self.core[3] - self.core[1])

@@ -40,11 +40,6 @@ class ClosedFeatures:
     image_size: Size
     input_size: Size
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that the levels take."""
-        return sum(level.nbytes for level in self.levels)
-
 
 class ClosedModel:
     """A detector in evaluation mode behind `c3det.model.Model`.

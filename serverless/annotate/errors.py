@@ -53,3 +53,23 @@ class Retry:
             except TransientError:
                 self.sleep(self.wait_s * 2**attempt)
         return action()
+
+    def call_once(
+        self, action: Callable[[], None], is_done: Callable[[], bool], unsure: bool = False
+    ) -> None:
+        """Do something once, though the server may answer late or never.
+
+        Before it is sent again, and at first if it is unsure, ``is_done`` tells whether an earlier
+        request was carried out after all.
+
+        Raises:
+            TransientError: Of the last attempt.
+        """
+
+        def attempt() -> None:
+            nonlocal unsure
+            if not (unsure and is_done()):
+                unsure = True
+                action()
+
+        self.call(attempt)

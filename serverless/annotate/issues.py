@@ -36,24 +36,15 @@ def create_issues(target: Target, reports: Iterable[FrameReport]) -> int:
 
 
 def _create_once(target: Target, report: FrameReport, position: list[float]) -> None:
-    """Create an issue, once, though the server may answer late or never."""
-    unsure = False
-
-    def create() -> None:
-        nonlocal unsure
-        if unsure and (report.frame, position) in target.issues():
-            return
-        try:
-            target.create_issue(report.frame, position, message_of(report))
-        except TransientError:
-            unsure = True
-            raise
-
+    frame = report.frame
     try:
-        target.server.retry.call(create)
+        target.server.retry.call_once(
+            lambda: target.create_issue(frame, position, message_of(report)),
+            lambda: (frame, position) in target.issues(),
+        )
     except TransientError as error:
         raise AnnotateError(
-            f"{target.server.host} does not take the issue on frame {report.frame}: {error}"
+            f"{target.server.host} does not take the issue on frame {frame}: {error}"
         ) from error
 
 

@@ -109,8 +109,7 @@ class Run:
             or frame in self._planned
         )
         self.doubled = 0
-        # Frames on which the server may have written, or may still write, what it did not confirm.
-        self._unsure = set(self._planned) - set(self.reports)
+        # The server may have written, or may still write, what it did not confirm.
         self._look_for_doubles = bool(self._planned)
 
     @property
@@ -232,18 +231,14 @@ class Run:
         if not rows:
             return
 
-        def write() -> None:
-            if frame in self._unsure and self._written([frame]):
-                return
-            try:
-                self._target.create(rows)
-            except TransientError:
-                self._unsure.add(frame)
-                self._look_for_doubles = True
-                raise
+        def is_written() -> bool:
+            self._look_for_doubles = True
+            return bool(self._written([frame]))
 
         try:
-            self._target.server.retry.call(write)
+            self._target.server.retry.call_once(
+                lambda: self._target.create(rows), is_written, unsure=frame in self._planned
+            )
         except TransientError as error:
             raise AnnotateError(
                 f"{self._target.server.host} does not take the rectangles of frame {frame}: {error}"
