@@ -165,7 +165,9 @@ class Picture:
         budget = TimeBudget(deadline, self._merge_seconds, self._model.device)
         with self._tiles_dropped_on_error():
             unread = self._read_templates(owners, budget)
-            searched = [] if unread else self._search(query, owners, budget)
+            if not unread:
+                self._search(query, owners, budget)
+        searched = list(self._found.get(query, ()))
         started = time.perf_counter()
         detections = answer_clicks(
             self._merged(self._latest),
@@ -226,13 +228,10 @@ class Picture:
             templates |= zip(boxes, model.templates_of_boxes(tile, corners), strict=True)
         return templates
 
-    def _search(
-        self, query: Query, owners: Mapping[Location, int], budget: TimeBudget
-    ) -> list[int]:
+    def _search(self, query: Query, owners: Mapping[Location, int], budget: TimeBudget) -> None:
         """Search tiles, the nearest to the clicks first, as long as there is time.
 
-        ``owners`` has the tile of each click; the templates of the query are read. Returns the
-        tiles that are searched now, by this call or an earlier one.
+        ``owners`` has the tile of each click; the templates of the query are read.
         """
         for exemplar in query.exemplars:
             template = self._templates.pop(exemplar, None)
@@ -247,7 +246,6 @@ class Picture:
                 self._latest[index] = found[index]
             elif budget.allows(self._pace.expected("search", index in self._tiles)):
                 self._search_tile(index, query, budget, under_clicks)
-        return list(found)
 
     def _search_tile(
         self, index: int, query: Query, budget: TimeBudget, under_clicks: Collection[int]
