@@ -35,8 +35,7 @@ class Click:
         x: Pixels from the left edge of the picture.
         y: Pixels from its top edge.
         label: 0-based class.
-        positive: ``True`` for "this is an object of the class ``label``", ``False`` for "there is
-            no object here".
+        positive: ``False``: there is no object of the class ``label`` here.
 
     Raises:
         ValueError: A coordinate is not a finite number, or the label is negative.

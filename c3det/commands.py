@@ -51,11 +51,7 @@ _SYSTEM_ERRORS = (CommandError, OSError, EOFError, UnicodeError, MemoryError, Re
 def command(
     name: str,
 ) -> Callable[[Callable[Arguments, Result]], Callable[Arguments, Result]]:
-    """Decorate the ``main`` of a command: errors of the system become one sentence.
-
-    Args:
-        name: Stands before the sentence, such as ``serverless.annotate``.
-    """
+    """Decorate the ``main`` of a command: errors of the system become a sentence."""
 
     def decorate(main: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         @functools.wraps(main)
@@ -159,9 +155,7 @@ def positive(text: str) -> float:
 
 
 def cache_directory() -> Path:
-    """Return the folder of what is kept between calls, which need not exist.
-
-    It is ``$C3DET_CACHE``, or ``~/.cache/c3det``.
+    """Return ``$C3DET_CACHE`` or ``~/.cache/c3det``, which need not exist, for what is kept.
 
     Raises:
         CommandError: The user has no home folder, and ``C3DET_CACHE`` is not set.

@@ -97,9 +97,7 @@ class Detections:
 def answered_clicks(detections: Detections, clicks: Sequence[Click]) -> list[tuple[int, ...]]:
     """The clicks that each box answers, by rising index; several if they lie on one object.
 
-    Args:
-        detections: All or some that `c3det.answering.answer_clicks` returned.
-        clicks: The same that it was given.
+    ``detections`` are all or some that `c3det.answering.answer_clicks` returned for these clicks.
     """
     of: dict[int, list[int]] = {}
     for index, answer in enumerate(detections.answer_of.tolist()):
@@ -111,9 +109,7 @@ def answered_clicks(detections: Detections, clicks: Sequence[Click]) -> list[tup
 def overruled(detections: Detections, clicks: Sequence[Click]) -> list[tuple[int, int]]:
     """Pairs (click, later click) on one object, where the later click says another class.
 
-    Args:
-        detections: As `c3det.answering.answer_clicks` returned them.
-        clicks: The same that it was given.
+    ``detections`` are those that `c3det.answering.answer_clicks` returned for these clicks.
     """
     return [
         (index, answer)

@@ -22,10 +22,9 @@ _KEPT_BYTES = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Let freed blocks stay with the process, up to 2 GiB, instead of returning them at once.
+    """Let freed blocks stay with the process, up to 2 GiB; return whether the C library is glibc.
 
-    Returns:
-        Whether the C library is one that does so, glibc on Linux; with others nothing is changed.
+    With others nothing is changed.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -59,10 +59,6 @@ class Features(Protocol):
     def image_size(self) -> Size:
         """``(height, width)`` in pixels."""
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that it takes."""
-
 
 Given = TypeVar("Given", Click, Exemplar)
 

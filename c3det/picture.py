@@ -6,15 +6,15 @@ a click in every tile that it reaches.
 
 Policy: first the tiles under clicks are read for the templates of the clicks. Then all tiles are
 searched, the nearest to the clicks first. If a call runs out of time, the next call with the same
-clicks goes on from there. The detections of the last few queries are kept for each tile, and those
-of the query without clicks for good. Exemplars of other pictures are a part of the query, and have
-no place in the picture. ``max_bytes`` limits all that is held, see `c3det.tile_cache`.
+clicks goes on from there. The detections of the last few queries are kept, and those of the query
+without clicks for good. Exemplars of other pictures are a part of the query, and have no place in
+the picture. ``max_bytes`` limits all that is held, see `c3det.tiles.TileCache`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -36,9 +36,8 @@ from c3det.exemplars import (
 )
 from c3det.memory import held_bytes
 from c3det.model import Model, Outline, Template, Tile
-from c3det.queries import Query, check_clicks, default_threshold, exemplar_model
-from c3det.tile_cache import TileCache
-from c3det.tiles import TileMerger, distances, plan_tiles
+from c3det.queries import NO_CLICKS, Query, check_clicks, default_threshold, exemplar_model
+from c3det.tiles import TileCache, distances, merge_tiles, plan_tiles
 from c3det.timing import Pace, TimeBudget
 from c3det.weights import Card
 
@@ -46,17 +45,11 @@ Location = tuple[float, ...]
 """``(x, y)`` of a click or ``(x1, y1, x2, y2)`` of a box, in pixels of the picture. A template
 depends on nothing else."""
 
-NO_CLICKS = 0
-"""Number of the query without clicks and exemplars."""
-
 QUERIES_KEPT = 4
-"""Detections of the last few queries are kept for each tile, beside those without clicks."""
+"""The detections of so many last queries are kept, beside those without clicks."""
 
-TEMPLATES_KEPT = 4096
-"""Templates of the clicks of the last queries."""
-
-EXEMPLARS_KEPT = 2 * MAX_PER_QUERY
-"""Templates of the exemplars of the last queries."""
+TEMPLATES_KEPT = 4096 + 2 * MAX_PER_QUERY
+"""Templates of the clicks and exemplars of the last queries."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,14 +109,12 @@ class Picture:
         self._max_bytes = max_bytes
         self.image_size: Size = (image.shape[0], image.shape[1])
         self._areas = plan_tiles(self.image_size, side, overlap)
-        self._merger = TileMerger(self._areas, self.image_size, compete=not card.classes)
         self._tiles = TileCache(model)
-        self._templates: dict[Location, Template] = {}
-        self._exemplar_templates: dict[Exemplar, Template] = {}
-        # A query has a number, because to look for a thousand clicks in each tile takes long.
-        self._numbers: dict[Query, int] = {}
-        self._last_number = NO_CLICKS
-        self._found: list[dict[int, Detections]] = [{} for _ in self._areas]
+        self._templates: dict[Location | Exemplar, Template] = {}
+        # Of each query, the latest last, the detections in each tile searched.
+        self._found: dict[Query, dict[int, Detections]] = {NO_CLICKS: {}}
+        # Of each tile the detections with the last query for which it was searched.
+        self._latest: list[Detections | None] = [None] * len(self._areas)
         self._pace = Pace()
         self._merge_seconds = 0.0
         self.nbytes = image.nbytes
@@ -166,74 +157,52 @@ class Picture:
         if score_threshold is None:
             score_threshold = default_threshold(self._card, clicks, exemplars)
         check_clicks(clicks, score_threshold, len(self._card.classes), self.image_size)
-        foreign: list[Exemplar] = []
         if exemplars is not None:
             exemplar_model(self._model, self._card, exemplars)
-            foreign = list(exemplars)
-        query = Query.of(clicks, foreign, counts_negative=self._model.counts_negative)
+        query = Query.of(clicks, exemplars or (), counts_negative=self._model.counts_negative)
+        # The order does not depend on labels, so that with other names the work is the same.
+        points = sorted({(click.x, click.y) for click in query.clicks}, key=lambda xy: xy[::-1])
+        owners: dict[Location, int] = dict(zip(points, self._owners(points), strict=True))
+        under_clicks = set(owners.values())
         budget = TimeBudget(deadline, self._merge_seconds, self._model.device)
         with self._tiles_dropped_on_error():
-            answer = self._search(query, budget)
+            unread = self._read_templates(owners, budget)
+            if not unread:
+                self._search(query, owners, budget)
+        searched = list(self._found.get(query, ()))
         started = time.perf_counter()
-        latest = [next(reversed(found.values()), None) for found in self._found]
         detections = answer_clicks(
-            self._merger.merge(latest),
+            self._merged(self._latest),
             clicks,
             score_threshold=score_threshold,
             typical_sizes=self._card.typical_sizes,
             image_size=self.image_size,
         )
-        if foreign:  # tiles that are not searched yet may show objects of no class
+        if exemplars:  # tiles that are not searched yet may show objects of no class
             detections = detections.take(detections.labels >= 0)
         self._merge_seconds = time.perf_counter() - started
         budget.seconds["detect"] += self._merge_seconds
-        self._shrink(self._max_bytes)
-        return replace(answer, detections=detections)
-
-    def _search(self, query: Query, budget: TimeBudget) -> SearchResult:
-        """Read templates and search tiles as long as there is time, without merging the boxes."""
-        # The order does not depend on labels, so that with other names the work is the same.
-        points = sorted({_point(click) for click in query.clicks}, key=lambda point: point[::-1])
-        owners = dict(zip(points, self._owners(points), strict=True))
-        under_clicks = set(owners.values())
-        unread = self._read_templates(owners, budget)
-        self._look_up_templates(query.exemplars)
-        order, number = self._nearest_first(points), self._number(query)
-        if not unread:
-            for index in order:
-                found = self._found[index]
-                if number in found:
-                    found[number] = found.pop(number)  # the latest again
-                elif budget.allows(self._pace.expected("search", index in self._tiles)):
-                    self._search_tile(index, query, number, budget, under_clicks)
-        searched = {index for index in order if number in self._found[index]}
-        done = len(under_clicks) - unread + len(searched)
+        self.trim(self._max_bytes)
         return SearchResult(
-            Detections.none(),
+            detections,
             self._area_share(searched),
-            done / (len(under_clicks) + len(order)),
-            under_clicks <= searched,
+            (len(under_clicks) - unread + len(searched)) / (len(under_clicks) + len(self._areas)),
+            under_clicks.issubset(searched),
             budget.seconds,
         )
 
     def _read_templates(self, owners: Mapping[Location, int], budget: TimeBudget) -> int:
         """Read the templates that are not kept, a tile at a time.
 
-        Args:
-            owners: The tile of each location.
-            budget: Of the call.
-
-        Returns:
-            How many tiles are left to read.
+        ``owners`` has the tile of each location. Returns how many tiles are left to read.
         """
-        for location in owners:
-            if location in self._templates:
-                self._templates[location] = self._templates.pop(location)  # the latest again
         unread: dict[int, list[Location]] = {}
         for location, owner in owners.items():
-            if location not in self._templates:
+            if location in self._templates:
+                self._templates[location] = self._templates.pop(location)  # the latest again
+            else:
                 unread.setdefault(owner, []).append(location)
-        order = [index for index in self._nearest_first(tuple(owners)) if index in unread]
+        order = [index for index in self._nearest_first(owners) if index in unread]
         under_clicks = set(owners.values())
         for done, index in enumerate(order):
             if not budget.allows(self._pace.expected("read", index in self._tiles)):
@@ -247,12 +216,12 @@ class Picture:
 
     def _templates_in(
         self, index: int, tile: Tile, locations: Sequence[Location]
-    ) -> dict[Location, Template]:
+    ) -> dict[Location | Exemplar, Template]:
         """The templates of locations in a tile."""
-        points: list[Location] = [one for one in locations if len(one) == 2]
-        boxes: list[Location] = [one for one in locations if len(one) == 4]
+        points = [location for location in locations if len(location) == 2]
+        boxes = [location for location in locations if len(location) == 4]
         clicks = self._in_tile(index, [Click(*_middle(point), 0) for point in points])
-        templates: dict[Location, Template] = dict(
+        templates: dict[Location | Exemplar, Template] = dict(
             zip(points, self._model.templates(tile, clicks), strict=True)
         )
         if boxes:
@@ -261,56 +230,61 @@ class Picture:
             templates |= zip(boxes, model.templates_of_boxes(tile, corners), strict=True)
         return templates
 
-    def _look_up_templates(self, exemplars: Sequence[Exemplar]) -> None:
-        """Make the templates of exemplars that are not kept."""
-        for exemplar in exemplars:
-            template = self._exemplar_templates.pop(exemplar, None)
+    def _search(self, query: Query, owners: Mapping[Location, int], budget: TimeBudget) -> None:
+        """Search tiles, the nearest to the clicks first, as long as there is time.
+
+        ``owners`` has the tile of each click; the templates of the query are read.
+        """
+        for exemplar in query.exemplars:
+            template = self._templates.pop(exemplar, None)
             if template is None:
                 template = exemplar_model(self._model, self._card).template_of(exemplar)
-            self._exemplar_templates[exemplar] = template
-        _drop_oldest(self._exemplar_templates, EXEMPLARS_KEPT)
-
-    def _number(self, query: Query) -> int:
-        """The number under which the detections of a query are kept."""
-        if query == Query():
-            return NO_CLICKS
-        number = self._numbers.pop(query, None)
-        if number is None:
-            self._last_number = number = self._last_number + 1
-        self._numbers[query] = number
-        _drop_oldest(self._numbers, QUERIES_KEPT)
-        return number
+            self._templates[exemplar] = template
+        found = self._found[query] = self._found.pop(query, {})  # the latest again
+        _drop_oldest(self._found, QUERIES_KEPT, but=NO_CLICKS)
+        under_clicks = set(owners.values())
+        for index in self._nearest_first(owners):
+            if index in found:
+                self._latest[index] = found[index]
+            elif budget.allows(self._pace.expected("search", index in self._tiles)):
+                self._search_tile(index, query, budget, under_clicks)
 
     def _search_tile(
-        self, index: int, query: Query, number: int, budget: TimeBudget, under_clicks: set[int]
+        self, index: int, query: Query, budget: TimeBudget, under_clicks: Collection[int]
     ) -> None:
         """Search a tile and keep what is found."""
         with self._pace.timed("search", index in self._tiles):
             tile = self._tile(index, budget, under_clicks)
             with budget.timed("detect"):
-                templates = [self._templates[_point(click)] for click in query.clicks]
+                templates = [self._templates[click.x, click.y] for click in query.clicks]
                 clicks = self._in_tile(index, query.clicks)
                 if query.exemplars:
-                    exemplars = [(one, self._exemplar_templates[one]) for one in query.exemplars]
+                    exemplars = [(one, self._templates[one]) for one in query.exemplars]
                     model = exemplar_model(self._model, self._card)
                     found = model.detect(tile, templates, clicks, exemplars)
                 else:
                     found = self._model.detect(tile, templates, clicks)
                 found = found.by_score()
-                kept = self._found[index]
-                kept[number] = replace(found, boxes=found.boxes + self._offset(index))
-                for old in [other for other in kept if other != NO_CLICKS][:-QUERIES_KEPT]:
-                    del kept[old]
+                found = replace(found, boxes=found.boxes + self._offset(index))
+                self._latest[index] = self._found[query][index] = found
                 self._shrink(self._max_bytes, under_clicks, index)
 
-    def _tile(self, index: int, budget: TimeBudget, under_clicks: set[int]) -> Tile:
-        """A tile, encoded now if it is not held."""
+    def _merged(self, found: Sequence[Detections | None]) -> Detections:
+        """The detections of all tiles, one box for an object."""
+        compete = not self._card.classes
+        return merge_tiles(found, self._areas, self.image_size, compete=compete)
+
+    def _tile(self, index: int, budget: TimeBudget, under_clicks: Collection[int]) -> Tile:
+        """A tile in full precision, encoded now if it is not held."""
         with budget.timed("encode"):
             if index not in self._tiles:
                 x1, y1, x2, y2 = self._areas[index].box
-                self._tiles.encode(index, self._image[y1:y2, x1:x2])
+                self._tiles[index] = self._model.encode(self._image[y1:y2, x1:x2])
                 self._shrink(self._max_bytes, under_clicks, index)
-            return self._tiles.unpacked(index)
+            tile = self._tiles[index]
+            if tile.packed:
+                tile.unpack()
+            return tile
 
     @torch.inference_mode()
     def detect_at(
@@ -330,17 +304,18 @@ class Picture:
         """
         owners = list(dict.fromkeys(reversed(self._owners(points))))
         budget = TimeBudget(deadline, self._merge_seconds, self._model.device)
-        found: list[Detections | None] = [None] * len(self._areas)
+        found = self._found[NO_CLICKS]
         with self._tiles_dropped_on_error():
             for index in owners:
-                if NO_CLICKS not in self._found[index]:
+                if index not in found:
                     if not budget.allows(self._pace.expected("search", index in self._tiles)):
                         break
-                    self._search_tile(index, Query(), NO_CLICKS, budget, set(owners))
-                found[index] = self._found[index][NO_CLICKS]
-        merged = self._merger.merge(found)
-        self._shrink(self._max_bytes, set(owners))
-        searched = [index for index in owners if found[index] is not None]
+                    self._search_tile(index, NO_CLICKS, budget, owners)
+        merged = self._merged(
+            [found.get(index) if index in owners else None for index in range(len(self._areas))]
+        )
+        self._shrink(self._max_bytes, owners)
+        searched = [index for index in owners if index in found]
         return SearchResult(
             merged,
             self._area_share(searched),
@@ -450,16 +425,14 @@ class Picture:
         height, width = self.image_size
         return sum(self._areas[index].core_area for index in indices) / (height * width)
 
-    def _owners(self, locations: Sequence[Location]) -> list[int]:
+    def _owners(self, locations: Iterable[Location]) -> list[int]:
         """The tile to which each location belongs, a box by its middle."""
-        points = np.array([_middle(one) for one in locations], np.float64).reshape(-1, 2)
-        return [int(index) for index in distances(self._areas, points).argmin(1)]
+        return distances(self._areas, map(_middle, locations)).argmin(1).tolist()
 
-    def _nearest_first(self, locations: Sequence[Location]) -> list[int]:
+    def _nearest_first(self, locations: Iterable[Location]) -> list[int]:
         """All tiles, the nearest to a location first."""
-        points = np.array([_middle(one) for one in locations], np.float64).reshape(-1, 2)
-        nearest = distances(self._areas, points).min(0, initial=np.inf)
-        return [int(index) for index in np.argsort(nearest, kind="stable")]
+        nearest = distances(self._areas, map(_middle, locations)).min(0, initial=np.inf)
+        return np.argsort(nearest, kind="stable").tolist()
 
     def _offset(self, index: int) -> NDArray[np.float32]:
         """``(x, y, x, y)`` of a tile's top left corner in the picture."""
@@ -484,33 +457,30 @@ class Picture:
         self, max_bytes: int, under_clicks: Iterable[int] = (), current: int | None = None
     ) -> None:
         """Hold at most ``max_bytes``, as far as packing and dropping tiles can do it."""
-        other = self._nbytes_beside_tiles()
-        self._tiles.shrink(max_bytes - other, set(under_clicks), current)
-        self.nbytes = other + self._tiles.nbytes
-
-    def _nbytes_beside_tiles(self) -> int:
-        templates = (*self._templates.values(), *self._exemplar_templates.values())
-        return (
+        exemplars = {one for one in self._templates if isinstance(one, Exemplar)}
+        exemplars.update(one for query in self._found for one in query.exemplars)
+        found = [one for kept in self._found.values() for one in kept.values()]
+        distinct = {id(one): one for one in (*found, *self._latest) if one is not None}
+        beside_tiles = (
             self._image.nbytes
-            + held_bytes(tensor for template in templates for tensor in template)
-            + sum(query.nbytes for query in self._numbers)
-            + sum(len(exemplar.numbers) for exemplar in self._exemplar_templates)
-            + sum(found.nbytes for kept in self._found for found in kept.values())
-            + self._merger.nbytes
+            + held_bytes(tensor for template in self._templates.values() for tensor in template)
+            + sum(len(exemplar.numbers) for exemplar in exemplars)
+            + sum(one.nbytes for one in distinct.values())
         )
+        self._tiles.shrink(max_bytes - beside_tiles, set(under_clicks), current)
+        self.nbytes = beside_tiles + self._tiles.nbytes
 
 
-def _drop_oldest(cache: dict[Any, Any], kept: int) -> None:
-    for key in list(cache)[:-kept]:
+def _drop_oldest(cache: dict[Any, Any], kept: int, but: object = None) -> None:
+    for key in [key for key in cache if key != but][:-kept]:
         del cache[key]
 
 
-def _point(click: Click) -> Location:
-    return click.x, click.y
-
-
 def _locations(clicks: Sequence[Click], boxes: Sequence[LabelledBox]) -> list[Location]:
-    return [*map(_point, clicks), *((box.x1, box.y1, box.x2, box.y2) for box in boxes)]
+    return [
+        *((click.x, click.y) for click in clicks),
+        *((box.x1, box.y1, box.x2, box.y2) for box in boxes),
+    ]
 
 
 def _middle(location: Location) -> tuple[float, float]:

@@ -35,19 +35,11 @@ WARM_SIDES = (TILE_SIDE, 1024, 768, 512, 256)
 
 
 class Predictor:
-    """A loaded model. It keeps nothing between calls.
+    """A loaded model and the card of its weights. It keeps nothing between calls.
 
     There are two ways to use it, with the same detections. `encode` and `detect` compute all that
     depends on the clicks with every call, for evaluation. `open` returns a `Picture` that keeps
     what it computed, so that a click takes little time, and that may be of any size.
-
-    Args:
-        model: Finds the objects.
-        card: Of its weights.
-
-    Attributes:
-        model: The same.
-        card: The same.
     """
 
     def __init__(self, model: Model[Any], card: Card) -> None:
@@ -66,10 +58,7 @@ class Predictor:
 
     @torch.inference_mode()
     def encode(self, image: NDArray[np.uint8]) -> Features:
-        """Compute everything that does not depend on clicks.
-
-        Args:
-            image: uint8 ``(H, W, 3)``, RGB.
+        """Compute everything that does not depend on clicks, of a uint8 ``(H, W, 3)`` RGB picture.
 
         Raises:
             ValueError: Another type or shape, or an empty picture.
@@ -172,11 +161,7 @@ def _check_image(image: NDArray[np.uint8]) -> None:
 
 
 def load(weights: str | Path, device: str | torch.device = "cpu") -> Predictor:
-    """Load weights and their card.
-
-    Args:
-        weights: The ``.safetensors`` file; its card lies beside it.
-        device: A torch device, such as ``"cpu"`` or ``"cuda:0"``.
+    """Load a ``.safetensors`` file, with its card beside it, onto a torch device.
 
     Raises:
         WeightsError: They cannot be used; one sentence that says what to do.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,14 +35,11 @@ class Query:
 
     @classmethod
     def of(
-        cls, clicks: Sequence[Click], exemplars: Sequence[Exemplar], *, counts_negative: bool
+        cls, clicks: Iterable[Click], exemplars: Iterable[Exemplar], *, counts_negative: bool
     ) -> Query:
-        """The query of some clicks and exemplars, in any order, with any repeated.
+        """The query of clicks of the picture and exemplars of others, in any order, even repeated.
 
-        Args:
-            clicks: Of the picture.
-            exemplars: Of other pictures.
-            counts_negative: See `c3det.model.Model`.
+        For ``counts_negative`` see `c3det.model.Model`.
         """
         return cls(
             tuple(
@@ -59,10 +56,9 @@ class Query:
             ),
         )
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of the vectors of the exemplars."""
-        return sum(len(exemplar.numbers) for exemplar in self.exemplars)
+
+NO_CLICKS = Query()
+"""The query without clicks and exemplars."""
 
 
 def default_threshold(
@@ -88,11 +84,8 @@ def check_clicks(
 ) -> None:
     """Raise ``ValueError`` if a click is outside the picture, or a label or threshold is wrong.
 
-    Args:
-        clicks: Of the picture.
-        score_threshold: From 0 to 1.
-        num_classes: Of the weights; 0: any label is right.
-        image_size: ``(height, width)`` of the picture in pixels.
+    ``num_classes`` is that of the weights; 0: any label is right. ``image_size`` is ``(height,
+    width)``.
     """
     if not 0 <= score_threshold <= 1:
         raise ValueError(f"score_threshold must be between 0 and 1, it is {score_threshold}")
@@ -110,12 +103,7 @@ def check_clicks(
 def exemplar_model(
     model: Model[Any], card: Card, exemplars: Exemplars | None = None
 ) -> ExemplarModel[Any]:
-    """The model, typed as one that takes exemplars.
-
-    Args:
-        model: Of the weights.
-        card: Of the weights.
-        exemplars: If given, they are checked: are they of these weights, and not too many?
+    """The model, typed as one that takes exemplars; exemplars that are given are checked.
 
     Raises:
         ExemplarsError: The model takes none, or these are of other weights, or too many.

@@ -100,10 +100,7 @@ def read_header(image: Image.Image) -> Header:
 
 
 def read_pixels(image: Image.Image) -> NDArray[np.uint8]:
-    """Decode a picture that Pillow has opened; it is as large as its `Header` says.
-
-    Returns:
-        uint8 (height, width, 3), RGB.
+    """Decode a picture that Pillow has opened to uint8 (H, W, 3) RGB, as its `Header` says.
 
     Raises:
         Exception: Of any kind, where the file is broken.

@@ -1,4 +1,4 @@
-"""A large picture in overlapping tiles, and the merging of their boxes.
+"""A large picture in overlapping tiles: where they lie, which are held, and their boxes merged.
 
 Every pixel belongs to the core of one tile; the cores meet in the middle of the overlaps. An object
 that is not larger than the overlap lies whole in the tile whose core holds its middle.
@@ -7,18 +7,22 @@ that is not larger than the overlap lies whole in the tile whose core holds its 
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from c3det.answering import SAME_OBJECT_IOU
 from c3det.boxes import box_area, intersection, iou, touching
 from c3det.clicks import Size
 from c3det.detections import Detections
-from c3det.grouping import SAME_OBJECT_IOU
+from c3det.memory import held_bytes
+
+if TYPE_CHECKING:
+    from c3det.model import Model, Tile
 
 MAX_TILES = 1024
 """Most tiles of one picture. With tiles of 1280 px that overlap by 200, a square picture of 1.2
@@ -34,20 +38,10 @@ class TileLimitError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TileArea:
-    """Where a tile lies, in pixels of the picture.
-
-    Attributes:
-        box: ``(x1, y1, x2, y2)`` of the tile.
-        core: The same of the part that belongs to no other tile.
-    """
+    """A tile ``(x1, y1, x2, y2)`` in pixels of the picture; its core belongs to no other tile."""
 
     box: tuple[int, int, int, int]
     core: tuple[int, int, int, int]
-
-    @property
-    def size(self) -> Size:
-        """``(height, width)``."""
-        return self.box[3] - self.box[1], self.box[2] - self.box[0]
 
     @property
     def core_area(self) -> int:
@@ -84,22 +78,13 @@ def plan_tiles(image_size: Size, side: int, overlap: int) -> list[TileArea]:
     ]
 
 
-def distances(areas: Sequence[TileArea], points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """From points to the cores of tiles, in pixels; 0 inside.
-
-    Args:
-        areas: T tiles.
-        points: ``(N, 2)``, (x, y).
-
-    Returns:
-        ``(N, T)``.
-    """
+def distances(
+    areas: Sequence[TileArea], points: Iterable[tuple[float, float]]
+) -> NDArray[np.float64]:
+    """From N points ``(x, y)`` to the cores of T tiles, ``(N, T)`` in pixels; 0 inside."""
     x1, y1, x2, y2 = np.array([area.core for area in areas], np.float64).T
-    x, y = points[:, :1], points[:, 1:]
-    zero = np.zeros(())
-    return np.hypot(
-        np.maximum(np.maximum(x1 - x, x - x2), zero), np.maximum(np.maximum(y1 - y, y - y2), zero)
-    )
+    x, y = np.array(list(points), np.float64).reshape(-1, 2, 1).transpose(1, 0, 2)
+    return np.hypot(np.maximum(x1 - x, x - x2).clip(0), np.maximum(y1 - y, y - y2).clip(0))
 
 
 def _number(length: int, side: int, overlap: int) -> int:
@@ -119,144 +104,143 @@ def _spans(length: int, side: int, overlap: int) -> list[tuple[tuple[int, int], 
     return [((start, start + side), core) for start, core in zip(starts, cores, strict=True)]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Overlap:
-    """Pairs of boxes of two tiles that show the same object.
+class TileCache(dict[int, "Tile"]):
+    """Encoded tiles of one picture by their index, packed or not.
 
-    Attributes:
-        first, second: What was found in the tiles.
-        rows: int64 ``(P, 2)``, indices of a box of the first and of one of the second.
-        first_stays: bool ``(P,)``, which of the two is the better one.
+    Beyond a limit of memory tiles are kept in half precision (packed). If that is not enough, they
+    are dropped, and encoded again when they are needed. The tiles that were encoded last go first,
+    because tiles near clicks are encoded before the rest; tiles under clicks go last of all.
     """
 
-    first: Detections
-    second: Detections
-    rows: NDArray[np.int64]
-    first_stays: NDArray[np.bool_]
+    def __init__(self, model: Model[Any]) -> None:
+        super().__init__()
+        self._model = model
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all tiles; what they share counts once."""
+        tiles = list(self.values())
+        shared = [tensor for tile in tiles for tensor in tile.borrowed()]
+        if tiles:
+            shared += self._model.kept_for(tiles[0])
+        return sum(tile.nbytes for tile in tiles) + held_bytes(shared)
+
+    def shrink(
+        self, max_bytes: int, under_clicks: Collection[int] = (), current: int | None = None
+    ) -> None:
+        """Pack tiles, and drop tiles if that is not enough.
+
+        Args:
+            max_bytes: Of all tiles together.
+            under_clicks: Indices of tiles that go last.
+            current: Index of the tile in use, which stays as it is.
+        """
+        newest_first = [index for index in reversed(self) if index != current]
+        # sorted() keeps the order within both groups.
+        order = sorted(newest_first, key=lambda index: index in under_clicks)
+        held = self.nbytes
+        while order and held > max_bytes:
+            unpacked = [self[index] for index in order if not self[index].packed]
+            if held - sum(tile.nbytes // 2 for tile in unpacked) <= max_bytes:
+                break
+            del self[order.pop(0)]
+            held = self.nbytes
+        for index in order:
+            tile = self[index]
+            if held > max_bytes and not tile.packed:
+                held -= tile.nbytes
+                tile.pack()
+                held += tile.nbytes
+        for index in order:  # some values may not fit half precision
+            if held > max_bytes:
+                del self[index]
+                held = self.nbytes
 
 
-class TileMerger:
-    """Merges the boxes of the tiles of one picture: one object has one box.
+def merge_tiles(
+    found: Sequence[Detections | None],
+    areas: Sequence[TileArea],
+    image_size: Size,
+    *,
+    compete: bool = False,
+) -> Detections:
+    """Merge the boxes of the tiles of one picture: one object has one box.
 
     Of two boxes of one class, or of any two classes where these compete for objects, from different
     tiles with an IoU of at least 0.5 the one with the larger score stays. A box that an edge of its
     tile may have cut off comes after all others, and gives way also to one that covers half of it.
 
-    The pairs of two tiles are kept, and compared anew only where one of the tiles has changed.
-
     Args:
+        found: What was found in each tile, in pixels of the picture; ``None``: nothing yet.
         areas: The tiles.
         image_size: ``(height, width)`` of the picture.
         compete: Whether an object has one box, whatever the class.
+
+    Returns:
+        By falling score.
     """
+    parts = [Detections.none() if part is None else part for part in found]
+    starts = np.cumsum([0, *map(len, parts)])
+    every = Detections.joined(parts)
+    cut = np.concatenate(
+        [_is_cut(part.boxes, area.box, image_size) for part, area in zip(parts, areas, strict=True)]
+    )
+    tiles = np.array([area.box for area in areas], np.float64)
+    rows: list[NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]
+    for first, second in touching(tiles, tiles):
+        for one, other in zip(first.tolist(), second.tolist(), strict=True):
+            if one < other and len(parts[one]) and len(parts[other]):
+                near = _reaching(parts[one].boxes, areas[other].box) + starts[one]
+                far = _reaching(parts[other].boxes, areas[one].box) + starts[other]
+                rows += [
+                    np.stack([near[a], far[b]], 1)
+                    for a, b in touching(every.boxes[near], every.boxes[far])
+                ]
+    better, worse = _same_objects(every, cut, np.concatenate(rows), compete)
+    # A box that has given way to a better one removes no other.
+    left = [True] * len(every)
+    order = np.lexsort((better, -every.scores[better], cut[better]))
+    for one, other in zip(better[order].tolist(), worse[order].tolist(), strict=True):
+        if left[one]:
+            left[other] = False
+    return every.take(np.array(left, bool)).by_score()
 
-    def __init__(
-        self, areas: Sequence[TileArea], image_size: Size, *, compete: bool = False
-    ) -> None:
-        self._areas = areas
-        self._image_size = image_size
-        self._compete = compete
-        boxes = np.array([area.box for area in areas], np.float64)
-        self._neighbours = [
-            (one, other)
-            for first, second in touching(boxes, boxes)
-            for one, other in zip(first.tolist(), second.tolist(), strict=True)
-            if one < other
-        ]
-        self._overlaps: dict[tuple[int, int], _Overlap] = {}
-        self._found: list[Detections | None] = []
-        self._merged = Detections.none()
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of what is kept."""
-        overlaps = sum(o.rows.nbytes + o.first_stays.nbytes for o in self._overlaps.values())
-        return overlaps + self._merged.nbytes
+def _same_objects(
+    every: Detections, cut: NDArray[np.bool_], pairs: NDArray[np.int64], compete: bool
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of the pairs ``(P, 2)`` that show one object, the better box and the worse one."""
+    labels, scores = every.labels[pairs], every.scores[pairs]
+    alike = labels < 0 if compete else labels
+    pairs, scores = (values[alike[:, 0] == alike[:, 1]] for values in (pairs, scores))
+    first_is_cut, second_is_cut = cut[pairs].T
+    stays = first_is_cut < second_is_cut
+    stays |= (first_is_cut == second_is_cut) & (scores[:, 0] >= scores[:, 1])
+    better, worse = np.where(stays[:, None], pairs, pairs[:, ::-1]).T
+    boxes, others = every.boxes[better], every.boxes[worse]
+    covered = intersection(boxes, others) / box_area(others).clip(1e-6)
+    same = iou(boxes, others) >= SAME_OBJECT_IOU
+    same |= cut[worse] & (covered >= SAME_OBJECT_IOU)
+    return better[same], worse[same]
 
-    def merge(self, found: Sequence[Detections | None]) -> Detections:
-        """Merge boxes.
 
-        Args:
-            found: What was found in each tile, in pixels of the picture; ``None``: nothing yet.
-                The same objects as before are taken to hold the same boxes.
+def _reaching(boxes: NDArray[np.float32], tile: tuple[int, int, int, int]) -> NDArray[np.int64]:
+    """Indices of the boxes that reach into a tile."""
+    x1, y1, x2, y2 = tile
+    left, top, right, bottom = boxes.T
+    return np.flatnonzero((left < x2) & (right > x1) & (top < y2) & (bottom > y1))
 
-        Returns:
-            By falling score.
-        """
-        known = len(found) == len(self._found) and all(map(operator.is_, found, self._found))
-        if not known:
-            self._merged = self._compute(found)
-            self._found = list(found)
-        return self._merged
 
-    def _compute(self, found: Sequence[Detections | None]) -> Detections:
-        parts = [Detections.none() if part is None else part for part in found]
-        starts = np.cumsum([0, *map(len, parts)])
-        rows: list[NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]
-        stays: list[NDArray[np.bool_]] = [np.zeros(0, bool)]
-        for pair in self._neighbours:
-            one, other = (found[tile] for tile in pair)
-            if one is None or other is None:
-                self._overlaps.pop(pair, None)
-                continue
-            overlap = self._overlaps.get(pair)
-            if overlap is None or overlap.first is not one or overlap.second is not other:
-                overlap = self._overlaps[pair] = self._compare(pair, one, other)
-            rows.append(overlap.rows + starts[list(pair)])
-            stays.append(overlap.first_stays)
-        together = Detections.joined(parts)
-        pairs, first_stays = np.concatenate(rows), np.concatenate(stays)
-        better = np.where(first_stays, pairs[:, 0], pairs[:, 1])
-        worse = np.where(first_stays, pairs[:, 1], pairs[:, 0])
-        cut = np.concatenate(
-            [self._cut(tile, part) for tile, part in enumerate(parts)] or [np.zeros(0, bool)]
-        )
-        # A box that has given way to a better one removes no other.
-        left = [True] * len(together)
-        order = np.lexsort((better, -together.scores[better], cut[better]))
-        for one, other in zip(better[order].tolist(), worse[order].tolist(), strict=True):
-            if left[one]:
-                left[other] = False
-        return together.take(np.array(left, bool)).by_score()
-
-    def _compare(self, pair: tuple[int, int], one: Detections, other: Detections) -> _Overlap:
-        first, second = self._inside(one, pair[1]), self._inside(other, pair[0])
-        rows: list[NDArray[np.int64]] = [np.zeros((0, 2), np.int64)]
-        for index, near in touching(one.boxes[first], other.boxes[second]):
-            rows.append(np.stack([first[index], second[near]], 1))
-        a, b = np.concatenate(rows).T
-        labels_a, labels_b = one.labels[a], other.labels[b]
-        same = (labels_a < 0) == (labels_b < 0) if self._compete else labels_a == labels_b
-        a, b = a[same], b[same]
-        cut_a, cut_b = self._cut(pair[0], one)[a], self._cut(pair[1], other)[b]
-        stays = (cut_a < cut_b) | ((cut_a == cut_b) & (one.scores[a] >= other.scores[b]))
-        first_boxes, second_boxes = one.boxes[a], other.boxes[b]
-        worse_area = box_area(np.where(stays[:, None], second_boxes, first_boxes))
-        covered = intersection(first_boxes, second_boxes) / worse_area.clip(1e-6)
-        worse_is_cut = np.where(stays, cut_b, cut_a)
-        same = (iou(first_boxes, second_boxes) >= SAME_OBJECT_IOU) | (
-            worse_is_cut & (covered >= SAME_OBJECT_IOU)
-        )
-        return _Overlap(one, other, np.stack([a[same], b[same]], 1), stays[same])
-
-    def _inside(self, found: Detections, tile: int) -> NDArray[np.int64]:
-        """Indices of the boxes that reach into another tile."""
-        x1, y1, x2, y2 = self._areas[tile].box
-        left, top, right, bottom = found.boxes.T
-        return np.flatnonzero((left < x2) & (right > x1) & (top < y2) & (bottom > y1))
-
-    def _cut(self, tile: int, found: Detections) -> NDArray[np.bool_]:
-        """Which boxes come near to an edge of their tile that is not the picture's."""
-        height, width = self._image_size
-        x1, y1, x2, y2 = self._areas[tile].box
-        boxes = found.boxes
-        cut = np.zeros(len(boxes), bool)
-        if x1 > 0:
-            cut |= boxes[:, 0] < x1 + CUT_MARGIN
-        if y1 > 0:
-            cut |= boxes[:, 1] < y1 + CUT_MARGIN
-        if x2 < width:
-            cut |= boxes[:, 2] > x2 - CUT_MARGIN
-        if y2 < height:
-            cut |= boxes[:, 3] > y2 - CUT_MARGIN
-        return cut
+def _is_cut(
+    boxes: NDArray[np.float32], tile: tuple[int, int, int, int], image_size: Size
+) -> NDArray[np.bool_]:
+    """Which boxes come near to an edge of their tile that is not the picture's."""
+    height, width = image_size
+    x1, y1, x2, y2 = tile
+    left, top, right, bottom = boxes.T
+    return (
+        ((x1 > 0) & (left < x1 + CUT_MARGIN))
+        | ((y1 > 0) & (top < y1 + CUT_MARGIN))
+        | ((x2 < width) & (right > x2 - CUT_MARGIN))
+        | ((y2 < height) & (bottom > y2 - CUT_MARGIN))
+    )

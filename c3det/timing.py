@@ -48,9 +48,6 @@ class TimeBudget:
         deadline: A value of `time.monotonic`; ``None``: none.
         reserved_seconds: What is likely to be needed after the last piece of work.
         device: That computes.
-
-    Attributes:
-        seconds: Of the stages ``"encode"`` and ``"detect"``.
     """
 
     def __init__(

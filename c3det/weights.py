@@ -126,15 +126,10 @@ def safetensors_os_errors(path: Path) -> Iterator[None]:
 
 
 def save(weights: Path, tensors: Mapping[str, Tensor], card: Card) -> Card:
-    """Write tensors and card.
-
-    Args:
-        weights: Path that ends in ``.safetensors``.
-        tensors: The state of the detector.
-        card: Its ``tensors`` and ``sha256`` are replaced.
+    """Write the state of a detector to a ``.safetensors`` file, and its card beside it.
 
     Returns:
-        The card as written.
+        The card as written; ``tensors`` and ``sha256`` are replaced.
 
     Raises:
         OSError: A file cannot be written.
@@ -336,10 +331,7 @@ def _name(name: str, value: Any) -> str:
 
 
 def check_classes(value: Any) -> tuple[str, ...]:
-    """Return names of classes that a card can have.
-
-    Args:
-        value: Of any type, from a file.
+    """Return names of classes that a card can have, from a value of any type of a file.
 
     Raises:
         ValueError: They are no list of `MAX_CLASSES` or fewer short texts of one line that differ.

@@ -2,9 +2,9 @@
 
 Nuclio's processor is a Go program that takes HTTP requests and sends them, as msgpack over a
 socket, to the process in which its Python wrapper runs the handler. This program does the same with
-the requests of CVAT and its plugin, large and broken ones too; it drains, ends, kills and restarts
-the worker, and prints a line for each observation. ``replay_build.py`` runs it in a fresh root
-directory. It needs msgpack, and a folder with the project and Nuclio's ``_nuclio_wrapper.py``::
+the requests of CVAT and its plugin, large and broken ones too, and prints a line for each answer.
+``replay_build.py`` runs it in a fresh root directory. It needs msgpack, and a folder with the
+project and Nuclio's ``_nuclio_wrapper.py``::
 
     python deploy/nuclio_processor.py /opt/nuclio picture.jpg
 """
@@ -15,14 +15,12 @@ import argparse
 import base64
 import json
 import os
-import signal
 import socket
 import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,20 +41,9 @@ class WorkerGoneError(Exception):
     """The worker has closed its socket."""
 
 
-class GarbledError(Exception):
-    """What the worker sent is not an answer: something was written into it."""
-
-
 @dataclass
 class Response:
-    """The answer to one event.
-
-    Attributes:
-        status: HTTP status.
-        content_type: Of the body.
-        body: Its text.
-        seconds: From the first byte sent to the last received.
-    """
+    """The answer to one event, and its seconds from the first byte sent to the last received."""
 
     status: int
     content_type: str
@@ -76,9 +63,7 @@ class Response:
 class Worker:
     """A process of Nuclio's wrapper with the function in it, and the sockets to it.
 
-    Args:
-        folder: The project, with ``_nuclio_wrapper.py`` in it.
-        handler: ``package.module:function``.
+    ``folder`` has the project and ``_nuclio_wrapper.py``; a handler is ``package.module:function``.
     """
 
     def __init__(self, folder: Path, handler: str) -> None:
@@ -101,75 +86,37 @@ class Worker:
         self._events, self._control = connections
         self._events.settimeout(START_S)
         self._lines = self._events.makefile("rb")
-        self._sent = started
-        while self._read()[0] != "s":
-            pass
+        self._read_until("s")
         self.start_s = time.monotonic() - started
         self._events.settimeout(CALL_S)
 
     def call(self, body: bytes, content_type: str = JSON) -> Response:
-        """Send an event and wait for its answer."""
-        self.send(body, content_type)
-        return self.receive()
+        """Send an event and wait for its answer.
 
-    def send(self, body: bytes, content_type: str = JSON) -> None:
-        """Send an event."""
+        Raises:
+            WorkerGoneError: The process ended before it came.
+            ValueError: It is no answer: something was written into it.
+            TimeoutError: None came within the time that CVAT waits.
+        """
         event = {
             "body": body,
             "content_type": content_type,
             "trigger": {"kind": "http", "name": "http"},
-            "fields": {},
             "headers": {"Content-Type": content_type},
-            "id": "1",
             "method": "POST",
             "path": "/",
             "size": len(body),
             "timestamp": int(time.time()),
-            "url": "/",
             "shard_id": 0,
             "num_shards": 1,
-            "type": "",
-            "type_version": "",
-            "version": "",
+            **{"fields": {}, "id": "1", "url": "/", "type": "", "type_version": "", "version": ""},
         }
         packed = msgpack.packb(event)
-        self._sent = time.monotonic()
+        sent = time.monotonic()
         self._events.sendall(struct.pack(">I", len(packed)) + packed)
-
-    def receive(self) -> Response:
-        """Wait for the answer to the event that was sent last.
-
-        Raises:
-            WorkerGoneError: The process ended before it came.
-            GarbledError: It cannot be read.
-            TimeoutError: None came within the time that CVAT waits.
-        """
-        while True:
-            kind, text = self._read()
-            if kind == "r":
-                try:
-                    content = json.loads(text)
-                except ValueError:
-                    raise GarbledError("something was written into the answer") from None
-                return Response(
-                    content["status_code"],
-                    content["content_type"],
-                    content["body"],
-                    time.monotonic() - self._sent,
-                )
-
-    def is_silent(self, seconds: float) -> bool:
-        """Return whether no answer comes within some seconds."""
-        self._events.settimeout(seconds)
-        try:
-            self.receive()
-        except TimeoutError:
-            # A file on a socket refuses to go on after a timeout.
-            self._lines = self._events.makefile("rb")
-            return True
-        finally:
-            self._events.settimeout(CALL_S)
-        return False
+        text = self._read_until("r")
+        took, content = time.monotonic() - sent, json.loads(text)
+        return Response(content["status_code"], content["content_type"], content["body"], took)
 
     def close(self) -> None:
         """Kill the process and close its sockets."""
@@ -187,11 +134,7 @@ class Worker:
         return listener
 
     def _accept(self, listener: socket.socket) -> socket.socket:
-        """Wait for the process to connect.
-
-        Raises:
-            WorkerGoneError: It ended first.
-        """
+        """Wait for the process to connect."""
         listener.settimeout(1)
         with listener:
             while True:
@@ -201,12 +144,12 @@ class Worker:
                     if self.process.poll() is not None:
                         raise WorkerGoneError("the worker is gone") from None
 
-    def _read(self) -> tuple[str, str]:
-        """Read one packet: its kind and the rest."""
-        line = self._lines.readline()
-        if not line:
-            raise WorkerGoneError("the worker is gone")
-        return chr(line[0]), line[1:].decode()
+    def _read_until(self, kind: str) -> str:
+        """Read packets up to one of a kind, a letter, and return what follows it."""
+        for line in self._lines:
+            if chr(line[0]) == kind:
+                return line[1:].decode()
+        raise WorkerGoneError("the worker is gone")
 
 
 def request(picture: bytes, **fields: Any) -> bytes:
@@ -290,75 +233,21 @@ def requests(worker: Worker, report: Report, limit: int, picture: bytes) -> None
     report.line("then the first request again", same, "the first answer" if same else "another")
 
 
-def drain(worker: Worker, report: Report, picture: bytes, body: bytes) -> None:
-    """Drain during a call, as Nuclio does before it hands a worker other work, and go on."""
-    worker.call(body)
-    worker.send(body)
-    time.sleep(0.1)
-    worker.process.send_signal(signal.SIGUSR2)
-    report.response("drained during a call", worker.receive(), 200)
-    time.sleep(1)
-    worker.send(body)
-    report.line("a call while drained", worker.is_silent(15), "no answer, as Nuclio has it")
-    worker.process.send_signal(signal.SIGCONT)
-    time.sleep(1)
-    report.response("a call after the worker goes on", worker.call(plugin_request(picture)), 200)
-
-
-def end(worker: Worker, report: Report, picture: bytes) -> None:
-    """Ask the worker to end during a call, as Nuclio does when a container is stopped."""
-    worker.send(plugin_request(picture))
-    time.sleep(0.1)
-    worker.process.send_signal(signal.SIGUSR1)
-    report.response("ended during a call", worker.receive(), 200)
-    try:
-        code = f"the process ended with code {worker.process.wait(5)}"
-    except subprocess.TimeoutExpired:
-        code = "the process waits to be killed, as Nuclio then does"
-    report.line("after it", True, code)
-
-
-def kill(worker: Worker, report: Report, picture: bytes) -> None:
-    """Kill the worker during a call."""
-    worker.send(plugin_request(picture))
-    time.sleep(0.1)
-    worker.process.kill()
-    try:
-        worker.receive()
-        report.line("killed during a call", False, "an answer came")
-    except WorkerGoneError:
-        report.line("killed during a call", True, "the socket closed, no answer")
-
-
 def observe(folder: Path, picture: bytes, report: Report) -> None:
-    """Run all scenarios, each with a worker of its own."""
+    """Start a worker and send the requests."""
     function = yaml.safe_load((folder / "function.yaml").read_text(encoding="utf-8"))
     (trigger,) = function["spec"]["triggers"].values()
-    limit = trigger["attributes"]["maxRequestBodySize"]
-    scenarios: dict[str, Callable[[Worker], None]] = {
-        "requests": lambda worker: requests(worker, report, limit, picture),
-        "drain, small answer": lambda worker: drain(
-            worker, report, picture, plugin_request(picture)
-        ),
-        "drain, large answer": lambda worker: drain(worker, report, picture, request(picture)),
-        "end": lambda worker: end(worker, report, picture),
-        "kill": lambda worker: kill(worker, report, picture),
-    }
-    for name, scenario in scenarios.items():
-        print(f"-- {name}", flush=True)
-        worker = Worker(folder, function["spec"]["handler"])
-        try:
-            scenario(worker)
-        except (WorkerGoneError, GarbledError) as error:
-            report.line(name, False, str(error))
-        except TimeoutError:
-            report.line(name, False, "no answer came")
-        finally:
-            worker.close()
+    worker = Worker(folder, function["spec"]["handler"])
+    try:
+        requests(worker, report, trigger["attributes"]["maxRequestBodySize"], picture)
+    except (WorkerGoneError, ValueError, TimeoutError) as error:
+        report.line("an answer", False, str(error) or "none came")
+    finally:
+        worker.close()
 
 
 def main() -> int:
-    """Run all scenarios; the exit code is 1 if an observation was wrong."""
+    """Run all requests; the exit code is 1 if an observation was wrong."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -57,12 +57,7 @@ class ReplayError(Exception):
 
 
 class Root:
-    """A root directory in which commands run.
-
-    Args:
-        path: Of the directory on this machine.
-        environment: Of the commands, as the image's ``ENV`` directives extend it.
-    """
+    """A root directory in which commands run; ``ENV`` directives extend the environment."""
 
     def __init__(self, path: Path, environment: dict[str, str]) -> None:
         self.path = path
@@ -73,11 +68,7 @@ class Root:
         return self.path / path.lstrip("/")
 
     def run(self, command: str) -> None:
-        """Run a shell command as a ``RUN`` directive does.
-
-        Raises:
-            ReplayError: It failed.
-        """
+        """Run a shell command as a ``RUN`` directive does."""
         arguments = ["chroot", str(self.path), "/bin/sh", "-c", command]
         code = subprocess.run(arguments, env=self.environment, check=False).returncode
         if code:
@@ -105,11 +96,7 @@ def machine_environment() -> dict[str, str]:
 
 
 def debian_mirror(suite: str) -> str:
-    """The mirror of a suite that apt uses on this machine.
-
-    Raises:
-        ReplayError: It uses none.
-    """
+    """The mirror of a suite that apt uses on this machine."""
     listed = subprocess.run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME)", "Identifier: Packages"],
         capture_output=True,
@@ -170,13 +157,9 @@ def directives(function: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def follow(root: Root, kind: str, value: str, handler: Path) -> None:
-    """Run one directive.
+    """Run one directive: its kind is ``RUN``, ``COPY`` or ``ENV``, its value as in a Dockerfile.
 
-    Args:
-        root: Where.
-        kind: ``RUN``, ``COPY`` or ``ENV``.
-        value: What follows the kind in a Dockerfile.
-        handler: The copy of the project that Nuclio puts into the build's context.
+    ``handler`` is the copy of the project that Nuclio puts into the build's context.
     """
     if kind == "RUN":
         root.run(value)
@@ -201,11 +184,7 @@ def clone(handler: Path) -> None:
 
 
 def refuse_links_to_folders(folder: Path) -> None:
-    """Refuse a folder that Nuclio's build cannot copy.
-
-    Raises:
-        ReplayError: There is a link to a folder in it.
-    """
+    """Refuse a folder with a link to a folder in it, which Nuclio's build cannot copy."""
     for path in folder.rglob("*"):
         if path.is_symlink() and path.is_dir():
             raise ReplayError(f"Nuclio's build fails on the link to a folder {path}: remove it")

@@ -60,13 +60,8 @@ def base_function(*, closed: bool = False, detector: bool = False, gpu: bool = F
 
     The detector on a GPU has no file of its own: it takes image and resources of the interactor.
 
-    Args:
-        closed: Whether of the closed model, not of the open one.
-        detector: Whether the detector, not the interactor.
-        gpu: Whether on a GPU.
-
     Raises:
-        FunctionError: There is no such function.
+        FunctionError: The open model has no detector.
     """
     if detector and not closed:
         raise FunctionError(
@@ -276,11 +271,7 @@ def _kind(value: Any) -> str:
 
 
 def set_variable(function: Config, name: str, value: str) -> None:
-    """Set a variable of the function's environment.
-
-    Raises:
-        FunctionError: Nuclio cannot pass the value on.
-    """
+    """Set a variable of the function's environment; Nuclio cannot pass a single quote on."""
     if "'" in value:
         raise FunctionError(
             f"Nuclio cannot pass on {name}={value}, which has a single quote in it."

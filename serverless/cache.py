@@ -34,14 +34,7 @@ P = TypeVar("P", bound=Cacheable)
 class PictureCache(Generic[P]):
     """Pictures by content, see the policy at the top of the module.
 
-    Args:
-        max_bytes: Memory that they may take together between two requests.
-        seconds: How long a picture stays that is not used.
-        clock: Seconds that only ever grow.
-
-    Attributes:
-        hits: Uses of a picture that was known.
-        misses: Uses of one that was not.
+    ``hits`` and ``misses`` count the uses of pictures that were known and that were not.
     """
 
     def __init__(
@@ -65,16 +58,14 @@ class PictureCache(Generic[P]):
 
     @contextmanager
     def use(self, key: str, open_picture: Callable[[], P]) -> Iterator[tuple[P, bool]]:
-        """Give the picture under ``key``, for as long as the block lasts.
+        """Give the picture under ``key`` while the block lasts, and whether it was known.
 
-        Args:
-            key: Of the picture.
-            open_picture: Opens it where it is not known; what this raises is raised here.
-
-        Yields:
-            The picture, and whether it was known.
+        ``open_picture`` opens it where it is not; what this raises is raised here.
         """
-        self._drop_expired()
+        oldest = self._clock() - self._seconds
+        for each, (_, last_use) in list(self._pictures.items()):
+            if last_use < oldest:
+                del self._pictures[each]
         known = key in self._pictures
         if known:
             self.hits += 1
@@ -85,23 +76,13 @@ class PictureCache(Generic[P]):
         try:
             yield picture, known
         finally:
-            self._keep(key, picture)
+            if picture.nbytes > self._max_bytes:
+                picture.trim(self._max_bytes)
+            if picture.nbytes <= self._max_bytes:
+                self._pictures[key] = (picture, self._clock())
+                while self.nbytes > self._max_bytes:
+                    del self._pictures[next(iter(self._pictures))]
 
     def clear(self) -> None:
         """Drop all pictures."""
         self._pictures.clear()
-
-    def _keep(self, key: str, picture: P) -> None:
-        if picture.nbytes > self._max_bytes:
-            picture.trim(self._max_bytes)
-        if picture.nbytes > self._max_bytes:
-            return
-        self._pictures[key] = (picture, self._clock())
-        while self.nbytes > self._max_bytes:
-            del self._pictures[next(iter(self._pictures))]
-
-    def _drop_expired(self) -> None:
-        oldest = self._clock() - self._seconds
-        for key, (_, last_use) in list(self._pictures.items()):
-            if last_use < oldest:
-                del self._pictures[key]

@@ -17,10 +17,6 @@ def cpu_limit(cgroup: Path = CGROUP, membership: Path = MEMBERSHIP) -> int:
     The smaller of the CPUs that it may be scheduled on (which a cpuset limits) and the least CPU
     quota of its control group and of those above it, rounded down; both versions of control groups
     are read.
-
-    Args:
-        cgroup: The root of the control group file system, as the container sees it.
-        membership: The file that lists the process's control groups.
     """
     if hasattr(os, "sched_getaffinity"):
         available = len(os.sched_getaffinity(0))

@@ -28,11 +28,7 @@ class DeploymentError(ValueError):
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that torch does not know or that is not there.
-
-    Raises:
-        DeploymentError: It is so.
-    """
+    """Refuse a device that torch does not know or that is not there."""
     import torch
 
     try:
@@ -112,11 +108,7 @@ def check_classes(classes: Sequence[str], descriptions: Sequence[Path]) -> None:
 
 
 def described_classes(path: Path) -> list[str] | None:
-    """Return the names of the labels in a function's description, ``None`` where it has no labels.
-
-    Raises:
-        DeploymentError: They cannot be read.
-    """
+    """Return the names of the labels in a function's description, ``None`` without labels."""
     spec = annotation(path, "spec")
     if spec is None:
         return None
@@ -131,11 +123,7 @@ def described_classes(path: Path) -> list[str] | None:
 
 
 def annotation(path: Path, name: str) -> Any:
-    """Return one of the annotations in a function's description, ``None`` where it is not there.
-
-    Raises:
-        DeploymentError: The file cannot be read.
-    """
+    """Return one of the annotations in a function's description, ``None`` where it is not there."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))["metadata"]["annotations"][name]
     except (LookupError, TypeError):
@@ -147,11 +135,7 @@ def annotation(path: Path, name: str) -> Any:
 
 
 def check_class(name: str | None, classes: Sequence[str]) -> None:
-    """Refuse a class of the setting that the weights do not have.
-
-    Raises:
-        DeploymentError: It is so.
-    """
+    """Refuse a class of the setting that the weights do not have."""
     if name is not None and not classes:
         raise DeploymentError(
             f"C3DET_CLASS is {name!r}, but the weights take any label and have no classes: leave "

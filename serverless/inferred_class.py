@@ -16,12 +16,8 @@ def inferred_class(detections: Detections, points: Sequence[Point], num_classes:
 
     Each point gives the score of the highest-scoring box that contains it to that box's class, and
     the class with the most wins. If no box contains a point, the class is that of the box whose
-    centre is nearest to the last point, and 0 where there is no box at all.
-
-    Args:
-        detections: Without clicks, down to low scores.
-        points: ``(x, y)`` in pixels, at least one.
-        num_classes: Number of classes.
+    centre is nearest to the last point, and 0 where there is no box at all. The detections are
+    those without clicks, down to low scores.
     """
     if len(detections) == 0:
         return 0

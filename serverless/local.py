@@ -30,14 +30,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import nuclio_sdk
 from nuclio_sdk.logger import HumanReadableFormatter
 
 from c3det.commands import CommandError, cache_directory, command, printable, sentence
 from serverless.deployment import FUNCTION
-from serverless.nuclio_worker import FunctionError, HttpAnswer, HttpRequest, NuclioWorker
+from serverless.nuclio_worker import FunctionError, HttpAnswer, NuclioWorker
 from serverless.settings import ServingSettings
 
 PAGE = Path(__file__).parent / "page"
@@ -53,12 +53,9 @@ def samples_directory() -> Path:
 
 
 class LocalServer(ThreadingHTTPServer):
-    """The runtime's HTTP server; it listens from construction on.
+    """The runtime's HTTP server; it listens from construction on, with port 0 on a free one.
 
-    Args:
-        address: Host and port to listen on; port 0 takes a free one.
-        worker: Answers the POST requests.
-        pictures: Folder of the sample pictures, which need not exist; ``None``: there are none.
+    ``pictures`` is the folder of the sample pictures, which need not exist.
 
     Raises:
         FunctionError: The address cannot be listened on.
@@ -165,16 +162,8 @@ class _Connection(BaseHTTPRequestHandler):
         if len(body) < int(length):
             self.close_connection = True
             return
-        url = urlsplit(self.path)
-        request = HttpRequest(
-            method=self.command,
-            path=url.path,
-            body=body,
-            headers=dict(self.headers.items()),
-            fields=dict(parse_qsl(url.query)),
-        )
         with self.server.answering():
-            self._write(worker.handle(request))
+            self._write(worker.handle(body, self.headers.get("Content-Type", "")))
 
     do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_POST
 
@@ -190,7 +179,6 @@ class _Connection(BaseHTTPRequestHandler):
             "Cache-Control": "no-cache",
             "Content-Security-Policy": CONTENT_SECURITY_POLICY,
             "X-Content-Type-Options": "nosniff",
-            **answer.headers,
         }
         if self.close_connection:
             headers["Connection"] = "close"
@@ -226,12 +214,7 @@ def _json(value: Any) -> HttpAnswer:
 
 
 def describe_model(worker: NuclioWorker) -> dict[str, Any]:
-    """Return what the page needs to know of the model that ``init_context`` loaded.
-
-    Returns:
-        ``name``, ``classes`` (names in the order of their labels; none of a model that takes any),
-        ``threshold`` (0 to 1) and ``max_body_bytes``.
-    """
+    """Return what the page needs to know of the model, the answer to ``GET /model``."""
     card = worker.context.user_data.predictor.card
     return {
         "name": card.name,

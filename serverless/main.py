@@ -59,13 +59,7 @@ TRACEBACK_CALLS = 40
 
 
 def init_context(context: Context) -> None:
-    """Start a worker as Nuclio does, by the environment and the function's description.
-
-    Raises:
-        ValueError: A setting is wrong, the device is not there or has a worker already, or the
-            description lists other classes than the weights.
-        c3det.weights.WeightsError: The weights are missing, damaged or of an unknown format.
-    """
+    """Start a worker by the environment and the function's description, see `service.start`."""
     start(context, ServingSettings.from_environment(os.environ), deployment.DESCRIPTIONS)
 
 
@@ -82,11 +76,8 @@ def detector_handler(context: Context, event: Event) -> Response:
 def respond(context: Context, event: Event, form: Form) -> Response:
     """Answer one request, whatever it holds, with JSON and one line in the log.
 
-    Args:
-        context: Of the worker.
-        event: The request.
-        form: ``DETECTOR``, or ``BUILT_IN`` for the interactor. A payload to the interactor may be
-            of another form; a body that cannot be read gets an answer of this one.
+    ``form`` is ``DETECTOR``, or ``BUILT_IN`` for the interactor. A payload to the interactor may be
+    of another form; a body that cannot be read gets an answer of this one.
     """
     service: Service = context.user_data
     name = service.predictor.card.name
@@ -301,14 +292,7 @@ def unfinished(settings: ServingSettings, wanted: str, again: str) -> RequestErr
 def plugin_answer(
     record: RequestRecord, name: str, boxes: tuple[Box, ...] = (), threshold: float | None = None
 ) -> PluginAnswer:
-    """Return an answer of the plugin form.
-
-    Args:
-        record: Of the request.
-        name: Of the weights.
-        boxes: None if the record has an error.
-        threshold: Score from which on boxes are shown by default; ``None`` with an error.
-    """
+    """Return an answer of the plugin form; without boxes and threshold where it is an error."""
     return PluginAnswer(
         name,
         boxes,

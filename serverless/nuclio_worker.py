@@ -10,22 +10,23 @@ own ``Context``, ``Event`` and ``Response``:
   ``workerAvailabilityTimeoutMilliseconds`` is answered 503 with an empty body;
 * a body over the trigger's ``maxRequestBodySize`` is answered 400;
 * an exception in the handler, ``SystemExit`` included, is answered 500 with the traceback.
+
+Of a request only the body and its content type reach the handler, which reads nothing else.
 """
 
 from __future__ import annotations
 
+import json
 import threading
-import time
 import traceback
-import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import nuclio_sdk
 import yaml
-from nuclio_sdk.event import EventDeserializerKinds
 from nuclio_sdk.json_encoder import Encoder
 
 from serverless import main
@@ -48,59 +49,25 @@ class FunctionError(Exception):
 
 @dataclass(frozen=True)
 class Trigger:
-    """The limits of a function's HTTP trigger.
-
-    Attributes:
-        max_body_bytes: Size of the largest request body, in bytes.
-        wait_s: Longest time that a call waits for the worker, in seconds.
-    """
+    """The limits of a function's HTTP trigger: of a body, and of the wait for the worker."""
 
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     wait_s: float = DEFAULT_WAIT_S
 
 
 @dataclass(frozen=True)
-class HttpRequest:
-    """An HTTP request as it arrived.
-
-    Attributes:
-        body: The bytes of the body.
-        headers: Header names as they were sent, with their values.
-        method: Such as ``POST``.
-        path: Path of the URL, without the query.
-        fields: Arguments of the query.
-    """
-
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
-    method: str = "POST"
-    path: str = "/"
-    fields: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def content_type(self) -> str:
-        """The value of the header, or an empty string."""
-        return next((v for k, v in self.headers.items() if k.lower() == "content-type"), "")
-
-
-@dataclass(frozen=True)
 class HttpAnswer:
-    """An HTTP answer: status code, body, and the headers that the handler set."""
+    """The HTTP status, body and type of an answer."""
 
     status: int
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class NuclioWorker:
-    """Calls a handler the way one of Nuclio's workers does.
+    """Calls ``handler(context, event)`` the way one of Nuclio's workers does.
 
-    Args:
-        handler: The entry point, ``handler(context, event)``.
-        trigger: Its limits.
-        logger: Given to the handler as ``context.logger``.
-        service: What the handler works with; ``None`` if `start` is going to load it.
+    ``service`` is what the handler works with; `start` loads it where there is none.
     """
 
     def __init__(
@@ -112,12 +79,9 @@ class NuclioWorker:
     ) -> None:
         self.trigger = trigger
         self._handler = handler
-        self._about = {"kind": "http", "name": "local"}
+        trigger_info = nuclio_sdk.TriggerInfo("http", "local")
         self.context = nuclio_sdk.Context(
-            logger,
-            nuclio_sdk.Platform("local"),
-            worker_id=0,
-            trigger=nuclio_sdk.TriggerInfo(**self._about),
+            logger, nuclio_sdk.Platform("local"), worker_id=0, trigger=trigger_info
         )
         self.context.user_data = service
         self._free = threading.Semaphore(1)
@@ -173,18 +137,18 @@ class NuclioWorker:
         else:
             start(self.context, settings)
 
-    def handle(self, request: HttpRequest) -> HttpAnswer:
-        """Answer a request. Safe to call from several threads."""
+    def handle(self, body: bytes, content_type: str) -> HttpAnswer:
+        """Answer the body of a request. Safe to call from several threads."""
         if not self._free.acquire(timeout=self.trigger.wait_s):
             return HttpAnswer(503)
         try:
-            return self._call(request)
+            return self._call(body, content_type)
         finally:
             self._free.release()
 
     def post(self, body: bytes) -> HttpAnswer:
-        """Answer a POST request of JSON."""
-        return self.handle(HttpRequest(body, {"Content-Type": "application/json"}))
+        """Answer a request of JSON."""
+        return self.handle(body, "application/json")
 
     def stop(self) -> None:
         """Wait for the running call and end the function, as Nuclio does at SIGTERM.
@@ -197,38 +161,19 @@ class NuclioWorker:
         self._free.acquire()
         end(self.context)
 
-    def _call(self, request: HttpRequest) -> HttpAnswer:
+    def _call(self, body: bytes, content_type: str) -> HttpAnswer:
+        content: Any = body
+        if content_type == "application/json":
+            with suppress(Exception):  # as nuclio-sdk does
+                content = json.loads(body.decode())
+        event = nuclio_sdk.Event(content, content_type, self.context.trigger, size=len(body))
         try:
-            output = self._handler(self.context, self._event(request))
+            output = self._handler(self.context, event)
             response = nuclio_sdk.Response.from_entrypoint_output(self._encode, output)
         except BaseException as error:  # Nuclio answers SystemExit the same way
             text = f'Exception caught in handler - "{error}": {traceback.format_exc()}'
             self.context.logger.error(text)
             return HttpAnswer(500, text.encode())
         return HttpAnswer(
-            response["status_code"],
-            response["body"].encode(),
-            response["content_type"],
-            {k: v for k, v in response["headers"].items() if isinstance(v, str)},
+            response["status_code"], response["body"].encode(), response["content_type"]
         )
-
-    def _event(self, request: HttpRequest) -> nuclio_sdk.Event:
-        message = {
-            "body": request.body,
-            "content_type": request.content_type,
-            "trigger": self._about,
-            "fields": dict(request.fields),
-            "headers": dict(request.headers),
-            "id": str(uuid.uuid4()),
-            "method": request.method,
-            "path": request.path,
-            "size": len(request.body),
-            "timestamp": time.time(),
-            "url": request.path,
-            "shard_id": -1,
-            "num_shards": -1,
-            "type": "",
-            "type_version": "",
-            "version": "",
-        }
-        return nuclio_sdk.Event.deserialize(message, kind=EventDeserializerKinds.msgpack)

@@ -53,11 +53,8 @@ class Service:
 def start(context: Context, settings: ServingSettings, descriptions: Sequence[Path] = ()) -> None:
     """Load the model and warm it up, so that a fault shows now and the first click is fast.
 
-    Args:
-        context: Of the worker; its ``user_data`` becomes a `Service`.
-        settings: Of the worker.
-        descriptions: Where CVAT's description of the function may lie, see
-            `deployment.check_classes`; none where the weights may have any classes.
+    ``context.user_data`` becomes a `Service`. The weights' classes must be those of the first of
+    ``descriptions`` that is there, see `deployment.check_classes`; without any they may be others.
 
     Raises:
         ValueError: A setting is wrong, the device is not there or has a worker already, or the

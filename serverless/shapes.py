@@ -60,12 +60,9 @@ def boxes_of(
 def notes_on_clicks(
     detections: Detections, classes: Sequence[str], clicks: Sequence[Click]
 ) -> tuple[str, ...]:
-    """Return sentences for people about clicks of several classes on one object, each once.
+    """Return sentences about clicks of several classes on one object, each once.
 
-    Args:
-        detections: Found with the clicks.
-        classes: Names of the classes; none: of an open model, which does not know the names.
-        clicks: Of the request.
+    An open model, without names of classes, does not know what the labels are called.
     """
     sentences = (
         f"{classes[clicks[click].label]} and {classes[clicks[later].label]} were clicked on one "
@@ -134,10 +131,7 @@ def object_pixels(
 ) -> tuple[Bounds, np.ndarray]:
     """Return which pixels an object has: some bounds, and a bool array of the pixels in them.
 
-    Args:
-        box: ``(x1, y1, x2, y2)`` in pixels.
-        outline: Of the object inside of its box; ``None``: the box is.
-        image_size: ``(height, width)`` of the picture.
+    The outline lies inside of the box; without one the box counts.
     """
     left, top, right, bottom = bounds = pixel_bounds(box, image_size)
     size = (right - left + 1, bottom - top + 1)

@@ -146,14 +146,8 @@ def scaled_templates(templates: Tensor, scale: Scale) -> Tensor:
 def best_by_label(templates: Tensor, labels: Tensor, num_classes: int, cells: Tensor) -> Tensor:
     """The largest product of any of a label's templates with each cell (equations 2 and 3).
 
-    Args:
-        templates: ``(n, C)``.
-        labels: ``(n,)`` int64 of the templates, on their device.
-        num_classes: K.
-        cells: ``(C, cells)``.
-
-    Returns:
-        ``(K, cells)``, 0 where a label has no template.
+    Templates are ``(n, C)``, labels ``(n,)`` int64 on their device, and cells ``(C, cells)``.
+    Returns ``(K, cells)``, 0 where a label has no template.
     """
     parts = []
     for some in cells.split(max(_PRODUCTS_AT_ONCE // max(len(labels), 1), 1), 1):

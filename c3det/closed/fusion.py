@@ -20,10 +20,9 @@ from c3det.devices import late_fusion_precision
 
 @dataclass(frozen=True, slots=True)
 class ClickBatch:
-    """The clicks of a batch and the frame in which their coordinates lie.
+    """The clicks of each picture of a batch and the frame in which their coordinates lie.
 
     Attributes:
-        clicks: For each picture its clicks.
         image_sizes: For each picture its ``(height, width)`` in pixels, without padding.
         input_size: ``(height, width)`` of the padded batch in pixels.
     """

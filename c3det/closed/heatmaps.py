@@ -34,15 +34,9 @@ def _check_sigma(sigma: float) -> None:
 
 
 def gaussian(positions: Doubles, centres: Doubles, sigma: float) -> Doubles:
-    """Unnormalised 1-D Gaussians ``exp(-(p - c)^2 / (2 sigma^2))``.
+    """Unnormalised 1-D Gaussians ``exp(-(p - c)^2 / (2 sigma^2))``, ``(n, m)``.
 
-    Args:
-        positions: ``(m,)`` or ``(n, m)``, pixels.
-        centres: ``(n,)``, pixels.
-        sigma: Standard deviation in pixels, above 0.
-
-    Returns:
-        ``(n, m)``, 1 where a position is a centre.
+    Positions are ``(m,)`` or ``(n, m)``, centres ``(n,)``; these and ``sigma > 0`` are in pixels.
     """
     _check_sigma(sigma)
     return np.exp((positions - centres[:, None]) ** 2 * (-0.5 / sigma**2))

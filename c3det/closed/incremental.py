@@ -29,7 +29,6 @@ import torch
 import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from torch import Tensor
-from torch.profiler import record_function
 
 from c3det.clicks import Click, Size
 from c3det.closed.correlation import (
@@ -47,9 +46,6 @@ from c3det.closed.mmdet_adapter import ClickDetector, ClickedFeatures
 from c3det.closed.windows import Convolution, Copy, Network, Sum, Window, area, hull
 from c3det.devices import late_fusion_precision, moved
 from c3det.memory import held_bytes
-
-STAGES = ("late fusion", "correlation", "first convolutions", "proposals", "regions")
-"""Stages of a click, as `torch.profiler` names them; a one-stage detector has no regions."""
 
 RECORDED_CLICKS = 64
 """Fewer clicks are padded to this number on a GPU, so that shapes do not change."""
@@ -124,9 +120,8 @@ class ClosedTile:
 class IncrementalDetector:
     """A detector that computes tiles, and what clicks change in them.
 
-    Args:
-        detector: In evaluation mode. Its weights must not change any more.
-        windows: Whether late fusion is computed again in windows, rather than whole.
+    The detector is in evaluation mode, and its weights must not change any more. With ``windows``
+    late fusion is computed again in windows, rather than whole.
 
     Raises:
         ValueError: Its late-fusion branch is not a ResNet of basic blocks with an FPN.
@@ -250,13 +245,10 @@ class IncrementalDetector:
         return list(kept[1]) if kept is not None and kept[0] == input_size else []
 
     def draw_clicks(self, tile: ClosedTile, clicks: Sequence[Click]) -> None:
-        """Compute late fusion with some clicks, in place of those that it was computed with.
+        """Compute late fusion of a tile with some clicks, in place of those of the last call.
 
-        If this fails half-way, the tile is of no more use.
-
-        Args:
-            tile: Is changed.
-            clicks: In pixels of the tile; those that do not reach it are left out.
+        Clicks are in pixels of the tile; those that do not reach it are left out. If this fails
+        half-way, the tile is of no more use.
         """
         reach = {click: self._window(click, tile.image_size) for click in clicks if click.positive}
         wanted = frozenset(click for click, window in reach.items() if area(window) > 0)
@@ -276,9 +268,8 @@ class IncrementalDetector:
             if sum(map(network.cost, steps)) > network.cost(at_once):
                 steps = [at_once]
             draw = partial(self._draw, list(wanted), tile.image_size)
-            with record_function("late fusion"):
-                for step in steps:
-                    network.update(values, draw, size, step)
+            for step in steps:
+                network.update(values, draw, size, step)
         tile.drawn = wanted
 
     def _join_whole(self, tile: ClosedTile, clicks: frozenset[Click]) -> None:
@@ -297,9 +288,8 @@ class IncrementalDetector:
         filled = np.concatenate([patches, np.zeros((missing, patches.shape[1]))])
         given = moved(torch.from_numpy(filled), self.device)
         fuse = self._recorded_fusion if len(filled) == RECORDED_CLICKS else self._late_fusion
-        with record_function("late fusion"):
-            found = fuse((tile.input_size, patch), given, *tile.values)
-            tile.joined = tuple(level.clone() for level in found)
+        found = fuse((tile.input_size, patch), given, *tile.values)
+        tile.joined = tuple(level.clone() for level in found)
 
     def _late_fusion(
         self, key: tuple[Size, Size], patches: Tensor, *levels: Tensor
@@ -367,12 +357,7 @@ class IncrementalDetector:
         raise AssertionError("late fusion is given, so nothing reads the heatmaps")
 
     def templates(self, tile: ClosedTile, clicks: Sequence[Click]) -> tuple[Tensor, ...]:
-        """What the correlation looks for: the features under clicks, ``(n, C)`` a level.
-
-        Args:
-            tile: Which holds the clicks.
-            clicks: In pixels of the tile.
-        """
+        """The features under clicks, ``(n, C)`` a level; clicks are in pixels of the tile."""
         settings = self._correlation
         if settings is None:
             return ()
@@ -409,12 +394,10 @@ class IncrementalDetector:
     def detect(
         self, tile: ClosedTile, templates: Sequence[Tensor], labels: Sequence[int]
     ) -> InstanceData:
-        """Boxes in pixels of the tile, their scores and labels.
+        """Boxes in pixels of the tile, their scores and labels, after `draw_clicks`.
 
-        Args:
-            tile: After `draw_clicks`.
-            templates: As `templates` returns them, of any tile of the same picture.
-            labels: Of the templates.
+        The templates are as `templates` returns them, of any tile of the same picture; ``labels``
+        are theirs.
         """
         if self._detector.early_sigma is not None:
             batch = ClickBatch([list(tile.drawn)], [tile.image_size], tile.input_size)
@@ -435,11 +418,10 @@ class IncrementalDetector:
                 _added(level, weight, few, padding) for few, level in zip(maps, levels, strict=True)
             ]
 
-        with record_function("first convolutions"):
-            first = [
-                [F.relu(level) for level in with_correlation(indices, number, 1)]
-                for number, indices in enumerate(self._first, start=1)
-            ]
+        first = [
+            [F.relu(level) for level in with_correlation(indices, number, 1)]
+            for number, indices in enumerate(self._first, start=1)
+        ]
         limits = self._limits(tile.image_size)
         return self._detector.choose(
             self._detector.propose([level for levels in first for level in levels], limits),
@@ -482,23 +464,21 @@ class IncrementalDetector:
         joined, compared = tensors[:count], tensors[count:][:count]
         templates = tensors[2 * count :]
         if self._correlation is not None:
-            with record_function("correlation"):
-                weight = self._from_correlation[0].flatten(1)
-                classes = weight.shape[1]
-                joined = tuple(
-                    torch.addmm(
-                        level[0].flatten(1),
-                        weight,
-                        best_by_label(those, rows, classes + 1, cells[0].flatten(1))[:classes],
-                    ).view_as(level)
-                    for level, cells, those in zip(joined, compared, templates, strict=True)
-                )
-        with record_function("first convolutions"):
-            first = [
-                F.relu(module(level))
-                for module in self._detector.first_convolutions()
-                for level in joined
-            ]
+            weight = self._from_correlation[0].flatten(1)
+            classes = weight.shape[1]
+            joined = tuple(
+                torch.addmm(
+                    level[0].flatten(1),
+                    weight,
+                    best_by_label(those, rows, classes + 1, cells[0].flatten(1))[:classes],
+                ).view_as(level)
+                for level, cells, those in zip(joined, compared, templates, strict=True)
+            )
+        first = [
+            F.relu(module(level))
+            for module in self._detector.first_convolutions()
+            for level in joined
+        ]
         return [*joined, *self._detector.propose(first, limits)]
 
     def _correlations(
@@ -508,24 +488,18 @@ class IncrementalDetector:
         if self._correlation is None or not rows:
             return []
         maps = []
-        with record_function("correlation"):
-            of_rows = moved(torch.tensor(rows), tile.compared[0].device)
-            for level, of_level in zip(tile.compared, templates, strict=True):
-                best = best_by_label(of_level, of_rows, count, level[0].flatten(1))
-                maps.append(best.view(1, count, *level.shape[-2:]))
+        of_rows = moved(torch.tensor(rows), tile.compared[0].device)
+        for level, of_level in zip(tile.compared, templates, strict=True):
+            best = best_by_label(of_level, of_rows, count, level[0].flatten(1))
+            maps.append(best.view(1, count, *level.shape[-2:]))
         return maps
 
 
 def _added(level: Tensor, weight: Tensor, few: Tensor, padding: int) -> Tensor:
-    """A level and the convolution of few channels with a kernel of side ``2 * padding + 1``.
+    """A level ``(1, C, h, w)`` and the convolution of few channels ``(1, k, h, w)`` with a kernel.
 
-    As a product of matrices: torch's convolution is slow where the channels are few.
-
-    Args:
-        level: ``(1, C, h, w)``, best in the memory format ``channels_last``.
-        weight: ``(C, k * side**2)``.
-        few: ``(1, k, h, w)``.
-        padding: 0 or more.
+    The kernel ``(C, k * side**2)`` has the side ``2 * padding + 1``. As a product of matrices:
+    torch's convolution is slow where the channels are few. The level is best in ``channels_last``.
     """
     _, channels, height, width = level.shape
     columns = F.unfold(few, 2 * padding + 1, padding=padding)[0]

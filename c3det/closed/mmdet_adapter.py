@@ -31,7 +31,6 @@ from mmengine.config import ConfigDict
 from mmengine.model import BaseModule
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
-from torch.profiler import record_function
 
 import c3det.closed.mmdet_heads  # noqa: F401 (registers the heads with mmdet)
 from c3det.clicks import Size
@@ -49,9 +48,7 @@ from c3det.closed.graphs import Recorded
 class ClickedFeatures:
     """What mmdet's ``extract_feat`` is given in place of the pictures.
 
-    Attributes:
-        features: What `encode` returned: all that does not depend on the clicks.
-        clicks: The clicks of the batch.
+    The features are what `encode` returned; the clicks are those of the batch.
     """
 
     features: tuple[Tensor, ...]
@@ -127,14 +124,10 @@ class ClickDetector(nn.Module):
                 cast(BaseModule, part).init_weights()
 
     def encode(self, images: Tensor) -> tuple[Tensor, ...]:
-        """All that does not depend on the clicks.
+        """All that does not depend on the clicks, of ``(B, 3, H, W)``, normalised and padded.
 
-        Args:
-            images: ``(B, 3, H, W)``, normalised and padded.
-
-        Returns:
-            The levels of the neck; with early fusion, where nothing is independent of the clicks,
-            the pictures themselves.
+        These are the levels of the neck; with early fusion, where nothing is independent of the
+        clicks, the pictures themselves.
         """
         if self.early_sigma is not None:
             return (images,)
@@ -255,14 +248,13 @@ class ClickRetinaNet(ClickDetector, RetinaNet):
         head = self.bbox_head
         outputs: list[Tensor] = []
         half = len(first) // 2
-        with record_function("proposals"):
-            for levels, tower, last in (
-                (first[:half], head.cls_convs, head.retina_cls),
-                (first[half:], head.reg_convs, head.retina_reg),
-            ):
-                for convolution in list(tower)[1:]:
-                    levels = [convolution(level) for level in levels]
-                outputs += [last(level) for level in levels]
+        for levels, tower, last in (
+            (first[:half], head.cls_convs, head.retina_cls),
+            (first[half:], head.reg_convs, head.retina_reg),
+        ):
+            for convolution in list(tower)[1:]:
+                levels = [convolution(level) for level in levels]
+            outputs += [last(level) for level in levels]
         return tuple(outputs)
 
     def choose(
@@ -274,13 +266,12 @@ class ClickRetinaNet(ClickDetector, RetinaNet):
     ) -> InstanceData:
         """See `ClickDetector.choose`."""
         half = len(proposed) // 2
-        with record_function("proposals"):
-            (found,) = self.bbox_head.predict_by_feat(
-                list(proposed[:half]),
-                list(proposed[half:]),
-                batch_img_metas=[_frame(image_size, image_size)],
-                rescale=False,
-            )
+        (found,) = self.bbox_head.predict_by_feat(
+            list(proposed[:half]),
+            list(proposed[half:]),
+            batch_img_metas=[_frame(image_size, image_size)],
+            rescale=False,
+        )
         return found
 
 
@@ -303,25 +294,24 @@ class ClickFasterRCNN(ClickDetector, FasterRCNN):
         """
         head, settings = self.rpn_head, self.rpn_head.test_cfg
         boxes, scores, levels = [], [], []
-        with record_function("proposals"):
-            sizes = [(level.shape[-2], level.shape[-1]) for level in first]
-            priors = head.prior_generator.grid_priors(sizes, device=first[0].device)
-            for number, (level, anchors) in enumerate(zip(first, priors, strict=True)):
-                of_level = head.rpn_cls(level)[0].permute(1, 2, 0).flatten().sigmoid()
-                deltas = head.rpn_reg(level)[0].permute(1, 2, 0).reshape(-1, 4)
-                if len(of_level) > settings.nms_pre > 0:
-                    of_level, order = of_level.sort(descending=True)
-                    of_level, order = of_level[: settings.nms_pre], order[: settings.nms_pre]
-                    deltas, anchors = deltas[order], anchors[order]
-                boxes.append(_decoded(anchors, deltas, head.bbox_coder, limits))
-                scores.append(of_level)
-                levels.append(torch.full_like(of_level, number))
-            every = torch.cat(boxes)
-            least = max(settings.min_bbox_size, 0)
-            real = ((every[:, 2:] - every[:, :2]) > least).all(1)
-            # Moved such that those of different levels do not overlap: one suppression for all.
-            apart = every + (torch.cat(levels) * (every.max() + 1))[:, None]
-            return every, torch.cat(scores).masked_fill(~real, -1), apart
+        sizes = [(level.shape[-2], level.shape[-1]) for level in first]
+        priors = head.prior_generator.grid_priors(sizes, device=first[0].device)
+        for number, (level, anchors) in enumerate(zip(first, priors, strict=True)):
+            of_level = head.rpn_cls(level)[0].permute(1, 2, 0).flatten().sigmoid()
+            deltas = head.rpn_reg(level)[0].permute(1, 2, 0).reshape(-1, 4)
+            if len(of_level) > settings.nms_pre > 0:
+                of_level, order = of_level.sort(descending=True)
+                of_level, order = of_level[: settings.nms_pre], order[: settings.nms_pre]
+                deltas, anchors = deltas[order], anchors[order]
+            boxes.append(_decoded(anchors, deltas, head.bbox_coder, limits))
+            scores.append(of_level)
+            levels.append(torch.full_like(of_level, number))
+        every = torch.cat(boxes)
+        least = max(settings.min_bbox_size, 0)
+        real = ((every[:, 2:] - every[:, :2]) > least).all(1)
+        # Moved such that those of different levels do not overlap: one suppression for all.
+        apart = every + (torch.cat(levels) * (every.max() + 1))[:, None]
+        return every, torch.cat(scores).masked_fill(~real, -1), apart
 
     def choose(
         self,
@@ -333,24 +323,22 @@ class ClickFasterRCNN(ClickDetector, FasterRCNN):
         """See `ClickDetector.choose`: as mmdet's, in fixed shapes wherever that is possible."""
         boxes, scores, apart = proposed
         of_proposals, settings = self.rpn_head.test_cfg, self.roi_head.test_cfg
-        with record_function("proposals"):
-            kept = NMSop.apply(apart, scores, of_proposals.nms.iou_threshold, 0, 0.0, 0)
-            kept = kept[: of_proposals.max_per_img]
-            count = of_proposals.max_per_img if boxes.is_cuda else len(kept)
-            # Boxes without area have a score of -1, and what fills up gets it.
-            regions = F.pad(
-                torch.cat([boxes, scores[:, None]], 1)[kept], (0, 0, 0, count - len(kept)), value=-1
+        kept = NMSop.apply(apart, scores, of_proposals.nms.iou_threshold, 0, 0.0, 0)
+        kept = kept[: of_proposals.max_per_img]
+        count = of_proposals.max_per_img if boxes.is_cuda else len(kept)
+        # Boxes without area have a score of -1, and what fills up gets it.
+        regions = F.pad(
+            torch.cat([boxes, scores[:, None]], 1)[kept], (0, 0, 0, count - len(kept)), value=-1
+        )
+        levels = joined()[: self.roi_head.bbox_roi_extractor.num_inputs]
+        found, apart = self._read(None, regions, limits, *levels)
+        chosen = (found[:, 4] > settings.score_thr).nonzero()[:, 0]
+        found = found[chosen]
+        if len(chosen) > 0:
+            kept = NMSop.apply(
+                apart[chosen], found[:, 4].contiguous(), settings.nms.iou_threshold, 0, 0.0, 0
             )
-        with record_function("regions"):
-            levels = joined()[: self.roi_head.bbox_roi_extractor.num_inputs]
-            found, apart = self._read(None, regions, limits, *levels)
-            chosen = (found[:, 4] > settings.score_thr).nonzero()[:, 0]
-            found = found[chosen]
-            if len(chosen) > 0:
-                kept = NMSop.apply(
-                    apart[chosen], found[:, 4].contiguous(), settings.nms.iou_threshold, 0, 0.0, 0
-                )
-                found = found[kept[: settings.max_per_img]]
+            found = found[kept[: settings.max_per_img]]
         return InstanceData(bboxes=found[:, :4], scores=found[:, 4], labels=found[:, 5].long())
 
     def _read_regions(
@@ -385,11 +373,7 @@ class ClickFasterRCNN(ClickDetector, FasterRCNN):
 def _decoded(boxes: Tensor, deltas: Tensor, coder: Any, limits: Tensor) -> Tensor:
     """As mmdet's ``DeltaXYWHBBoxCoder``, without a number that the CPU has to bring.
 
-    Args:
-        boxes: ``(n, 4)``.
-        deltas: ``(n, 4)``.
-        coder: With the means and deviations of the deltas.
-        limits: ``(4,)``, the largest coordinates.
+    Boxes and deltas are ``(n, 4)``; ``limits`` ``(4,)`` are the largest coordinates.
     """
     x, y, wide, high = (
         delta * std + mean
@@ -422,8 +406,7 @@ def build_detector(
 
     Args:
         architecture: An mmdet config dict without ``data_preprocessor``, made by
-        `c3det.closed.architecture`:
-            never one from a file.
+            `c3det.closed.architecture`: never one from a file.
         normalization: ``mean`` and ``std`` a channel of RGB in 0..255, and ``pad_size_divisor`` in
             pixels, the multiple of which both sides are padded to.
 

@@ -40,21 +40,12 @@ class ClosedFeatures:
     image_size: Size
     input_size: Size
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that the levels take."""
-        return sum(level.nbytes for level in self.levels)
-
 
 class ClosedModel:
-    """A detector behind `c3det.model.Model`.
-
-    Args:
-        detector: In evaluation mode, on ``device``.
-        device: Where it runs.
+    """A detector in evaluation mode behind `c3det.model.Model`.
 
     Attributes:
-        detector: The same; computes whole pictures.
+        detector: Computes whole pictures.
         incremental: Computes tiles, and what a click changes in them.
     """
 
@@ -122,11 +113,7 @@ def _detections(found: InstanceData) -> Detections:
 
 
 def closed_model(model: Model[Any], card: Card) -> ClosedModel:
-    """A loaded model, typed as a closed one.
-
-    Raises:
-        TypeError: It is another one.
-    """
+    """A loaded model, typed as a closed one; a ``TypeError`` where it is another one."""
     if not isinstance(model, ClosedModel):
         raise TypeError(f"{card.name} is not a closed model, only one of these serves")
     return model

@@ -31,7 +31,7 @@ def read_regions(
     output: int,
     sampling_ratio: int,
 ) -> Tensor:
-    """Read each region from its level, see `roi_align`.
+    """Read each region from its level, see `roi_align`: ``(n, C, output, output)`` float32.
 
     Args:
         levels: ``(B, C, h, w)`` each, of any type and memory format.
@@ -40,9 +40,6 @@ def read_regions(
         strides: Pixels a cell, for each level.
         output: Bins along each side.
         sampling_ratio: Samples along each side of a bin; 0: as many as it covers cells.
-
-    Returns:
-        ``(n, C, output, output)`` float32.
     """
     levels = [level.float() for level in levels]
     rois = rois.float()
@@ -111,7 +108,7 @@ def roi_align(
         boxes: ``(n, 4)`` xyxy in pixels.
         stride: Pixels a cell.
         output: Bins along each side.
-        sampling_ratio: Samples along each side of a bin; 0: as many as it covers cells, rounded up.
+        sampling_ratio: See `read_regions`; it is rounded up.
 
     Returns:
         ``(n, C, output, output)``.

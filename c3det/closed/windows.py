@@ -46,14 +46,10 @@ def hull(windows: Sequence[Window]) -> Window:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Convolution:
-    """A convolution of a source.
+    """A convolution of a source, the index of a value or `INPUT`.
 
-    Attributes:
-        source: Index of the value that is read, or `INPUT`.
-        weight: ``(out, in, k, k)``.
-        bias: ``(out,)``.
-        stride: In cells of the source.
-        padding: Cells of zeros on each side.
+    ``weight`` is ``(out, in, k, k)``, ``bias`` ``(out,)``; stride and padding are in cells of the
+    source.
     """
 
     source: int
@@ -183,11 +179,9 @@ def _padded(
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """A value of a network.
+    """A value of a network: terms that are added; the first decides the size.
 
-    Attributes:
-        terms: What is added, at least one; the first decides the size.
-        relu: Whether what is below 0 becomes 0.
+    With ``relu`` what is below 0 becomes 0.
     """
 
     terms: tuple[Term, ...]
@@ -195,11 +189,7 @@ class Sum:
 
 
 class Network:
-    """Values that are computed from an input, and from one another.
-
-    Args:
-        values: In the order of their computation; ``None``: this one is given.
-    """
+    """Values that are computed from an input, and from one another, in order; ``None`` is given."""
 
     def __init__(self, values: Sequence[Sum | None]) -> None:
         self._values = tuple(values)
@@ -262,14 +252,7 @@ class Network:
         input_size: Size,
         windows: Mapping[int, Window],
     ) -> None:
-        """Compute values again, in place, in their `windows` of a changed input.
-
-        Args:
-            values: As `compute` returned them; those in ``windows`` are written to.
-            draw: The input as it is now.
-            input_size: Its ``(rows, columns)``.
-            windows: As `windows` returned them.
-        """
+        """Compute values of `compute` again, in place, in their `windows` of a changed input."""
         for index, value in enumerate(self._values):
             if value is None or index not in windows:
                 continue

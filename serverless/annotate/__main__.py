@@ -218,11 +218,7 @@ def make_function(options: argparse.Namespace, target: Target, retry: Retry) -> 
 
 
 def check_frames(target: Target, option: str, wanted: Sequence[int]) -> None:
-    """Refuse frames of an option that are not there.
-
-    Raises:
-        AnnotateError: One is not.
-    """
+    """Refuse frames of an option that are not there."""
     if absent := sorted(set(wanted) - set(target.frames)):
         raise AnnotateError(
             f"{option}: {target.kind} {target.id} has no frame {absent[0]}"
@@ -235,11 +231,7 @@ def check_frames(target: Target, option: str, wanted: Sequence[int]) -> None:
 
 
 def check_options(options: argparse.Namespace, target: Target, function: Function) -> None:
-    """Refuse options that do not go together, or not with the target and the function.
-
-    Raises:
-        AnnotateError: It is so.
-    """
+    """Refuse options that do not go together, or not with the target and the function."""
     shown, with_exemplars = options.exemplars_from_frames, uses_exemplars(options)
     check_frames(target, "--exemplars-from-frames", shown or ())
     check_frames(target, "--frames", options.frames or ())
@@ -323,11 +315,7 @@ def issues_line(most: int, target: Target, run: Run) -> str:
 
 
 def annotate(options: argparse.Namespace, retry: Retry) -> int:
-    """Do a run and print its report.
-
-    Returns:
-        The exit status: 0, or 1 if a frame failed.
-    """
+    """Do a run and print its report; return the exit status, 1 if a frame failed."""
     server = connect(options, retry)
     kind: Kind = "job" if options.job is not None else "task"
     target = Target(server, kind, options.job if options.job is not None else options.task)
@@ -345,7 +333,7 @@ def annotate(options: argparse.Namespace, retry: Retry) -> int:
         existing=options.existing,
         remove_points=options.remove_points,
     )
-    draw = Overlay(options.pictures, target, labels) if options.pictures else lambda result: None
+    draw = Overlay(options.pictures, target, labels) if options.pictures else None
     run = Run(target, function, labels, run_options, journal, draw)
     if journal is not None and run.reports:
         print(f"{len(run.reports)} frames are done already: going on with {journal.path}")

@@ -25,12 +25,7 @@ Kind = Literal["job", "task"]
 
 
 class RefusedError(Exception):
-    """The server answered with a status from 400 to 499.
-
-    Attributes:
-        status: The status.
-        text: The body, at most a line of it.
-    """
+    """The server answered with a status from 400 to 499; ``text`` is the first line of the body."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"{status}: {text}")
@@ -42,9 +37,7 @@ class RefusedError(Exception):
 class ScoreAttribute:
     """A label's attribute that takes the score.
 
-    Attributes:
-        id: Of the attribute.
-        limits: Lowest and highest value and step, of an attribute of numbers; ``None`` for text.
+    ``limits`` are the lowest value, the highest and the step of numbers; ``None`` for text.
     """
 
     id: int
@@ -76,15 +69,7 @@ class ScoreAttribute:
 
 @dataclass(frozen=True)
 class Label:
-    """A label of a task.
-
-    Attributes:
-        id: Of the label.
-        name: Of the label.
-        color: Such as ``#33ddff``.
-        score: The attribute for the score, if it has one.
-        takes_rectangles: Whether CVAT lets rectangles have it.
-    """
+    """A label of a task; its ``color`` is such as ``#33ddff``."""
 
     id: int
     name: str
@@ -98,10 +83,8 @@ class Shape:
     """A shape on a frame, as CVAT keeps it.
 
     Attributes:
-        id: Of the shape; 0 for one that is not on the server yet.
-        frame: Number of the frame in its task.
+        id: 0 for one that is not on the server yet.
         type: Such as ``points`` or ``rectangle``.
-        label_id: Of its label.
         points: x, y, x, y, ... in pixels; of a rectangle the two corners before its rotation.
         rotation: Degrees, clockwise about the centre.
         source: ``manual`` for what people made.
@@ -134,12 +117,9 @@ class Shape:
 
 @dataclass(frozen=True)
 class Annotations:
-    """The annotations of a job or a task.
+    """The annotations of a job or a task: shapes outside of tracks, and the number of tracks.
 
-    Attributes:
-        shapes: Shapes that are not part of a track.
-        last_group: The highest number of a group.
-        tracks: Number of tracks.
+    ``last_group`` is the highest number of a group.
     """
 
     shapes: tuple[Shape, ...]
@@ -150,10 +130,8 @@ class Annotations:
 class Server:
     """A connection to a CVAT server.
 
-    Args:
-        host: Address, with ``http://`` or ``https://``.
-        retry: For requests that may be sent again.
-        verify: Whether the server's certificate is checked.
+    The address has ``http://`` or ``https://``. ``retry`` is for requests that may be sent again,
+    ``verify`` whether the server's certificate is checked.
     """
 
     def __init__(self, host: str, retry: Retry, verify: bool = True) -> None:
@@ -274,11 +252,6 @@ class Server:
 class Target:
     """A job or a task of a server.
 
-    Args:
-        server: Where it is.
-        kind: Which of the two.
-        number: Its id.
-
     Attributes:
         name: Of the task.
         labels: Of the task.
@@ -378,12 +351,7 @@ class Target:
         return [(one["frame"], [round(value, 1) for value in one["position"]]) for one in found]
 
     def create_issue(self, frame: int, position: Sequence[float], message: str) -> None:
-        """Create an issue on a frame.
-
-        Args:
-            frame: Number of the frame.
-            position: Corners of a polygon, x, y, x, y, ... in pixels.
-            message: Its first comment.
+        """Create an issue on a frame, with a polygon ``x, y, x, y, ...`` in pixels and one comment.
 
         Raises:
             TransientError: It may or may not have been created.

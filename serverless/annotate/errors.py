@@ -35,13 +35,7 @@ def writing(path: Path, done: str = "written") -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Retry:
-    """How often and with what pauses a request is sent again.
-
-    Attributes:
-        attempts: Most requests for one thing.
-        wait_s: First pause in seconds; each further one is twice as long.
-        sleep: Makes a pause.
-    """
+    """How often a request is sent again; each pause, from ``wait_s``, is twice the last one."""
 
     attempts: int = 5
     wait_s: float = 1.0
@@ -59,3 +53,23 @@ class Retry:
             except TransientError:
                 self.sleep(self.wait_s * 2**attempt)
         return action()
+
+    def call_once(
+        self, action: Callable[[], None], is_done: Callable[[], bool], unsure: bool = False
+    ) -> None:
+        """Do something once, though the server may answer late or never.
+
+        Before it is sent again, and at first if it is unsure, ``is_done`` tells whether an earlier
+        request was carried out after all.
+
+        Raises:
+            TransientError: Of the last attempt.
+        """
+
+        def attempt() -> None:
+            nonlocal unsure
+            if not (unsure and is_done()):
+                unsure = True
+                action()
+
+        self.call(attempt)

@@ -51,14 +51,7 @@ class Function(ABC):
 
     @abstractmethod
     def send(self, frame: int, prompts: Mapping[str, Any]) -> bytes:
-        """Send one request.
-
-        Args:
-            frame: Number of the frame.
-            prompts: The body of the request without the picture.
-
-        Returns:
-            The body of the answer.
+        """Send ``prompts`` with the picture of a frame; return the body of the answer.
 
         Raises:
             FrameError: This frame was refused.
@@ -74,11 +67,7 @@ class Function(ABC):
     ) -> PluginAnswer:
         """Return the objects of a frame, from a search of the whole picture.
 
-        Args:
-            frame: Number of the frame.
-            clicks: In pixels of its picture.
-            threshold: Lowest score; ``None`` for the default of the weights.
-            exemplars: Of other pictures.
+        Clicks are in pixels. Without a threshold the weights' own one counts.
 
         Raises:
             FrameError: This frame was refused, or the function comes no further in it.
@@ -93,15 +82,7 @@ class Function(ABC):
     ) -> ExemplarsAnswer:
         """Return the exemplars of a frame, at most `serverless.protocol.MOST_EXEMPLARS`.
 
-        Args:
-            frame: Number of the frame.
-            clicks: In pixels of its picture.
-            boxes: Likewise.
-
-        Raises:
-            FrameError: See `detect`.
-            TransientError: Likewise.
-            AnnotateError: Likewise.
+        Clicks and boxes are in pixels. Errors are those of `detect`.
         """
         prompts = exemplar_prompts(clicks, boxes)
         try:
@@ -138,12 +119,7 @@ class Function(ABC):
 
 
 def checked_boxes(answer: PluginAnswer, classes: Sequence[str], function: str) -> list[Box]:
-    """Return the boxes of an answer.
-
-    Args:
-        answer: Of a function.
-        classes: Names of the classes that the boxes' class index counts.
-        function: Its name, for messages.
+    """Return the boxes of an answer of the function of this name.
 
     Raises:
         FrameError: The answer is an error.
@@ -162,11 +138,7 @@ def checked_boxes(answer: PluginAnswer, classes: Sequence[str], function: str) -
 
 
 class FunctionOfCvat(Function):
-    """The function that a CVAT server calls.
-
-    Args:
-        target: The job or task of the frames.
-        name: Of the function, as Nuclio knows it.
+    """The function that a CVAT server calls, by its name in Nuclio.
 
     Raises:
         AnnotateError: The server has no such interactor.
@@ -199,11 +171,7 @@ class FunctionOfCvat(Function):
 class FunctionAtAddress(Function):
     """A function at its own address, such as one of Nuclio or of ``serverless.local``.
 
-    Args:
-        url: The address.
-        function_yaml: Its description, which lists the classes.
-        picture: Fetches the file of a frame.
-        retry: For requests without an answer.
+    Its ``function.yaml`` lists the classes; ``picture`` fetches the file of a frame.
 
     Raises:
         AnnotateError: The ``function.yaml`` cannot be read.
@@ -240,9 +208,7 @@ class FunctionAtAddress(Function):
 class FunctionInProcess(Function):
     """The function in this process, without a server.
 
-    Args:
-        picture: Fetches the file of a frame.
-        weights: A ``.safetensors`` file; ``None`` for the one that the environment names.
+    ``picture`` fetches the file of a frame. Without weights the environment names them.
 
     Raises:
         AnnotateError: The weights cannot be used.

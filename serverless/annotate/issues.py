@@ -17,17 +17,10 @@ def frames_to_look_at(reports: Iterable[FrameReport], most: int) -> list[FrameRe
 
 
 def create_issues(target: Target, reports: Iterable[FrameReport]) -> int:
-    """Create an issue on each of some frames, where its least sure rectangle is.
+    """Create an issue on each of some frames, where its least sure rectangle is; return how many.
 
     A frame that has an issue at the same place already, open or resolved, gets none: the same run
     may go on, or come again.
-
-    Args:
-        target: Where the frames are.
-        reports: Of the frames, see `frames_to_look_at`.
-
-    Returns:
-        How many were created.
 
     Raises:
         AnnotateError: The server refuses one, or does not answer.
@@ -43,24 +36,15 @@ def create_issues(target: Target, reports: Iterable[FrameReport]) -> int:
 
 
 def _create_once(target: Target, report: FrameReport, position: list[float]) -> None:
-    """Create an issue, once, though the server may answer late or never."""
-    unsure = False
-
-    def create() -> None:
-        nonlocal unsure
-        if unsure and (report.frame, position) in target.issues():
-            return
-        try:
-            target.create_issue(report.frame, position, message_of(report))
-        except TransientError:
-            unsure = True
-            raise
-
+    frame = report.frame
     try:
-        target.server.retry.call(create)
+        target.server.retry.call_once(
+            lambda: target.create_issue(frame, position, message_of(report)),
+            lambda: (frame, position) in target.issues(),
+        )
     except TransientError as error:
         raise AnnotateError(
-            f"{target.server.host} does not take the issue on frame {report.frame}: {error}"
+            f"{target.server.host} does not take the issue on frame {frame}: {error}"
         ) from error
 
 

@@ -25,14 +25,7 @@ def exemplars_of_frames(
     frames: Sequence[int],
     done: Callable[[], object] = lambda: None,
 ) -> Exemplars:
-    """Return the exemplars of frames that people labelled.
-
-    Args:
-        function: Computes them.
-        target: Where the frames are.
-        labels: The labels, which the exemplars are named by.
-        frames: Their numbers.
-        done: Called after each frame.
+    """Return the exemplars of frames that people labelled; ``done`` is called after each frame.
 
     Raises:
         AnnotateError: The function has none to give, or the frames have no labels.

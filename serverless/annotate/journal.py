@@ -22,9 +22,8 @@ class FrameReport:
     """What was done on a frame.
 
     Attributes:
-        frame: Its number.
         clicks: Number of clicks in the request.
-        boxes: Boxes that the function found.
+        boxes: Number of boxes that the function found.
         written: Rectangles written, by name of the label.
         unlabelled: Boxes left out because their class has no label in the task.
         drawn: Boxes left out because their object has a rectangle already.
@@ -54,11 +53,7 @@ class FrameReport:
 
 
 class Journal:
-    """The journal of one run.
-
-    Args:
-        path: Of its file.
-        settings: Of the run: job or task, function, options. A run goes on only with the same.
+    """The journal of one run, in a file. A run goes on only with the same settings.
 
     Attributes:
         group: Number of the group of its rectangles; ``None`` before the start.
@@ -100,11 +95,7 @@ class Journal:
             )
 
     def start(self, group: int) -> None:
-        """Start a run whose rectangles get a group, unless one goes on.
-
-        Raises:
-            AnnotateError: The file cannot be written.
-        """
+        """Start a run whose rectangles get a group, unless one goes on."""
         with writing(self.path):
             if self.group is None:
                 self.group = group
@@ -116,20 +107,12 @@ class Journal:
             self.path.write_text(text, encoding="utf-8")
 
     def plan(self, report: FrameReport) -> None:
-        """Write what is going to be done on a frame.
-
-        Raises:
-            OSError: The file cannot be written.
-        """
+        """Write what is going to be done on a frame."""
         self.planned[report.frame] = report
         self._append(report, done=False)
 
     def add(self, report: FrameReport) -> None:
-        """Write that a frame is done; one that failed is not written, and the next run tries it.
-
-        Raises:
-            OSError: The file cannot be written.
-        """
+        """Write that a frame is done; one that failed is not written, and the next run tries it."""
         self.done[report.frame] = report
         if report.failure is None:
             self._append(report, done=True)

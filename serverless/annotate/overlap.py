@@ -14,11 +14,9 @@ from shapely.affinity import rotate
 
 @dataclass(frozen=True)
 class Rectangle:
-    """A rectangle as CVAT has it.
+    """A rectangle as CVAT has it: ``(x1, y1, x2, y2)`` in pixels, and degrees of rotation.
 
-    Attributes:
-        points: ``(x1, y1, x2, y2)`` in pixels, before the rotation.
-        rotation: Degrees, clockwise about the centre.
+    The points are those before the rotation, which is clockwise about the centre.
     """
 
     points: tuple[float, ...]

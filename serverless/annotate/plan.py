@@ -22,13 +22,7 @@ PEOPLE = ("manual", "file")
 
 
 class Unused(NamedTuple):
-    """Shapes that give no clicks and are not compared with boxes.
-
-    Attributes:
-        type: Such as ``polygon``.
-        label_id: Of their label.
-        reason: Why, the end of a sentence.
-    """
+    """Shapes that give no clicks and are not compared with boxes; the reason ends a sentence."""
 
     type: str
     label_id: int
@@ -66,12 +60,7 @@ class LabelMap:
 
 @dataclass(frozen=True)
 class PlacedClick:
-    """A click that a person placed.
-
-    Attributes:
-        click: For the function.
-        shape: The points that it is one of, or the rectangle whose centre it is.
-    """
+    """A click that a person placed: one of a shape of points, or the centre of a rectangle."""
 
     click: Click
     shape: Shape
@@ -95,13 +84,10 @@ class SortedBoxes:
 def map_labels(
     labels: Sequence[Label], classes: tuple[str, ...], pairs: Iterable[tuple[str, str]]
 ) -> LabelMap:
-    """Find the class of each label, by the pairs or else by the names.
+    """Find the class of each label, by pairs of label and class or else by the names.
 
-    Args:
-        labels: Of the task.
-        classes: Of the function; none for an open model, which takes the labels for classes.
-        pairs: Names of a label and of its class. Where several labels have one class, its boxes
-            get the label of the same name, or else that of the first pair.
+    An open model has no classes and takes the labels for them. Where several labels have one class,
+    its boxes get the label of the same name, or else that of the first pair.
 
     Raises:
         AnnotateError: A pair names something that is not there, or no label has a class.

@@ -13,8 +13,8 @@ from serverless.annotate.cvat import Target
 from serverless.annotate.errors import FrameError, writing
 from serverless.annotate.journal import FrameReport
 from serverless.annotate.overlap import Rectangle
-from serverless.annotate.plan import LabelMap
-from serverless.annotate.run import FrameResult, Run, RunOptions
+from serverless.annotate.plan import LabelMap, PlacedClick, SortedBoxes
+from serverless.annotate.run import Run, RunOptions
 from serverless.decoding import decode
 from serverless.protocol import Box, RequestError
 
@@ -103,15 +103,10 @@ def summary(run: Run, target: Target, options: RunOptions) -> str:
 
 
 class Overlay:
-    """Draws what was found on each frame into a picture.
+    """Draws what was found on each frame into a picture in a folder.
 
     Boxes that are written have the colour of their label, the others are grey; a click is a cross.
     Small pictures are enlarged, so that small objects can be seen.
-
-    Args:
-        folder: Of the pictures.
-        target: Where the frames are.
-        labels: The labels and classes.
 
     Raises:
         AnnotateError: The folder cannot be made.
@@ -125,7 +120,7 @@ class Overlay:
         with writing(folder, "made"):
             folder.mkdir(parents=True, exist_ok=True)
 
-    def __call__(self, result: FrameResult) -> None:
+    def __call__(self, frame: int, clicks: Sequence[PlacedClick], boxes: SortedBoxes) -> None:
         """Write ``frame-000012.png``.
 
         Raises:
@@ -133,23 +128,23 @@ class Overlay:
             OSError: The picture cannot be written.
         """
         try:
-            image = Image.fromarray(decode(self._target.picture(result.frame), MAX_PIXELS))
+            image = Image.fromarray(decode(self._target.picture(frame), MAX_PIXELS))
         except RequestError as error:
             raise FrameError(f"its picture cannot be drawn: {error.message}") from error
         scale = max(1, round(LEAST_SIDE / max(image.size)))
         image = image.resize((image.width * scale, image.height * scale))
         draw = ImageDraw.Draw(image)
-        for box in (*result.boxes.unlabelled, *result.boxes.drawn):
+        for box in (*boxes.unlabelled, *boxes.drawn):
             _draw_box(draw, box, scale, GREY, self._labels.name_of(box))
-        for box, label in result.boxes.chosen:
+        for box, label in boxes.chosen:
             _draw_box(draw, box, scale, label.color, label.name)
-        for placed in result.clicks:
+        for placed in clicks:
             x, y = placed.click.x * scale, placed.click.y * scale
             colour = self._colours[placed.shape.label_id]
             for width, colour_of_line in ((7, "white"), (3, colour)):
                 draw.line((x - 9, y, x + 9, y), colour_of_line, width)
                 draw.line((x, y - 9, x, y + 9), colour_of_line, width)
-        path = self._folder / f"frame-{result.frame:06d}.png"
+        path = self._folder / f"frame-{frame:06d}.png"
         with naming(path):
             image.save(path)
 

@@ -29,15 +29,12 @@ WEAK = 0.25
 def frame_sureness(
     chosen: Sequence[Box], found: int, threshold: float | None
 ) -> tuple[float, list[str]]:
-    """Return the sureness of a frame, and the doubts about it.
+    """Return the sureness of a frame, 0 to 1, and in short phrases why it is below 1.
 
     Args:
         chosen: Boxes that become rectangles.
         found: How many were found, those included that have a rectangle already.
         threshold: Lowest score of a box; ``None``: 0.
-
-    Returns:
-        The sureness, 0 to 1, and why it is below 1, in short phrases.
     """
     if not chosen:
         if found:
@@ -80,11 +77,6 @@ def in_order(reports: Iterable[FrameReport]) -> list[FrameReport]:
 
 def write_review(path: Path, reports: Iterable[FrameReport], names: Mapping[int, str]) -> None:
     """Write the table: a line a frame, failed ones first, then the least sure.
-
-    Args:
-        path: From `review_file`.
-        reports: Of the frames of the run.
-        names: File names by frame.
 
     Raises:
         AnnotateError: The file cannot be written.

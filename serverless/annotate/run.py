@@ -54,34 +54,18 @@ class RunOptions:
     remove_points: bool = False
 
 
-@dataclass(frozen=True)
-class FrameResult:
-    """The result of a frame, for a picture of it.
-
-    Attributes:
-        frame: Its number.
-        clicks: Of the request.
-        boxes: What the function found.
-    """
-
-    frame: int
-    clicks: Sequence[PlacedClick]
-    boxes: SortedBoxes
+Draw = Callable[[int, Sequence[PlacedClick], SortedBoxes], object]
+"""Draws a frame: its number, the clicks and the boxes found."""
 
 
 class Run:
-    """One run.
+    """One run; without a journal it is dry: nothing is written or removed.
 
-    Args:
-        target: Where the frames are.
-        function: Finds the objects.
-        labels: The labels and classes.
-        options: Of the run.
-        journal: Of the run; without one the run is dry: nothing is written or removed.
-        draw: Called with the result of each frame.
+    ``draw`` is called for each frame searched.
 
     Attributes:
         selected: Frames in which objects are searched.
+        group: Number of the group of the run's rectangles.
         reports: Of the frames done, earlier parts of the run included.
         doubled: Rectangles that the server had written twice and that were removed again.
         tracks: Number of tracks of the target.
@@ -94,7 +78,7 @@ class Run:
         labels: LabelMap,
         options: RunOptions,
         journal: Journal | None,
-        draw: Callable[[FrameResult], None] = lambda result: None,
+        draw: Draw | None = None,
     ) -> None:
         self._target = target
         self._function = function
@@ -104,10 +88,10 @@ class Run:
         self._draw = draw
         annotations = target.annotations()
         self.tracks = annotations.tracks
-        self._group = annotations.last_group + 1
+        self.group = annotations.last_group + 1
         if journal is not None:
-            journal.start(self._group)
-            self._group = journal.group or self._group
+            journal.start(self.group)
+            self.group = journal.group or self.group
         self._shapes: dict[int, list[Shape]] = {}
         for shape in annotations.shapes:
             self._shapes.setdefault(shape.frame, []).append(shape)
@@ -125,19 +109,13 @@ class Run:
             or frame in self._planned
         )
         self.doubled = 0
-        # Frames on which the server may have written, or may still write, what it did not confirm.
-        self._unsure = set(self._planned) - set(self.reports)
+        # The server may have written, or may still write, what it did not confirm.
         self._look_for_doubles = bool(self._planned)
 
     @property
     def dry(self) -> bool:
         """Whether nothing is written or removed."""
         return self._journal is None
-
-    @property
-    def group(self) -> int:
-        """Number of the group of the run's rectangles."""
-        return self._group
 
     @property
     def reports_in_order(self) -> list[FrameReport]:
@@ -191,7 +169,7 @@ class Run:
         options, clicks = self._options, self._clicks[frame]
         shapes = self._shapes.get(frame, [])
         machine_made = [shape for shape in shapes if is_machine_made(shape, self._labels)]
-        ours = [shape for shape in machine_made if shape.group == self._group]
+        ours = [shape for shape in machine_made if shape.group == self.group]
         if options.existing == "overwrite":
             replaced = [shape for shape in machine_made if shape not in ours]
         else:
@@ -215,10 +193,7 @@ class Run:
     ) -> tuple[SortedBoxes, FrameReport]:
         """Find the objects of a frame, and report what is going to be done.
 
-        Args:
-            frame: Its number.
-            replaced: Rectangles that are going to be removed.
-            used: Points that are going to be removed.
+        ``replaced`` and ``used`` are the rectangles and points that are going to be removed.
         """
         clicks, threshold = self._clicks[frame], self._options.threshold
         answer = self._function.detect(
@@ -229,7 +204,8 @@ class Run:
         boxes = checked_boxes(answer, self._labels.classes, self._function.name)
         staying = [shape for shape in self._shapes.get(frame, []) if shape not in replaced]
         found = sort_boxes(boxes, clicks, staying, self._labels)
-        self._draw(FrameResult(frame, clicks, found))
+        if self._draw is not None:
+            self._draw(frame, clicks, found)
         chosen = [box for box, _ in found.chosen]
         lowest = answer.threshold if threshold is None else threshold
         sureness, doubts = frame_sureness(chosen, len(boxes), lowest)
@@ -255,18 +231,14 @@ class Run:
         if not rows:
             return
 
-        def write() -> None:
-            if frame in self._unsure and self._written([frame]):
-                return
-            try:
-                self._target.create(rows)
-            except TransientError:
-                self._unsure.add(frame)
-                self._look_for_doubles = True
-                raise
+        def is_written() -> bool:
+            self._look_for_doubles = True
+            return bool(self._written([frame]))
 
         try:
-            self._target.server.retry.call(write)
+            self._target.server.retry.call_once(
+                lambda: self._target.create(rows), is_written, unsure=frame in self._planned
+            )
         except TransientError as error:
             raise AnnotateError(
                 f"{self._target.server.host} does not take the rectangles of frame {frame}: {error}"
@@ -283,7 +255,7 @@ class Run:
             "points": list(box.points),
             "rotation": box.rotation % 360,
             "source": "semi-auto",
-            "group": self._group,
+            "group": self.group,
             "z_order": 0,
             "occluded": False,
             "outside": False,
@@ -297,7 +269,7 @@ class Run:
             shape
             for shape in self._target.annotations().shapes
             if shape.frame in frames
-            and shape.group == self._group
+            and shape.group == self.group
             and is_machine_made(shape, self._labels)
         ]
 

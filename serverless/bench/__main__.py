@@ -5,8 +5,8 @@ authors' released code, which computes everything again (`serverless.bench.refer
 project's, cold (a picture never seen) and warm (a further click). Random weights of the preset
 ``paper``, with the classes of Tiny-DOTA, and the shipped weights of the closed model; beside them
 the open model, with clicks of several labels. Then the correlation alone, the whole request through
-the handler with JSON and base64, a large picture, where the time of a warm click goes, and whether
-memory and latency stay flat (``--parts soak --seconds 3600``; the exit status is 1 if they do not).
+the handler with JSON and base64, a large picture, and whether memory and latency stay flat
+(``--parts soak --seconds 3600``; the exit status is 1 if they do not).
 Each part runs in a process of its own, or, with ``--one-process``, in this one, which is quicker
 where CUDA is slow to start; peaks of memory are then those of all parts so far.
 """
@@ -33,7 +33,7 @@ from serverless.bench.soak import SoakError, is_good, lines, soak
 from serverless.cpu_limit import limit_threads
 from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS
 
-PARTS = ("requests", "sizes", "open", "correlation", "profiles", "large", "soak")
+PARTS = ("requests", "sizes", "open", "correlation", "large", "soak")
 
 SIDE = 1024
 """Of pictures, in pixels, where not several sizes are measured."""
@@ -100,38 +100,8 @@ def tables(results: Mapping[str, Any]) -> str:
             f"{row['first']['seconds']:.3f} s, a further one with {further}; holds "
             f"{row['held_mib']:.0f} MiB."
         )
-    for c3 in results["correlation"]:
-        text.append(
-            f"C3 alone, {c3['side']} px, {c3['clicks']} clicks: slow twin {c3['slow']:.3f} s, "
-            f"{c3['fast'] * 1000:.2f} ms here, ratio {c3['slow_over_fast']:.0f}."
-        )
-    for row in results["requests"]:
-        text.append(
-            f"Whole request, {row['model']}, {row['side']} px, body {row['body_mib']:.1f} MiB: "
-            f"start {row['start']:.1f} s, first picture {row['cold'][0]:.3f} s, picture "
-            f"{len(row['cold'])} {row['cold'][-1]:.3f} s, warm {row['warm_median']:.3f} s (highest "
-            f"{row['warm_highest']:.3f}), of it not the model's {row['overhead_share_median']:.1%}."
-        )
-    for row in results["profiles"]:
-        shares = ", ".join(f"{part} {spent * 1000:.1f}" for part, spent in row["parts"].items())
-        kernels = row["kernels"]
-        text.append(
-            f"A warm click, {row['model']}, {row['side']} px: {row['seconds'] * 1000:.1f} ms "
-            f"({shares}, other {row['other'] * 1000:.1f}"
-            + (f"; {kernels['count']} kernels {kernels['seconds'] * 1000:.1f}" if kernels else "")
-            + f"); floor {row['operations'] / 1e9:.1f} "
-            f"GFLOP at {row['operations_a_second'] / 1e9:.0f} GFLOP/s = "
-            f"{row['floor_seconds'] * 1000:.1f} ms."
-        )
-    for row in results["large"]:
-        calls = "; ".join(
-            f"{call['clicks']} clicks {call['seconds']:.1f} s, coverage {call['coverage']:.0%}"
-            for call in row["calls"]
-        )
-        text.append(
-            f"{row['side']} px, {row['model']}, budget {row['budget']:.0f} s: {calls}; "
-            f"peak {row['peak_mib']:.0f} MiB."
-        )
+    for part in ("correlation", "requests", "large"):
+        text += [f"{part}: {json.dumps(row)}" for row in results[part]]
     for verdict in results["soak"]:
         text += lines(verdict)
     return "\n".join(text)
@@ -179,9 +149,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 run(parts.several_labels, OPEN_WEIGHTS, size, device) for size in given.sizes
             ],
             correlation=lambda: [run(parts.correlation_alone, SIDE, clicks, device)],
-            profiles=lambda: [
-                run(parts.where_time_goes, each, SIDE, clicks, device) for each in both
-            ],
             large=lambda: [
                 run(parts.large_picture, each, LARGE_SIDE, clicks, BUDGET_S, device)
                 for each in (OPEN_WEIGHTS, starter)

@@ -13,12 +13,9 @@ from typing import Any
 
 import nuclio_sdk
 import torch
-from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
 
 from c3det.clicks import Click
 from c3det.closed.correlation import class_correlations
-from c3det.closed.incremental import STAGES
 from c3det.closed.model import closed_model
 from c3det.devices import use_float32, wait_for
 from c3det.memory import keep_freed_memory
@@ -300,63 +297,4 @@ def large_picture(
         calls=calls,
         held_mib=picture.nbytes / MIB,
         peak_mib=resident_bytes(peak=True) / MIB,
-    )
-
-
-def where_time_goes(weights: Path, side: int, clicks: int, device: str = "cpu") -> dict[str, Any]:
-    """A warm click by its parts, against the multiplications it takes at this machine's rate.
-
-    On a GPU the parts are the time from their first kernel to their last, and ``kernels`` tells
-    how many there are and how long they take.
-    """
-    keep_freed_memory()
-    predictor = load(weights, device)
-    on_gpu = predictor.device.type == "cuda"
-    chosen = scattered(clicks, side, len(predictor.classes))
-    picture = predictor.open(photo(side))
-    for number in range(clicks - 1):
-        picture.detect(chosen[:number])
-    counter = FlopCounterMode(display=False)
-    with counter:
-        picture.detect(chosen[:-1])
-    both = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    with profile(activities=both) as profiled:
-        total = seconds(lambda: picture.detect(chosen))
-    kernels: dict[str, float] = {}
-    if on_gpu:
-        spent = dict.fromkeys(STAGES, 0.0)
-        there = [one for one in profiled.events() if str(one.device_type).endswith("CUDA")]
-        for one in there:
-            took = one.time_range.elapsed_us() / 1e6
-            if one.name in spent:
-                spent[one.name] += took
-            elif not getattr(one, "is_user_annotation", False):
-                kernels["count"] = kernels.get("count", 0) + 1
-                kernels["seconds"] = kernels.get("seconds", 0.0) + took
-    else:
-        spent = {event.key: event.cpu_time_total / 1e6 for event in profiled.key_averages()}
-    parts = {part: spent.get(part, 0.0) for part in STAGES}
-    rate = machine_rate(device)
-    return dict(
-        model=predictor.card.name,
-        side=side,
-        clicks=clicks,
-        seconds=total,
-        parts=parts,
-        other=total - sum(parts.values()),
-        kernels=kernels,
-        operations=counter.get_total_flops(),
-        operations_a_second=rate,
-        floor_seconds=counter.get_total_flops() / rate,
-    )
-
-
-@torch.inference_mode()
-def machine_rate(device: str = "cpu") -> float:
-    """Operations a second in the convolution that detectors are made of, at its best size."""
-    cells = torch.randn(1, 256, 256, 256, device=device)
-    weight = torch.randn(256, 256, 3, 3, device=device)
-    operations = 2 * 256 * 256 * weight.numel()
-    return operations / min(
-        seconds(lambda: torch.nn.functional.conv2d(cells, weight, padding=1)) for _ in range(5)
     )

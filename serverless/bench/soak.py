@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,7 +33,7 @@ from serverless.settings import CVAT_SECONDS
 MOST_CLICKS = 20
 MEMORY_RISE = 0.05
 LATENCY_RISE = 0.10
-SLICES = 10
+LEAST_REQUESTS = 30
 
 
 class SoakError(Exception):
@@ -42,14 +42,10 @@ class SoakError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One request.
+    """One request: when it was sent, in seconds since the start, and how long the answer took.
 
-    Attributes:
-        sent_s: When it was sent, in seconds since the start.
-        latency_s: How long the answer took.
-        rss_bytes: Resident memory of the runtime after it.
-        hit: Whether the function knew the picture.
-        error: Why there were no boxes, ``None`` if there were.
+    ``rss_bytes`` is the runtime's resident memory after it, ``hit`` whether the picture was known,
+    and ``error`` why there were no boxes.
     """
 
     sent_s: float
@@ -59,40 +55,15 @@ class Sample:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Trend:
-    """How a value changed over time.
-
-    Attributes:
-        first: Its median in the first third.
-        last: Its median in the last third.
-        slope_per_hour: Of the line of least squares.
-    """
-
-    first: float
-    last: float
-    slope_per_hour: float
-
-    @classmethod
-    def of(cls, times_s: Sequence[float], values: Sequence[float]) -> Trend:
-        """Fit a trend to at least three values over rising times."""
-        times, all_values = np.array(times_s), np.array(values)
-        thirds = np.array_split(all_values, 3)
-        slope = np.polyfit(times - times[0], all_values, 1)[0] * 3600
-        return cls(float(np.median(thirds[0])), float(np.median(thirds[2])), float(slope))
-
-    @property
-    def rise(self) -> float:
-        """Share of the first median by which the last one is larger."""
-        return self.last / self.first - 1
+def first_and_last_third(values: Sequence[float]) -> tuple[float, float]:
+    """The medians of the first and of the last third of at least three values."""
+    thirds = np.array_split(np.array(values), 3)
+    return float(np.median(thirds[0])), float(np.median(thirds[2]))
 
 
 @contextmanager
 def local_runtime(weights: Path, device: str) -> Iterator[tuple[str, int]]:
-    """Run ``serverless.local`` on a free port of this machine.
-
-    Yields:
-        Its address, ``host:port``, and its process number.
+    """Run ``serverless.local`` on a free port; yield ``host:port`` and the process number.
 
     Raises:
         SoakError: It does not start.
@@ -178,37 +149,26 @@ def percentiles(samples: Sequence[Sample]) -> dict[str, float]:
     if not samples:
         return {"requests": 0}
     latencies = np.array([sample.latency_s for sample in samples]) * 1000
-    values = np.percentile(latencies, (50, 95, 99, 100))
-    names = ("p50_ms", "p95_ms", "p99_ms", "max_ms")
-    return {
-        "requests": len(samples),
-        **{name: round(float(v), 1) for name, v in zip(names, values, strict=True)},
-    }
+    p50, p95, longest = np.percentile(latencies, (50, 95, 100)).round(1).tolist()
+    return {"requests": len(samples), "p50_ms": p50, "p95_ms": p95, "max_ms": longest}
 
 
 def summarise(samples: Sequence[Sample], pictures: int) -> dict[str, Any]:
-    """Return the verdict over the requests.
+    """Return the verdict over the requests, in the order in which they were sent.
 
-    Args:
-        samples: In the order in which they were sent.
-        pictures: How many there are; from then on all are known.
+    After ``pictures`` of them all pictures are known.
 
     Raises:
         SoakError: There are too few.
     """
     steady = samples[pictures:]
-    if len(steady) < 3 * SLICES:
+    if len(steady) < LEAST_REQUESTS:
         raise SoakError(
-            f"only {len(samples)} requests were answered, at least {pictures + 3 * SLICES} are "
+            f"only {len(samples)} requests were answered, at least {pictures + LEAST_REQUESTS} are "
             "needed: let it run longer"
         )
-    times = [sample.sent_s for sample in steady]
-    memory = Trend.of(times, [sample.rss_bytes / 1e6 for sample in steady])
-    latency = Trend.of(times, [sample.latency_s * 1000 for sample in steady])
-    slices = [
-        [samples[index] for index in indices]
-        for indices in np.array_split(np.arange(len(samples)), SLICES)
-    ]
+    memory = first_and_last_third([sample.rss_bytes / 1e6 for sample in steady])
+    latency = first_and_last_third([sample.latency_s * 1000 for sample in steady])
     return {
         "requests": len(samples),
         "errors": sum(sample.error is not None for sample in samples),
@@ -216,18 +176,10 @@ def summarise(samples: Sequence[Sample], pictures: int) -> dict[str, Any]:
         "requests_per_second": round((len(samples) - 1) / samples[-1].sent_s, 2),
         "known_pictures": percentiles([sample for sample in steady if sample.hit]),
         "new_pictures": percentiles([sample for sample in samples if not sample.hit]),
-        "memory_mb": asdict(memory),
-        "latency_ms": asdict(latency),
-        "memory_flat": memory.rise <= MEMORY_RISE,
-        "latency_flat": latency.rise <= LATENCY_RISE,
-        "over_time": [
-            {
-                "until_s": round(some[-1].sent_s),
-                **percentiles(some),
-                "memory_mb": round(some[-1].rss_bytes / 1e6),
-            }
-            for some in slices
-        ],
+        "memory_mb": dict(zip(("first", "last"), memory, strict=True)),
+        "latency_ms": dict(zip(("first", "last"), latency, strict=True)),
+        "memory_flat": memory[1] <= (1 + MEMORY_RISE) * memory[0],
+        "latency_flat": latency[1] <= (1 + LATENCY_RISE) * latency[0],
     }
 
 
@@ -240,15 +192,9 @@ def soak(
     pictures: int = 10,
     side: int = 512,
 ) -> dict[str, Any]:
-    """Send requests to a local runtime for some time.
+    """Send requests to a local runtime for some seconds, ``rate`` a second.
 
-    Args:
-        weights: File of the weights.
-        seconds: How long.
-        device: Where the model runs.
-        rate: Requests a second.
-        pictures: How many.
-        side: Of each, in pixels.
+    The pictures are squares of ``side`` pixels.
 
     Raises:
         SoakError: The runtime does not start or does not answer, or the time is too short.
@@ -265,22 +211,15 @@ def is_good(verdict: dict[str, Any]) -> bool:
 
 
 def lines(verdict: dict[str, Any]) -> list[str]:
-    """The verdict in words, and a table over time."""
-    table = [f"{'until':>8} {'requests':>9} {'p50':>9} {'p95':>9} {'memory':>10}"]
-    table += [
-        f"{row['until_s']:6d} s {row['requests']:9d} {row['p50_ms']:6.0f} ms "
-        f"{row['p95_ms']:6.0f} ms {row['memory_mb']:7d} MB"
-        for row in verdict["over_time"]
-    ]
-    for name in ("known_pictures", "new_pictures"):
-        table.append(f"{name.replace('_', ' ')}: {verdict[name]}")
+    """The verdict in words."""
+    text = [f"{kind} pictures: {verdict[f'{kind}_pictures']}" for kind in ("known", "new")]
     for name, unit in (("memory", "MB"), ("latency", "ms")):
         trend = verdict[f"{name}_{unit.lower()}"]
         flat = "flat" if verdict[f"{name}_flat"] else "NOT flat"
-        table.append(
+        text.append(
             f"{name}: {trend['first']:.0f} {unit} in the first third, {trend['last']:.0f} {unit} "
-            f"in the last, {trend['slope_per_hour']:+.1f} {unit} an hour: {flat}"
+            f"in the last: {flat}"
         )
     if verdict["errors"]:
-        table.append(f"{verdict['errors']} requests were refused, first: {verdict['first_error']}")
-    return table
+        text.append(f"{verdict['errors']} requests were refused, first: {verdict['first_error']}")
+    return text

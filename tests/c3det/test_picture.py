@@ -311,8 +311,8 @@ class WorkingClock:
         for name, seconds in (("encode", 2.0), ("detect", 0.5)):
             method = getattr(IncrementalDetector, name)
             monkeypatch.setattr(IncrementalDetector, name, self._taking(seconds, method))
-        merge = picture_module.TileMerger.merge
-        monkeypatch.setattr(picture_module.TileMerger, "merge", self._taking(0.7, merge))
+        merge = picture_module.merge_tiles
+        monkeypatch.setattr(picture_module, "merge_tiles", self._taking(0.7, merge))
 
     def _taking(self, seconds: float, method: Any) -> Any:
         def taking(*args: Any, **kwargs: Any) -> Any:

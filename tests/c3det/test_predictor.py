@@ -129,7 +129,6 @@ def test_any_size_of_picture(predictor: Predictor, size: tuple[int, int]) -> Non
 def test_features_are_frozen(predictor: Predictor) -> None:
     features = predictor.encode(picture(40, 56))
     assert isinstance(features.levels, tuple)
-    assert features.nbytes == sum(4 * level.numel() for level in features.levels)
     with pytest.raises(FrozenInstanceError):
         features.levels = ()  # type: ignore[misc]
     before = [level.clone() for level in features.levels]

@@ -6,14 +6,24 @@ import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from c3det.clicks import Size
 from c3det.detections import Detections
 from c3det.predictor import TILE_OVERLAP, TILE_SIDE
-from c3det.tiles import MAX_TILES, TileArea, TileLimitError, TileMerger, distances, plan_tiles
+from c3det.tiles import (
+    MAX_TILES,
+    TileArea,
+    TileCache,
+    TileLimitError,
+    distances,
+    merge_tiles,
+    plan_tiles,
+)
 from tests.c3det.twins import merged_tiles
 
 SIZES = [(1, 1), (100, 100), (100, 101), (101, 100), (250, 100), (1000, 333), (99, 2000)]
@@ -34,19 +44,20 @@ def found(*rows: tuple[float, float, float, float, float, int]) -> Detections:
 def test_cores_are_a_partition_and_tiles_overlap(size: tuple[int, int], overlap: int) -> None:
     height, width = size
     areas = plan_tiles(size, 100, overlap)
-    cores = np.zeros(size, int)
+    cores, sizes = np.zeros(size, int), set()
     for area in areas:
         x1, y1, x2, y2 = area.core
         cores[y1:y2, x1:x2] += 1
         assert area.core_area == (x2 - x1) * (y2 - y1)
-        assert area.size == areas[0].size
-        assert max(area.size) <= 100
+        sizes.add((area.box[3] - area.box[1], area.box[2] - area.box[0]))
         assert 0 <= area.box[0] <= x1 < x2 <= area.box[2] <= width
         assert 0 <= area.box[1] <= y1 < y2 <= area.box[3] <= height
         # An object of the size of the overlap whose middle is in the core is whole in the tile.
         assert area.box[0] == 0 or x1 - area.box[0] >= overlap // 2
         assert area.box[3] == height or area.box[3] - y2 >= overlap // 2
     assert (cores == 1).all()
+    (tile_size,) = sizes
+    assert max(tile_size) <= 100
 
 
 def test_a_picture_of_one_tile_is_one_tile() -> None:
@@ -59,7 +70,7 @@ def test_tiles_by_hand() -> None:
     left, right = plan_tiles((50, 150), 100, 20)
     assert left == TileArea((0, 0, 85, 50), (0, 0, 75, 50))
     assert right == TileArea((65, 0, 150, 50), (75, 0, 150, 50))
-    points = np.array([[75.0, 10], [72, 54]])
+    points = [(75.0, 10.0), (72.0, 54.0)]
     assert distances([left, right], points).tolist() == [[0, 0], [4, 5]]
 
 
@@ -80,7 +91,7 @@ def test_a_square_picture_of_a_thousand_million_pixels_is_not() -> None:
 
 def merge(parts: Sequence[tuple[TileArea, Detections]], image_size: Size) -> Detections:
     areas, boxes = zip(*parts, strict=True)
-    return TileMerger(areas, image_size).merge(boxes)
+    return merge_tiles(boxes, areas, image_size)
 
 
 TILES = plan_tiles((50, 150), 100, 20)
@@ -125,7 +136,7 @@ def test_classes_that_compete_have_one_box_for_an_object() -> None:
     first = found((68, 10, 78, 20, 0.8, 1), (68, 30, 78, 40, 0.2, 0))
     second = found((68, 10, 78, 20, 0.6, 2), (68, 30, 78, 40, 0.7, -1))
     # A box of no class, found without clicks, takes the place of none that has one.
-    together = TileMerger(TILES, (50, 150), compete=True).merge([first, second])
+    together = merge_tiles([first, second], TILES, (50, 150), compete=True)
     assert together.labels.tolist() == [1, -1, 0]
     assert together.scores.tolist() == pytest.approx([0.8, 0.7, 0.2])
 
@@ -139,7 +150,7 @@ def test_a_box_that_stays_keeps_its_rival() -> None:
         rivals=np.array([1, -1]),
         rival_scores=np.float32([0.75, 0]),
     )
-    together = TileMerger(TILES, (50, 150), compete=True).merge([first, second])
+    together = merge_tiles([first, second], TILES, (50, 150), compete=True)
     assert together.labels.tolist() == [2, 1]
     assert together.rivals.tolist() == [1, -1]
     assert together.rival_scores.tolist() == [0.75, 0]
@@ -192,15 +203,14 @@ def crowded(
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_merging_from_call_to_call_is_the_obvious_comparison(seed: int) -> None:
+def test_merging_is_the_obvious_comparison(seed: int) -> None:
     draw = np.random.default_rng(seed)
     size = (400, 500)
     areas = plan_tiles(size, 200, 60)
-    merger = TileMerger(areas, size)
     parts = crowded(areas, 30, draw)
     parts[3] = None
     for _ in range(6):
-        got = merger.merge(parts)
+        got = merge_tiles(parts, areas, size)
         given = [(a, part) for a, part in zip(areas, parts, strict=True) if part is not None]
         wanted = merged_tiles(given, size)
         assert 0 < len(wanted) < sum(len(part) for _, part in given)
@@ -208,29 +218,6 @@ def test_merging_from_call_to_call_is_the_obvious_comparison(seed: int) -> None:
             np.testing.assert_array_equal(getattr(got, attribute), getattr(wanted, attribute))
         for tile in draw.integers(0, len(areas), 2):
             (parts[tile],) = crowded([areas[tile]], 30, draw)
-
-
-def test_only_what_has_changed_is_compared_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    compared = []
-    compare = TileMerger._compare
-
-    def counted(self: TileMerger, pair: tuple[int, int], *found: Detections) -> object:
-        compared.append(pair)
-        return compare(self, pair, *found)
-
-    monkeypatch.setattr(TileMerger, "_compare", counted)
-    draw = np.random.default_rng(0)
-    areas = plan_tiles((500, 500), 200, 60)
-    merger = TileMerger(areas, (500, 500))
-    parts = crowded(areas, 20, draw)
-    first = merger.merge(parts)
-    assert merger.merge(parts) is first
-    everything = len(compared)
-    (parts[0],) = crowded(areas[:1], 20, draw)
-    merger.merge(parts)
-    assert {0} < {tile for pair in compared[everything:] for tile in pair}
-    assert all(0 in pair for pair in compared[everything:])
-    assert len(compared) - everything == 3, "a tile in a corner has three neighbours"
 
 
 def test_crowded_tiles_are_merged_many_times_faster_than_by_the_obvious_comparison() -> None:
@@ -246,11 +233,79 @@ def test_crowded_tiles_are_merged_many_times_faster_than_by_the_obvious_comparis
         action()  # type: ignore[operator]
         return time.perf_counter() - started
 
-    merger = TileMerger(areas, size)
     slow = seconds(lambda: merged_tiles(list(zip(areas, parts, strict=True)), size))
-    fast = seconds(lambda: merger.merge(parts))
-    (parts[24],) = crowded(areas[24:25], 40, draw)
-    again = seconds(lambda: merger.merge(parts))
-    print(f"slow {slow:.3f} s, fast {fast:.3f} s, one tile changed {again:.3f} s")
+    fast = seconds(lambda: merge_tiles(parts, areas, size))
+    print(f"slow {slow:.3f} s, fast {fast:.3f} s")
     assert fast < slow / 4
-    assert again < slow / 10
+
+
+SHARED = torch.zeros(5)  # 20 bytes
+
+
+class FakeTile:
+    image_size = (1, 1)
+
+    def __init__(self) -> None:
+        self.packed = False
+
+    @property
+    def nbytes(self) -> int:
+        return 50 if self.packed else 100
+
+    def pack(self) -> None:
+        self.packed = True
+
+    def unpack(self) -> None:
+        self.packed = False
+
+    def borrowed(self) -> list[torch.Tensor]:
+        return [SHARED]
+
+
+class FakeModel:
+    def kept_for(self, tile: FakeTile) -> list[torch.Tensor]:
+        return [SHARED, torch.zeros(1)]  # 4 bytes
+
+
+@pytest.fixture
+def cache() -> TileCache:
+    model: Any = FakeModel()
+    cache = TileCache(model)
+    for index in range(4):
+        tile: Any = FakeTile()
+        cache[index] = tile
+    return cache
+
+
+def state(cache: TileCache) -> dict[int, bool]:
+    return {index: tile.packed for index, tile in cache.items()}
+
+
+def test_what_tiles_share_counts_once(cache: TileCache) -> None:
+    assert cache.nbytes == 400 + 20 + 4
+    cache.clear()
+    assert cache.nbytes == 0
+
+
+def test_the_newest_are_packed_first_and_no_more_than_needed(cache: TileCache) -> None:
+    cache.shrink(424)
+    assert state(cache) == dict.fromkeys(range(4), False)
+    cache.shrink(424 - 60)
+    assert state(cache) == {0: False, 1: False, 2: True, 3: True}
+    assert cache.nbytes == 324
+
+
+def test_tiles_are_dropped_where_packing_is_not_enough(cache: TileCache) -> None:
+    cache.shrink(24 + 150)
+    assert state(cache) == {0: True, 1: True, 2: True}
+    cache.shrink(0)
+    assert state(cache) == {}
+
+
+def test_tiles_under_clicks_go_last_and_the_one_in_use_stays(cache: TileCache) -> None:
+    cache.shrink(24 + 150, under_clicks={3}, current=0)
+    assert state(cache) == {0: False, 3: True}
+    cache.shrink(0, current=0)
+    assert state(cache) == {0: False}
+    assert 0 in cache
+    assert 3 not in cache

@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, event, given, settings
 
 from c3det.predictor import load
 from serverless.main import detector_handler, handler
-from serverless.nuclio_worker import HttpRequest, NuclioWorker, Trigger
+from serverless.nuclio_worker import NuclioWorker, Trigger
 from serverless.protocol import LARGEST_LABEL, ExemplarsAnswer, packed
 from serverless.service import Service
 from serverless.settings import OPEN_WEIGHTS, STARTER_WEIGHTS, ServingSettings
@@ -248,8 +248,7 @@ class Workers:
 
     def ask(self, address: str, body: bytes, content_type: str) -> tuple[int, Any]:
         """The status and the body of an answer, which must be JSON in Nuclio's terms."""
-        request = HttpRequest(body, {"Content-Type": content_type})
-        answer = self._workers[address].handle(request)
+        answer = self._workers[address].handle(body, content_type)
         assert self.log.errors == []
         assert answer.content_type == "application/json"
 

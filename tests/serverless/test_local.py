@@ -85,22 +85,6 @@ def test_content_type_decides_type_of_body(
         assert call(server, body=body, headers=headers)[::2] == (201, expected.encode())
 
 
-def test_event_has_path_method_fields_and_headers() -> None:
-    def handler(context: Context, event: Event) -> Any:
-        return {
-            "event": [event.path, event.method, event.fields, event.get_header("x-a"), event.size],
-            "kind": event.trigger.kind,
-        }
-
-    with running(handler) as server:
-        status, content_type, body = call(server, "PUT", "/p/q?a=1&b=x%20y", b"abc", {"X-A": "5"})
-    assert (status, content_type) == (200, "application/json")
-    assert json.loads(body) == {
-        "event": ["/p/q", "PUT", {"a": "1", "b": "x y"}, "5", 3],
-        "kind": "http",
-    }
-
-
 @pytest.mark.parametrize("error", [ZeroDivisionError("by zero"), SystemExit("leaving")])
 def test_exception_is_500_with_traceback(error: BaseException) -> None:
     def handler(context: Context, event: Event) -> Any:

@@ -15,7 +15,7 @@ from serverless.bench.made_input import photo, picture_file
 from serverless.bench.soak import (
     Sample,
     SoakError,
-    Trend,
+    first_and_last_third,
     is_good,
     lines,
     percentiles,
@@ -36,17 +36,13 @@ def sample(
     return Sample(sent_s, latency_s, int(rss), hit, error)
 
 
-def test_a_trend_of_nine_values() -> None:
-    # One more every ten seconds: 360 more an hour.
-    trend = Trend.of(range(0, 90, 10), range(100, 109))
-    assert (trend.first, trend.last) == (101, 107)
-    assert trend.slope_per_hour == pytest.approx(360)
-    assert trend.rise == pytest.approx(6 / 101)
+def test_thirds_of_nine_values() -> None:
+    assert first_and_last_third(range(100, 109)) == (101, 107)
 
 
 def test_percentiles() -> None:
     summary = percentiles([sample(i, latency_s=i / 1000) for i in range(101)])
-    assert summary == {"requests": 101, "p50_ms": 50, "p95_ms": 95, "p99_ms": 99, "max_ms": 100}
+    assert summary == {"requests": 101, "p50_ms": 50, "p95_ms": 95, "max_ms": 100}
     assert percentiles([]) == {"requests": 0}
 
 
@@ -61,7 +57,6 @@ def test_memory_that_grows_is_not_flat() -> None:
     growing = [sample(i, rss=1e9 + 2e6 * i) for i in range(62)]
     summary = summarise(growing, 2)
     assert (summary["memory_flat"], summary["latency_flat"]) == (False, True)
-    assert summary["memory_mb"]["slope_per_hour"] == pytest.approx(2 * 3600)
     slower = [sample(i, latency_s=0.1 + i / 1000) for i in range(62)]
     assert not summarise(slower, 2)["latency_flat"]
 
@@ -77,11 +72,9 @@ def test_too_few_requests() -> None:
         summarise([sample(i) for i in range(31)], 2)
 
 
-def test_the_table_over_time_has_ten_lines() -> None:
+def test_the_verdict_in_words() -> None:
     verdict = summarise([sample(i, latency_s=0.25, rss=5e8, hit=i >= 2) for i in range(40)], 2)
     text = lines(verdict)
-    assert text[1].split() == ["3", "s", "4", "250", "ms", "250", "ms", "500", "MB"]
-    assert text[10].startswith("    39 s")
     assert text[-2].startswith("memory: 500 MB in the first third, 500 MB in the last")
     assert text[-1].endswith(": flat")
     assert is_good(verdict)

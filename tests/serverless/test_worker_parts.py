@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from serverless.cpu_limit import cpu_limit, limit_threads
+from serverless.service import quieten_wrapper
 from serverless.settings import OPEN_WEIGHTS, ServingSettings
 
 
@@ -154,3 +157,19 @@ def test_threads_follow_the_limit(
     monkeypatch.setitem(sys.modules, "cv2", None)
     assert limit_threads() == threads
     assert set_to == [("torch", threads)], "the open model has no OpenCV"
+
+
+def test_debug_lines_of_nuclios_wrapper_do_not_reach_the_answers() -> None:
+    socket = io.StringIO()
+    logger, handler = logging.getLogger("nuclio_sdk"), logging.StreamHandler(socket)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        quieten_wrapper()
+        logger.debug("draining")
+        logger.info("answered")
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+    assert socket.getvalue() == "answered\n"
