@@ -59,6 +59,10 @@ class ExemplarsError(ValueError):
     """Exemplars that cannot be used; the message is one sentence that says what to do."""
 
 
+class OtherWeightsError(ExemplarsError):
+    """They are of other weights, or of a version that described objects by other numbers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exemplar:
     """One exemplar of a query. It is hashable, and does not say which picture it is from.

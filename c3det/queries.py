@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from c3det.clicks import Click, Size, check_labels
-from c3det.exemplars import MAX_PER_QUERY, Exemplar, Exemplars, ExemplarsError
+from c3det.exemplars import MAX_PER_QUERY, Exemplar, Exemplars, ExemplarsError, OtherWeightsError
 from c3det.model import ExemplarModel, Model, clicks_that_count
 from c3det.weights import Card
 
@@ -116,12 +116,12 @@ def exemplar_model(
     if exemplars is None:
         return model
     if exemplars.weights != card.tensors:
-        raise ExemplarsError(
+        raise OtherWeightsError(
             f"the exemplars are of the weights {exemplars.weights[:12]} (sha256), and {card.name} "
             f"has {card.tensors[:12]}: take them again with {card.name}"
         )
     if exemplars.vectors.shape[1] != model.numbers:
-        raise ExemplarsError(
+        raise OtherWeightsError(
             f"an exemplar has {exemplars.vectors.shape[1]} numbers, and {card.name} takes "
             f"{model.numbers}: take them again with {card.name}"
         )

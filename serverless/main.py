@@ -119,7 +119,7 @@ def answer_plugin(
     Of an open model the classes are the caller's labels. Without a click or an exemplar it finds
     objects of no class.
     """
-    from c3det.exemplars import ExemplarsError
+    from c3det.exemplars import ExemplarsError, OtherWeightsError
     from c3det.queries import default_threshold
     from serverless.exemplar_codec import from_request
 
@@ -136,7 +136,8 @@ def answer_plugin(
                 request.clicks, request.threshold, exemplars=exemplars, deadline=record.deadline
             )
         except ExemplarsError as error:
-            raise RequestError("invalid", f"in neg_points: {error}", "neg_points") from None
+            code = "other_weights" if isinstance(error, OtherWeightsError) else "invalid"
+            raise RequestError(code, f"in neg_points: {error}", "neg_points") from None
     record.add_search(found)
     with record.timed("answer"):
         boxes = boxes_of(found.detections, predictor.classes, request.clicks)

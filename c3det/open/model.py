@@ -268,6 +268,7 @@ class OpenModel:
         """Of the best proposals for people's boxes ``(n, 4)``, see the module: ``(n, 2)``."""
         usable = tile.proposals.valid[0] & (tile.proposals.scores[0].sigmoid() > PROPOSAL_SCORE)
         proposals = self._clipped(tile, tile.proposals.boxes[0])
+        boxes = self._clipped(tile, boxes)  # what lies outside the tile is in neither
         overlap, best = (pairwise_iou(boxes, proposals) * usable).max(1)
         proposed = proposals[best]
         ratios = (proposed[:, 2:] - proposed[:, :2]) / (boxes[:, 2:] - boxes[:, :2])

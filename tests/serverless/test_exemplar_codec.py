@@ -146,18 +146,21 @@ def test_exemplars_of_other_weights_are_refused(predictor: Predictor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vector", "said"),
+    ("vector", "code", "said"),
     [
-        (bytes(20), "an exemplar has 18 numbers, and untrained takes"),
-        (b"\x00\x7e" + bytes(576), "vectors must be finite numbers"),  # NaN
-        (b"\xff\x7b" + b"\x80" * 576, "vectors must be finite numbers"),
+        # As of an earlier version of the function, to which they can be given no more.
+        (bytes(20), "other_weights", "an exemplar has 18 numbers, and untrained takes"),
+        (b"\x00\x7e" + bytes(576), "invalid", "vectors must be finite numbers"),  # NaN
+        (b"\xff\x7b" + b"\x80" * 576, "invalid", "vectors must be finite numbers"),
     ],
 )
-def test_vectors_that_no_model_has(predictor: Predictor, vector: bytes, said: str) -> None:
+def test_vectors_that_no_model_has(
+    predictor: Predictor, vector: bytes, code: str, said: str
+) -> None:
     digest = predictor.card.tensors[:12]
     sent = CarriedExemplars(digest, len(vector), (EncodedExemplar(0, True, 5, 5, vector),))
     body = answer_to(context_of(predictor), PluginRequest(png(FIRST), (), None, sent))
-    assert (body["error"]["code"], body["error"]["field"]) == ("invalid", "neg_points")
+    assert (body["error"]["code"], body["error"]["field"]) == (code, "neg_points")
     assert said in body["error"]["message"]
 
 

@@ -213,16 +213,17 @@ def tile_index(
     ]
     paths = paths_below(images, [f"{tile_name(*one)}.png" for one in windows])
     tiles: dict[str, list[Record]] = {record.name: [] for record in index.records}
-    jobs = {
-        record.name: _Job(record.name, record.path, record.width, _checksum(record.path), [])
-        for record in index.records
-    }
+    sources: dict[str, str] = {}
+    jobs: dict[str, _Job] = {}
     for (record, window), path in zip(windows, paths, strict=True):
         tiles[record.name].append(cut_record(record, window, tiling.keep_inside, path))
-        job = jobs[record.name]
-        if not job.source or source_of(path) != job.source:
-            job.tiles.append((window, path))
-    jobs = {name: job for name, job in jobs.items() if job.tiles}
+        # Where no tile is there, the process that cuts them takes the checksum.
+        if record.name not in sources and path.exists():
+            sources[record.name] = _checksum(record.path)
+        source = sources.get(record.name, "")
+        if not source or source_of(path) != source:
+            job = _Job(record.name, record.path, record.width, source, [])
+            jobs.setdefault(record.name, job).tiles.append((window, path))
     for folder in {path.parent for job in jobs.values() for _, path in job.tiles}:
         folder.mkdir(parents=True, exist_ok=True)
     total = sum(len(job.tiles) for job in jobs.values())
@@ -248,7 +249,7 @@ def tile_index(
 
 
 class _Job(NamedTuple):
-    """The tiles of one picture that are still to be cut; ``source`` is its checksum."""
+    """The tiles of one picture that are still to be cut; ``source`` is its checksum, if known."""
 
     name: str
     picture: Path
@@ -278,6 +279,7 @@ def _cut(job: _Job, bar: tqdm | None = None) -> None:
         training.data.picture_files.PictureError: See `tile_index`.
     """
     rows = sorted({(window.y, window.y + window.height) for window, _ in job.tiles})
+    source = job.source or _checksum(job.picture)
     try:
         for (top, _), band in zip(rows, read_bands(job.picture, rows), strict=True):
             if band.shape[1] != job.width:
@@ -286,7 +288,7 @@ def _cut(job: _Job, bar: tqdm | None = None) -> None:
                 )
             for window, path in job.tiles:
                 if window.y == top:
-                    write_png(path, band[:, window.x : window.x + window.width], job.source)
+                    write_png(path, band[:, window.x : window.x + window.width], source)
                     if bar is not None:
                         bar.update()
     except PictureError:

@@ -269,7 +269,8 @@ def evaluate_open(
             "--clicks starts at 1 for the open model, which is always measured without clicks, too"
         )
     specs = settings.sets or tuple(test_sets.names())
-    paths = [Path(path) for path in settings.weights]
+    # One by one: the folds' files may all be called model.safetensors.
+    paths = [path for one in settings.weights for path in named_weights([one]).values()]
     for spec in specs:
         test_sets.check(spec)
     weights = {spec: weights_of(spec, paths) for spec in specs}

@@ -13,7 +13,7 @@ import torch
 
 from c3det.boxes import iou
 from c3det.clicks import Click, LabelledBox
-from c3det.exemplars import MAX_PER_QUERY, Exemplars, ExemplarsError
+from c3det.exemplars import MAX_PER_QUERY, Exemplars, ExemplarsError, OtherWeightsError
 from c3det.open.model import PROPOSAL_SCORE, RATIO_UNIT, SAME_OBJECT, OpenModel
 from c3det.picture import Picture
 from c3det.predictor import Predictor
@@ -196,7 +196,7 @@ def test_exemplars_of_the_version_before_are_refused(predictor: Predictor) -> No
     """Their vectors are two numbers shorter: those of a proposal were not yet known."""
     exemplars = taken(predictor)
     before = replace(exemplars, vectors=np.delete(exemplars.vectors, [1024, 1025], 1))
-    with pytest.raises(ExemplarsError, match="has 1072 numbers, and untrained takes 1074: take"):
+    with pytest.raises(OtherWeightsError, match="has 1072 numbers, and untrained takes 1074: take"):
         predictor.open(pixels(100, 120)).detect([], exemplars=before)
 
 
