@@ -7,7 +7,8 @@ The policy of precision, for evaluation, the check of an export and serving alik
   processor has instructions for it, in half the time; a box moves by some tenths of a pixel.
 - On a GPU, too, without TF32. The exception is late fusion, the branch that reads the clicks'
   heatmaps: it runs in float16 (autocast), and its result is added in float32. A GPU finds the
-  boxes that the CPU finds, to 0.02 px and 0.0005 of score (`tests/c3det/test_on_device.py`).
+  boxes that the CPU finds, to 0.02 px and 0.0005 of score (`tests/c3det/test_on_device.py`); the
+  open model at the picture's own scale, see above.
 
 Two things are outside the networks: the Gaussians of clicks are taken in float64, on the CPU, and
 features that are kept for lack of memory lie in float16 until they are used again

@@ -148,7 +148,7 @@ def test_exemplars_of_other_weights_are_refused(predictor: Predictor) -> None:
 @pytest.mark.parametrize(
     ("vector", "code", "said"),
     [
-        # As of an earlier version of the function, to which they can be given no more.
+        # As of a version that describes objects by other numbers.
         (bytes(20), "other_weights", "an exemplar has 18 numbers, and untrained takes"),
         (b"\x00\x7e" + bytes(576), "invalid", "vectors must be finite numbers"),  # NaN
         (b"\xff\x7b" + b"\x80" * 576, "invalid", "vectors must be finite numbers"),

@@ -154,6 +154,26 @@ def test_other_scales_are_searched_and_described_at_the_tile_s_own(weights: Path
     assert torch.equal(layouts, found.layouts)
 
 
+def test_a_picture_in_tiles_is_searched_at_all_scales_and_answers_as_a_fresh_one(
+    weights: Path,
+) -> None:
+    predictor, image = load(weights), pixels(150, 300)
+    clicks = random_clicks(2, 6, 150, 300)
+    picture = tiled(predictor, image)
+    for count in (3, 6, 4):
+        got = picture.detect(clicks[:count], 0).detections
+        assert_near(got, tiled(predictor, image).detect(clicks[:count], 0).detections)
+    own_scale = tiled(load_of_one_scale(weights), image).detect(clicks[:4], 0).detections
+    assert len(got) > len(own_scale)
+    # So it does in half precision, in which tiles are kept where there is no room.
+    limit = picture.nbytes * 6 // 10
+    limited = tiled(predictor, image, max_bytes=limit)
+    for count in (6, 4):
+        found = limited.detect(clicks[:count], 0).detections
+        assert limited.nbytes <= limit
+    assert_near(found, got, score=0.02)
+
+
 def test_folding_changes_nothing_but_rounding() -> None:
     plain = untrained()
     image = torch.rand(1, 3, 96, 128) * 255
