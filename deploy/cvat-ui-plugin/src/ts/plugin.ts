@@ -147,7 +147,7 @@ export class Plugin implements Listener {
       session.do({ type: "frame shown", frame });
       requests.carryOn();
     }
-    acceptance.follow(session.scene);
+    if (acceptance.follow(session.scene) && boxes.offered.length > 0) requests.askForOthers();
     if (busy && !before?.busy) this.#giveWay();
     this.#draw();
   }

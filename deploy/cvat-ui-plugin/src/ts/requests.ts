@@ -1,4 +1,4 @@
-// Calls of the function for the clicks of a frame, with the exemplars of other frames.
+// Calls of the function for the clicks of a frame, with exemplars.
 
 import type { Scene } from "./cvat/host";
 import { ExemplarStore, type Work } from "./exemplar_store";
@@ -64,7 +64,7 @@ export class Requests {
     return scene ? this.exemplars.sources(scene.frame, this.work(scene)) : [];
   }
 
-  /** Whether the function can be asked without clicks: an open one only with other frames' work. */
+  /** Whether the function can be asked without clicks: an open one only with exemplars. */
   get canSearch(): boolean {
     const isUsed = (frame: number) => this.exemplars.isUsed(String(frame));
     return this.#session.model.classes.length > 0 || this.sources.some(isUsed);
@@ -113,6 +113,13 @@ export class Requests {
   toggleExemplars(id: string): void {
     this.exemplars.toggle(id);
     this.#session.do({ type: "exemplars changed" });
+  }
+
+  /** Boxes of the frame have become rectangles: ask again for the others, with these as exemplars. */
+  askForOthers(): void {
+    const frame = this.#session.state.frame ?? -1;
+    if (this.sources.includes(frame) && this.exemplars.isUsed(String(frame)))
+      this.#session.do({ type: "exemplars changed" });
   }
 
   /** Ask for a frame that nobody has worked on, once others of the job were. */
@@ -223,7 +230,7 @@ export class Requests {
     session.do({ type: "found ahead", frame, proposals, notes: answer.notes });
   }
 
-  /** Ask with the exemplars of other frames, and take them again if they are of other weights. */
+  /** Ask with exemplars, and take them again if they are of other weights. */
   async #askWith(
     encode: (carried: Carried | null) => RequestPoints,
     signal: AbortSignal,
@@ -257,7 +264,7 @@ export class Requests {
   }
 
   /**
-   * The exemplars of other frames; null: there are none.
+   * The exemplars for a frame; null: there are none.
    *
    * @throws Error The function did not answer them.
    */

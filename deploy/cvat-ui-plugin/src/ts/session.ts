@@ -16,6 +16,7 @@ import {
   type State,
 } from "./state";
 import { loadFromTab, loadSetting, saveInTab, saveSetting } from "./storage";
+import { isFraction, isRecord } from "./values";
 
 /** A sentence about what was done last. */
 export interface Notice {
@@ -154,13 +155,13 @@ export class Session {
     this.host.arm(false);
     if (another) {
       const threshold = loadSetting(`threshold:${model.id}`);
-      this.do({ type: "threshold set", threshold: isScore(threshold) ? threshold : null });
+      this.do({ type: "threshold set", threshold: isFraction(threshold) ? threshold : null });
     }
     if (another || this.#state.thresholds.size === 0) {
       const own = loadSetting(`thresholds:${model.id}`) ?? {};
       const thresholds = labels.flatMap(({ id, name }) => {
         const value = Reflect.get(own, name);
-        return isScore(value) ? [[id, value] as const] : [];
+        return isFraction(value) ? [[id, value] as const] : [];
       });
       this.do({ type: "thresholds set", thresholds: new Map(thresholds) });
     }
@@ -184,29 +185,21 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function isScore(value: unknown): value is number {
-  return typeof value === "number" && value >= 0 && value <= 1;
-}
-
 /** Clicks of frames as they were kept. */
 function clicksOf(value: unknown): ReadonlyMap<number, Clicks> {
   const clicks = new Map<number, Clicks>();
-  if (typeof value !== "object" || value === null) return clicks;
-  for (const [number, list] of Object.entries(value)) {
+  for (const [number, list] of Object.entries(isRecord(value) ? value : {})) {
     if (Array.isArray(list) && list.every(isClick)) clicks.set(Number(number), list);
   }
   return clicks;
 }
 
 function isClick(value: unknown): value is Click {
-  if (typeof value !== "object" || value === null) return false;
-  const { x, y, label, positive } = value as Record<string, unknown>;
+  const { x, y, label, positive } = isRecord(value) ? value : {};
   return [x, y, label].every(Number.isFinite) && typeof positive === "boolean";
 }
 
 function choicesOf(value: unknown): Choices {
-  if (typeof value !== "object" || value === null) return {};
-  return Object.fromEntries(
-    Object.entries(value).filter(([, className]) => typeof className === "string"),
-  );
+  const isName = (pair: [string, unknown]): pair is [string, string] => typeof pair[1] === "string";
+  return Object.fromEntries(Object.entries(isRecord(value) ? value : {}).filter(isName));
 }

@@ -8,6 +8,7 @@ import * as annotationActions from "actions/annotation-actions";
 
 import type { Area, Placement, Point } from "../geometry";
 import { type RequestPoints, sentence } from "../protocol";
+import { isRecord } from "../values";
 import type {
   BuilderArguments,
   Core,
@@ -20,7 +21,7 @@ import type {
   SavedShape,
 } from "./cvat";
 import type { Host, Listener, Rectangle } from "./host";
-import { isRecord, need, Unsupported } from "./needs";
+import { need, Unsupported } from "./needs";
 import { isOurs, layerOf, rectangleOf, sceneOf } from "./scene";
 import { Stage } from "./stage";
 
