@@ -13,7 +13,7 @@ import {
 import type { ClassMap, Model } from "./labels";
 import { type Carried, decodeExemplars, encodeExemplarsRequest, LOWEST_SCORE } from "./protocol";
 import { entryOf, type State } from "./state";
-import { loadFromTab, saveInTab } from "./storage";
+import { tab } from "./storage";
 
 /** Frames whose exemplars go with a request: those nearest to the frame on the screen, and itself. */
 const MOST_SOURCES = 6;
@@ -53,9 +53,9 @@ export class ExemplarStore {
   open(jobId: number): void {
     this.#jobId = jobId;
     this.#choices.clear();
-    const leftOut = loadFromTab(`left out:${jobId}`);
+    const leftOut = tab.load(`left out:${jobId}`);
     this.#leftOut = new Set(Array.isArray(leftOut) ? leftOut.map(String) : []);
-    this.#taken = readTaken(loadFromTab(`exemplars:${jobId}`));
+    this.#taken = readTaken(tab.load(`exemplars:${jobId}`));
   }
 
   /** The frames that could give exemplars for a frame, the nearest first, which is the frame itself. */
@@ -80,7 +80,7 @@ export class ExemplarStore {
   /** Leave a frame or an exemplar out, or take it back. */
   toggle(id: string): void {
     if (!this.#leftOut.delete(id)) this.#leftOut.add(id);
-    saveInTab(`left out:${this.#jobId}`, [...this.#leftOut]);
+    tab.save(`left out:${this.#jobId}`, [...this.#leftOut]);
   }
 
   /** The exemplars of the frames that are used for a frame, as far as they are known. */
@@ -187,7 +187,7 @@ export class ExemplarStore {
           return [id, { ...one, id, label }] as const;
         });
         this.#keep(number, new Map([...kept, ...added]));
-        saveInTab(`exemplars:${this.#jobId}`, writeTaken(this.#taken));
+        tab.save(`exemplars:${this.#jobId}`, writeTaken(this.#taken));
         return;
       }
       if (answer.progress <= progress)

@@ -79,7 +79,7 @@ export class Plugin implements Listener {
   }
 
   #actions(): PanelActions {
-    const { session, boxes, requests, acceptance, thresholds } = this.#parts;
+    const { session, requests, acceptance, thresholds } = this.#parts;
     return {
       chooseModel: (id) => session.chooseModel(id),
       arm: (label) => this.#arm(session.state.armed === label ? null : label),
@@ -90,25 +90,14 @@ export class Plugin implements Listener {
         this.#draw();
       },
       look: () => this.#host.look(),
-      undo: () => session.do({ type: "undone" }),
-      redo: () => session.do({ type: "redone" }),
-      clear: () => session.do({ type: "cleared" }),
+      do: (type) => session.do({ type }),
       take: () => session.do({ type: "clicked", clicks: takeable(session) }),
-      ask: () => session.do({ type: "asked" }),
-      cancel: () => session.do({ type: "cancelled" }),
-      accept: () => acceptance.accept({}),
-      acceptArmed: () => acceptance.accept({ only: session.state.armed }),
-      acceptInView: () => acceptance.accept({ only: "in view" }),
-      acceptAndGoOn: () => acceptance.accept({ goOn: true }),
+      accept: (intent) => acceptance.accept(intent),
       toggleHidden: () => this.#toggleHidden(),
-      toggleLabel: (label) => {
-        boxes.toggleLabel(label);
-        this.#draw();
-      },
+      toggleLabel: (label) => this.#toggleLabel(label),
       toggleCarry: () => requests.toggleCarry(),
       goTo: (frame) => session.goTo(frame),
-      toggleSource: (frame) => requests.toggleExemplars(String(frame)),
-      toggleExemplar: (id) => requests.toggleExemplars(id),
+      toggleExemplars: (id) => requests.toggleExemplars(id),
       makeRoom: (pixels) => {
         if (!this.#host.makeRoom(pixels)) this.#panel.stayOver();
       },
@@ -199,7 +188,7 @@ export class Plugin implements Listener {
   }
 
   pressed(event: KeyboardEvent): boolean {
-    const { session, boxes } = this.#parts;
+    const { session } = this.#parts;
     const { scene, state } = session;
     const focused = this.#shadow.activeElement;
     const { key } = event;
@@ -249,10 +238,8 @@ export class Plugin implements Listener {
     }
     const label = session.classes.labels[positionOf(event)];
     if (label === undefined) return false;
-    if (event.shiftKey) {
-      boxes.toggleLabel(label.id);
-      this.#draw();
-    } else this.#arm(label.id);
+    if (event.shiftKey) this.#toggleLabel(label.id);
+    else this.#arm(label.id);
     return true;
   }
 
@@ -358,6 +345,11 @@ export class Plugin implements Listener {
     session.do({ type: "armed", label });
   }
 
+  #toggleLabel(label: number): void {
+    this.#parts.boxes.toggleLabel(label);
+    this.#draw();
+  }
+
   #toggleHidden(): void {
     const { session, boxes } = this.#parts;
     boxes.hidden = !boxes.hidden;
@@ -446,8 +438,10 @@ export class Plugin implements Listener {
 
   #drawCursor(): void {
     const { session } = this.#parts;
-    const label = session.state.armed === null ? null : session.labelOf(session.state.armed);
-    this.#preview.drawCursor(this.#cursor.point, label?.color ?? "#ffffff");
+    const { armed } = session.state;
+    const color = (armed === null ? undefined : session.labelOf(armed)?.color) ?? "#ffffff";
+    const { point } = this.#cursor;
+    this.#preview.drawCursor(point && { point, color });
   }
 
   #place(): void {

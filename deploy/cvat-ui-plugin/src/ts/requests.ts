@@ -8,25 +8,25 @@ import {
   type Carried,
   type ClassAnswer,
   type ClassBox,
+  type ClassClick,
   decodeAnswer,
   encodeClicks,
   LOWEST_SCORE,
-  type RequestPoints,
   sentence,
 } from "./protocol";
 import { messageOf, type Session } from "./session";
 import { type Click, entryOf, hasToAsk, type Proposal } from "./state";
-import { loadSetting, saveSetting } from "./storage";
+import { settings } from "./storage";
 
 /** A frame is asked for by itself once it was looked at for so long. */
 const CARRY_MS = 200;
 
-/** What was found on a frame before it was shown. */
-interface FoundAhead {
+/** What was found on a frame. */
+interface Found {
   readonly frame: number;
   readonly classes: ClassMap;
   /** What was asked, as JSON. */
-  readonly points: string;
+  readonly key: string;
   readonly answer: ClassAnswer;
 }
 
@@ -35,10 +35,10 @@ export class Requests {
   readonly #session: Session;
   #call: { id: number; since: number; abort: AbortController } | null = null;
   /** A frame that nobody has worked on is asked for by itself. */
-  #carries = loadSetting("carry") !== false;
+  #carries = settings.load("carry") !== false;
   #timer = 0;
   /** What was found on the next frame before it is shown. */
-  #ahead: FoundAhead | null = null;
+  #ahead: Found | null = null;
   /** The frame that is asked for ahead now. */
   #looking: { readonly frame: number; readonly done: Promise<void> } | null = null;
   /** Ends what nobody on the screen waits for. */
@@ -99,12 +99,12 @@ export class Requests {
   search(): void {
     if (entryOf(this.#session.frame).clicks.length > 0) return;
     if (this.canSearch) this.#session.do({ type: "asked" });
-    else this.#session.say("There are no examples on other frames yet: click an object first.");
+    else this.#session.say("There are no examples yet: click an object first.");
   }
 
   toggleCarry(): void {
     this.#carries = !this.#carries;
-    saveSetting("carry", this.#carries);
+    settings.save("carry", this.#carries);
     this.carryOn();
     this.#session.changed();
   }
@@ -174,17 +174,17 @@ export class Requests {
         if (signal.aborted) return;
         this.#showAhead();
       }
-      const [answer] = await Promise.all([
-        this.#askWith((carried) => encodeClicks(classClicks, carried), signal, request.frame),
+      const [found] = await Promise.all([
+        this.#askWith(classClicks, signal, request.frame),
         // Without this answer boxes may be offered twice, but nothing else is wrong.
         first && session.host.readSaved(signal).catch(() => {}),
       ]);
-      if (answer === null || signal.aborted) return;
+      if (found === null || signal.aborted) return;
       if (this.#ahead?.frame === request.frame) this.#ahead = null;
-      const { boxes, ...rest } = answer;
+      const { boxes, ...rest } = found.answer;
       const proposals = boxes.flatMap((box) => proposalOf(box, clicks, classes));
       session.do({ type: "answered", id: call.id, proposals, ...rest });
-      if (clicks.length === 0 && answer.progress >= 1) await this.#lookAhead();
+      if (clicks.length === 0 && rest.progress >= 1) await this.#lookAhead();
     } catch (error) {
       if (signal.aborted) return;
       const message = error instanceof AnswerError ? error.message : sentence(messageOf(error));
@@ -207,16 +207,10 @@ export class Requests {
 
   async #find(frame: number): Promise<void> {
     const session = this.#session;
-    const { classes, jobId } = session;
-    let points: RequestPoints = { pos_points: [], neg_points: [] };
-    const encode = (carried: Carried | null) => {
-      points = encodeClicks([], carried);
-      return points;
-    };
+    const { jobId } = session;
     // It is asked for again when it is shown: an error now is none for the person.
-    const answer = await this.#askWith(encode, this.#left.signal, frame).catch(() => null);
-    if (answer !== null && session.jobId === jobId)
-      this.#ahead = { frame, classes, points: JSON.stringify(points), answer };
+    const found = await this.#askWith([], this.#left.signal, frame).catch(() => null);
+    if (found !== null && session.jobId === jobId) this.#ahead = found;
   }
 
   /** Show what was found ahead, until the frame on the screen has its own answer. */
@@ -232,27 +226,23 @@ export class Requests {
 
   /** Ask with exemplars, and take them again if they are of other weights. */
   async #askWith(
-    encode: (carried: Carried | null) => RequestPoints,
+    clicks: readonly ClassClick[],
     signal: AbortSignal,
     frame: number,
-  ): Promise<ClassAnswer | null> {
+  ): Promise<Found | null> {
     const { host, model, classes } = this.#session;
-    const ask = async (): Promise<ClassAnswer | null> => {
+    const ask = async (): Promise<Found | null> => {
       const carried = await this.#carried(frame, signal);
-      const points = encode(carried);
       if (signal.aborted) return null;
       // An open model finds nothing that is of a label, without clicks and examples.
-      const empty = model.classes.length === 0 && carried === null;
-      if (empty && points.pos_points.length === 0)
-        throw new Error("There are no examples on other frames: click an object first.");
+      if (model.classes.length === 0 && carried === null && clicks.length === 0)
+        throw new Error("There are no examples: click an object first.");
+      const points = encodeClicks(clicks, carried);
+      const key = JSON.stringify(points);
       const ahead = this.#ahead;
-      if (
-        ahead?.frame === frame &&
-        ahead.classes === classes &&
-        ahead.points === JSON.stringify(points)
-      )
-        return ahead.answer;
-      return decodeAnswer(await host.ask(model.id, points, LOWEST_SCORE, signal, frame));
+      if (ahead?.frame === frame && ahead.classes === classes && ahead.key === key) return ahead;
+      const body = await host.ask(model.id, points, LOWEST_SCORE, signal, frame);
+      return { frame, classes, key, answer: decodeAnswer(body) };
     };
     try {
       return await ask();

@@ -15,7 +15,7 @@ import {
   isPending,
   type State,
 } from "./state";
-import { loadFromTab, loadSetting, saveInTab, saveSetting } from "./storage";
+import { settings, tab } from "./storage";
 import { isFraction, isRecord } from "./values";
 
 /** A sentence about what was done last. */
@@ -27,14 +27,7 @@ export interface Notice {
 const NO_MODEL: Model = { id: "", name: "", classes: [] };
 
 /** What a person does, after which a sentence about something earlier is out of date. */
-const STEPS: readonly Action["type"][] = [
-  "clicked",
-  "edited",
-  "cleared",
-  "undone",
-  "redone",
-  "asked",
-];
+const STEPS: Action["type"][] = ["clicked", "edited", "cleared", "undone", "redone", "asked"];
 
 export class Session {
   readonly host: Host;
@@ -47,7 +40,7 @@ export class Session {
   #jobId: number | null = null;
   #state: State = initialState();
   #model: Model = NO_MODEL;
-  #chosenModel = loadSetting("model");
+  #chosenModel = settings.load("model");
   #classes = new ClassMap([], NO_MODEL, {});
   #classesKey = "";
 
@@ -96,7 +89,7 @@ export class Session {
     this.notice = null;
     this.rectangles.clear();
     this.#jobId = jobId;
-    this.do({ type: "job opened", clicks: clicksOf(loadFromTab(`clicks:${jobId}`)) });
+    this.do({ type: "job opened", clicks: clicksOf(tab.load(`clicks:${jobId}`)) });
   }
 
   say(message: string, failed = false): void {
@@ -130,21 +123,21 @@ export class Session {
 
   chooseModel(id: string): void {
     this.#chosenModel = id;
-    saveSetting("model", id);
+    settings.save("model", id);
     this.#chooseAnew();
   }
 
   /** Say which class of the model a label is. */
   map(label: TaskLabel, className: string): void {
     const key = `classes:${this.#model.id}`;
-    saveSetting(key, { ...choicesOf(loadSetting(key)), [label.name]: className });
+    settings.save(key, { ...choicesOf(settings.load(key)), [label.name]: className });
     this.#chooseAnew();
   }
 
   /** Take the scene's models and labels. */
   chooseClasses({ models, labels }: Scene): void {
     const model = models.find(({ id }) => id === this.#chosenModel) ?? (models[0] as Model);
-    const choices = choicesOf(loadSetting(`classes:${model.id}`));
+    const choices = choicesOf(settings.load(`classes:${model.id}`));
     const key = JSON.stringify([model, labels, choices]);
     if (key === this.#classesKey) return;
     const another = model.id !== this.#model.id;
@@ -154,11 +147,11 @@ export class Session {
     this.do({ type: "classes changed" });
     this.host.arm(false);
     if (another) {
-      const threshold = loadSetting(`threshold:${model.id}`);
+      const threshold = settings.load(`threshold:${model.id}`);
       this.do({ type: "threshold set", threshold: isFraction(threshold) ? threshold : null });
     }
     if (another || this.#state.thresholds.size === 0) {
-      const own = loadSetting(`thresholds:${model.id}`) ?? {};
+      const own = settings.load(`thresholds:${model.id}`) ?? {};
       const thresholds = labels.flatMap(({ id, name }) => {
         const value = Reflect.get(own, name);
         return isFraction(value) ? [[id, value] as const] : [];
@@ -177,7 +170,7 @@ export class Session {
     const kept = [...this.#state.frames]
       .filter(([, frame]) => isPending(frame))
       .map(([number, frame]) => [number, entryOf(frame).clicks]);
-    saveInTab(`clicks:${this.#jobId}`, Object.fromEntries(kept));
+    tab.save(`clicks:${this.#jobId}`, Object.fromEntries(kept));
   }
 }
 

@@ -39,6 +39,25 @@ export function button(
   return element;
 }
 
+/** A button with a line drawing, see `icon`. */
+export function iconButton(
+  title: string,
+  data: string,
+  act: () => void,
+  kind = "",
+): HTMLButtonElement {
+  return button({ className: `icon ${kind}`, title, ariaLabel: title }, act, icon(data));
+}
+
+export function section(...children: Node[]): HTMLElement {
+  return h("section", { className: "section" }, ...children);
+}
+
+/** The first line of a section. */
+export function heading(title: string, value: Node): HTMLElement {
+  return h("div", { className: "heading" }, h("span", {}, title), value);
+}
+
 /** After the mouse the keyboard is CVAT's again; who came to a control by keys stays there. */
 export function release(element: HTMLElement): void {
   if (!element.matches(":focus-visible")) element.blur();

@@ -1,6 +1,6 @@
 // The panel's section of the job's frames: how far each is, and what of them counts here.
 
-import { button, h, leaveOneTabStop, moveByArrows, refill, release } from "./dom";
+import { button, h, heading, leaveOneTabStop, moveByArrows, refill, release, section } from "./dom";
 import type { ExemplarView, FrameStatus, PanelActions, PanelView } from "./view";
 
 /** Cells of the strip of frames, at most; of longer jobs a cell is several frames. */
@@ -32,10 +32,8 @@ export class FramesSection {
       actions.toggleCarry();
     });
     for (const group of [this.#cells, this.#sources, this.#exemplars]) moveByArrows(group);
-    this.element = h(
-      "section",
-      { className: "section" },
-      h("div", { className: "heading" }, h("span", {}, "Frames"), this.#text),
+    this.element = section(
+      heading("Frames", this.#text),
       this.#cells,
       this.#sources,
       this.#exemplars,
@@ -103,7 +101,7 @@ export class FramesSection {
       : `Frame ${frame} is left out: click to use it`;
     const source = button(
       { className: "source", title },
-      () => this.#actions.toggleSource(frame),
+      () => this.#actions.toggleExemplars(String(frame)),
       String(frame),
     );
     source.ariaPressed = String(used);
@@ -121,7 +119,7 @@ export class FramesSection {
         ariaLabel: title,
         style: `border-color: ${label.color}`,
       },
-      () => this.#actions.toggleExemplar(id),
+      () => this.#actions.toggleExemplars(id),
       ...(thumbnail === "" ? [] : [picture]),
     );
     exemplar.ariaPressed = String(used);
