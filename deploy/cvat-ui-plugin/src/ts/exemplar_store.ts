@@ -5,10 +5,10 @@ import {
   type Candidate,
   carriedOf,
   chosenOf,
-  type Kept,
-  readTaken,
-  type Taken,
-  writeTaken,
+  readStored,
+  type Stored,
+  type StoredExemplar,
+  writeStored,
 } from "./exemplars";
 import type { ClassMap, Model } from "./labels";
 import { type Carried, decodeExemplars, encodeExemplarsRequest, LOWEST_SCORE } from "./protocol";
@@ -34,8 +34,8 @@ export interface Work {
 export class ExemplarStore {
   readonly #host: Host;
   #jobId: number | null = null;
-  #taken: Taken = readTaken(null);
-  /** What was chosen of the work on frames, and from what. Kept: it is asked for often. */
+  #stored: Stored = readStored(null);
+  /** What was chosen of the work on frames, and from what. StoredExemplar: it is asked for often. */
   readonly #choices = new Map<
     number,
     { inputs: readonly unknown[]; chosen: readonly Candidate[] }
@@ -55,7 +55,7 @@ export class ExemplarStore {
     this.#choices.clear();
     const leftOut = tab.load(`left out:${jobId}`);
     this.#leftOut = new Set(Array.isArray(leftOut) ? leftOut.map(String) : []);
-    this.#taken = readTaken(tab.load(`exemplars:${jobId}`));
+    this.#stored = readStored(tab.load(`exemplars:${jobId}`));
   }
 
   /** The frames that could give exemplars for a frame, the nearest first, which is the frame itself. */
@@ -84,7 +84,7 @@ export class ExemplarStore {
   }
 
   /** The exemplars of the frames that are used for a frame, as far as they are known. */
-  known(here: number, work: Work): readonly (Kept & { readonly frame: number })[] {
+  known(here: number, work: Work): readonly (StoredExemplar & { readonly frame: number })[] {
     return this.#usedFrames(here, work).flatMap((frame) =>
       this.#candidates(frame, here, work).flatMap(({ id }) => {
         const kept = this.#keptOf(frame, work.model)?.get(id);
@@ -100,7 +100,7 @@ export class ExemplarStore {
 
   /** The function has other weights than those of the exemplars. */
   forget(): void {
-    this.#taken.frames.clear();
+    this.#stored.frames.clear();
   }
 
   /**
@@ -110,17 +110,18 @@ export class ExemplarStore {
    * @throws Error The function did not answer them.
    */
   async carried(here: number, work: Work, signal: AbortSignal): Promise<Carried | null> {
-    for (const number of this.#usedFrames(here, work)) await this.#take(number, here, work, signal);
+    for (const number of this.#usedFrames(here, work))
+      await this.#fetch(number, here, work, signal);
     const used = this.known(here, work).filter(({ id }) => this.isUsed(id));
-    return carriedOf(this.#taken.weights, used, (label) => work.classes.classOf(label));
+    return carriedOf(this.#stored.weights, used, (label) => work.classes.classOf(label));
   }
 
   #usedFrames(here: number, work: Work): readonly number[] {
     return this.sources(here, work).filter((number) => this.isUsed(String(number)));
   }
 
-  #keptOf(number: number, { id }: Model): ReadonlyMap<string, Kept> | undefined {
-    return this.#taken.model === id ? this.#taken.frames.get(number) : undefined;
+  #keptOf(number: number, { id }: Model): ReadonlyMap<string, StoredExemplar> | undefined {
+    return this.#stored.model === id ? this.#stored.frames.get(number) : undefined;
   }
 
   /**
@@ -148,9 +149,9 @@ export class ExemplarStore {
   }
 
   /** Ask for the exemplars of a frame that are not known. */
-  async #take(number: number, here: number, work: Work, signal: AbortSignal): Promise<void> {
+  async #fetch(number: number, here: number, work: Work, signal: AbortSignal): Promise<void> {
     const { model, classes } = work;
-    const known = this.#keptOf(number, model) ?? new Map<string, Kept>();
+    const known = this.#keptOf(number, model) ?? new Map<string, StoredExemplar>();
     const missing = this.#candidates(number, here, work).filter(({ id }) => !known.has(id));
     if (missing.length === 0) {
       this.#keep(number, known);
@@ -178,16 +179,16 @@ export class ExemplarStore {
           );
         const { weights } = answer;
         // The function has other weights now, for which earlier exemplars are of no use.
-        if (this.#taken.model !== model.id || this.#taken.weights !== weights)
-          this.#taken = { model: model.id, weights, frames: new Map() };
+        if (this.#stored.model !== model.id || this.#stored.weights !== weights)
+          this.#stored = { model: model.id, weights, frames: new Map() };
         const chosen = new Set(this.#chosenOf(number, work).map(({ id }) => id));
-        const kept = [...(this.#taken.frames.get(number) ?? [])].filter(([id]) => chosen.has(id));
+        const kept = [...(this.#stored.frames.get(number) ?? [])].filter(([id]) => chosen.has(id));
         const added = answer.exemplars.map(({ classIndex, ...one }, i) => {
           const { id, label } = missing[i] as Candidate;
           return [id, { ...one, id, label }] as const;
         });
         this.#keep(number, new Map([...kept, ...added]));
-        tab.save(`exemplars:${this.#jobId}`, writeTaken(this.#taken));
+        tab.save(`exemplars:${this.#jobId}`, writeStored(this.#stored));
         return;
       }
       if (answer.progress <= progress)
@@ -197,8 +198,8 @@ export class ExemplarStore {
   }
 
   /** Keep the exemplars of a frame, and give up those that were not used for the longest. */
-  #keep(number: number, exemplars: ReadonlyMap<string, Kept>): void {
-    const { frames } = this.#taken;
+  #keep(number: number, exemplars: ReadonlyMap<string, StoredExemplar>): void {
+    const { frames } = this.#stored;
     frames.delete(number);
     frames.set(number, exemplars);
     const kept = [...frames];
@@ -212,7 +213,7 @@ export class ExemplarStore {
 }
 
 /** About how many characters exemplars are. */
-function sizeOf(exemplars: ReadonlyMap<string, Kept>): number {
+function sizeOf(exemplars: ReadonlyMap<string, StoredExemplar>): number {
   return [...exemplars.values()].reduce(
     (sum, { id, vector, thumbnail }) => sum + id.length + vector.length + thumbnail.length,
     0,

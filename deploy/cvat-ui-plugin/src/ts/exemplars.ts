@@ -6,7 +6,7 @@
 import { type Box, type Corners, contains, polygonOf } from "./geometry";
 import type { AnsweredExemplar, Carried, Exemplar } from "./protocol";
 import type { Click, Clicks } from "./state";
-import { isRecord } from "./values";
+import { groupsOf, isRecord } from "./values";
 
 export interface LabelledBox extends Box {
   /** Id of the label. */
@@ -25,19 +25,19 @@ export type Candidate = {
 );
 
 /** An exemplar of the function, with the id of the task's label in place of a class. */
-export interface Kept extends Omit<AnsweredExemplar, "classIndex"> {
+export interface StoredExemplar extends Omit<AnsweredExemplar, "classIndex"> {
   /** That of its candidate. */
   readonly id: string;
   readonly label: number;
 }
 
 /** The exemplars of a job's frames, all of one function with the same weights. */
-export interface Taken {
+export interface Stored {
   readonly model: string;
   /** SHA-256 of the weights. */
   readonly weights: string;
   /** By frame and id; the frames that were used last at the end. */
-  readonly frames: Map<number, ReadonlyMap<string, Kept>>;
+  readonly frames: Map<number, ReadonlyMap<string, StoredExemplar>>;
 }
 
 /** Of a frame, for each label and sign. */
@@ -64,13 +64,14 @@ export function chosenOf(
   const isClicked = (box: LabelledBox) =>
     clicks.some((click) => click.positive && isOf(box, click));
   return [
-    ...groupsOf(alone, ({ label, positive }) => `${label} ${positive}`).flatMap((group) =>
-      group.slice(-MOST_OF_FRAME).map((click) => {
-        const { label, x, y, positive } = click;
-        return { id: idOf(label, x, y, positive), label, click };
-      }),
+    ...[...groupsOf(alone, ({ label, positive }) => `${label} ${positive}`).values()].flatMap(
+      (group) =>
+        group.slice(-MOST_OF_FRAME).map((click) => {
+          const { label, x, y, positive } = click;
+          return { id: idOf(label, x, y, positive), label, click };
+        }),
     ),
-    ...groupsOf(rectangles, ({ label }) => label).flatMap((group) => {
+    ...[...groupsOf(rectangles, ({ label }) => label).values()].flatMap((group) => {
       const clicked = group.filter(isClicked).slice(0, MOST_OF_FRAME);
       const others = group.filter((box) => !isClicked(box));
       return [...clicked, ...spread(others, MOST_OF_FRAME - clicked.length)].map((box, i) => {
@@ -85,7 +86,7 @@ export function chosenOf(
 /** What goes with a request: of each label and sign at most so many, the first ones. */
 export function carriedOf(
   weights: string,
-  kept: readonly Kept[],
+  kept: readonly StoredExemplar[],
   classOf: (label: number) => number | undefined,
 ): Carried | null {
   const counts = new Map<string, number>();
@@ -102,13 +103,13 @@ export function carriedOf(
     : null;
 }
 
-/** What `readTaken` reads, as JSON. */
-export function writeTaken({ frames, ...rest }: Taken): unknown {
+/** What `readStored` reads, as JSON. */
+export function writeStored({ frames, ...rest }: Stored): unknown {
   return { ...rest, frames: [...frames].map(([frame, kept]) => [frame, [...kept.values()]]) };
 }
 
 /** Read what was kept in the tab; nothing, if it is none of this. */
-export function readTaken(value: unknown): Taken {
+export function readStored(value: unknown): Stored {
   const { model, weights, frames } = isRecord(value) ? value : {};
   const isKept = (one: unknown) => isRecord(one) && typeof one.id === "string";
   const areKept = (each: unknown) => Array.isArray(each) && each.every(isKept);
@@ -119,22 +120,12 @@ export function readTaken(value: unknown): Taken {
     !frames.every((pair) => Array.isArray(pair) && areKept(pair[1]))
   )
     return { model: "", weights: "", frames: new Map() };
-  const byId = (kept: readonly Kept[]) => new Map(kept.map((one) => [one.id, one]));
+  const byId = (kept: readonly StoredExemplar[]) => new Map(kept.map((one) => [one.id, one]));
   return { model, weights, frames: new Map(frames.map(([frame, kept]) => [frame, byId(kept)])) };
 }
 
 function isOf(box: LabelledBox, { x, y, label }: Click): boolean {
   return box.label === label && contains(box, [x, y]);
-}
-
-function groupsOf<T>(items: readonly T[], keyOf: (item: T) => unknown): readonly T[][] {
-  const groups = new Map<unknown, T[]>();
-  for (const item of items) {
-    const group = groups.get(keyOf(item));
-    if (group) group.push(item);
-    else groups.set(keyOf(item), [item]);
-  }
-  return [...groups.values()];
 }
 
 /** So many of the items at most, at equal distances. */

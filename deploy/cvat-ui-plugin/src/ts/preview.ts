@@ -4,6 +4,7 @@
 // found by geometry, not by the SVG.
 
 import { type Box, grown, type Point, polygonOf, shortSideOf } from "./geometry";
+import { groupsOf } from "./values";
 
 export interface PreviewBox extends Box {
   /** A CSS colour. */
@@ -129,13 +130,10 @@ export class Preview {
 
   drawBoxes(boxes = this.#shownBoxes): void {
     this.#shownBoxes = boxes;
-    const groups = new Map<string, PreviewBox[]>();
-    for (const box of boxes) {
-      const key = `${penOf(box, this.#scale).under} ${box.look} ${box.color}`;
-      const group = groups.get(key);
-      if (group) group.push(box);
-      else groups.set(key, [box]);
-    }
+    const groups = groupsOf(
+      boxes,
+      (box) => `${penOf(box, this.#scale).under} ${box.look} ${box.color}`,
+    );
     const layers = [...groups.values()].map((group) => {
       const [{ look, color }] = group as [PreviewBox];
       const pen = penOf(group[0] as PreviewBox, this.#scale);

@@ -4,10 +4,10 @@ import { ExemplarStore, type Work } from "../../src/ts/exemplar_store";
 import {
   carriedOf,
   chosenOf,
-  type Kept,
   type LabelledBox,
-  readTaken,
-  writeTaken,
+  readStored,
+  type StoredExemplar,
+  writeStored,
 } from "../../src/ts/exemplars";
 import { ClassMap } from "../../src/ts/labels";
 import type { RequestPoints } from "../../src/ts/protocol";
@@ -72,7 +72,7 @@ describe("what a frame is asked for", () => {
   });
 });
 
-const kept = (label: number, positive = true, width = 1): Kept => ({
+const kept = (label: number, positive = true, width = 1): StoredExemplar => ({
   id: `${label} ${positive} ${width}`,
   thumbnail: "",
   label,
@@ -112,10 +112,10 @@ describe("what goes with a request", () => {
   test("kept in the tab and read again", () => {
     const frames = new Map([[3, new Map([[kept(1).id, kept(1)]])]]);
     const taken = { model: "open", weights: "a", frames };
-    const value = JSON.parse(JSON.stringify(writeTaken(taken)));
-    expect(readTaken(value)).toEqual(taken);
+    const value = JSON.parse(JSON.stringify(writeStored(taken)));
+    expect(readStored(value)).toEqual(taken);
     for (const other of [null, { ...value, frames: [[4, { key: 1 }]] }, { ...value, model: 1 }])
-      expect(readTaken(other).frames.size).toBe(0);
+      expect(readStored(other).frames.size).toBe(0);
   });
 });
 

@@ -21,15 +21,15 @@ export class FramesSection {
     role: "group",
     ariaLabel: "Objects of these frames",
   });
-  readonly #carry = h("input", { type: "checkbox" });
+  readonly #asksByItself = h("input", { type: "checkbox" });
   /** What each group shows, so that it is not made anew under the mouse. */
   readonly #drawn = new Map<HTMLElement, string>();
 
   constructor(actions: PanelActions) {
     this.#actions = actions;
-    this.#carry.addEventListener("change", () => {
-      release(this.#carry);
-      actions.toggleCarry();
+    this.#asksByItself.addEventListener("change", () => {
+      release(this.#asksByItself);
+      actions.toggleAsking();
     });
     for (const group of [this.#cells, this.#sources, this.#exemplars]) moveByArrows(group);
     this.element = section(
@@ -43,15 +43,15 @@ export class FramesSection {
           className: "check quiet",
           title: "Ask for the proposals of a frame when it is shown, once others were worked on",
         },
-        this.#carry,
+        this.#asksByItself,
         "Propose on each new frame",
       ),
     );
   }
 
-  draw({ frames, frame, sources, exemplars, carries }: PanelView): void {
+  draw({ frames, frame, sources, exemplars, asksByItself }: PanelView): void {
     this.element.hidden = frames.length < 2;
-    this.#carry.checked = carries;
+    this.#asksByItself.checked = asksByItself;
     const of = (wanted: FrameStatus) => frames.filter(([, status]) => status === wanted).length;
     const [done, proposed] = [of("done"), of("proposed")];
     this.#text.textContent = `${done} done · ${proposed} proposed`;

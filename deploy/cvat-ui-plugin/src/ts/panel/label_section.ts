@@ -3,6 +3,7 @@
 import { keyOf, type TaskLabel } from "../labels";
 import {
   button,
+  digit,
   EYE,
   h,
   heading,
@@ -139,7 +140,7 @@ export class LabelSection {
       h("span", { className: "name" }, label.name),
       h("span", { className: "own quiet" }),
       h("span", { className: "count" }),
-      ...(key === null ? [] : [h("kbd", {}, key)]),
+      ...digit(position),
     );
     const title = `Show or hide boxes of ${label.name}${key === null ? "" : ` (Shift+${key})`}`;
     const eye = iconButton(title, EYE, () => this.#actions.toggleLabel(label.id), "eye");

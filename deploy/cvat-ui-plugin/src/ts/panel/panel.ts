@@ -284,7 +284,7 @@ export class Panel {
     const view = this.#view;
     this.element.hidden = view === null && this.#missing === null;
     window.clearTimeout(this.#clock);
-    this.#eye.hidden = this.#fold.hidden = this.#dock.hidden = view === null;
+    this.element.classList.toggle("missing", view === null);
     if (view === null) {
       this.#beside = false;
       this.#drawMissing();
@@ -346,9 +346,6 @@ export class Panel {
   }
 
   #drawMissing(): void {
-    this.#acceptArmed.hidden = this.#acceptInView.hidden = true;
-    this.#body.hidden = this.#acceptRow.hidden = this.#note.hidden = true;
-    this.#models.hidden = true;
     this.#modelName.hidden = false;
     this.#modelName.textContent = this.#modelName.title = "";
     this.#notes.replaceChildren();

@@ -12,6 +12,7 @@ export const STYLE = `
   color: #1f2328;
 }
 [hidden] { display: none !important; }
+.missing :is(.icon, .body, .row, .button, .note, select) { display: none !important; }
 * { box-sizing: border-box; }
 button, select, input { font: inherit; color: inherit; margin: 0; }
 button { padding: 0; border: 0; background: none; cursor: pointer; }

@@ -58,7 +58,7 @@ export interface PanelView {
   /** Exemplars of those that are used, as far as the function has answered them. */
   readonly exemplars: readonly ExemplarView[];
   /** Frames that nobody has worked on are asked for by themselves. */
-  readonly carries: boolean;
+  readonly asksByItself: boolean;
   readonly canUndo: boolean;
   readonly canRedo: boolean;
   /** Points of the annotation that could become clicks. */
@@ -109,7 +109,7 @@ export interface PanelActions {
   accept(intent: Intent): void;
   toggleHidden(): void;
   toggleLabel(label: number): void;
-  toggleCarry(): void;
+  toggleAsking(): void;
   /** Use the exemplars of a frame, given by its number, or one of them, by its id, or do not. */
   toggleExemplars(id: string): void;
   goTo(frame: number): void;
