@@ -58,18 +58,15 @@ export class ExemplarStore {
     this.#stored = readStored(tab.load(`exemplars:${jobId}`));
   }
 
-  /** The frames that could give exemplars for a frame, the nearest first, which is the frame itself. */
+  /** The frames that can give exemplars for a frame, itself included, the nearest first. */
   sources(here: number, work: Work): readonly number[] {
     const { model, frames, rectangles, saved } = work;
     if (model.classes.length > 0 || this.#unsupported.has(model.id)) return [];
-    const near: number[] = [];
-    for (const number of [
-      ...new Set([...frames.keys(), ...rectangles.keys(), ...saved.keys()]),
-    ].sort((a, b) => Math.abs(a - here) - Math.abs(b - here) || a - b)) {
-      if (this.#candidates(number, here, work).length > 0) near.push(number);
-      if (near.length === MOST_SOURCES) break;
-    }
-    return near;
+    const worked = new Set([...frames.keys(), ...rectangles.keys(), ...saved.keys()]);
+    return [...worked]
+      .filter((number) => this.#candidates(number, here, work).length > 0)
+      .sort((a, b) => Math.abs(a - here) - Math.abs(b - here) || a - b)
+      .slice(0, MOST_SOURCES);
   }
 
   /** Whether a frame, by its number, or an exemplar, by its id, is used. */

@@ -58,7 +58,7 @@ export class Requests {
     return this.#asksByItself;
   }
 
-  /** The frames that could give exemplars for the one on the screen, the nearest first. */
+  /** The frames that can give exemplars for the one on the screen, the nearest first. */
   get sources(): readonly number[] {
     const { scene } = this.#session;
     return scene ? this.exemplars.sources(scene.frame, this.work(scene)) : [];
@@ -234,7 +234,7 @@ export class Requests {
     const ask = async (): Promise<Found | null> => {
       const carried = await this.#carried(frame, signal);
       if (signal.aborted) return null;
-      // An open model finds nothing that is of a label, without clicks and examples.
+      // An open model finds nothing that is of a label, without clicks and exemplars.
       if (model.classes.length === 0 && carried === null && clicks.length === 0)
         throw new Error("There are no examples: click an object first.");
       const points = encodeClicks(clicks, carried);

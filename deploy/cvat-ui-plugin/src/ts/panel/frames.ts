@@ -50,7 +50,8 @@ export class FramesSection {
   }
 
   draw({ frames, frame, sources, exemplars, asksByItself }: PanelView): void {
-    this.element.hidden = frames.length < 2;
+    // A frame alone has its own exemplars.
+    this.element.hidden = frames.length < 2 && sources.length === 0;
     this.#asksByItself.checked = asksByItself;
     const of = (wanted: FrameStatus) => frames.filter(([, status]) => status === wanted).length;
     const [done, proposed] = [of("done"), of("proposed")];

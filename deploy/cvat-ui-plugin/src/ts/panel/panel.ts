@@ -96,7 +96,7 @@ export class Panel {
     () => this.#actions.accept({ goOn: true }),
     "→",
   );
-  readonly #acceptRow = h("div", { className: "row accepting" }, this.#accept, this.#acceptNext);
+  readonly #acceptRow = h("div", { className: "row" }, this.#accept, this.#acceptNext);
   readonly #acceptArmed = button(
     { className: "button wide", title: "Accept the boxes of this label alone (Shift+Enter)" },
     () => this.#actions.accept({ only: this.#view?.armed ?? null }),
