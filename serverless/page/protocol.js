@@ -20,8 +20,9 @@ export function encodeRequest(image, clicks, threshold) {
 }
 
 /**
- * Read an answer. Returns {boxes, timings_ms, progress: 0 to 1, notes, ...}; throws AnswerError.
- * Older functions have no progress, but a coverage, or neither: then the work is done.
+ * Read an answer. Returns {boxes, threshold, timings_ms, progress: 0 to 1, notes, ...}; throws
+ * AnswerError. Older functions have no threshold, and no progress, but a coverage, or neither: then
+ * the work is done.
  */
 export function decodeAnswer(status, text) {
   let answer;

@@ -95,19 +95,25 @@ export class Acceptance {
   /**
    * Bring the proposals back when CVAT undid the objects that "Accept" made of them, and take them
    * away again when it made the objects again.
+   *
+   * @returns Whether the objects of an "Accept" that stays on the frame are shown for the first time.
    */
-  follow({ ids, depth, redoable }: Scene): void {
+  follow({ ids, depth, redoable }: Scene): boolean {
     const { accepted, undone } = this.#session.frame;
     if (undone?.ids.every((id) => ids.has(id))) {
       this.#session.do({ type: "acceptance redone" });
-      return;
+      return false;
     }
-    if (accepted === null || accepted.ids.length === 0) return;
+    if (accepted === null || accepted.ids.length === 0) return false;
     const landed = this.#landed.get(accepted);
-    if (accepted.ids.every((id) => ids.has(id))) this.#landed.set(accepted, landed ?? depth);
-    else if (landed !== undefined && redoable && depth < landed) {
+    if (accepted.ids.every((id) => ids.has(id))) {
+      this.#landed.set(accepted, landed ?? depth);
+      return landed === undefined && !this.#intent.goOn;
+    }
+    if (landed !== undefined && redoable && depth < landed) {
       if (!accepted.ids.some((id) => ids.has(id))) this.#session.do({ type: "acceptance undone" });
     }
+    return false;
   }
 
   /** The rectangle that a right click at a point means, or null: it means the proposal there. */

@@ -2,21 +2,20 @@
 
 import type { Host, Rectangle } from "./cvat/host";
 import {
-  type Chosen,
+  type Candidate,
   carriedOf,
   chosenOf,
-  type Kept,
-  keptOf,
-  keyOf,
-  type Taken,
-  takenOf,
+  readStored,
+  type Stored,
+  type StoredExemplar,
+  writeStored,
 } from "./exemplars";
 import type { ClassMap, Model } from "./labels";
 import { type Carried, decodeExemplars, encodeExemplarsRequest, LOWEST_SCORE } from "./protocol";
 import { entryOf, type State } from "./state";
-import { loadFromTab, saveInTab } from "./storage";
+import { tab } from "./storage";
 
-/** Frames whose exemplars go with a request, those nearest to the frame on the screen. */
+/** Frames whose exemplars go with a request: those nearest to the frame on the screen, and itself. */
 const MOST_SOURCES = 6;
 /** Characters of exemplars that are kept of frames, those that were used last: a tab keeps 5 million. */
 const MOST_CHARACTERS = 2_000_000;
@@ -35,10 +34,12 @@ export interface Work {
 export class ExemplarStore {
   readonly #host: Host;
   #jobId: number | null = null;
-  /** The exemplars of frames, as the function answered them; those that were used last at the end. */
-  #taken = new Map<number, Taken>();
-  /** What was chosen of the work on frames, and from what. Kept: it is asked for often. */
-  readonly #choices = new Map<number, { inputs: readonly unknown[]; chosen: Chosen }>();
+  #stored: Stored = readStored(null);
+  /** What was chosen of the work on frames, and from what. StoredExemplar: it is asked for often. */
+  readonly #choices = new Map<
+    number,
+    { inputs: readonly unknown[]; chosen: readonly Candidate[] }
+  >();
   /** What the person left out: frames, by their numbers, and exemplars, by their ids. */
   #leftOut = new Set<string>();
   /** Ids of the models that know no exemplars. */
@@ -52,26 +53,20 @@ export class ExemplarStore {
   open(jobId: number): void {
     this.#jobId = jobId;
     this.#choices.clear();
-    const leftOut = loadFromTab(`left out:${jobId}`);
+    const leftOut = tab.load(`left out:${jobId}`);
     this.#leftOut = new Set(Array.isArray(leftOut) ? leftOut.map(String) : []);
-    this.#taken = takenOf(loadFromTab(`exemplars:${jobId}`));
+    this.#stored = readStored(tab.load(`exemplars:${jobId}`));
   }
 
-  /** The frames that could give exemplars for a frame, the nearest first. */
+  /** The frames that can give exemplars for a frame, itself included, the nearest first. */
   sources(here: number, work: Work): readonly number[] {
     const { model, frames, rectangles, saved } = work;
     if (model.classes.length > 0 || this.#unsupported.has(model.id)) return [];
     const worked = new Set([...frames.keys(), ...rectangles.keys(), ...saved.keys()]);
-    const near: number[] = [];
-    for (const number of [...worked].sort(
-      (a, b) => Math.abs(a - here) - Math.abs(b - here) || a - b,
-    )) {
-      const { clicks, boxes } = this.#chosenOf(number, work);
-      if (number === here || clicks.length + boxes.length === 0) continue;
-      near.push(number);
-      if (near.length === MOST_SOURCES) break;
-    }
-    return near;
+    return [...worked]
+      .filter((number) => this.#candidates(number, here, work).length > 0)
+      .sort((a, b) => Math.abs(a - here) - Math.abs(b - here) || a - b)
+      .slice(0, MOST_SOURCES);
   }
 
   /** Whether a frame, by its number, or an exemplar, by its id, is used. */
@@ -82,16 +77,17 @@ export class ExemplarStore {
   /** Leave a frame or an exemplar out, or take it back. */
   toggle(id: string): void {
     if (!this.#leftOut.delete(id)) this.#leftOut.add(id);
-    saveInTab(`left out:${this.#jobId}`, [...this.#leftOut]);
+    tab.save(`left out:${this.#jobId}`, [...this.#leftOut]);
   }
 
   /** The exemplars of the frames that are used for a frame, as far as they are known. */
-  known(here: number, work: Work): readonly (Kept & { readonly frame: number })[] {
-    return this.#usedFrames(here, work).flatMap((frame) => {
-      const isKnown = this.#taken.get(frame)?.key === this.#keyOf(frame, work);
-      const exemplars = (isKnown && this.#taken.get(frame)?.exemplars) || [];
-      return exemplars.map((one) => ({ ...one, frame }));
-    });
+  known(here: number, work: Work): readonly (StoredExemplar & { readonly frame: number })[] {
+    return this.#usedFrames(here, work).flatMap((frame) =>
+      this.#candidates(frame, here, work).flatMap(({ id }) => {
+        const kept = this.#keptOf(frame, work.model)?.get(id);
+        return kept ? [{ ...kept, frame }] : [];
+      }),
+    );
   }
 
   /** A model knows no exemplars, and is not asked for them again. */
@@ -101,7 +97,7 @@ export class ExemplarStore {
 
   /** The function has other weights than those of the exemplars. */
   forget(): void {
-    this.#taken.clear();
+    this.#stored.frames.clear();
   }
 
   /**
@@ -111,27 +107,31 @@ export class ExemplarStore {
    * @throws Error The function did not answer them.
    */
   async carried(here: number, work: Work, signal: AbortSignal): Promise<Carried | null> {
-    const used = this.#usedFrames(here, work);
-    for (const number of used) await this.#take(number, work, signal);
-    const taken = used
-      .flatMap((number) => this.#taken.get(number) ?? [])
-      .map(({ exemplars, ...rest }) => ({
-        ...rest,
-        exemplars: exemplars.filter(({ id }) => this.isUsed(id)),
-      }));
-    return carriedOf(taken, (label) => work.classes.classOf(label));
+    for (const number of this.#usedFrames(here, work))
+      await this.#fetch(number, here, work, signal);
+    const used = this.known(here, work).filter(({ id }) => this.isUsed(id));
+    return carriedOf(this.#stored.weights, used, (label) => work.classes.classOf(label));
   }
 
   #usedFrames(here: number, work: Work): readonly number[] {
     return this.sources(here, work).filter((number) => this.isUsed(String(number)));
   }
 
-  #keyOf(number: number, work: Work): string {
-    return keyOf(work.model.id, this.#chosenOf(number, work));
+  #keptOf(number: number, { id }: Model): ReadonlyMap<string, StoredExemplar> | undefined {
+    return this.#stored.model === id ? this.#stored.frames.get(number) : undefined;
+  }
+
+  /**
+   * What a frame can give to the one on the screen. That frame itself gives boxes that no click of it
+   * says, as its clicks are asked about anyway.
+   */
+  #candidates(number: number, here: number, work: Work): readonly Candidate[] {
+    const chosen = this.#chosenOf(number, work);
+    return number === here ? chosen.filter((one) => "corners" in one && !one.clicked) : chosen;
   }
 
   /** The work on a frame, of labels that can be clicked. */
-  #chosenOf(number: number, { classes, frames, rectangles, saved }: Work): Chosen {
+  #chosenOf(number: number, { classes, frames, rectangles, saved }: Work): readonly Candidate[] {
     const isKnown = ({ label }: { label: number }) => classes.classOf(label) !== undefined;
     const frame = frames.get(number);
     const clicks = frame && entryOf(frame).clicks;
@@ -140,80 +140,79 @@ export class ExemplarStore {
     const before = this.#choices.get(number);
     if (before?.inputs.every((input, i) => input === inputs[i])) return before.chosen;
     const checked = made?.filter(({ source }) => source !== "auto") ?? onServer ?? [];
-    const chosen = chosenOf({
-      clicks: clicks?.filter(isKnown) ?? [],
-      rectangles: checked.filter(isKnown),
-    });
+    const chosen = chosenOf(number, clicks?.filter(isKnown) ?? [], checked.filter(isKnown));
     this.#choices.set(number, { inputs, chosen });
     return chosen;
   }
 
-  /** Ask for the exemplars of a frame, if they are not known. */
-  async #take(number: number, work: Work, signal: AbortSignal): Promise<void> {
+  /** Ask for the exemplars of a frame that are not known. */
+  async #fetch(number: number, here: number, work: Work, signal: AbortSignal): Promise<void> {
     const { model, classes } = work;
-    const chosen = this.#chosenOf(number, work);
-    const key = this.#keyOf(number, work);
-    const before = this.#taken.get(number);
-    if (before?.key === key) {
-      this.#keep(number, before);
+    const known = this.#keptOf(number, model) ?? new Map<string, StoredExemplar>();
+    const missing = this.#candidates(number, here, work).filter(({ id }) => !known.has(id));
+    if (missing.length === 0) {
+      this.#keep(number, known);
       return;
     }
-    const withClass = <T extends { label: number }>({ label, ...one }: T) => ({
-      ...one,
-      classIndex: classes.classOf(label) as number,
-    });
+    const classIndexOf = (label: number) => classes.classOf(label) as number;
     const points = encodeExemplarsRequest(
-      chosen.clicks.map(withClass),
-      chosen.boxes.map(withClass),
+      missing.flatMap((one) =>
+        "click" in one ? [{ ...one.click, classIndex: classIndexOf(one.label) }] : [],
+      ),
+      missing.flatMap((one) =>
+        "corners" in one ? [{ points: one.corners, classIndex: classIndexOf(one.label) }] : [],
+      ),
     );
-    let done = -1;
+    let progress = -1;
     for (;;) {
       const answer = decodeExemplars(
         await this.#host.ask(model.id, points, LOWEST_SCORE, signal, number),
       );
       if (signal.aborted) return;
       if (answer.progress >= 1) {
-        const { weights } = answer;
-        const kept = keptOf(number, chosen);
-        if (answer.exemplars.length !== kept.length)
+        if (answer.exemplars.length !== missing.length)
           throw new Error(
             `The function did not answer the exemplars of frame ${number} one by one.`,
           );
-        const exemplars = answer.exemplars.map(({ classIndex, ...one }, i) => ({
-          ...one,
-          ...(kept[i] as (typeof kept)[number]),
-        }));
+        const { weights } = answer;
         // The function has other weights now, for which earlier exemplars are of no use.
-        for (const [other, { weights: its }] of this.#taken)
-          if (its !== weights) this.#taken.delete(other);
-        this.#keep(number, { key, weights, exemplars });
-        saveInTab(`exemplars:${this.#jobId}`, Object.fromEntries(this.#taken));
+        if (this.#stored.model !== model.id || this.#stored.weights !== weights)
+          this.#stored = { model: model.id, weights, frames: new Map() };
+        const chosen = new Set(this.#chosenOf(number, work).map(({ id }) => id));
+        const kept = [...(this.#stored.frames.get(number) ?? [])].filter(([id]) => chosen.has(id));
+        const added = answer.exemplars.map(({ classIndex, ...one }, i) => {
+          const { id, label } = missing[i] as Candidate;
+          return [id, { ...one, id, label }] as const;
+        });
+        this.#keep(number, new Map([...kept, ...added]));
+        tab.save(`exemplars:${this.#jobId}`, writeStored(this.#stored));
         return;
       }
-      if (answer.progress <= done)
+      if (answer.progress <= progress)
         throw new Error(`The function did not come to the end of frame ${number}.`);
-      done = answer.progress;
+      progress = answer.progress;
     }
   }
 
   /** Keep the exemplars of a frame, and give up those that were not used for the longest. */
-  #keep(number: number, taken: Taken): void {
-    this.#taken.delete(number);
-    this.#taken.set(number, taken);
-    const kept = [...this.#taken];
+  #keep(number: number, exemplars: ReadonlyMap<string, StoredExemplar>): void {
+    const { frames } = this.#stored;
+    frames.delete(number);
+    frames.set(number, exemplars);
+    const kept = [...frames];
     let size = kept.reduce((sum, [, each]) => sum + sizeOf(each), 0);
     for (const [frame, each] of kept.slice(0, -MOST_SOURCES)) {
       if (size <= MOST_CHARACTERS) return;
-      this.#taken.delete(frame);
+      frames.delete(frame);
       size -= sizeOf(each);
     }
   }
 }
 
-/** About how many characters the exemplars of a frame are. */
-function sizeOf({ key, exemplars }: Taken): number {
-  return exemplars.reduce(
+/** About how many characters exemplars are. */
+function sizeOf(exemplars: ReadonlyMap<string, StoredExemplar>): number {
+  return [...exemplars.values()].reduce(
     (sum, { id, vector, thumbnail }) => sum + id.length + vector.length + thumbnail.length,
-    key.length,
+    0,
   );
 }

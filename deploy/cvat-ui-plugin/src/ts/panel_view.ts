@@ -62,7 +62,7 @@ export function viewOf(
     canSearch: requests.canSearch && !(frame.open && isAnswered(frame)),
     frame: scene.frame,
     frames: scene.frames.map((number) => [number, statusOf(number, scene, session, boxes)]),
-    carries: requests.carries,
+    asksByItself: requests.asksByItself,
     sources: [...requests.sources]
       .sort((a, b) => a - b)
       .map((number) => [number, exemplars.isUsed(String(number))]),

@@ -39,6 +39,7 @@ export class Plugin implements Listener {
   readonly #editor: BoxEditor;
   readonly #cursor: Cursor;
   readonly #panel: Panel;
+  readonly #removed = new AbortController();
   /** The label that was armed last, for the cursor. */
   #lastArmed: number | null = null;
 
@@ -73,13 +74,14 @@ export class Plugin implements Listener {
       });
     }
     document.body.append(this.#root);
-    document.addEventListener("mousedown", this.#pressedOutside);
-    window.addEventListener("resize", this.#resized);
-    window.addEventListener("beforeunload", this.#leaving);
+    const { signal } = this.#removed;
+    document.addEventListener("mousedown", (event) => this.#pressedOutside(event), { signal });
+    window.addEventListener("resize", () => host.safely(() => this.#place()), { signal });
+    window.addEventListener("beforeunload", (event) => this.#leaving(event), { signal });
   }
 
   #actions(): PanelActions {
-    const { session, boxes, requests, acceptance, thresholds } = this.#parts;
+    const { session, requests, acceptance, thresholds } = this.#parts;
     return {
       chooseModel: (id) => session.chooseModel(id),
       arm: (label) => this.#arm(session.state.armed === label ? null : label),
@@ -90,25 +92,14 @@ export class Plugin implements Listener {
         this.#draw();
       },
       look: () => this.#host.look(),
-      undo: () => session.do({ type: "undone" }),
-      redo: () => session.do({ type: "redone" }),
-      clear: () => session.do({ type: "cleared" }),
+      do: (type) => session.do({ type }),
       take: () => session.do({ type: "clicked", clicks: takeable(session) }),
-      ask: () => session.do({ type: "asked" }),
-      cancel: () => session.do({ type: "cancelled" }),
-      accept: () => acceptance.accept({}),
-      acceptArmed: () => acceptance.accept({ only: session.state.armed }),
-      acceptInView: () => acceptance.accept({ only: "in view" }),
-      acceptAndGoOn: () => acceptance.accept({ goOn: true }),
+      accept: (intent) => acceptance.accept(intent),
       toggleHidden: () => this.#toggleHidden(),
-      toggleLabel: (label) => {
-        boxes.toggleLabel(label);
-        this.#draw();
-      },
-      toggleCarry: () => requests.toggleCarry(),
+      toggleLabel: (label) => this.#toggleLabel(label),
+      toggleAsking: () => requests.toggleAsking(),
       goTo: (frame) => session.goTo(frame),
-      toggleSource: (frame) => requests.toggleExemplars(String(frame)),
-      toggleExemplar: (id) => requests.toggleExemplars(id),
+      toggleExemplars: (id) => requests.toggleExemplars(id),
       makeRoom: (pixels) => {
         if (!this.#host.makeRoom(pixels)) this.#panel.stayOver();
       },
@@ -145,9 +136,9 @@ export class Plugin implements Listener {
       this.#editor.close();
       session.notice = null;
       session.do({ type: "frame shown", frame });
-      requests.carryOn();
+      requests.askByItself();
     }
-    acceptance.follow(session.scene);
+    if (acceptance.follow(session.scene) && boxes.offered.length > 0) requests.askForOthers();
     if (busy && !before?.busy) this.#giveWay();
     this.#draw();
   }
@@ -165,21 +156,10 @@ export class Plugin implements Listener {
     return state.armed !== null ? isInside(placement, point) : this.#editor.claims(point);
   }
 
-  hovered(point: Point | null): void {
-    this.#editor.hovered(point);
-  }
-
-  grabs(point: Point): boolean {
-    return this.#editor.grabs(point);
-  }
-
-  pulled(point: Point): void {
-    this.#editor.pulled(point);
-  }
-
-  letGo(point: Point | null): void {
-    this.#editor.letGo(point);
-  }
+  readonly hovered = (point: Point | null): void => this.#editor.hovered(point);
+  readonly grabs = (point: Point): boolean => this.#editor.grabs(point);
+  readonly pulled = (point: Point): void => this.#editor.pulled(point);
+  readonly letGo = (point: Point | null): void => this.#editor.letGo(point);
 
   clicked(point: Point, button: "left" | "right"): void {
     if (this.#editor.menu.isOpen) {
@@ -199,7 +179,7 @@ export class Plugin implements Listener {
   }
 
   pressed(event: KeyboardEvent): boolean {
-    const { session, boxes } = this.#parts;
+    const { session } = this.#parts;
     const { scene, state } = session;
     const focused = this.#shadow.activeElement;
     const { key } = event;
@@ -249,10 +229,8 @@ export class Plugin implements Listener {
     }
     const label = session.classes.labels[positionOf(event)];
     if (label === undefined) return false;
-    if (event.shiftKey) {
-      boxes.toggleLabel(label.id);
-      this.#draw();
-    } else this.#arm(label.id);
+    if (event.shiftKey) this.#toggleLabel(label.id);
+    else this.#arm(label.id);
     return true;
   }
 
@@ -261,9 +239,7 @@ export class Plugin implements Listener {
     this.#host.makeRoom(0);
     this.#root.remove();
     this.#canvasStyle.remove();
-    document.removeEventListener("mousedown", this.#pressedOutside);
-    window.removeEventListener("resize", this.#resized);
-    window.removeEventListener("beforeunload", this.#leaving);
+    this.#removed.abort();
   }
 
   // Keys
@@ -274,31 +250,20 @@ export class Plugin implements Listener {
     const once = (act: () => void) => (repeat ? () => {} : act);
     if (["[", "{", "PageDown"].includes(key)) return () => thresholds.step(-1, shiftKey);
     if (["]", "}", "PageUp"].includes(key)) return () => thresholds.step(1, shiftKey);
+    const actions: Readonly<Record<string, () => void>> = {
+      a: once(() => this.#accept({ goOn: true })),
+      "Shift+a": once(() => this.#accept({ only: "in view" })),
+      b: () => this.#goToBox(1),
+      "Shift+b": () => this.#goToBox(-1),
+      i: () => this.#panel.focus(1),
+      "Shift+i": () => this.#panel.focus(-1),
+      s: once(() => requests.search()),
+      u: once(() => session.do({ type: "cleared" })),
+      x: once(() => this.#startCursor()),
+      y: once(() => this.#toggleHidden()),
+    };
     // Whatever Caps Lock makes of it.
-    switch (`${shiftKey ? "Shift+" : ""}${key.toLowerCase()}`) {
-      case "a":
-        return once(() => this.#accept({ goOn: true }));
-      case "Shift+a":
-        return once(() => this.#accept({ only: "in view" }));
-      case "b":
-        return () => this.#goToBox(1);
-      case "Shift+b":
-        return () => this.#goToBox(-1);
-      case "i":
-        return () => this.#panel.focus(1);
-      case "Shift+i":
-        return () => this.#panel.focus(-1);
-      case "s":
-        return once(() => requests.search());
-      case "u":
-        return once(() => session.do({ type: "cleared" }));
-      case "x":
-        return once(() => this.#startCursor());
-      case "y":
-        return once(() => this.#toggleHidden());
-      default:
-        return null;
-    }
+    return actions[`${shiftKey ? "Shift+" : ""}${key.toLowerCase()}`] ?? null;
   }
 
   /** Enter accepts; with no label armed only where there is something to accept. */
@@ -358,6 +323,11 @@ export class Plugin implements Listener {
     session.do({ type: "armed", label });
   }
 
+  #toggleLabel(label: number): void {
+    this.#parts.boxes.toggleLabel(label);
+    this.#draw();
+  }
+
   #toggleHidden(): void {
     const { session, boxes } = this.#parts;
     boxes.hidden = !boxes.hidden;
@@ -385,21 +355,19 @@ export class Plugin implements Listener {
     session.do({ type: "clicked", clicks: [click] });
   }
 
-  readonly #pressedOutside = (event: Event): void => {
+  #pressedOutside(event: Event): void {
     const { menu } = this.#editor;
     if (event.composedPath().includes(menu.element)) return;
     if (menu.isOpen) this.#host.safely(() => this.#editor.close());
-  };
-
-  readonly #resized = (): void => this.#host.safely(() => this.#place());
+  }
 
   /** Clicks are kept while the tab is open, and end with it. */
-  readonly #leaving = (event: BeforeUnloadEvent): void => {
+  #leaving(event: BeforeUnloadEvent): void {
     if (![...this.#parts.session.state.frames.values()].some(isPending)) return;
     event.preventDefault();
     // Browsers older than 2023 need this.
     event.returnValue = true;
-  };
+  }
 
   // What follows
 
@@ -446,8 +414,10 @@ export class Plugin implements Listener {
 
   #drawCursor(): void {
     const { session } = this.#parts;
-    const label = session.state.armed === null ? null : session.labelOf(session.state.armed);
-    this.#preview.drawCursor(this.#cursor.point, label?.color ?? "#ffffff");
+    const { armed } = session.state;
+    const color = (armed === null ? undefined : session.labelOf(armed)?.color) ?? "#ffffff";
+    const { point } = this.#cursor;
+    this.#preview.drawCursor(point && { point, color });
   }
 
   #place(): void {

@@ -4,6 +4,7 @@
 // found by geometry, not by the SVG.
 
 import { type Box, grown, type Point, polygonOf, shortSideOf } from "./geometry";
+import { groupsOf } from "./values";
 
 export interface PreviewBox extends Box {
   /** A CSS colour. */
@@ -88,41 +89,20 @@ export class Preview {
     if (scale === this.#scale) return;
     this.#scale = scale;
     this.element.style.setProperty("--c3det-px", `${1 / scale}px`);
-    this.#drawBoxes();
-    this.#drawMarks();
-    this.#drawHover();
-    this.#drawCursor();
+    this.drawBoxes();
+    this.drawMarks();
+    this.hover();
+    this.drawCursor();
   }
 
-  drawBoxes(boxes: readonly PreviewBox[]): void {
-    this.#shownBoxes = boxes;
-    this.#drawBoxes();
-  }
-
-  drawMarks(marks: readonly Mark[]): void {
-    this.#shownMarks = marks;
-    this.#drawMarks();
-  }
-
-  /** Mark the box under the mouse. */
-  hover(box: PreviewBox | null): void {
-    this.#shownHover = box;
-    this.#drawHover();
-  }
+  // Without a value, what is shown is drawn again.
 
   /** Show the cursor that keys move, in the colour of the label that it clicks. */
-  drawCursor(point: Point | null, color: string): void {
-    this.#shownCursor = point && { point, color };
-    this.#drawCursor();
-  }
-
-  #drawCursor(): void {
-    if (this.#shownCursor === null) {
-      this.#cursor.replaceChildren();
-      return;
-    }
-    const { point, color } = this.#shownCursor;
-    const [x, y] = point;
+  drawCursor(cursor = this.#shownCursor): void {
+    this.#shownCursor = cursor;
+    this.#cursor.replaceChildren();
+    if (cursor === null) return;
+    const [x, y] = cursor.point;
     const [from, to] = CURSOR_ARMS.map((arm) => arm / this.#scale) as [number, number];
     const arms = [-1, 1]
       .map(
@@ -131,37 +111,29 @@ export class Preview {
       )
       .join("");
     const outline = arms + ringOf(x, y, CURSOR_RING / this.#scale);
-    this.#cursor.replaceChildren(...cased(outline, color, MARK_WIDTH, MARK_CASING, 1));
+    this.#cursor.append(...cased(outline, cursor.color, MARK_WIDTH, MARK_CASING, 1));
   }
 
-  #drawHover(): void {
-    const box = this.#shownHover;
-    if (box === null) {
-      this.#hovered.replaceChildren();
-      return;
-    }
+  /** Mark the box under the mouse. */
+  hover(box = this.#shownHover): void {
+    this.#shownHover = box;
+    this.#hovered.replaceChildren();
+    if (box === null) return;
     const pen = penOf(box, this.#scale);
-    const layers = cased(
-      this.#outlineOf(box, pen),
-      box.color,
-      pen.widths.strong + 0.5,
-      pen.casing,
-      1,
-    );
+    const width = pen.widths.strong + 0.5;
+    const layers = cased(this.#outlineOf(box, pen), box.color, width, pen.casing, 1);
     const [, , line] = layers;
     line.setAttribute("fill", box.color);
     line.setAttribute("fill-opacity", "0.25");
-    this.#hovered.replaceChildren(...layers);
+    this.#hovered.append(...layers);
   }
 
-  #drawBoxes(): void {
-    const groups = new Map<string, PreviewBox[]>();
-    for (const box of this.#shownBoxes) {
-      const key = `${penOf(box, this.#scale).under} ${box.look} ${box.color}`;
-      const group = groups.get(key);
-      if (group) group.push(box);
-      else groups.set(key, [box]);
-    }
+  drawBoxes(boxes = this.#shownBoxes): void {
+    this.#shownBoxes = boxes;
+    const groups = groupsOf(
+      boxes,
+      (box) => `${penOf(box, this.#scale).under} ${box.look} ${box.color}`,
+    );
     const layers = [...groups.values()].map((group) => {
       const [{ look, color }] = group as [PreviewBox];
       const pen = penOf(group[0] as PreviewBox, this.#scale);
@@ -171,9 +143,10 @@ export class Preview {
     this.#boxes.replaceChildren(...stacked(layers));
   }
 
-  #drawMarks(): void {
+  drawMarks(marks = this.#shownMarks): void {
+    this.#shownMarks = marks;
     const outlines = new Map<string, string>();
-    for (const mark of this.#shownMarks) {
+    for (const mark of marks) {
       const color = mark.positive ? mark.color : NEGATIVE;
       outlines.set(color, (outlines.get(color) ?? "") + this.#signOf(mark));
     }
@@ -181,7 +154,7 @@ export class Preview {
       cased(outline, color, MARK_WIDTH, MARK_CASING, 1),
     );
     // A dot has the colour of the label that is not there.
-    const dots = this.#shownMarks
+    const dots = marks
       .filter(({ positive }) => !positive)
       .map(({ x, y, color }) => path(`M${x} ${y}h0`, color, DOT, 1));
     for (const dot of dots) {

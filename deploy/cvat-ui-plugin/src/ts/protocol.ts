@@ -3,6 +3,7 @@
 // neg_points, behind a header that no click can equal.
 
 import type { Corners } from "./geometry";
+import { isFraction, isRecord } from "./values";
 
 const VERSION = 1;
 /** Of requests for exemplars or with them. */
@@ -302,12 +303,4 @@ function isBase64(value: unknown): value is string {
 
 function isText(value: unknown): value is string {
   return typeof value === "string" && value.trim() !== "";
-}
-
-function isFraction(value: unknown): value is number {
-  return typeof value === "number" && value >= 0 && value <= 1;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -115,7 +115,7 @@ export function reduce(state: State, action: Action): State {
       const message = `The function came no further than ${share} % of the work: boxes may be missing.`;
       return stop(next, { clicks, kind: "stalled", message });
     }
-    case "found ahead": {
+    case "prefetched": {
       const { frame, proposals, notes } = action;
       const { history, answers } = frameOf(state);
       if (frame !== state.frame || history.length > 1 || answers.size > 0) return state;

@@ -1,4 +1,4 @@
-// Calls of the function for the clicks of a frame, with the exemplars of other frames.
+// Calls of the function for the clicks of a frame, with exemplars.
 
 import type { Scene } from "./cvat/host";
 import { ExemplarStore, type Work } from "./exemplar_store";
@@ -8,25 +8,25 @@ import {
   type Carried,
   type ClassAnswer,
   type ClassBox,
+  type ClassClick,
   decodeAnswer,
   encodeClicks,
   LOWEST_SCORE,
-  type RequestPoints,
   sentence,
 } from "./protocol";
 import { messageOf, type Session } from "./session";
 import { type Click, entryOf, hasToAsk, type Proposal } from "./state";
-import { loadSetting, saveSetting } from "./storage";
+import { settings } from "./storage";
 
 /** A frame is asked for by itself once it was looked at for so long. */
-const CARRY_MS = 200;
+const ASK_AFTER_MS = 200;
 
-/** What was found on a frame before it was shown. */
-interface FoundAhead {
+/** What was found on a frame. */
+interface Found {
   readonly frame: number;
   readonly classes: ClassMap;
   /** What was asked, as JSON. */
-  readonly points: string;
+  readonly key: string;
   readonly answer: ClassAnswer;
 }
 
@@ -35,14 +35,14 @@ export class Requests {
   readonly #session: Session;
   #call: { id: number; since: number; abort: AbortController } | null = null;
   /** A frame that nobody has worked on is asked for by itself. */
-  #carries = loadSetting("carry") !== false;
+  #asksByItself = settings.load("carry") !== false;
   #timer = 0;
-  /** What was found on the next frame before it is shown. */
-  #ahead: FoundAhead | null = null;
-  /** The frame that is asked for ahead now. */
-  #looking: { readonly frame: number; readonly done: Promise<void> } | null = null;
+  /** The answer for the next frame, asked for before it is shown. */
+  #prefetched: Found | null = null;
+  /** The frame that is prefetched now. */
+  #prefetching: { readonly frame: number; readonly done: Promise<void> } | null = null;
   /** Ends what nobody on the screen waits for. */
-  readonly #left = new AbortController();
+  readonly #background = new AbortController();
 
   constructor(session: Session) {
     this.#session = session;
@@ -54,17 +54,17 @@ export class Requests {
     return this.#call?.since ?? null;
   }
 
-  get carries(): boolean {
-    return this.#carries;
+  get asksByItself(): boolean {
+    return this.#asksByItself;
   }
 
-  /** The frames that could give exemplars for the one on the screen, the nearest first. */
+  /** The frames that can give exemplars for the one on the screen, the nearest first. */
   get sources(): readonly number[] {
     const { scene } = this.#session;
     return scene ? this.exemplars.sources(scene.frame, this.work(scene)) : [];
   }
 
-  /** Whether the function can be asked without clicks: an open one only with other frames' work. */
+  /** Whether the function can be asked without clicks: an open one only with exemplars. */
   get canSearch(): boolean {
     const isUsed = (frame: number) => this.exemplars.isUsed(String(frame));
     return this.#session.model.classes.length > 0 || this.sources.some(isUsed);
@@ -76,11 +76,11 @@ export class Requests {
   }
 
   openJob(jobId: number): void {
-    this.#ahead = null;
+    this.#prefetched = null;
     this.exemplars.open(jobId);
     // Which frames are done, without which the plugin works as well.
     const { host } = this.#session;
-    host.safely(() => host.readSaved(this.#left.signal).catch(() => {}));
+    host.safely(() => host.readSaved(this.#background.signal).catch(() => {}));
   }
 
   /** Send what has to be asked, and end a call that nobody waits for any more. */
@@ -99,13 +99,13 @@ export class Requests {
   search(): void {
     if (entryOf(this.#session.frame).clicks.length > 0) return;
     if (this.canSearch) this.#session.do({ type: "asked" });
-    else this.#session.say("There are no examples on other frames yet: click an object first.");
+    else this.#session.say("There are no examples yet: click an object first.");
   }
 
-  toggleCarry(): void {
-    this.#carries = !this.#carries;
-    saveSetting("carry", this.#carries);
-    this.carryOn();
+  toggleAsking(): void {
+    this.#asksByItself = !this.#asksByItself;
+    settings.save("carry", this.#asksByItself);
+    this.askByItself();
     this.#session.changed();
   }
 
@@ -115,23 +115,30 @@ export class Requests {
     this.#session.do({ type: "exemplars changed" });
   }
 
+  /** Boxes of the frame have become rectangles: ask again for the others, with these as exemplars. */
+  askForOthers(): void {
+    const frame = this.#session.state.frame ?? -1;
+    if (this.sources.includes(frame) && this.exemplars.isUsed(String(frame)))
+      this.#session.do({ type: "exemplars changed" });
+  }
+
   /** Ask for a frame that nobody has worked on, once others of the job were. */
-  carryOn(): void {
+  askByItself(): void {
     this.stopWaiting();
     const session = this.#session;
     const { frame: number, frames } = session.state;
-    if (this.#carries) this.#showAhead();
+    if (this.#asksByItself) this.#showPrefetched();
     const worked = [...frames].some(
       ([other, { open, accepted, history }]) =>
         other !== number && (open || accepted !== null || history.length > 1),
     );
-    if (!this.#carries || !worked || !this.canSearch) return;
+    if (!this.#asksByItself || !worked || !this.canSearch) return;
     this.#timer = window.setTimeout(() => {
       const { open, taken } = session.frame;
       const isNew = !open && entryOf(session.frame).clicks.length + taken.length === 0;
       if (number === session.state.frame && isNew && session.scene?.rectangles.length === 0)
         session.host.safely(() => session.do({ type: "asked" }));
-    }, CARRY_MS);
+    }, ASK_AFTER_MS);
   }
 
   /** Ask for nothing by itself. */
@@ -142,7 +149,7 @@ export class Requests {
   stop(): void {
     this.stopWaiting();
     this.#call?.abort.abort();
-    this.#left.abort();
+    this.#background.abort();
   }
 
   async #ask(): Promise<void> {
@@ -162,22 +169,22 @@ export class Requests {
     }));
     const first = session.frame.partial?.clicks !== request.clicks;
     try {
-      if (clicks.length === 0 && this.#looking?.frame === request.frame) {
-        await this.#looking.done;
+      if (clicks.length === 0 && this.#prefetching?.frame === request.frame) {
+        await this.#prefetching.done;
         if (signal.aborted) return;
-        this.#showAhead();
+        this.#showPrefetched();
       }
-      const [answer] = await Promise.all([
-        this.#askWith((carried) => encodeClicks(classClicks, carried), signal, request.frame),
+      const [found] = await Promise.all([
+        this.#askWith(classClicks, signal, request.frame),
         // Without this answer boxes may be offered twice, but nothing else is wrong.
         first && session.host.readSaved(signal).catch(() => {}),
       ]);
-      if (answer === null || signal.aborted) return;
-      if (this.#ahead?.frame === request.frame) this.#ahead = null;
-      const { boxes, ...rest } = answer;
+      if (found === null || signal.aborted) return;
+      if (this.#prefetched?.frame === request.frame) this.#prefetched = null;
+      const { boxes, ...rest } = found.answer;
       const proposals = boxes.flatMap((box) => proposalOf(box, clicks, classes));
       session.do({ type: "answered", id: call.id, proposals, ...rest });
-      if (clicks.length === 0 && answer.progress >= 1) await this.#lookAhead();
+      if (clicks.length === 0 && rest.progress >= 1) await this.#prefetchNext();
     } catch (error) {
       if (signal.aborted) return;
       const message = error instanceof AnswerError ? error.message : sentence(messageOf(error));
@@ -186,66 +193,57 @@ export class Requests {
   }
 
   /** Whoever looks at the proposals of a frame that nobody clicked on will look at the next one. */
-  async #lookAhead(): Promise<void> {
+  async #prefetchNext(): Promise<void> {
     const session = this.#session;
     const { scene, nextFrame: frame } = session;
-    if (!this.#carries || scene === null || frame === undefined) return;
+    if (!this.#asksByItself || scene === null || frame === undefined) return;
     const known = session.rectangles.get(frame) ?? scene.saved.get(frame) ?? [];
     if (session.state.frames.has(frame) || known.length > 0) return;
-    if ([this.#ahead?.frame, this.#looking?.frame].includes(frame)) return;
-    this.#looking = { frame, done: this.#find(frame) };
-    await this.#looking.done;
-    this.#looking = null;
+    if ([this.#prefetched?.frame, this.#prefetching?.frame].includes(frame)) return;
+    this.#prefetching = { frame, done: this.#prefetch(frame) };
+    await this.#prefetching.done;
+    this.#prefetching = null;
   }
 
-  async #find(frame: number): Promise<void> {
+  async #prefetch(frame: number): Promise<void> {
     const session = this.#session;
-    const { classes, jobId } = session;
-    let points: RequestPoints = { pos_points: [], neg_points: [] };
-    const encode = (carried: Carried | null) => {
-      points = encodeClicks([], carried);
-      return points;
-    };
+    const { jobId } = session;
     // It is asked for again when it is shown: an error now is none for the person.
-    const answer = await this.#askWith(encode, this.#left.signal, frame).catch(() => null);
-    if (answer !== null && session.jobId === jobId)
-      this.#ahead = { frame, classes, points: JSON.stringify(points), answer };
+    const found = await this.#askWith([], this.#background.signal, frame).catch(() => null);
+    if (found !== null && session.jobId === jobId) this.#prefetched = found;
   }
 
-  /** Show what was found ahead, until the frame on the screen has its own answer. */
-  #showAhead(): void {
+  /** Show the prefetched answer, until the frame on the screen has its own answer. */
+  #showPrefetched(): void {
     const session = this.#session;
-    const ahead = this.#ahead;
-    if (ahead === null || ahead.frame !== session.state.frame) return;
-    const { classes, frame, answer } = ahead;
+    const prefetched = this.#prefetched;
+    if (prefetched === null || prefetched.frame !== session.state.frame) return;
+    const { classes, frame, answer } = prefetched;
     if (classes !== session.classes || session.scene?.rectangles.length !== 0) return;
     const proposals = answer.boxes.flatMap((box) => proposalOf(box, [], classes));
-    session.do({ type: "found ahead", frame, proposals, notes: answer.notes });
+    session.do({ type: "prefetched", frame, proposals, notes: answer.notes });
   }
 
-  /** Ask with the exemplars of other frames, and take them again if they are of other weights. */
+  /** Ask with exemplars, and take them again if they are of other weights. */
   async #askWith(
-    encode: (carried: Carried | null) => RequestPoints,
+    clicks: readonly ClassClick[],
     signal: AbortSignal,
     frame: number,
-  ): Promise<ClassAnswer | null> {
+  ): Promise<Found | null> {
     const { host, model, classes } = this.#session;
-    const ask = async (): Promise<ClassAnswer | null> => {
+    const ask = async (): Promise<Found | null> => {
       const carried = await this.#carried(frame, signal);
-      const points = encode(carried);
       if (signal.aborted) return null;
-      // An open model finds nothing that is of a label, without clicks and examples.
-      const empty = model.classes.length === 0 && carried === null;
-      if (empty && points.pos_points.length === 0)
-        throw new Error("There are no examples on other frames: click an object first.");
-      const ahead = this.#ahead;
-      if (
-        ahead?.frame === frame &&
-        ahead.classes === classes &&
-        ahead.points === JSON.stringify(points)
-      )
-        return ahead.answer;
-      return decodeAnswer(await host.ask(model.id, points, LOWEST_SCORE, signal, frame));
+      // An open model finds nothing that is of a label, without clicks and exemplars.
+      if (model.classes.length === 0 && carried === null && clicks.length === 0)
+        throw new Error("There are no examples: click an object first.");
+      const points = encodeClicks(clicks, carried);
+      const key = JSON.stringify(points);
+      const prefetched = this.#prefetched;
+      if (prefetched?.frame === frame && prefetched.classes === classes && prefetched.key === key)
+        return prefetched;
+      const body = await host.ask(model.id, points, LOWEST_SCORE, signal, frame);
+      return { frame, classes, key, answer: decodeAnswer(body) };
     };
     try {
       return await ask();
@@ -257,7 +255,7 @@ export class Requests {
   }
 
   /**
-   * The exemplars of other frames; null: there are none.
+   * The exemplars for a frame; null: there are none.
    *
    * @throws Error The function did not answer them.
    */

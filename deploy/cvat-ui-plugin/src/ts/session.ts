@@ -15,7 +15,8 @@ import {
   isPending,
   type State,
 } from "./state";
-import { loadFromTab, loadSetting, saveInTab, saveSetting } from "./storage";
+import { settings, tab } from "./storage";
+import { isFraction, isRecord } from "./values";
 
 /** A sentence about what was done last. */
 export interface Notice {
@@ -26,14 +27,7 @@ export interface Notice {
 const NO_MODEL: Model = { id: "", name: "", classes: [] };
 
 /** What a person does, after which a sentence about something earlier is out of date. */
-const STEPS: readonly Action["type"][] = [
-  "clicked",
-  "edited",
-  "cleared",
-  "undone",
-  "redone",
-  "asked",
-];
+const STEPS: Action["type"][] = ["clicked", "edited", "cleared", "undone", "redone", "asked"];
 
 export class Session {
   readonly host: Host;
@@ -46,7 +40,7 @@ export class Session {
   #jobId: number | null = null;
   #state: State = initialState();
   #model: Model = NO_MODEL;
-  #chosenModel = loadSetting("model");
+  #chosenModel = settings.load("model");
   #classes = new ClassMap([], NO_MODEL, {});
   #classesKey = "";
 
@@ -95,7 +89,7 @@ export class Session {
     this.notice = null;
     this.rectangles.clear();
     this.#jobId = jobId;
-    this.do({ type: "job opened", clicks: clicksOf(loadFromTab(`clicks:${jobId}`)) });
+    this.do({ type: "job opened", clicks: clicksOf(tab.load(`clicks:${jobId}`)) });
   }
 
   say(message: string, failed = false): void {
@@ -129,21 +123,21 @@ export class Session {
 
   chooseModel(id: string): void {
     this.#chosenModel = id;
-    saveSetting("model", id);
+    settings.save("model", id);
     this.#chooseAnew();
   }
 
   /** Say which class of the model a label is. */
   map(label: TaskLabel, className: string): void {
     const key = `classes:${this.#model.id}`;
-    saveSetting(key, { ...choicesOf(loadSetting(key)), [label.name]: className });
+    settings.save(key, { ...choicesOf(settings.load(key)), [label.name]: className });
     this.#chooseAnew();
   }
 
   /** Take the scene's models and labels. */
   chooseClasses({ models, labels }: Scene): void {
     const model = models.find(({ id }) => id === this.#chosenModel) ?? (models[0] as Model);
-    const choices = choicesOf(loadSetting(`classes:${model.id}`));
+    const choices = choicesOf(settings.load(`classes:${model.id}`));
     const key = JSON.stringify([model, labels, choices]);
     if (key === this.#classesKey) return;
     const another = model.id !== this.#model.id;
@@ -153,14 +147,14 @@ export class Session {
     this.do({ type: "classes changed" });
     this.host.arm(false);
     if (another) {
-      const threshold = loadSetting(`threshold:${model.id}`);
-      this.do({ type: "threshold set", threshold: isScore(threshold) ? threshold : null });
+      const threshold = settings.load(`threshold:${model.id}`);
+      this.do({ type: "threshold set", threshold: isFraction(threshold) ? threshold : null });
     }
     if (another || this.#state.thresholds.size === 0) {
-      const own = loadSetting(`thresholds:${model.id}`) ?? {};
+      const own = settings.load(`thresholds:${model.id}`) ?? {};
       const thresholds = labels.flatMap(({ id, name }) => {
         const value = Reflect.get(own, name);
-        return isScore(value) ? [[id, value] as const] : [];
+        return isFraction(value) ? [[id, value] as const] : [];
       });
       this.do({ type: "thresholds set", thresholds: new Map(thresholds) });
     }
@@ -176,7 +170,7 @@ export class Session {
     const kept = [...this.#state.frames]
       .filter(([, frame]) => isPending(frame))
       .map(([number, frame]) => [number, entryOf(frame).clicks]);
-    saveInTab(`clicks:${this.#jobId}`, Object.fromEntries(kept));
+    tab.save(`clicks:${this.#jobId}`, Object.fromEntries(kept));
   }
 }
 
@@ -184,29 +178,21 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-function isScore(value: unknown): value is number {
-  return typeof value === "number" && value >= 0 && value <= 1;
-}
-
 /** Clicks of frames as they were kept. */
 function clicksOf(value: unknown): ReadonlyMap<number, Clicks> {
   const clicks = new Map<number, Clicks>();
-  if (typeof value !== "object" || value === null) return clicks;
-  for (const [number, list] of Object.entries(value)) {
+  for (const [number, list] of Object.entries(isRecord(value) ? value : {})) {
     if (Array.isArray(list) && list.every(isClick)) clicks.set(Number(number), list);
   }
   return clicks;
 }
 
 function isClick(value: unknown): value is Click {
-  if (typeof value !== "object" || value === null) return false;
-  const { x, y, label, positive } = value as Record<string, unknown>;
+  const { x, y, label, positive } = isRecord(value) ? value : {};
   return [x, y, label].every(Number.isFinite) && typeof positive === "boolean";
 }
 
 function choicesOf(value: unknown): Choices {
-  if (typeof value !== "object" || value === null) return {};
-  return Object.fromEntries(
-    Object.entries(value).filter(([, className]) => typeof className === "string"),
-  );
+  const isName = (pair: [string, unknown]): pair is [string, string] => typeof pair[1] === "string";
+  return Object.fromEntries(Object.entries(isRecord(value) ? value : {}).filter(isName));
 }

@@ -140,7 +140,7 @@ export type Action =
       readonly threshold: number;
     }
   /** Proposals of a frame that was asked for before it was shown; it is asked for again. */
-  | ({ readonly type: "found ahead"; readonly frame: number } & Answer)
+  | ({ readonly type: "prefetched"; readonly frame: number } & Answer)
   | { readonly type: "failed"; readonly id: number; readonly message: string }
   | { readonly type: "cancelled" }
   | { readonly type: "waits to accept" }

@@ -3,36 +3,31 @@
 
 const PREFIX = "c3det-plugin:";
 
-/** Read a setting, or null. */
-export function loadSetting(key: string): unknown {
-  return read(() => localStorage, key);
-}
+class Store {
+  readonly #storage: () => Storage;
 
-export function saveSetting(key: string, value: unknown): void {
-  write(() => localStorage, key, value);
-}
+  constructor(storage: () => Storage) {
+    this.#storage = storage;
+  }
 
-/** Read what was saved in this tab, before the page was loaded anew, or null. */
-export function loadFromTab(key: string): unknown {
-  return read(() => sessionStorage, key);
-}
+  /** Read a value, or null. */
+  load(key: string): unknown {
+    try {
+      return JSON.parse(this.#storage().getItem(PREFIX + key) ?? "null");
+    } catch {
+      return null;
+    }
+  }
 
-export function saveInTab(key: string, value: unknown): void {
-  write(() => sessionStorage, key, value);
-}
-
-function read(storage: () => Storage, key: string): unknown {
-  try {
-    return JSON.parse(storage().getItem(PREFIX + key) ?? "null");
-  } catch {
-    return null;
+  save(key: string, value: unknown): void {
+    try {
+      this.#storage().setItem(PREFIX + key, JSON.stringify(value));
+    } catch {
+      // Full or forbidden.
+    }
   }
 }
 
-function write(storage: () => Storage, key: string, value: unknown): void {
-  try {
-    storage().setItem(PREFIX + key, JSON.stringify(value));
-  } catch {
-    // Full or forbidden.
-  }
-}
+export const settings = new Store(() => localStorage);
+/** What was saved here is there when the page is loaded again in this tab. */
+export const tab = new Store(() => sessionStorage);

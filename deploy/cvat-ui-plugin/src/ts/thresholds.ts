@@ -3,7 +3,7 @@
 import { LOWEST_SCORE } from "./protocol";
 import type { Session } from "./session";
 import { thresholdOf } from "./state";
-import { saveSetting } from "./storage";
+import { settings } from "./storage";
 
 /** What a key adds to a threshold. */
 const STEP = 0.05;
@@ -39,7 +39,7 @@ export class Thresholds {
     const { model, state } = this.#session;
     const { armed } = state;
     if (!own || armed === null) {
-      saveSetting(`threshold:${model.id}`, threshold);
+      settings.save(`threshold:${model.id}`, threshold);
       this.#session.do({ type: "threshold set", threshold });
       return;
     }
@@ -48,7 +48,7 @@ export class Thresholds {
       const label = this.#session.labelOf(id);
       return label ? [[label.name, value] as const] : [];
     });
-    saveSetting(`thresholds:${model.id}`, Object.fromEntries(named));
+    settings.save(`thresholds:${model.id}`, Object.fromEntries(named));
   }
 
   step(by: -1 | 1, own: boolean): void {

@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { Annotator, type Options, type Point } from "./annotator";
+import { Annotator, type Call, type Options, type Point } from "./annotator";
 import { World, whatIsMissing } from "./world";
 
 const missing = whatIsMissing();
@@ -309,6 +309,50 @@ describe.skipIf(missing !== null)("the plugin without the mouse", () => {
     // A frame that is left out takes its thumbnails along.
     await a.panel.locator(".source").click();
     await expect.poll(() => thumbnails.count()).toBe(0);
+  });
+
+  test("boxes that were accepted are exemplars on their own frame, once, and are dropped for good", async () => {
+    const a = await open();
+    await a.key("2");
+    await a.click(centre("tree"));
+    await a.settle();
+    await a.key("1");
+    await a.click(centre(one));
+    await a.settle();
+    // The round things alone: a tree is left, which is asked for again with them.
+    await a.key("Shift+Enter");
+    await expect.poll(async () => (await a.calls()).length, { timeout: 60_000 }).toBe(4);
+    await a.settle();
+    const [asked, carrying] = (await a.calls()).slice(2) as [Call, Call];
+    const boxes = asked.neg_points[1]?.[1] as number;
+    expect(asked.neg_points.slice(0, 2)).toEqual([
+      [-1, 2],
+      [1, boxes],
+    ]);
+    // The box that answers a click is not among them, nor are the clicks.
+    expect(asked.pos_points).toHaveLength(2 * boxes);
+    const [x, y] = centre(one);
+    const corners = asked.pos_points;
+    for (let i = 0; i < corners.length; i += 2) {
+      const [[x1, y1], [x2, y2]] = [corners[i], corners[i + 1]] as [Point, Point];
+      expect(x >= x1 && x <= x2 && y >= y1 && y <= y2).toBe(false);
+    }
+    expect(carrying.neg_points[1]).toEqual([2, boxes]);
+    expect(carrying.pos_points).toHaveLength(2);
+    expect(await a.panel.locator(".source").allTextContents()).toEqual(["0"]);
+    const thumbnails = a.panel.locator(".exemplar");
+    expect(await thumbnails.count()).toBe(boxes);
+    await a.screenshot("own-exemplars");
+
+    // What is dropped stays dropped; more clicks ask for no exemplars again.
+    await thumbnails.first().click();
+    await a.settle();
+    await a.key("2");
+    await a.click(centre("tree", 1));
+    await a.settle();
+    expect((await a.calls()).length).toBe(6);
+    expect((await a.calls()).at(-1)?.neg_points[1]).toEqual([2, boxes - 1]);
+    expect(await thumbnails.first().getAttribute("aria-pressed")).toBe("false");
   });
 
   test("the next frame is asked for ahead: its proposals are there when it is shown", async () => {

@@ -1,29 +1,47 @@
 import { describe, expect, test } from "vitest";
 import type { Host } from "../../src/ts/cvat/host";
 import { ExemplarStore, type Work } from "../../src/ts/exemplar_store";
-import { carriedOf, chosenOf, keptOf, keyOf, type Taken, takenOf } from "../../src/ts/exemplars";
+import {
+  carriedOf,
+  chosenOf,
+  type LabelledBox,
+  readStored,
+  type StoredExemplar,
+  writeStored,
+} from "../../src/ts/exemplars";
 import { ClassMap } from "../../src/ts/labels";
 import type { RequestPoints } from "../../src/ts/protocol";
-import type { Click } from "../../src/ts/state";
+import { type Click, type Clicks, EMPTY_FRAME } from "../../src/ts/state";
 
 const click = (x: number, label = 1, positive = true): Click => ({ x, y: 5, label, positive });
 const box = (x: number, label = 1) => ({ points: [x, 0, x + 10, 10], rotation: 0, label }) as const;
 
+/** What is chosen of a frame: its clicks, and its boxes. */
+function choose(clicks: Clicks, rectangles: readonly LabelledBox[]) {
+  const chosen = chosenOf(3, clicks, rectangles);
+  return {
+    clicks: chosen.flatMap((one) => ("click" in one ? [one.click] : [])),
+    boxes: chosen.flatMap((one) =>
+      "corners" in one ? [{ points: one.corners, label: one.label, clicked: one.clicked }] : [],
+    ),
+  };
+}
+
 describe("what a frame is asked for", () => {
   test("boxes stand for their clicks; clicks without a box and negative ones are kept", () => {
     const clicks = [click(5), click(55), click(5, 2), click(7, 1, false)];
-    const { clicks: chosen, boxes } = chosenOf({ clicks, rectangles: [box(0), box(100, 3)] });
+    const { clicks: chosen, boxes } = choose(clicks, [box(0), box(100, 3)]);
     // A box of another label is none of the click's.
     expect(chosen).toEqual([click(55), click(5, 2), click(7, 1, false)]);
     expect(boxes).toEqual([
-      { points: [0, 0, 10, 10], label: 1 },
-      { points: [100, 0, 110, 10], label: 3 },
+      { points: [0, 0, 10, 10], label: 1, clicked: true },
+      { points: [100, 0, 110, 10], label: 3, clicked: false },
     ]);
   });
 
   test("of many boxes the clicked ones and some of the others", () => {
     const rectangles = Array.from({ length: 40 }, (_, i) => box(20 * i));
-    const { boxes } = chosenOf({ clicks: [click(20 * 39 + 5)], rectangles });
+    const { boxes } = choose([click(20 * 39 + 5)], rectangles);
     expect(boxes).toHaveLength(8);
     expect(boxes[0]?.points[0]).toBe(20 * 39);
     const lefts = boxes.slice(1).map(({ points }) => points[0]);
@@ -33,45 +51,42 @@ describe("what a frame is asked for", () => {
 
   test("the latest clicks, for each label and sign", () => {
     const clicks = Array.from({ length: 12 }, (_, i) => click(20 * i));
-    const { clicks: chosen } = chosenOf({ clicks: [...clicks, click(3, 2)], rectangles: [] });
+    const { clicks: chosen } = choose([...clicks, click(3, 2)], []);
     expect(chosen).toEqual([...clicks.slice(4), click(3, 2)]);
   });
 
-  test("a turned box is the upright one around it", () => {
-    const turned = { ...box(0), points: [0, 0, 20, 10], rotation: 90 } as const;
-    const { boxes } = chosenOf({ clicks: [], rectangles: [turned] });
+  test("a rotated box is the upright one around it", () => {
+    const rotated = { ...box(0), points: [0, 0, 20, 10], rotation: 90 } as const;
+    const { boxes } = choose([], [rotated]);
     expect(boxes[0]?.points.map(Math.round)).toEqual([5, -5, 15, 15]);
   });
 
-  test("the key changes with the work and with the model", () => {
-    const source = chosenOf({ clicks: [click(1)], rectangles: [] });
-    expect(keyOf("a", source)).toBe(keyOf("a", chosenOf({ clicks: [click(1)], rectangles: [] })));
-    expect(keyOf("a", source)).not.toBe(keyOf("b", source));
-    expect(keyOf("a", source)).not.toBe(
-      keyOf("a", chosenOf({ clicks: [click(2)], rectangles: [] })),
-    );
+  test("ids are those of the clicks and boxes, in the order of the request", () => {
+    const chosen = chosenOf(3, [click(55), click(7, 1, false)], [box(0)]);
+    expect(chosen.map(({ label }) => label)).toEqual([1, 1, 1]);
+    expect(new Set(chosen.map(({ id }) => id)).size).toBe(3);
+    // The same click is the same exemplar, whatever else was clicked, and another on another frame.
+    const [same] = chosenOf(3, [click(55)], []);
+    expect(same).toEqual(chosen[0]);
+    expect(chosenOf(4, [click(55)], [])[0]?.id).not.toBe(same?.id);
   });
 });
 
+const kept = (label: number, positive = true, width = 1): StoredExemplar => ({
+  id: `${label} ${positive} ${width}`,
+  thumbnail: "",
+  label,
+  positive,
+  width,
+  height: 1,
+  vector: "AQID",
+});
+
 describe("what goes with a request", () => {
-  const kept = (label: number, positive = true, width = 1) => ({
-    id: "some",
-    thumbnail: "",
-    label,
-    positive,
-    width,
-    height: 1,
-    vector: "AQID",
-  });
-  const taken = (weights: string, ...exemplars: Taken["exemplars"]): Taken => ({
-    key: "",
-    weights,
-    exemplars,
-  });
   const classOf = (label: number) => (label < 10 ? label + 100 : undefined);
 
   test("those of the labels that can be clicked, as classes", () => {
-    expect(carriedOf([taken("a", kept(1), kept(11), kept(2, false))], classOf)).toEqual({
+    expect(carriedOf("a", [kept(1), kept(11), kept(2, false)], classOf)).toEqual({
       weights: "a",
       exemplars: [
         { classIndex: 101, positive: true, width: 1, height: 1, vector: "AQID" },
@@ -81,39 +96,27 @@ describe("what goes with a request", () => {
   });
 
   test("nothing without an object to look for", () => {
-    expect(carriedOf([], classOf)).toBeNull();
-    expect(carriedOf([taken("a"), taken("a", kept(1, false), kept(11))], classOf)).toBeNull();
+    expect(carriedOf("a", [], classOf)).toBeNull();
+    expect(carriedOf("a", [kept(1, false), kept(11)], classOf)).toBeNull();
   });
 
-  test("one kind of weights, and a bounded number of each label, of the first frames", () => {
+  test("a bounded number of each label, of the first frames", () => {
     const many = (width: number) => Array.from({ length: 20 }, () => kept(1, true, width));
-    const carried = carriedOf(
-      [taken("a", ...many(1)), taken("b", kept(2)), taken("a", ...many(2), kept(3))],
-      classOf,
-    );
+    const carried = carriedOf("a", [...many(1), ...many(2), kept(3)], classOf);
     const of = (wanted: number) =>
       carried?.exemplars.filter(({ classIndex, width }) => classIndex === 101 && width === wanted);
     expect([of(1)?.length, of(2)?.length]).toEqual([20, 4]);
-    expect(carried?.exemplars.map(({ classIndex }) => classIndex)).not.toContain(102);
     expect(carried?.exemplars.at(-1)?.classIndex).toBe(103);
   });
 
   test("kept in the tab and read again", () => {
-    const value = JSON.parse(JSON.stringify({ 3: taken("a", kept(1)), 4: { key: 1 } }));
-    expect([...takenOf(value)]).toEqual([[3, taken("a", kept(1))]]);
-    expect(takenOf(null).size).toBe(0);
+    const frames = new Map([[3, new Map([[kept(1).id, kept(1)]])]]);
+    const taken = { model: "open", weights: "a", frames };
+    const value = JSON.parse(JSON.stringify(writeStored(taken)));
+    expect(readStored(value)).toEqual(taken);
+    for (const other of [null, { ...value, frames: [[4, { key: 1 }]] }, { ...value, model: 1 }])
+      expect(readStored(other).frames.size).toBe(0);
   });
-});
-
-test("the ids of a frame's exemplars, in the order of the request", () => {
-  const chosen = chosenOf({ clicks: [click(55), click(7, 1, false)], rectangles: [box(0)] });
-  const kept = keptOf(3, chosen);
-  expect(kept.map(({ label }) => label)).toEqual([1, 1, 1]);
-  expect(new Set(kept.map(({ id }) => id)).size).toBe(3);
-  // The same click is the same exemplar, whatever else was clicked, and another on another frame.
-  const [same] = keptOf(3, chosenOf({ clicks: [click(55)], rectangles: [] }));
-  expect(same).toEqual(kept[0]);
-  expect(keptOf(4, chosen).map(({ id }) => id)).not.toContain(same?.id);
 });
 
 describe("exemplars of a job's frames", () => {
@@ -123,13 +126,16 @@ describe("exemplars of a job's frames", () => {
   /** A job whose frames have so many boxes each, and a function that answers pictures of a size. */
   function job(frames: number, boxes: number, characters: number) {
     const asked: number[] = [];
+    const requests: RequestPoints[] = [];
+    const served = { weights: "ab".repeat(32) };
     const host = {
       ask: async (_: string, points: RequestPoints, __: number, ___: unknown, frame: number) => {
         asked.push(frame);
+        requests.push(points);
         const one = { class: 0, positive: true, width: 1, height: 1, vector: "AQID" };
         const thumbnail = "A".repeat(characters);
         const exemplars = points.neg_points.slice(2).map(() => ({ ...one, thumbnail }));
-        return { c3det: 2, exemplars, weights: "ab".repeat(32), progress: 1 };
+        return { c3det: 2, exemplars, ...served, progress: 1 };
       },
     } as unknown as Host;
     const rectangles = Array.from({ length: boxes }, (_, i) => box(20 * i));
@@ -143,8 +149,13 @@ describe("exemplars of a job's frames", () => {
     };
     const store = new ExemplarStore(host);
     store.open(1);
-    const carried = (here: number) => store.carried(here, work, new AbortController().signal);
-    return { store, work, asked, carried };
+    const carried = (here: number, other: Partial<Work> = {}) =>
+      store.carried(
+        here,
+        { ...work, rectangles: new Map([[here, []]]), ...other },
+        new AbortController().signal,
+      );
+    return { store, work, asked, requests, served, carried };
   }
 
   test("each is shown, dropped and taken back, without asking again", async () => {
@@ -182,5 +193,79 @@ describe("exemplars of a job's frames", () => {
     // 2,000,000 characters are the exemplars of some twelve frames: the first ones are asked anew.
     await carried(0);
     expect(asked.slice(before).sort((a, b) => a - b)).toEqual([1, 2, 3, 4, 5, 6]);
+  });
+
+  /** The frames of a job, of which one has clicks. */
+  const clicked = (frame: number, ...clicks: Clicks) =>
+    new Map([[frame, { ...EMPTY_FRAME, history: [{ clicks, edits: [], depth: 0 }] }]]);
+
+  const rectangle = (x: number, source: string) => ({ ...box(x), source });
+
+  test("of the frame that is shown go the boxes that no click says, and each is asked for once", async () => {
+    const { store, work, asked, requests, carried } = job(2, 1, 4);
+    const made = [rectangle(0, "semi-auto"), rectangle(20, "manual"), rectangle(40, "auto")];
+    const rectangles = new Map([[0, made]]);
+    // The box at 0 answers a click that still counts; nobody has checked the one at 40.
+    const frames = clicked(0, click(5), click(90));
+    const shown = { frames, rectangles };
+    expect((await carried(0, shown))?.exemplars).toHaveLength(2);
+    expect(asked).toEqual([0, 1]);
+    expect(requests[0]?.pos_points).toEqual([
+      [20, 0],
+      [30, 10],
+    ]);
+    const [own] = store.known(0, { ...work, ...shown });
+    expect(own).toMatchObject({ frame: 0, label: 1 });
+
+    // More clicks ask for nothing more, another box for itself alone.
+    await carried(0, { ...shown, frames: clicked(0, click(5), click(90), click(95)) });
+    expect(asked).toEqual([0, 1]);
+    const more = new Map([[0, [...made, rectangle(60, "manual")]]]);
+    expect((await carried(0, { frames, rectangles: more }))?.exemplars).toHaveLength(3);
+    expect(requests[2]?.pos_points).toEqual([
+      [60, 0],
+      [70, 10],
+    ]);
+    expect(asked).toEqual([0, 1, 0]);
+
+    // What was dropped here is dropped for the next frame too, for which only the rest is asked.
+    store.toggle(own?.id as string);
+    expect((await carried(0, { frames, rectangles: more }))?.exemplars).toHaveLength(2);
+    expect((await carried(1, { frames, rectangles: more }))?.exemplars).toHaveLength(4);
+    expect(asked).toEqual([0, 1, 0, 0]);
+    expect(requests[3]?.pos_points).toEqual([
+      [90, 5],
+      [0, 0],
+      [10, 10],
+    ]);
+    const known = store.known(1, { ...work, frames, rectangles: more });
+    expect(known.filter(({ id }) => !store.isUsed(id)).map(({ id }) => id)).toEqual([own?.id]);
+  });
+
+  test("a frame alone has its own boxes, and none without them", async () => {
+    const { store, work, carried } = job(0, 0, 4);
+    const drawn = { rectangles: new Map([[0, [rectangle(0, "manual")]]]) };
+    expect(store.sources(0, { ...work, ...drawn })).toEqual([0]);
+    expect((await carried(0, drawn))?.exemplars).toHaveLength(1);
+    const frames = clicked(0, click(5));
+    expect(store.sources(0, { ...work, ...drawn, frames })).toEqual([]);
+    expect(await carried(0, { ...drawn, frames })).toBeNull();
+  });
+
+  test("those of other weights or of another function are asked for again", async () => {
+    const { store, asked, served, carried } = job(3, 1, 4);
+    await carried(2, { saved: new Map([[1, [box(0)]]]) });
+    expect(asked).toEqual([1]);
+    // Frame 0 is answered with other weights: those of frame 1 go, and are asked for the next time.
+    served.weights = "cd".repeat(32);
+    const mixed = await carried(2);
+    expect([mixed?.weights, mixed?.exemplars.length]).toEqual([served.weights, 1]);
+    expect((await carried(2))?.exemplars).toHaveLength(2);
+    expect(asked).toEqual([1, 0, 1]);
+    await carried(2, { model: { ...model, id: "another" } });
+    expect(asked.slice(3)).toEqual([1, 0]);
+    store.forget();
+    await carried(2, { model: { ...model, id: "another" } });
+    expect(asked.slice(5)).toEqual([1, 0]);
   });
 });

@@ -72,7 +72,7 @@ const clicksOf = (state: State) => entryOf(frameOf(state)).clicks;
 
 describe("what was found on a frame before it was shown", () => {
   const found = (frame: number): Action => ({
-    type: "found ahead",
+    type: "prefetched",
     frame,
     proposals: [proposal(5)],
     notes: ["Some."],

@@ -8,6 +8,7 @@ import * as annotationActions from "actions/annotation-actions";
 
 import type { Area, Placement, Point } from "../geometry";
 import { type RequestPoints, sentence } from "../protocol";
+import { groupsOf, isRecord } from "../values";
 import type {
   BuilderArguments,
   Core,
@@ -20,7 +21,7 @@ import type {
   SavedShape,
 } from "./cvat";
 import type { Host, Listener, Rectangle } from "./host";
-import { isRecord, need, Unsupported } from "./needs";
+import { need, Unsupported } from "./needs";
 import { isOurs, layerOf, rectangleOf, sceneOf } from "./scene";
 import { Stage } from "./stage";
 
@@ -118,33 +119,13 @@ class Adapter implements Host {
     this.#stage?.overlay(element);
   }
 
-  placement(): Placement | null {
-    return this.#stage?.placement() ?? null;
-  }
-
-  visible(): Area | null {
-    return this.#stage?.visible() ?? null;
-  }
-
-  show(point: Point): void {
-    this.#stage?.show(point);
-  }
-
-  zoom(at: Point, by: -1 | 1): void {
-    this.#stage?.zoom(at, by);
-  }
-
-  arm(armed: boolean): void {
-    this.#stage?.arm(armed);
-  }
-
-  showGrip(shown: boolean): void {
-    this.#stage?.showGrip(shown);
-  }
-
-  makeRoom(pixels: number): boolean {
-    return this.#stage?.makeRoom(pixels) ?? false;
-  }
+  readonly placement = (): Placement | null => this.#stage?.placement() ?? null;
+  readonly visible = (): Area | null => this.#stage?.visible() ?? null;
+  readonly show = (point: Point): void => this.#stage?.show(point);
+  readonly zoom = (at: Point, by: -1 | 1): void => this.#stage?.zoom(at, by);
+  readonly arm = (armed: boolean): void => this.#stage?.arm(armed);
+  readonly showGrip = (shown: boolean): void => this.#stage?.showGrip(shown);
+  readonly makeRoom = (pixels: number): boolean => this.#stage?.makeRoom(pixels) ?? false;
 
   async goTo(frame: number): Promise<void> {
     const change = fromCvat("changeFrameAsync");
@@ -348,13 +329,10 @@ class Adapter implements Host {
     const { number } = state.player.frame;
     const saved = this.#saved?.job === job.id ? this.#saved.shapes : [];
     const rectangles = saved.filter(({ type }) => type === "rectangle");
-    const checked = new Map<number, Rectangle[]>();
-    for (const shape of rectangles) {
-      if (shape.source === "auto") continue;
-      const others = checked.get(shape.frame);
-      if (others) others.push(rectangleOf(shape));
-      else checked.set(shape.frame, [rectangleOf(shape)]);
-    }
+    const checked = groupsOf(
+      rectangles.filter(({ source }) => source !== "auto"),
+      ({ frame }) => frame,
+    );
     const elsewhere = rectangles
       .filter(({ frame }) => frame === number)
       .filter(({ id }) => id !== undefined && !this.#known.has(id))
@@ -362,7 +340,7 @@ class Adapter implements Host {
     this.#listener?.sceneChanged({
       ...sceneOf(job, state, this.#ours(), this.#absence),
       elsewhere,
-      saved: checked,
+      saved: new Map([...checked].map(([frame, shapes]) => [frame, shapes.map(rectangleOf)])),
     });
   }
 

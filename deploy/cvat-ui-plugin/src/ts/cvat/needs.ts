@@ -7,7 +7,3 @@ export class Unsupported extends Error {}
 export function need(value: unknown, path: string, type = "function"): void {
   if (value === null || typeof value !== type) throw new Unsupported(path);
 }
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null;
-}

@@ -1,5 +1,7 @@
 // A shorter way to write elements down.
 
+import { keyOf } from "../labels";
+
 /** Of an icon: an eye. */
 export const EYE =
   "M1.5 9C3.5 5.5 6 4 9 4s5.5 1.5 7.5 5C14.5 12.5 12 14 9 14s-5.5-1.5-7.5-5ZM9 6.8a2.2 2.2 0 1 0 0 4.4a2.2 2.2 0 1 0 0-4.4";
@@ -37,6 +39,25 @@ export function button(
     act();
   });
   return element;
+}
+
+/** A button with a line drawing, see `icon`. */
+export function iconButton(
+  title: string,
+  data: string,
+  act: () => void,
+  kind = "",
+): HTMLButtonElement {
+  return button({ className: `icon ${kind}`, title, ariaLabel: title }, act, icon(data));
+}
+
+export function section(...children: Node[]): HTMLElement {
+  return h("section", { className: "section" }, ...children);
+}
+
+/** The first line of a section. */
+export function heading(title: string, value: Node): HTMLElement {
+  return h("div", { className: "heading" }, h("span", {}, title), value);
 }
 
 /** After the mouse the keyboard is CVAT's again; who came to a control by keys stays there. */
@@ -111,6 +132,12 @@ export function icon(data: string): SVGSVGElement {
   path.setAttribute("stroke-linejoin", "round");
   svg.append(path);
   return svg;
+}
+
+/** The digit of the label at a position, if it has one. */
+export function digit(position: number): readonly HTMLElement[] {
+  const key = keyOf(position);
+  return key === null ? [] : [h("kbd", {}, key)];
 }
 
 /** The colour of a label. */

@@ -1,6 +1,6 @@
 // The panel's section of the job's frames: how far each is, and what of them counts here.
 
-import { button, h, leaveOneTabStop, moveByArrows, refill, release } from "./dom";
+import { button, h, heading, leaveOneTabStop, moveByArrows, refill, release, section } from "./dom";
 import type { ExemplarView, FrameStatus, PanelActions, PanelView } from "./view";
 
 /** Cells of the strip of frames, at most; of longer jobs a cell is several frames. */
@@ -21,21 +21,19 @@ export class FramesSection {
     role: "group",
     ariaLabel: "Objects of these frames",
   });
-  readonly #carry = h("input", { type: "checkbox" });
+  readonly #asksByItself = h("input", { type: "checkbox" });
   /** What each group shows, so that it is not made anew under the mouse. */
   readonly #drawn = new Map<HTMLElement, string>();
 
   constructor(actions: PanelActions) {
     this.#actions = actions;
-    this.#carry.addEventListener("change", () => {
-      release(this.#carry);
-      actions.toggleCarry();
+    this.#asksByItself.addEventListener("change", () => {
+      release(this.#asksByItself);
+      actions.toggleAsking();
     });
     for (const group of [this.#cells, this.#sources, this.#exemplars]) moveByArrows(group);
-    this.element = h(
-      "section",
-      { className: "section" },
-      h("div", { className: "heading" }, h("span", {}, "Frames"), this.#text),
+    this.element = section(
+      heading("Frames", this.#text),
       this.#cells,
       this.#sources,
       this.#exemplars,
@@ -45,15 +43,16 @@ export class FramesSection {
           className: "check quiet",
           title: "Ask for the proposals of a frame when it is shown, once others were worked on",
         },
-        this.#carry,
+        this.#asksByItself,
         "Propose on each new frame",
       ),
     );
   }
 
-  draw({ frames, frame, sources, exemplars, carries }: PanelView): void {
-    this.element.hidden = frames.length < 2;
-    this.#carry.checked = carries;
+  draw({ frames, frame, sources, exemplars, asksByItself }: PanelView): void {
+    // A frame alone has its own exemplars.
+    this.element.hidden = frames.length < 2 && sources.length === 0;
+    this.#asksByItself.checked = asksByItself;
     const of = (wanted: FrameStatus) => frames.filter(([, status]) => status === wanted).length;
     const [done, proposed] = [of("done"), of("proposed")];
     this.#text.textContent = `${done} done · ${proposed} proposed`;
@@ -103,7 +102,7 @@ export class FramesSection {
       : `Frame ${frame} is left out: click to use it`;
     const source = button(
       { className: "source", title },
-      () => this.#actions.toggleSource(frame),
+      () => this.#actions.toggleExemplars(String(frame)),
       String(frame),
     );
     source.ariaPressed = String(used);
@@ -121,7 +120,7 @@ export class FramesSection {
         ariaLabel: title,
         style: `border-color: ${label.color}`,
       },
-      () => this.#actions.toggleExemplar(id),
+      () => this.#actions.toggleExemplars(id),
       ...(thumbnail === "" ? [] : [picture]),
     );
     exemplar.ariaPressed = String(used);

@@ -3,13 +3,16 @@
 import { keyOf, type TaskLabel } from "../labels";
 import {
   button,
+  digit,
   EYE,
   h,
-  icon,
+  heading,
+  iconButton,
   leaveOneTabStop,
   moveByArrows,
   refill,
   release,
+  section,
   swatch,
 } from "./dom";
 import { count, type PanelActions, type PanelView } from "./view";
@@ -53,10 +56,16 @@ export class LabelSection {
     role: "radiogroup",
     ariaLabel: "Label of the next click",
   });
-  readonly #mappingLink: HTMLButtonElement;
+  readonly #mappingLink = button({ className: "link" }, () => {
+    this.#maps = !this.#maps;
+    if (this.#view) this.draw(this.#view);
+  });
   readonly #mapping = h("div", { className: "mapping" });
   readonly #hint = h("p", { className: "hint quiet" });
-  readonly #helpLink: HTMLButtonElement;
+  readonly #helpLink = button({ className: "link", title: "What the keys do" }, () => {
+    this.#helps = !this.#helps;
+    if (this.#view) this.draw(this.#view);
+  });
   readonly #help = h(
     "dl",
     { className: "keys" },
@@ -68,14 +77,6 @@ export class LabelSection {
   constructor(actions: PanelActions) {
     this.#actions = actions;
     moveByArrows(this.#labels, 2);
-    this.#mappingLink = button({ className: "link" }, () => {
-      this.#maps = !this.#maps;
-      if (this.#view) this.draw(this.#view);
-    });
-    this.#helpLink = button({ className: "link", title: "What the keys do" }, () => {
-      this.#helps = !this.#helps;
-      if (this.#view) this.draw(this.#view);
-    });
     this.#filter.addEventListener("input", () => this.#applyFilter());
     this.#filter.addEventListener("keydown", (event) => {
       if (event.key === "Escape") {
@@ -84,10 +85,8 @@ export class LabelSection {
       }
       if (event.key === "Escape" || event.key === "Enter") this.#filter.blur();
     });
-    this.element = h(
-      "section",
-      { className: "section choice" },
-      h("div", { className: "heading" }, h("span", {}, "Click objects of"), this.#mappingLink),
+    this.element = section(
+      heading("Click objects of", this.#mappingLink),
       this.#filter,
       this.#labels,
       this.#mapping,
@@ -95,6 +94,7 @@ export class LabelSection {
       h("div", { className: "row" }, this.#helpLink),
       this.#help,
     );
+    this.element.classList.add("choice");
   }
 
   draw(view: PanelView): void {
@@ -140,14 +140,10 @@ export class LabelSection {
       h("span", { className: "name" }, label.name),
       h("span", { className: "own quiet" }),
       h("span", { className: "count" }),
-      ...(key === null ? [] : [h("kbd", {}, key)]),
+      ...digit(position),
     );
     const title = `Show or hide boxes of ${label.name}${key === null ? "" : ` (Shift+${key})`}`;
-    const eye = button(
-      { className: "icon eye", title, ariaLabel: title },
-      () => this.#actions.toggleLabel(label.id),
-      icon(EYE),
-    );
+    const eye = iconButton(title, EYE, () => this.#actions.toggleLabel(label.id), "eye");
     return h("div", { className: "line" }, row, eye);
   }
 

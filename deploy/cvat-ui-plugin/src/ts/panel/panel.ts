@@ -2,8 +2,8 @@
 
 import type { Area } from "../geometry";
 import type { Model } from "../labels";
-import { loadSetting, saveSetting } from "../storage";
-import { button, controlsIn, EYE, h, icon, release } from "./dom";
+import { settings } from "../storage";
+import { button, controlsIn, EYE, h, heading, iconButton, release, section } from "./dom";
 import { FramesSection } from "./frames";
 import { LabelSection } from "./label_section";
 import { count, type PanelActions, type PanelView } from "./view";
@@ -30,8 +30,8 @@ export class Panel {
   /** Why there is no model, where nothing else can be shown. */
   #missing: string | null = null;
   #area: Area | null = null;
-  #folded = loadSetting("folded") === true;
-  #place = placeOf(loadSetting("place"));
+  #folded = settings.load("folded") === true;
+  #place = placeOf(settings.load("place"));
 
   readonly #labels: LabelSection;
   readonly #frames: FramesSection;
@@ -41,33 +41,95 @@ export class Panel {
     ariaLabel: "The function that is asked",
   });
   readonly #modelName = h("span", { className: "model" });
-  #docked = loadSetting("docked") !== false;
-  readonly #dock: HTMLButtonElement;
-  readonly #scope: HTMLButtonElement;
+  #docked = settings.load("docked") !== false;
+  readonly #eye = iconButton("Show or hide the proposals (Y)", EYE, () =>
+    this.#actions.toggleHidden(),
+  );
+  readonly #dock = iconButton("Stand beside the picture, or over it (Shift+W)", DOCK, () =>
+    this.toggleDock(),
+  );
+  readonly #fold = iconButton("Fold the panel (W)", FOLD, () => this.toggle());
+  readonly #scope = button({ className: "link" }, () => {
+    if (this.#view) this.#actions.chooseScope(!this.#view.own);
+  });
   readonly #scoreTitle = h("span");
-  readonly #acceptArmed: HTMLButtonElement;
-  readonly #acceptInView: HTMLButtonElement;
-  readonly #acceptNext: HTMLButtonElement;
-  readonly #eye: HTMLButtonElement;
-  readonly #fold: HTMLButtonElement;
-  readonly #body: HTMLElement;
-  readonly #footer: HTMLElement;
-  readonly #acceptRow: HTMLElement;
   readonly #threshold = h("input", { type: "range", min: "0.05", max: "0.95", step: "0.01" });
   readonly #thresholdValue = h("output", { className: "value" });
-  readonly #undo: HTMLButtonElement;
-  readonly #redo: HTMLButtonElement;
-  readonly #clear: HTMLButtonElement;
+  readonly #undo = button(
+    {
+      className: "button",
+      title: "Take the last click or edit back (Ctrl+Z, if nothing else was done since)",
+    },
+    () => this.#actions.do("undone"),
+    "Undo",
+  );
+  readonly #redo = button(
+    { className: "button", title: "Ctrl+Shift+Z" },
+    () => this.#actions.do("redone"),
+    "Redo",
+  );
+  readonly #clear = button(
+    { className: "button", title: "Remove all clicks of this frame (U); can be undone" },
+    () => this.#actions.do("cleared"),
+    "Clear",
+  );
   readonly #clicks = h("output", { className: "value quiet" });
-  readonly #take: HTMLButtonElement;
-  readonly #status: HTMLElement;
+  readonly #take = button(
+    { className: "button wide", title: "Take the points shapes of this frame as clicks" },
+    () => this.#actions.take(),
+  );
+  readonly #ask = button(
+    { className: "button wide", title: "Ask for proposals before any click (S)" },
+    () => this.#actions.do("asked"),
+    "Find without clicks",
+  );
+  readonly #accept = button(
+    { className: "button main", title: "Make rectangles of the boxes that are shown (Enter)" },
+    () => this.#actions.accept({}),
+  );
+  readonly #acceptNext = button(
+    {
+      className: "button main next",
+      title: "Accept, and go to the next frame (A)",
+      ariaLabel: "Next frame, after accepting (A)",
+    },
+    () => this.#actions.accept({ goOn: true }),
+    "→",
+  );
+  readonly #acceptRow = h("div", { className: "row" }, this.#accept, this.#acceptNext);
+  readonly #acceptArmed = button(
+    { className: "button wide", title: "Accept the boxes of this label alone (Shift+Enter)" },
+    () => this.#actions.accept({ only: this.#view?.armed ?? null }),
+  );
+  readonly #acceptInView = button(
+    { className: "button wide", title: "Accept the boxes that are in view alone (Shift+A)" },
+    () => this.#actions.accept({ only: "in view" }),
+  );
   readonly #spinner = h("span", { className: "spinner" });
   readonly #statusText = h("span", { className: "text" });
-  readonly #statusLink: HTMLButtonElement;
-  readonly #accept: HTMLButtonElement;
-  readonly #ask: HTMLButtonElement;
+  readonly #statusLink = button({ className: "link" }, () => {
+    if (this.#view === null) this.#actions.look();
+    else this.#actions.do(this.#view.askedAt === null ? "asked" : "cancelled");
+  });
+  readonly #status = h(
+    "div",
+    { className: "status", role: "status" },
+    this.#spinner,
+    this.#statusText,
+    this.#statusLink,
+  );
   readonly #notes = h("div", { className: "notes", role: "status" });
   readonly #note = h("p", { className: "note quiet" });
+  readonly #body: HTMLElement;
+  readonly #footer = h(
+    "footer",
+    {},
+    h("div", { className: "messages" }, this.#status, this.#notes),
+    this.#acceptRow,
+    this.#acceptArmed,
+    this.#acceptInView,
+    this.#note,
+  );
   #drawnModels = "";
   #clock = 0;
   /** There is room for it beside the picture. */
@@ -75,72 +137,6 @@ export class Panel {
 
   constructor(actions: PanelActions) {
     this.#actions = actions;
-    const iconOf = (title: string) => ({ className: "icon", title, ariaLabel: title });
-    this.#eye = button(
-      iconOf("Show or hide the proposals (Y)"),
-      () => actions.toggleHidden(),
-      icon(EYE),
-    );
-    this.#fold = button(iconOf("Fold the panel (W)"), () => this.toggle(), icon(FOLD));
-    this.#dock = button(
-      iconOf("Stand beside the picture, or over it (Shift+W)"),
-      () => this.toggleDock(),
-      icon(DOCK),
-    );
-    this.#scope = button({ className: "link" }, () => {
-      if (this.#view) actions.chooseScope(!this.#view.own);
-    });
-    const small = (text: string, title: string, act: () => void) =>
-      button({ className: "button", title }, act, text);
-    this.#undo = small(
-      "Undo",
-      "Take the last click or edit back (Ctrl+Z, if nothing else was done since)",
-      () => actions.undo(),
-    );
-    this.#redo = small("Redo", "Ctrl+Shift+Z", () => actions.redo());
-    this.#clear = small("Clear", "Remove all clicks of this frame (U); can be undone", () =>
-      actions.clear(),
-    );
-    this.#take = small("", "Take the points shapes of this frame as clicks", () => actions.take());
-    this.#ask = small("Find without clicks", "Ask for proposals before any click (S)", () =>
-      actions.ask(),
-    );
-    for (const wide of [this.#take, this.#ask]) wide.classList.add("wide");
-    this.#accept = button(
-      {
-        className: "button main",
-        title: "Make rectangles of the boxes that are shown (Enter)",
-      },
-      () => actions.accept(),
-    );
-    this.#acceptNext = button(
-      {
-        className: "button main next",
-        title: "Accept, and go to the next frame (A)",
-        ariaLabel: "Next frame, after accepting (A)",
-      },
-      () => actions.acceptAndGoOn(),
-      "→",
-    );
-    this.#acceptArmed = small("", "Accept the boxes of this label alone (Shift+Enter)", () =>
-      actions.acceptArmed(),
-    );
-    this.#acceptInView = small("", "Accept the boxes that are in view alone (Shift+A)", () =>
-      actions.acceptInView(),
-    );
-    for (const wide of [this.#acceptArmed, this.#acceptInView]) wide.classList.add("wide");
-    this.#statusLink = button({ className: "link" }, () => {
-      if (this.#view === null) actions.look();
-      else if (this.#view.askedAt === null) actions.ask();
-      else actions.cancel();
-    });
-    this.#status = h(
-      "div",
-      { className: "status", role: "status" },
-      this.#spinner,
-      this.#statusText,
-      this.#statusLink,
-    );
     this.#models.addEventListener("change", () => {
       release(this.#models);
       actions.chooseModel(this.#models.value);
@@ -166,9 +162,7 @@ export class Panel {
       "div",
       { className: "body" },
       this.#labels.element,
-      h(
-        "section",
-        { className: "section" },
+      section(
         h(
           "label",
           { className: "heading score" },
@@ -178,30 +172,13 @@ export class Panel {
         ),
         this.#scope,
       ),
-      h(
-        "section",
-        { className: "section" },
-        h(
-          "div",
-          { className: "heading", style: "margin-bottom: 6px" },
-          h("span", {}, "Clicks"),
-          this.#clicks,
-        ),
+      section(
+        heading("Clicks", this.#clicks),
         h("div", { className: "row" }, this.#undo, this.#redo, this.#clear),
         this.#take,
         this.#ask,
       ),
       this.#frames.element,
-    );
-    this.#acceptRow = h("div", { className: "row accepting" }, this.#accept, this.#acceptNext);
-    this.#footer = h(
-      "footer",
-      {},
-      h("div", { className: "messages" }, this.#status, this.#notes),
-      this.#acceptRow,
-      this.#acceptArmed,
-      this.#acceptInView,
-      this.#note,
     );
     this.#threshold.ariaLabel = "Score threshold";
     this.#threshold.title = "Proposals of a lower score are hidden";
@@ -250,14 +227,14 @@ export class Panel {
 
   toggle(): void {
     this.#folded = !this.#folded;
-    saveSetting("folded", this.#folded);
+    settings.save("folded", this.#folded);
     this.#draw();
   }
 
   /** Stand beside the picture, or over it. */
   toggleDock(): void {
     this.#docked = !this.#docked;
-    saveSetting("docked", this.#docked);
+    settings.save("docked", this.#docked);
     if (!this.#docked) this.#place = [MARGIN, MARGIN];
     this.#draw();
   }
@@ -307,7 +284,7 @@ export class Panel {
     const view = this.#view;
     this.element.hidden = view === null && this.#missing === null;
     window.clearTimeout(this.#clock);
-    this.#eye.hidden = this.#fold.hidden = this.#dock.hidden = view === null;
+    this.element.classList.toggle("missing", view === null);
     if (view === null) {
       this.#beside = false;
       this.#drawMissing();
@@ -369,9 +346,6 @@ export class Panel {
   }
 
   #drawMissing(): void {
-    this.#acceptArmed.hidden = this.#acceptInView.hidden = true;
-    this.#body.hidden = this.#acceptRow.hidden = this.#note.hidden = true;
-    this.#models.hidden = true;
     this.#modelName.hidden = false;
     this.#modelName.textContent = this.#modelName.title = "";
     this.#notes.replaceChildren();
@@ -437,7 +411,7 @@ export class Panel {
       // Dragged away from beside the picture, it is over it.
       if (this.#beside && Math.hypot(x, y) > UNDOCKING_PIXELS) {
         this.#docked = false;
-        saveSetting("docked", false);
+        settings.save("docked", false);
         this.#draw();
       }
       if (this.#beside) return;
@@ -450,7 +424,7 @@ export class Panel {
       "lostpointercapture",
       () => {
         header.removeEventListener("pointermove", move);
-        saveSetting("place", this.#place);
+        settings.save("place", this.#place);
       },
       { once: true },
     );

@@ -2,7 +2,7 @@
 
 import type { Point } from "../geometry";
 import { keyOf, type TaskLabel } from "../labels";
-import { button, h, swatch } from "./dom";
+import { button, digit, h, swatch } from "./dom";
 
 const GAP = 14;
 
@@ -42,13 +42,12 @@ export class Menu {
   open(choice: Choice, [x, y]: Point): void {
     this.#choice = choice;
     const rows = choice.labels.map((label, i) => {
-      const key = keyOf(i);
       const row = button(
         { className: "label", role: "menuitemradio", title: label.name },
         () => this.#choose(label.id),
         swatch(label.color),
         h("span", { className: "name" }, label.name),
-        ...(key === null ? [] : [h("kbd", {}, key)]),
+        ...digit(i),
       );
       row.ariaChecked = String(label.id === choice.label.id);
       return row;

@@ -12,8 +12,10 @@ export const STYLE = `
   color: #1f2328;
 }
 [hidden] { display: none !important; }
+.missing :is(.icon, .body, .row, .button, .note, select) { display: none !important; }
 * { box-sizing: border-box; }
 button, select, input { font: inherit; color: inherit; margin: 0; }
+button { padding: 0; border: 0; background: none; cursor: pointer; }
 
 /* The ring of the focus: blue on white, and white around it on whatever lies under the panel. */
 :focus-visible { outline: 2px solid #0a58ca; outline-offset: 1px; border-radius: 4px; }
@@ -58,11 +60,8 @@ select.model { border: 0; background: none; padding: 0; cursor: pointer; }
   width: 24px;
   height: 24px;
   padding: 3px;
-  border: 0;
   border-radius: 4px;
-  background: none;
   color: #57606a;
-  cursor: pointer;
 }
 .icon svg { display: block; width: 18px; height: 18px; }
 .icon:hover { background: #0000000f; color: #1f2328; }
@@ -86,14 +85,7 @@ footer { flex: none; padding: 8px 12px; }
 .heading { display: flex; justify-content: space-between; align-items: baseline; gap: 8px; }
 .heading > :first-child { font-weight: 600; }
 .quiet { color: #57606a; font-size: 12px; }
-.link {
-  padding: 0;
-  border: 0;
-  background: none;
-  color: #1677ff;
-  font-size: 12px;
-  cursor: pointer;
-}
+.link { color: #1677ff; font-size: 12px; }
 .link:hover { text-decoration: underline; }
 
 .filter { width: 100%; margin-top: 6px; padding: 2px 8px; border: 1px solid #d0d7de; border-radius: 5px; }
@@ -110,11 +102,8 @@ footer { flex: none; padding: 8px 12px; }
   gap: 8px;
   width: 100%;
   padding: 3px 6px;
-  border: 0;
   border-radius: 5px;
-  background: none;
   text-align: left;
-  cursor: pointer;
 }
 .label:hover { background: #0000000d; }
 .label[aria-checked="true"] { background: #1677ff1f; box-shadow: inset 0 0 0 1.5px #1677ff; }
@@ -137,20 +126,19 @@ kbd {
 .keys { display: grid; grid-template-columns: auto 1fr; gap: 3px 8px; margin: 6px 0 0; font-size: 12px; }
 .keys dt, .keys dd { margin: 0; }
 .cells { display: flex; gap: 1px; height: 12px; margin: 6px 0 5px; }
-.cell { flex: 1; min-width: 1px; padding: 0; border: 0; border-radius: 2px; background: #d0d7de;
-  cursor: pointer; }
+.cell { flex: 1; min-width: 1px; border-radius: 2px; background: #d0d7de; }
 .cell.done { background: #1a7f37; }
 .cell.proposed { background: #bf8700; }
 .cell[aria-current] { box-shadow: 0 0 0 2px #fff, 0 0 0 3.5px #1677ff; position: relative; }
 .sources { display: flex; flex-wrap: wrap; align-items: center; gap: 4px; margin-bottom: 4px; }
 .source { min-width: 22px; padding: 0 6px; border: 1px solid #1677ff; border-radius: 9px;
-  background: #1677ff1f; font-size: 12px; line-height: 17px; cursor: pointer; }
+  background: #1677ff1f; font-size: 12px; line-height: 17px; }
 .source[aria-pressed="false"] { border-color: #d0d7de; background: #fff; color: #8c959f;
   text-decoration: line-through; }
 .exemplars { display: flex; flex-wrap: wrap; gap: 4px; max-height: 76px; margin: 0 -3px 5px;
   padding: 3px; overflow-y: auto; scrollbar-width: thin; }
-.exemplar { position: relative; width: 34px; height: 34px; padding: 0; border: 2px solid;
-  border-radius: 4px; background: #d0d7de; overflow: hidden; cursor: pointer; }
+.exemplar { position: relative; width: 34px; height: 34px; border: 2px solid;
+  border-radius: 4px; background: #d0d7de; overflow: hidden; }
 .exemplar img { display: block; width: 30px; height: 30px; }
 /* A stroke from corner to corner: "none here" is red, what is left out is pale as well. */
 .exemplar.negative::after, .exemplar[aria-pressed="false"]::after { content: ""; position: absolute;
@@ -174,6 +162,7 @@ input[type="range"] { order: 1; width: 100%; accent-color: #1677ff; cursor: poin
 .value { font-variant-numeric: tabular-nums; }
 
 .row { display: flex; gap: 6px; }
+.heading + .row { margin-top: 6px; }
 .button {
   flex: 1;
   padding: 3px 6px;
@@ -181,7 +170,6 @@ input[type="range"] { order: 1; width: 100%; accent-color: #1677ff; cursor: poin
   border-radius: 5px;
   background: #fff;
   white-space: nowrap;
-  cursor: pointer;
 }
 .button.wide { display: block; width: 100%; margin-top: 6px; }
 .button:hover:enabled { border-color: #1677ff; color: #1677ff; }

@@ -1,5 +1,6 @@
 // What the panel shows, and what a person does in it.
 
+import type { Intent } from "../acceptance";
 import type { Model, OtherLabel, TaskLabel } from "../labels";
 
 /**
@@ -57,7 +58,7 @@ export interface PanelView {
   /** Exemplars of those that are used, as far as the function has answered them. */
   readonly exemplars: readonly ExemplarView[];
   /** Frames that nobody has worked on are asked for by themselves. */
-  readonly carries: boolean;
+  readonly asksByItself: boolean;
   readonly canUndo: boolean;
   readonly canRedo: boolean;
   /** Points of the annotation that could become clicks. */
@@ -102,23 +103,15 @@ export interface PanelActions {
   setThreshold(threshold: number): void;
   /** Look again for a model. */
   look(): void;
-  undo(): void;
-  redo(): void;
-  clear(): void;
+  do(step: "undone" | "redone" | "cleared" | "asked" | "cancelled"): void;
+  /** Take the points of the annotation as clicks. */
   take(): void;
-  ask(): void;
-  cancel(): void;
-  accept(): void;
-  acceptArmed(): void;
-  acceptInView(): void;
-  acceptAndGoOn(): void;
+  accept(intent: Intent): void;
   toggleHidden(): void;
   toggleLabel(label: number): void;
-  toggleCarry(): void;
-  /** Use the work on a frame as an example for others, or do not. */
-  toggleSource(frame: number): void;
-  /** Use one exemplar, or do not. */
-  toggleExemplar(id: string): void;
+  toggleAsking(): void;
+  /** Use the exemplars of a frame, given by its number, or one of them, by its id, or do not. */
+  toggleExemplars(id: string): void;
   goTo(frame: number): void;
   /** Leave room for the panel beside the picture, in pixels; 0: the panel is over it. */
   makeRoom(pixels: number): void;
