@@ -36,6 +36,7 @@ from training.open.export import write
 from training.open.splitting import Split, split_pictures
 from training.open.weights import load_with_card
 from training.options import add_options, read_options
+from training.weights_files import without_folders
 
 PROJECT = Path(__file__).resolve().parents[1]
 WEIGHTS = PROJECT / "serverless" / "weights" / "open.safetensors"
@@ -115,7 +116,7 @@ def adapted_card(
     return replace(
         start,
         name=name,
-        training=about,
+        training=without_folders(about),
         results=results,
         licence=start.licence | {"pictures adapted on": "not known: see adapted on in training"},
         limits=(*start.limits, "Adapted to the pictures of one job: it may find others worse."),

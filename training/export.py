@@ -29,7 +29,7 @@ from training.evaluation.evaluator import best_threshold
 from training.options import add_options, command_parser, input_errors, option, read_options
 from training.settings import TrainingSettings
 from training.validation import to_detections
-from training.weights_files import ExportSettings, written_whole
+from training.weights_files import ExportSettings, without_folders, written_whole
 
 OWN_LICENCE = {
     "weights": "Apache-2.0",
@@ -239,7 +239,7 @@ def export(how: ClosedExportSettings) -> Card:
         architecture=architecture,
         score_threshold=how.threshold or 0.0,
         typical_sizes=typical_sizes(pictures, settings.size),
-        training=training,
+        training=without_folders(training),
         results={},
         licence=licences,
         limits=how.limits,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass
 from pathlib import Path
+from typing import Any
 
 from c3det.weights import card_path
 from training.options import option
@@ -32,6 +33,20 @@ class ExportSettings:
             raise ValueError(f"the threshold must be between 0 and 1, it is {self.threshold}")
         if self.name is None:
             object.__setattr__(self, "name", self.out.stem)
+
+
+def without_folders(record: Any) -> Any:
+    """The record of a training for a card: of absolute paths only the last part is left.
+
+    A card goes where the weights go, and says nothing of the machine that they were trained on.
+    """
+    if isinstance(record, dict):
+        return {key: without_folders(value) for key, value in record.items()}
+    if isinstance(record, (list, tuple)):
+        return [without_folders(value) for value in record]
+    if isinstance(record, str) and Path(record).is_absolute():
+        return Path(record).name
+    return record
 
 
 @contextmanager

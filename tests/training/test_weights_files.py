@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from c3det.weights import card_path
-from training.weights_files import ExportSettings, written_whole
+from training.weights_files import ExportSettings, without_folders, written_whole
 
 
 def write(path: Path, text: str) -> None:
@@ -34,3 +34,18 @@ def test_settings_are_checked() -> None:
         ExportSettings(out=Path("w.pth"))
     with pytest.raises(ValueError, match="threshold must be between 0 and 1, it is 2"):
         ExportSettings(out=Path("w.safetensors"), threshold=2)
+
+
+def test_a_card_names_no_folder_of_the_machine(tmp_path: Path) -> None:
+    record = {
+        "start": str(tmp_path / "w.safetensors"),
+        "sets": ("trees=0.25", str(tmp_path / "mine")),
+        "step settings": {"hard": 0.5, "pictures": 12, "own": False, "note": None},
+        "licence": "MIT; a/b",
+    }
+    assert without_folders(record) == {
+        "start": "w.safetensors",
+        "sets": ["trees=0.25", "mine"],
+        "step settings": {"hard": 0.5, "pictures": 12, "own": False, "note": None},
+        "licence": "MIT; a/b",
+    }

@@ -33,7 +33,7 @@ from training.open.clicking import click_at_random, members
 from training.open.reporting import MAIN_COUNT
 from training.open.train import save_weights
 from training.options import add_options, command_parser, input_errors, option, read_options
-from training.weights_files import ExportSettings, written_whole
+from training.weights_files import ExportSettings, without_folders, written_whole
 
 THRESHOLDS = np.arange(0.05, 0.8, 0.01).round(2)
 
@@ -127,7 +127,7 @@ def export(how: OpenExportSettings) -> Card:
         architecture=OpenArchitecture(),
         score_threshold=how.threshold or 0.0,
         typical_sizes=(),
-        training=training,
+        training=without_folders(training),
         results={},
         licence=licences(sets),
         limits=how.limits,

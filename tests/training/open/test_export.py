@@ -59,11 +59,12 @@ def test_a_run_becomes_weights_with_a_card(tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "made" / "open.safetensors"
     run.mkdir()
     save_weights(untrained(), run / "model.safetensors")
-    (run / "run.json").write_text(json.dumps({"steps": 3, "without": ["apples"]}))
+    record = {"steps": 3, "without": ["apples"], "settings": {"start": str(run / "first")}}
+    (run / "run.json").write_text(json.dumps(record))
     exporting.main(["--run", str(run), "--out", str(out), "--threshold", "0.4", "--limit", "None."])
     card = read_card(out)
     assert (card.name, card.classes, card.score_threshold) == ("open", (), 0.4)
-    assert card.training["steps"] == 3
+    assert card.training == record | {"settings": {"start": "first"}}
     assert card.limits == ("None.",)
     assert "pictures of bolts" in card.licence
     assert "pictures of apples" not in card.licence, "it was left out"
