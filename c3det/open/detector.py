@@ -280,14 +280,12 @@ class OpenDetector(nn.Module):
             boxes: ``(B, P, 4)`` xyxy in pixels of the input.
             valid: bool ``(B, P)``.
         """
-        batch, count = boxes.shape[:2]
         hidden = self._hidden(features, boxes)
-        out = self.region_out(hidden).float().view(batch, count, 5)
-        refined = apply_deltas(boxes, out[..., 1:])
+        refined, scores = self._refined(hidden, boxes)
         return Described(
             refined,
-            out[..., 0],
-            self._embedded(hidden, batch),
+            scores,
+            self._embedded(hidden, boxes),
             self.layouts(features, refined.detach()),
             valid,
         )
@@ -299,17 +297,19 @@ class OpenDetector(nn.Module):
             features: Of the batch.
             boxes: ``(B, P, 4)`` xyxy in pixels of the input.
         """
-        embeddings = self._embedded(self._hidden(features, boxes), len(boxes))
-        return embeddings, self.layouts(features, boxes)
+        return self._embedded(self._hidden(features, boxes), boxes), self.layouts(features, boxes)
 
     def refine(self, features: OpenFeatures, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """The refined boxes ``(B, P, 4)`` and the logits ``(B, P)`` of `describe` alone."""
-        out = self.region_out(self._hidden(features, boxes)).float().view(*boxes.shape[:2], 5)
+        return self._refined(self._hidden(features, boxes), boxes)
+
+    def _refined(self, hidden: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        out = self.region_out(hidden).float().view(*boxes.shape[:2], 5)
         return apply_deltas(boxes, out[..., 1:]), out[..., 0]
 
-    def _embedded(self, hidden: Tensor, batch: int) -> Tensor:
+    def _embedded(self, hidden: Tensor, boxes: Tensor) -> Tensor:
         embeddings = F.normalize(self.region_embedding(hidden).float(), dim=1)
-        return embeddings.view(batch, -1 if batch else 0, embeddings.shape[1])
+        return embeddings.view(*boxes.shape[:2], embeddings.shape[1])
 
     def _hidden(self, features: OpenFeatures, boxes: Tensor) -> Tensor:
         """What is read in boxes ``(B, P, 4)``, ``(B * P, C)``."""

@@ -64,6 +64,9 @@ PROPOSALS, DENSE_PROPOSALS, PROPOSAL_LOGIT = 600, 1500, -7.0
 """Most class-agnostic proposals of a tile, the dense boxes from which they are chosen, and their
 least logit."""
 
+CONDITIONED, DENSE_CONDITIONED, CONDITIONED_LOGIT = 160, 500, -4.0
+"""The same of the click-conditioned candidates."""
+
 SCALES = (2**0.5, 0.5)
 """Scales at which a tile is searched for proposals, beside its own."""
 
@@ -72,9 +75,6 @@ SAME_PROPOSAL = 0.55
 
 _LEAST_PROBABILITY = 1e-6
 """Of a proposal, so that its logit is finite."""
-
-CONDITIONED, DENSE_CONDITIONED, CONDITIONED_LOGIT = 160, 500, -4.0
-"""The same of the click-conditioned candidates."""
 
 SAME_BOX = 0.65
 """IoU with a proposal from which on a box is not another candidate."""
@@ -266,7 +266,7 @@ class OpenModel:
 
     def _ratios(self, tile: OpenTile, boxes: Tensor) -> Tensor:
         """Of the best proposals for people's boxes ``(n, 4)``, see the module: ``(n, 2)``."""
-        usable = tile.proposals.valid[0] & (tile.proposals.scores[0].sigmoid() > PROPOSAL_SCORE)
+        usable = tile.proposals.scores[0].sigmoid() > PROPOSAL_SCORE
         proposals = self._clipped(tile, tile.proposals.boxes[0])
         boxes = self._clipped(tile, boxes)  # what lies outside the tile is in neither
         overlap, best = (pairwise_iou(boxes, proposals) * usable).max(1)
@@ -573,16 +573,26 @@ def _best_of_others(maps: Tensor, empty: float) -> Tensor:
     return best.expand_as(maps).scatter(0, which, second)
 
 
-def load_model(path: Path, card: Card, device: torch.device) -> OpenModel:
-    """The model of a card, on a device, see `c3det.predictor.load`."""
-    tensors = load_tensors(path, card)
-    assert isinstance(card.architecture, OpenArchitecture)
+def load_network(path: Path, card: Card) -> OpenDetector:
+    """The network of weights and their card, for evaluation.
+
+    Raises:
+        WeightsError: The card is of a closed model, or the tensors do not fit it.
+    """
+    if not isinstance(card.architecture, OpenArchitecture):
+        raise WeightsError(f"the weights {path} are of the closed model: choose the open model's")
     network = OpenDetector(card.architecture.channels, card.architecture.embedding)
-    if not fill(network, tensors):
+    if not fill(network, load_tensors(path, card)):
         raise WeightsError(
             f"the tensors of {path} do not fit the architecture in their card: export the weights "
             "again with python -m training.open.export"
         )
+    return network.eval()
+
+
+def load_model(path: Path, card: Card, device: torch.device) -> OpenModel:
+    """The model of a card, on a device, see `c3det.predictor.load`."""
+    network = load_network(path, card)
     use_float32(device)
     return OpenModel(network.to(device))
 

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from c3det.open.architecture import OpenArchitecture
 from c3det.open.detector import OpenDetector
-from c3det.open.model import fill
-from c3det.weights import Card, WeightsError, card_path, load_tensors, read_card
+from c3det.open.model import fill, load_network
+from c3det.weights import Card, card_path, read_card
 from training.data import real_sets
 from training.open import test_sets
 
@@ -55,14 +55,7 @@ def load_with_card(weights: Path) -> tuple[OpenDetector, Card]:
         WeightsError: They cannot be used.
     """
     card = read_card(weights)
-    if not isinstance(card.architecture, OpenArchitecture):
-        raise WeightsError(
-            f"the weights {weights} are of the closed model: choose the open model's"
-        )
-    network = OpenDetector(card.architecture.channels, card.architecture.embedding)
-    if not fill(network, load_tensors(weights, card)):
-        raise WeightsError(f"the tensors of {weights} do not fit their card: export them again")
-    return network.eval(), card
+    return load_network(weights, card), card
 
 
 def weights_of(name: str, weights: Sequence[Path]) -> Path:
