@@ -9,11 +9,12 @@ Steps
     1. Once a picture: MobileNetV2 and an FPN (`OpenDetector.encode`), dense class-agnostic boxes,
        and from the best of them proposals with a refined box, a score and an embedding each
        (`propose`, `describe`).
-    2. For each slot, C3Det (arXiv 2203.15266) on a dense map: the class-wise collated correlation
-       (equations 1 to 3) of the features under its clicks, that of the other slots' clicks and of
-       its negative ones, and late fusion of the clicks' heatmaps, shift the logits of "any object".
-       From these click-conditioned logits (`conditioned_logits`) come further candidates, where
-       class-agnostic proposals are weak.
+    2. For each slot, C3Det (arXiv 2203.15266) on dense maps: the class-wise collated correlation
+       (equations 1 to 3, on every level) of the features under its clicks, that of the other slots'
+       clicks and of its negative ones, and late fusion of the clicks' heatmaps, shift the logits of
+       "any object"; boxes of another size than the exemplars' lose. From these click-conditioned
+       logits (`conditioned_logits`) come further candidates, where class-agnostic proposals are
+       weak.
     3. Whole boxes are compared with whole clicked boxes, slots against each other and against
        "none of these" (`c3det.open.compare`).
 """
@@ -44,6 +45,18 @@ BINS = 7
 LAYOUT_BINS = 4
 LAYOUT = sum(CHANNELS[1:3]) * LAYOUT_BINS**2
 """Samples along each side of a box's layout, and its numbers: what lies where in it."""
+
+CELL = 48
+"""Numbers of a cell that C3 correlates, on each level."""
+
+LEVEL_LIMITS = (27.0, 62.0)
+"""Longest sides, in pixels, from which on a box belongs to the second and to the third level."""
+
+MOST_MISFIT = 1.5
+"""Squared log ratio of sizes above which a box does not fit the exemplars any less."""
+
+CLICKED_BOXES = len(STRIDES)
+"""Dense boxes at a click: one of each level."""
 
 SUPPRESSION_IOU = 0.65
 """From which on of two dense boxes the better one stays."""
@@ -82,7 +95,8 @@ class OpenFeatures:
     Attributes:
         scores: One ``(B, h, w)`` tensor a level, logits of "any object".
         boxes: One ``(B, h, w, 4)`` tensor a level, xyxy in pixels of the input.
-        embedding: ``(B, E, h, w)`` at stride 4, each cell of length 1: what C3 correlates.
+        embeddings: One ``(B, CELL, h, w)`` tensor a level, each cell of length 1: what C3
+            correlates.
         context: ``(B, C, h, w)`` at stride 8, a few channels for the click-conditioned logits.
         regions: Maps ``(B, C, h, w)`` from which boxes are described, by stride.
         early: Of the strides 4 and 8, maps ``(B, C, h, w)`` from which layouts are sampled.
@@ -90,7 +104,7 @@ class OpenFeatures:
 
     scores: tuple[Tensor, ...]
     boxes: tuple[Tensor, ...]
-    embedding: Tensor
+    embeddings: tuple[Tensor, ...]
     context: Tensor
     regions: tuple[tuple[int, Tensor], ...]
     early: tuple[Tensor, Tensor]
@@ -177,7 +191,7 @@ class OpenDetector(nn.Module):
         self.tower = nn.Sequential(_unit(channels, 64), _unit(64, 64))
         self.dense = nn.Conv2d(64, 5, 1)
         self.level_scale = nn.Parameter(torch.zeros(len(STRIDES)))
-        self.cell_embedding = nn.Conv2d(channels, 48, 1)
+        self.cell_embedding = nn.Conv2d(channels, CELL, 1)
         self.context = nn.Conv2d(channels, 16, 1)
         self.region_fine = nn.Conv2d(channels, 48, 1)
         self.region_coarse = nn.Conv2d(channels, 24, 1)
@@ -188,12 +202,14 @@ class OpenDetector(nn.Module):
         self.region_embedding = nn.Linear(256, embedding)
         self.early_norms = nn.ModuleList(nn.BatchNorm2d(c, affine=False) for c in CHANNELS[1:3])
         self.raise_hidden = nn.Sequential(
-            nn.Conv2d(7 + 16, 32, 3, padding=1),
+            nn.Conv2d(3 * (len(STRIDES) + 1) + len(STRIDES) + 16, 32, 3, padding=1),
             nn.ReLU(inplace=True),
             nn.Conv2d(32, 32, 3, padding=1),
             nn.ReLU(inplace=True),
         )
-        self.raise_out = nn.Conv2d(32, 1, 1)
+        self.raise_out = nn.Conv2d(32, len(STRIDES), 1)
+        self.size_weight = nn.Parameter(torch.full((len(STRIDES),), 3.0))
+        self.choice = ExemplarChoice(embedding)
         self.comparison = Comparison()
         nn.init.normal_(self.dense.weight, std=0.01)
         assert self.dense.bias is not None
@@ -227,7 +243,7 @@ class OpenDetector(nn.Module):
         return OpenFeatures(
             tuple(scores),
             tuple(boxes),
-            F.normalize(self.cell_embedding(levels[0]).float(), dim=1),
+            tuple(F.normalize(self.cell_embedding(level).float(), dim=1) for level in levels),
             self.context(levels[1]),
             (
                 (2, raw[0]),
@@ -346,79 +362,199 @@ class OpenDetector(nn.Module):
         return F.normalize(found, dim=2)
 
     def boxes_at(self, features: OpenFeatures, xy: Tensor) -> Tensor:
-        """The dense box at each point, of the level that is most sure there.
+        """The dense boxes at each point, one of each level.
 
         Args:
             features: Of the batch.
             xy: ``(B, n, 2)`` in pixels of the input.
 
         Returns:
-            ``(B, n, 4)``.
+            ``(B, n * CLICKED_BOXES, 4)``, point after point.
         """
-        scores, boxes = [], []
-        for stride, score, box in zip(STRIDES, features.scores, features.boxes, strict=True):
-            height, width = score.shape[-2:]
+        boxes = []
+        for stride, box in zip(STRIDES, features.boxes, strict=True):
+            height, width = box.shape[1:3]
             cell = (xy / stride).long()
             column, row = cell[..., 0].clamp(0, width - 1), cell[..., 1].clamp(0, height - 1)
-            index = row * width + column
-            scores.append(score.flatten(1).gather(1, index))
-            boxes.append(box.flatten(1, 2).gather(1, index[..., None].expand(-1, -1, 4)))
-        best = torch.stack(scores, -1).argmax(-1)
-        stacked = torch.stack(boxes, -2)
-        return stacked.gather(2, best[..., None, None].expand(-1, -1, 1, 4))[:, :, 0]
+            boxes.append(_rows(box.flatten(1, 2), row * width + column))
+        return torch.stack(boxes, 2).flatten(1, 2)
 
     def templates(self, features: OpenFeatures, xy: Tensor) -> Tensor:
-        """What C3 correlates (equation 1): the cell embeddings under clicks ``(B, n, 2)``."""
-        height, width = features.embedding.shape[-2:]
-        size = xy.new_tensor([width * 4, height * 4])
-        found = F.grid_sample(
-            features.embedding,
-            (xy / size * 2 - 1)[:, None],
-            align_corners=False,
-            padding_mode="border",
-        )
-        return F.normalize(found[:, :, 0].transpose(1, 2), dim=2)
+        """What C3 correlates (equation 1): the cells under clicks ``(B, n, 2)``, of each level.
+
+        Returns:
+            ``(B, n, levels, CELL)`` of length 1.
+        """
+        found = []
+        for stride, level in zip(STRIDES, features.embeddings, strict=True):
+            height, width = level.shape[-2:]
+            size = xy.new_tensor([width * stride, height * stride])
+            grid = (xy / size * 2 - 1)[:, None]
+            cells = F.grid_sample(level, grid, align_corners=False, padding_mode="border")
+            found.append(F.normalize(cells[:, :, 0].transpose(1, 2), dim=2))
+        return torch.stack(found, 2)
 
     def conditioned_logits(
-        self, features: OpenFeatures, clicks: PaddedClicks, templates: Tensor, num_slots: int
+        self,
+        features: OpenFeatures,
+        clicks: PaddedClicks,
+        templates: Tensor,
+        sizes: SlotSizes,
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         """Logits of "an object of this slot", dense: those of "any object", shifted by the clicks.
 
         Args:
             features: Of the batch.
             clicks: In pixels of the input.
-            templates: ``(B, n, E)``, see `templates`.
-            num_slots: S.
+            templates: ``(B, n, levels, CELL)``, see `templates`.
+            sizes: Of S slots.
 
         Returns:
-            One ``(B, S, h, w)`` tensor a level, and by how much they are shifted, ``(B, S, h, w)``
-            at stride 8.
+            One ``(B, S, h, w)`` tensor a level, and by how much the clicks shift them,
+            ``(B, S, levels, h, w)`` at stride 8; what the size of a box takes off is not in it.
         """
-        embedding = features.embedding
-        batch, _, height, width = embedding.shape
-        correlation = templates @ embedding.flatten(2)
-        drawn = _heatmaps(clicks.xy, height, width)
+        num_slots = sizes.mean.shape[1]
         positive, negative = clicks.members(num_slots)
         every = (clicks.slots >= 0) & clicks.positive
         others = every[:, None] & ~positive
+        height, width = features.embeddings[0].shape[-2:]
+        sources = [(one, -1.0) for one in correlations(features, templates).unbind(2)]
+        sources.append((_at_stride_8(_heatmaps(clicks.xy, height, width), 0), 0.0))
         # Pooled before they are collated: a class's maximum is that of its clicks' maxima.
-        correlation = F.max_pool2d(correlation.view(batch, -1, height, width), 2)
-        drawn = F.max_pool2d(drawn, 2)
         maps = [
             _collated(source, members, empty)
-            for source, empty in ((correlation, -1.0), (drawn, 0.0))
+            for source, empty in sources
             for members in (positive, others, negative)
         ]
-        any_object = F.max_pool2d(features.scores[0][:, None], 2).clamp(-8, 8)
-        maps.append(any_object.expand(-1, num_slots, -1, -1))
         stacked = torch.stack(maps, 2).flatten(0, 1)
-        context = features.context[:, None].expand(-1, num_slots, -1, -1, -1).flatten(0, 1)
-        hidden = self.raise_hidden(torch.cat([stacked.to(context.dtype), context], 1))
-        change = self.raise_out(hidden).float().view(batch, num_slots, *maps[0].shape[-2:])
-        fine = F.interpolate(change, scale_factor=2.0, mode="nearest")
-        changes = (fine, change, F.avg_pool2d(change, 2))
-        levels = tuple(s[:, None] + c for s, c in zip(features.scores, changes, strict=True))
-        return levels, change
+        about = torch.cat([any_object_maps(features), features.context], 1)
+        about = about[:, None].expand(-1, num_slots, -1, -1, -1).flatten(0, 1)
+        hidden = self.raise_hidden(torch.cat([stacked.to(about.dtype), about], 1))
+        shift = self.raise_out(hidden).float()
+        shift = shift.view(-1, num_slots, len(STRIDES), *shift.shape[-2:])
+        weights = F.softplus(self.size_weight)
+        misfits = map(sizes.misfit, features.boxes)
+        levels = tuple(
+            score[:, None] + at_level(shift[:, :, level], level) - weights[level] * misfit
+            for level, (score, misfit) in enumerate(zip(features.scores, misfits, strict=True))
+        )
+        return levels, shift
+
+
+class ExemplarChoice(nn.Module):
+    """Which box is the object under a click: score, centredness, and a correction that is learned.
+
+    Args:
+        embedding: Numbers that describe a box.
+        hidden: Units of the correction's one hidden layer.
+    """
+
+    def __init__(self, embedding: int, hidden: int = 32) -> None:
+        super().__init__()
+        self.box = nn.Linear(embedding + 3, hidden)
+        self.place = nn.Linear(2, hidden, bias=False)
+        self.out = nn.Linear(hidden, 1)
+        nn.init.zeros_(self.out.weight)
+        assert self.out.bias is not None
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, described: Described, xy: Tensor) -> Tensor:
+        """The logits ``(B, n, P)``, -inf for boxes that do not hold the click.
+
+        Args:
+            described: Boxes, of which layouts are not read. The last are those of
+                `OpenDetector.boxes_at` the clicks; each may stand in for its own click, wherever
+                its edges are.
+            xy: ``(B, n, 2)`` in pixels of the input.
+        """
+        boxes, points = described.boxes.detach()[:, None], xy[:, :, None]
+        size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0)
+        known = described.scores.detach()
+        rank = known.sigmoid()[:, None] * (EDGE_WEIGHT + centredness(boxes, points))
+        away = ((points * 2 - boxes[..., :2] - boxes[..., 2:]) / size).abs().clamp(max=1.0)
+        scores = known.clamp(-8, 8)[..., None] / 4
+        about = torch.cat([described.embeddings, scores, size[:, 0].log() - 3.0], -1)
+        hidden = F.relu(self.box(about)[:, None] + self.place(away))
+        usable = contains(boxes, xy[..., :1], xy[..., 1:]) & described.valid[:, None]
+        count = xy.shape[1]
+        own = torch.eye(count, dtype=torch.bool, device=xy.device)
+        usable[..., -count * CLICKED_BOXES :] |= own.repeat_interleave(CLICKED_BOXES, 1)
+        logits = rank.clamp(min=1e-6).log() + self.out(hidden)[..., 0]
+        return logits.masked_fill(~usable, -torch.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSizes:
+    """How large the exemplars of slots are.
+
+    Attributes:
+        mean: ``(B, S, 2)``, of the logs of their widths and heights in pixels.
+        spread: ``(B, S, 2)``, the deviation of these.
+        known: bool ``(B, S)``, false where a slot has no exemplar.
+    """
+
+    mean: Tensor
+    spread: Tensor
+    known: Tensor
+
+    @classmethod
+    def of(cls, boxes: Tensor, positive: Tensor) -> SlotSizes:
+        """Of boxes ``(B, n, 4)``, and which are positive ones of each slot, bool ``(B, S, n)``."""
+        sizes = _log_sizes(boxes)
+        share = positive.to(sizes.dtype) / positive.sum(-1, keepdim=True).clamp(min=1)
+        mean = share @ sizes
+        variance = (share @ sizes**2 - mean**2).clamp(min=0)
+        return cls(mean, variance.sqrt(), positive.any(-1))
+
+    def misfit(self, boxes: Tensor) -> Tensor:
+        """How little dense boxes ``(B, h, w, 4)`` fit each slot: ``(B, S, h, w)``.
+
+        The squared log ratio to the mean, beyond the spread, of both sides together; at most
+        `MOST_MISFIT`.
+        """
+        sizes = _log_sizes(boxes)
+        total = boxes.new_zeros(())
+        for side in range(2):
+            away = (sizes[:, None, ..., side] - self.mean[..., side, None, None]).abs()
+            total = total + (away - self.spread[..., side, None, None]).clamp(min=0) ** 2
+        return total.clamp(max=MOST_MISFIT) * self.known[..., None, None]
+
+
+def correlations(features: OpenFeatures, templates: Tensor) -> Tensor:
+    """C3's correlations (C3Det, equation 1) with each template, on each level.
+
+    Args:
+        features: Of the batch.
+        templates: ``(B, n, levels, CELL)``.
+
+    Returns:
+        ``(B, n, levels, h, w)`` at stride 8.
+    """
+    maps = []
+    for level, cells in enumerate(features.embeddings):
+        found = (templates[:, :, level] @ cells.flatten(2)).unflatten(2, cells.shape[-2:])
+        maps.append(_at_stride_8(found, level))
+    return torch.stack(maps, 2)
+
+
+def any_object_maps(features: OpenFeatures) -> Tensor:
+    """The logits of "any object" of each level, at stride 8: ``(B, levels, h, w)``."""
+    maps = [_at_stride_8(one[:, None], level) for level, one in enumerate(features.scores)]
+    return torch.cat(maps, 1).clamp(-8, 8).to(features.context.dtype)
+
+
+def _at_stride_8(maps: Tensor, level: int) -> Tensor:
+    """Maps ``(B, n, h, w)`` of a level, at stride 8: the largest, or repeated."""
+    if level == 0:
+        return F.max_pool2d(maps, 2)
+    return maps if level == 1 else F.interpolate(maps, scale_factor=2.0, mode="nearest")
+
+
+def at_level(maps: Tensor, level: int) -> Tensor:
+    """Maps ``(B, n, h, w)`` at stride 8, as large as a level: repeated, or the mean."""
+    if level == 0:
+        return F.interpolate(maps, scale_factor=2.0, mode="nearest")
+    return maps if level == 1 else F.avg_pool2d(maps, 2)
 
 
 def apply_deltas(boxes: Tensor, deltas: Tensor) -> Tensor:
@@ -432,35 +568,30 @@ def apply_deltas(boxes: Tensor, deltas: Tensor) -> Tensor:
     return torch.cat([centre - half, centre + half], -1)
 
 
-def choose_exemplars(described: Described, xy: Tensor) -> Tensor:
-    """For each click the box with the best product of score and centredness.
+def sampled_at(shift: Tensor, boxes: Tensor) -> Tensor:
+    """By how much the logits of boxes are shifted: at their centre, on the level of their size.
 
     Args:
-        described: Boxes, of which embeddings and layouts are not read. The last n are those of
-            `OpenDetector.boxes_at` the clicks, which stand in where no box holds a click.
-        xy: ``(B, n, 2)`` in pixels of the input.
+        shift: ``(B, S, levels, h, w)`` at stride 8, see `OpenDetector.conditioned_logits`.
+        boxes: ``(B, P, 4)`` in pixels of the input.
 
     Returns:
-        Indices ``(B, n)`` of boxes.
+        ``(B, P, S)``.
     """
-    boxes = described.boxes[:, None]
-    centred = centredness(boxes, xy[:, :, None])
-    rank = described.scores.sigmoid()[:, None] * (EDGE_WEIGHT + centred)
-    usable = contains(boxes, xy[..., :1], xy[..., 1:]) & described.valid[:, None]
-    rank = rank.masked_fill(~usable, -1.0)
-    count = xy.shape[1]
-    stand_in = torch.eye(count, dtype=torch.bool, device=xy.device)
-    rank[..., -count:] = torch.where(stand_in, rank[..., -count:].clamp(min=0), rank[..., -count:])
-    return rank.argmax(-1)
+    height, width = shift.shape[-2:]
+    size = boxes.new_tensor([width * 8, height * 8])
+    grid = ((boxes[..., :2] + boxes[..., 2:]) / (2 * size) * 2 - 1)[:, None]
+    found = F.grid_sample(shift.flatten(1, 2), grid, align_corners=False, padding_mode="border")
+    every = found[:, :, 0].transpose(1, 2).unflatten(2, shift.shape[1:3])
+    longest = (boxes[..., 2:] - boxes[..., :2]).amax(-1)
+    level = sum((longest >= limit).long() for limit in LEVEL_LIMITS)
+    assert isinstance(level, Tensor)
+    return every.gather(3, level[..., None, None].expand(-1, -1, every.shape[2], 1))[..., 0]
 
 
-def sampled_at(maps: Tensor, boxes: Tensor, stride: int) -> Tensor:
-    """Maps ``(B, S, h, w)`` at the centres of boxes ``(B, P, 4)``: ``(B, P, S)``."""
-    height, width = maps.shape[-2:]
-    size = boxes.new_tensor([width * stride, height * stride])
-    centre = (boxes[..., :2] + boxes[..., 2:]) / (2 * size) * 2 - 1
-    found = F.grid_sample(maps, centre[:, None], align_corners=False, padding_mode="border")
-    return found[:, :, 0].transpose(1, 2)
+def _log_sizes(boxes: Tensor) -> Tensor:
+    """Logs of the widths and heights of boxes ``(..., 4)``: ``(..., 2)``."""
+    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0).log()
 
 
 def _around_cells(sides: Tensor, stride: int) -> Tensor:

@@ -4,16 +4,16 @@ Of a tile are kept (`c3det.open.tile`): the features, the described proposals, t
 click-conditioned logits that no click changes, the correlation with each template, and the
 description of every click-conditioned candidate.
 
-The template of a click is ``(cell, exemplar, stand-in)``:
+The template of a click is ``(cells, exemplar, logit)``:
 
-- the cell embedding that C3 correlates, ``(E,)``;
+- the cells that C3 correlates, ``(levels, CELL)``;
 - the exemplar: its box, embedding and layout, and the ratios of `c3det.open.sizes`;
-- the box that stands in where no proposal holds the click: the dense box, the refined box, its
-  logit, embedding and layout.
+- the logit of "an object that this box fits", ``(1,)``: the box is a candidate, too, where no
+  proposal is the same.
 
 Boxes are relative to the click, so that a template serves in every tile. The template of an
-exemplar of another picture is ``(cell, exemplar)``; of its box only the size counts. The ratios are
-those of an exemplar that was made from a person's box: width and height of the model's proposal
+exemplar of another picture is ``(cells, exemplar)``; of its box only the size counts. The ratios
+are those of an exemplar that was made from a person's box: width and height of the model's proposal
 there, over the person's; 0 where there is none, and under a click.
 """
 
@@ -43,13 +43,19 @@ from c3det.model import Outline, Template, clicks_that_count
 from c3det.open.architecture import OpenArchitecture
 from c3det.open.compare import Candidates, ExemplarBatch
 from c3det.open.detector import (
+    CELL,
+    CLICKED_BOXES,
     LAYOUT,
     PAD,
+    STRIDES,
     Described,
     OpenDetector,
     OpenFeatures,
-    choose_exemplars,
+    SlotSizes,
+    any_object_maps,
+    at_level,
     click_profiles,
+    correlations,
     join,
     sampled_at,
 )
@@ -64,7 +70,7 @@ PROPOSALS, DENSE_PROPOSALS, PROPOSAL_LOGIT = 600, 1500, -7.0
 """Most class-agnostic proposals of a tile, the dense boxes from which they are chosen, and their
 least logit."""
 
-CONDITIONED, DENSE_CONDITIONED, CONDITIONED_LOGIT = 160, 500, -4.0
+CONDITIONED, DENSE_CONDITIONED, CONDITIONED_LOGIT = 256, 1000, -5.0
 """The same of the click-conditioned candidates."""
 
 SCALES = (2**0.5, 0.5)
@@ -136,11 +142,11 @@ class OpenModel:
         torch.nn.utils.convert_conv2d_weight_memory_format(self.network, torch.channels_last)
         self.device = self.network.mean.device
         self._widths = (self.network.region_embedding.out_features, LAYOUT, 2)
-        self.numbers = sum(self._widths) + self.network.cell_embedding.out_channels
+        self.numbers = sum(self._widths) + len(STRIDES) * CELL
         first = self.network.raise_hidden[0]
         assert isinstance(first, torch.nn.Conv2d)
         # The first convolution is linear: the maps of clicks and of the picture have a term each.
-        clicked = first.in_channels - 1 - self.network.context.out_channels
+        clicked = 3 * (len(STRIDES) + 1)
         self._of_clicks = first.weight[:, :clicked].contiguous(memory_format=torch.channels_last)
         self._of_picture = first.weight[:, clicked:].contiguous()
         self._bias = first.bias
@@ -151,8 +157,7 @@ class OpenModel:
         pixels = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float()
         features, boxes, scores = self._search(pixels)
         proposals = self._proposals(features, pixels, boxes, scores)
-        any_object = F.max_pool2d(features.scores[0][:, None], 2).clamp(-8, 8)
-        about = torch.cat([any_object.to(features.context.dtype), features.context], 1)
+        about = torch.cat([any_object_maps(features), features.context], 1)
         picture_term = F.conv2d(about, self._of_picture, self._bias, padding=1)
         picture_term = picture_term.contiguous(memory_format=torch.channels_last)
         return OpenTile((height, width), features, proposals, picture_term)
@@ -208,47 +213,30 @@ class OpenModel:
 
     def _templates(self, tile: OpenTile, xy: Tensor) -> list[Template]:
         network, count = self.network, xy.shape[1]
-        dense = network.boxes_at(tile.features, xy)
-        refined, logits = network.refine(tile.features, dense)
+        refined, logits = network.refine(tile.features, network.boxes_at(tile.features, xy))
         # As proposals are: which of two boxes alike is chosen must not matter.
         described = network.describe_as_given(tile.features, refined)
         at = Described(refined, logits, *described, torch.ones_like(logits, dtype=torch.bool))
-        cells = network.templates(tile.features, xy)
-        proposals, unused = tile.proposals, xy.new_empty(0)
-        # Each click chooses for itself among the proposals and its own box.
-        choice = Described(
-            torch.cat([proposals.boxes.expand(count, -1, -1), at.boxes.transpose(0, 1)], 1),
-            torch.cat([proposals.scores.expand(count, -1), at.scores.T], 1),
-            unused,
-            unused,
-            torch.cat([proposals.valid.expand(count, -1), at.valid.T], 1),
+        proposals, own = tile.proposals, tile.proposals.boxes.shape[1]
+        # Each click chooses for itself among the proposals and its own boxes.
+        of_click = replace(at, layouts=at.scores[..., None]).mapped(
+            lambda one: one[0].unflatten(0, (count, -1))
         )
-        chosen = choose_exemplars(choice, xy.transpose(0, 1))[:, 0]
-        own = proposals.boxes.shape[1]
-        rows = torch.where(chosen < own, chosen, own + torch.arange(count, device=xy.device))
-        every = join(proposals, at)
+        for_all = replace(proposals, layouts=proposals.scores[..., None]).mapped(
+            lambda one: one.expand(count, *one.shape[1:])
+        )
+        chosen = network.choice(join(for_all, of_click), xy.transpose(0, 1))[:, 0].argmax(-1)
+        number = torch.arange(count, device=xy.device)
+        rows = chosen + torch.where(chosen < own, 0, number * CLICKED_BOXES)
+        every = join(proposals, at).mapped(lambda one: one[0, rows])
+        cells = network.templates(tile.features, xy)[0]
         origin = xy[0].repeat(1, 2)
         exemplars = torch.cat(
-            [
-                every.boxes[0, rows] - origin,
-                every.embeddings[0, rows],
-                every.layouts[0, rows],
-                xy.new_zeros(count, 2),
-            ],
-            1,
+            [every.boxes - origin, every.embeddings, every.layouts, xy.new_zeros(count, 2)], 1
         )
-        stand_ins = torch.cat(
-            [
-                dense[0] - origin,
-                at.boxes[0] - origin,
-                at.scores[0][:, None],
-                at.embeddings[0],
-                at.layouts[0],
-            ],
-            1,
-        )
+        scores = every.scores[:, None]
         return [
-            (cells[0, row].clone(), exemplars[row].clone(), stand_ins[row].clone())
+            (cells[row].clone(), exemplars[row].clone(), scores[row].clone())
             for row in range(count)
         ]
 
@@ -276,19 +264,20 @@ class OpenModel:
 
     def described(self, template: Template) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See `c3det.model.ExemplarModel.described`."""
-        cell, exemplar = template[:2]
-        return torch.cat([exemplar[4:], cell]).cpu().numpy(), exemplar[:4].cpu().numpy()
+        cells, exemplar = template[:2]
+        return torch.cat([exemplar[4:], cells.flatten()]).cpu().numpy(), exemplar[:4].cpu().numpy()
 
     def template_of(self, exemplar: Exemplar) -> Template:
         """See `c3det.model.ExemplarModel.template_of`."""
         vector = torch.from_numpy(exemplar.vector).to(self.device)
         half = vector.new_tensor([exemplar.width, exemplar.height]) / 2
-        embedding, layout, ratios, cell = vector.split(
+        embedding, layout, ratios, cells = vector.split(
             [*self._widths, self.numbers - sum(self._widths)]
         )
         # Half precision has changed their lengths a little.
-        embedding, layout, cell = (F.normalize(one, dim=0) for one in (embedding, layout, cell))
-        return cell, torch.cat([-half, half, embedding, layout, ratios])
+        cells = F.normalize(cells.view(len(STRIDES), CELL), dim=1)
+        embedding, layout = (F.normalize(one, dim=0) for one in (embedding, layout))
+        return cells, torch.cat([-half, half, embedding, layout, ratios])
 
     def detect(
         self,
@@ -302,8 +291,7 @@ class OpenModel:
             scores = tile.proposals.scores[0].sigmoid() * tile.proposals.valid[0]
             return self._found(tile, tile.proposals.boxes[0], scores[:, None], [ANY_OBJECT])
         given, labels = slot_inputs(templates, clicks, exemplars, self.device)
-        change = self._click_logit_shift(tile, given)
-        candidates = self._candidates(tile, given, change)
+        shift = self._click_logit_shift(tile, given)
         origin = given.xy.repeat(1, 2)
         boxes, embeddings, layouts, ratios = torch.stack(
             [template[1] for template in given.templates]
@@ -313,13 +301,15 @@ class OpenModel:
             sizes = boxes[:, 2:] - boxes[:, :2]
             corrected = SizeCorrection.fit(ratios / RATIO_UNIT, sizes, given.positive)
         boxes = torch.where(given.foreign[:, None], boxes, boxes + origin)
+        sizes = SlotSizes.of(boxes[None], given.positive[None])
+        candidates = self._candidates(tile, given, shift, sizes)
         _, logits = self.network.comparison(
             Candidates(
                 candidates.boxes,
                 candidates.scores,
                 candidates.embeddings,
                 candidates.layouts,
-                sampled_at(change, candidates.boxes, 8),
+                sampled_at(shift, candidates.boxes),
                 candidates.valid,
             ),
             ExemplarBatch(
@@ -346,37 +336,30 @@ class OpenModel:
     def _click_logit_shift(self, tile: OpenTile, given: SlotInputs) -> Tensor:
         """By how much the clicks of each slot shift the logits of "any object", at stride 8.
 
-        ``(1, S, h, w)``, as `OpenDetector.conditioned_logits` computes it; correlations are kept.
+        ``(1, S, levels, h, w)``, as `OpenDetector.conditioned_logits` computes it; correlations are
+        kept.
         """
         self._correlate(tile, given.templates)
         positive, negative = self._collated(tile, given).unbind(0)
-        liked_by, near_to = positive.unbind(1)
-        disliked_by, far_from = negative.unbind(1)
-        stacked = torch.stack(
-            [
-                liked_by,
-                _best_of_others(liked_by, -1.0),
-                disliked_by,
-                near_to,
-                _best_of_others(near_to, 0.0),
-                far_from,
-            ],
-            1,
+        others = torch.cat(
+            [_best_of_others(positive[:, :-1], -1.0), _best_of_others(positive[:, -1:], 0.0)], 1
         )
+        stacked = torch.stack([positive, others, negative], 2).flatten(1, 2)
         stacked = stacked.contiguous(memory_format=torch.channels_last)
         together = SLOTS_AT_ONCE if self.device.type == "cpu" else len(stacked)
         return torch.cat([self._shift_of(tile, some) for some in stacked.split(together)])[None]
 
     def _shift_of(self, tile: OpenTile, maps: Tensor) -> Tensor:
-        """The logit shift ``(n, h, w)`` of n slots from their maps ``(n, 6, h, w)`` of clicks."""
+        """The logit shift ``(n, levels, h, w)`` of n slots from their maps ``(n, C, h, w)``."""
         network = self.network
         hidden = F.conv2d(maps, self._of_clicks, padding=1).add_(tile.picture_term).relu_()
         for layer in list(network.raise_hidden)[2:]:
             hidden = layer(hidden)
         out = network.raise_out
         assert out.bias is not None
-        # A 1x1 convolution to one channel, for which torch's own is slow.
-        return (hidden.permute(0, 2, 3, 1) @ out.weight.flatten() + out.bias).float()
+        # A 1x1 convolution to few channels, for which torch's own is slow.
+        shift = hidden.permute(0, 2, 3, 1) @ out.weight[..., 0, 0].T + out.bias
+        return shift.permute(0, 3, 1, 2).float()
 
     def _collated(self, tile: OpenTile, given: SlotInputs) -> Tensor:
         """The maxima of correlations and heatmaps over the clicks of each slot (equation 3).
@@ -384,8 +367,8 @@ class OpenModel:
         Those of slots whose clicks are as before are kept.
 
         Returns:
-            ``(2, S, 2, h, w)`` at stride 8, of the positive and of the negative clicks; -1 for the
-            correlation and 0 for the heatmap where there is none.
+            ``(2, S, levels + 1, h, w)`` at stride 8, of the positive and of the negative clicks:
+            the correlations, -1 where there is none, and the heatmap, 0 where there is none.
         """
         height, width = tile.picture_term.shape[-2:]
         kept: dict[tuple[int, ...], tuple[tuple[Tensor, ...], Tensor]] = {}
@@ -398,12 +381,12 @@ class OpenModel:
                 kept[key] = tile.collated.get(key) or (cells, self._maxima(tile, given, chosen))
             collated.append(kept[key][1])
         tile.collated = kept
-        return torch.stack(collated).view(2, -1, 2, height, width)
+        return torch.stack(collated).view(2, -1, len(STRIDES) + 1, height, width)
 
     def _maxima(self, tile: OpenTile, given: SlotInputs, chosen: Sequence[int]) -> Tensor:
-        """The maxima of correlations and heatmaps over some clicks, ``(2, h, w)``."""
+        """The maxima of correlations and heatmaps over some clicks, ``(levels + 1, h, w)``."""
         height, width = tile.picture_term.shape[-2:]
-        liked = tile.picture_term.new_full((height, width), -1.0)
+        liked = tile.picture_term.new_full((len(STRIDES), height, width), -1.0)
         near = tile.picture_term.new_zeros(height, width)
         for one in chosen:
             down, along = click_profiles(given.xy[one], height * 2, width * 2)
@@ -411,55 +394,54 @@ class OpenModel:
             down, along = down.view(-1, 2).amax(1), along.view(-1, 2).amax(1)
             liked = torch.maximum(liked, tile.correlations[id(given.templates[one][0])][1])
             near = torch.maximum(near, down[:, None] * along)
-        return torch.stack([liked, near])
+        return torch.cat([liked, near[None]])
 
     def _correlate(self, tile: OpenTile, templates: Sequence[Template]) -> None:
-        """C3's correlation with each template (C3Det, equation 1), pooled to stride 8."""
+        """C3's correlations with each template (C3Det, equation 1), all levels at stride 8."""
         cells = [template[0] for template in templates]
         found = {
             id(cell): tile.correlations[id(cell)] for cell in cells if id(cell) in tile.correlations
         }
         new = [cell for cell in dict.fromkeys(cells) if id(cell) not in found]
-        embedding = tile.features.embedding
-        height, width = embedding.shape[-2:]
         for start in range(0, len(new), _AT_ONCE):
-            some = torch.stack(new[start : start + _AT_ONCE])
-            maps = F.max_pool2d((some @ embedding[0].flatten(1)).view(-1, 1, height, width), 2)
-            for cell, one in zip(new[start : start + _AT_ONCE], maps, strict=True):
-                found[id(cell)] = (cell, one[0].clone())
+            some = new[start : start + _AT_ONCE]
+            maps = correlations(tile.features, torch.stack(some)[None])[0]
+            for cell, one in zip(some, maps, strict=True):
+                found[id(cell)] = (cell, one.clone())
         tile.correlations = found
 
-    def _candidates(self, tile: OpenTile, given: SlotInputs, change: Tensor) -> Described:
-        """The proposals, the click-conditioned boxes, and those that stand in at clicks."""
+    def _candidates(
+        self, tile: OpenTile, given: SlotInputs, shift: Tensor, sizes: SlotSizes
+    ) -> Described:
+        """The proposals, the click-conditioned boxes, and the exemplars of this picture."""
         network, features = self.network, tile.features
-        best = change.amax(1)
-        fine = F.interpolate(best[:, None], scale_factor=2.0, mode="nearest")[:, 0]
-        coarse = F.avg_pool2d(change, 2).amax(1)
+        weights = F.softplus(network.size_weight)
         scores = tuple(
-            score + shift
-            for score, shift in zip(features.scores, (fine, best, coarse), strict=True)
+            score + (at_level(shift[:, :, level], level) - weights[level] * misfit).amax(1)
+            for level, (score, misfit) in enumerate(
+                zip(features.scores, map(sizes.misfit, features.boxes), strict=True)
+            )
         )
         dense, logits, cells = network.propose(
             scores, features.boxes, DENSE_CONDITIONED, CONDITIONED, rounds=0
         )
         kept = self._is_new(tile, dense[0]) & (logits[0] > CONDITIONED_LOGIT)
         result = join(tile.proposals, self._describe_cells(tile, dense[:, kept], cells[0, kept]))
-        stand_ins = [template[2] for template in given.templates if len(template) > 2]
-        if not stand_ins:
+        clicked = [template for template in given.templates if len(template) > 2]
+        if not clicked:
             return result
         xy = given.xy[~given.foreign]
-        dense, boxes, stand_in_scores, embeddings, layouts = torch.stack(stand_ins).split(
-            [4, 4, 1, *self._widths[:2]], 1
+        boxes, embeddings, layouts, _ = torch.stack([one[1] for one in clicked]).split(
+            [4, *self._widths], 1
         )
-        origin = xy.repeat(1, 2)
-        used = self._inside(tile, xy) & self._is_new(tile, dense + origin)
-        boxes = (boxes + origin)[used]
+        boxes = boxes + xy.repeat(1, 2)
+        used = self._inside(tile, xy) & self._is_new(tile, boxes)
         at = Described(
-            boxes[None],
-            stand_in_scores[used, 0][None],
+            boxes[used][None],
+            torch.stack([one[2] for one in clicked])[used, 0][None],
             embeddings[used][None],
             layouts[used][None],
-            torch.ones_like(boxes[None, :, 0], dtype=torch.bool),
+            torch.ones_like(boxes[used][None, :, 0], dtype=torch.bool),
         )
         return join(result, at)
 
@@ -535,7 +517,7 @@ class OpenModel:
     ) -> list[Outline | None]:
         """See `c3det.model.Model.outlines` and `c3det.open.outlines`."""
         height, width = (-(-side // STRIDE) for side in tile.image_size)  # without padding
-        cells = tile.features.embedding[0, :, :height, :width].float().cpu().numpy()
+        cells = tile.features.embeddings[0][0, :, :height, :width].float().cpu().numpy()
         return outlines(cells, boxes, wanted)
 
     def kept_for(self, tile: OpenTile) -> list[Tensor]:
@@ -565,7 +547,7 @@ class OpenModel:
 
 
 def _best_of_others(maps: Tensor, empty: float) -> Tensor:
-    """For each of maps ``(S, h, w)``, nowhere below ``empty``, the largest of the others."""
+    """For each of maps ``(S, ...)``, nowhere below ``empty``, the largest of the others."""
     if len(maps) == 1:
         return torch.full_like(maps, empty)
     best, which = maps.max(0, keepdim=True)

@@ -22,10 +22,11 @@ class OpenTile:
         proposals: Class-agnostic boxes.
         picture_term: ``(1, C, h, w)``, what the picture adds to the first convolution of the
             click-conditioned logits, whatever is clicked.
-        correlations: With the last templates, ``(h, w)`` at stride 8, by the identity of the
-            template, which is held beside it.
-        collated: Of each slot, the largest correlations and heatmaps of its clicks, ``(2, h, w)``
-            at stride 8, by the identities of their templates, which are held beside them.
+        correlations: With the last templates, ``(levels, h, w)`` at stride 8, by the identity of
+            the template, which is held beside it.
+        collated: Of each slot, the largest correlations and heatmaps of its clicks,
+            ``(levels + 1, h, w)`` at stride 8, by the identities of their templates, which are held
+            beside them.
         cells: Rows of ``conditioned``, by the cells of their dense boxes.
         conditioned: Click-conditioned candidates so far; ``None``: none yet.
         packed: Whether the features are in half precision.
@@ -60,7 +61,7 @@ class OpenTile:
         features = self.features
         self.features = replace(
             features,
-            embedding=converted(features.embedding),
+            embeddings=tuple(converted(level) for level in features.embeddings),
             context=converted(features.context),
             regions=tuple((stride, converted(level)) for stride, level in features.regions),
             early=(converted(features.early[0]), converted(features.early[1])),
@@ -77,7 +78,7 @@ class OpenTile:
             (
                 *features.scores,
                 *features.boxes,
-                features.embedding,
+                *features.embeddings,
                 features.context,
                 *(level for _, level in features.regions),
                 *features.early,

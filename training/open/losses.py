@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from c3det.boxes import giou, pairwise_iou
+from c3det.boxes import centredness, giou, pairwise_iou
 from c3det.open.detector import STRIDES
 
 LEVEL_SIZES = ((0.0, 32.0), (22.0, 72.0), (52.0, 1e9))
@@ -14,6 +14,10 @@ LEVEL_SIZES = ((0.0, 32.0), (22.0, 72.0), (52.0, 1e9))
 
 CORE = 0.35
 """A cell predicts an object if its centre lies in this middle part of the box (of half a side)."""
+
+LEAST_CHOSEN, CHOICE_SHARPNESS = 0.4, 15.0
+"""IoU that one of the boxes under a click must have to be learned from, and the factor on the IoUs
+before they are shares of the target."""
 
 RING = 0.85
 """Up to here a cell is neither object nor ground."""
@@ -133,6 +137,33 @@ def region_loss(
     score = (each * hits).sum() / hits.sum().clamp(min=1)
     score = score + (each * rest).sum() / hits.sum().clamp(min=1)
     return score, place
+
+
+def choice_loss(
+    logits: Tensor, boxes: Tensor, xy: Tensor, used: Tensor, objects: Tensor, is_object: Tensor
+) -> Tensor:
+    """Cross-entropy of the boxes that may be the object under a click; more for a better IoU.
+
+    Args:
+        logits: ``(B, n, P)``, -inf for boxes that are not considered.
+        boxes: ``(B, P, 4)``.
+        xy: ``(B, n, 2)``, the clicks.
+        used: bool ``(B, n)``, false for padding.
+        objects: ``(B, M, 4)``.
+        is_object: bool ``(B, M)``.
+    """
+    # The clicked object is the one in which the click is most central.
+    central = centredness(objects[:, None], xy[:, :, None]).masked_fill(~is_object[:, None], 0)
+    most, clicked = central.max(-1)
+    overlap = pairwise_iou(boxes, objects).gather(
+        2, clicked[:, None].expand(-1, boxes.shape[1], -1)
+    )
+    overlap = overlap.transpose(1, 2).masked_fill(logits.isneginf(), 0)
+    used = used & (most > 0) & (overlap.amax(-1) > LEAST_CHOSEN)
+    wanted = (overlap * CHOICE_SHARPNESS).masked_fill(logits.isneginf(), -1e4).softmax(-1)
+    log_share = logits.masked_fill(logits.isneginf(), -1e4).log_softmax(-1)
+    each = -(wanted * log_share).sum(-1)
+    return (each * used).sum() / used.sum().clamp(min=1)
 
 
 def contrastive(embeddings: Tensor, labels: Tensor, temperature: float = 0.1) -> Tensor:

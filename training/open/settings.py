@@ -11,8 +11,8 @@ from training.options import option
 
 COMPONENTS: dict[str, tuple[tuple[str, slice], ...]] = {
     # Whatever it is multiplied with, a weight of zero leaves it out, in use as in training.
-    "correlation": (("raise_hidden.0.weight", slice(0, 3)),),
-    "heatmaps": (("raise_hidden.0.weight", slice(3, 6)),),
+    "correlation": (("raise_hidden.0.weight", slice(0, 9)),),
+    "heatmaps": (("raise_hidden.0.weight", slice(9, 12)),),
     "late-fusion": (("raise_out.weight", slice(None)),),
     "layouts": (
         ("comparison.first.0.weight", slice(6, 11)),

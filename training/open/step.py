@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -10,17 +10,19 @@ from torch import Tensor
 from c3det.boxes import giou, iou, pairwise_iou
 from c3det.open.compare import Candidates, ExemplarBatch
 from c3det.open.detector import (
+    CLICKED_BOXES,
     Described,
     OpenDetector,
     OpenFeatures,
     PaddedClicks,
-    choose_exemplars,
+    SlotSizes,
     join,
     sampled_at,
 )
 from training.open.episodes import SLOTS, Episode
 from training.open.losses import (
     assign,
+    choice_loss,
     comparison_loss,
     contrastive,
     gathered,
@@ -31,8 +33,11 @@ from training.open.losses import (
 from training.options import option
 
 PROPOSALS = 160
-CONDITIONED = 64
+CONDITIONED = 96
 JITTERED = 40
+UNKNOWN = -3.0
+"""Logit of "any object" where nothing is known."""
+
 HARD = 6
 """Clicks on the model's own worst errors, half of them negative."""
 
@@ -43,6 +48,9 @@ class StepSettings:
 
     hard: float = option(0.5, "share of the pictures with clicks on the model's worst errors")
     enforce: float = option(0.5, "weight of UEL")
+    unsure: float = option(
+        0.5, "share of the pictures in which it is less sure what an object is, as of unknown kinds"
+    )
 
 
 def augmented(images: Tensor) -> Tensor:
@@ -63,16 +71,17 @@ def jittered(boxes: Tensor, spread: float) -> Tensor:
     return boxes + noise * torch.cat([size, size], -1)
 
 
-def _exemplars(described: Described, clicks: PaddedClicks, support: Tensor) -> ExemplarBatch:
+def _exemplars(
+    described: Described, index: Tensor, clicks: PaddedClicks, support: Tensor
+) -> ExemplarBatch:
     """The exemplars of each picture, and after them those of its support picture.
 
     Args:
         described: The boxes that may be exemplars.
+        index: ``(B, n)``, which box is that of each of the picture's own clicks.
         clicks: As `_with_support` returns them: the first half are the picture's own.
         support: See `Episode`.
     """
-    own_xy = clicks.xy[:, : clicks.xy.shape[1] // 2]
-    index = choose_exemplars(described, own_xy)
     positive, negative = clicks.members(SLOTS)
     return ExemplarBatch(
         clicks.xy,
@@ -213,16 +222,36 @@ def run(
     if settings.hard:
         with torch.no_grad():
             clicks = _with_hard_clicks(model, features, pool, first, episode, settings, autocast)
+    used = clicks.slots >= 0
+    dense = model.boxes_at(features, clicks.xy).detach()
     with autocast:
-        at_clicks = model.describe(
-            features, model.boxes_at(features, clicks.xy).detach(), clicks.slots >= 0
-        )
+        at_clicks = model.describe(features, dense, used.repeat_interleave(CLICKED_BOXES, 1))
+    score, where = region_loss(
+        dense,
+        at_clicks.scores,
+        at_clicks.boxes,
+        at_clicks.valid,
+        episode.boxes,
+        is_object,
+        episode.ignored,
+    )
+    losses["clicked score"], losses["clicked box"] = 0.25 * score, 0.5 * where
     everything = join(pool, at_clicks)
+    choice = model.choice(everything, clicks.xy)
+    losses["choice"] = 0.3 * choice_loss(
+        choice, everything.boxes.detach(), clicks.xy, used, episode.boxes, is_object
+    )
     known = _with_support(clicks, episode.support)
-    exemplars = _exemplars(everything, known, episode.support)
+    exemplars = _exemplars(everything, choice.argmax(-1), known, episode.support)
+    sure = torch.rand(len(is_object), device=device)
+    sure = torch.where(torch.rand_like(sure) < settings.unsure, sure, 1.0)
+    unsure = replace(
+        features, scores=tuple(_less_sure(one, sure[:, None, None]) for one in features.scores)
+    )
     with autocast:
         cells = _and_support(model.templates(features, clicks.xy), episode.support)
-        levels, change = model.conditioned_logits(features, known, cells, SLOTS)
+        sizes = SlotSizes.of(exemplars.boxes, exemplars.positive)
+        levels, shift = model.conditioned_logits(unsure, known, cells, sizes)
     losses["conditioned"] = _conditioned_loss(features, levels, episode, is_object, exemplars)
     with torch.no_grad():
         active = exemplars.positive.any(-1)
@@ -233,10 +262,10 @@ def run(
     candidates = join(pool, further)
     compared = Candidates(
         candidates.boxes.detach(),
-        candidates.scores.detach(),
+        _less_sure(candidates.scores.detach(), sure[:, None]),
         candidates.embeddings,
         candidates.layouts,
-        sampled_at(change, candidates.boxes.detach(), 8),
+        sampled_at(shift, candidates.boxes.detach()),
         candidates.valid,
     )
     one, two = model.comparison(compared, exemplars)
@@ -255,10 +284,13 @@ def _with_hard_clicks(
     settings: StepSettings,
     autocast: torch.autocast,
 ) -> PaddedClicks:
+    used = (clicks.slots >= 0).repeat_interleave(CLICKED_BOXES, 1)
     with autocast:
-        at_clicks = model.describe(features, model.boxes_at(features, clicks.xy), clicks.slots >= 0)
+        at_clicks = model.describe(features, model.boxes_at(features, clicks.xy), used)
+    everything = join(pool, at_clicks)
+    choice = model.choice(everything, clicks.xy).argmax(-1)
     known = _with_support(clicks, episode.support)
-    exemplars = _exemplars(join(pool, at_clicks), known, episode.support)
+    exemplars = _exemplars(everything, choice, known, episode.support)
     compared = Candidates(
         pool.boxes,
         pool.scores,
@@ -276,6 +308,14 @@ def _with_hard_clicks(
         torch.cat([clicks.slots, hard.slots], 1),
         torch.cat([clicks.positive, hard.positive], 1),
     )
+
+
+def _less_sure(logits: Tensor, sure: Tensor) -> Tensor:
+    """Logits of "any object", drawn to `UNKNOWN`: as they are for 1, the same for all for 0.
+
+    A network that knows an object anyway would not learn what clicks tell.
+    """
+    return UNKNOWN + sure * (logits - UNKNOWN)
 
 
 def _dense_losses(features: OpenFeatures, episode: Episode, is_object: Tensor) -> dict[str, Tensor]:
