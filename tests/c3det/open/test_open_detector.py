@@ -10,7 +10,17 @@ import torch
 
 from c3det.clicks import Click
 from c3det.detections import Detections
-from c3det.open.detector import BINS, OpenDetector, PaddedClicks, _folded, choose_exemplars
+from c3det.open.detector import (
+    BINS,
+    CELL,
+    CLICKED_BOXES,
+    MOST_MISFIT,
+    OpenDetector,
+    PaddedClicks,
+    SlotSizes,
+    _folded,
+    sampled_at,
+)
 from c3det.open.mobilenet import CHANNELS, STRIDES, MobileNetV2
 from c3det.open.model import OpenModel
 
@@ -62,18 +72,27 @@ def test_what_is_encoded(model: OpenDetector) -> None:
         features = model.encode(torch.rand(2, 3, SIDE, 96) * 255)
     assert [score.shape for score in features.scores] == [(2, 32, 24), (2, 16, 12), (2, 8, 6)]
     assert features.boxes[0].shape == (2, 32, 24, 4)
-    assert torch.allclose(features.embedding.norm(dim=1), torch.ones(2, 32, 24), atol=1e-5)
+    assert [cells.shape for cells in features.embeddings] == [
+        (2, CELL, 32, 24),
+        (2, CELL, 16, 12),
+        (2, CELL, 8, 6),
+    ]
+    for cells in features.embeddings:
+        assert torch.allclose(cells.norm(dim=1), torch.ones(1), atol=1e-5)
     # A dense box lies around the centre of its cell.
     x1, y1, x2, y2 = features.boxes[1][0, 3, 2]
     assert x1 < 20 < x2
     assert y1 < 28 < y2
 
 
-def test_a_template_is_the_cell_under_its_click(model: OpenDetector) -> None:
+def test_a_template_is_the_cells_under_its_click(model: OpenDetector) -> None:
     with torch.inference_mode():
         features = model.encode(torch.rand(1, 3, SIDE, SIDE) * 255)
-        templates = model.templates(features, torch.tensor([[[22.0, 42.0]]]))
-    assert torch.allclose(templates[0, 0], features.embedding[0, :, 10, 5], atol=1e-5)
+        # In the middle of a cell of stride 4, and of one of stride 16.
+        templates = model.templates(features, torch.tensor([[[22.0, 42.0], [24.0, 40.0]]]))
+    assert templates.shape == (1, 2, 3, CELL)
+    assert torch.allclose(templates[0, 0, 0], features.embeddings[0][0, :, 10, 5], atol=1e-5)
+    assert torch.allclose(templates[0, 1, 2], features.embeddings[2][0, :, 2, 1], atol=1e-5)
 
 
 def test_conditioned_logits_collate_by_slot(model: OpenDetector) -> None:
@@ -86,23 +105,68 @@ def test_conditioned_logits_collate_by_slot(model: OpenDetector) -> None:
 
         def change(slots: list[int]) -> torch.Tensor:
             clicks = PaddedClicks(xy, torch.tensor([slots]), positive)
-            return model.conditioned_logits(features, clicks, model.templates(features, xy), 2)[1]
+            members, _ = clicks.members(2)
+            sizes = SlotSizes.of(torch.tensor([[[0.0, 0, 20, 20]]]).expand(-1, 3, -1), members)
+            templates = model.templates(features, xy)
+            return model.conditioned_logits(features, clicks, templates, sizes)[1]
 
         exchanged = change([1, 1, 0])
         assert torch.allclose(change([0, 0, 1])[:, [1, 0]], exchanged, atol=1e-5)
         assert not torch.allclose(change([0, 1, 1])[:, 0], change([0, 0, 1])[:, 0], atol=1e-5)
 
 
-def test_a_click_means_the_box_it_lies_in_the_middle_of(model: OpenDetector) -> None:
+def test_boxes_of_the_size_of_the_exemplars_keep_their_logits(model: OpenDetector) -> None:
+    boxes = torch.tensor([[[0.0, 0, 10, 20], [5, 5, 25, 35], [0, 0, 40, 10]]])
+    positive = torch.tensor([[[True, True, False], [False, False, True], [False] * 3]])
+    sizes = SlotSizes.of(boxes, positive)
+    assert torch.allclose(sizes.mean[0, 1], torch.tensor([40.0, 10]).log())
+    assert sizes.known.tolist() == [[True, True, False]]
+    misfit = sizes.misfit(boxes[:, None])[0, :, 0]
+    # Both exemplars of the first slot are within its spread; the third slot has none.
+    assert torch.allclose(misfit[0, :2], torch.zeros(2), atol=1e-6)
+    away = torch.tensor([40 / 20, 20 / 10]).log()  # from the nearer end of the spread
+    assert misfit[0, 2].item() == pytest.approx(float(away.square().sum()), abs=1e-4)
+    assert misfit[1].tolist() == [MOST_MISFIT, MOST_MISFIT, 0]
+    assert misfit[2].tolist() == [0, 0, 0]
+    ratio = SlotSizes.of(boxes[:, :1], positive[:, :1, :1]).misfit(boxes[:, 1:2, None])
+    assert ratio.item() == pytest.approx(float(torch.tensor([2.0, 1.5]).log().square().sum()))
     with torch.inference_mode():
         features = model.encode(torch.rand(1, 3, SIDE, SIDE) * 255)
-        boxes = torch.tensor([[[0.0, 0, 40, 40], [10, 10, 34, 34], [60, 60, 80, 80], [0, 0, 9, 9]]])
-        described = model.describe(features, boxes, torch.ones(1, 4, dtype=torch.bool))
-    even = torch.zeros_like(described.scores)
-    fixed = replace(described, boxes=boxes, scores=even)
-    # The last boxes are those of the clicks; the second click lies in no other.
-    chosen = choose_exemplars(fixed, torch.tensor([[[22.0, 22.0], [100.0, 100.0]]]))
-    assert chosen.tolist() == [[1, 3]]
+        xy = torch.tensor([[[22.0, 42.0]]])
+        clicks = PaddedClicks(xy, torch.tensor([[0]]), torch.ones(1, 1, dtype=torch.bool))
+        templates = model.templates(features, xy)
+        one = torch.ones(1, 1, 1, dtype=torch.bool)
+        by_size = [
+            model.conditioned_logits(features, clicks, templates, SlotSizes.of(box, one))
+            for box in boxes.split(1, 1)
+        ]
+    assert torch.equal(by_size[0][1], by_size[1][1])
+    assert not torch.allclose(by_size[0][0][0], by_size[1][0][0])
+
+
+def test_a_box_is_shifted_by_the_level_of_its_size() -> None:
+    shift = torch.arange(3.0).view(1, 1, 3, 1, 1).expand(1, 2, 3, 8, 8).contiguous()
+    boxes = torch.tensor([[[0.0, 0, 26, 10], [0, 0, 28, 10], [0, 0, 10, 60], [0, 0, 9, 63]]])
+    assert sampled_at(shift, boxes)[0].T.tolist() == [[0, 1, 1, 2]] * 2
+
+
+def test_a_click_means_the_box_it_lies_in_the_middle_of(model: OpenDetector) -> None:
+    boxes = [[0.0, 0, 40, 40], [10, 10, 34, 34], [60, 60, 80, 80]]
+    at_clicks = [[0.0, 0, 9, 9]] * CLICKED_BOXES * 2
+    with torch.inference_mode():
+        features = model.encode(torch.rand(1, 3, SIDE, SIDE) * 255)
+        every = torch.tensor([boxes + at_clicks])
+        described = model.describe(features, every, torch.ones(1, 9, dtype=torch.bool))
+        torch.nn.init.zeros_(model.choice.out.weight)
+        torch.nn.init.zeros_(model.choice.out.bias)
+        even = replace(described, boxes=every, scores=torch.zeros_like(described.scores))
+        logits = model.choice(even, torch.tensor([[[22.0, 22.0], [100.0, 100.0]]]))[0]
+    assert logits[0].argmax() == 1
+    # The second click lies in no box; its own stand in, those of the first click do not.
+    assert logits.isfinite().tolist() == [
+        [True, True, False] + [True] * CLICKED_BOXES + [False] * CLICKED_BOXES,
+        [False] * (3 + CLICKED_BOXES) + [True] * CLICKED_BOXES,
+    ]
 
 
 def test_boxes_are_described_alike_alone_and_together(model: OpenDetector) -> None:

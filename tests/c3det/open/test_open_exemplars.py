@@ -74,7 +74,7 @@ def test_exemplars_hold_what_a_click_has_in_the_model(predictor: Predictor) -> N
     assert exemplars.positive.tolist() == [click.positive for click in clicks]
     assert exemplars.sources == ("frame 3",) * 5
     assert exemplars.weights == predictor.card.tensors
-    assert exemplars.vectors.shape == (5, model.numbers) == (5, 128 + 896 + 2 + 48)
+    assert exemplars.vectors.shape == (5, model.numbers) == (5, 128 + 896 + 2 + 3 * 48)
     with torch.inference_mode():
         tile = model.encode(image)
         for example, (cell, exemplar, _) in zip(
@@ -91,8 +91,8 @@ def test_a_box_is_described_as_it_is_and_gives_its_size(predictor: Predictor) ->
     model, image = open_model(predictor), pixels(150, 200)
     with torch.inference_mode():
         tile = model.encode(image)
-        ((_, _, stand_in),) = model.templates(tile, [Click(60, 50, 0)])
-    refined = (stand_in[4:8] + torch.tensor([60.0, 50, 60, 50])).tolist()
+        ((_, exemplar, _),) = model.templates(tile, [Click(60, 50, 0)])
+    refined = (exemplar[:4] + torch.tensor([60.0, 50, 60, 50])).tolist()
     picture = predictor.open(image)
     boxes = [LabelledBox(*refined, 1), LabelledBox(20, 30, 50, 42, 2, positive=False)]
     found = exemplars_of(picture, [], boxes)
@@ -100,8 +100,8 @@ def test_a_box_is_described_as_it_is_and_gives_its_size(predictor: Predictor) ->
     assert found.positive.tolist() == [True, False]
     wanted = [refined[2] - refined[0], refined[3] - refined[1]]
     assert np.allclose(found.sizes, [wanted, [30, 12]], atol=1e-3)
-    # The box that stands in at a click is described from the same pixels.
-    assert np.allclose(found.vectors[0, :128], stand_in[9 : 9 + 128].numpy(), atol=1e-3)
+    # The box that a click means is described from the same pixels.
+    assert np.allclose(found.vectors[0, :128], exemplar[4 : 4 + 128].numpy(), atol=1e-3)
     # Clicks come first.
     both = exemplars_of(picture, [Click(60, 50, 0)], boxes)
     assert both.labels.tolist() == [0, 1, 2]
@@ -197,7 +197,7 @@ def test_exemplars_of_the_version_before_are_refused(predictor: Predictor) -> No
     """Their vectors are two numbers shorter: those of a proposal were not yet known."""
     exemplars = taken(predictor)
     before = replace(exemplars, vectors=np.delete(exemplars.vectors, [1024, 1025], 1))
-    with pytest.raises(OtherWeightsError, match="has 1072 numbers, and untrained takes 1074: take"):
+    with pytest.raises(OtherWeightsError, match="has 1168 numbers, and untrained takes 1170: take"):
         predictor.open(pixels(100, 120)).detect([], exemplars=before)
 
 

@@ -23,7 +23,7 @@ from c3det.boxes import pairwise_iou
 from c3det.clicks import Click
 from c3det.detections import Detections
 from c3det.open.architecture import OpenArchitecture
-from c3det.open.detector import OpenDetector, PaddedClicks
+from c3det.open.detector import OpenDetector, PaddedClicks, SlotSizes
 from c3det.open.folding import folded
 from c3det.open.model import SAME_PROPOSAL, SCALES, OpenModel
 from c3det.open.slots import SlotInputs
@@ -180,8 +180,8 @@ def test_folding_changes_nothing_but_rounding() -> None:
     with torch.inference_mode():
         one, other = plain.encode(image), folded(plain).encode(image)
     for a, b in zip(
-        (*one.scores, *one.boxes, one.embedding),
-        (*other.scores, *other.boxes, other.embedding),
+        (*one.scores, *one.boxes, *one.embeddings),
+        (*other.scores, *other.boxes, *other.embeddings),
         strict=True,
     ):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
@@ -206,7 +206,8 @@ def test_the_logit_shift_is_that_of_the_network(predictor: Predictor) -> None:
         network = model.network
         given = PaddedClicks(xy[None], slots[None], positive[None])
         of_clicks = network.templates(tile.features, xy[None])
-        wanted = network.conditioned_logits(tile.features, given, of_clicks, 2)[1]
+        sizes = SlotSizes.of(torch.rand(1, 4, 4) * 40, (own & positive)[None])
+        wanted = network.conditioned_logits(tile.features, given, of_clicks, sizes)[1]
     torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-4)
 
 
@@ -403,7 +404,7 @@ def test_memory_is_all_that_a_tile_holds(predictor: Predictor) -> None:
         assert tile.nbytes < 0.65 * before
         assert tile.proposals.boxes.dtype == torch.float32
         tile.unpack()
-    assert tile.features.embedding.dtype == torch.float32
+    assert tile.features.embeddings[0].dtype == torch.float32
 
 
 @pytest.mark.parametrize("limit", [1 << 10, 40])

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from training.open.losses import (
+    CHOICE_SHARPNESS,
     assign,
+    choice_loss,
     comparison_loss,
     contrastive,
     gathered,
@@ -114,6 +116,29 @@ def test_scores_of_regions_learn_the_iou() -> None:
     assert loss(best, -9) < min(loss(best - 1, -9), loss(best + 1, -9), loss(best, 0))
     place = region_loss(before, torch.zeros(1, 2), before, used, truth, one, NO_BOXES)[1]
     assert float(place) == pytest.approx(1 - 0.8)  # of the box that fits, by GIoU
+
+
+def test_the_box_of_the_clicked_object_is_to_be_chosen() -> None:
+    objects = torch.tensor([[[0.0, 0, 20, 20], [10, 0, 50, 20], [0, 0, 0, 0]]])
+    is_object = torch.tensor([[True, True, False]])
+    boxes = torch.tensor([[[0.0, 0, 20, 19], [10, 0, 48, 20], [12, 4, 40, 20]]])
+    xy = torch.tensor([[[28.0, 10], [80, 80]]])  # the second click is on nothing
+    used = torch.ones(1, 2, dtype=torch.bool)
+
+    def loss(rows: list[float]) -> float:
+        logits = torch.tensor([[rows, rows]])
+        return float(choice_loss(logits, boxes, xy, used, objects, is_object))
+
+    nothing, padding = -math.inf, torch.zeros(1, 2, dtype=torch.bool)
+    assert loss([nothing, 5, 0]) < loss([nothing, 0, 0]) < loss([nothing, 0, 5])
+    # The target is soft: by an IoU of 0.95 and of 0.56.
+    share = 1 / (1 + math.exp(CHOICE_SHARPNESS * (0.56 - 0.95)))
+    wanted = -share * math.log(share) - (1 - share) * math.log(1 - share)
+    assert loss([nothing, math.log(share / (1 - share)), 0]) == pytest.approx(wanted, rel=1e-4)
+    # Where no box fits, and without clicks, nothing is learned.
+    assert loss([nothing, nothing, nothing]) == 0
+    logits = torch.zeros(1, 2, 3)
+    assert choice_loss(logits, boxes, xy, padding, objects, is_object) == 0
 
 
 def test_contrast_is_lower_where_classes_are_apart() -> None:

@@ -13,9 +13,11 @@ from c3det.open.detector import Described, OpenDetector, PaddedClicks
 from training.open.composites import Drawn
 from training.open.episodes import SLOTS, Episode, collate
 from training.open.step import (
+    UNKNOWN,
     StepSettings,
     _exemplars,
     _hard_clicks,
+    _less_sure,
     _targets,
     _with_support,
     augmented,
@@ -96,7 +98,8 @@ def test_what_was_clicked_goes_along_to_the_second_picture() -> None:
         torch.tensor([[True]] * 2),
     )
     support = torch.tensor([-1, 0])
-    exemplars = _exemplars(found, _with_support(clicks, support), support)
+    own = torch.zeros(2, 1, dtype=torch.long)
+    exemplars = _exemplars(found, own, _with_support(clicks, support), support)
     assert exemplars.positive[0].nonzero().tolist() == [[2, 0]]
     assert exemplars.positive[1].nonzero().tolist() == [[2, 1]]
     assert not exemplars.negative.any()
@@ -105,6 +108,12 @@ def test_what_was_clicked_goes_along_to_the_second_picture() -> None:
     assert torch.equal(exemplars.embeddings[1, 1], found.embeddings[0, 0])
     assert torch.equal(exemplars.boxes[1, 1], found.boxes[0, 0])
     assert not exemplars.xy[:, 1].isfinite().any()
+
+
+def test_logits_are_less_sure_by_shares() -> None:
+    logits = torch.tensor([[5.0, -9.0]] * 3)
+    less = _less_sure(logits, torch.tensor([[1.0], [0.5], [0.0]]))
+    assert less.tolist() == [[5, -9], [1, -6], [UNKNOWN, UNKNOWN]]
 
 
 def test_pairs_train_too() -> None:
