@@ -11,10 +11,10 @@ Steps
        (`propose`, `describe`).
     2. For each slot, C3Det (arXiv 2203.15266) on dense maps: the class-wise collated correlation
        (equations 1 to 3, on every level) of the features under its clicks, that of the other slots'
-       clicks and of its negative ones, and late fusion of the clicks' heatmaps, shift the logits of
-       "any object"; boxes of another size than the exemplars' lose. From these click-conditioned
-       logits (`conditioned_logits`) come further candidates, where class-agnostic proposals are
-       weak.
+       clicks and of its negative ones, a ridge regression of the slot on the same features, and
+       late fusion of the clicks' heatmaps, shift the logits of "any object"; boxes of another size
+       than the exemplars' lose. From these click-conditioned logits (`conditioned_logits`) come
+       further candidates, where class-agnostic proposals are weak.
     3. Whole boxes are compared with whole clicked boxes, slots against each other and against
        "none of these" (`c3det.open.compare`).
 """
@@ -48,6 +48,14 @@ LAYOUT = sum(CHANNELS[1:3]) * LAYOUT_BINS**2
 
 CELL = 48
 """Numbers of a cell that C3 correlates, on each level."""
+
+GROUND_CELLS, SAMPLED_CELLS = 256, 1024
+"""Cells least like any click, which the ridge regression takes for background, and of how many of a
+level, evenly spaced, they are chosen."""
+
+CLICK_MAPS = 5 * len(STRIDES) + 3
+"""Of a slot: correlations and regressions of each level, with its own and the other slots' clicks,
+correlations with its negative ones, and three heatmaps."""
 
 LEVEL_LIMITS = (27.0, 62.0)
 """Longest sides, in pixels, from which on a box belongs to the second and to the third level."""
@@ -202,12 +210,13 @@ class OpenDetector(nn.Module):
         self.region_embedding = nn.Linear(256, embedding)
         self.early_norms = nn.ModuleList(nn.BatchNorm2d(c, affine=False) for c in CHANNELS[1:3])
         self.raise_hidden = nn.Sequential(
-            nn.Conv2d(3 * (len(STRIDES) + 1) + len(STRIDES) + 16, 32, 3, padding=1),
+            nn.Conv2d(CLICK_MAPS + len(STRIDES) + 16, 32, 3, padding=1),
             nn.ReLU(inplace=True),
             nn.Conv2d(32, 32, 3, padding=1),
             nn.ReLU(inplace=True),
         )
         self.raise_out = nn.Conv2d(32, len(STRIDES), 1)
+        self.cell_ridge = nn.Parameter(torch.full((len(STRIDES),), -2.25))
         self.size_weight = nn.Parameter(torch.full((len(STRIDES),), 3.0))
         self.choice = ExemplarChoice(embedding)
         self.comparison = Comparison()
@@ -426,7 +435,13 @@ class OpenDetector(nn.Module):
             for source, empty in sources
             for members in (positive, others, negative)
         ]
-        stacked = torch.stack(maps, 2).flatten(0, 1)
+        with torch.autocast(templates.device.type, enabled=False):
+            regressed = self.regressions(features, templates, positive, negative)
+        regressed = regressed.masked_fill(~sizes.known[..., None, None, None], 0.0)
+        others_regressed = best_of_others(regressed.clamp(min=0).transpose(0, 1), 0.0)
+        stacked = torch.cat(
+            [torch.stack(maps, 2), regressed, others_regressed.transpose(0, 1)], 2
+        ).flatten(0, 1)
         about = torch.cat([any_object_maps(features), features.context], 1)
         about = about[:, None].expand(-1, num_slots, -1, -1, -1).flatten(0, 1)
         hidden = self.raise_hidden(torch.cat([stacked.to(about.dtype), about], 1))
@@ -439,6 +454,45 @@ class OpenDetector(nn.Module):
             for level, (score, misfit) in enumerate(zip(features.scores, misfits, strict=True))
         )
         return levels, shift
+
+    def regressions(
+        self, features: OpenFeatures, templates: Tensor, positive: Tensor, negative: Tensor
+    ) -> Tensor:
+        """Ridge regressions of slots on the cells of each level, in closed form.
+
+        The clicks of a slot are 1 for it and 0 for the others, and weigh together as much as those
+        of another; negative clicks and cells unlike any click are 0 for all.
+
+        Args:
+            features: Of the batch.
+            templates: ``(B, n, levels, CELL)``, see `templates`.
+            positive: bool ``(B, S, n)``.
+            negative: bool ``(B, S, n)``.
+
+        Returns:
+            ``(B, S, levels, h, w)`` at stride 8.
+        """
+        used = (positive | negative).any(1)
+        counted = positive.to(templates.dtype)
+        weight = (counted / counted.sum(-1, keepdim=True).clamp(min=1)).amax(1)
+        weight = weight + 0.5 * negative.any(1)
+        found = []
+        for level, cells in enumerate(features.embeddings):
+            flat, given = cells.flatten(2), templates[:, :, level]
+            ground = flat[..., :: max(1, flat.shape[2] // SAMPLED_CELLS)]
+            like = (given @ ground).detach().masked_fill(~used[..., None], -1.0).amax(1)
+            index = like.topk(min(GROUND_CELLS, like.shape[1]), 1, largest=False).indices
+            ground = ground.gather(2, index[:, None].expand(-1, flat.shape[1], -1))
+            inputs = torch.cat([given.transpose(1, 2), ground], 2)
+            on_ground = weight.new_full(index.shape, 2.0 / index.shape[1])
+            weighted = inputs * torch.cat([weight, on_ground], 1)[:, None]
+            identity = torch.eye(flat.shape[1], device=flat.device)
+            gram = weighted @ inputs.transpose(1, 2) + F.softplus(self.cell_ridge[level]) * identity
+            wanted = weighted[..., : given.shape[1]] @ counted.transpose(1, 2)
+            solved = torch.linalg.solve(gram, wanted)
+            maps = (solved.transpose(1, 2) @ flat).unflatten(2, cells.shape[-2:])
+            found.append(_at_stride_8(maps, level))
+        return torch.stack(found, 2)
 
 
 class ExemplarChoice(nn.Module):
@@ -535,6 +589,15 @@ def correlations(features: OpenFeatures, templates: Tensor) -> Tensor:
         found = (templates[:, :, level] @ cells.flatten(2)).unflatten(2, cells.shape[-2:])
         maps.append(_at_stride_8(found, level))
     return torch.stack(maps, 2)
+
+
+def best_of_others(maps: Tensor, empty: float) -> Tensor:
+    """For each of maps ``(S, ...)``, nowhere below ``empty``, the largest of the others."""
+    if len(maps) == 1:
+        return torch.full_like(maps, empty)
+    best, which = maps.max(0, keepdim=True)
+    second = maps.scatter(0, which, empty).amax(0, keepdim=True)
+    return best.expand_as(maps).scatter(0, which, second)
 
 
 def any_object_maps(features: OpenFeatures) -> Tensor:

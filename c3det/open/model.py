@@ -44,6 +44,7 @@ from c3det.open.architecture import OpenArchitecture
 from c3det.open.compare import Candidates, ExemplarBatch
 from c3det.open.detector import (
     CELL,
+    CLICK_MAPS,
     CLICKED_BOXES,
     LAYOUT,
     PAD,
@@ -54,6 +55,7 @@ from c3det.open.detector import (
     SlotSizes,
     any_object_maps,
     at_level,
+    best_of_others,
     click_profiles,
     correlations,
     join,
@@ -146,9 +148,8 @@ class OpenModel:
         first = self.network.raise_hidden[0]
         assert isinstance(first, torch.nn.Conv2d)
         # The first convolution is linear: the maps of clicks and of the picture have a term each.
-        clicked = 3 * (len(STRIDES) + 1)
-        self._of_clicks = first.weight[:, :clicked].contiguous(memory_format=torch.channels_last)
-        self._of_picture = first.weight[:, clicked:].contiguous()
+        self._of_clicks = first.weight[:, :CLICK_MAPS].contiguous(memory_format=torch.channels_last)
+        self._of_picture = first.weight[:, CLICK_MAPS:].contiguous()
         self._bias = first.bias
 
     def encode(self, image: NDArray[np.uint8]) -> OpenTile:
@@ -342,9 +343,21 @@ class OpenModel:
         self._correlate(tile, given.templates)
         positive, negative = self._collated(tile, given).unbind(0)
         others = torch.cat(
-            [_best_of_others(positive[:, :-1], -1.0), _best_of_others(positive[:, -1:], 0.0)], 1
+            [best_of_others(positive[:, :-1], -1.0), best_of_others(positive[:, -1:], 0.0)], 1
         )
-        stacked = torch.stack([positive, others, negative], 2).flatten(1, 2)
+        templates = torch.stack([template[0] for template in given.templates])
+        regressed = self.network.regressions(
+            tile.features, templates[None], given.positive[None], given.negative[None]
+        )[0]
+        others_regressed = best_of_others(regressed.clamp(min=0), 0.0)
+        stacked = torch.cat(
+            [
+                torch.stack([positive, others, negative], 2).flatten(1, 2),
+                regressed,
+                others_regressed,
+            ],
+            1,
+        )
         stacked = stacked.contiguous(memory_format=torch.channels_last)
         together = SLOTS_AT_ONCE if self.device.type == "cpu" else len(stacked)
         return torch.cat([self._shift_of(tile, some) for some in stacked.split(together)])[None]
@@ -544,15 +557,6 @@ class OpenModel:
             return Detections.none()
         elsewhere = [(exemplar, self.template_of(exemplar)) for exemplar in foreign]
         return self.detect(tile, self.templates(tile, here), here, elsewhere)
-
-
-def _best_of_others(maps: Tensor, empty: float) -> Tensor:
-    """For each of maps ``(S, ...)``, nowhere below ``empty``, the largest of the others."""
-    if len(maps) == 1:
-        return torch.full_like(maps, empty)
-    best, which = maps.max(0, keepdim=True)
-    second = maps.scatter(0, which, empty).amax(0, keepdim=True)
-    return best.expand_as(maps).scatter(0, which, second)
 
 
 def load_network(path: Path, card: Card) -> OpenDetector:

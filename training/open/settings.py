@@ -11,7 +11,10 @@ from training.options import option
 
 COMPONENTS: dict[str, tuple[tuple[str, slice], ...]] = {
     # Whatever it is multiplied with, a weight of zero leaves it out, in use as in training.
-    "correlation": (("raise_hidden.0.weight", slice(0, 9)),),
+    "correlation": (
+        ("raise_hidden.0.weight", slice(0, 9)),
+        ("raise_hidden.0.weight", slice(12, 18)),
+    ),
     "heatmaps": (("raise_hidden.0.weight", slice(9, 12)),),
     "late-fusion": (("raise_out.weight", slice(None)),),
     "layouts": (
