@@ -397,8 +397,7 @@ class OpenDetector(nn.Module):
         found = []
         for stride, level in zip(STRIDES, features.embeddings, strict=True):
             height, width = level.shape[-2:]
-            size = xy.new_tensor([width * stride, height * stride])
-            grid = (xy / size * 2 - 1)[:, None]
+            grid = _on_grid(xy, height * stride, width * stride)[:, None]
             cells = F.grid_sample(level, grid, align_corners=False, padding_mode="border")
             found.append(F.normalize(cells[:, :, 0].transpose(1, 2), dim=2))
         return torch.stack(found, 2)
@@ -427,12 +426,11 @@ class OpenDetector(nn.Module):
         every = (clicks.slots >= 0) & clicks.positive
         others = every[:, None] & ~positive
         height, width = features.embeddings[0].shape[-2:]
-        sources = [(one, -1.0) for one in correlations(features, templates).unbind(2)]
-        sources.append((_at_stride_8(_heatmaps(clicks.xy, height, width), 0), 0.0))
         # Pooled before they are collated: a class's maximum is that of its clicks' maxima.
-        maps = [
-            _collated(source, members, empty)
-            for source, empty in sources
+        alike = correlations(features, templates)
+        near = _at_stride_8(_heatmaps(clicks.xy, height, width), 0)[:, :, None]
+        collated = [
+            torch.cat([_collated(alike, members, -1.0), _collated(near, members, 0.0)], 2)
             for members in (positive, others, negative)
         ]
         with torch.autocast(templates.device.type, enabled=False):
@@ -440,7 +438,12 @@ class OpenDetector(nn.Module):
         regressed = regressed.masked_fill(~sizes.known[..., None, None, None], 0.0)
         others_regressed = best_of_others(regressed.clamp(min=0).transpose(0, 1), 0.0)
         stacked = torch.cat(
-            [torch.stack(maps, 2), regressed, others_regressed.transpose(0, 1)], 2
+            [
+                torch.stack(collated, 3).flatten(2, 3),
+                regressed,
+                others_regressed.transpose(0, 1),
+            ],
+            2,
         ).flatten(0, 1)
         about = torch.cat([any_object_maps(features), features.context], 1)
         about = about[:, None].expand(-1, num_slots, -1, -1, -1).flatten(0, 1)
@@ -489,7 +492,7 @@ class OpenDetector(nn.Module):
             identity = torch.eye(flat.shape[1], device=flat.device)
             gram = weighted @ inputs.transpose(1, 2) + F.softplus(self.cell_ridge[level]) * identity
             wanted = weighted[..., : given.shape[1]] @ counted.transpose(1, 2)
-            solved = torch.linalg.solve(gram, wanted)
+            solved = torch.linalg.solve_ex(gram, wanted)[0]  # which does not wait for a GPU
             maps = (solved.transpose(1, 2) @ flat).unflatten(2, cells.shape[-2:])
             found.append(_at_stride_8(maps, level))
         return torch.stack(found, 2)
@@ -642,14 +645,18 @@ def sampled_at(shift: Tensor, boxes: Tensor) -> Tensor:
         ``(B, P, S)``.
     """
     height, width = shift.shape[-2:]
-    size = boxes.new_tensor([width * 8, height * 8])
-    grid = ((boxes[..., :2] + boxes[..., 2:]) / (2 * size) * 2 - 1)[:, None]
+    grid = _on_grid((boxes[..., :2] + boxes[..., 2:]) / 2, height * 8, width * 8)[:, None]
     found = F.grid_sample(shift.flatten(1, 2), grid, align_corners=False, padding_mode="border")
     every = found[:, :, 0].transpose(1, 2).unflatten(2, shift.shape[1:3])
     longest = (boxes[..., 2:] - boxes[..., :2]).amax(-1)
     level = sum((longest >= limit).long() for limit in LEVEL_LIMITS)
     assert isinstance(level, Tensor)
     return every.gather(3, level[..., None, None].expand(-1, -1, every.shape[2], 1))[..., 0]
+
+
+def _on_grid(xy: Tensor, height: int, width: int) -> Tensor:
+    """Places ``(..., 2)`` in pixels, as `torch.nn.functional.grid_sample` takes them."""
+    return torch.stack([xy[..., 0] / width, xy[..., 1] / height], -1) * 2 - 1
 
 
 def _log_sizes(boxes: Tensor) -> Tensor:
@@ -715,9 +722,9 @@ def _heatmaps(xy: Tensor, height: int, width: int) -> Tensor:
 
 
 def _collated(maps: Tensor, members: Tensor, empty: float) -> Tensor:
-    """The maximum of maps ``(B, n, h, w)`` over the clicks of each slot (C3Det, equation 3)."""
+    """The maximum of maps ``(B, n, C, h, w)`` over the clicks of each slot (C3Det, equation 3)."""
     slots = [
-        maps.masked_fill(~members[:, slot, :, None, None], empty).amax(1)
+        maps.masked_fill(~members[:, slot, :, None, None, None], empty).amax(1)
         for slot in range(members.shape[1])
     ]
     return torch.stack(slots, 1)
