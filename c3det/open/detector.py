@@ -63,6 +63,9 @@ LEVEL_LIMITS = (27.0, 62.0)
 MOST_MISFIT = 1.5
 """Squared log ratio of sizes above which a box does not fit the exemplars any less."""
 
+FIT = 32
+"""Numbers of a box from which is told how well it fits what was clicked."""
+
 CLICKED_BOXES = len(STRIDES)
 """Dense boxes at a click: one of each level."""
 
@@ -128,6 +131,7 @@ class Described:
         embeddings: ``(B, P, E)`` of length 1: what the object is, wherever its parts lie.
         layouts: ``(B, P, L)`` of length 1: the features of early layers at `LAYOUT_BINS` places
             along each side, which separate letters and symbols that the embeddings do not.
+        fits: ``(B, P, FIT)``, what is known of how well the box fits, for `ExemplarChoice`.
         valid: bool ``(B, P)``, false for padding.
     """
 
@@ -135,6 +139,7 @@ class Described:
     scores: Tensor
     embeddings: Tensor
     layouts: Tensor
+    fits: Tensor
     valid: Tensor
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> Described:
@@ -208,6 +213,7 @@ class OpenDetector(nn.Module):
         self.region_norm = nn.LayerNorm(256)
         self.region_out = nn.Linear(256, 5)
         self.region_embedding = nn.Linear(256, embedding)
+        self.region_fit = nn.Linear(256, FIT)
         self.early_norms = nn.ModuleList(nn.BatchNorm2d(c, affine=False) for c in CHANNELS[1:3])
         self.raise_hidden = nn.Sequential(
             nn.Conv2d(CLICK_MAPS + len(STRIDES) + 16, 32, 3, padding=1),
@@ -218,7 +224,7 @@ class OpenDetector(nn.Module):
         self.raise_out = nn.Conv2d(32, len(STRIDES), 1)
         self.cell_ridge = nn.Parameter(torch.full((len(STRIDES),), -2.25))
         self.size_weight = nn.Parameter(torch.full((len(STRIDES),), 3.0))
-        self.choice = ExemplarChoice(embedding)
+        self.choice = ExemplarChoice()
         self.comparison = Comparison()
         nn.init.normal_(self.dense.weight, std=0.01)
         assert self.dense.bias is not None
@@ -312,17 +318,22 @@ class OpenDetector(nn.Module):
             scores,
             self._embedded(hidden, boxes),
             self.layouts(features, refined.detach()),
+            self._fits(hidden, boxes),
             valid,
         )
 
-    def describe_as_given(self, features: OpenFeatures, boxes: Tensor) -> tuple[Tensor, Tensor]:
-        """The embeddings ``(B, P, E)`` and layouts ``(B, P, L)`` of boxes that stay as they are.
+    def describe_as_given(
+        self, features: OpenFeatures, boxes: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The embeddings, layouts and fits, see `Described`, of boxes that stay as they are.
 
         Args:
             features: Of the batch.
             boxes: ``(B, P, 4)`` xyxy in pixels of the input.
         """
-        return self._embedded(self._hidden(features, boxes), boxes), self.layouts(features, boxes)
+        hidden = self._hidden(features, boxes)
+        layouts = self.layouts(features, boxes)
+        return self._embedded(hidden, boxes), layouts, self._fits(hidden, boxes)
 
     def refine(self, features: OpenFeatures, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """The refined boxes ``(B, P, 4)`` and the logits ``(B, P)`` of `describe` alone."""
@@ -335,6 +346,9 @@ class OpenDetector(nn.Module):
     def _embedded(self, hidden: Tensor, boxes: Tensor) -> Tensor:
         embeddings = F.normalize(self.region_embedding(hidden).float(), dim=1)
         return embeddings.view(*boxes.shape[:2], embeddings.shape[1])
+
+    def _fits(self, hidden: Tensor, boxes: Tensor) -> Tensor:
+        return self.region_fit(hidden).float().view(*boxes.shape[:2], FIT)
 
     def _hidden(self, features: OpenFeatures, boxes: Tensor) -> Tensor:
         """What is read in boxes ``(B, P, 4)``, ``(B * P, C)``."""
@@ -502,13 +516,12 @@ class ExemplarChoice(nn.Module):
     """Which box is the object under a click: score, centredness, and a correction that is learned.
 
     Args:
-        embedding: Numbers that describe a box.
         hidden: Units of the correction's one hidden layer.
     """
 
-    def __init__(self, embedding: int, hidden: int = 32) -> None:
+    def __init__(self, hidden: int = 32) -> None:
         super().__init__()
-        self.box = nn.Linear(embedding + 3, hidden)
+        self.box = nn.Linear(FIT + 3, hidden)
         self.place = nn.Linear(2, hidden, bias=False)
         self.out = nn.Linear(hidden, 1)
         nn.init.zeros_(self.out.weight)
@@ -519,18 +532,18 @@ class ExemplarChoice(nn.Module):
         """The logits ``(B, n, P)``, -inf for boxes that do not hold the click.
 
         Args:
-            described: Boxes, of which layouts are not read. The last are those of
+            described: Boxes, of which embeddings and layouts are not read. The last are those of
                 `OpenDetector.boxes_at` the clicks; each may stand in for its own click, wherever
                 its edges are.
             xy: ``(B, n, 2)`` in pixels of the input.
         """
-        boxes, points = described.boxes.detach()[:, None], xy[:, :, None]
+        boxes, known = described.boxes.detach()[:, None], described.scores.detach()
+        points = xy[:, :, None]
         size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0)
-        known = described.scores.detach()
         rank = known.sigmoid()[:, None] * (EDGE_WEIGHT + centredness(boxes, points))
         away = ((points * 2 - boxes[..., :2] - boxes[..., 2:]) / size).abs().clamp(max=1.0)
         scores = known.clamp(-8, 8)[..., None] / 4
-        about = torch.cat([described.embeddings, scores, size[:, 0].log() - 3.0], -1)
+        about = torch.cat([described.fits, scores, size[:, 0].log() - 3.0], -1)
         hidden = F.relu(self.box(about)[:, None] + self.place(away))
         usable = contains(boxes, xy[..., :1], xy[..., 1:]) & described.valid[:, None]
         count = xy.shape[1]

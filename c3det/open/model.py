@@ -46,6 +46,7 @@ from c3det.open.detector import (
     CELL,
     CLICK_MAPS,
     CLICKED_BOXES,
+    FIT,
     LAYOUT,
     PAD,
     STRIDES,
@@ -199,9 +200,9 @@ class OpenModel:
             every_score.append(found_scores)
         fused, score = weighted_boxes_fusion(every_box, every_score, SAME_PROPOSAL)
         fused, score = fused[None, :PROPOSALS], score[None, :PROPOSALS]
-        embeddings, layouts = self.network.describe_as_given(features, fused)
+        described = self.network.describe_as_given(features, fused)
         valid = torch.ones_like(score, dtype=torch.bool)
-        return Described(fused, score.logit(_LEAST_PROBABILITY), embeddings, layouts, valid)
+        return Described(fused, score.logit(_LEAST_PROBABILITY), *described, valid)
 
     def templates(self, tile: OpenTile, clicks: Sequence[Click]) -> list[Template]:
         """See `c3det.model.Model.templates`, and the module for what they hold."""
@@ -220,12 +221,8 @@ class OpenModel:
         at = Described(refined, logits, *described, torch.ones_like(logits, dtype=torch.bool))
         proposals, own = tile.proposals, tile.proposals.boxes.shape[1]
         # Each click chooses for itself among the proposals and its own boxes.
-        of_click = replace(at, layouts=at.scores[..., None]).mapped(
-            lambda one: one[0].unflatten(0, (count, -1))
-        )
-        for_all = replace(proposals, layouts=proposals.scores[..., None]).mapped(
-            lambda one: one.expand(count, *one.shape[1:])
-        )
+        for_all = _without_looks(proposals).mapped(lambda one: one.expand(count, *one.shape[1:]))
+        of_click = _without_looks(at).mapped(lambda one: one[0].unflatten(0, (count, -1)))
         chosen = network.choice(join(for_all, of_click), xy.transpose(0, 1))[:, 0].argmax(-1)
         number = torch.arange(count, device=xy.device)
         rows = chosen + torch.where(chosen < own, 0, number * CLICKED_BOXES)
@@ -245,7 +242,7 @@ class OpenModel:
         """See `c3det.model.ExemplarModel.templates_of_boxes`."""
         corners = torch.from_numpy(boxes).to(self.device)[None]
         network = self.network
-        embeddings, layouts = network.describe_as_given(tile.features, corners)
+        embeddings, layouts, _ = network.describe_as_given(tile.features, corners)
         xy = (corners[..., :2] + corners[..., 2:]) / 2
         cells = network.templates(tile.features, xy)
         box = (corners - xy.repeat(1, 1, 2))[0]
@@ -454,6 +451,7 @@ class OpenModel:
             torch.stack([one[2] for one in clicked])[used, 0][None],
             embeddings[used][None],
             layouts[used][None],
+            boxes.new_zeros(1, int(used.sum()), FIT),
             torch.ones_like(boxes[used][None, :, 0], dtype=torch.bool),
         )
         return join(result, at)
@@ -557,6 +555,12 @@ class OpenModel:
             return Detections.none()
         elsewhere = [(exemplar, self.template_of(exemplar)) for exemplar in foreign]
         return self.detect(tile, self.templates(tile, here), here, elsewhere)
+
+
+def _without_looks(described: Described) -> Described:
+    """The same without embeddings and layouts, which take most of the memory."""
+    nothing = described.boxes[..., :0]
+    return replace(described, embeddings=nothing, layouts=nothing)
 
 
 def load_network(path: Path, card: Card) -> OpenDetector:

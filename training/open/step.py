@@ -206,6 +206,7 @@ def run(
         described.scores[:, :PROPOSALS],
         described.embeddings[:, :PROPOSALS],
         described.layouts[:, :PROPOSALS],
+        described.fits[:, :PROPOSALS],
         valid[:, :PROPOSALS],
     )
     # Contrast on the jittered boxes of objects, whose classes are known.

@@ -149,9 +149,10 @@ def test_other_scales_are_searched_and_described_at_the_tile_s_own(weights: Path
     overlap = pairwise_iou(sure, alone.boxes[0]).amax(1)
     assert (overlap > SAME_PROPOSAL).float().mean() < 0.7
     assert load(weights).model.scales == SCALES
-    given, layouts = network.describe_as_given(tile.features, found.boxes)
+    given, layouts, fits = network.describe_as_given(tile.features, found.boxes)
     assert torch.equal(given, found.embeddings)
     assert torch.equal(layouts, found.layouts)
+    assert torch.equal(fits, found.fits)
 
 
 def test_a_picture_in_tiles_is_searched_at_all_scales_and_answers_as_a_fresh_one(

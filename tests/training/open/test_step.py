@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from c3det.open.compare import ExemplarBatch
-from c3det.open.detector import Described, OpenDetector, PaddedClicks
+from c3det.open.detector import FIT, Described, OpenDetector, PaddedClicks
 from training.open.composites import Drawn
 from training.open.episodes import SLOTS, Episode, collate
 from training.open.step import (
@@ -59,6 +59,7 @@ def described(boxes: torch.Tensor) -> Described:
         torch.full((len(boxes), count), 4.0),
         torch.nn.functional.normalize(torch.ones(len(boxes), count, 8), dim=2),
         torch.nn.functional.normalize(torch.ones(len(boxes), count, 6), dim=2),
+        torch.zeros(len(boxes), count, FIT),
         torch.ones(len(boxes), count, dtype=torch.bool),
     )
 
