@@ -21,12 +21,14 @@ CPU = torch.device("cpu")
 SMALL = OpenTrainingSettings(steps=4, batch=2, side=64, seed=3)
 
 
+@pytest.mark.parametrize("reuse", [1, 2])
 def test_a_resumed_run_equals_an_unbroken_one(
-    pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reuse: int
 ) -> None:
-    Run(pool, tmp_path / "whole", SMALL, StepSettings(), CPU, 0).train()
+    small = replace(SMALL, reuse=reuse)
+    Run(pool, tmp_path / "whole", small, StepSettings(), CPU, 0).train()
 
-    broken = Run(pool, tmp_path / "broken", SMALL, StepSettings(), CPU, 1)
+    broken = Run(pool, tmp_path / "broken", small, StepSettings(), CPU, 1)
     real_run = train.run
 
     def run_and_stop(*arguments):  # type: ignore[no-untyped-def]
@@ -39,7 +41,7 @@ def test_a_resumed_run_equals_an_unbroken_one(
     record = json.loads((tmp_path / "broken" / "run.json").read_text())
     assert (record["steps"], record["finished"]) == (2, False)
     torch.manual_seed(99)
-    resumed = Run(pool, tmp_path / "broken", SMALL, StepSettings(), CPU, 0)
+    resumed = Run(pool, tmp_path / "broken", small, StepSettings(), CPU, 0)
     assert resumed.step == 2
     assert resumed.seconds > 0
     resumed.train()
@@ -59,7 +61,7 @@ def test_a_resumed_run_equals_an_unbroken_one(
     assert list((tmp_path / "broken").glob("events.out.tfevents.*"))
 
     # The averaged weights move, and stay behind.
-    before = train._new_model(SMALL, pool).state_dict()["neck.detail.0.weight"]
+    before = train._new_model(small, pool).state_dict()["neck.detail.0.weight"]
     averaged = torch.load(tmp_path / "broken" / "checkpoint.pt", weights_only=True)["averaged"]
     name = "neck.detail.0.weight"
     assert not torch.equal(averaged[name], second[name])
@@ -69,7 +71,7 @@ def test_a_resumed_run_equals_an_unbroken_one(
         Run(
             pool,
             tmp_path / "broken",
-            OpenTrainingSettings(steps=4, batch=2, side=64, seed=4, rate=2e-3),
+            replace(small, seed=4, rate=2e-3),
             StepSettings(),
             CPU,
             0,
