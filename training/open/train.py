@@ -316,12 +316,31 @@ def _manifest(pool: Path) -> dict[str, Any]:
 def _new_model(settings: OpenTrainingSettings, pool: Path) -> OpenDetector:
     model = OpenDetector()
     if settings.start:
-        state = load_file(settings.start)
-        model.load_state_dict({name: value.float() for name, value in state.items()}, strict=False)
+        _start_from(model, Path(settings.start))
     else:
         state = load_file(pool / "mobilenet.safetensors")
         model.backbone.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     return model
+
+
+def _start_from(model: OpenDetector, path: Path) -> None:
+    """Load weights; what they do not have, or have in another shape, begins anew and is named.
+
+    Raises:
+        ValueError: They have nothing in common with the model.
+    """
+    own = model.state_dict()
+    state = {
+        name: value.float()
+        for name, value in load_file(path).items()
+        if name in own and own[name].shape == value.shape
+    }
+    if not state:
+        raise ValueError(f"start: {path} has no weights of the open model")
+    model.load_state_dict(state, strict=False)
+    anew = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    if anew:
+        print(f"not in {path}, begin anew: {', '.join(anew)}", flush=True)
 
 
 def _placed(model: OpenDetector, device: torch.device) -> OpenDetector:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from training.open import train
 from training.open.settings import COMPONENTS, OpenTrainingSettings
@@ -119,6 +119,27 @@ def test_a_component_that_is_left_out_has_no_weight(
         other = next(one for one in COMPONENTS if one != component)
         name, inputs = COMPONENTS[other][0]
         assert (weights[name][:, inputs] != 0).any()
+
+
+def test_what_weights_to_start_from_do_not_have_begins_anew(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = train._new_model(SMALL, pool).state_dict()
+    kept, narrower = "comparison.first.2.weight", "comparison.first.0.weight"
+    weights = {name: value.half() + 1 for name, value in weights.items()}
+    weights[narrower] = weights[narrower][:, 1:].contiguous()
+    del weights["comparison.gain"]
+    save_file(weights, tmp_path / "start.safetensors")
+    started = train._new_model(replace(SMALL, start=str(tmp_path / "start.safetensors")), pool)
+    state = started.state_dict()
+    assert torch.equal(state[kept], weights[kept].float())
+    assert state[narrower].shape[1] == weights[narrower].shape[1] + 1
+    assert float(state["comparison.gain"]) == 6
+    assert capsys.readouterr().out.endswith(f"begin anew: comparison.gain, {narrower}\n")
+
+    save_file({"other": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="no weights of the open model"):
+        train._new_model(replace(SMALL, start=str(tmp_path / "other.safetensors")), pool)
 
 
 def test_the_command_line_is_made_from_the_settings() -> None:
