@@ -7,7 +7,7 @@ batch ``n`` gets what it would have got without the break, with any number of pr
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import cv2
@@ -88,6 +88,40 @@ class Episode:
     def pin_memory(self) -> Episode:
         """The same in memory that a GPU reads directly."""
         return Episode(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
+
+    def turned(self, way: int) -> Episode:
+        """All pictures, which are square, mirrored and turned alike: both of a pair, too.
+
+        Args:
+            way: 0 to 7; its bits mirror left and right, mirror up and down, and exchange the axes,
+                in this order. 0 changes nothing.
+        """
+        if way == 0:
+            return self
+        across, down, swap = bool(way & 1), bool(way & 2), bool(way & 4)
+        images = self.images.flip([axis for axis, turn in ((1, down), (2, across)) if turn])
+        side = images.shape[1]
+
+        def moved(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+            x, y = side - x if across else x, side - y if down else y
+            return (y, x) if swap else (x, y)
+
+        def moved_boxes(boxes: Tensor) -> Tensor:
+            x1, y1, x2, y2 = boxes.unbind(-1)
+            (ax, ay), (bx, by) = moved(x1, y1), moved(x2, y2)
+            corners = (ax.minimum(bx), ay.minimum(by), ax.maximum(bx), ay.maximum(by))
+            return torch.stack(corners, -1)
+
+        is_ignored = (self.ignored[..., 2:] > self.ignored[..., :2]).all(-1, keepdim=True)
+        is_click = (self.clicked >= 0)[..., None]
+        click_xy = torch.stack(moved(*self.click_xy.unbind(-1)), -1)
+        return replace(
+            self,
+            images=images.transpose(1, 2) if swap else images,
+            boxes=moved_boxes(self.boxes) * (self.kinds >= 0)[..., None],
+            ignored=moved_boxes(self.ignored) * is_ignored,
+            click_xy=click_xy * is_click,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class OpenTrainingSettings:
     average: float = option(0.998, "decay of the moving average of the weights")
     real: float = option(0.5, "share of the pictures that are windows of real ones")
     bfloat16: bool = option(True, "convolutions in bfloat16; slow on processors without it")
-    reuse: int = option(1, "steps made of each batch, where drawing is slower than training")
+    reuse: int = option(1, "steps made of a batch on average, if drawing is slower than training")
     fold: int = option(-1, "leave out the real sets of the kinds of this fold; -1: of none")
     without: str = option("", "names of more real sets to leave out, joined by commas")
     leave_out: str = option("", f"a component to measure what it brings: {', '.join(COMPONENTS)}")

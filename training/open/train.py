@@ -32,6 +32,7 @@ from torch.utils.data import DataLoader
 from c3det.commands import command
 from c3det.open.detector import OpenDetector
 from training.open.episodes import Episode, Episodes, From
+from training.open.replay import Replay
 from training.open.settings import COMPONENTS, OpenTrainingSettings
 from training.open.step import StepSettings, run
 from training.options import add_options, read_options
@@ -100,6 +101,7 @@ class Run:
         episodes = Episodes(
             pool, settings.batch, settings.side, settings.real, without, settings.seed
         )
+        self._replay = Replay(settings.reuse, settings.seed, self.step, device)
         self._batches = self._load(episodes, processes)
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -125,7 +127,7 @@ class Run:
         loader = DataLoader(
             episodes,
             batch_size=None,
-            sampler=From(self.step // self.settings.reuse),
+            sampler=From(self._replay.first),
             num_workers=processes,
             pin_memory=self._cuda,
             prefetch_factor=4 if processes else None,
@@ -182,18 +184,16 @@ class Run:
         log = _Log(writer)
         before = self.seconds
         started = saved = time.monotonic()
-        episode = None
         while not self.stop:
             now = time.monotonic()
             self.seconds = before + now - started
             share = self.settings.share(self.step, self.seconds)
             if share >= 1:
                 break
-            if episode is None or self.step % self.settings.reuse == 0:
-                asked = time.monotonic()
-                episode = next(self._batches).to(self._device)
-                took = time.monotonic() - asked
-                log.waited, self._waited = log.waited + took, self._waited + took
+            asked = time.monotonic()
+            episode = self._replay.take(self.step, self._batches)
+            took = time.monotonic() - asked
+            log.waited, self._waited = log.waited + took, self._waited + took
             rate = self.settings.rate_at(self.step, share)
             log.add(self._train_step(episode, rate), self.settings.batch)
             self._pictures += self.settings.batch
@@ -316,12 +316,31 @@ def _manifest(pool: Path) -> dict[str, Any]:
 def _new_model(settings: OpenTrainingSettings, pool: Path) -> OpenDetector:
     model = OpenDetector()
     if settings.start:
-        state = load_file(settings.start)
-        model.load_state_dict({name: value.float() for name, value in state.items()}, strict=False)
+        _start_from(model, Path(settings.start))
     else:
         state = load_file(pool / "mobilenet.safetensors")
         model.backbone.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     return model
+
+
+def _start_from(model: OpenDetector, path: Path) -> None:
+    """Load weights; what they do not have, or have in another shape, begins anew and is named.
+
+    Raises:
+        ValueError: They have nothing in common with the model.
+    """
+    own = model.state_dict()
+    state = {
+        name: value.float()
+        for name, value in load_file(path).items()
+        if name in own and own[name].shape == value.shape
+    }
+    if not state:
+        raise ValueError(f"start: {path} has no weights of the open model")
+    model.load_state_dict(state, strict=False)
+    anew = [name for name in own if name not in state and not name.endswith("num_batches_tracked")]
+    if anew:
+        print(f"not in {path}, begin anew: {', '.join(anew)}", flush=True)
 
 
 def _placed(model: OpenDetector, device: torch.device) -> OpenDetector:

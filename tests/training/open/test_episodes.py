@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from tests.training.open.same_episodes import same
 from training.open.composites import Drawn
 from training.open.episodes import (
     CLICKS,
@@ -19,6 +21,7 @@ from training.open.episodes import (
     From,
     choose_clicks,
     click_point,
+    collate,
 )
 
 
@@ -26,10 +29,6 @@ def a_picture(kinds: list[int], owners: np.ndarray | None = None) -> Drawn:
     boxes = np.array([[10 * n, 0, 10 * n + 8, 20] for n in range(len(kinds))], np.float32)
     image = np.zeros((100, 100, 3), np.uint8)
     return Drawn(image, boxes, np.array(kinds, np.int64), owners)
-
-
-def same(first: Episode, second: Episode) -> bool:
-    return all(torch.equal(getattr(first, f.name), getattr(second, f.name)) for f in fields(first))
 
 
 def test_classes_go_to_slots() -> None:
@@ -124,3 +123,45 @@ def test_clicks_of_a_batch_lie_in_the_clicked_boxes(pool: Path) -> None:
 
 def test_only_composites_need_no_real_sets(pool: Path) -> None:
     assert Episodes(pool, 2, 64, 0.0, frozenset({"toy"}))[0].images.shape == (2, 64, 64, 3)
+
+
+def painted(one: Episode, row: int) -> np.ndarray:
+    """Boxes, ignored boxes and clicks of a picture as pixels, ``(side, side, n)``."""
+    side = one.images.shape[1]
+    boxes = torch.cat([one.boxes[row], one.ignored[row]]).int().tolist()
+    out = np.zeros((side, side, len(boxes) + CLICKS), np.bool_)
+    for number, (x1, y1, x2, y2) in enumerate(boxes):
+        out[y1:y2, x1:x2, number] = True
+    for number, (x, y) in enumerate(one.click_xy[row].int().tolist()):
+        out[y, x, len(boxes) + number] = bool(one.clicked[row, number] >= 0)
+    return out
+
+
+@pytest.mark.parametrize("way", range(8))
+def test_a_turned_batch_is_that_of_turned_pixels(way: int) -> None:
+    rng = np.random.default_rng(8)
+    image = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    boxes = np.array([[0, 3, 9, 7], [20, 1, 32, 30], [5, 20, 6, 21]], np.float32)
+    ignored = np.array([[1, 2, 4, 32]], np.float32)
+    one = Drawn(image, boxes, np.array([4, 4, 9]), ignored=ignored)
+    whole = collate([one, one], rng, [-1, 0])
+    is_click = whole.clicked >= 0
+    assert is_click.any()
+    # In the middle of pixels, so that the pixel of a click is the same from all sides.
+    episode = replace(whole, click_xy=(whole.click_xy.floor() + 0.5) * is_click[..., None])
+    turned = episode.turned(way)
+
+    def expected(pixels: np.ndarray) -> np.ndarray:
+        pixels = np.fliplr(pixels) if way in (1, 3, 5, 7) else pixels
+        pixels = np.flipud(pixels) if way in (2, 3, 6, 7) else pixels
+        return pixels.swapaxes(0, 1) if way >= 4 else pixels
+
+    for row in range(2):
+        assert (turned.images[row].numpy() == expected(image)).all()
+        assert (painted(turned, row) == expected(painted(episode, row))).all()
+    for name in ("kinds", "slots", "clicked", "click_slots", "positive", "support"):
+        assert torch.equal(getattr(turned, name), getattr(episode, name))
+    assert (turned.boxes[turned.kinds < 0] == 0).all()
+    assert (turned.ignored[:, 1:] == 0).all()
+    assert (turned.click_xy[~is_click] == 0).all()
+    assert (turned.click_xy[is_click] % 1 == 0.5).all()

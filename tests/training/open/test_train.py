@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from training.open import train
 from training.open.settings import COMPONENTS, OpenTrainingSettings
@@ -21,12 +21,14 @@ CPU = torch.device("cpu")
 SMALL = OpenTrainingSettings(steps=4, batch=2, side=64, seed=3)
 
 
+@pytest.mark.parametrize("reuse", [1, 2])
 def test_a_resumed_run_equals_an_unbroken_one(
-    pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reuse: int
 ) -> None:
-    Run(pool, tmp_path / "whole", SMALL, StepSettings(), CPU, 0).train()
+    small = replace(SMALL, reuse=reuse)
+    Run(pool, tmp_path / "whole", small, StepSettings(), CPU, 0).train()
 
-    broken = Run(pool, tmp_path / "broken", SMALL, StepSettings(), CPU, 1)
+    broken = Run(pool, tmp_path / "broken", small, StepSettings(), CPU, 1)
     real_run = train.run
 
     def run_and_stop(*arguments):  # type: ignore[no-untyped-def]
@@ -39,7 +41,7 @@ def test_a_resumed_run_equals_an_unbroken_one(
     record = json.loads((tmp_path / "broken" / "run.json").read_text())
     assert (record["steps"], record["finished"]) == (2, False)
     torch.manual_seed(99)
-    resumed = Run(pool, tmp_path / "broken", SMALL, StepSettings(), CPU, 0)
+    resumed = Run(pool, tmp_path / "broken", small, StepSettings(), CPU, 0)
     assert resumed.step == 2
     assert resumed.seconds > 0
     resumed.train()
@@ -59,7 +61,7 @@ def test_a_resumed_run_equals_an_unbroken_one(
     assert list((tmp_path / "broken").glob("events.out.tfevents.*"))
 
     # The averaged weights move, and stay behind.
-    before = train._new_model(SMALL, pool).state_dict()["neck.detail.0.weight"]
+    before = train._new_model(small, pool).state_dict()["neck.detail.0.weight"]
     averaged = torch.load(tmp_path / "broken" / "checkpoint.pt", weights_only=True)["averaged"]
     name = "neck.detail.0.weight"
     assert not torch.equal(averaged[name], second[name])
@@ -69,7 +71,7 @@ def test_a_resumed_run_equals_an_unbroken_one(
         Run(
             pool,
             tmp_path / "broken",
-            OpenTrainingSettings(steps=4, batch=2, side=64, seed=4, rate=2e-3),
+            replace(small, seed=4, rate=2e-3),
             StepSettings(),
             CPU,
             0,
@@ -117,6 +119,27 @@ def test_a_component_that_is_left_out_has_no_weight(
         other = next(one for one in COMPONENTS if one != component)
         name, inputs = COMPONENTS[other][0]
         assert (weights[name][:, inputs] != 0).any()
+
+
+def test_what_weights_to_start_from_do_not_have_begins_anew(
+    pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = train._new_model(SMALL, pool).state_dict()
+    kept, narrower = "comparison.first.2.weight", "comparison.first.0.weight"
+    weights = {name: value.half() + 1 for name, value in weights.items()}
+    weights[narrower] = weights[narrower][:, 1:].contiguous()
+    del weights["comparison.gain"]
+    save_file(weights, tmp_path / "start.safetensors")
+    started = train._new_model(replace(SMALL, start=str(tmp_path / "start.safetensors")), pool)
+    state = started.state_dict()
+    assert torch.equal(state[kept], weights[kept].float())
+    assert state[narrower].shape[1] == weights[narrower].shape[1] + 1
+    assert float(state["comparison.gain"]) == 6
+    assert capsys.readouterr().out.endswith(f"begin anew: comparison.gain, {narrower}\n")
+
+    save_file({"other": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="no weights of the open model"):
+        train._new_model(replace(SMALL, start=str(tmp_path / "other.safetensors")), pool)
 
 
 def test_the_command_line_is_made_from_the_settings() -> None:
