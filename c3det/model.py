@@ -48,9 +48,6 @@ class Tile(Protocol):
     def nbytes(self) -> int:
         """Memory of the tensors that are not shared with other tiles."""
 
-    def borrowed(self) -> Sequence[Tensor]:
-        """The tensors that other tiles may hold, too."""
-
 
 class Features(Protocol):
     """All of a whole picture that does not depend on clicks. Not to be written to."""
@@ -132,8 +129,8 @@ class Model(Protocol[TileT]):
             wanted: Rows of ``boxes``.
         """
 
-    def kept_for(self, tile: TileT) -> Sequence[Tensor]:
-        """What the model keeps for tiles of this size, beside what they share."""
+    def shared_by(self, tiles: Sequence[TileT]) -> Sequence[Tensor]:
+        """What the tiles of a picture share, and what the model keeps for tiles of their size."""
 
     def encode_whole(self, image: NDArray[np.uint8]) -> Any:
         """The `Features` of a picture, for `detect_whole`."""

@@ -120,10 +120,7 @@ class TileCache(dict[int, "Tile"]):
     def nbytes(self) -> int:
         """Memory of all tiles; what they share counts once."""
         tiles = list(self.values())
-        shared = [tensor for tile in tiles for tensor in tile.borrowed()]
-        if tiles:
-            shared += self._model.kept_for(tiles[0])
-        return sum(tile.nbytes for tile in tiles) + held_bytes(shared)
+        return sum(tile.nbytes for tile in tiles) + held_bytes(self._model.shared_by(tiles))
 
     def shrink(
         self, max_bytes: int, under_clicks: Collection[int] = (), current: int | None = None

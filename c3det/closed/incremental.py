@@ -113,7 +113,7 @@ class ClosedTile:
         return held_bytes((*own, *self.compared, *self.joined))
 
     def borrowed(self) -> list[Tensor]:
-        """The tensors that are not."""
+        """The tensors that are not, and that other tiles may hold, too."""
         return [self.values[index] for index in self.shared]
 
 

@@ -84,9 +84,10 @@ class ClosedModel:
         """See `c3det.model.Model.outlines`: none."""
         return [None] * len(wanted)
 
-    def kept_for(self, tile: ClosedTile) -> list[Tensor]:
+    def shared_by(self, tiles: Sequence[ClosedTile]) -> list[Tensor]:
         """Late fusion without clicks."""
-        return self.incremental.kept_without_clicks(tile.input_size)
+        kept = self.incremental.kept_without_clicks(tiles[0].input_size) if tiles else []
+        return [*kept, *(value for tile in tiles for value in tile.borrowed())]
 
     def encode_whole(self, image: NDArray[np.uint8]) -> ClosedFeatures:
         """See `c3det.model.Model.encode_whole`."""

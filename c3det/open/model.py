@@ -531,7 +531,7 @@ class OpenModel:
         cells = tile.features.embeddings[0][0, :, :height, :width].float().cpu().numpy()
         return outlines(cells, boxes, wanted)
 
-    def kept_for(self, tile: OpenTile) -> list[Tensor]:
+    def shared_by(self, tiles: Sequence[OpenTile]) -> list[Tensor]:
         """Nothing."""
         return []
 

@@ -88,7 +88,3 @@ class OpenTile:
                 *(found for _, found in self.collated.values()),
             )
         )
-
-    def borrowed(self) -> list[Tensor]:
-        """None."""
-        return []

@@ -213,7 +213,9 @@ export class View {
     for (const { box, x, y, w, h } of shown) {
       if (isSmall({ w, h })) continue;
       const text = boxText(box, this.nameOf);
-      const label = { x: x - 1, y: y < 18 ? y + 4 : y - 18, w: ctx.measureText(text).width + 18, h: 14 };
+      const width = ctx.measureText(text).width + 18;
+      const left = Math.max(0, Math.min(x - 1, this.canvas.clientWidth - width));
+      const label = { x: left, y: y < 18 ? y + 4 : y - 18, w: width, h: 14 };
       if (taken.some((other) => overlap(label, other))) continue;
       taken.push(label);
       ctx.fillStyle = "#000c";

@@ -523,6 +523,9 @@ def test_the_branch_without_clicks_is_shared(tmp_path: Path) -> None:
         assert not second.shared
         assert all(torch.equal(first.values[i], old) for i, old in zip(shared, before, strict=True))
         assert any(not torch.equal(first.values[i], second.values[i]) for i in shared)
+        starter.model.encode(pixels(96, 96))  # the model keeps what it needs for this size now
+        held = starter.model.shared_by([first, second])
+        assert {id(value) for value in held} == {id(first.values[i]) for i in shared}
 
 
 @pytest.mark.parametrize(

@@ -258,13 +258,10 @@ class FakeTile:
     def unpack(self) -> None:
         self.packed = False
 
-    def borrowed(self) -> list[torch.Tensor]:
-        return [SHARED]
-
 
 class FakeModel:
-    def kept_for(self, tile: FakeTile) -> list[torch.Tensor]:
-        return [SHARED, torch.zeros(1)]  # 4 bytes
+    def shared_by(self, tiles: Sequence[FakeTile]) -> list[torch.Tensor]:
+        return [*(SHARED for _ in tiles), *(torch.zeros(1) for _ in tiles[:1])]  # 4 bytes
 
 
 @pytest.fixture

@@ -391,6 +391,28 @@ def test_pointing_at_a_box_tells_label_and_score(browser: Chrome, pictures: Path
         assert abs(x - 5) < 0.5
 
 
+def test_a_label_is_whole_at_the_edge_of_the_window(
+    browser: Chrome, pictures: Path, tmp_path: Path
+) -> None:
+    name = "storage tank of the northern harbour"
+    with opened(browser, pictures, FakePredictor(classes=(name,))) as page:
+        page.click(392, 150)
+        page.settle()
+        # In the middle of the label's line, its class's colour is that of the swatch alone.
+        _, row = page.screen_point(392, 140)
+        browser.save_screenshot(str(tmp_path / "page.png"))
+        with Image.open(tmp_path / "page.png") as image:
+            line = np.asarray(image.convert("RGB"))[row - 11].astype(int)
+        swatch = np.flatnonzero(np.abs(line - TREE_COLOR).max(1) < 10)
+        room, width = browser.execute_script(
+            "const canvas = document.getElementById('canvas');"
+            "return [canvas.clientWidth, canvas.getContext('2d').measureText(arguments[0]).width]",
+            f"{name} (clicked)",
+        )
+        assert len(swatch) in (7, 8)
+        assert 150 < width <= room - swatch[-1] - 3
+
+
 def test_zoom_and_movement_keep_the_click_exact(browser: Chrome, pictures: Path) -> None:
     predictor = FakePredictor()
     with opened(browser, pictures, predictor) as page:

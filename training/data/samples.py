@@ -1,8 +1,9 @@
 """Make the sample pictures of the local runtime's page: ``python -m training.data.samples``.
 
-Photographs come first, then pictures of the test sets; no weights are trained on any of them. The
-archives are fetched on first use (see ``training.data.sources``, which pins them and names licence
-and attribution); a picture that exists is not made again.
+All are real. The first ones show kinds of objects that no weights are trained on, the others kinds
+that weights are trained on, in other pictures. The archives are fetched on first use (see
+``training.data.sources``, which pins them and names licence and attribution); a picture that exists
+is not made again.
 """
 
 from __future__ import annotations
@@ -17,15 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from c3det.commands import CommandError, cache_directory, command, naming, sentence
-from training.data import rendered, trees
+from training.data import trees
 from training.data.picture_files import temporary_path
 from training.data.sources import fetch
-
-
-def galaxies() -> NDArray[np.uint8]:
-    """A picture of galaxies, a kind that no weights are trained on, uint8 ``(H, W, 3)``."""
-    with Image.open(fetch("scikit-image") / "skimage/data/hubble_deep_field.jpg") as image:
-        return np.asarray(image.convert("RGB"))
 
 
 def nuclei() -> NDArray[np.uint8]:
@@ -36,30 +31,27 @@ def nuclei() -> NDArray[np.uint8]:
     return np.dstack([((grey - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)] * 3)
 
 
-def _from_above(name: str, scale: float) -> NDArray[np.uint8]:
-    with Image.open(fetch("sahi") / "sahi-0.12.8/demo/demo_data" / name) as image:
+def _photograph(source: str, file: str, scale: float = 1) -> NDArray[np.uint8]:
+    with Image.open(fetch(source) / file) as image:
         size = round(image.width * scale), round(image.height * scale)
         return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX))
 
 
-def _trees(scale: float) -> NDArray[np.uint8]:
-    return trees.reduce(trees.load(trees.TEST_PICTURE), scale).image
+def _trees() -> NDArray[np.uint8]:
+    return trees.reduce(trees.load(trees.TEST_PICTURE), 1 / 2).image
 
 
-def _rendered(number: int) -> NDArray[np.uint8]:
-    return rendered.pictures("test", number + 1, rendered.TEST_SIZE)[number].image
-
+_PELICANS = "deepforest/data/AWPE Pigeon Lake 2020 DJI_0005.JPG"
+_FROM_ABOVE = "sahi-0.12.8/demo/demo_data"
 
 # The page shows them in the order of their names.
 SAMPLES: Mapping[str, Callable[[], NDArray[np.uint8]]] = {
-    "00-galaxies.png": galaxies,
+    "00-galaxies.png": lambda: _photograph("scikit-image", "skimage/data/hubble_deep_field.jpg"),
+    "00-pelicans.png": lambda: _photograph("deepforest", _PELICANS),
     "01-nuclei.png": nuclei,
-    "02-marina.png": lambda: _from_above("obb_test_image.png", 1 / 2),
-    "03-cars.png": lambda: _from_above("small-vehicles1.jpeg", 1),
-    "1-river.png": lambda: _rendered(13),
-    "2-depot.png": lambda: _rendered(18),
-    "3-trees-at-half-scale.png": lambda: _trees(1 / 2),
-    "4-trees-at-third-scale.png": lambda: _trees(1 / 3),
+    "02-marina.png": lambda: _photograph("sahi", f"{_FROM_ABOVE}/obb_test_image.png", 1 / 2),
+    "03-cars.png": lambda: _photograph("sahi", f"{_FROM_ABOVE}/small-vehicles1.jpeg"),
+    "04-trees.png": _trees,
 }
 
 

@@ -61,8 +61,8 @@ def licences(sets: Sequence[real_sets.RealSet]) -> dict[str, str]:
     return found
 
 
-def best_threshold(predictor: Predictor, sets: Sequence[EvaluationSet]) -> float:
-    """The score of the best F1 after three clicks a class, the mean over sets.
+def threshold_of_best_mean_f1(predictor: Predictor, sets: Sequence[EvaluationSet]) -> float:
+    """The score of the best mean over sets of the F1 of unclicked objects, three clicks a class.
 
     Raises:
         ValueError: There is no object to be found.
@@ -160,7 +160,9 @@ def write(
         card = save(made, load_file(made), card)
         predictor = load(made)
         if shown:
-            card = save_card(made, replace(card, score_threshold=best_threshold(predictor, shown)))
+            card = save_card(
+                made, replace(card, score_threshold=threshold_of_best_mean_f1(predictor, shown))
+            )
     return card
 
 

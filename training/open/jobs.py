@@ -46,9 +46,6 @@ from training.open.transfer import Rows, Transfer
 from training.open.weights import THRESHOLD, load, weights_of
 from training.options import add_options, command_parser, input_errors, option, read_options
 
-MOST_PICTURES = 20
-"""Of a job."""
-
 COUNTS = (1, MAIN_COUNT, 5)
 """Clicks a class in the first picture."""
 
@@ -62,7 +59,7 @@ class JobSettings:
     sets: tuple[str, ...] | None = option(
         None, "sets of training.open.test_sets, or folders (default: all of these)", metavar="SET"
     )
-    pictures: int = option(MOST_PICTURES, "first ones of each set, at most", parse=at_least(2))
+    pictures: int = option(20, "of a job: the first ones of each set, at most", parse=at_least(2))
     seeds: int = option(2, "of random clicks", parse=at_least(1))
     threshold: float | None = option(
         None,
@@ -156,7 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
         settings = read_options(given, JobSettings)
         for spec in settings.sets or test_sets.names():
             network, card = load(weights_of(spec, settings.weights))
-            test_set = test_sets.load(spec, min(settings.pictures, MOST_PICTURES))
+            test_set = test_sets.load(spec, settings.pictures)
             if len(test_set.pictures) < 2:
                 print(f"{spec}: left out, it has a single picture", flush=True)
                 continue

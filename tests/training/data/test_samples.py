@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from training.data import samples
-from training.data.sources import SourceError
+from training.data.sources import SOURCES, SourceError
 
 
 @pytest.fixture
@@ -45,6 +45,24 @@ def test_a_photograph_is_reduced_by_areas(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(samples, "fetch", lambda name: tmp_path / name.removeprefix("sahi"))
     made = samples.SAMPLES["02-marina.png"]()
     assert made[..., 0].tolist() == [[20, 10, 10], [10, 10, 10]]
+
+
+@pytest.mark.parametrize("name", ["00-galaxies.png", "00-pelicans.png"])
+def test_first_come_photographs_as_they_are(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(256, size=(5, 7, 3), dtype=np.uint8)
+
+    def fetched(source: str) -> Path:
+        for file in map(tmp_path.joinpath, SOURCES[source].files):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if file.suffix.lower() == ".jpg":
+                Image.fromarray(pixels).save(file, format="PNG")
+        return tmp_path
+
+    monkeypatch.setattr(samples, "fetch", fetched)
+    assert sorted(samples.SAMPLES).index(name) < 2
+    assert np.array_equal(samples.SAMPLES[name](), pixels)
 
 
 def test_missing_archive_is_told_in_one_sentence(

@@ -47,12 +47,14 @@ def a_set(name: str, sure: bool) -> EvaluationSet:
 def test_the_threshold_is_that_of_the_best_mean_f1() -> None:
     knowing = Knowing(None, CARD)  # type: ignore[arg-type]
     # From 0.21 on nothing is wrong, from 0.31 on half of the sets have nothing.
-    got = exporting.best_threshold(knowing, [a_set("sure", True), a_set("unsure", False)])
+    got = exporting.threshold_of_best_mean_f1(
+        knowing, [a_set("sure", True), a_set("unsure", False)]
+    )
     assert got == pytest.approx(0.21)
     one = Annotated("one", np.zeros((9, 9, 3), np.uint8), BOXES[:1], np.zeros(1, np.int64))
     clicked = replace(a_set("all", True), pictures=(one,))
     with pytest.raises(ValueError, match="choose --threshold"):
-        exporting.best_threshold(knowing, [clicked])
+        exporting.threshold_of_best_mean_f1(knowing, [clicked])
 
 
 def test_a_run_becomes_weights_with_a_card(tmp_path: Path) -> None:

@@ -26,11 +26,18 @@ def test_command(
         "coins_il": EvaluationSet("coins_il", NAMES, (0, 1), pictures, "bars"),
         "coins_ph": EvaluationSet("coins_ph", NAMES, (0, 1), pictures[:1], "bars"),
     }
-    monkeypatch.setattr(test_sets, "load", lambda name, most: sets[name])
+    asked: list[tuple[str, int]] = []
+
+    def load(name: str, pictures: int) -> EvaluationSet:
+        asked.append((name, pictures))
+        return sets[name]
+
+    monkeypatch.setattr(test_sets, "load", load)
     out = tmp_path / "new" / "jobs.json"
     call = ["--weights", str(saved(tmp_path)), "--out", str(out), "--seeds", "1", "--sets"]
     jobs.main([*call, "coins_il", "coins_ph"])
     assert "coins_ph: left out, it has a single picture" in capsys.readouterr().out
+    assert asked == [("coins_il", 20), ("coins_ph", 20)]
     content = json.loads(out.read_text())
     assert list(content["sets"]) == ["coins_il"]
     assert content["sets"]["coins_il"]["economy"]["carried"]["objects"] == 11
@@ -38,8 +45,9 @@ def test_command(
     assert "| coins_il | 3 |" in out.with_suffix(".md").read_text()
     assert out.with_suffix(".png").is_file()
     with pytest.raises(SystemExit):
-        jobs.main([*call, "coins_ph"])
+        jobs.main([*call, "coins_ph", "--pictures", "30"])
     assert "no set has two pictures" in capsys.readouterr().err
+    assert asked[2:] == [("coins_ph", 30)]
 
 
 def test_adapting_is_measured_on_the_pictures_after_those_that_are_done(
