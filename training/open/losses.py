@@ -163,14 +163,14 @@ class ComparisonTargets:
         slot: int64 ``(B, P)``, a slot or S, "none of these".
         weight: ``(B, P)``.
         clicked: bool ``(B, P)``, boxes of their object that hold a click.
-        rejected: bool ``(B, P)``, boxes on objects of a class of which a negative click says that
-            it is not of a slot, and which are not.
+        contested: bool ``(B, P)``, boxes that negative clicks on objects of other classes tell
+            apart: on objects of these classes, and on those of the slot.
     """
 
     slot: Tensor
     weight: Tensor
     clicked: Tensor
-    rejected: Tensor
+    contested: Tensor
 
 
 def comparison_loss(
@@ -179,13 +179,13 @@ def comparison_loss(
     """Cross-entropy over slots and "none", and UEL (C3Det, equation 4) of the clicked boxes.
 
     As UEL makes the boxes under positive clicks of their slot, the look-alikes of negative clicks
-    are made not to be of theirs.
+    are made not to be of theirs, and what is of it is made to stay.
 
     Args:
         logits: ``(B, P, S + 1)``.
         targets: Of the candidates.
         enforce: Weight of UEL.
-        reject: Weight of the look-alikes of negative clicks.
+        reject: Weight of the contested boxes.
     """
     slot = targets.slot
     each = F.cross_entropy(logits.flatten(0, 1), slot.flatten(), reduction="none").view(slot.shape)
@@ -193,4 +193,4 @@ def comparison_loss(
     def mean(weight: Tensor) -> Tensor:
         return (each * weight).sum() / weight.sum().clamp(min=1)
 
-    return mean(targets.weight) + enforce * mean(targets.clicked) + reject * mean(targets.rejected)
+    return mean(targets.weight) + enforce * mean(targets.clicked) + reject * mean(targets.contested)

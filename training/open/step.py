@@ -44,7 +44,7 @@ class StepSettings:
 
     hard: float = option(0.5, "share of the pictures with clicks on the model's worst errors")
     enforce: float = option(0.5, "weight of UEL")
-    reject: float = option(0.5, "weight of the look-alikes of negative clicks")
+    reject: float = option(0.5, "weight of what negative clicks tell apart")
 
 
 def augmented(images: Tensor) -> Tensor:
@@ -349,10 +349,13 @@ def _targets(
         & (xy[:, None] <= candidates.boxes[:, :, None, 2:])
     ).all(-1)
     mine = exemplars.positive.any(1)[:, None] & inside
-    # The class of the object under each negative click of this picture, and its look-alikes.
+    # The class of the object under each negative click of this picture, its look-alikes, and the
+    # objects of the slot, which must stay.
     under, of, _ = match(exemplars.boxes, episode.boxes, is_object, episode.ignored)
     rejected = exemplars.negative & (xy.isfinite().all(-1) & (under >= 0.5))[:, None]
     same = episode.kinds.gather(1, index)[..., None] == episode.kinds.gather(1, of)[:, None]
     wrong = target[..., None] != torch.arange(SLOTS, device=target.device)
     alike = ((same.float() @ rejected.transpose(1, 2).float() > 0) & wrong).any(-1)
-    return ComparisonTargets(target, weight, positive & mine.any(-1), used & fit & alike)
+    has_rejected = rejected.any(-1).gather(1, target.clamp(max=SLOTS - 1)) & positive
+    contested = has_rejected | (used & fit & alike)
+    return ComparisonTargets(target, weight, positive & mine.any(-1), contested)

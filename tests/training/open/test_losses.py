@@ -151,7 +151,7 @@ def test_user_input_enforcing_loss_is_the_mean_over_clicked_boxes() -> None:
     assert float(enforced - plain) == pytest.approx((own + wrong) / 2, rel=1e-5)
     targets = ComparisonTargets(target, weight, nobody, nobody)
     assert float(comparison_loss(logits, targets, 1.0, 1.0)) == pytest.approx(own)
-    # The look-alikes of negative clicks are added in the same way.
+    # What negative clicks tell apart is added in the same way.
     targets = ComparisonTargets(target, weight, nobody, clicked)
-    rejected = comparison_loss(logits, targets, 1.0, 2.0)
-    assert float(rejected - plain) == pytest.approx(own + wrong, rel=1e-5)
+    contested = comparison_loss(logits, targets, 1.0, 2.0)
+    assert float(contested - plain) == pytest.approx(own + wrong, rel=1e-5)

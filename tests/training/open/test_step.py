@@ -163,7 +163,7 @@ def test_candidates_are_of_their_objects_slot_or_of_none() -> None:
     ]
 
 
-def test_look_alikes_of_a_negative_click_are_rejected() -> None:
+def test_a_negative_click_tells_its_look_alikes_and_the_objects_of_the_slot_apart() -> None:
     one = episode()
     kinds = one.kinds[0]
     first, other = int(kinds[0]), 1 - int(kinds[0])
@@ -184,18 +184,19 @@ def test_look_alikes_of_a_negative_click_are_rejected() -> None:
         negative,
     )
 
-    def rejected(exemplars: ExemplarBatch) -> torch.Tensor:
-        return _targets(found, exemplars, one, one.kinds >= 0).rejected
+    def contested(exemplars: ExemplarBatch) -> torch.Tensor:
+        return _targets(found, exemplars, one, one.kinds >= 0).contested
 
-    # What is ignored in the first picture is an object all the same.
-    assert rejected(exemplars)[0].tolist() == (kinds[:9] == other).tolist()
-    # Clicked by mistake on an object of the slot: nothing of the slot is rejected.
-    mistaken = replace(exemplars, boxes=one.boxes[:, [0, 2]])
-    assert not rejected(mistaken).any()
+    assert contested(exemplars).all()
+    # A third class, and what is of another slot, are not.
+    third = kinds.clone()
+    third[[2, 5]] = 7
+    one.kinds[0], one.slots[0, [2, 5]] = third, 4
+    assert contested(exemplars)[0].tolist() == [n not in (2, 5) for n in range(9)]
     # On the ground there is no class; of another picture, no object here.
-    assert not rejected(replace(exemplars, boxes=boxes + 15)).any()
+    assert not contested(replace(exemplars, boxes=boxes + 15)).any()
     nowhere = torch.stack([exemplars.xy[:, 0], torch.full((2, 2), -torch.inf)], 1)
-    assert not rejected(replace(exemplars, xy=nowhere)).any()
+    assert not contested(replace(exemplars, xy=nowhere)).any()
 
 
 def test_hard_clicks_fall_on_what_is_missed_and_on_what_is_wrong() -> None:
