@@ -1,10 +1,13 @@
 """Classifies candidate boxes: each is compared with the exemplars of all slots.
 
-A few features say how similar a candidate is to a slot's exemplars, to those of the other slots,
-and to the slot's negative ones. A small network, the same for every slot, makes a logit of them.
-The slots compete with each other and with "none of these". In a second round, confident candidates
-of the first round count as exemplars, too. If two slots are exchanged, their logits are exchanged
-and nothing else changes.
+A few features say how similar a candidate is to a slot's exemplars and to those of the other slots.
+A small network, the same for every slot, makes a logit of them. The slots compete with each other
+and with "none of these". In a second round, confident candidates of the first round count as
+exemplars, too. If two slots are exchanged, their logits are exchanged and nothing else changes.
+
+The negative exemplars of a slot are a *rival* of it: they get a logit as if they were a slot, and
+what this takes of the slot is no other slot's and nobody's. So a negative click lowers all that
+looks more like it than like the slot's own exemplars, and takes nothing of the other slots.
 """
 
 from __future__ import annotations
@@ -23,8 +26,11 @@ _ABSENT = -1.0
 _BACKGROUND = 64
 """Candidates least similar to any exemplar, which the ridge regression takes for background."""
 
-_PAIR_FEATURES = 22
+_PAIR_FEATURES = 18
 """Features of a candidate and a slot, see `Comparison.pair_features`."""
+
+_RIVAL_BIAS = -1.5
+"""Added to a rival's logit before training: an object is sooner of the slot than of its rival."""
 
 FOREIGN_WEIGHT = 0.5
 """Of an exemplar of another picture, beside one of this picture in the same slot: in the soft mean,
@@ -78,26 +84,26 @@ class ExemplarBatch:
     negative: Tensor
     foreign: Tensor | None = None
 
-    def down_weighted(self) -> Tensor | None:
-        """Which are foreign and of a slot that has positive ones of this picture, ``(B, S, n)``.
+    def rivals(self) -> Tensor:
+        """Slots that may have a rival, int64 ``(R,)``: those with negative exemplars.
 
-        Returns:
-            ``None`` where nothing is foreign.
+        Not on a CPU it is all of them: to look would wait for the device.
         """
-        if self.foreign is None:
-            return None
-        of_slot = (self.positive | self.negative) & self.foreign[:, None]
-        at_home = (self.positive & ~self.foreign[:, None]).any(-1, keepdim=True)
-        return of_slot & at_home
+        if self.negative.device.type != "cpu":
+            return torch.arange(self.negative.shape[1], device=self.negative.device)
+        return self.negative.any(-1).any(0).nonzero()[:, 0]
 
-    def weights(self) -> Tensor:
-        """How much each counts as a positive one of each slot, ``(B, S, n)``."""
-        weight, down_weighted = self.positive.to(self.embeddings.dtype), self.down_weighted()
-        return (
-            weight
-            if down_weighted is None
-            else torch.where(down_weighted, FOREIGN_WEIGHT * weight, weight)
-        )
+    def members(self, rivals: Tensor) -> Tensor:
+        """Which exemplars are of each slot and, after the slots, of rivals: ``(B, S + R, n)``."""
+        return torch.cat([self.positive, self.negative.index_select(1, rivals)], 1)
+
+    def weights(self, members: Tensor) -> Tensor:
+        """How much each counts for each slot and rival of `members`, ``(B, S + R, n)``."""
+        weight = members.to(self.embeddings.dtype)
+        if self.foreign is None:
+            return weight
+        at_home = (members & ~self.foreign[:, None]).any(-1, keepdim=True)
+        return torch.where(self.foreign[:, None] & at_home, FOREIGN_WEIGHT * weight, weight)
 
 
 class Comparison(nn.Module):
@@ -110,21 +116,24 @@ class Comparison(nn.Module):
         self.layout_ridge = nn.Parameter(torch.tensor(-1.0))
         self.first = _network(_PAIR_FEATURES, hidden)
         self.second = _network(_PAIR_FEATURES + 6, hidden)
-        self.none = _network(7, hidden)
+        self.none = _network(6, hidden)
         self.gain = nn.Parameter(torch.tensor(6.0))
+        self.rival_bias = nn.Parameter(torch.tensor(_RIVAL_BIAS))
 
     def forward(self, candidates: Candidates, exemplars: ExemplarBatch) -> tuple[Tensor, Tensor]:
         """Logits of the first and of the second round, ``(B, P, S + 1)``; the last is "none"."""
-        pair_features = self.pair_features(candidates, exemplars)
+        rivals, slots = exemplars.rivals(), exemplars.positive.shape[1]
+        members = exemplars.members(rivals)
+        pair_features = self.pair_features(candidates, exemplars, rivals)
         own, other = pair_features[..., 0], pair_features[..., 2]
         first = self.first(pair_features)[..., 0] + self.gain * (own - 0.5 * other - 0.5)
-        absent = ~exemplars.positive.any(-1)
+        absent = ~members.any(-1)
         first = first.masked_fill(absent[:, None], -1e4)
-        none = self._none(candidates, pair_features)
-        with_none = torch.cat([first, none], -1)
-        share = with_none.softmax(-1)[..., :-1] * candidates.scores.sigmoid()[..., None]
-        share = share * candidates.valid[..., None]
-        weight = exemplars.weights()
+        none = self._none(candidates, pair_features[:, :, :slots])
+        lowered = self._lowered(first, rivals)
+        share = torch.cat([lowered, none], -1).softmax(-1)[..., :-1]
+        share = share * (candidates.scores.sigmoid() * candidates.valid)[..., None]
+        weight = exemplars.weights(members)
         again = [
             pair_features,
             first.clamp(-20, 20)[..., None] / 5,
@@ -136,36 +145,63 @@ class Comparison(nn.Module):
         ):
             like = _prototype_similarity(known, share, given, weight)
             like = like.masked_fill(absent[:, None], _ABSENT)
-            again += [like[..., None], _best_of_others(like)[..., None]]
+            again += [like[..., None], _best_of_others(like, slots)[..., None]]
         second = first + self.second(torch.cat(again, -1))[..., 0]
-        second = second.masked_fill(absent[:, None], -1e4)
-        return with_none, torch.cat([second, none], -1)
+        second = self._lowered(second.masked_fill(absent[:, None], -1e4), rivals)
+        return (
+            torch.cat([lowered[..., :slots], none], -1),
+            torch.cat([second[..., :slots], none], -1),
+        )
+
+    def _lowered(self, logits: Tensor, rivals: Tensor) -> Tensor:
+        """Logits of slots and rivals ``(B, P, S + R)``, where each two have shared one claim.
+
+        The claim of a slot is multiplied by its share of the softmax over the slot and its rival,
+        and so is that of the rival.
+        """
+        slots = logits.shape[-1] - len(rivals)
+        every, rival = logits[..., :slots], logits[..., slots:] + self.rival_bias
+        own = every.index_select(-1, rivals)
+        every = every.index_copy(-1, rivals, own - F.softplus(rival - own))
+        return torch.cat([every, rival - F.softplus(own - rival)], -1)
 
     def _none(self, candidates: Candidates, pair_features: Tensor) -> Tensor:
         """The logit ``(B, P, 1)`` of "none of these"."""
-        # Likeness and regression by embedding and by layout, negative ones, and the logit shift.
-        best = [pair_features[..., one].amax(-1) for one in (0, 4, 6, 9, 3, 12)]
+        # Likeness and regression by embedding and by layout, and the logit shift.
+        best = [pair_features[..., one].amax(-1) for one in (0, 3, 5, 7, 10)]
         return self.none(torch.stack([candidates.scores.clamp(-8, 8) / 4, *best], -1))
 
-    def pair_features(self, candidates: Candidates, exemplars: ExemplarBatch) -> Tensor:
-        """The features of each candidate and slot, ``(B, P, S, _PAIR_FEATURES)``.
+    def pair_features(
+        self, candidates: Candidates, exemplars: ExemplarBatch, rivals: Tensor
+    ) -> Tensor:
+        """The features of each candidate and slot, and after the slots those of the rivals.
 
-        0 to 3: cosine of the embedding with the slot's most similar exemplar, soft mean over its
-        exemplars, best of the other slots', best of its negative ones. 4, 5: ridge regression, own
-        and best of the others. 6 to 8: of the layout, the best cosine with the slot's exemplars,
-        with the other slots' and with its negative ones. 9, 10: ridge regression of the layout. 11,
-        12: score, logit shift. 13 to 16: log ratios of width and height to the exemplars' mean,
-        with and without sign. 17, 18: how many exemplars, whether there are negative ones. 19 to
-        21: whether a click of the slot, of another or a negative one lies inside.
+        0 to 2: cosine of the embedding with the slot's most similar exemplar, soft mean over its
+        exemplars, best of the other slots'. 3, 4: ridge regression, own and best of the others. 5,
+        6: of the layout, the best cosine with the slot's exemplars and with the other slots'. 7, 8:
+        ridge regression of the layout. 9, 10: score, logit shift. 11 to 14: log ratios of width and
+        height to the exemplars' mean, with and without sign. 15: how many exemplars. 16, 17:
+        whether a click of the slot or another click lies inside.
+
+        The exemplars of a rival are the slot's negative ones, and all slots are others to it; no
+        rival is another to a slot. The logit shift of a rival is its slot's.
+
+        Args:
+            candidates: Of the batch.
+            exemplars: Of the batch.
+            rivals: See `ExemplarBatch.rivals`.
+
+        Returns:
+            ``(B, P, S + R, _PAIR_FEATURES)``.
         """
-        positive, negative = exemplars.positive, exemplars.negative
-        count = positive.sum(-1)
+        slots, members = exemplars.positive.shape[1], exemplars.members(rivals)
+        weight = exemplars.weights(members)
+        count = members.sum(-1)
         cosine = candidates.embeddings @ exemplars.embeddings.transpose(1, 2)  # (B, P, n)
         layout_cosine = candidates.layouts @ exemplars.layouts.transpose(1, 2)
-        weight = exemplars.weights()
-        own = _best(cosine, positive)
-        layout_own = _best(layout_cosine, positive)
-        ridge = _RidgeData.of(candidates, exemplars, cosine)
+        own = _best(cosine, members)
+        layout_own = _best(layout_cosine, members)
+        ridge = _RidgeData.of(candidates, members, weight, cosine)
         regressed = ridge.regressed(
             candidates.embeddings, exemplars.embeddings, F.softplus(self.ridge)
         )
@@ -178,32 +214,28 @@ class Comparison(nn.Module):
         ratio = (size - mean_size[:, None]).clamp(-3, 3)
         x, y = exemplars.xy[:, None].unbind(-1)
         inside = contains(candidates.boxes[:, :, None], x, y)  # (B, P, n)
-        any_positive = positive.any(1, keepdim=True)
+        shift = candidates.logit_shift.clamp(-8, 8) / 4
         shape = own.shape
         return torch.stack(
             [
                 own,
                 self._soft(cosine, weight),
-                _best_of_others(own),
-                _best(cosine, negative),
+                _best_of_others(own, slots),
                 regressed,
-                _best_of_others(regressed),
+                _best_of_others(regressed, slots),
                 layout_own,
-                _best_of_others(layout_own),
-                _best(layout_cosine, negative),
+                _best_of_others(layout_own, slots),
                 layout_regressed,
-                _best_of_others(layout_regressed),
+                _best_of_others(layout_regressed, slots),
                 (candidates.scores.clamp(-8, 8) / 4)[..., None].expand(shape),
-                candidates.logit_shift.clamp(-8, 8) / 4,
+                torch.cat([shift, shift.index_select(-1, rivals)], -1),
                 ratio[..., 0],
                 ratio[..., 1],
                 ratio[..., 0].abs(),
                 ratio[..., 1].abs(),
                 count.clamp(min=1).log()[:, None].expand(shape),
-                negative.any(-1)[:, None].expand(shape).to(own.dtype),
-                _any(inside, positive),
-                _any(inside, any_positive & ~positive),
-                _any(inside, negative),
+                _any(inside, members),
+                _any(inside, members.any(1, keepdim=True) & ~members),
             ],
             -1,
         )
@@ -222,13 +254,13 @@ class Comparison(nn.Module):
 class _RidgeData:
     """The training set of the ridge regressions: exemplars, and candidates unlike any of them.
 
-    Exemplars are 1 for their slot and 0 for others; those of one slot weigh together as much as
-    those of another. Negative ones and the ground are 0 for all.
+    Exemplars are 1 for their slot, or their rival, and 0 for others; those of one weigh together as
+    much as those of another. The ground is 0 for all.
 
     Attributes:
         index: ``(B, g)`` of candidates.
         weight: ``(B, n + g)`` of the exemplars and of these.
-        target: ``(B, n + g, S)``.
+        target: ``(B, n + g, S + R)``.
     """
 
     index: Tensor
@@ -236,22 +268,24 @@ class _RidgeData:
     target: Tensor
 
     @classmethod
-    def of(cls, candidates: Candidates, exemplars: ExemplarBatch, cosine: Tensor) -> _RidgeData:
-        """Choose the candidates with the least cosines ``(B, P, n)``."""
-        positive, negative = exemplars.positive, exemplars.negative
-        used = positive.any(1) | negative.any(1)
-        best = cosine.detach().masked_fill(~used[:, None], -1.0).amax(-1)
+    def of(
+        cls, candidates: Candidates, members: Tensor, weights: Tensor, cosine: Tensor
+    ) -> _RidgeData:
+        """Choose the candidates with the least cosines ``(B, P, n)``.
+
+        Args:
+            candidates: Of the batch.
+            members: See `ExemplarBatch.members`.
+            weights: See `ExemplarBatch.weights`.
+            cosine: Of the embeddings of candidates and exemplars.
+        """
+        best = cosine.detach().masked_fill(~members.any(1)[:, None], -1.0).amax(-1)
         best = best.masked_fill(~candidates.valid, 2.0)
         few = min(_BACKGROUND, best.shape[1])
         value, index = best.topk(few, 1, largest=False)
-        target = positive.transpose(1, 2).to(cosine.dtype)
+        target = members.transpose(1, 2).to(cosine.dtype)
         target = torch.cat([target, target.new_zeros(*index.shape, target.shape[-1])], 1)
-        weights, down_weighted = exemplars.weights(), exemplars.down_weighted()
-        per_slot = weights.sum(-1, keepdim=True).clamp(min=FOREIGN_WEIGHT)
-        rejected = negative.any(1).to(cosine.dtype)
-        if down_weighted is not None:
-            rejected = torch.where(down_weighted.any(1), FOREIGN_WEIGHT * rejected, rejected)
-        weight = (weights / per_slot).amax(1) + 0.5 * rejected
+        weight = (weights / weights.sum(-1, keepdim=True).clamp(min=FOREIGN_WEIGHT)).amax(1)
         on_ground = (value < 1.5).to(weight.dtype) * (2.0 / few)
         return cls(index, torch.cat([weight, on_ground], 1), target)
 
@@ -264,14 +298,15 @@ class _RidgeData:
             least: The penalty.
 
         Returns:
-            ``(B, P, S)``.
+            ``(B, P, S + R)``.
         """
         ground = known.gather(1, self.index[..., None].expand(-1, -1, known.shape[-1]))
         root = self.weight.sqrt()[..., None]
         inputs = torch.cat([given, ground], 1) * root
         identity = torch.eye(inputs.shape[1], device=inputs.device, dtype=inputs.dtype)
         gram = inputs @ inputs.transpose(1, 2) + least * identity
-        solved = torch.linalg.solve(gram, self.target * root)
+        # Never singular; looking whether it is would wait for the device.
+        solved = torch.linalg.solve_ex(gram, self.target * root)[0]
         return known @ (inputs.transpose(1, 2) @ solved)
 
 
@@ -308,14 +343,17 @@ def _best(cosine: Tensor, members: Tensor) -> Tensor:
     return cosine[:, :, None].masked_fill(~members[:, None], _ABSENT).amax(-1)
 
 
-def _best_of_others(values: Tensor) -> Tensor:
-    """For each of ``(B, P, S)`` the largest of the other slots."""
-    if values.shape[-1] == 1:
-        return torch.full_like(values, _ABSENT)
-    two = values.topk(2, -1)
-    best, second = two.values[..., :1], two.values[..., 1:]
-    mine = torch.arange(values.shape[-1], device=values.device) == two.indices[..., :1]
-    return torch.where(mine, second, best)
+def _best_of_others(values: Tensor, slots: int) -> Tensor:
+    """For each of ``(B, P, S + R)`` the largest of the other slots; all are others to a rival."""
+    own = values[..., :slots]
+    if slots == 1:
+        of_slots, best = torch.full_like(own, _ABSENT), own
+    else:
+        two = own.topk(2, -1)
+        best, second = two.values[..., :1], two.values[..., 1:]
+        mine = torch.arange(slots, device=values.device) == two.indices[..., :1]
+        of_slots = torch.where(mine, second, best)
+    return torch.cat([of_slots, best.expand_as(values[..., slots:])], -1)
 
 
 def _any(inside: Tensor, members: Tensor) -> Tensor:

@@ -15,8 +15,13 @@ What is measured, for each set:
   before boxes are made of clicks. Clicks at random, with several seeds, and of a *person*, who
   clicks the largest error first: of each class the largest object that is not found.
 - without clicks: class-agnostic average precision, and recall with the 300 best boxes.
-- one negative click on the surest wrong box of each class that has any: which share of the other
-  wrong boxes of this class it removes, and which share of all right ones.
+- one negative click on a wrong box of each class that has any, the surest one: which share of the
+  other wrong boxes of this class it removes, and which share of all right ones. Once whatever is
+  wrong with the box (half of these lie badly on an object of the class, which a person would not
+  click away), and once for each of two kinds of errors, named as in TIDE (arXiv 2008.08115):
+  *look-alikes*, boxes with an IoU of 0.5 or more with an object of another class, where those on
+  objects of the same class as the clicked one count; and *background*, boxes with an IoU below 0.1
+  with all objects, which need not look alike.
 """
 
 from __future__ import annotations
@@ -24,7 +29,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,7 +56,7 @@ from training.open.baselines import (
     TemplateMatching,
 )
 from training.open.clicking import Clicked, click_at_random, click_errors, members
-from training.open.reporting import MAIN_COUNT, MOST_PROPOSALS, OpenReport, mean
+from training.open.reporting import MAIN_COUNT, MOST_PROPOSALS, NEGATIVE, OpenReport, mean
 from training.open.weights import load, weights_of
 from training.options import option
 
@@ -74,12 +79,16 @@ class OpenSettings:
     )
 
 
+BACKGROUND_IOU = 0.1
+"""Below it with all objects a wrong box is on the background (TIDE's)."""
+
+
 @dataclass(slots=True)
 class Effect:
     """What single negative clicks did, in boxes.
 
     Attributes:
-        wrong: Other wrong boxes of the class, before.
+        wrong: Other wrong boxes of the class that count, before.
         removed: Of these, afterwards gone.
         right: Right boxes of all classes, before.
         lost: Of these, afterwards gone.
@@ -98,6 +107,39 @@ class Effect:
             "right boxes": self.right,
             "lost": round(100 * self.lost / self.right, 1) if self.right else None,
         }
+
+    def add(self, wrong: Detections, right: Sequence[Detections], after: Detections) -> None:
+        """Count the boxes that are gone.
+
+        Args:
+            wrong: Those that the click should remove, the clicked one not among them.
+            right: Those that should stay.
+            after: What is shown after the click.
+        """
+        self.wrong += len(wrong)
+        self.removed += _gone(wrong, after)
+        self.right += sum(map(len, right))
+        self.lost += sum(_gone(each, after) for each in right)
+
+
+@dataclass(slots=True)
+class NegativeClicks:
+    """What negative clicks on wrong boxes did, see the module.
+
+    Attributes:
+        any: Clicks on any wrong box; all wrong boxes of the class count.
+        look_alikes: Clicks on a box on an object of another class; those on its like count.
+        background: Clicks on a box on the background; those on the background count.
+    """
+
+    any: Effect = field(default_factory=Effect)
+    look_alikes: Effect = field(default_factory=Effect)
+    background: Effect = field(default_factory=Effect)
+
+    def results(self) -> dict[str, dict[str, float | int | None]]:
+        """By the names of `training.open.reporting.NEGATIVE`."""
+        effects = (self.any, self.look_alikes, self.background)
+        return {name: one.shares() for name, one in zip(NEGATIVE, effects, strict=True)}
 
     def measure(
         self,
@@ -122,14 +164,27 @@ class Effect:
                 right.append(mine.take(one.correct))
                 wrong.append(mine.take(~one.correct))
         for boxes in filter(len, wrong):
-            clicked = state.copy()
-            clicked.add_negative(boxes.boxes[0], int(boxes.labels[0]))
-            after = clicked.detect(read)
-            after = after.take(after.scores >= threshold)
-            self.wrong += len(boxes) - 1
-            self.removed += _gone(boxes.take(np.arange(1, len(boxes))), after)
-            self.right += sum(map(len, right))
-            self.lost += sum(_gone(each, after) for each in right)
+            answers: dict[int, Detections] = {}
+            overlaps = pairwise_iou(boxes.boxes, picture.boxes)
+            overlap, under = overlaps.max(1), picture.labels[overlaps.argmax(1)]
+            under = np.where(overlap >= metrics.IOU, under, boxes.labels)
+            confused = under != boxes.labels
+            on_background = overlap < BACKGROUND_IOU
+            for effect, may_be_clicked, group in (
+                (self.any, np.ones(len(boxes), bool), np.zeros(len(boxes))),
+                (self.look_alikes, confused, under),
+                (self.background, on_background, on_background),
+            ):
+                if may_be_clicked.any():
+                    place = int(may_be_clicked.argmax())
+                    if place not in answers:
+                        clicked = state.copy()
+                        clicked.add_negative(boxes.boxes[place], int(boxes.labels[place]))
+                        after = clicked.detect(read)
+                        answers[place] = after.take(after.scores >= threshold)
+                    others = group == group[place]
+                    others[place] = False
+                    effect.add(boxes.take(others), right, answers[place])
 
 
 def _gone(boxes: Detections, after: Detections) -> int:
@@ -192,7 +247,7 @@ def evaluate_set(
         list
     )
     blind: Pairs = []
-    effect = Effect()
+    negative = NegativeClicks()
     pictures = zip(test_set.pictures, test_set.objects, strict=True)
     shown = tqdm(pictures, test_set.name, len(test_set.pictures), unit="picture", disable=None)
     for place, (whole, picture) in enumerate(shown):
@@ -207,7 +262,7 @@ def evaluate_set(
                 answer = state.detect(read)
                 found["random", seed, number].append((picture, state, answer))
                 if seed == 0 and number == MAIN_COUNT:
-                    effect.measure(picture, state, answer, read, threshold)
+                    negative.measure(picture, state, answer, read, threshold)
         answers = click_errors(picture, plan.counts, read, threshold)
         for number, (state, answer) in zip(plan.counts, answers, strict=True):
             found["person", 0, number].append((picture, state, answer))
@@ -244,7 +299,7 @@ def evaluate_set(
         "pictures": len(test_set.pictures),
         "objects": sum(int((~one.ignored).sum()) for one in test_set.objects),
         "0": agnostic(blind) if blind else None,
-        "negative": effect.shares(),
+        **negative.results(),
         **{
             way: {str(number): measured(way, seeds, number) for number in plan.counts}
             for way, seeds in (("random", plan.seeds), ("person", (0,)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -171,33 +173,55 @@ def contrastive(embeddings: Tensor, labels: Tensor, temperature: float = 0.1) ->
 
     Args:
         embeddings: ``(n, E)`` of length 1.
-        labels: int64 ``(n,)``, one number for each class of each picture.
+        labels: int64 ``(n,)``, one number for each class of each picture; -1: to be left out.
         temperature: Of the softmax.
     """
     like = embeddings @ embeddings.T / temperature
     itself = torch.eye(len(like), dtype=torch.bool, device=like.device)
-    same = (labels[:, None] == labels) & ~itself
-    log_share = like - like.masked_fill(itself, -1e4).logsumexp(1, keepdim=True)
+    counts = ~itself & (labels >= 0)
+    same = (labels[:, None] == labels) & counts
+    log_share = like - like.masked_fill(~counts, -1e4).logsumexp(1, keepdim=True)
     has = same.any(1)
     each = -(log_share * same).sum(1) / same.sum(1).clamp(min=1)
     return (each * has).sum() / has.sum().clamp(min=1)
 
 
+@dataclass(frozen=True, slots=True)
+class ComparisonTargets:
+    """What the comparison should say of each candidate.
+
+    Attributes:
+        slot: int64 ``(B, P)``, a slot or S, "none of these".
+        weight: ``(B, P)``.
+        clicked: bool ``(B, P)``, boxes of their object that hold a click.
+        contested: bool ``(B, P)``, boxes that negative clicks on objects of other classes tell
+            apart: on objects of these classes, and on those of the slot.
+    """
+
+    slot: Tensor
+    weight: Tensor
+    clicked: Tensor
+    contested: Tensor
+
+
 def comparison_loss(
-    logits: Tensor, target: Tensor, weight: Tensor, clicked: Tensor, enforce: float
+    logits: Tensor, targets: ComparisonTargets, enforce: float, reject: float
 ) -> Tensor:
     """Cross-entropy over slots and "none", and UEL (C3Det, equation 4) of the clicked boxes.
 
+    As UEL makes the boxes under positive clicks of their slot, the look-alikes of negative clicks
+    are made not to be of theirs, and what is of it is made to stay.
+
     Args:
         logits: ``(B, P, S + 1)``.
-        target: int64 ``(B, P)``, a slot or S.
-        weight: ``(B, P)``.
-        clicked: bool ``(B, P)``, boxes of their object that hold a click.
+        targets: Of the candidates.
         enforce: Weight of UEL.
+        reject: Weight of the contested boxes.
     """
-    each = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(
-        target.shape
-    )
-    own = (each * weight).sum() / weight.sum().clamp(min=1)
-    enforced = (each * clicked).sum() / clicked.sum().clamp(min=1)
-    return own + enforce * enforced
+    slot = targets.slot
+    each = F.cross_entropy(logits.flatten(0, 1), slot.flatten(), reduction="none").view(slot.shape)
+
+    def mean(weight: Tensor) -> Tensor:
+        return (each * weight).sum() / weight.sum().clamp(min=1)
+
+    return mean(targets.weight) + enforce * mean(targets.clicked) + reject * mean(targets.contested)

@@ -22,6 +22,9 @@ MOST_PROPOSALS = 300
 
 WAYS = ("random", "person")
 
+NEGATIVE = ("negative", "negative, look-alikes", "negative, background")
+"""What is known of negative clicks, see `training.open.evaluate.NegativeClicks`."""
+
 
 def mean_of(values: Sequence[float | None]) -> float | None:
     """The mean of those that are known, None where there is none."""
@@ -58,16 +61,16 @@ def means(results: Mapping[str, dict[str, Any]], counts: Sequence[int]) -> dict[
                 }
                 for number in counts
             }
-    if results:
-        effects = [one["negative"] for one in results.values()]
-        out["negative"] = {
-            share: round(
-                sum(one[boxes] * (one[share] or 0) for one in effects)
-                / max(1, sum(one[boxes] for one in effects)),
-                1,
-            )
-            for share, boxes in (("removed", "wrong boxes"), ("lost", "right boxes"))
-        }
+    for name in NEGATIVE:
+        if effects := [one[name] for one in results.values() if name in one]:
+            out[name] = {
+                share: round(
+                    sum(one[boxes] * (one[share] or 0) for one in effects)
+                    / max(1, sum(one[boxes] for one in effects)),
+                    1,
+                )
+                for share, boxes in (("removed", "wrong boxes"), ("lost", "right boxes"))
+            }
     return out
 
 

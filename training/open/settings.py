@@ -18,9 +18,9 @@ COMPONENTS: dict[str, tuple[tuple[str, slice], ...]] = {
     "heatmaps": (("raise_hidden.0.weight", slice(9, 12)),),
     "late-fusion": (("raise_out.weight", slice(None)),),
     "layouts": (
-        ("comparison.first.0.weight", slice(6, 11)),
-        ("comparison.second.0.weight", slice(6, 11)),
-        ("comparison.second.0.weight", slice(26, 28)),
+        ("comparison.first.0.weight", slice(5, 9)),
+        ("comparison.second.0.weight", slice(5, 9)),
+        ("comparison.second.0.weight", slice(22, 24)),
         ("comparison.none.0.weight", slice(3, 5)),
     ),
 }

@@ -21,6 +21,7 @@ from c3det.open.detector import (
 )
 from training.open.episodes import SLOTS, Episode
 from training.open.losses import (
+    ComparisonTargets,
     assign,
     choice_loss,
     comparison_loss,
@@ -51,6 +52,7 @@ class StepSettings:
     unsure: float = option(
         0.5, "share of the pictures in which it is less sure what an object is, as of unknown kinds"
     )
+    reject: float = option(0.5, "weight of what negative clicks tell apart")
 
 
 def augmented(images: Tensor) -> Tensor:
@@ -96,7 +98,7 @@ def _exemplars(
 
 def _and_support(values: Tensor, support: Tensor) -> Tensor:
     """Values ``(B, n, ...)`` and those of the support picture after them, ``(B, 2 * n, ...)``."""
-    return torch.cat([values, values[support.clamp(min=0)]], 1)
+    return torch.cat([values, values.index_select(0, support.clamp(min=0))], 1)
 
 
 def _with_support(clicks: PaddedClicks, support: Tensor) -> PaddedClicks:
@@ -186,7 +188,9 @@ def run(
         features = model.encode(
             augmented(episode.images).contiguous(memory_format=torch.channels_last)
         )
-    losses = _dense_losses(features, episode, is_object)
+    sizes = [(s.shape[-2], s.shape[-1]) for s in features.scores]
+    assigned = assign(episode.boxes, is_object, episode.ignored, sizes)
+    losses = _dense_losses(features, episode, assigned)
     with torch.no_grad():
         proposed, logits, _ = model.propose(features.scores, features.boxes, 320, PROPOSALS)
         shuffled = torch.rand_like(episode.boxes[..., 0]).masked_fill(~is_object, -1)
@@ -215,9 +219,9 @@ def run(
         number = torch.arange(len(index), device=device)
         number = torch.where(episode.support >= 0, episode.support, number)
         kinds = kinds + 1000 * number[:, None]
-    chosen = value >= 0
+    kinds = torch.where(value >= 0, kinds, -1)
     losses["contrast"] = 0.3 * contrastive(
-        described.embeddings[:, PROPOSALS:][chosen], kinds[chosen]
+        described.embeddings[:, PROPOSALS:].flatten(0, 1), kinds.flatten()
     )
     clicks = first
     if settings.hard:
@@ -253,7 +257,7 @@ def run(
         cells = _and_support(model.templates(features, clicks.xy), episode.support)
         sizes = SlotSizes.of(exemplars.boxes, exemplars.positive)
         levels, shift = model.conditioned_logits(unsure, known, cells, sizes)
-    losses["conditioned"] = _conditioned_loss(features, levels, episode, is_object, exemplars)
+    losses["conditioned"] = _conditioned_loss(features, levels, episode, assigned, exemplars)
     with torch.no_grad():
         active = exemplars.positive.any(-1)
         best = tuple(level.masked_fill(~active[..., None, None], -20.0).amax(1) for level in levels)
@@ -270,9 +274,9 @@ def run(
         candidates.valid,
     )
     one, two = model.comparison(compared, exemplars)
-    target, weight, clicked = _targets(candidates, exemplars, episode, is_object)
-    losses["first round"] = 0.5 * comparison_loss(one, target, weight, clicked, settings.enforce)
-    losses["second round"] = comparison_loss(two, target, weight, clicked, settings.enforce)
+    targets = _targets(candidates, exemplars, episode, is_object)
+    losses["first round"] = 0.5 * comparison_loss(one, targets, settings.enforce, settings.reject)
+    losses["second round"] = comparison_loss(two, targets, settings.enforce, settings.reject)
     return losses
 
 
@@ -319,9 +323,9 @@ def _less_sure(logits: Tensor, sure: Tensor) -> Tensor:
     return UNKNOWN + sure * (logits - UNKNOWN)
 
 
-def _dense_losses(features: OpenFeatures, episode: Episode, is_object: Tensor) -> dict[str, Tensor]:
-    sizes = [(s.shape[-2], s.shape[-1]) for s in features.scores]
-    assigned = assign(episode.boxes, is_object, episode.ignored, sizes)
+def _dense_losses(
+    features: OpenFeatures, episode: Episode, assigned: list[tuple[Tensor, Tensor]]
+) -> dict[str, Tensor]:
     scores, places, counts = [], [], []
     for (index, skip), logits, boxes in zip(assigned, features.scores, features.boxes, strict=True):
         positive = index >= 0
@@ -341,12 +345,10 @@ def _conditioned_loss(
     features: OpenFeatures,
     levels: tuple[Tensor, ...],
     episode: Episode,
-    is_object: Tensor,
+    assigned: list[tuple[Tensor, Tensor]],
     exemplars: ExemplarBatch,
 ) -> Tensor:
     """Of each clicked slot: its objects are positive, everything else is ground."""
-    sizes = [(level.shape[-2], level.shape[-1]) for level in levels]
-    assigned = assign(episode.boxes, is_object, episode.ignored, sizes)
     active = exemplars.positive.any(-1)
     totals, counts = [], []
     numbers = torch.arange(SLOTS, device=episode.boxes.device)
@@ -363,8 +365,8 @@ def _conditioned_loss(
 
 def _targets(
     candidates: Described, exemplars: ExemplarBatch, episode: Episode, is_object: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The slot of each candidate, its weight, and whether UEL enforces it."""
+) -> ComparisonTargets:
+    """What the comparison should say of each candidate."""
     overlap, index, odd = match(
         candidates.boxes.detach(), episode.boxes, is_object, episode.ignored
     )
@@ -388,4 +390,13 @@ def _targets(
         & (xy[:, None] <= candidates.boxes[:, :, None, 2:])
     ).all(-1)
     mine = exemplars.positive.any(1)[:, None] & inside
-    return target, weight, positive & mine.any(-1)
+    # The class of the object under each negative click of this picture, its look-alikes, and the
+    # objects of the slot, which must stay.
+    under, of, _ = match(exemplars.boxes, episode.boxes, is_object, episode.ignored)
+    rejected = exemplars.negative & (xy.isfinite().all(-1) & (under >= 0.5))[:, None]
+    same = episode.kinds.gather(1, index)[..., None] == episode.kinds.gather(1, of)[:, None]
+    wrong = target[..., None] != torch.arange(SLOTS, device=target.device)
+    alike = ((same.float() @ rejected.transpose(1, 2).float() > 0) & wrong).any(-1)
+    has_rejected = rejected.any(-1).gather(1, target.clamp(max=SLOTS - 1)) & positive
+    contested = has_rejected | (used & fit & alike)
+    return ComparisonTargets(target, weight, positive & mine.any(-1), contested)

@@ -13,6 +13,7 @@ from c3det.open.compare import (
     Candidates,
     Comparison,
     ExemplarBatch,
+    _best_of_others,
     _RidgeData,
 )
 
@@ -69,42 +70,54 @@ def exemplars(candidates: Candidates) -> ExemplarBatch:
 def test_the_numbers_of_a_candidate_are_its_likeness_to_the_exemplars(
     comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
 ) -> None:
-    features = comparison.pair_features(candidates, exemplars)[0, 6].detach().numpy()
-    for own, other, negative, known in (
-        (0, 2, 3, candidates.embeddings),
-        (6, 7, 8, candidates.layouts),
-    ):
+    rivals = exemplars.rivals()
+    assert rivals.tolist() == [1]
+    features = comparison.pair_features(candidates, exemplars, rivals)[0, 6].detach().numpy()
+    # Of the slots, and of the rival of slot 1.
+    for own, other, known in ((0, 2, candidates.embeddings), (5, 6, candidates.layouts)):
         likeness = (known[0, :4] @ known[0, 6]).numpy()
         first, second = likeness[:2].max(), likeness[2]
-        assert np.allclose(features[:, own], [first, second, -1], atol=1e-6)
-        assert np.allclose(features[:, other], [second, first, max(first, second)], atol=1e-6)
-        assert np.allclose(features[:, negative], [-1, likeness[3], -1], atol=1e-6)
-    assert np.allclose(features[:, 17], [np.log(2), 0, 0], atol=1e-6)
-    assert features[:, 18].tolist() == [0, 1, 0]
+        either = max(first, second)
+        assert np.allclose(features[:, own], [first, second, -1, likeness[3]], atol=1e-6)
+        assert np.allclose(features[:, other], [second, first, either, either], atol=1e-6)
+    assert np.allclose(features[:, 15], [np.log(2), 0, 0, 0], atol=1e-6)
+    assert features[3, 10] == features[1, 10]
+    assert features[0, 10] != features[1, 10]
 
 
 def test_a_clicked_box_is_like_itself_and_holds_its_click(
     comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
 ) -> None:
-    features = comparison.pair_features(candidates, exemplars)[0].detach()
-    assert torch.allclose(features[[0, 1, 2], [0, 0, 1], 0], torch.ones(3))
-    assert torch.allclose(features[[0, 1, 2], [0, 0, 1], 6], torch.ones(3))
-    assert features[0, 0, 19:].tolist()[::2] == [1, 0]
-    assert features[3, 1, 21] == 1
+    features = comparison.pair_features(candidates, exemplars, exemplars.rivals())[0].detach()
+    for likeness in (0, 5):
+        assert torch.allclose(features[[0, 1, 2, 3], [0, 0, 1, 3], likeness], torch.ones(4))
+    boxes, xy = candidates.boxes[0], exemplars.xy[0]
+    inside = ((boxes[:, None, :2] <= xy) & (xy <= boxes[:, None, 2:])).all(-1).numpy()
+    clicks = [[0, 1], [2], [], [3]]  # of the slots, and of the rival
+    for row, own in enumerate(clicks):
+        other = sorted({0, 1, 2, 3} - set(own))
+        assert (features[:, row, 16].numpy() == inside[:, own].any(1)).all()
+        assert (features[:, row, 17].numpy() == inside[:, other].any(1)).all()
+    assert inside[[0, 1, 2, 3], [0, 1, 2, 3]].all()
+
+
+def ridge_data(candidates: Candidates, exemplars: ExemplarBatch) -> _RidgeData:
+    members = exemplars.members(exemplars.rivals())
+    cosine = candidates.embeddings @ exemplars.embeddings.transpose(1, 2)
+    return _RidgeData.of(candidates, members, exemplars.weights(members), cosine)
 
 
 def test_the_regression_is_ridge_regression(
     candidates: Candidates, exemplars: ExemplarBatch
 ) -> None:
-    cosine = candidates.embeddings @ exemplars.embeddings.transpose(1, 2)
-    ground = _RidgeData.of(candidates, exemplars, cosine)
+    ground = ridge_data(candidates, exemplars)
     found = ground.regressed(candidates.embeddings, exemplars.embeddings, torch.tensor(0.3))
     # The same, in the primal form.
     known = candidates.embeddings[0].double().numpy()
     inputs = np.concatenate([known[:4], known[ground.index[0].numpy()]])
-    weight = np.array([0.5, 0.5, 1, 0.5] + [2 / 9] * 9)
-    target = np.zeros((13, SLOTS))
-    target[[0, 1, 2], [0, 0, 1]] = 1
+    weight = np.array([0.5, 0.5, 1, 1] + [2 / 9] * 9)
+    target = np.zeros((13, SLOTS + 1))
+    target[[0, 1, 2, 3], [0, 0, 1, 3]] = 1
     gram = inputs.T @ (inputs * weight[:, None]) + 0.3 * np.eye(4)
     solved = np.linalg.solve(gram, (inputs * weight[:, None]).T @ target)
     assert np.allclose(found[0].numpy(), known @ solved, atol=1e-5)
@@ -150,8 +163,9 @@ def test_foreign_exemplars_count_less_beside_those_of_the_picture(
 ) -> None:
     """Slot 0 has one of each, slot 1 a foreign one alone, whose negative one is foreign, too."""
     mixed = replace(exemplars, foreign=torch.tensor([[False, True, True, True]]))
-    features = comparison.pair_features(candidates, mixed)[0, 6].detach()
-    plain = comparison.pair_features(candidates, exemplars)[0, 6].detach()
+    rivals = exemplars.rivals()
+    features = comparison.pair_features(candidates, mixed, rivals)[0, 6].detach()
+    plain = comparison.pair_features(candidates, exemplars, rivals)[0, 6].detach()
     like = (candidates.embeddings[0, :4] @ candidates.embeddings[0, 6]).numpy()
     assert features[0, 0].item() == pytest.approx(max(like[0], like[1]))
     beta = comparison.temperature.exp().item()
@@ -160,10 +174,68 @@ def test_foreign_exemplars_count_less_beside_those_of_the_picture(
     assert features[0, 1].item() == pytest.approx(soft, abs=1e-5)
     sizes = (candidates.boxes[0, :, 2:] - candidates.boxes[0, :, :2]).log()
     mean = (sizes[0] + FOREIGN_WEIGHT * sizes[1]) / (1 + FOREIGN_WEIGHT)
-    assert torch.allclose(features[0, 13:15], sizes[6] - mean, atol=1e-5)
+    assert torch.allclose(features[0, 11:13], sizes[6] - mean, atol=1e-5)
     # Where nothing of this picture is beside them, they count as if they were of it.
-    assert torch.equal(features[1, [0, 1, 3, 6, 8]], plain[1, [0, 1, 3, 6, 8]])
-    cosine = candidates.embeddings @ mixed.embeddings.transpose(1, 2)
-    weight = _RidgeData.of(candidates, mixed, cosine).weight[0, :4]
+    assert torch.equal(features[[1, 3]][:, [0, 1, 5]], plain[[1, 3]][:, [0, 1, 5]])
+    weight = ridge_data(candidates, mixed).weight[0, :4]
     share = 1 / (1 + FOREIGN_WEIGHT)
-    assert torch.allclose(weight, torch.tensor([share, 1 - share, 1, 0.5]))
+    assert torch.allclose(weight, torch.tensor([share, 1 - share, 1, 1]))
+
+
+def test_the_best_of_the_others() -> None:
+    values = torch.tensor([[[0.3, 0.9, 0.5, 0.1, 0.2]]])  # three slots, two rivals
+    best = _best_of_others(values, 3)
+    assert torch.equal(best, torch.tensor([[[0.9, 0.5, 0.9, 0.9, 0.9]]]))
+    alone = _best_of_others(values[..., 2:4], 1)
+    assert torch.equal(alone, torch.tensor([[[-1.0, 0.5]]]))
+
+
+def test_a_slot_shares_its_claim_with_its_rival_and_no_other_does(
+    comparison: Comparison,
+) -> None:
+    with torch.no_grad():
+        comparison.rival_bias.fill_(0.5)
+    logits = torch.tensor([[[1.0, 2.0, 0.7]]])  # two slots, and the rival of the second
+    lowered = comparison._lowered(logits, torch.tensor([1])).exp()[0, 0].detach().numpy()
+    claims = np.exp([1.0, 2.0, 0.7 + 0.5])
+    share = claims[1] / (claims[1] + claims[2])
+    assert np.allclose(lowered, [claims[0], claims[1] * share, claims[2] * (1 - share)], rtol=1e-5)
+
+
+def test_a_negative_exemplar_lowers_what_is_like_it_in_its_slot_alone(
+    candidates: Candidates, exemplars: ExemplarBatch
+) -> None:
+    """Untrained, where likeness alone decides; the ninth box looks as the negative one does."""
+    network = Comparison()
+    twins = replace(
+        candidates,
+        embeddings=torch.cat([candidates.embeddings[:, :8], candidates.embeddings[:, 3:4]], 1),
+        layouts=torch.cat([candidates.layouts[:, :8], candidates.layouts[:, 3:4]], 1),
+    )
+    with torch.no_grad():
+        for part in (network.first, network.second, network.none):
+            for parameter in part[-1].parameters():
+                parameter.zero_()
+        without = replace(exemplars, negative=torch.zeros_like(exemplars.negative))
+        before = network(twins, without)[1][0]
+        after = network(twins, exemplars)[1][0]
+    fall = (before - after)[:, 1]
+    like = twins.embeddings[0] @ twins.embeddings[0, [2, 3]].T
+    # The first slot and "none of these" are what they were.
+    assert torch.equal(after[:, [0, 3]], before[:, [0, 3]])
+    assert fall[8] == fall.max()
+    assert fall[2] < 0.1 < fall[8]
+    closer = like[:, 1] > like[:, 0]
+    assert fall[closer].min() > 0
+
+
+def test_on_other_devices_every_slot_has_a_rival_and_the_answer_is_the_same(
+    comparison: Comparison,
+    candidates: Candidates,
+    exemplars: ExemplarBatch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = comparison(candidates, exemplars)
+    monkeypatch.setattr(ExemplarBatch, "rivals", lambda self: torch.arange(SLOTS))
+    for before, after in zip(wanted, comparison(candidates, exemplars), strict=True):
+        assert torch.allclose(before.softmax(-1), after.softmax(-1), atol=1e-6)

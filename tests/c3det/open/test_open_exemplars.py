@@ -44,11 +44,17 @@ def exemplars_of(
     return found
 
 
+def with_rivals(count: int = 9, seed: int = 5) -> list[Click]:
+    """Clicks of which the last one of each slot is negative, so that all have a rival."""
+    return [
+        replace(click, positive=number < count - 3)
+        for number, click in enumerate(random_clicks(seed, count, 150, 200))
+    ]
+
+
 def taken(predictor: Predictor, count: int = 9, seed: int = 5) -> Exemplars:
     """Of another picture."""
-    return exemplars_of(
-        predictor.open(pixels(150, 200, seed)), random_clicks(seed, count, 150, 200)
-    )
+    return exemplars_of(predictor.open(pixels(150, 200, seed)), with_rivals(count, seed))
 
 
 class Counting(OpenModel):
@@ -224,7 +230,7 @@ def test_an_exemplar_is_a_click_that_lies_nowhere(predictor: Predictor) -> None:
     exemplars = taken(predictor)
     with torch.inference_mode():
         first, second = model.encode(pixels(150, 200, 5)), model.encode(pixels(150, 200, 6))
-        clicks = random_clicks(5, 9, 150, 200)
+        clicks = with_rivals()
         templates = model.templates(first, clicks)
         away = [replace(click, x=click.x - 3000) for click in clicks]
         wanted = model.detect(second, templates, away)
@@ -299,8 +305,11 @@ def test_tiles_are_searched_once_and_in_time(predictor: Predictor) -> None:
 
 
 def test_negative_ones_alone_find_nothing_and_beside_others_they_count(
-    predictor: Predictor,
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Untrained, a slot that is alone hardly heeds its rival.
+    bias = open_model(predictor).network.comparison.rival_bias
+    monkeypatch.setattr(bias, "data", torch.tensor(6.0))
     image, exemplars = pixels(150, 200), taken(predictor)
     picture = predictor.open(image)
     negative = exemplars.take(~exemplars.positive)

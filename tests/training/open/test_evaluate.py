@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from training.evaluation.protocol import ClickPlan, EvaluationSet
 from training.open import evaluate, test_sets
 from training.open.baselines import NearestNeighbour, TemplateMatching, best_of
 from training.open.clicking import Clicked, click_at_random, click_errors
-from training.open.evaluate import Effect, agnostic, evaluate_set, quality
+from training.open.evaluate import Effect, NegativeClicks, agnostic, evaluate_set, quality
 from training.open.reporting import OpenReport, means
 
 BOXES = np.array(
@@ -122,8 +123,9 @@ def test_negative_clicks_are_counted() -> None:
     rows = [(0, 0.9, 0), (-1, 0.8, 0), (2, 0.6, 1), (3, 0.5, 1), (-1, 0.7, 0)]
     method = Fake(rows)
     state = Clicked()
-    effect = Effect()
-    effect.measure(a_picture(), state, found(rows), method, 0.3)
+    clicks = NegativeClicks()
+    clicks.measure(a_picture(), state, found(rows), method, 0.3)
+    effect = clicks.any
     # Class 0 has two wrong boxes on the ground: one is clicked, the other vanishes with it.
     # Class 1 has one wrong box: clicked, and no other.
     assert (effect.wrong, effect.removed) == (1, 1)
@@ -132,6 +134,42 @@ def test_negative_clicks_are_counted() -> None:
     assert [click.positive for click in method.asked[0]] == [False]
     assert (method.asked[0][0].x, method.asked[0][0].y) == (87.5, 87.5)
     assert effect.shares() == {"wrong boxes": 1, "removed": 100.0, "right boxes": 4, "lost": 0.0}
+    # The two of class 0 are the background ones, the one of class 1 is on an object of class 0.
+    assert clicks.background == Effect(wrong=1, removed=1, right=2, lost=0)
+    assert clicks.look_alikes == Effect(wrong=0, removed=0, right=2, lost=0)
+    assert len(method.asked) == 2, "a click that serves two measures is asked for once"
+
+
+def test_look_alikes_are_on_objects_of_the_clicked_ones_class() -> None:
+    # For class 2: the surest wrong box lies on the ground, two on objects of class 0, one on 1.
+    rows = [(-1, 0.9, 2), (0, 0.8, 2), (1, 0.7, 2), (3, 0.6, 2), (4, 0.5, 1)]
+    labels = np.array([0, 0, 2, 1, 1])
+
+    class Removing(Fake):
+        """A negative click takes away what lies on object 1, and a right box."""
+
+        def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Detections:
+            self.asked.append(list(clicks))
+            return found([row for row in self.rows if row[0] not in (1, 4)])
+
+    method, clicks = Removing(rows), NegativeClicks()
+    picture = Annotated("one", np.zeros((100, 100, 3), np.uint8), BOXES, labels)
+    clicks.measure(picture, Clicked(), found(rows), method, 0.3)
+    assert clicks.look_alikes == Effect(wrong=1, removed=1, right=1, lost=1)
+    assert clicks.background == Effect(wrong=0, removed=0, right=1, lost=1)
+    assert clicks.any == Effect(wrong=3, removed=1, right=1, lost=1)
+    places = [(click.x, click.y, click.label) for (click,) in method.asked]
+    assert places == [(87.5, 87.5, 2), (15, 15, 2)]
+
+
+def test_means_of_negative_clicks_weigh_boxes_alike() -> None:
+    one, two, none = (
+        NegativeClicks(look_alikes=Effect(wrong, removed, 100, lost)).results()
+        for wrong, removed, lost in ((1, 1, 0), (3, 0, 4), (0, 0, 2))
+    )
+    row: dict[str, Any] = {"multi": True, "0": None, "random": {}, "person": {}}
+    found = means({"a": row | one, "b": row | two, "c": row | none}, ())
+    assert found["negative, look-alikes"] == {"removed": 25.0, "lost": 2.0}
 
 
 def test_a_whole_set(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from training.open.losses import (
     CHOICE_SHARPNESS,
+    ComparisonTargets,
     assign,
     choice_loss,
     comparison_loss,
@@ -151,6 +152,14 @@ def test_contrast_is_lower_where_classes_are_apart() -> None:
     assert float(contrastive(alike, labels)) == pytest.approx(math.log(3))
 
 
+def test_rows_without_a_class_do_not_count_in_the_contrast() -> None:
+    labels = torch.tensor([0, 0, 1, -1, -1])
+    rows = torch.nn.functional.normalize(torch.rand(5, 3, generator=torch.manual_seed(0)), dim=1)
+    assert float(contrastive(rows, labels)) == pytest.approx(
+        float(contrastive(rows[:3], labels[:3]))
+    )
+
+
 def test_user_input_enforcing_loss_is_the_mean_over_clicked_boxes() -> None:
     logits = torch.zeros(1, 3, 3)  # two slots and "none": ln 3 each
     logits[0, 1, 0] = 5
@@ -159,9 +168,15 @@ def test_user_input_enforcing_loss_is_the_mean_over_clicked_boxes() -> None:
     clicked = torch.tensor([[True, True, False]])
     own = math.log(3)
     wrong = math.log(math.exp(5) + 2)  # the clicked box that is taken for the other slot
-    plain = comparison_loss(logits, target, weight, clicked, 0.0)
-    enforced = comparison_loss(logits, target, weight, clicked, 1.0)
+    nobody = torch.zeros(1, 3, dtype=torch.bool)
+    targets = ComparisonTargets(target, weight, clicked, nobody)
+    plain = comparison_loss(logits, targets, 0.0, 1.0)
+    enforced = comparison_loss(logits, targets, 1.0, 1.0)
     assert float(plain) == pytest.approx(own, rel=1e-5)
     assert float(enforced - plain) == pytest.approx((own + wrong) / 2, rel=1e-5)
-    nobody = torch.zeros(1, 3, dtype=torch.bool)
-    assert float(comparison_loss(logits, target, weight, nobody, 1.0)) == pytest.approx(own)
+    targets = ComparisonTargets(target, weight, nobody, nobody)
+    assert float(comparison_loss(logits, targets, 1.0, 1.0)) == pytest.approx(own)
+    # What negative clicks tell apart is added in the same way.
+    targets = ComparisonTargets(target, weight, nobody, clicked)
+    contested = comparison_loss(logits, targets, 1.0, 2.0)
+    assert float(contested - plain) == pytest.approx(own + wrong, rel=1e-5)

@@ -162,15 +162,51 @@ def test_candidates_are_of_their_objects_slot_or_of_none() -> None:
     xy = (truth[:, :1, :2] + truth[:, :1, 2:]) / 2
     embeddings, layouts = found.embeddings[:, :1], found.layouts[:, :1]
     exemplars = ExemplarBatch(xy, truth[:, :1], embeddings, layouts, members, ~members & False)
-    target, weight, clicked = _targets(found, exemplars, one, one.kinds >= 0)
+    targets = _targets(found, exemplars, one, one.kinds >= 0)
     kinds = one.kinds[:, :2].tolist()
     for row in range(2):
         wanted = [3 if kind == 0 else SLOTS for kind in kinds[row]] + [SLOTS]
-        assert target[row].tolist() == wanted
-    assert (weight > 0).all()
-    assert clicked.tolist() == [
+        assert targets.slot[row].tolist() == wanted
+    assert (targets.weight > 0).all()
+    assert targets.clicked.tolist() == [
         [kind == 0 and n == 0 for n, kind in enumerate(row)] + [False] for row in kinds
     ]
+
+
+def test_a_negative_click_tells_its_look_alikes_and_the_objects_of_the_slot_apart() -> None:
+    one = episode()
+    kinds = one.kinds[0]
+    first, other = int(kinds[0]), 1 - int(kinds[0])
+    assert kinds[:9].tolist() == [first, other] * 4 + [first]
+    # Slot 2 is the class of the first object; the second object is clicked as not of it.
+    one.slots[:] = torch.where(one.kinds == first, 2, -1)
+    found = described(one.boxes[:, :9])
+    members = torch.zeros(2, SLOTS, 2, dtype=torch.bool)
+    positive, negative = members.clone(), members.clone()
+    positive[:, 2, 0] = negative[:, 2, 1] = True
+    boxes = one.boxes[:, :2]
+    exemplars = ExemplarBatch(
+        (boxes[..., :2] + boxes[..., 2:]) / 2,
+        boxes,
+        found.embeddings[:, :2],
+        found.layouts[:, :2],
+        positive,
+        negative,
+    )
+
+    def contested(exemplars: ExemplarBatch) -> torch.Tensor:
+        return _targets(found, exemplars, one, one.kinds >= 0).contested
+
+    assert contested(exemplars).all()
+    # A third class, and what is of another slot, are not.
+    third = kinds.clone()
+    third[[2, 5]] = 7
+    one.kinds[0], one.slots[0, [2, 5]] = third, 4
+    assert contested(exemplars)[0].tolist() == [n not in (2, 5) for n in range(9)]
+    # On the ground there is no class; of another picture, no object here.
+    assert not contested(replace(exemplars, boxes=boxes + 15)).any()
+    nowhere = torch.stack([exemplars.xy[:, 0], torch.full((2, 2), -torch.inf)], 1)
+    assert not contested(replace(exemplars, xy=nowhere)).any()
 
 
 def test_hard_clicks_fall_on_what_is_missed_and_on_what_is_wrong() -> None:
