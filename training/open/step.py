@@ -255,8 +255,8 @@ def run(
     )
     with autocast:
         cells = _and_support(model.templates(features, clicks.xy), episode.support)
-        sizes = SlotSizes.of(exemplars.boxes, exemplars.positive)
-        levels, shift = model.conditioned_logits(unsure, known, cells, sizes)
+        slot_sizes = SlotSizes.of(exemplars.boxes, exemplars.positive)
+        levels, shift = model.conditioned_logits(unsure, known, cells, slot_sizes)
     losses["conditioned"] = _conditioned_loss(features, levels, episode, assigned, exemplars)
     with torch.no_grad():
         active = exemplars.positive.any(-1)
