@@ -352,12 +352,12 @@ class OpenDetector(nn.Module):
 
     def _hidden(self, features: OpenFeatures, boxes: Tensor) -> Tensor:
         """What is read in boxes ``(B, P, 4)``, ``(B * P, C)``."""
+        places = _places(boxes, features, BINS)
+        # The finest level is sampled twice as densely, and folded into more channels.
+        dense = _places(boxes, features, 2 * BINS)
         pooled = torch.cat(
             [
-                # The finest level is sampled twice as densely, and folded into more channels.
-                _folded(_sampled(level, boxes, s, 2 * BINS))
-                if s == 2
-                else _sampled(level, boxes, s, BINS)
+                _folded(_sampled(level, dense)) if s == 2 else _sampled(level, places)
                 for s, level in features.regions
             ],
             1,
@@ -377,10 +377,8 @@ class OpenDetector(nn.Module):
         Returns:
             ``(B, P, L)`` of length 1.
         """
-        parts = [
-            _sampled(level, boxes, stride, LAYOUT_BINS)
-            for stride, level in zip((4, 8), features.early, strict=True)
-        ]
+        places = _places(boxes, features, LAYOUT_BINS)
+        parts = [_sampled(level, places) for level in features.early]
         found = torch.cat(parts, 1).view(*boxes.shape[:2], LAYOUT)
         return F.normalize(found, dim=2)
 
@@ -686,25 +684,29 @@ def _around_cells(sides: Tensor, stride: int) -> Tensor:
     return torch.cat([centre - sides[..., :2], centre + sides[..., 2:]], -1)
 
 
-def _sampled(level: Tensor, boxes: Tensor, stride: int, bins: int) -> Tensor:
-    """Samples of a level in boxes, a little enlarged: ``(B * P, C, bins, bins)``."""
-    batch, channels, height, width = level.shape
-    count = boxes.shape[1]
+def _places(boxes: Tensor, features: OpenFeatures, bins: int) -> Tensor:
+    """Where boxes ``(B, P, 4)``, a little enlarged, are sampled: ``(B, P, bins, bins, 2)``.
+
+    As `torch.nn.functional.grid_sample` counts, -1 to 1, so that they are those of all levels.
+    """
+    height, width = (side * STRIDES[0] for side in features.scores[0].shape[-2:])
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
     half = (boxes[..., 2:] - boxes[..., :2]).clamp(min=4.0) / 2 * 1.15
     step = (torch.arange(bins, device=boxes.device, dtype=boxes.dtype) + 0.5) / bins * 2 - 1
-    x = centre[..., :1] + half[..., :1] * step
-    y = centre[..., 1:] + half[..., 1:] * step
-    grid = torch.stack(
-        [
-            (x / (width * stride) * 2 - 1)[:, :, None, :].expand(-1, -1, bins, -1),
-            (y / (height * stride) * 2 - 1)[:, :, :, None].expand(-1, -1, -1, bins),
-        ],
-        -1,
-    ).view(batch, count, bins**2, 2)
+    x = (centre[..., :1] + half[..., :1] * step) / width * 2 - 1
+    y = (centre[..., 1:] + half[..., 1:] * step) / height * 2 - 1
+    x, y = x[:, :, None, :].expand(-1, -1, bins, -1), y[:, :, :, None].expand(-1, -1, -1, bins)
+    return torch.stack([x, y], -1)
+
+
+def _sampled(level: Tensor, places: Tensor) -> Tensor:
+    """Samples ``(B * P, C, bins, bins)`` of a level at places, see `_places`."""
+    batch, count, bins = places.shape[:3]
     # In float32: a grid in half precision would be off by pixels.
-    found = F.grid_sample(level.float(), grid, align_corners=False, padding_mode="border")
-    return found.transpose(1, 2).reshape(batch * count, channels, bins, bins)
+    found = F.grid_sample(
+        level.float(), places.flatten(2, 3), align_corners=False, padding_mode="border"
+    )
+    return found.transpose(1, 2).reshape(batch * count, level.shape[1], bins, bins)
 
 
 def _folded(samples: Tensor) -> Tensor:
