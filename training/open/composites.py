@@ -342,7 +342,7 @@ class _Canvas:
         if family.stuff:
             least += 0.3 * float(under[some].std(axis=(0, 1)).mean())
         elif not own and short < 16:  # a speck is lost in what is as rough as it
-            least += 0.6 * float(under.std(axis=(0, 1)).mean()) * min(1.0, 6 / short)
+            least += float(under.std(axis=(0, 1)).mean()) * min(1.0, 6 / short)
         least *= 1 + 3 * self._blur / short  # a blur spreads what is small
         if difference.mean() < least:
             return False
