@@ -1,15 +1,14 @@
 """Composites: pictures full of objects whose classes are procedurally generated.
 
 A class is defined by its look alone, see `training.open.kinds`. Each picture has one to eight, and
-nearly half of them are *look-alikes* of another: the same but for one or two traits. Every object
-can be seen: one that hardly differs from what is under it, or that would hide another, is not
-drawn.
+nearly half of them are *look-alikes* of another: the same but for one or two traits. Where they
+stand, and on what, is the *scene*, see `training.open.scenes`. Every object can be seen: one that
+hardly differs from what is under it, or that would hide another, is not drawn.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -17,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.open.kinds import (
+    FAMILIES,
     LARGEST,
+    SIDE,
     SMALLEST,
     Floats,
     Kind,
@@ -26,8 +27,8 @@ from training.open.kinds import (
     inked,
     look_alike,
     make_kind,
-    noise,
 )
+from training.open.scenes import PlaceSampler, Scene, leaves, random_scene, writing
 
 MOST_HIDDEN = 0.35
 """Part of an object that later ones may cover."""
@@ -35,7 +36,13 @@ MOST_HIDDEN = 0.35
 LEAST_SEEN = 12.0
 """Mean change of the pixels of an object, in grey levels, without noise."""
 
-MOST_OBJECTS = 90
+MOST_CUT = 0.4
+"""Part of an object's box that may lie beyond the border of the picture."""
+
+MOST_OBJECTS = 100
+
+_BESIDE = 24.0
+"""How far the stuff of an object may come from, deviation in pixels."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,45 +111,6 @@ class Degradation:
         return out
 
 
-def ground(pool: Pool, rng: Rng, side: int) -> Floats:
-    """A ground, float32 ``(side, side, 3)``: a photograph, or a colour with noise and lines."""
-    if rng.random() < 0.55:
-        image = pool.crop(rng, side)
-        if rng.random() < 0.4:
-            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 4))
-        image = (image - image.mean()) * rng.uniform(0.2, 1.1) + rng.uniform(40, 215)
-        return image * rng.uniform(0.7, 1.3, 3).astype(np.float32) if rng.random() < 0.5 else image
-    colour = rng.uniform(0, 255, 3)
-    if rng.random() < 0.5:  # paper, black, grey
-        colour[:] = rng.choice([rng.uniform(0, 40), rng.uniform(210, 255), rng.uniform(60, 180)])
-    image = np.full((side, side, 3), colour, np.float32)
-    slow = noise(rng, side, int(rng.integers(2, 7)), int(rng.integers(2, 9)))
-    image += slow[..., None] * rng.uniform(0, 50) * rng.uniform(0.6, 1.4, 3).astype(np.float32)
-    if rng.random() < 0.3:
-        image += noise(rng, side, 3, 32)[..., None] * rng.uniform(5, 50)
-    if rng.random() < 0.3:
-        _rule(image, rng)
-    return image
-
-
-def _rule(image: Floats, rng: Rng) -> None:
-    """Draw the lines of ruled paper, a grid, or some at random: they are no objects."""
-    side = image.shape[0]
-    shade = (image[::16, ::16].mean() + rng.choice([-1, 1]) * rng.uniform(20, 110)).clip(0, 255)
-    colour = (shade * rng.uniform(0.8, 1.2, 3)).tolist()
-    width = int(rng.integers(1, 4))
-    if rng.random() < 0.5:
-        step, start = rng.uniform(16, 90), rng.uniform(0, 16)
-        for at in np.arange(start, side, step).astype(int).tolist():
-            cv2.line(image, (0, at), (side, at), colour, width)
-            if width > 1:
-                cv2.line(image, (at, 0), (at, side), colour, width)
-        return
-    for _ in range(int(rng.integers(1, 6))):
-        (x1, y1), (x2, y2) = rng.integers(0, side, (2, 2)).tolist()
-        cv2.line(image, (x1, y1), (x2, y2), colour, width, cv2.LINE_AA)
-
-
 def draw_pictures(
     pool: Pool, rng: Rng, side: int = 256, count: int = 1, most: int = MOST_OBJECTS
 ) -> list[Drawn]:
@@ -155,121 +123,97 @@ def draw_pictures(
         count: How many.
         most: Objects at most, below 256.
     """
-    kinds = _kinds(pool, rng)
-    return [_draw_picture(pool, kinds, rng, side, most) for _ in range(count)]
+    scene = random_scene(rng)
+    kinds = _kinds(pool, scene, rng)
+    return [_draw_picture(pool, kinds, scene, rng, side, most) for _ in range(count)]
 
 
-def _draw_picture(pool: Pool, kinds: list[Kind], rng: Rng, side: int, most: int) -> Drawn:
+def _draw_picture(
+    pool: Pool, kinds: list[Kind], scene: Scene, rng: Rng, side: int, most: int
+) -> Drawn:
     degradation = Degradation.draw(rng)
-    wanted = int(math.exp(rng.uniform(math.log(4), math.log(most))))
+    light = rng.uniform(-math.pi, math.pi)
+    wanted = int(math.exp(rng.uniform(math.log(min(scene.objects, most)), math.log(most))))
     order = rng.choice(len(kinds), wanted, p=rng.dirichlet(np.full(len(kinds), 1.5)))
-    canvas = _Canvas(ground(pool, rng, side), degradation, rng)
-    place = _layout(rng, side, float(np.median([kind.size for kind in kinds])))
-    boxes, chosen = [], []
+    canvas = _Canvas(scene.ground(pool, rng, side, light), degradation, scene, light, rng)
+    place = scene.layout(rng, side, float(np.median([kind.size for kind in kinds])))
+    found, chosen = [], []
     for number in order:
         kind = kinds[number]
         size = float(np.clip(kind.size * math.exp(rng.normal(0, kind.spread)), SMALLEST, LARGEST))
-        box = canvas.paste(_placed(kind, rng, size), kind, place)
+        box = canvas.paste(_placed(kind, rng, size, light), kind, place)
         if box is not None:
-            boxes.append(box)
+            found.append(box)
             chosen.append(int(number))
+    boxes = np.array(found, np.float32).reshape(-1, 4)
+    if scene.leaves:
+        for mask, (x, y), colour in leaves(rng, side, canvas.image.mean((0, 1))):
+            canvas.cover(mask, x, y, colour)
+    if scene.lines:
+        inks = [kind.traits["colour"] for kind in kinds if "colour" in kind.traits]
+        canvas.write(writing(boxes, rng, side), inks[0])
     return Drawn(
-        degradation.apply(canvas.image, rng),
-        np.array(boxes, np.float32).reshape(-1, 4),
-        np.array(chosen, np.int64),
-        canvas.owners,
+        degradation.apply(canvas.image, rng), boxes, np.array(chosen, np.int64), canvas.owners
     )
 
 
-def _kinds(pool: Pool, rng: Rng) -> list[Kind]:
+def _kinds(pool: Pool, scene: Scene, rng: Rng) -> list[Kind]:
     """The classes of a picture."""
     kinds: list[Kind] = []
-    for _ in range(int(rng.integers(1, 9))):
+    for _ in range(int(rng.integers(1, scene.kinds + 1))):
         if kinds and rng.random() < 0.45:
             kinds.append(look_alike(kinds[rng.integers(len(kinds))], pool, rng))
         else:
-            kinds.append(make_kind(pool, rng))
-    if rng.random() < 0.3:  # one ink for all: only shape tells
-        ink = rng.uniform(0, 255, 3).astype(np.float32)
-        kinds = [inked(kind, ink, rng) for kind in kinds]
+            kind = make_kind(pool, rng, scene.families)
+            if scene.sizes is not None:
+                kind = replace(kind, size=math.exp(rng.uniform(*np.log(scene.sizes))))
+            if scene.spread is not None:
+                kind = replace(kind, spread=rng.uniform(*scene.spread))
+            if scene.turned:
+                kind = replace(kind, turn=math.pi)
+            if rng.random() < scene.melt:
+                kind = replace(kind, melt=rng.uniform(0.3, 0.95))
+            kinds.append(kind)
     if rng.random() < 0.35:  # one size for all
         sizes = kinds[0].size * np.exp(rng.normal(0, 0.12, len(kinds)))
         kinds = [
             replace(kind, size=float(size))
             for kind, size in zip(kinds, sizes.clip(SMALLEST, LARGEST), strict=True)
         ]
+    if rng.random() < scene.ink:  # one ink for all: only shape tells
+        ink = rng.uniform(0, 255, 3).astype(np.float32)
+        if scene.lines:
+            ink *= 0.6  # on paper
+        pen = rng.uniform(1, 3) if rng.random() < 0.7 else 0.0
+        kinds = [inked(kind, ink, rng, pen) for kind in kinds]
     return kinds
 
 
-def _placed(kind: Kind, rng: Rng, size: float) -> Floats:
+def _placed(kind: Kind, rng: Rng, size: float, light: float) -> Floats:
     """An object of a kind, float32 ``(n, n, 4)``, turned, stretched and tinted; alpha in 0..1."""
-    variant = kind.variants[rng.integers(len(kind.variants))]
-    side = variant.shape[0]
+    family = FAMILIES[kind.family]
+    side = SIDE
     while side > 2.2 * size and side > 8:
         side //= 2
-    if side < variant.shape[0]:
-        variant = cv2.resize(variant, (side, side), interpolation=cv2.INTER_AREA)
+    variant = kind.reduced(int(rng.integers(len(kind.variants))), side)
     n = math.ceil(size * 1.5) + 4
-    angle = rng.uniform(-kind.turn, kind.turn)
+    angle = light + rng.normal(0, 0.1) if family.lit else rng.uniform(-kind.turn, kind.turn)
     scale = size / side
     stretch = math.exp(rng.normal(0, kind.stretch)) if kind.stretch else 1.0
     cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
     matrix = np.array([[cos * stretch, -sin / stretch, 0], [sin * stretch, cos / stretch, 0]])
     matrix[:, 2] = n / 2 - matrix[:, :2] @ (side / 2, side / 2)
     turned = cv2.warpAffine(variant, matrix.astype(np.float32), (n, n), flags=cv2.INTER_LINEAR)
-    rgb = turned[..., :3]
-    # Around the drawing nothing is known of the colour: warped with the alpha it would darken.
-    if kind.family in ("letter", "icon"):
-        rgb = np.broadcast_to(kind.traits["colour"], rgb.shape)
-    elif kind.family == "emoji":
-        premultiplied = variant[..., :3] * (variant[..., 3:] / 255)
-        warped = cv2.warpAffine(
-            premultiplied, matrix.astype(np.float32), (n, n), flags=cv2.INTER_LINEAR
-        )
-        rgb = warped / (turned[..., 3:].clip(1e-3) / 255)
-    if kind.family != "relief":
-        rgb = rgb + rng.normal(0, kind.tint, 3).astype(np.float32)
-    return np.dstack([rgb, turned[..., 3:] / 255]).astype(np.float32)
-
-
-PlaceSampler = Callable[[], tuple[float, float]]
-
-
-def _layout(rng: Rng, side: int, size: float) -> PlaceSampler:
-    """Where objects stand: anywhere, in heaps, on a grid, or in rows."""
-    way = rng.random()
-    if way < 0.25:
-        centres = rng.uniform(0.1, 0.9, (4, 2)) * side
-
-        def in_heaps() -> tuple[float, float]:
-            x, y = centres[rng.integers(4)] + rng.normal(0, side * 0.09, 2)
-            return float(x), float(y)
-
-        return in_heaps
-    if way < 0.4:
-        step = max(8.0, size * rng.uniform(1.1, 2.0))
-        cells = max(1, int(side // step))
-        loose = rng.uniform(0, 0.15) * step
-
-        def on_grid() -> tuple[float, float]:
-            x, y = (rng.integers(0, cells, 2) + 0.5) * step + rng.normal(0, loose, 2)
-            return float(x), float(y)
-
-        return on_grid
-    if way < 0.5:
-        step, tilt = max(10.0, size * rng.uniform(1.1, 2.5)), rng.uniform(-0.3, 0.3)
-        rows = max(1, int(side // step))
-
-        def in_rows() -> tuple[float, float]:
-            x = float(rng.uniform(0, side))
-            return x, float((rng.integers(rows) + 0.5) * step + tilt * (x - side / 2))
-
-        return in_rows
-
-    def anywhere() -> tuple[float, float]:
-        return float(rng.uniform(0, side)), float(rng.uniform(0, side))
-
-    return anywhere
+    if family.flat:
+        placed = np.empty((n, n, 4), np.float32)
+        placed[..., :3] = kind.traits["colour"] + rng.normal(0, kind.tint, 3)
+        placed[..., 3] = turned
+        return placed
+    if family.cut:
+        turned[..., :3] /= turned[..., 3:].clip(1e-3)
+    if not family.shade:
+        turned[..., :3] += rng.normal(0, kind.tint * (0.3 if family.stuff else 1.0), 3)
+    return turned
 
 
 class _Canvas:
@@ -280,17 +224,23 @@ class _Canvas:
         owners: uint8 ``(side, side)``, see `Drawn`.
     """
 
-    def __init__(self, image: Floats, degradation: Degradation, rng: Rng) -> None:
-        self.image = image
+    def __init__(
+        self, image: Floats, degradation: Degradation, scene: Scene, light: float, rng: Rng
+    ) -> None:
+        self.image = np.ascontiguousarray(image)
         self.owners = np.zeros(image.shape[:2], np.uint8)
+        self._ground = image.copy()
         self._areas = [0]
         self._visible = [0]
-        self._allowed = float(rng.choice([0.05, 0.3], p=[0.7, 0.3]))
+        self._allowed = float(rng.choice(scene.overlap))
         self._grey = degradation.grey
         self._least = LEAST_SEEN + 1.2 * degradation.noise
         self._blur = degradation.blur
-        self._shadow = rng.normal(0, 0.2, 2) if rng.random() < 0.25 else None
+        self._shadow: NDArray[np.float64] | None = None
+        if rng.random() < scene.shadow:
+            self._shadow = -abs(rng.normal(0, 0.28)) * np.array([math.cos(light), math.sin(light)])
         self._darkness = rng.uniform(0.2, 0.6)
+        self._rng = rng
 
     def paste(
         self, drawing: Floats, kind: Kind, place: PlaceSampler
@@ -302,53 +252,107 @@ class _Canvas:
             return None
         top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
         drawing, mask = drawing[top:bottom, left:right], mask[top:bottom, left:right]
+        height, width = mask.shape
+        side = len(self.owners)
         for _ in range(8):
-            box = self._room(mask, place)
-            if box is not None and self._put(drawing, mask, kind, box):
-                return box
+            x, y = place()
+            x1, y1 = int(x - width / 2), int(y - height / 2)
+            inside = (max(x1, 0), max(y1, 0), min(x1 + width, side), min(y1 + height, side))
+            across, down = inside[2] - inside[0], inside[3] - inside[1]
+            if min(across, down) < 3 or across * down < (1 - MOST_CUT) * width * height:
+                continue
+            seen = (
+                slice(inside[1] - y1, inside[3] - y1),
+                slice(inside[0] - x1, inside[2] - x1),
+            )
+            shown = mask[seen]
+            if not shown.any() or not self._is_free(shown, inside):
+                continue
+            if self._put(drawing[seen], shown, kind, inside):
+                return inside
         return None
 
-    def _room(
-        self, mask: NDArray[np.bool_], place: PlaceSampler
-    ) -> tuple[int, int, int, int] | None:
-        height, width = mask.shape
-        x, y = place()
-        x1, y1 = int(x - width / 2), int(y - height / 2)
-        x2, y2 = x1 + width, y1 + height
+    def cover(self, mask: NDArray[np.uint8], x: int, y: int, colour: Floats) -> None:
+        """Put what is no object on top, a mask with its corner at (x, y), unless it hides one."""
         side = len(self.owners)
-        if x1 < 0 or y1 < 0 or x2 > side or y2 > side:
-            return None
+        x1, y1 = max(x, 0), max(y, 0)
+        mask = mask[y1 - y : side - y, x1 - x : side - x]
+        if not mask.size:
+            return
+        place = (slice(y1, y1 + mask.shape[0]), slice(x1, x1 + mask.shape[1]))
+        hides = mask > 127
+        lost = np.bincount(self.owners[place][hides], minlength=len(self._areas))
+        if self._hides(lost):
+            return
+        for number in np.flatnonzero(lost).tolist():
+            self._visible[number] -= int(lost[number])
+        self.owners[place][hides] = 0
+        under = self.image[place]
+        under += (colour - under) * (mask[..., None] / np.float32(255))
+
+    def write(self, mask: NDArray[np.uint8], ink: Floats) -> None:
+        """Write on the ground, a mask of the whole picture."""
+        self.image += (ink - self.image) * (mask[..., None] / np.float32(255))
+
+    def _hides(self, lost: NDArray[np.int64]) -> bool:
+        """Whether losing so many pixels, the first being the ground's, would hide an object."""
+        return any(
+            self._visible[number] - lost[number] < (1 - MOST_HIDDEN) * self._areas[number]
+            for number in (np.flatnonzero(lost[1:]) + 1).tolist()
+        )
+
+    def _is_free(self, mask: NDArray[np.bool_], box: tuple[int, int, int, int]) -> bool:
+        x1, y1, x2, y2 = box
         under = self.owners[y1:y2, x1:x2]
         if not under.any():
-            return x1, y1, x2, y2
+            return True
         if (under > 0).mean() > self._allowed:
-            return None
-        covered = np.bincount(under[mask], minlength=len(self._areas))
-        for number in np.flatnonzero(covered[1:]) + 1:
-            left = self._visible[number] - covered[number]
-            if left < (1 - MOST_HIDDEN) * self._areas[number]:
-                return None
-        return x1, y1, x2, y2
+            return False
+        return not self._hides(np.bincount(under[mask], minlength=len(self._areas)))
+
+    def _beside(self, box: tuple[int, int, int, int]) -> Floats:
+        """A piece of the ground from beside a box, of its size."""
+        x1, y1, x2, y2 = box
+        side = len(self.owners)
+        dx, dy = self._rng.normal(0, _BESIDE, 2).astype(int).tolist()
+        dx, dy = min(max(dx, -x1), side - x2), min(max(dy, -y1), side - y2)
+        return self._ground[y1 + dy : y2 + dy, x1 + dx : x2 + dx]
 
     def _put(
         self, drawing: Floats, mask: NDArray[np.bool_], kind: Kind, box: tuple[int, int, int, int]
     ) -> bool:
+        family = FAMILIES[kind.family]
         x1, y1, x2, y2 = box
         under = self.image[y1:y2, x1:x2]
-        alpha = drawing[..., 3:] * kind.alpha
-        if kind.family == "relief":
-            change = (drawing[..., :3] - 128) * alpha
-        else:
-            change = (drawing[..., :3] - under) * alpha
-        of_object = change[mask]
-        difference = np.abs(of_object.mean(1)) if self._grey else np.abs(of_object).max(1)
-        # A blur spreads what is small.
-        if difference.mean() < self._least * (1 + 3 * self._blur / min(mask.shape)):
+        colour, alpha = drawing[..., :3], drawing[..., 3:] * kind.alpha
+        own = family.stuff or family.shade
+        if own:
+            colour = colour - 128
+        elif kind.melt:
+            colour = colour + kind.melt * (under.mean((0, 1)) - colour[mask].mean(0))
+        # A large object is looked at here and there.
+        some = (slice(None, None, 1 + min(mask.shape) // 24),) * 2
+        if not mask[some].any():
             return False
-        if self._shadow is not None and kind.family != "relief":
-            self._cast(alpha, box)
-            change = (drawing[..., :3] - under) * alpha
-        under += change
+        # What is made of a rough ground differs from it anyway.
+        change = colour[some] if own else colour[some] - under[some]
+        of_object = (change * alpha[some])[mask[some]]
+        difference = np.abs(of_object.mean(1)) if self._grey else np.abs(of_object).max(1)
+        least, short = self._least, min(mask.shape)
+        if family.stuff:
+            least += 0.3 * float(under[some].std(axis=(0, 1)).mean())
+        elif not own and short < 16:  # a speck is lost in what is as rough as it
+            least += float(under.std(axis=(0, 1)).mean()) * min(1.0, 6 / short)
+        least *= 1 + 3 * self._blur / short  # a blur spreads what is small
+        if difference.mean() < least:
+            return False
+        if family.stuff:
+            colour = colour + self._beside(box)
+        if not family.shade:
+            if self._shadow is not None:
+                self._cast(alpha, box)
+            colour = colour - under
+        under += colour * alpha
         owned = self.owners[y1:y2, x1:x2]
         if owned.any():
             for number, lost in enumerate(np.bincount(owned[mask])):
