@@ -163,6 +163,13 @@ export class Annotator {
     await this.page.mouse.click(x, y, { button });
   }
 
+  /** Arm a label by its key, if one is given, click a point, and wait for the answer. */
+  async clickOn(point: Point, key?: string): Promise<void> {
+    if (key) await this.key(key);
+    await this.click(point);
+    await this.settle();
+  }
+
   async hover(point: Point): Promise<void> {
     const [x, y] = await this.screen(point);
     await this.page.mouse.move(x, y, { steps: 3 });

@@ -1,28 +1,18 @@
 // The plugin without the mouse, and the exemplars of earlier frames as they are shown.
 
-import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { Annotator, type Call, type Options, type Point } from "./annotator";
-import { World, whatIsMissing } from "./world";
-
-const missing = whatIsMissing();
-const one = "storage-tank";
-
-let world: World;
-let annotator: Annotator;
+import { expect, test } from "vitest";
+import type { Annotator, Call, Point } from "./annotator";
+import { centre, one, openPage, type PageOptions, suite, world } from "./suite";
 
 /** A job of three frames, with the open function and after it the closed one. */
-async function open(options: Partial<Options> = {}): Promise<Annotator> {
-  annotator = await Annotator.open(world.browser, await world.urlOfBoth(), {
+async function open(options: Partial<PageOptions> = {}): Promise<Annotator> {
+  return openPage(await world.urlOfBoth(), {
     viewport: { width: 1366, height: 625 },
     labels: ["round thing", "tree"],
-    pictures: [0, 1, 0].map((i) => join(world.pictures, `${i}.png`)),
+    frames: [0, 1, 0],
     ...options,
   });
-  return annotator;
 }
-
-const centre = (label: string, index = 0, frame = 0) => world.centres(label, frame)[index] as Point;
 
 /** Bring the cursor to a point of the picture by keys alone. */
 async function steer(a: Annotator, point: Point): Promise<void> {
@@ -63,19 +53,7 @@ async function reach(a: Annotator, key: string, wanted: RegExp): Promise<void> {
   throw new Error(`${key} does not lead to ${wanted}, but to ${seen.join(" | ")}`);
 }
 
-describe.skipIf(missing !== null)("the plugin without the mouse", () => {
-  beforeAll(async () => {
-    world = await World.start();
-  });
-
-  afterEach(async () => {
-    const lines = annotator.console;
-    await annotator.close();
-    expect(lines).toEqual([]);
-  });
-
-  afterAll(() => world?.stop());
-
+suite("the plugin without the mouse", () => {
   test("a frame from the opened page to its saved rectangles", async () => {
     const a = await open();
     await a.page.evaluate(() => {
@@ -257,12 +235,8 @@ describe.skipIf(missing !== null)("the plugin without the mouse", () => {
 
   test("exemplars are shown as thumbnails, dropped and taken back", async () => {
     const a = await open();
-    await a.key("1");
-    await a.click(centre(one));
-    await a.settle();
-    await a.key("2");
-    await a.click(centre("tree"));
-    await a.settle();
+    await a.clickOn(centre(one), "1");
+    await a.clickOn(centre("tree"), "2");
     const rejected = centre(one, 2);
     await a.key("1");
     await a.click(rejected, "right");
@@ -321,12 +295,8 @@ describe.skipIf(missing !== null)("the plugin without the mouse", () => {
 
   test("boxes that were accepted are exemplars on their own frame, once, and are dropped for good", async () => {
     const a = await open();
-    await a.key("2");
-    await a.click(centre("tree"));
-    await a.settle();
-    await a.key("1");
-    await a.click(centre(one));
-    await a.settle();
+    await a.clickOn(centre("tree"), "2");
+    await a.clickOn(centre(one), "1");
     // The round things alone: a tree is left, which is asked for again with them.
     await a.key("Shift+Enter");
     await expect.poll(async () => (await a.calls()).length, { timeout: 60_000 }).toBe(4);
@@ -355,9 +325,7 @@ describe.skipIf(missing !== null)("the plugin without the mouse", () => {
     // What is dropped stays dropped; more clicks ask for no exemplars again.
     await thumbnails.first().click();
     await a.settle();
-    await a.key("2");
-    await a.click(centre("tree", 1));
-    await a.settle();
+    await a.clickOn(centre("tree", 1), "2");
     expect((await a.calls()).length).toBe(6);
     expect((await a.calls()).at(-1)?.neg_points[1]).toEqual([2, boxes - 1]);
     expect(await thumbnails.first().getAttribute("aria-pressed")).toBe("false");
@@ -365,9 +333,7 @@ describe.skipIf(missing !== null)("the plugin without the mouse", () => {
 
   test("the next frame is asked for ahead: its proposals are there when it is shown", async () => {
     const a = await open();
-    await a.key("1");
-    await a.click(centre(one));
-    await a.settle();
+    await a.clickOn(centre(one), "1");
     await a.key("a");
     await expect.poll(() => a.says("frame")).toBe("1");
     // The click, its exemplars, frame 1 and, before anybody looks at it, frame 2.
@@ -395,12 +361,10 @@ describe.skipIf(missing !== null)("the plugin without the mouse", () => {
   });
 
   test("B moves the picture to a box that is out of view", async () => {
-    const a = await open({ pictures: [join(world.pictures, "2.png")], labels: ["tree", one] });
-    await a.key("1");
-    await a.click(world.centres("tree", 2)[0] as Point);
-    await a.settle();
+    const a = await open({ frames: [2], labels: ["tree", one] });
+    await a.clickOn(centre("tree", 0, 2), "1");
     await a.key("Escape");
-    await a.zoom(world.centres("tree", 2)[0] as Point, 10);
+    await a.zoom(centre("tree", 0, 2), 10);
     await a.hover([1, 1]);
     const view = await a.page.locator("#cvat_canvas_wrapper").boundingBox();
     const panel = await a.panel.boundingBox();

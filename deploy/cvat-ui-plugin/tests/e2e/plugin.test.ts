@@ -1,30 +1,18 @@
-import { join } from "node:path";
 import type { Locator } from "playwright-core";
-import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { Annotator, type Call, type Options, type Point } from "./annotator";
-import { CLASSES, PROFILES, type Profile, World, whatIsMissing } from "./world";
+import { expect, test } from "vitest";
+import type { Annotator, Call, Point } from "./annotator";
+import { centre, one, openPage, type PageOptions, suite, world } from "./suite";
+import { CLASSES, PROFILES, type Profile } from "./world";
 
-const missing = whatIsMissing();
-if (missing !== null) process.stderr.write(`The browser tests do not run: ${missing}\n`);
-
-let world: World;
-let annotator: Annotator;
-// The two classes that are clicked beside trees. A tank is round, so that no neighbour's box reaches
-// over its middle, as those of vehicles in a row do.
-const one = "storage-tank";
+// The second class that is clicked beside trees.
 const two = "large-vehicle";
 
-async function open(options: Partial<Options> = {}, profile: Profile = "2.15") {
-  const pictures = options.pictures ?? [
-    join(world.pictures, "0.png"),
-    join(world.pictures, "1.png"),
-  ];
-  annotator = await Annotator.open(world.browser, world.url(profile), {
+function open(options: Partial<PageOptions> = {}, profile: Profile = "2.15"): Promise<Annotator> {
+  return openPage(world.url(profile), {
     labels: ["tree", one, two, "car"],
+    frames: [0, 1],
     ...options,
-    pictures,
   });
-  return annotator;
 }
 
 /** How far the corners of a box lie from those of the nearest of some boxes, at most, in pixels. */
@@ -43,21 +31,10 @@ function says(label: string, rest = " "): RegExp {
   return new RegExp(`^${label}${rest}`);
 }
 
-function centre(label: string, index = 0, frame = 0): Point {
-  return world.centres(label, frame)[index] as Point;
-}
-
 function boxesOf(label: string): readonly (readonly number[])[] {
   return (world.truth[0]?.objects ?? [])
     .filter((each) => each.label === label)
     .map(({ box }) => box);
-}
-
-/** Arm a label by its key, if one is given, click one of its objects, and wait for the answer. */
-async function clickOn(a: Annotator, label: string, index: number, key?: string): Promise<void> {
-  if (key) await a.key(key);
-  await a.click(centre(label, index));
-  await a.settle();
 }
 
 /** Whether CVAT has a rectangle of a label over a point. */
@@ -91,19 +68,7 @@ async function lastCall(a: Annotator): Promise<Call> {
   return (await a.calls()).at(-1) as Call;
 }
 
-describe.skipIf(missing !== null)("the plugin in the browser", () => {
-  beforeAll(async () => {
-    world = await World.start();
-  });
-
-  afterEach(async () => {
-    const lines = annotator.console;
-    await annotator.close();
-    expect(lines).toEqual([]);
-  });
-
-  afterAll(() => world?.stop());
-
+suite("the plugin in the browser", () => {
   test.each(PROFILES)("three classes, accept, undo: %s", async (profile) => {
     const a = await open({}, profile);
     expect(await a.panel.locator(".label").allTextContents()).toEqual([
@@ -112,15 +77,9 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
       `${two}3`,
     ]);
     await a.screenshot(`${profile}-opened`);
-    for (const [key, label] of [
-      ["1", "tree"],
-      ["2", one],
-      ["3", two],
-    ] as const) {
-      await a.key(key);
-      await a.click(centre(label));
-      await a.settle();
-    }
+    await a.clickOn(centre("tree"), "1");
+    await a.clickOn(centre(one), "2");
+    await a.clickOn(centre(two), "3");
     await a.screenshot(`${profile}-clicked`);
     const sent = await lastCall(a);
     expect(sent.neg_points).toEqual([
@@ -168,9 +127,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
 
   test("undo, redo, right click, double click, Escape", async () => {
     const a = await open();
-    await a.key("2");
-    await a.click(centre(one));
-    await a.settle();
+    await a.clickOn(centre(one), "2");
     await a.click(centre(one, 1), "right");
     await a.settle();
     expect((await lastCall(a)).neg_points.slice(1)).toEqual([
@@ -210,8 +167,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     const a = await open();
     await a.key("2");
     const clicked = centre(one);
-    await a.click(clicked);
-    await a.settle();
+    await a.clickOn(clicked);
     const check = async (name: string) => {
       const found = await a.outlines();
       // The boxes in the picture's pixels, from what CVAT was given, are where the browser shows them.
@@ -248,8 +204,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await check("moved");
     expect((await a.calls()).length).toBe(calls);
     // A click on the rotated and zoomed picture is where the person sees it.
-    await a.click([clicked[0] + 3, clicked[1] - 2]);
-    await a.settle();
+    await a.clickOn([clicked[0] + 3, clicked[1] - 2]);
     const [x, y] = (await lastCall(a)).pos_points.at(-1) as Point;
     expect(Math.hypot(x - clicked[0] - 3, y - clicked[1] + 2)).toBeLessThan(0.3);
   });
@@ -257,9 +212,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
   test("the pixels of a box's line are where its edge is", async () => {
     const a = await open();
     const clicked = centre(one);
-    await a.key("2");
-    await a.click(clicked);
-    await a.settle();
+    await a.clickOn(clicked, "2");
     await a.key("Escape");
     await a.zoom(clicked, 9);
     const [x, y] = await a.screen(clicked);
@@ -284,9 +237,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
 
   test("hover, drop, another class, threshold without a request", async () => {
     const a = await open();
-    await a.key("2");
-    await a.click(centre(one));
-    await a.settle();
+    await a.clickOn(centre(one), "2");
     await a.key("Escape");
     await a.hover(centre(one));
     const tip = a.page.locator("#c3det-plugin .tip");
@@ -330,8 +281,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await a.hover(centre(one));
     await a.key("2");
     await a.drag(centre(one), [30, 0]);
-    await a.click(centre(one));
-    await a.settle();
+    await a.clickOn(centre(one));
     expect((await a.objects())[0]?.points).toEqual(box);
     expect(await a.panel.locator(".note").textContent()).toMatch(/has its rectangle already/);
     const shown = (await a.outlines()).length;
@@ -347,9 +297,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
   test("clicks stay with their frame; an answer for another frame is dropped", async () => {
     const a = await open();
     await a.panel.getByLabel("Propose on each new frame").uncheck();
-    await a.key("2");
-    await a.click(centre(one));
-    await a.settle();
+    await a.clickOn(centre(one), "2");
     const shown = (await a.outlines()).length;
     await a.fault({ delay_s: 1.5 });
     await a.click(centre(one, 1));
@@ -360,9 +308,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     expect(await a.panel.locator("output.quiet").textContent()).toBe("0");
     await a.page.waitForTimeout(2500);
     expect(await a.outlines()).toEqual([]);
-    await a.key("1");
-    await a.click(centre("tree", 0, 1));
-    await a.settle();
+    await a.clickOn(centre("tree", 0, 1), "1");
     expect((await a.outlines()).length).toBeGreaterThan(0);
     await a.screenshot("other-frame");
     await a.key("d");
@@ -440,7 +386,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
         .filter((object) => object.label === label)
         .flatMap(({ box: [x1, y1, x2, y2] }) => [(x1 + x2) / 2, (y1 + y2) / 2]),
     }));
-    const a = await open({ labels: names, pictures: [join(world.pictures, "2.png")], shapes });
+    const a = await open({ labels: names, frames: [2], shapes });
     const frames = async (name: string, act: () => Promise<void>) => {
       await a.page.evaluate(() => {
         const times: number[] = [];
@@ -507,9 +453,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await a.screenshot("mapping");
     await a.button("done").click();
     expect(await a.panel.locator(".label .name").allTextContents()).toEqual(["Tree", "five"]);
-    await a.key("2");
-    await a.click(centre(one));
-    await a.settle();
+    await a.clickOn(centre(one), "2");
     expect((await lastCall(a)).neg_points).toEqual([
       [-1, 1],
       [indexOf(one), 1],
@@ -539,9 +483,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
       for (const box of answer.boxes) box.rotation = 30;
       await route.fulfill({ response, json: answer });
     });
-    await a.key("2");
-    await a.click(centre(one));
-    await a.settle();
+    await a.clickOn(centre(one), "2");
     // So large, all lines are on the edges of their boxes.
     await a.zoom(centre(one), 14);
     await a.screenshot("rotated");
@@ -561,11 +503,10 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
 
   /** A page whose server has both functions, with labels of which the closed one knows one. */
   async function openBoth(): Promise<Annotator> {
-    annotator = await Annotator.open(world.browser, await world.urlOfBoth(), {
+    return openPage(await world.urlOfBoth(), {
       labels: ["round thing", { name: "outline", type: "polygon" }, "tree", "long thing", "rest"],
-      pictures: [join(world.pictures, "0.png")],
+      frames: [0],
     });
-    return annotator;
   }
 
   test("an open function takes all labels at once, beside a closed one that takes its own", async () => {
@@ -581,13 +522,9 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     ]);
     expect(await names.allTextContents()).toEqual(["round thing", "tree", "long thing", "rest"]);
     expect(await a.button("Find without clicks").isVisible()).toBe(false);
-    for (const [key, label] of [
-      ["1", one],
-      ["2", "tree"],
-      ["3", two],
-    ] as const) {
-      await clickOn(a, label, 0, key);
-    }
+    await a.clickOn(centre(one), "1");
+    await a.clickOn(centre("tree"), "2");
+    await a.clickOn(centre(two), "3");
     await a.key("1");
     await a.click(centre(two, 1), "right");
     await a.settle();
@@ -617,7 +554,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
 
     await models.selectOption({ label: "(trained classes)" });
     expect(await names.allTextContents()).toEqual(["tree"]);
-    await clickOn(a, "tree", 1, "1");
+    await a.clickOn(centre("tree", 1), "1");
     // The earlier click still counts.
     expect((await lastCall(a)).neg_points).toEqual([
       [-1, 1],
@@ -636,7 +573,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
       const boxes = [{ ...box, click: null, clicks: [], rival: { class: 2, score: 0.55 } }];
       await route.fulfill({ response, json: { ...(await response.json()), boxes } });
     });
-    await clickOn(a, one, 0, "1");
+    await a.clickOn(centre(one), "1");
     await a.key("Escape");
     await a.hover(centre(one, 1));
     const tip = a.page.locator("#c3det-plugin .tip");
@@ -651,8 +588,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
 
   test("Enter waits for the answer in flight, and the last click is accepted too", async () => {
     const a = await open();
-    await a.key("2");
-    await clickOn(a, one, 0);
+    await a.clickOn(centre(one), "2");
     await a.fault({ delay_s: 1.5 });
     await a.click(centre(one, 1));
     await a.key("Enter");
@@ -666,7 +602,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     expect(await a.says("undo")).toBe("Created objects");
 
     // Without an answer nothing is accepted, and that is said; the click is there to be asked again.
-    await clickOn(a, two, 0, "3");
+    await a.clickOn(centre(two), "3");
     await a.fault({ delay_s: 0.5, status: 502 });
     await a.click(centre(two, 1));
     const before = await a.says("count");
@@ -681,9 +617,8 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
 
   test("undo and redo go through clicks, acceptances and CVAT's steps in their order", async () => {
     const a = await open();
-    await a.key("2");
-    await clickOn(a, one, 0);
-    await clickOn(a, one, 1);
+    await a.clickOn(centre(one), "2");
+    await a.clickOn(centre(one, 1));
     const shown = (await a.outlines()).length;
     const clicks = () => a.panel.locator("output.quiet").textContent();
     await a.key("Enter");
@@ -718,8 +653,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await a.key("2");
     await a.key("Enter");
     await expect.poll(() => a.says("count")).toBe(String(shown - 1));
-    await a.key("1");
-    await clickOn(a, "tree", 0);
+    await a.clickOn(centre("tree"), "1");
     await a.key("Escape");
     await a.key("Control+z");
     await expect.poll(clicks).toBe("0 + 2 accepted");
@@ -733,7 +667,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     const a = await open({ shapes: [{ type: "rectangle", label: one, points: box }] });
     const points = async () => (await a.objects())[0]?.points;
     const clicks = () => a.panel.locator("output.quiet").textContent();
-    await clickOn(a, two, 0, "3");
+    await a.clickOn(centre(two), "3");
     await a.key("Escape");
     await a.hover(centre(one));
     await a.drag(centre(one), [40, 0]);
@@ -772,8 +706,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
 
   test("what the eye hides is shown before it is accepted", async () => {
     const a = await open();
-    await a.key("2");
-    await clickOn(a, one, 0);
+    await a.clickOn(centre(one), "2");
     const shown = (await a.outlines()).length;
     await a.panel.getByTitle("Show or hide the proposals").click();
     expect(await a.outlines()).toEqual([]);
@@ -806,8 +739,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     expect(await a.says("count")).toBe("2");
     expect(await a.panel.locator("output.quiet").textContent()).toBe("0");
     // With a proposal on it, the click is sent as well, so that it is not offered again.
-    await a.click(centre(one, 2));
-    await a.settle();
+    await a.clickOn(centre(one, 2));
     await a.click(centre(one, 0), "right");
     await a.settle();
     await expect.poll(() => a.says("count")).toBe("1");
@@ -861,8 +793,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await a.screenshot("no-functions");
     expect(await a.button("Accept").isVisible()).toBe(false);
     await a.label("tree").waitFor({ timeout: 10_000 });
-    await a.key("1");
-    await clickOn(a, "tree", 0);
+    await a.clickOn(centre("tree"), "1");
     expect((await a.outlines()).length).toBeGreaterThan(0);
     a.console.splice(0);
   });
@@ -872,8 +803,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     const value = a.panel.locator("label output");
     expect(await value.textContent()).toBe("the model's");
     const answers = a.page.waitForResponse("**/api/lambda/functions/*");
-    await a.key("2");
-    await clickOn(a, one, 0);
+    await a.clickOn(centre(one), "2");
     const { threshold, boxes } = await (await answers).json();
     expect(threshold).toBeGreaterThan(0.05);
     expect(await value.textContent()).toBe(threshold.toFixed(2));
@@ -919,12 +849,11 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
 
   test("a picture that takes the function many seconds is searched whole before it is accepted", async () => {
     const clicked = world.centres("small-vehicle", 3).slice(0, 20);
-    annotator = await Annotator.open(world.browser, await world.hurriedUrl(), {
+    const a = await openPage(await world.hurriedUrl(), {
       labels: ["small-vehicle", "tree"],
-      pictures: [join(world.pictures, "3.png")],
+      frames: [3],
       shapes: [{ type: "points", label: "small-vehicle", points: clicked.flat() }],
     });
-    const a = annotator;
     const answers: { progress?: number; coverage: number }[] = [];
     a.page.on("response", async (response) => {
       if (/lambda\/functions\/./.test(response.url())) answers.push(await response.json());
@@ -964,10 +893,8 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
       const boxes = [{ ...box, clicks, click: clicks.at(-1) }];
       await route.fulfill({ response, json: { ...answer, boxes } });
     });
-    await a.key("2");
-    await clickOn(a, one, 0);
-    await a.key("3");
-    await clickOn(a, one, 0);
+    await a.clickOn(centre(one), "2");
+    await a.clickOn(centre(one), "3");
     expect(await a.outlines()).toHaveLength(1);
     await a.key("Enter");
     await expect.poll(() => a.says("count")).toBe("1");
@@ -987,8 +914,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     }));
     const place = `api/jobs/${a.job}/annotations?action=create`;
     await a.send("PATCH", place, { version: 0, tags: [], tracks: [], shapes });
-    await a.key("2");
-    await clickOn(a, one, 0);
+    await a.clickOn(centre(one), "2");
     const said = `${shapes.length} rectangles of this frame were saved elsewhere`;
     await a.panel.locator(".notes").getByText(said, { exact: false }).waitFor();
     await a.screenshot("saved-elsewhere");
@@ -998,15 +924,13 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     // Saved by this page, they are known to it.
     await a.page.reload();
     await a.page.locator("body[data-ready]").waitFor();
-    await a.key("2");
-    await clickOn(a, one, 0);
+    await a.clickOn(centre(one), "2");
     expect(await a.panel.locator(".notes").textContent()).toBe("");
   });
 
   test("without a current layer new objects go to the highest one", async () => {
     const a = await open({ noLayer: true }, "2.80");
-    await a.key("2");
-    await clickOn(a, one, 0);
+    await a.clickOn(centre(one), "2");
     await a.key("Enter");
     await expect.poll(() => a.says("count")).not.toBe("0");
     expect(new Set((await a.objects()).map(({ zOrder }) => zOrder))).toEqual(new Set([2]));
@@ -1032,7 +956,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
         await a.key("1");
         for (const state of ["plain", "clicked", "failed"]) {
           if (state === "failed") await a.fault({ status: 500 });
-          if (state !== "plain") await clickOn(a, "tree", state === "clicked" ? 0 : 1);
+          if (state !== "plain") await a.clickOn(centre("tree", state === "clicked" ? 0 : 1));
           await a.screenshot(`panel-${width}-${count}-${state}`);
           const canvas = await bounds(a.page.locator(".cvat-canvas-container"));
           const panel = await bounds(a.panel);
@@ -1085,10 +1009,8 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
       ],
     });
     await a.page.addStyleTag({ content: `#cvat_canvas_background { filter: ${filter} }` });
-    await a.key("1");
-    await clickOn(a, one, 0);
-    await a.key("2");
-    await clickOn(a, two, 0);
+    await a.clickOn(centre(one), "1");
+    await a.clickOn(centre(two), "2");
     await a.key("Escape");
     for (const label of [one, two]) {
       await a.zoom(centre(label), 8);
@@ -1120,11 +1042,9 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
   test("lines cover nothing of a small object", async () => {
     const a = await open({
       labels: ["small-vehicle", "tree"],
-      pictures: [join(world.pictures, "2.png")],
+      frames: [2],
     });
-    await a.key("1");
-    await a.click(world.centres("small-vehicle", 2)[0] as Point);
-    await a.settle();
+    await a.clickOn(centre("small-vehicle", 0, 2), "1");
     await a.key("Escape");
     await a.hover([2, 2]);
     await a.screenshot("small");
@@ -1174,7 +1094,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
 
   test("what is in view is accepted alone, and the rest waits", async () => {
     const a = await open();
-    await clickOn(a, "tree", 0, "1");
+    await a.clickOn(centre("tree"), "1");
     const all = (await a.outlines()).length;
     const button = a.button(/^Only in view/);
     expect(await button.isVisible()).toBe(false);
@@ -1204,8 +1124,8 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
 
   test("one label alone is accepted, hidden, or has a threshold of its own, by keys", async () => {
     const a = await open(low);
-    await clickOn(a, one, 0, "2");
-    await clickOn(a, two, 0, "3");
+    await a.clickOn(centre(one), "2");
+    await a.clickOn(centre(two), "3");
     const [trees, ones, twos] = await Promise.all(
       ["tree", one, two].map((name) => countOf(a, name)),
     );
@@ -1254,7 +1174,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await a.key("Enter");
     await expect.poll(() => a.says("count")).toBe(String(wanted + rest));
     // The earlier clicks count on; all of them can be cleared.
-    await clickOn(a, one, 1, "2");
+    await a.clickOn(centre(one, 1), "2");
     expect((await lastCall(a)).pos_points).toHaveLength(3);
     await a.key("u");
     expect(await clicksShown(a)).toBe("0");
@@ -1293,8 +1213,8 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
 
   test("clicks that were not accepted are kept through a reload, with a warning before", async () => {
     const a = await open(low);
-    await clickOn(a, one, 0, "2");
-    await clickOn(a, one, 1);
+    await a.clickOn(centre(one), "2");
+    await a.clickOn(centre(one, 1));
     const shown = (await a.outlines()).length;
     const dialogs: string[] = [];
     a.page.on("dialog", (dialog) => {
@@ -1320,7 +1240,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
   test("a box is corrected by a pull at its edge, by a digit, and by keys alone", async () => {
     const a = await open({ ...low, labels: ["tree", one, two, "unheard of"] });
     const tip = a.page.locator("#c3det-plugin .tip");
-    await clickOn(a, one, 0, "2");
+    await a.clickOn(centre(one), "2");
     await a.zoom(centre(one), 6);
     const [x, y] = await a.screen(centre(one));
     const boxAt = async () =>
@@ -1401,7 +1321,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
         { type: "rectangle", label: two, points: large, source: "auto" },
       ],
     });
-    await clickOn(a, one, 0, "2");
+    await a.clickOn(centre(one), "2");
     const shown = (await a.outlines()).length;
     await a.key("Shift+Enter");
     await a.status
@@ -1457,14 +1377,13 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
   });
 
   test("with the open function, the work on earlier frames goes along to the next", async () => {
-    annotator = await Annotator.open(world.browser, await world.urlOfBoth(), {
+    const a = await openPage(await world.urlOfBoth(), {
       ...low,
       labels: ["round thing", "tree"],
-      pictures: [0, 1, 0].map((i) => join(world.pictures, `${i}.png`)),
+      frames: [0, 1, 0],
     });
-    const a = annotator;
-    await clickOn(a, one, 0, "1");
-    await clickOn(a, "tree", 0, "2");
+    await a.clickOn(centre(one), "1");
+    await a.clickOn(centre("tree"), "2");
     await a.key("a");
     await expect.poll(() => a.says("frame")).toBe("1");
     await expect.poll(() => a.says("count")).toBe("0");
@@ -1487,9 +1406,7 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
     await a.screenshot("low-exemplars");
 
     // A click here counts beside them, and is an example for the frame after this one.
-    await a.key("2");
-    await a.click(centre("tree", 0, 1));
-    await a.settle();
+    await a.clickOn(centre("tree", 0, 1), "2");
     expect((await lastCall(a)).pos_points).toHaveLength(1);
     expect((await lastCall(a)).neg_points.slice(0, 2)).toEqual(carrying.neg_points.slice(0, 2));
     await a.key("a");
@@ -1532,11 +1449,10 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
   });
 
   test("the panel says that a function is older than exemplars, and each frame begins with its own clicks", async () => {
-    annotator = await Annotator.open(world.browser, await world.urlOfBoth(), {
+    const a = await openPage(await world.urlOfBoth(), {
       labels: ["round thing", "tree"],
-      pictures: [0, 1].map((i) => join(world.pictures, `${i}.png`)),
+      frames: [0, 1],
     });
-    const a = annotator;
     await a.page.route("**/api/lambda/functions/*", async (route) => {
       const response = await route.fetch();
       const [[, version]] = route.request().postDataJSON().neg_points;
@@ -1545,25 +1461,21 @@ describe.skipIf(missing !== null)("the plugin in the browser", () => {
         version === 1 ? { response } : { response, json: { c3det: 1, boxes: [], error } },
       );
     });
-    await clickOn(a, one, 0, "1");
+    await a.clickOn(centre(one), "1");
     await a.key("a");
     await expect.poll(() => a.says("frame")).toBe("1");
     await a.status
       .getByText("deployed before examples of other frames", { exact: false })
       .waitFor();
     await a.screenshot("of-before");
-    await a.key("2");
-    await a.click(centre("tree", 0, 1));
-    await a.settle();
+    await a.clickOn(centre("tree", 0, 1), "2");
     expect((await lastCall(a)).neg_points[0]).toEqual([-1, 1]);
     expect(await a.panel.locator(".source").count()).toBe(0);
   });
 
   test("leaving the job takes the panel and the preview away", async () => {
     const a = await open();
-    await a.key("2");
-    await a.click(centre(one));
-    await a.settle();
+    await a.clickOn(centre(one), "2");
     await a.page.locator("#leave").click();
     expect(await a.panel.isVisible()).toBe(false);
     expect(await a.page.locator('[data-c3det="preview"]').count()).toBe(0);

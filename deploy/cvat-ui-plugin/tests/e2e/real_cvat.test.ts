@@ -69,15 +69,9 @@ describe("in CVAT's own page", () => {
 
   test("clicks, alignment, accept in one undo step, saved with source and rotation", async () => {
     const a = await open();
-    for (const [key, label] of [
-      ["1", "tree"],
-      ["2", one],
-      ["3", two],
-    ] as const) {
-      await a.key(key);
-      await a.click(centre(label));
-      await a.settle();
-    }
+    await a.clickOn(centre("tree"), "1");
+    await a.clickOn(centre(one), "2");
+    await a.clickOn(centre(two), "3");
     await a.screenshot("cvat-clicked");
     expect((await a.calls()).at(-1)?.neg_points).toEqual([
       [-1, 1],
@@ -90,8 +84,7 @@ describe("in CVAT's own page", () => {
     await a.page.waitForTimeout(300);
     expect(await misfit(a)).toBeLessThan(0.1);
     const target = centre(one, 2);
-    await a.click(target);
-    await a.settle();
+    await a.clickOn(target);
     const [x, y] = (await a.calls()).at(-1)?.pos_points.at(-1) ?? [0, 0];
     expect(Math.hypot(x - target[0], y - target[1])).toBeLessThan(1);
     await a.zoom(target, 4);
@@ -165,9 +158,7 @@ describe("in CVAT's own page", () => {
     // Seen first, the object is active, with its handles.
     await a.hover(centre(one));
     await a.page.waitForTimeout(300);
-    await a.key("2");
-    await a.click(centre(one));
-    await a.settle();
+    await a.clickOn(centre(one), "2");
     expect(await a.panel.locator(".note").textContent()).toMatch(/has its rectangle already/);
     await a.screenshot("cvat-present");
     await a.key("f");
@@ -182,8 +173,7 @@ describe("in CVAT's own page", () => {
     await expect.poll(() => a.label(one).getAttribute("aria-checked")).toBe("false");
     await a.key("1");
     await expect.poll(() => a.label("tree").getAttribute("aria-checked")).toBe("true");
-    await a.click(centre("tree"));
-    await a.settle();
+    await a.clickOn(centre("tree"));
     expect((await clickCalls(a)).length).toBe(2);
     await a.key("Escape");
     await a.hover(centre("tree"));
