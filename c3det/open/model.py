@@ -301,26 +301,25 @@ class OpenModel:
         boxes = torch.where(given.foreign[:, None], boxes, boxes + origin)
         sizes = SlotSizes.of(boxes[None], given.positive[None])
         candidates = self._candidates(tile, given, shift, sizes)
-        _, logits = self.network.comparison(
-            Candidates(
-                candidates.boxes,
-                candidates.scores,
-                candidates.embeddings,
-                candidates.layouts,
-                sampled_at(shift, candidates.boxes),
-                candidates.valid,
-            ),
-            ExemplarBatch(
-                given.xy[None],
-                boxes[None],
-                embeddings[None],
-                layouts[None],
-                given.positive[None],
-                given.negative[None],
-                given.foreign[None] if exemplars else None,
-            ),
+        compared = Candidates(
+            candidates.boxes,
+            candidates.scores,
+            candidates.embeddings,
+            candidates.layouts,
+            sampled_at(shift, candidates.boxes),
+            candidates.valid,
         )
-        share = logits.softmax(-1)[0, :, :-1]
+        batch = ExemplarBatch(
+            given.xy[None],
+            boxes[None],
+            embeddings[None],
+            layouts[None],
+            given.positive[None],
+            given.negative[None],
+            given.foreign[None] if exemplars else None,
+        )
+        comparison = self.network.comparison
+        share = comparison.shares(comparison(compared, batch)[1], compared, batch)[0]
         scores = share * candidates.scores[0].sigmoid().sqrt()[:, None]
         scores = scores * candidates.valid[0][:, None]
         tile.correlations = dict(list(tile.correlations.items())[-KEPT_CORRELATIONS:])

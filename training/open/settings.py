@@ -22,6 +22,7 @@ COMPONENTS: dict[str, tuple[tuple[str, slice], ...]] = {
         ("comparison.second.0.weight", slice(5, 9)),
         ("comparison.second.0.weight", slice(22, 24)),
         ("comparison.none.0.weight", slice(3, 5)),
+        ("comparison.nearest", slice(1, 2)),
     ),
 }
 """Weights that are held at zero where a component of the model is left out: names, and inputs of

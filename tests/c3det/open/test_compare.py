@@ -148,6 +148,34 @@ def test_a_slot_without_exemplars_claims_nothing(
         assert (share[..., [0, 1, 3]] > 0).all()
 
 
+def test_slots_divide_by_the_most_similar_exemplar_what_none_leaves(
+    comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
+) -> None:
+    logits = torch.tensor([0.0, 0.0, -1e4, 0.0]).expand(1, 9, SLOTS + 1)  # slot 2 has no exemplar
+    shares = comparison.shares(logits, candidates, exemplars)
+    assert shares.sum(-1).flatten().tolist() == pytest.approx([2 / 3] * 9)
+    assert shares[..., 2].max() < 1e-6
+
+    def likeness(row: int, slot: list[int]) -> float:
+        embedding = candidates.embeddings[0, row] @ exemplars.embeddings[0, slot].T
+        layout = candidates.layouts[0, row] @ exemplars.layouts[0, slot].T
+        of_embedding, of_layout = comparison.nearest[0].tolist()
+        return float(of_embedding * embedding.max() + of_layout * layout.max())
+
+    for row in range(9):
+        ahead = np.exp(likeness(row, [0, 1]) - likeness(row, [2]))
+        assert float(shares[0, row, 0]) == pytest.approx(2 / 3 * ahead / (1 + ahead), abs=1e-5)
+
+
+def test_a_single_slot_has_what_its_logit_gives_it(
+    comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
+) -> None:
+    one = replace(exemplars, positive=exemplars.positive[:, :1], negative=exemplars.negative[:, :1])
+    logits = torch.randn(1, 9, 2)
+    shares = comparison.shares(logits, candidates, one)
+    assert torch.allclose(shares, logits.softmax(-1)[..., :1])
+
+
 def test_nothing_foreign_is_what_was_before(
     comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
 ) -> None:
