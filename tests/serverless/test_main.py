@@ -130,7 +130,7 @@ def test_many_labels_of_an_open_model_lower_the_threshold_of_the_answer() -> Non
         body = answer(handler(context, event(plugin(pos_points=points, neg_points=pairs))))
         thresholds.append(body["threshold"])
     card = context.user_data.predictor.card
-    assert thresholds == pytest.approx([card.score_threshold, 1.2 / 6])
+    assert thresholds == pytest.approx([card.score_threshold, 1.4 / 6])
     # The function itself shows boxes from there on, unless the annotator says otherwise.
     assert [threshold for _, threshold in context.user_data.predictor.detected] == [None, None]
 
