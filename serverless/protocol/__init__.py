@@ -16,14 +16,14 @@ keeps the answer (`ExemplarsAnswer`), and sends what it wants of it with later r
 version 2 answers both with the error ``unsupported``. A vector means something to the model alone:
 callers pack its bytes into numbers, six each (`packed`).
 
-An exemplar of the shipped weights has 1074 numbers, 1076 bytes, and takes 92 pairs, 3.2 KB of JSON.
-Measured on one core: KB of the JSON of a request, and milliseconds to write it, to parse it and to
-check it::
+An exemplar of the shipped weights has 1170 numbers, 1172 bytes, and takes 100 pairs, 3.5 KB of
+JSON. Measured on one core: KB of the JSON of a request, and milliseconds to write it, to parse it
+and to check it (the times with a tenth fewer numbers)::
 
     exemplars                       none         1        30       256
-    without a picture         KB       0         3        96       814
+    without a picture         KB       0         4       104       885
                               ms       0       0.2       5.8        52
-    with a picture of 2 MB    KB    2667      2670      2762      3481
+    with a picture of 2 MB    KB    2667      2670      2771      3552
                               ms        11        10        22        61
 
 Without a header the request is a *built-in* one, of CVAT's own panel: plain clicks without labels.
