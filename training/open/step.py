@@ -253,9 +253,10 @@ def run(
     unsure = replace(
         features, scores=tuple(_less_sure(one, sure[:, None, None]) for one in features.scores)
     )
+    # In float32: in bfloat16 even a single exemplar would have a spread of up to 0.35.
+    slot_sizes = SlotSizes.of(exemplars.boxes, exemplars.positive)
     with autocast:
         cells = _and_support(model.templates(features, clicks.xy), episode.support)
-        slot_sizes = SlotSizes.of(exemplars.boxes, exemplars.positive)
         levels, shift = model.conditioned_logits(unsure, known, cells, slot_sizes)
     losses["conditioned"] = _conditioned_loss(features, levels, episode, assigned, exemplars)
     with torch.no_grad():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from c3det.open.compare import ExemplarBatch
-from c3det.open.detector import FIT, Described, OpenDetector, PaddedClicks
+from c3det.open.detector import FIT, Described, OpenDetector, PaddedClicks, SlotSizes
 from training.open.composites import Drawn
 from training.open.episodes import SLOTS, Episode, collate
 from training.open.step import (
@@ -115,6 +116,23 @@ def test_logits_are_less_sure_by_shares() -> None:
     logits = torch.tensor([[5.0, -9.0]] * 3)
     less = _less_sure(logits, torch.tensor([[1.0], [0.5], [0.0]]))
     assert less.tolist() == [[5, -9], [1, -6], [UNKNOWN, UNKNOWN]]
+
+
+def test_sizes_are_exact_where_convolutions_are_in_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[SlotSizes] = []
+
+    def kept(*given: Any) -> Any:
+        found.append(given[-1])
+        return original(*given)
+
+    model = OpenDetector()
+    original = model.conditioned_logits
+    monkeypatch.setattr(model, "conditioned_logits", kept)
+    run(model, episode(), StepSettings(), amp=True)
+    (sizes,) = found
+    assert (sizes.mean.dtype, sizes.spread.dtype) == (torch.float32, torch.float32)
 
 
 def test_pairs_train_too() -> None:
