@@ -156,15 +156,43 @@ def non_maximum_suppression(boxes: Tensor, threshold: float, rounds: int = 0) ->
     Returns:
         bool ``(..., n)``, true where a box stays.
     """
-    better = (pairwise_iou(boxes, boxes) > threshold).triu(1).to(boxes.dtype)
+    better = _better(boxes, threshold)
     kept = boxes.new_ones(boxes.shape[:-1])
     for _ in range(rounds or boxes.shape[-2]):
-        suppressed = (kept[..., None, :] @ better)[..., 0, :] > 0
-        new = (~suppressed).to(boxes.dtype)
+        new = _round(kept, better)
         if not rounds and bool((new == kept).all()):
             break
         kept = new
     return kept > 0
+
+
+def suppression_in_rounds(boxes: Tensor, threshold: float, rounds: int) -> tuple[Tensor, Tensor]:
+    """`non_maximum_suppression` in some rounds, and whether more of them would change nothing.
+
+    Args:
+        boxes: ``(..., n, 4)``, the best first.
+        threshold: Of the IoU.
+        rounds: At least 1.
+
+    Returns:
+        bool ``(..., n)``, true where a box stays, and a bool ``()``: whether the last round changed
+        nothing, so that this is greedy suppression.
+    """
+    better = _better(boxes, threshold)
+    kept = before = boxes.new_ones(boxes.shape[:-1])
+    for _ in range(rounds):
+        before, kept = kept, _round(kept, better)
+    return kept > 0, (kept == before).all()
+
+
+def _better(boxes: Tensor, threshold: float) -> Tensor:
+    """1 where the box of a row suppresses that of a column, as long as it stays."""
+    return (pairwise_iou(boxes, boxes) > threshold).triu(1).to(boxes.dtype)
+
+
+def _round(kept: Tensor, better: Tensor) -> Tensor:
+    """1 for boxes ``(..., n)`` that none of those kept suppresses, else 0."""
+    return ((kept[..., None, :] @ better)[..., 0, :] <= 0).to(better.dtype)
 
 
 def weighted_boxes_fusion(

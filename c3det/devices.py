@@ -48,6 +48,8 @@ def other_scales_precision(device: torch.device) -> AbstractContextManager[Any]:
 
 def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
     """Copy a tensor of the CPU to a device without waiting for the device."""
+    if torch.device(device).type == "cuda":
+        tensor = tensor.pin_memory()  # from other memory a copy first waits for what is queued
     return tensor.to(device, non_blocking=True)
 
 

@@ -13,7 +13,7 @@ The heads behind their first convolution are computed for every click.
 
 On a GPU windows would cost more than they save: each has its own shape, for which cuDNN plans its
 convolutions anew, and the number of calls takes the time, not what they compute. There late fusion
-and the heads are computed whole, always in the same shapes, as CUDA graphs (`c3det.closed.graphs`).
+and the heads are computed whole, always in the same shapes, as CUDA graphs (`c3det.graphs`).
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from c3det.closed.correlation import (
     template_reads,
 )
 from c3det.closed.fusion import ClickBatch, ClickFusion
-from c3det.closed.graphs import Recorded, Work
 from c3det.closed.heatmaps import click_heatmaps, click_patches, click_xy, draw_patches
 from c3det.closed.late_fusion import append_fpn, append_resnet, convolution
 from c3det.closed.mmdet_adapter import ClickDetector, ClickedFeatures
 from c3det.closed.windows import Convolution, Copy, Network, Sum, Window, area, hull
 from c3det.devices import late_fusion_precision, moved
+from c3det.graphs import Recorded, Work
 from c3det.memory import held_bytes
 
 RECORDED_CLICKS = 64

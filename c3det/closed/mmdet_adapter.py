@@ -41,7 +41,7 @@ from c3det.closed.fusion import (
     CorrelationSettings,
     widen_first_convolution,
 )
-from c3det.closed.graphs import Recorded
+from c3det.graphs import Recorded
 
 
 @dataclass(frozen=True, slots=True)

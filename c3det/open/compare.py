@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from c3det.boxes import contains
+from c3det.open.ridge import solve
 
 _ABSENT = -1.0
 """The similarity to exemplars, if there are none."""
@@ -244,6 +245,11 @@ class Comparison(nn.Module):
         layout_regressed = ridge.regressed(
             candidates.layouts, exemplars.layouts, F.softplus(self.layout_ridge)
         )
+        # A slot without any exemplar is no other to the slots, nor better than "none of these".
+        absent = ~members[:, None].any(-1)
+        regressed, layout_regressed = (
+            one.masked_fill(absent, _ABSENT) for one in (regressed, layout_regressed)
+        )
         size = _log_size(candidates.boxes)[:, :, None]
         total = weight.sum(-1, keepdim=True).clamp(min=FOREIGN_WEIGHT)
         mean_size = weight @ _log_size(exemplars.boxes) / total
@@ -251,6 +257,7 @@ class Comparison(nn.Module):
         x, y = exemplars.xy[:, None].unbind(-1)
         inside = contains(candidates.boxes[:, :, None], x, y)  # (B, P, n)
         shift = candidates.logit_shift.clamp(-8, 8) / 4
+        shift = shift.masked_fill(absent[..., :slots], -2.0)
         shape = own.shape
         return torch.stack(
             [
@@ -322,7 +329,8 @@ class _RidgeData:
         target = members.transpose(1, 2).to(cosine.dtype)
         target = torch.cat([target, target.new_zeros(*index.shape, target.shape[-1])], 1)
         weight = (weights / weights.sum(-1, keepdim=True).clamp(min=FOREIGN_WEIGHT)).amax(1)
-        on_ground = (value < 1.5).to(weight.dtype) * (2.0 / few)
+        on_ground = (value < 1.5).to(weight.dtype)
+        on_ground = on_ground * (2.0 / on_ground.sum(1, keepdim=True).clamp(min=1))
         return cls(index, torch.cat([weight, on_ground], 1), target)
 
     def regressed(self, known: Tensor, given: Tensor, least: Tensor) -> Tensor:
@@ -341,8 +349,7 @@ class _RidgeData:
         inputs = torch.cat([given, ground], 1) * root
         identity = torch.eye(inputs.shape[1], device=inputs.device, dtype=inputs.dtype)
         gram = inputs @ inputs.transpose(1, 2) + least * identity
-        # Never singular; looking whether it is would wait for the device.
-        solved = torch.linalg.solve_ex(gram, self.target * root)[0]
+        solved = solve(gram, self.target * root)
         return known @ (inputs.transpose(1, 2) @ solved)
 
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -31,10 +32,14 @@ from torch import Tensor, nn
 from c3det.boxes import EDGE_WEIGHT, centredness, contains, non_maximum_suppression
 from c3det.open.compare import Comparison
 from c3det.open.mobilenet import CHANNELS, MobileNetV2
+from c3det.open.ridge import solve
 from c3det.rgb import IMAGENET_MEAN, IMAGENET_STD
 
 STRIDES = (4, 8, 16)
 """Of the levels on which boxes are predicted."""
+
+REGION_STRIDES = (2, 4, 8)
+"""Of the maps from which boxes are described."""
 
 PAD = 32
 """Both sides of the input are multiples of this, in pixels."""
@@ -109,7 +114,7 @@ class OpenFeatures:
         embeddings: One ``(B, CELL, h, w)`` tensor a level, each cell of length 1: what C3
             correlates.
         context: ``(B, C, h, w)`` at stride 8, a few channels for the click-conditioned logits.
-        regions: Maps ``(B, C, h, w)`` from which boxes are described, by stride.
+        regions: Maps ``(B, C, h, w)`` from which boxes are described, of `REGION_STRIDES`.
         early: Of the strides 4 and 8, maps ``(B, C, h, w)`` from which layouts are sampled.
     """
 
@@ -117,7 +122,7 @@ class OpenFeatures:
     boxes: tuple[Tensor, ...]
     embeddings: tuple[Tensor, ...]
     context: Tensor
-    regions: tuple[tuple[int, Tensor], ...]
+    regions: tuple[Tensor, ...]
     early: tuple[Tensor, Tensor]
 
 
@@ -168,6 +173,9 @@ def _unit(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Seq
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
+
+
+_in_four_rounds = partial(non_maximum_suppression, rounds=4)
 
 
 class Neck(nn.Module):
@@ -261,9 +269,9 @@ class OpenDetector(nn.Module):
             tuple(F.normalize(self.cell_embedding(level).float(), dim=1) for level in levels),
             self.context(levels[1]),
             (
-                (2, raw[0]),
-                (4, torch.cat([self.region_fine(levels[0]), raw[1]], 1)),
-                (8, self.region_coarse(levels[1])),
+                raw[0],
+                torch.cat([self.region_fine(levels[0]), raw[1]], 1),
+                self.region_coarse(levels[1]),
             ),
             # Without a gradient: trained, they separated unseen kinds less well.
             (self.early_norms[0](raw[1].detach()), self.early_norms[1](raw[2].detach())),
@@ -275,7 +283,7 @@ class OpenDetector(nn.Module):
         boxes: tuple[Tensor, ...],
         count: int,
         kept: int,
-        rounds: int = 4,
+        suppress: Callable[[Tensor, float], Tensor] = _in_four_rounds,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The best dense boxes: local maxima of their level, after non-maximum suppression.
 
@@ -284,7 +292,7 @@ class OpenDetector(nn.Module):
             boxes: One ``(B, h, w, 4)`` tensor a level.
             count: Boxes that enter the suppression.
             kept: Boxes that are returned at most.
-            rounds: See `non_maximum_suppression`.
+            suppress: See `non_maximum_suppression`.
 
         Returns:
             Boxes ``(B, k, 4)``, logits ``(B, k)`` and indices ``(B, k)`` of their cells, which are
@@ -298,7 +306,7 @@ class OpenDetector(nn.Module):
         everything = torch.cat(flat, 1)
         best, cells = everything.topk(min(count, everything.shape[1]), 1)
         chosen = _rows(torch.cat([level.flatten(1, 2) for level in boxes], 1), cells)
-        stays = non_maximum_suppression(chosen.detach(), SUPPRESSION_IOU, rounds) & best.isfinite()
+        stays = suppress(chosen.detach(), SUPPRESSION_IOU) & best.isfinite()
         best = best.masked_fill(~stays, -torch.inf)
         best, index = best.topk(min(kept, best.shape[1]), 1)
         return _rows(chosen, index), best, cells.gather(1, index)
@@ -358,7 +366,7 @@ class OpenDetector(nn.Module):
         pooled = torch.cat(
             [
                 _folded(_sampled(level, dense)) if s == 2 else _sampled(level, places)
-                for s, level in features.regions
+                for s, level in zip(REGION_STRIDES, features.regions, strict=True)
             ],
             1,
         )
@@ -491,7 +499,7 @@ class OpenDetector(nn.Module):
         counted = positive.to(templates.dtype)
         weight = (counted / counted.sum(-1, keepdim=True).clamp(min=1)).amax(1)
         weight = weight + 0.5 * negative.any(1)
-        found = []
+        grams, wanted = [], []
         for level, cells in enumerate(features.embeddings):
             flat, given = cells.flatten(2), templates[:, :, level]
             ground = flat[..., :: max(1, flat.shape[2] // SAMPLED_CELLS)]
@@ -503,10 +511,13 @@ class OpenDetector(nn.Module):
             weighted = inputs * torch.cat([weight, on_ground], 1)[:, None]
             identity = torch.eye(flat.shape[1], device=flat.device)
             gram = weighted @ inputs.transpose(1, 2) + F.softplus(self.cell_ridge[level]) * identity
-            wanted = weighted[..., : given.shape[1]] @ counted.transpose(1, 2)
-            solved = torch.linalg.solve_ex(gram, wanted)[0]  # which does not wait for a GPU
-            maps = (solved.transpose(1, 2) @ flat).unflatten(2, cells.shape[-2:])
-            found.append(_at_stride_8(maps, level))
+            grams.append(gram)
+            wanted.append(weighted[..., : given.shape[1]] @ counted.transpose(1, 2))
+        solved = solve(torch.stack(grams), torch.stack(wanted))
+        found = []
+        for level, cells in enumerate(features.embeddings):
+            maps = solved[level].transpose(1, 2) @ cells.flatten(2)
+            found.append(_at_stride_8(maps.unflatten(2, cells.shape[-2:]), level))
         return torch.stack(found, 2)
 
 

@@ -33,12 +33,14 @@ from c3det.boxes import (
     nested_in_better,
     non_maximum_suppression,
     pairwise_iou,
+    suppression_in_rounds,
     weighted_boxes_fusion,
 )
 from c3det.clicks import Click
 from c3det.detections import Detections
-from c3det.devices import other_scales_precision, use_float32
+from c3det.devices import moved, other_scales_precision, use_float32
 from c3det.exemplars import Exemplar
+from c3det.graphs import Recorded
 from c3det.model import Outline, Template, clicks_that_count
 from c3det.open.architecture import OpenArchitecture
 from c3det.open.compare import Candidates, ExemplarBatch
@@ -65,7 +67,7 @@ from c3det.open.detector import (
 from c3det.open.folding import folded
 from c3det.open.outlines import STRIDE, outlines
 from c3det.open.sizes import SizeCorrection
-from c3det.open.slots import SlotInputs, slot_inputs
+from c3det.open.slots import PADDING, SlotInputs, by_slot
 from c3det.open.tile import OpenTile
 from c3det.weights import Card, WeightsError, load_tensors
 
@@ -118,6 +120,12 @@ SLOTS_AT_ONCE = 4
 """Raised together on a CPU: few enough for the maps between the convolutions to stay in its cache,
 and enough that handing work to other cores does not take the time."""
 
+PADDED_CLICKS, PADDED_SLOTS = (16, 64, 256), (1, 4, 16, 64)
+"""Where shapes are fixed, clicks and slots are padded to one of these or a multiple of the last."""
+
+ROUNDS = 8
+"""Of non-maximum suppression, where shapes are fixed; if they are not enough, it starts anew."""
+
 _AT_ONCE = 64
 """Clicks whose boxes are described together, and templates that are correlated together."""
 
@@ -134,6 +142,9 @@ class OpenModel:
         network: The copy, see `c3det.open.folding`.
         scales: The same.
         device: Where it runs.
+        fixed_shapes: Whether a click is computed with shapes that depend on the tile's size alone
+            and some steps of the numbers of clicks and slots, so that CUDA graphs can hold it. It
+            is not on a CPU, where more is kept from one click to the next, and little is padded.
         numbers: Length of an exemplar's vector: its embedding, its layout, its ratios, and the cell
             that C3 correlates.
     """
@@ -152,6 +163,13 @@ class OpenModel:
         self._of_clicks = first.weight[:, :CLICK_MAPS].contiguous(memory_format=torch.channels_last)
         self._of_picture = first.weight[:, CLICK_MAPS:].contiguous()
         self._bias = first.bias
+        self.fixed_shapes = self.device.type != "cpu"
+        self._recorded_templates = Recorded(self._templates_at_once)
+        self._recorded_answer = Recorded(self._answer_at_once)
+        self._nothing: Template = tuple(
+            torch.zeros(shape, device=self.device)
+            for shape in ((len(STRIDES), CELL), (4 + sum(self._widths),), (1,))
+        )
 
     def encode(self, image: NDArray[np.uint8]) -> OpenTile:
         """See `c3det.model.Model.encode`."""
@@ -162,7 +180,8 @@ class OpenModel:
         about = torch.cat([any_object_maps(features), features.context], 1)
         picture_term = F.conv2d(about, self._of_picture, self._bias, padding=1)
         picture_term = picture_term.contiguous(memory_format=torch.channels_last)
-        return OpenTile((height, width), features, proposals, picture_term)
+        extent = moved(torch.tensor([width, height] * 2, dtype=torch.float32), self.device)
+        return OpenTile((height, width), extent, features, proposals, picture_term)
 
     def _search(self, pixels: Tensor) -> tuple[OpenFeatures, Tensor, Tensor]:
         """Features of pixels ``(1, 3, H, W)``, and boxes of any object.
@@ -176,7 +195,7 @@ class OpenModel:
         padded = F.pad(pixels - mean, (0, -width % PAD, 0, -height % PAD)) + mean
         features = network.encode(padded.contiguous(memory_format=torch.channels_last))
         boxes, logits, _ = network.propose(
-            features.scores, features.boxes, DENSE_PROPOSALS, PROPOSALS, rounds=0
+            features.scores, features.boxes, DENSE_PROPOSALS, PROPOSALS, non_maximum_suppression
         )
         count = max(int((logits > PROPOSAL_LOGIT).sum()), 1)  # they come by falling score
         refined, logits = network.refine(features, boxes[:, :count])
@@ -200,21 +219,35 @@ class OpenModel:
             every_score.append(found_scores)
         fused, score = weighted_boxes_fusion(every_box, every_score, SAME_PROPOSAL)
         fused, score = fused[None, :PROPOSALS], score[None, :PROPOSALS]
-        described = self.network.describe_as_given(features, fused)
         valid = torch.ones_like(score, dtype=torch.bool)
+        if self.fixed_shapes:
+            lacking = PROPOSALS - score.shape[1]
+            fused = F.pad(fused, (0, 0, 0, lacking))
+            score, valid = (F.pad(one, (0, lacking)) for one in (score, valid))
+        described = self.network.describe_as_given(features, fused)
         return Described(fused, score.logit(_LEAST_PROBABILITY), *described, valid)
 
     def templates(self, tile: OpenTile, clicks: Sequence[Click]) -> list[Template]:
         """See `c3det.model.Model.templates`, and the module for what they hold."""
         found: list[Template] = []
         for start in range(0, len(clicks), _AT_ONCE):
-            some = clicks[start : start + _AT_ONCE]
-            xy = torch.tensor([[(click.x, click.y) for click in some]], dtype=torch.float32)
-            found += self._templates(tile, xy.to(self.device))
+            places = [(click.x, click.y) for click in clicks[start : start + _AT_ONCE]]
+            count = len(places)
+            if self.fixed_shapes:
+                places += places[-1:] * (_padded(count, PADDED_CLICKS) - count)
+            xy = moved(torch.tensor([places], dtype=torch.float32), self.device)
+            parts = self._recorded_templates(None, xy, *tile.tensors)
+            found += [tuple(part[row].clone() for part in parts) for row in range(count)]
         return found
 
-    def _templates(self, tile: OpenTile, xy: Tensor) -> list[Template]:
-        network, count = self.network, xy.shape[1]
+    def _templates_at_once(self, _: None, xy: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The three parts of the templates of clicks ``(1, n, 2)``, see `c3det.graphs.Recorded`.
+
+        Args:
+            xy: In pixels of the tile.
+            tensors: Of a tile, see `c3det.open.tile`.
+        """
+        network, count, tile = self.network, xy.shape[1], OpenTile.of(tensors)
         refined, logits = network.refine(tile.features, network.boxes_at(tile.features, xy))
         # As proposals are: which of two boxes alike is chosen must not matter.
         described = network.describe_as_given(tile.features, refined)
@@ -232,11 +265,7 @@ class OpenModel:
         exemplars = torch.cat(
             [every.boxes - origin, every.embeddings, every.layouts, xy.new_zeros(count, 2)], 1
         )
-        scores = every.scores[:, None]
-        return [
-            (cells[row].clone(), exemplars[row].clone(), scores[row].clone())
-            for row in range(count)
-        ]
+        return cells, exemplars, every.scores[:, None]
 
     def templates_of_boxes(self, tile: OpenTile, boxes: NDArray[np.float32]) -> list[Template]:
         """See `c3det.model.ExemplarModel.templates_of_boxes`."""
@@ -288,19 +317,97 @@ class OpenModel:
         if not clicks and not exemplars:
             scores = tile.proposals.scores[0].sigmoid() * tile.proposals.valid[0]
             return self._found(tile, tile.proposals.boxes[0], scores[:, None], [ANY_OBJECT])
-        given, labels = slot_inputs(templates, clicks, exemplars, self.device)
-        shift = self._click_logit_shift(tile, given)
-        origin = given.xy.repeat(1, 2)
-        boxes, embeddings, layouts, ratios = torch.stack(
-            [template[1] for template in given.templates]
-        ).split([4, *self._widths], 1)
-        corrected = None
-        if exemplars:
-            sizes = boxes[:, 2:] - boxes[:, :2]
-            corrected = SizeCorrection.fit(ratios / RATIO_UNIT, sizes, given.positive)
-        boxes = torch.where(given.foreign[:, None], boxes, boxes + origin)
-        sizes = SlotSizes.of(boxes[None], given.positive[None])
-        candidates = self._candidates(tile, given, shift, sizes)
+        rows, ordered, labels = by_slot(templates, clicks, exemplars)
+        if self.fixed_shapes:
+            return _detections(self._padded_answer(tile, rows, ordered, len(labels)), labels)
+        given = self._inputs(rows, ordered, len(labels))
+        cells = [template[0] for template in ordered]
+        self._correlate(tile, cells)
+        shift = self._click_logit_shift(tile, given, self._collated(tile, given, cells))
+        answer = self._answer(tile, given, shift, _Suppression(0))
+        tile.correlations = dict(list(tile.correlations.items())[-KEPT_CORRELATIONS:])
+        return _detections(answer, labels)
+
+    def _inputs(
+        self, rows: Sequence[tuple[float, ...]], templates: Sequence[Template], slots: int
+    ) -> SlotInputs:
+        """What `by_slot` has sorted, on the device."""
+        places = moved(torch.tensor(rows, dtype=torch.float32), self.device)
+        return SlotInputs.of(places, *self._stacked(templates), slots)
+
+    def _stacked(self, templates: Sequence[Template]) -> tuple[Tensor, Tensor, Tensor]:
+        """The three parts of templates; the logit of an exemplar of another picture is 0."""
+        logits = [template[2] if len(template) > 2 else self._nothing[2] for template in templates]
+        return (
+            torch.stack([template[0] for template in templates]),
+            torch.stack([template[1] for template in templates]),
+            torch.cat(logits),
+        )
+
+    def _padded_answer(
+        self,
+        tile: OpenTile,
+        rows: list[tuple[float, ...]],
+        templates: list[Template],
+        slots: int,
+    ) -> Tensor:
+        """See `_answer`: computed with as many clicks and slots as there are often.
+
+        So the shapes are few, and the work can be recorded. It waits for the device but once, for
+        the answer.
+        """
+        lacking = _padded(len(rows), PADDED_CLICKS) - len(rows)
+        places = torch.tensor([*rows, *[PADDING] * lacking], dtype=torch.float32)
+        parts = self._stacked([*templates, *[self._nothing] * lacking])
+        inputs = (moved(places, self.device), *parts, *tile.tensors)
+        padded = _padded(slots, PADDED_SLOTS)
+        answer = self._recorded_answer((padded, ROUNDS), *inputs)[0].cpu()
+        if not answer[-1, 1]:  # boxes overlap in long chains
+            answer = self._answer_at_once((padded, 0), *inputs)[0].cpu()
+        return answer
+
+    def _answer_at_once(
+        self,
+        key: tuple[int, int],
+        places: Tensor,
+        cells: Tensor,
+        exemplars: Tensor,
+        logits: Tensor,
+        *tensors: Tensor,
+    ) -> tuple[Tensor]:
+        """The work of `_padded_answer`, see `c3det.graphs.Recorded`.
+
+        Args:
+            key: The numbers of slots and of rounds, see `_Suppression`.
+            places: The rows of `by_slot`.
+            cells: Of the templates, as the next two; see `SlotInputs`.
+            exemplars: Likewise.
+            logits: Likewise.
+            tensors: Of the tile.
+        """
+        slots, rounds = key
+        given = SlotInputs.of(places, cells, exemplars, logits, slots)
+        tile = OpenTile.of(tensors)
+        shift = self._click_logit_shift(tile, given, _collated_at_once(tile, given))
+        return (self._answer(tile, given, shift, _Suppression(rounds)),)
+
+    def _answer(
+        self, tile: OpenTile, given: SlotInputs, shift: Tensor, suppression: _Suppression
+    ) -> Tensor:
+        """The answer to some clicks, given by how much they shift logits; see `_ranked`."""
+        boxes, embeddings, layouts, ratios = given.exemplars.split([4, *self._widths], 1)
+        sizes = boxes[:, 2:] - boxes[:, :2]
+        corrected = SizeCorrection.fit(ratios / RATIO_UNIT, sizes, given.positive)
+        boxes = torch.where(given.foreign[:, None], boxes, boxes + given.xy.repeat(1, 2))
+        at_clicks = Described(
+            boxes[None],
+            given.logits[None],
+            embeddings[None],
+            layouts[None],
+            boxes.new_zeros(1, len(boxes), FIT),
+            (self._inside(tile, given.xy) & self._is_new(tile, boxes))[None],
+        )
+        candidates = self._candidates(tile, given, at_clicks, shift, suppression)
         compared = Candidates(
             candidates.boxes,
             candidates.scores,
@@ -316,34 +423,31 @@ class OpenModel:
             layouts[None],
             given.positive[None],
             given.negative[None],
-            given.foreign[None] if exemplars else None,
+            given.foreign[None],
         )
         comparison = self.network.comparison
         share = comparison.shares(comparison(compared, batch)[1], compared, batch)[0]
         scores = share * candidates.scores[0].sigmoid().sqrt()[:, None]
         scores = scores * candidates.valid[0][:, None]
-        tile.correlations = dict(list(tile.correlations.items())[-KEPT_CORRELATIONS:])
         # A clicked box is of its slot, however low the model scores it.
-        clicked = given.positive.any(0) & self._inside(tile, given.xy)
-        boxes = torch.cat([candidates.boxes[0], boxes[clicked]])
-        of_clicked = given.positive.T[clicked].to(scores.dtype) * CLICKED_SCORE
-        scores = torch.cat([scores, of_clicked])
-        return self._found(tile, boxes, scores, labels, corrected)
+        clicked = given.positive & self._inside(tile, given.xy)
+        boxes = torch.cat([candidates.boxes[0], boxes])
+        scores = torch.cat([scores, clicked.T * CLICKED_SCORE])
+        # Padding comes after what was clicked, and is nothing's rival.
+        scores = scores.masked_fill(~given.positive.any(1), -1.0)
+        return self._ranked(tile, boxes, scores, suppression, corrected)
 
-    def _click_logit_shift(self, tile: OpenTile, given: SlotInputs) -> Tensor:
+    def _click_logit_shift(self, tile: OpenTile, given: SlotInputs, collated: Tensor) -> Tensor:
         """By how much the clicks of each slot shift the logits of "any object", at stride 8.
 
-        ``(1, S, levels, h, w)``, as `OpenDetector.conditioned_logits` computes it; correlations are
-        kept.
+        ``(1, S, levels, h, w)``, as `OpenDetector.conditioned_logits` computes it.
         """
-        self._correlate(tile, given.templates)
-        positive, negative = self._collated(tile, given).unbind(0)
+        positive, negative = collated.unbind(0)
         others = torch.cat(
             [best_of_others(positive[:, :-1], -1.0), best_of_others(positive[:, -1:], 0.0)], 1
         )
-        templates = torch.stack([template[0] for template in given.templates])
         regressed = self.network.regressions(
-            tile.features, templates[None], given.positive[None], given.negative[None]
+            tile.features, given.cells[None], given.positive[None], given.negative[None]
         )[0]
         others_regressed = best_of_others(regressed.clamp(min=0), 0.0)
         stacked = torch.cat(
@@ -370,44 +474,26 @@ class OpenModel:
         shift = hidden.permute(0, 2, 3, 1) @ out.weight[..., 0, 0].T + out.bias
         return shift.permute(0, 3, 1, 2).float()
 
-    def _collated(self, tile: OpenTile, given: SlotInputs) -> Tensor:
-        """The maxima of correlations and heatmaps over the clicks of each slot (equation 3).
-
-        Those of slots whose clicks are as before are kept.
-
-        Returns:
-            ``(2, S, levels + 1, h, w)`` at stride 8, of the positive and of the negative clicks:
-            the correlations, -1 where there is none, and the heatmap, 0 where there is none.
-        """
+    def _collated(self, tile: OpenTile, given: SlotInputs, cells: Sequence[Tensor]) -> Tensor:
+        """See `_collated_at_once`. Those of slots whose clicks are as before are kept."""
         height, width = tile.picture_term.shape[-2:]
         kept: dict[tuple[int, ...], tuple[tuple[Tensor, ...], Tensor]] = {}
         collated = []
-        for row in torch.cat([given.positive, given.negative]).cpu().numpy():
+        for row in torch.cat([given.positive, given.negative]).numpy():
             chosen = np.flatnonzero(row).tolist()
-            cells = tuple(given.templates[one][0] for one in chosen)
-            key = tuple(map(id, cells))
+            of_slot = tuple(cells[one] for one in chosen)
+            key = tuple(map(id, of_slot))
             if key not in kept:
-                kept[key] = tile.collated.get(key) or (cells, self._maxima(tile, given, chosen))
+                kept[key] = tile.collated.get(key) or (
+                    of_slot,
+                    _maxima(tile, of_slot, given.xy[chosen]),
+                )
             collated.append(kept[key][1])
         tile.collated = kept
         return torch.stack(collated).view(2, -1, len(STRIDES) + 1, height, width)
 
-    def _maxima(self, tile: OpenTile, given: SlotInputs, chosen: Sequence[int]) -> Tensor:
-        """The maxima of correlations and heatmaps over some clicks, ``(levels + 1, h, w)``."""
-        height, width = tile.picture_term.shape[-2:]
-        liked = tile.picture_term.new_full((len(STRIDES), height, width), -1.0)
-        near = tile.picture_term.new_zeros(height, width)
-        for one in chosen:
-            down, along = click_profiles(given.xy[one], height * 2, width * 2)
-            # The maximum of a product of two positive profiles is the product of their maxima.
-            down, along = down.view(-1, 2).amax(1), along.view(-1, 2).amax(1)
-            liked = torch.maximum(liked, tile.correlations[id(given.templates[one][0])][1])
-            near = torch.maximum(near, down[:, None] * along)
-        return torch.cat([liked, near[None]])
-
-    def _correlate(self, tile: OpenTile, templates: Sequence[Template]) -> None:
-        """C3's correlations with each template (C3Det, equation 1), all levels at stride 8."""
-        cells = [template[0] for template in templates]
+    def _correlate(self, tile: OpenTile, cells: Sequence[Tensor]) -> None:
+        """C3's correlations with the cells of each template, all levels at stride 8; are kept."""
         found = {
             id(cell): tile.correlations[id(cell)] for cell in cells if id(cell) in tile.correlations
         }
@@ -420,11 +506,22 @@ class OpenModel:
         tile.correlations = found
 
     def _candidates(
-        self, tile: OpenTile, given: SlotInputs, shift: Tensor, sizes: SlotSizes
+        self,
+        tile: OpenTile,
+        given: SlotInputs,
+        at_clicks: Described,
+        shift: Tensor,
+        suppression: _Suppression,
     ) -> Described:
-        """The proposals, the click-conditioned boxes, and the exemplars of this picture."""
+        """The proposals, the click-conditioned boxes, and the exemplars of this picture.
+
+        On a CPU, without those that are not valid: to compare them takes time.
+        """
         network, features = self.network, tile.features
         weights = F.softplus(network.size_weight)
+        sizes = SlotSizes.of(at_clicks.boxes, given.positive[None])
+        if self.fixed_shapes:
+            shift = shift.masked_fill(~sizes.known[..., None, None, None], -torch.inf)
         scores = tuple(
             score + (at_level(shift[:, :, level], level) - weights[level] * misfit).amax(1)
             for level, (score, misfit) in enumerate(
@@ -432,33 +529,20 @@ class OpenModel:
             )
         )
         dense, logits, cells = network.propose(
-            scores, features.boxes, DENSE_CONDITIONED, CONDITIONED, rounds=0
+            scores, features.boxes, DENSE_CONDITIONED, CONDITIONED, suppression
         )
         kept = self._is_new(tile, dense[0]) & (logits[0] > CONDITIONED_LOGIT)
-        result = join(tile.proposals, self._describe_cells(tile, dense[:, kept], cells[0, kept]))
-        clicked = [template for template in given.templates if len(template) > 2]
-        if not clicked:
-            return result
-        xy = given.xy[~given.foreign]
-        boxes, embeddings, layouts, _ = torch.stack([one[1] for one in clicked]).split(
-            [4, *self._widths], 1
-        )
-        boxes = boxes + xy.repeat(1, 2)
-        used = self._inside(tile, xy) & self._is_new(tile, boxes)
-        at = Described(
-            boxes[used][None],
-            torch.stack([one[2] for one in clicked])[used, 0][None],
-            embeddings[used][None],
-            layouts[used][None],
-            boxes.new_zeros(1, int(used.sum()), FIT),
-            torch.ones_like(boxes[used][None, :, 0], dtype=torch.bool),
-        )
-        return join(result, at)
+        if self.fixed_shapes:
+            conditioned = network.describe(features, dense, kept[None])
+        else:
+            conditioned = self._describe_cells(tile, dense[:, kept], cells[0, kept])
+            used = at_clicks.valid[0]
+            at_clicks = at_clicks.mapped(lambda one: one[:, used])
+        return join(join(tile.proposals, conditioned), at_clicks)
 
     def _inside(self, tile: OpenTile, xy: Tensor) -> Tensor:
         """Which of places ``(n, 2)`` lie in a tile."""
-        height, width = tile.image_size
-        return ((xy >= 0) & (xy <= xy.new_tensor([width, height]))).all(1)
+        return ((xy >= 0) & (xy <= tile.extent[:2])).all(1)
 
     def _is_new(self, tile: OpenTile, boxes: Tensor) -> Tensor:
         """Which of boxes ``(n, 4)`` are not much the same as a proposal."""
@@ -482,45 +566,58 @@ class OpenModel:
 
     def _clipped(self, tile: OpenTile, boxes: Tensor) -> Tensor:
         """Boxes ``(n, 4)``, as far as they lie in a tile."""
-        height, width = tile.image_size
-        return torch.minimum(boxes.clamp(min=0), boxes.new_tensor([width, height, width, height]))
+        return torch.minimum(boxes.clamp(min=0), tile.extent)
 
     def _found(
+        self, tile: OpenTile, boxes: Tensor, scores: Tensor, labels: Sequence[int]
+    ) -> Detections:
+        """See `_ranked`: boxes ``(P, 4)``, with scores ``(P, S)`` of slots of some labels."""
+        nests = labels != [ANY_OBJECT]
+        answer = self._ranked(tile, boxes, scores, _Suppression(0), nests=nests)
+        return _detections(answer.cpu(), labels)
+
+    def _ranked(
         self,
         tile: OpenTile,
         boxes: Tensor,
         scores: Tensor,
-        labels: Sequence[int],
+        suppression: _Suppression,
         corrected: SizeCorrection | None = None,
-    ) -> Detections:
+        nests: bool = True,
+    ) -> Tensor:
         """The boxes ``(P, 4)``, each of the slot of its best score ``(P, S)``, by falling score.
 
         Sizes are corrected last: which boxes are found, and their scores, do not depend on it.
+
+        Returns:
+            ``(n + 1, 8)``: ``(x1, y1, x2, y2, score, slot, second best slot, its score)`` of each
+            box. The last row begins with how many of them are boxes of the answer, which come
+            first, and whether the suppression has come to its end.
         """
         boxes = self._clipped(tile, boxes)
         best, slot = scores.max(1)
         usable = (best > LEAST_SCORE) & ((boxes[:, 2:] - boxes[:, :2]).amin(1) > 1)
-        rows = usable.nonzero()[:, 0]
-        rows = rows[best[rows].argsort(descending=True, stable=True)]
-        rows = rows[non_maximum_suppression(boxes[rows], OVERLAP)]
-        boxes, slot, scores = boxes[rows], slot[rows], scores[rows]
-        if labels != [ANY_OBJECT]:
-            nested = nested_in_better(boxes, slot, NESTED_SHARE)
+        # Only on a CPU it pays to drop what does not count any more.
+        if not self.fixed_shapes:
+            best, slot, boxes, scores = best[usable], slot[usable], boxes[usable], scores[usable]
+            usable = torch.ones_like(best, dtype=torch.bool)
+        order = best.masked_fill(~usable, -1.0).argsort(descending=True, stable=True)
+        boxes, slot, scores, usable = boxes[order], slot[order], scores[order], usable[order]
+        stays = suppression(boxes, OVERLAP) & usable
+        if not self.fixed_shapes:
+            boxes, slot, scores, stays = boxes[stays], slot[stays], scores[stays], stays[stays]
+        if nests:
+            nested = nested_in_better(boxes, torch.where(stays, slot, -1), NESTED_SHARE)
             scores = scores * torch.where(nested, NESTED_FACTOR, 1.0)[:, None]
-            order = scores.amax(1).argsort(descending=True, stable=True)
-            boxes, slot, scores = boxes[order], slot[order], scores[order]
+        order = scores.amax(1).masked_fill(~stays, -1.0).argsort(descending=True, stable=True)
+        boxes, slot, scores = boxes[order], slot[order], scores[order]
         if corrected is not None:
             boxes = self._clipped(tile, corrected(boxes, slot))
-        label_of = np.array(labels, np.int64)
-        found = Detections.unanswered(
-            boxes.cpu().numpy(), scores.amax(1).cpu().numpy(), label_of[slot.cpu().numpy()]
-        )
-        if len(labels) < 2:
-            return found
-        second, rival = scores.scatter(1, slot[:, None], -1.0).max(1)
-        return replace(
-            found, rivals=label_of[rival.cpu().numpy()], rival_scores=second.cpu().numpy()
-        )
+        second, rival = scores.scatter(1, slot[:, None], -2.0).max(1)
+        columns = (scores.amax(1), slot, rival, second)
+        rows = torch.cat([boxes, *(column.to(boxes.dtype)[:, None] for column in columns)], 1)
+        last = F.pad(torch.stack([stays.sum(), suppression.settled(boxes.device)]), (0, 6))
+        return torch.cat([rows, last.to(rows.dtype)[None]])
 
     def outlines(
         self, tile: OpenTile, boxes: NDArray[np.float32], wanted: Sequence[int]
@@ -554,6 +651,95 @@ class OpenModel:
             return Detections.none()
         elsewhere = [(exemplar, self.template_of(exemplar)) for exemplar in foreign]
         return self.detect(tile, self.templates(tile, here), here, elsewhere)
+
+
+class _Suppression:
+    """Non-maximum suppression in some rounds, that remembers whether these were enough.
+
+    Args:
+        rounds: 0: as many as it takes, which waits for the device.
+    """
+
+    def __init__(self, rounds: int) -> None:
+        self._rounds = rounds
+        self._settled: list[Tensor] = []
+
+    def __call__(self, boxes: Tensor, threshold: float) -> Tensor:
+        """See `c3det.boxes.non_maximum_suppression`."""
+        if not self._rounds:
+            return non_maximum_suppression(boxes, threshold)
+        kept, settled = suppression_in_rounds(boxes, threshold, self._rounds)
+        self._settled.append(settled)
+        return kept
+
+    def settled(self, device: torch.device) -> Tensor:
+        """Whether all suppressions so far were greedy, bool ``()``."""
+        return torch.stack([torch.ones((), dtype=torch.bool, device=device), *self._settled]).all()
+
+
+def _padded(count: int, sizes: Sequence[int]) -> int:
+    """The least of some sizes that a count fits into; beyond the last, a multiple of it."""
+    last = sizes[-1]
+    return next((size for size in sizes if count <= size), -(-count // last) * last)
+
+
+def _maxima(tile: OpenTile, cells: Sequence[Tensor], xy: Tensor) -> Tensor:
+    """The maxima of kept correlations and heatmaps over some clicks, ``(levels + 1, h, w)``."""
+    height, width = tile.picture_term.shape[-2:]
+    found = tile.picture_term.new_full((len(STRIDES) + 1, height, width), -1.0)
+    for cell in cells:
+        torch.maximum(found[:-1], tile.correlations[id(cell)][1], out=found[:-1])
+    found[-1] = (_heatmaps_at_stride_8(xy, height, width)).amax(0) if cells else 0.0
+    return found
+
+
+def _collated_at_once(tile: OpenTile, given: SlotInputs) -> Tensor:
+    """The maxima of correlations and heatmaps over the clicks of each slot (equation 3).
+
+    Returns:
+        ``(2, S, levels + 1, h, w)`` at stride 8, of the positive and of the negative clicks: the
+        correlations, -1 where there is none, and the heatmap, 0 where there is none.
+    """
+    height, width = tile.picture_term.shape[-2:]
+    rows = torch.cat([given.positive, given.negative])
+    shape = (len(rows) + 1, len(STRIDES) + 1, height, width)
+    found = tile.picture_term.new_full(shape, -1.0)
+    found[:, -1].zero_()
+    # What is of no slot goes to a row that is left out.
+    row = torch.where(rows.any(0), rows.to(torch.int8).argmax(0), len(rows))
+    for start in range(0, len(row), PADDED_CLICKS[-1]):
+        some = slice(start, start + PADDED_CLICKS[-1])
+        maps = torch.cat(
+            [
+                correlations(tile.features, given.cells[None, some])[0],
+                _heatmaps_at_stride_8(given.xy[some], height, width)[:, None],
+            ],
+            1,
+        )
+        found.scatter_reduce_(0, row[some, None, None, None].expand_as(maps), maps, "amax")
+    return found[:-1].unflatten(0, (2, -1))
+
+
+def _heatmaps_at_stride_8(xy: Tensor, height: int, width: int) -> Tensor:
+    """Heatmaps ``(n, height, width)`` of clicks ``(n, 2)``, the largest of each 2 x 2 cells."""
+    # The maximum of a product of two positive profiles is the product of their maxima.
+    profiles = click_profiles(xy, height * 2, width * 2)
+    down, along = (profile.unflatten(1, (-1, 2)).amax(2) for profile in profiles)
+    return down[:, :, None] * along[:, None]
+
+
+def _detections(answer: Tensor, labels: Sequence[int]) -> Detections:
+    """Of an answer, see `OpenModel._ranked`, on the CPU, to slots of some labels."""
+    rows = answer.numpy()
+    boxes, scores, slot, rival, second = np.split(rows[: int(rows[-1, 0])], [4, 5, 6, 7], 1)
+    label_of = np.array(labels, np.int64)
+    found = Detections.unanswered(
+        np.ascontiguousarray(boxes), scores[:, 0].copy(), label_of[slot[:, 0].astype(np.int64)]
+    )
+    if len(labels) < 2:
+        return found
+    rivals = label_of[rival[:, 0].astype(np.int64)]
+    return replace(found, rivals=rivals, rival_scores=second[:, 0].copy())
 
 
 def _without_looks(described: Described) -> Described:

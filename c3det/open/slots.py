@@ -27,38 +27,54 @@ class SlotInputs:
 
     Attributes:
         xy: ``(n, 2)`` in pixels of the tile; `NOWHERE` for an exemplar of another picture.
-        templates: Of each.
+        cells: ``(n, levels, CELL)``, of their templates, as the next two.
+        exemplars: ``(n, 4 + numbers)``.
+        logits: ``(n,)``.
         positive: bool ``(S, n)``, the positive ones of each slot.
         negative: bool ``(S, n)``, the negative ones of each slot.
+        foreign: bool ``(n,)``, which are exemplars of other pictures, or padding.
     """
 
     xy: Tensor
-    templates: list[Template]
+    cells: Tensor
+    exemplars: Tensor
+    logits: Tensor
     positive: Tensor
     negative: Tensor
+    foreign: Tensor
 
-    @property
-    def foreign(self) -> Tensor:
-        """bool ``(n,)``, which are exemplars of other pictures."""
-        return ~self.xy.isfinite().all(1)
+    @classmethod
+    def of(
+        cls, places: Tensor, cells: Tensor, exemplars: Tensor, logits: Tensor, slots: int
+    ) -> SlotInputs:
+        """From the rows of `by_slot` and the templates, for a number of slots.
+
+        Rows of `PADDING` are of no slot, and slots beyond the last one hold nothing.
+        """
+        xy, slot, sign = places[:, :2], places[:, 2], places[:, 3] > 0
+        own = slot == torch.arange(slots, device=slot.device)[:, None]
+        foreign = ~xy.isfinite().all(1)
+        return cls(xy, cells, exemplars, logits, own & sign, own & ~sign, foreign)
 
 
-def slot_inputs(
+PADDING = (*NOWHERE, -1.0, 0.0)
+"""A row of `by_slot` that stands for nothing."""
+
+
+def by_slot(
     templates: Sequence[Template],
     clicks: Sequence[Click],
     exemplars: Sequence[tuple[Exemplar, Template]],
-    device: torch.device,
-) -> tuple[SlotInputs, list[int]]:
+) -> tuple[list[tuple[float, ...]], list[Template], list[int]]:
     """Sort clicks and exemplars into slots.
 
     Args:
         templates: Of the clicks.
         clicks: In pixels of the tile.
         exemplars: Of other pictures, with their templates.
-        device: Of the result.
 
     Returns:
-        The inputs, and the label of each slot.
+        A row ``(x, y, slot, positive)`` and the template of each, and the label of each slot.
     """
     labels = _labels_in_order(clicks, [exemplar for exemplar, _ in exemplars])
     slot_of = {label: slot for slot, label in enumerate(labels)}
@@ -69,19 +85,11 @@ def slot_inputs(
     elsewhere = sorted(
         exemplars, key=lambda one: (slot_of[one[0].label], not one[0].positive, _look(one[0]))
     )
-    both: list[Click | Exemplar] = [one for one, _ in here]
-    both += [one for one, _ in elsewhere]
-    slots = torch.tensor([slot_of[one.label] for one in both])
-    positive = torch.tensor([one.positive for one in both])
-    xy = [(click.x, click.y) for click, _ in here] + [NOWHERE] * len(elsewhere)
-    own = slots == torch.arange(len(labels))[:, None]
-    inputs = SlotInputs(
-        torch.tensor(xy, dtype=torch.float32).to(device),
-        [template for _, template in (*here, *elsewhere)],
-        (own & positive).to(device),
-        (own & ~positive).to(device),
-    )
-    return inputs, labels
+    rows: list[tuple[float, ...]] = [
+        (click.x, click.y, slot_of[click.label], click.positive) for click, _ in here
+    ]
+    rows += [(*NOWHERE, slot_of[one.label], one.positive) for one, _ in elsewhere]
+    return rows, [template for _, template in (*here, *elsewhere)], labels
 
 
 def _labels_in_order(clicks: Sequence[Click], exemplars: Sequence[Exemplar]) -> list[int]:

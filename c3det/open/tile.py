@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from c3det.clicks import Size
 from c3det.memory import held_bytes
-from c3det.open.detector import Described, OpenFeatures
+from c3det.open.detector import REGION_STRIDES, STRIDES, Described, OpenFeatures
 
 
 @dataclass(slots=True, eq=False)
@@ -20,6 +22,7 @@ class OpenTile:
         image_size: ``(height, width)`` in pixels, without padding.
         features: Of the tile, a batch of one.
         proposals: Class-agnostic boxes.
+        extent: ``(width, height, width, height)``, the same on the device.
         picture_term: ``(1, C, h, w)``, what the picture adds to the first convolution of the
             click-conditioned logits, whatever is clicked.
         correlations: With the last templates, ``(levels, h, w)`` at stride 8, by the identity of
@@ -33,6 +36,7 @@ class OpenTile:
     """
 
     image_size: Size
+    extent: Tensor
     features: OpenFeatures
     proposals: Described
     picture_term: Tensor
@@ -63,28 +67,58 @@ class OpenTile:
             features,
             embeddings=tuple(converted(level) for level in features.embeddings),
             context=converted(features.context),
-            regions=tuple((stride, converted(level)) for stride, level in features.regions),
+            regions=tuple(converted(level) for level in features.regions),
             early=(converted(features.early[0]), converted(features.early[1])),
         )
         self.picture_term = converted(self.picture_term)
         self.proposals = replace(self.proposals, layouts=converted(self.proposals.layouts))
 
     @property
+    def tensors(self) -> list[Tensor]:
+        """All that does not depend on clicks, in the order of `of`."""
+        features = self.features
+        return [
+            self.extent,
+            *features.scores,
+            *features.boxes,
+            *features.embeddings,
+            features.context,
+            *features.regions,
+            *features.early,
+            *_tensors(self.proposals),
+            self.picture_term,
+        ]
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor]) -> OpenTile:
+        """A tile of `tensors` to which nothing was clicked; its size is that with padding."""
+        some = iter(tensors)
+        extent, levels = next(some), len(STRIDES)
+        features = OpenFeatures(
+            tuple(islice(some, levels)),
+            tuple(islice(some, levels)),
+            tuple(islice(some, levels)),
+            next(some),
+            tuple(islice(some, len(REGION_STRIDES))),
+            (next(some), next(some)),
+        )
+        proposals = Described(*islice(some, len(fields(Described))))
+        height, width = features.scores[0].shape[-2:]
+        image_size = (height * STRIDES[0], width * STRIDES[0])
+        return cls(image_size, extent, features, proposals, next(some))
+
+    @property
     def nbytes(self) -> int:
         """Memory of the tensors of this tile."""
-        features = self.features
-        described = [one for one in (self.proposals, self.conditioned) if one is not None]
         return held_bytes(
             (
-                *features.scores,
-                *features.boxes,
-                *features.embeddings,
-                features.context,
-                *(level for _, level in features.regions),
-                *features.early,
-                self.picture_term,
-                *(getattr(one, entry.name) for one in described for entry in fields(one)),
+                *self.tensors,
+                *(_tensors(self.conditioned) if self.conditioned is not None else ()),
                 *(found for _, found in self.correlations.values()),
                 *(found for _, found in self.collated.values()),
             )
         )
+
+
+def _tensors(described: Described) -> list[Tensor]:
+    return [getattr(described, entry.name) for entry in fields(described)]

@@ -16,6 +16,7 @@ from c3det.boxes import (
     nested_in_better,
     non_maximum_suppression,
     pairwise_iou,
+    suppression_in_rounds,
     touching,
     weighted_boxes_fusion,
 )
@@ -170,3 +171,18 @@ def test_fusion_of_one_detector_is_suppression() -> None:
     found, found_scores = weighted_boxes_fusion([boxes], [scores], 0.5)
     assert torch.allclose(found, boxes[kept], atol=1e-4)
     assert torch.equal(found_scores, scores[kept])
+
+
+def test_suppression_in_rounds_says_whether_they_were_enough() -> None:
+    """Of a row of boxes each overlaps the next: every round settles one more."""
+    left = torch.arange(7.0) * 4
+    boxes = torch.stack([left, torch.zeros(7), left + 10, torch.full((7,), 10.0)], 1)
+    wanted = non_maximum_suppression(boxes, 0.3)
+    assert wanted.tolist() == [True, False] * 3 + [True]
+    enough = []
+    for rounds in range(1, 10):
+        kept, settled = suppression_in_rounds(boxes, 0.3, rounds)
+        enough.append(bool(settled))
+        if settled:
+            assert torch.equal(kept, wanted)
+    assert enough == [False] * 6 + [True] * 3

@@ -223,7 +223,7 @@ def test_a_click_takes_as_many_calls_as_fifty(
 ) -> None:
     """So that nothing is made on the device for each click, and no shape is new to cuDNN."""
     monkeypatch.setattr("c3det.closed.regions._on_cpu", lambda level: False)
-    monkeypatch.setattr("c3det.closed.graphs._RECORD", False)
+    monkeypatch.setattr("c3det.graphs._RECORD", False)
     predictor = as_on_a_gpu(saved(tmp_path, preset, stages, fusion, options, device))
     there = predictor.model.incremental
     image = pixels(128, 160)
@@ -278,6 +278,6 @@ def test_with_and_without_graphs(shipped: Predictor, monkeypatch: pytest.MonkeyP
     for count in (1, 5, 70, 0, 64, 65):
         clicks = clicks_on(image, count, len(shipped.classes))
         answers.append((clicks, picture.detect(clicks, 0.05).detections))
-    monkeypatch.setattr("c3det.closed.graphs._RECORD", False)
+    monkeypatch.setattr("c3det.graphs._RECORD", False)
     for clicks, answer in answers:
         assert_near(shipped.open(image).detect(clicks, 0.05).detections, answer)

@@ -267,3 +267,43 @@ def test_on_other_devices_every_slot_has_a_rival_and_the_answer_is_the_same(
     monkeypatch.setattr(ExemplarBatch, "rivals", lambda self: torch.arange(SLOTS))
     for before, after in zip(wanted, comparison(candidates, exemplars), strict=True):
         assert torch.allclose(before.softmax(-1), after.softmax(-1), atol=1e-6)
+
+
+def test_padding_changes_nothing(
+    comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
+) -> None:
+    """Slots and exemplars of nothing, and candidates that are not valid."""
+    exemplars = replace(
+        exemplars, positive=exemplars.positive[:, :2], negative=exemplars.negative[:, :2]
+    )
+    candidates = replace(candidates, logit_shift=candidates.logit_shift[..., :2])
+    pad = torch.nn.functional.pad
+    padded = Candidates(
+        *(
+            pad(one, (0, 0, 0, 3)) if one.dim() == 3 else pad(one, (0, 3))
+            for one in (
+                candidates.boxes,
+                candidates.scores,
+                candidates.embeddings,
+                candidates.layouts,
+            )
+        ),
+        pad(candidates.logit_shift, (0, 2, 0, 3), value=9.0),
+        pad(candidates.valid, (0, 3)),
+    )
+    with_padding = ExemplarBatch(
+        *(
+            pad(one, (0, 0, 0, 2))
+            for one in (exemplars.xy, exemplars.boxes, exemplars.embeddings, exemplars.layouts)
+        ),
+        *(pad(one, (0, 2, 0, 2)) for one in (exemplars.positive, exemplars.negative)),
+    )
+    order = [0, 1, 4]
+    for wanted, got in zip(
+        comparison(candidates, exemplars), comparison(padded, with_padding), strict=True
+    ):
+        assert torch.allclose(got[:, :9, order].softmax(-1), wanted.softmax(-1), atol=1e-5)
+        shares = comparison.shares(wanted, candidates, exemplars)
+        found = comparison.shares(got, padded, with_padding)[:, :9]
+        assert torch.allclose(found[..., :2], shares, atol=1e-5)
+        assert (found[..., 2:] == 0).all()

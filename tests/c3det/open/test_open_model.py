@@ -25,7 +25,7 @@ from c3det.detections import Detections
 from c3det.open.architecture import OpenArchitecture
 from c3det.open.detector import OpenDetector, PaddedClicks, SlotSizes
 from c3det.open.folding import folded
-from c3det.open.model import SAME_PROPOSAL, SCALES, OpenModel
+from c3det.open.model import SAME_PROPOSAL, SCALES, OpenModel, _collated_at_once
 from c3det.open.slots import SlotInputs
 from c3det.open.tile import OpenTile
 from c3det.picture import Picture
@@ -190,7 +190,8 @@ def test_folding_changes_nothing_but_rounding() -> None:
     assert len(left) == len(plain.early_norms)  # which stand before their convolutions
 
 
-def test_the_logit_shift_is_that_of_the_network(predictor: Predictor) -> None:
+@pytest.mark.parametrize("kept", [True, False], ids=["kept maps", "at once"])
+def test_the_logit_shift_is_that_of_the_network(predictor: Predictor, kept: bool) -> None:
     """One slot after the other, against `OpenDetector.conditioned_logits`, which trains."""
     model = predictor.model
     assert isinstance(model, OpenModel)
@@ -201,9 +202,17 @@ def test_the_logit_shift_is_that_of_the_network(predictor: Predictor) -> None:
         clicks = [Click(float(x), float(y), 0) for x, y in xy]
         templates = model.templates(tile, clicks)
         own = slots == torch.arange(2)[:, None]
-        got = model._click_logit_shift(
-            tile, SlotInputs(xy, list(templates), own & positive, own & ~positive)
-        )
+        cells = [template[0] for template in templates]
+        places = torch.cat([xy, slots[:, None], positive[:, None]], 1)
+        inputs = SlotInputs.of(places, *model._stacked(templates), 2)
+        assert torch.equal(inputs.positive, own & positive)
+        assert torch.equal(inputs.negative, own & ~positive)
+        if kept:
+            model._correlate(tile, cells)
+            collated = model._collated(tile, inputs, cells)
+        else:
+            collated = _collated_at_once(tile, inputs)
+        got = model._click_logit_shift(tile, inputs, collated)
         network = model.network
         given = PaddedClicks(xy[None], slots[None], positive[None])
         of_clicks = network.templates(tile.features, xy[None])

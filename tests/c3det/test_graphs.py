@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from c3det.closed import graphs
-from c3det.closed.graphs import Recorded
+from c3det import graphs
+from c3det.graphs import Recorded
 
 
 class Work:
