@@ -102,6 +102,23 @@ def test_work_that_cannot_be_recorded_is_called(graph: type, work: Work) -> None
     assert got.tolist() == [8]
 
 
+def test_a_replay_of_other_numbers_is_given_up(graph: type, work: Work) -> None:
+    """As that of a function that reads what is no longer there."""
+    graph.capture_end = lambda self: setattr(  # type: ignore[attr-defined]
+        self, "replay", lambda: [one.fill_(7) for one in recorded_outputs]
+    )
+    recorded_outputs: list[Tensor] = []
+
+    def noted(key: str, *inputs: Tensor) -> list[Tensor]:
+        recorded_outputs[:] = work(key, *inputs)
+        return recorded_outputs
+
+    recorded = Recorded(noted)
+    with pytest.warns(UserWarning, match="what is replayed is not what is computed"):
+        (got,) = recorded("a", torch.ones(3))
+    assert got.tolist() == [2, 2, 2]
+
+
 @pytest.mark.parametrize("lacking", [1, 2])
 def test_where_memory_lacks_for_a_recording_the_work_is_called(
     graph: type, work: Work, lacking: int
