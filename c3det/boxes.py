@@ -87,6 +87,11 @@ def contains(boxes: Any, x: Any, y: Any) -> Any:
     return (boxes[..., 0] <= x) & (x <= boxes[..., 2]) & (boxes[..., 1] <= y) & (y <= boxes[..., 3])
 
 
+def log_sizes(boxes: Tensor) -> Tensor:
+    """Logs of the widths and heights of boxes ``(..., 4)`` in pixels, at least 0: ``(..., 2)``."""
+    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0).log()
+
+
 def centredness(boxes: ArrayT, xy: ArrayT) -> ArrayT:
     """How central points lie in boxes: 1 in the middle, 0 at an edge and outside.
 

@@ -29,7 +29,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from c3det.boxes import EDGE_WEIGHT, centredness, contains, non_maximum_suppression
+from c3det.boxes import (
+    EDGE_WEIGHT,
+    centredness,
+    contains,
+    log_sizes,
+    non_maximum_suppression,
+)
 from c3det.open.compare import Comparison
 from c3det.open.mobilenet import CHANNELS, MobileNetV2
 from c3det.open.ridge import solve
@@ -445,10 +451,9 @@ class OpenDetector(nn.Module):
         positive, negative = clicks.members(num_slots)
         every = (clicks.slots >= 0) & clicks.positive
         others = every[:, None] & ~positive
-        height, width = features.embeddings[0].shape[-2:]
         # Pooled before they are collated: a class's maximum is that of its clicks' maxima.
         alike = correlations(features, templates)
-        near = _at_stride_8(_heatmaps(clicks.xy, height, width), 0)[:, :, None]
+        near = click_heatmaps(clicks.xy, *features.context.shape[-2:])[:, :, None]
         collated = [
             torch.cat([_collated(alike, members, -1.0), _collated(near, members, 0.0)], 2)
             for members in (positive, others, negative)
@@ -579,7 +584,7 @@ class SlotSizes:
     @classmethod
     def of(cls, boxes: Tensor, positive: Tensor) -> SlotSizes:
         """Of boxes ``(B, n, 4)``, and which are positive ones of each slot, bool ``(B, S, n)``."""
-        sizes = _log_sizes(boxes)
+        sizes = log_sizes(boxes)
         share = positive.to(sizes.dtype) / positive.sum(-1, keepdim=True).clamp(min=1)
         mean = share @ sizes
         variance = (share @ sizes**2 - mean**2).clamp(min=0)
@@ -591,7 +596,7 @@ class SlotSizes:
         The squared log ratio to the mean, beyond the spread, of both sides together; at most
         `MOST_MISFIT`.
         """
-        sizes = _log_sizes(boxes)
+        sizes = log_sizes(boxes)
         total = boxes.new_zeros(())
         for side in range(2):
             away = (sizes[:, None, ..., side] - self.mean[..., side, None, None]).abs()
@@ -681,11 +686,6 @@ def _on_grid(xy: Tensor, height: int, width: int) -> Tensor:
     return torch.stack([xy[..., 0] / width, xy[..., 1] / height], -1) * 2 - 1
 
 
-def _log_sizes(boxes: Tensor) -> Tensor:
-    """Logs of the widths and heights of boxes ``(..., 4)``: ``(..., 2)``."""
-    return (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0).log()
-
-
 def _around_cells(sides: Tensor, stride: int) -> Tensor:
     """Boxes whose sides lie at distances ``(B, h, w, 4)`` from the centres of cells."""
     _, height, width, _ = sides.shape
@@ -728,22 +728,26 @@ def _folded(samples: Tensor) -> Tensor:
     return parts.permute(0, 1, 3, 5, 2, 4).flatten(1, 3)
 
 
-def click_profiles(xy: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Gaussians at stride 4 around clicks ``(..., 2)`` in pixels, along each axis by itself.
+def click_heatmaps(xy: Tensor, height: int, width: int) -> Tensor:
+    """Heatmaps of clicks for late fusion, at stride 8.
+
+    Gaussians at stride 4, of which the largest of each 2 x 2 cells is taken.
+
+    Args:
+        xy: ``(..., 2)`` in pixels of the input.
+        height: Cells of the result.
+        width: Likewise.
 
     Returns:
-        ``(..., height)`` and ``(..., width)``; their product is the heatmap of a click.
+        ``(..., height, width)``.
     """
-    x = (torch.arange(width, device=xy.device, dtype=xy.dtype) + 0.5) * 4
-    y = (torch.arange(height, device=xy.device, dtype=xy.dtype) + 0.5) * 4
-    down = torch.exp(-((y - xy[..., 1:]) ** 2) / (2 * CLICK_SIGMA**2))
-    along = torch.exp(-((x - xy[..., :1]) ** 2) / (2 * CLICK_SIGMA**2))
-    return down, along
-
-
-def _heatmaps(xy: Tensor, height: int, width: int) -> Tensor:
-    """Gaussians ``(B, n, height, width)`` at stride 4 around clicks ``(B, n, 2)`` in pixels."""
-    down, along = click_profiles(xy, height, width)
+    profiles = []
+    for axis, cells in ((1, height), (0, width)):
+        centres = (torch.arange(2 * cells, device=xy.device, dtype=xy.dtype) + 0.5) * 4
+        profile = torch.exp(-((centres - xy[..., axis, None]) ** 2) / (2 * CLICK_SIGMA**2))
+        profiles.append(profile.unflatten(-1, (-1, 2)).amax(-1))
+    # The maximum of a product of two positive profiles is the product of their maxima.
+    down, along = profiles
     return down[..., :, None] * along[..., None, :]
 
 

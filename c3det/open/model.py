@@ -59,7 +59,7 @@ from c3det.open.detector import (
     any_object_maps,
     at_level,
     best_of_others,
-    click_profiles,
+    click_heatmaps,
     correlations,
     join,
     sampled_at,
@@ -425,8 +425,7 @@ class OpenModel:
             given.negative[None],
             given.foreign[None],
         )
-        comparison = self.network.comparison
-        share = comparison.shares(comparison(compared, batch)[1], compared, batch)[0]
+        share = self.network.comparison.shares(compared, batch)[0]
         scores = share * candidates.scores[0].sigmoid().sqrt()[:, None]
         scores = scores * candidates.valid[0][:, None]
         # A clicked box is of its slot, however low the model scores it.
@@ -689,7 +688,7 @@ def _maxima(tile: OpenTile, cells: Sequence[Tensor], xy: Tensor) -> Tensor:
     found = tile.picture_term.new_full((len(STRIDES) + 1, height, width), -1.0)
     for cell in cells:
         torch.maximum(found[:-1], tile.correlations[id(cell)][1], out=found[:-1])
-    found[-1] = (_heatmaps_at_stride_8(xy, height, width)).amax(0) if cells else 0.0
+    found[-1] = click_heatmaps(xy, height, width).amax(0) if cells else 0.0
     return found
 
 
@@ -712,20 +711,12 @@ def _collated_at_once(tile: OpenTile, given: SlotInputs) -> Tensor:
         maps = torch.cat(
             [
                 correlations(tile.features, given.cells[None, some])[0],
-                _heatmaps_at_stride_8(given.xy[some], height, width)[:, None],
+                click_heatmaps(given.xy[some], height, width)[:, None],
             ],
             1,
         )
         found.scatter_reduce_(0, row[some, None, None, None].expand_as(maps), maps, "amax")
     return found[:-1].unflatten(0, (2, -1))
-
-
-def _heatmaps_at_stride_8(xy: Tensor, height: int, width: int) -> Tensor:
-    """Heatmaps ``(n, height, width)`` of clicks ``(n, 2)``, the largest of each 2 x 2 cells."""
-    # The maximum of a product of two positive profiles is the product of their maxima.
-    profiles = click_profiles(xy, height * 2, width * 2)
-    down, along = (profile.unflatten(1, (-1, 2)).amax(2) for profile in profiles)
-    return down[:, :, None] * along[:, None]
 
 
 def _detections(answer: Tensor, labels: Sequence[int]) -> Detections:

@@ -148,11 +148,18 @@ def test_a_slot_without_exemplars_claims_nothing(
         assert (share[..., [0, 1, 3]] > 0).all()
 
 
+def likeness_of(
+    comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
+) -> torch.Tensor:
+    slots = exemplars.positive.shape[1]
+    return comparison.pair_features(candidates, exemplars, exemplars.rivals())[:, :, :slots, [0, 5]]
+
+
 def test_slots_divide_by_the_most_similar_exemplar_what_none_leaves(
     comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
 ) -> None:
     logits = torch.tensor([0.0, 0.0, -1e4, 0.0]).expand(1, 9, SLOTS + 1)  # slot 2 has no exemplar
-    shares = comparison.shares(logits, candidates, exemplars)
+    shares = comparison.divided(logits, likeness_of(comparison, candidates, exemplars))
     assert shares.sum(-1).flatten().tolist() == pytest.approx([2 / 3] * 9)
     assert shares[..., 2].max() < 1e-6
 
@@ -172,7 +179,8 @@ def test_a_single_slot_has_what_its_logit_gives_it(
 ) -> None:
     one = replace(exemplars, positive=exemplars.positive[:, :1], negative=exemplars.negative[:, :1])
     logits = torch.randn(1, 9, 2)
-    shares = comparison.shares(logits, candidates, one)
+    alone = replace(candidates, logit_shift=candidates.logit_shift[..., :1])
+    shares = comparison.divided(logits, likeness_of(comparison, alone, one))
     assert torch.allclose(shares, logits.softmax(-1)[..., :1])
 
 
@@ -303,7 +311,8 @@ def test_padding_changes_nothing(
         comparison(candidates, exemplars), comparison(padded, with_padding), strict=True
     ):
         assert torch.allclose(got[:, :9, order].softmax(-1), wanted.softmax(-1), atol=1e-5)
-        shares = comparison.shares(wanted, candidates, exemplars)
-        found = comparison.shares(got, padded, with_padding)[:, :9]
+        shares = comparison.divided(wanted, likeness_of(comparison, candidates, exemplars))
+        likeness = likeness_of(comparison, padded, with_padding)
+        found = comparison.divided(got, likeness)[:, :9]
         assert torch.allclose(found[..., :2], shares, atol=1e-5)
         assert (found[..., 2:] == 0).all()
