@@ -36,7 +36,7 @@ from c3det.exemplars import (
 )
 from c3det.memory import held_bytes
 from c3det.model import Model, Outline, Template, Tile
-from c3det.queries import NO_CLICKS, Query, check_clicks, default_threshold, exemplar_model
+from c3det.queries import NO_CLICKS, Query, check_clicks, exemplar_model
 from c3det.tiles import TileCache, distances, merge_tiles, plan_tiles
 from c3det.timing import Pace, TimeBudget
 from c3det.weights import Card
@@ -139,8 +139,7 @@ class Picture:
 
         Args:
             clicks: Any number, in pixels of the picture, in any order.
-            score_threshold: Lowest score of a box that answers no click; ``None``: see
-                `c3det.queries.default_threshold`.
+            score_threshold: Lowest score of a box that answers no click; ``None``: the card's.
             exemplars: Of other pictures, at most `c3det.exemplars.MAX_PER_QUERY`, whose label
                 numbers are those of the clicks (see `Exemplars.numbered`). Beside positive clicks
                 of their label they count less than these.
@@ -155,7 +154,7 @@ class Picture:
                 none.
         """
         if score_threshold is None:
-            score_threshold = default_threshold(self._card, clicks, exemplars)
+            score_threshold = self._card.score_threshold
         check_clicks(clicks, score_threshold, len(self._card.classes), self.image_size)
         if exemplars is not None:
             exemplar_model(self._model, self._card, exemplars)

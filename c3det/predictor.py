@@ -18,7 +18,7 @@ from c3det.model import Features, Model
 from c3det.open import model as open_model
 from c3det.open.architecture import OpenArchitecture
 from c3det.picture import Picture, SearchResult
-from c3det.queries import check_clicks, default_threshold, exemplar_model
+from c3det.queries import check_clicks, exemplar_model
 from c3det.weights import Card, WeightsError, read_card
 
 __all__ = ["Detections", "Picture", "Predictor", "SearchResult", "load"]
@@ -120,9 +120,8 @@ class Predictor:
         Args:
             features: Of the picture, by `encode`.
             clicks: Any number, in pixels of the picture, in any order.
-            score_threshold: Lowest score of a box that answers no click; ``None``: see
-                `c3det.queries.default_threshold`. The closed detector itself proposes nothing below
-                its ``test_cfg``'s, 0.02 as shipped.
+            score_threshold: Lowest score of a box that answers no click; ``None``: the card's. The
+                closed detector itself proposes nothing below its ``test_cfg``'s, 0.02 as shipped.
             answer_clicks: Whether to reconcile the boxes with the clicks, see
                 `c3det.answering.answer_clicks`. Without it this is the output of the model alone.
             exemplars: Of other pictures, see `Picture.detect`.
@@ -133,7 +132,7 @@ class Predictor:
             ExemplarsError: See `Picture.detect`.
         """
         if score_threshold is None:
-            score_threshold = default_threshold(self.card, clicks, exemplars)
+            score_threshold = self.card.score_threshold
         check_clicks(clicks, score_threshold, len(self.classes), features.image_size)
         if exemplars is None:
             candidates = self.model.detect_whole(features, clicks)

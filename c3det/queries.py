@@ -11,15 +11,6 @@ from c3det.exemplars import MAX_PER_QUERY, Exemplar, Exemplars, ExemplarsError, 
 from c3det.model import ExemplarModel, Model, clicks_that_count
 from c3det.weights import Card
 
-SHOWN_SHARE, LEAST_SHOWN = 1.4, 0.2
-"""The default threshold of the open model is at most ``SHOWN_SHARE`` divided by the number of
-slots, but for that no lower than ``LEAST_SHOWN``.
-
-Slots share one softmax, so the scores fall where many labels are asked about at once. Measured with
-the shipped weights on three pictures of each test set, after three clicks a label: the mean F1
-rises from 54.0 to 55.2, and from 46.2 to 57.6 on the sets with eight labels and more.
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -59,24 +50,6 @@ class Query:
 
 NO_CLICKS = Query()
 """The query without clicks and exemplars."""
-
-
-def default_threshold(
-    card: Card, clicks: Sequence[Click], exemplars: Exemplars | None = None
-) -> float:
-    """Score from which on boxes are shown, where the caller does not choose one.
-
-    Args:
-        card: Of the weights, whose threshold it is where they have classes or the labels are few.
-        clicks: Of the picture.
-        exemplars: Of other pictures.
-    """
-    slots = {click.label for click in clicks if click.positive}
-    if exemplars is not None:
-        slots |= set(exemplars.labels[exemplars.positive].tolist())
-    if card.classes or not slots:
-        return card.score_threshold
-    return min(card.score_threshold, max(SHOWN_SHARE / len(slots), LEAST_SHOWN))
 
 
 def check_clicks(

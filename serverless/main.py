@@ -120,7 +120,6 @@ def answer_plugin(
     objects of no class.
     """
     from c3det.exemplars import ExemplarsError, OtherWeightsError
-    from c3det.queries import default_threshold
     from serverless.exemplar_codec import from_request
 
     predictor, card = service.predictor, service.predictor.card
@@ -143,8 +142,7 @@ def answer_plugin(
         boxes = boxes_of(found.detections, predictor.classes, request.clicks)
         record.notes = notes_on_clicks(found.detections, predictor.classes, request.clicks)
     record.objects = len(boxes)
-    threshold = default_threshold(card, request.clicks, exemplars)
-    return plugin_answer(record, card.name, boxes, threshold).body()
+    return plugin_answer(record, card.name, boxes, card.score_threshold).body()
 
 
 def answer_exemplars(

@@ -16,7 +16,8 @@ Steps
        than the exemplars' lose. From these click-conditioned logits (`conditioned_logits`) come
        further candidates, where class-agnostic proposals are weak.
     3. Whole boxes are compared with whole clicked boxes, slots against each other and against
-       "none of these" (`c3det.open.compare`).
+       "none of these" (`c3det.open.compare`), and candidates that look alike are scored alike
+       (`c3det.open.propagation`).
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from c3det.boxes import (
 )
 from c3det.open.compare import Comparison
 from c3det.open.mobilenet import CHANNELS, MobileNetV2
+from c3det.open.propagation import Propagation
 from c3det.open.ridge import solve
 from c3det.rgb import IMAGENET_MEAN, IMAGENET_STD
 
@@ -240,6 +242,7 @@ class OpenDetector(nn.Module):
         self.size_weight = nn.Parameter(torch.full((len(STRIDES),), 3.0))
         self.choice = ExemplarChoice()
         self.comparison = Comparison()
+        self.propagation = Propagation()
         nn.init.normal_(self.dense.weight, std=0.01)
         assert self.dense.bias is not None
         nn.init.constant_(self.dense.bias[:1], -4.0)

@@ -21,7 +21,9 @@ class OpenTile:
     Attributes:
         image_size: ``(height, width)`` in pixels, without padding.
         features: Of the tile, a batch of one.
-        proposals: Class-agnostic boxes.
+        proposals: Class-agnostic boxes, k.
+        alike: ``(1, k, k)``, the weights of proposals as each other's neighbours, see
+            `c3det.open.propagation`.
         extent: ``(width, height, width, height)``, the same on the device.
         picture_term: ``(1, C, h, w)``, what the picture adds to the first convolution of the
             click-conditioned logits, whatever is clicked.
@@ -39,6 +41,7 @@ class OpenTile:
     extent: Tensor
     features: OpenFeatures
     proposals: Described
+    alike: Tensor
     picture_term: Tensor
     correlations: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     collated: dict[tuple[int, ...], tuple[tuple[Tensor, ...], Tensor]] = field(default_factory=dict)
@@ -86,6 +89,7 @@ class OpenTile:
             *features.regions,
             *features.early,
             *_tensors(self.proposals),
+            self.alike,
             self.picture_term,
         ]
 
@@ -105,7 +109,7 @@ class OpenTile:
         proposals = Described(*islice(some, len(fields(Described))))
         height, width = features.scores[0].shape[-2:]
         image_size = (height * STRIDES[0], width * STRIDES[0])
-        return cls(image_size, extent, features, proposals, next(some))
+        return cls(image_size, extent, features, proposals, next(some), next(some))
 
     @property
     def nbytes(self) -> int:

@@ -28,7 +28,6 @@ let renaming = null; // the label whose name is in the field for names
 let picture = null; // {name, base64, width, height}
 let history = new ClickHistory();
 let answer = null; // {boxes, progress, grows, notes, clicks: those that the function was asked with}
-let thresholdChosen = false; // by the person; until then the slider follows the answers
 let requesting = false;
 let askAgain = false;
 let loads = 0;
@@ -177,14 +176,13 @@ async function askOnce(askedPicture, clicks) {
     }
     const headers = { "Content-Type": "application/json" };
     const response = await fetch(".", { method: "POST", headers, body });
-    const { boxes, progress, notes, threshold, timings_ms: timings } = decodeAnswer(
+    const { boxes, progress, notes, timings_ms: timings } = decodeAnswer(
       response.status, await response.text(),
     );
     if (!current()) return false;
     const before = answer?.clicks === clicks ? answer.progress : -1;
     const grows = progress > before;
     answer = { boxes, progress, grows, notes, clicks };
-    if (!thresholdChosen) $("threshold").value = threshold ?? model.threshold;
     hideError();
     $("round-trip").textContent = `${Math.round(performance.now() - started)} ms`;
     $("stages").textContent = Object.entries(timings ?? {})
@@ -456,10 +454,7 @@ function listen() {
     answer = { ...answer, progress: -1 };
     ask();
   });
-  $("threshold").addEventListener("input", () => {
-    thresholdChosen = true;
-    update();
-  });
+  $("threshold").addEventListener("input", update);
   $("everything").addEventListener("change", update);
   $("error-close").addEventListener("click", hideError);
   $("class-filter").addEventListener("input", filterClasses);

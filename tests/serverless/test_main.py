@@ -121,20 +121,6 @@ def test_an_open_model_is_asked_with_the_callers_labels() -> None:
     ]
 
 
-def test_many_labels_of_an_open_model_lower_the_threshold_of_the_answer() -> None:
-    context = make_context(classes=())
-    labels = range(6)
-    thresholds = []
-    for some in (labels[:2], labels):
-        points, pairs = [[50, 30]] * len(some), [[-1, 1], *([label, 1] for label in some)]
-        body = answer(handler(context, event(plugin(pos_points=points, neg_points=pairs))))
-        thresholds.append(body["threshold"])
-    card = context.user_data.predictor.card
-    assert thresholds == pytest.approx([card.score_threshold, 1.4 / 6])
-    # The function itself shows boxes from there on, unless the annotator says otherwise.
-    assert [threshold for _, threshold in context.user_data.predictor.detected] == [None, None]
-
-
 def test_an_open_model_without_clicks_finds_objects_of_no_class() -> None:
     context = make_context(classes=())
     body = answer(handler(context, event(plugin(pos_points=[], neg_points=[[-1, 1]]))))

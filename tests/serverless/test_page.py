@@ -277,26 +277,6 @@ def test_threshold_filters_without_asking_again(browser: Chrome, pictures: Path)
         assert len(predictor.calls) == 1
 
 
-def test_the_slider_follows_the_answers_until_it_is_moved(browser: Chrome, pictures: Path) -> None:
-    predictor = FakePredictor(classes=())
-    with opened(browser, pictures, predictor) as page:
-        shown = ["0.50"]
-        for number, name in enumerate("abcd"):
-            page.type_name(name)
-            page.click(100 + 20 * number, 250)
-            page.settle()
-            shown.append(page.text("#threshold-value"))
-        # 1.4 by the number of labels, and at most the weights' 0.50.
-        assert shown == ["0.50", "0.50", "0.50", "0.47", "0.35"]
-        page.press("#clear")
-        page.settle()
-        assert page.text("#threshold-value") == "0.50"
-        browser.find_element(By.ID, "threshold").send_keys(Keys.END)
-        page.press("#undo")
-        page.settle()
-        assert page.text("#threshold-value") == "0.95"
-
-
 def test_a_picture_that_was_searched_in_part_is_searched_on(
     browser: Chrome, pictures: Path
 ) -> None:

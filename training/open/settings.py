@@ -23,7 +23,9 @@ COMPONENTS: dict[str, tuple[tuple[str, slice], ...]] = {
         ("comparison.second.0.weight", slice(22, 24)),
         ("comparison.none.0.weight", slice(3, 5)),
         ("comparison.nearest", slice(1, 2)),
+        ("propagation.likeness", slice(1, 2)),
     ),
+    "propagation": (("propagation.drawn", slice(None)),),
 }
 """Weights that are held at zero where a component of the model is left out: names, and inputs of
 the layer. UEL is left out by ``--enforce 0``, clicks on the worst errors by ``--hard 0``."""

@@ -88,7 +88,7 @@ def test_losses_are_finite_and_reach_every_weight() -> None:
     assert all(bool(value.isfinite()) for value in losses.values())
     torch.stack(list(losses.values())).sum().backward()
     without = [name for name, p in model.named_parameters() if p.grad is None]
-    assert without == ["comparison.nearest"]  # which is set by hand
+    assert without == ["comparison.nearest", "propagation.likeness", "propagation.drawn"]  # by hand
 
 
 def test_what_was_clicked_goes_along_to_the_second_picture() -> None:
