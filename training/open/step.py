@@ -164,6 +164,46 @@ def _hard_clicks(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _UnderClicks:
+    """What is under the clicks of a batch.
+
+    Attributes:
+        dense: ``(B, n * CLICKED_BOXES, 4)``, the dense boxes at the clicks.
+        at_clicks: The same boxes, described.
+        everything: The proposals and these.
+        choice: Logits of all of them, see `c3det.open.detector.ExemplarChoice`.
+        known: The clicks, and those of the support pictures.
+        exemplars: The chosen boxes, and those of the support pictures.
+    """
+
+    dense: Tensor
+    at_clicks: Described
+    everything: Described
+    choice: Tensor
+    known: PaddedClicks
+    exemplars: ExemplarBatch
+
+
+def _under_clicks(
+    model: OpenDetector,
+    features: OpenFeatures,
+    proposals: Described,
+    clicks: PaddedClicks,
+    support: Tensor,
+    autocast: torch.autocast,
+) -> _UnderClicks:
+    dense = model.boxes_at(features, clicks.xy).detach()
+    used = (clicks.slots >= 0).repeat_interleave(CLICKED_BOXES, 1)
+    with autocast:
+        at_clicks = model.describe(features, dense, used)
+    everything = join(proposals, at_clicks)
+    choice = model.choice(everything, clicks.xy)
+    known = _with_support(clicks, support)
+    exemplars = _exemplars(everything, choice.argmax(-1), known, support)
+    return _UnderClicks(dense, at_clicks, everything, choice, known, exemplars)
+
+
 def run(
     model: OpenDetector,
     episode: Episode,
@@ -227,12 +267,10 @@ def run(
     if settings.hard:
         with torch.no_grad():
             clicks = _with_hard_clicks(model, features, pool, first, episode, settings, autocast)
-    used = clicks.slots >= 0
-    dense = model.boxes_at(features, clicks.xy).detach()
-    with autocast:
-        at_clicks = model.describe(features, dense, used.repeat_interleave(CLICKED_BOXES, 1))
+    under = _under_clicks(model, features, pool, clicks, episode.support, autocast)
+    at_clicks = under.at_clicks
     score, where = region_loss(
-        dense,
+        under.dense,
         at_clicks.scores,
         at_clicks.boxes,
         at_clicks.valid,
@@ -241,13 +279,15 @@ def run(
         episode.ignored,
     )
     losses["clicked score"], losses["clicked box"] = 0.25 * score, 0.5 * where
-    everything = join(pool, at_clicks)
-    choice = model.choice(everything, clicks.xy)
     losses["choice"] = 0.3 * choice_loss(
-        choice, everything.boxes.detach(), clicks.xy, used, episode.boxes, is_object
+        under.choice,
+        under.everything.boxes.detach(),
+        clicks.xy,
+        clicks.slots >= 0,
+        episode.boxes,
+        is_object,
     )
-    known = _with_support(clicks, episode.support)
-    exemplars = _exemplars(everything, choice.argmax(-1), known, episode.support)
+    known, exemplars = under.known, under.exemplars
     sure = torch.rand(len(is_object), device=device)
     sure = torch.where(torch.rand_like(sure) < settings.unsure, sure, 1.0)
     unsure = replace(
@@ -290,13 +330,7 @@ def _with_hard_clicks(
     settings: StepSettings,
     autocast: torch.autocast,
 ) -> PaddedClicks:
-    used = (clicks.slots >= 0).repeat_interleave(CLICKED_BOXES, 1)
-    with autocast:
-        at_clicks = model.describe(features, model.boxes_at(features, clicks.xy), used)
-    everything = join(pool, at_clicks)
-    choice = model.choice(everything, clicks.xy).argmax(-1)
-    known = _with_support(clicks, episode.support)
-    exemplars = _exemplars(everything, choice, known, episode.support)
+    exemplars = _under_clicks(model, features, pool, clicks, episode.support, autocast).exemplars
     compared = Candidates(
         pool.boxes,
         pool.scores,
