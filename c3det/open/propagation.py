@@ -29,7 +29,13 @@ DRAWN = 2 / 3
 """Of a score, in the geometric mean, what is its neighbours'."""
 
 SAME_PLACE = 0.3
-"""IoU above which two boxes may be of one object: they are no neighbours."""
+"""IoU above which two boxes may be of one object: two candidates are no neighbours there."""
+
+AT_ITS_PLACE = 0.05
+"""What an exemplar weighs for candidates at its place, beside those elsewhere, times the square of
+the probability that the candidate fits an object. With all of it, a badly chosen box is believed
+against everything that looks like it. With nothing of it, what is the only one of its kind is not
+believed although it was clicked."""
 
 _FAR = 1e6
 """Where the boxes of exemplars of other pictures are moved to, in pixels."""
@@ -59,13 +65,19 @@ class Propagation(nn.Module):
         self.likeness = nn.Parameter(torch.tensor([LIKENESS]), requires_grad=False)
         self.drawn = nn.Parameter(torch.tensor([[DRAWN]]), requires_grad=False)
 
-    def between(self, first: Looks, second: Looks) -> Tensor:
-        """The weights ``(B, P, Q)`` of the second as neighbours of the first."""
+    def between(self, first: Looks, second: Looks, at_its_place: Tensor | float = 0.0) -> Tensor:
+        """The weights ``(B, P, Q)`` of the second as neighbours of the first.
+
+        Args:
+            first: P boxes.
+            second: Q boxes.
+            at_its_place: A factor on the weights of those that may be of one object.
+        """
         of_embedding, of_layout = self.likeness[0]
         like = of_embedding * first.embeddings @ second.embeddings.transpose(1, 2)
         like = like + of_layout * first.layouts @ second.layouts.transpose(1, 2)
         same_place = pairwise_iou(first.boxes, second.boxes) > SAME_PLACE
-        return like.exp().masked_fill(same_place, 0.0)
+        return like.exp() * torch.where(same_place, at_its_place, 1.0)
 
     def among(self, candidates: Candidates, known: Tensor) -> Tensor:
         """The weights ``(B, P, P)`` of candidates, given those of the first k, ``(B, k, k)``."""
@@ -101,7 +113,8 @@ class Propagation(nn.Module):
         """
         total, weight = weights @ scores, weights.sum(2, keepdim=True)
         if candidates is not None and exemplars is not None:
-            beside = self.between(candidates, _moved_away(exemplars))
+            believed = AT_ITS_PLACE * candidates.scores.sigmoid().square()[..., None]
+            beside = self.between(candidates, _moved_away(exemplars), believed)
             positive = exemplars.positive.transpose(1, 2)
             counts = positive.any(2, keepdim=True) | exemplars.negative.transpose(1, 2)
             total = total + beside @ positive.to(beside.dtype)

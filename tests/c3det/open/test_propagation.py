@@ -12,7 +12,13 @@ from torch import Tensor
 
 from c3det.boxes import pairwise_iou
 from c3det.open.compare import Candidates, ExemplarBatch
-from c3det.open.propagation import DRAWN, LIKENESS, SAME_PLACE, Propagation
+from c3det.open.propagation import (
+    AT_ITS_PLACE,
+    DRAWN,
+    LIKENESS,
+    SAME_PLACE,
+    Propagation,
+)
 
 SLOTS = 3
 
@@ -93,10 +99,12 @@ def test_a_score_is_drawn_to_the_mean_of_its_neighbours(
     found = network(scores, network.between(candidates, candidates), candidates, exemplars)[0]
     boxes = candidates.boxes[0]
     apart = (pairwise_iou(boxes, boxes) <= SAME_PLACE).numpy()
-    beside = (pairwise_iou(boxes, boxes[:4]) <= SAME_PLACE).numpy()
-    beside[:, 3] = True  # it lies in another picture
     weights = weights_by_hand(candidates, candidates) * apart
-    near = weights_by_hand(candidates, exemplars) * beside
+    at_its_place = (pairwise_iou(boxes, boxes[:4]) > SAME_PLACE).numpy()
+    at_its_place[:, 3] = False  # it lies in another picture
+    sure = candidates.scores[0].sigmoid().double().numpy()[:, None]
+    near = weights_by_hand(candidates, exemplars)
+    near = np.where(at_its_place, AT_ITS_PLACE * sure**2, 1.0) * near
     known = {0: {0: 1, 1: 0, 2: 0, 3: 0}, 1: {0: 0, 1: 1, 3: 1}, 2: {0: 0, 1: 0, 3: 0}}
     for slot, values in known.items():
         own = scores[0, :, slot].double().numpy()
@@ -167,3 +175,17 @@ def test_one_of_a_kind_is_found_through_another(candidates: Candidates) -> None:
     scores[0, :3, 0] = torch.tensor([0.9, 0.3, 0.3])
     found = network(scores, network.between(apart, apart))[0, :, 0]
     assert found[:2].min() > 2 * found[2]
+
+
+def test_what_was_clicked_is_believed_if_it_is_the_only_one_of_its_kind(
+    candidates: Candidates, exemplars: ExemplarBatch
+) -> None:
+    sure = replace(candidates, scores=torch.full((1, 12), 2.0))
+    network, scores = Propagation(), torch.full((1, 12, SLOTS), 0.1)
+    weights = network.between(sure, sure)
+    found = network(scores, weights, sure, exemplars)[0]
+    assert float(found[0, 0]) > 0.4
+    assert float(found[1, 1]) > 0.4
+    unlike = (weights_by_hand(sure, exemplars) < np.exp(10)).all(1)
+    assert unlike.any()
+    assert float(found[torch.from_numpy(unlike)].max()) < 0.35
