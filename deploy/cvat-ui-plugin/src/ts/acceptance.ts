@@ -68,6 +68,7 @@ export class Acceptance {
       return;
     }
     const { clicks } = entryOf(session.frame);
+    const label = only === "in view" ? null : only;
     const { jobId } = session;
     const isHere = () => session.jobId === jobId && session.state.frame === number;
     const replaced = this.#replacedBy(made);
@@ -81,7 +82,7 @@ export class Acceptance {
       );
       isMade = true;
       if (session.jobId === jobId)
-        session.do({ type: "accepted", frame: number, clicks, ids, taken });
+        session.do({ type: "accepted", frame: number, clicks, label, ids, taken });
       if (isHere()) await this.#replace(replaced);
     } catch (error) {
       session.say(`CVAT did not take the boxes. ${sentence(messageOf(error))}`, true);

@@ -12,6 +12,7 @@ import {
   type Point,
   shortSideOf,
   stretched,
+  toPicture,
   toScreen,
 } from "./geometry";
 import { positionOf, STEPS_OF_ARROWS } from "./keys";
@@ -39,6 +40,10 @@ export class BoxEditor {
   /** The box that keys are for: the one under the mouse, or the one that a key went to. */
   #aimed: Shown | null = null;
   #picked = false;
+  /** Where the mouse rests, on the screen; null: not on the picture. */
+  #mouse: Point | null = null;
+  /** The boxes that could be changed when the one for keys was last looked for. */
+  #known: readonly Shown[] = [];
   #pull: Pull | null = null;
   /** The boxes that keys go through, and the position of the one that they went to. */
   #round: readonly Shown[] = [];
@@ -58,6 +63,7 @@ export class BoxEditor {
 
   /** The mouse is over a point; null: it left the picture. */
   hovered(point: Point | null): void {
+    this.#rest(point);
     const onEdge = point !== null && !this.menu.isOpen && this.#edgesAt(point) !== null;
     this.#session.host.showGrip(onEdge);
     const found = point === null || this.menu.isOpen ? null : this.#boxes.editableAt(point);
@@ -73,6 +79,7 @@ export class BoxEditor {
 
   pulled(point: Point): void {
     if (this.#pull === null) return;
+    this.#rest(point);
     this.tip.hide();
     this.#preview.hover({ ...this.#pull.proposal, ...this.#stretch(this.#pull, point) });
   }
@@ -150,9 +157,7 @@ export class BoxEditor {
     const box = this.next(by);
     this.menu.close();
     if (box) this.#session.host.show(centreOf(box));
-    this.aim(box);
-    this.#picked = box !== null;
-    this.#placeTip();
+    this.#pick(box);
   }
 
   /** Mark a box, for which keys are; its words stand beside a point of the picture. */
@@ -172,20 +177,40 @@ export class BoxEditor {
     else if (this.menu.isOpen || this.#aimed) this.close();
   }
 
-  /** Leave the box that is no more shown. */
-  follow(): void {
-    if (this.#aimed && !this.#boxes.shown.includes(this.#aimed)) this.aim(null);
+  /** Once the boxes have changed, find the one that keys are for again, where mouse or cursor is. */
+  follow(cursor: Point | null): void {
+    const boxes = this.#boxes.hidden ? [] : this.#boxes.offered;
+    const known = this.#known;
+    if (boxes.length === known.length && boxes.every((box, i) => isAlike(box, known[i]))) return;
+    this.#known = boxes;
+    const aimed = this.#aimed;
+    if (aimed && this.#picked) {
+      const alike = boxes.filter(({ points }) => points.every((x, i) => x === aimed.points[i]));
+      this.#pick(alike.find(({ label }) => label === aimed.label) ?? alike[0] ?? null);
+    } else if (this.#pull || this.menu.isOpen) {
+      if (aimed && !boxes.some((box) => isAlike(box, aimed))) this.aim(null);
+    } else if (cursor) {
+      this.aim(this.#boxes.editableAt(cursor), cursor);
+    } else {
+      const placement = this.#session.host.placement();
+      this.hovered(this.#mouse && placement && toPicture(placement, this.#mouse));
+    }
   }
 
   close(): void {
-    this.menu.close();
-    this.#pull = null;
+    this.stop();
     this.aim(null);
   }
 
+  /** End what the mouse does to a box; what keys are for stays. */
+  stop(): void {
+    this.menu.close();
+    this.#pull = null;
+  }
+
   edit({ color, look, present, ...proposal }: Shown, label: number | null, points?: Corners): void {
-    this.#session.do({ type: "edited", edit: { proposal, label, ...(points && { points }) } });
     this.aim(null);
+    this.#session.do({ type: "edited", edit: { proposal, label, ...(points && { points }) } });
   }
 
   /** Change a box by a key; the keys are for what it has become, then. */
@@ -195,9 +220,22 @@ export class BoxEditor {
     const same = (other: Shown) =>
       other.label === label && other.points.every((value, i) => value === points[i]);
     const edited = this.#boxes.shown.find(same) ?? null;
-    this.aim(edited);
-    this.#picked = picked && edited !== null;
+    if (picked) this.#pick(edited);
+    else if (edited) {
+      this.aim(edited);
+      this.#placeTip();
+    }
+  }
+
+  #pick(box: Shown | null): void {
+    this.aim(box);
+    this.#picked = box !== null;
     this.#placeTip();
+  }
+
+  #rest(point: Point | null): void {
+    const placement = this.#session.host.placement();
+    this.#mouse = point && placement && toScreen(placement, point);
   }
 
   #placeTip(): void {
@@ -261,4 +299,16 @@ export class BoxEditor {
     const or = rival && other ? ` or ${other.name} ${rival.score.toFixed(2)}` : "";
     return `${label.name} ${score.toFixed(2)}${or}${sure ? " · yours" : ""}`;
   }
+}
+
+/** Whether a box is shown as another was; each look at CVAT's scene makes them anew. */
+function isAlike(one: Shown, other: Shown | undefined): boolean {
+  if (one === other) return true;
+  const { label, score, sure, points } = other ?? {};
+  return (
+    one.label === label &&
+    one.score === score &&
+    one.sure === sure &&
+    one.points.every((value, i) => value === points?.[i])
+  );
 }

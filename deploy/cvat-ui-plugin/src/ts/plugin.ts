@@ -191,7 +191,7 @@ export class Plugin implements Listener {
       if (!redo && lower !== "z") return this.#cursor.pressed(event);
       // Where the last step is CVAT's, so is the key.
       if (!(redo ? redoesNext(state, scene.redoable) : undoesNext(state))) return false;
-      this.#editor.close();
+      this.#editor.stop();
       session.do({ type: redo ? "redone" : "undone" });
       return true;
     }
@@ -408,7 +408,7 @@ export class Plugin implements Listener {
     );
     this.#drawCursor();
     this.#host.overlay(this.#preview.element);
-    this.#editor.follow();
+    if (!acceptance.running) this.#editor.follow(this.#cursor.point);
     this.#place();
   }
 

@@ -143,15 +143,17 @@ export function reduce(state: State, action: Action): State {
       const { edits, clicks } = entryOf(before);
       // Clicks made while CVAT took the boxes are a step of their own; the earlier ones count on.
       const later = clicks === action.clicks ? [] : [{ clicks, edits, depth: state.depth + 1 }];
+      const history = [...unsettled(before, action.clicks, action.label ?? null), ...later];
       const frame: Frame = {
         ...before,
-        history: [{ clicks: action.clicks, edits, depth: state.depth }, ...later],
-        index: later.length,
+        history,
+        index: history.length - 1,
         taken: [...before.taken, ...action.taken],
         accepted: {
           // What was undone before is no more to be made again.
           before: { ...before, history: before.history.slice(0, before.index + 1), undone: null },
           ids: action.ids,
+          left: history,
         },
         undone: null,
       };
@@ -165,9 +167,11 @@ export function reduce(state: State, action: Action): State {
     case "acceptance undone":
       return onFrame({ ...state, waiting: false }, (frame) => {
         if (frame.accepted === null) return frame;
-        const { before, ids } = frame.accepted;
+        const { before, ids, left } = frame.accepted;
+        const { clicks, edits } = entryOf(frame);
         // Clicks made since then are not given up for the earlier ones.
-        if (frame.index > 0) return { ...frame, taken: before.taken, accepted: null };
+        if (!left.some((entry) => entry.clicks === clicks && entry.edits === edits))
+          return { ...frame, taken: before.taken, accepted: null };
         return { ...before, undone: { after: frame, ids } };
       });
     case "acceptance redone":
@@ -181,6 +185,36 @@ export function reduce(state: State, action: Action): State {
       return { ...state, depth, frames };
     }
   }
+}
+
+/**
+ * The history once boxes were accepted, of all labels (null) or of one: first what is settled by that,
+ * then the steps with clicks and edits of other labels, which can still be taken back.
+ */
+function unsettled(frame: Frame, accepted: Clicks, only: number | null): Entry[] {
+  const steps = frame.history.slice(0, frame.index + 1);
+  const [first, now] = [steps[0] as Entry, entryOf(frame)];
+  const isOf = (label: number) => only === null || label === only;
+  // Lists that have answers are not made anew.
+  const lists = [accepted, ...steps.map(({ clicks }) => clicks)];
+  const left: Entry[] = [];
+  for (const step of steps) {
+    const clicks = accepted.filter(
+      (one) => isOf(one.label) || first.clicks.includes(one) || step.clicks.includes(one),
+    );
+    const edits = now.edits.filter(
+      (one) =>
+        isOf(one.label ?? one.proposal.label) ||
+        first.edits.includes(one) ||
+        step.edits.includes(one),
+    );
+    const last = left.at(-1);
+    // They only become more.
+    if (last?.clicks.length === clicks.length && last.edits.length === edits.length) continue;
+    const same = lists.find((list) => list.length === clicks.length && beginsWith(list, clicks));
+    left.push({ clicks: same ?? clicks, edits, depth: step.depth });
+  }
+  return left;
 }
 
 /** Whatever CVAT does after it took steps back comes later than the steps of the frames. */

@@ -73,7 +73,12 @@ export interface Frame {
   /** Proposals that have become rectangles, so that they are not offered again. */
   readonly taken: readonly Proposal[];
   /** What was here before the last "Accept", and the objects that it made. */
-  readonly accepted: { readonly before: Frame; readonly ids: readonly number[] } | null;
+  readonly accepted: {
+    readonly before: Frame;
+    readonly ids: readonly number[];
+    /** The history that it left. */
+    readonly left: readonly Entry[];
+  } | null;
   /** What comes back if CVAT makes the objects again of an "Accept" that it undid. */
   readonly undone: { readonly after: Frame; readonly ids: readonly number[] } | null;
 }
@@ -150,6 +155,8 @@ export type Action =
       readonly frame: number;
       /** Clicks whose answer was accepted. */
       readonly clicks: Clicks;
+      /** The label whose boxes alone were accepted. */
+      readonly label?: number | null;
       readonly ids: readonly number[];
       /** Those that are rectangles now. */
       readonly taken: readonly Proposal[];
@@ -286,7 +293,8 @@ export function proposalsOf(frame: Frame): readonly Proposal[] {
   const later = newClicksOf(frame).filter(({ positive }) => positive);
   return proposals.filter(
     (proposal) =>
-      find(frame.taken, proposal) < 0 || later.some(({ x, y }) => contains(proposal, [x, y])),
+      find(frame.taken, proposal) < 0 ||
+      later.some(({ x, y, label }) => label === proposal.label && contains(proposal, [x, y])),
   );
 }
 

@@ -1167,12 +1167,15 @@ suite("the plugin in the browser", () => {
     expect(new Set((await a.objects()).map(({ label }) => label))).toEqual(new Set([two]));
     expect(await countOf(a, one)).toBeGreaterThan(0);
     expect(await countOf(a, two)).toBe(0);
-    expect(await clicksShown(a)).toBe("0 + 2 accepted");
+    // The click of the other label is none of these, and can be taken back.
+    expect(await clicksShown(a)).toBe("1 + 1 accepted");
+    expect(await a.button("Undo").isEnabled()).toBe(true);
     // With no label armed, Enter takes the others.
     await a.key("Escape");
     const rest = (await a.outlines()).length;
     await a.key("Enter");
     await expect.poll(() => a.says("count")).toBe(String(wanted + rest));
+    expect(await clicksShown(a)).toBe("0 + 2 accepted");
     // The earlier clicks count on; all of them can be cleared.
     await a.clickOn(centre(one, 1), "2");
     expect((await lastCall(a)).pos_points).toHaveLength(3);

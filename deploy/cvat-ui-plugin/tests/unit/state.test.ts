@@ -579,6 +579,89 @@ describe("accepting", () => {
     const undone = on(state, { type: "acceptance undone" });
     expect(proposalsOf(frameOf(undone))).toHaveLength(2);
   });
+
+  describe("the boxes of one label alone", () => {
+    const [a, b, c, d] = [click(1, 1), click(51, 2), click(101, 1), click(151, 2)];
+    const boxes = [proposal(0), proposal(50, 2), proposal(100), proposal(150, 2)];
+    const dropped = (x: number, label: number): Action => ({
+      type: "edited",
+      edit: { proposal: proposal(x, label), label: null },
+    });
+    const all = [a, b, c, d].reduce(
+      (state, one) => answered(on(state, clicked(one)), ...boxes),
+      stateAfter(shown(0)),
+    );
+    const label1 = (state: State): Action => ({
+      ...(accept([4], clicksOf(state), boxes.slice(0, 1)) as Action & { type: "accepted" }),
+      label: 1,
+    });
+    const one = on(all, label1(all), stepped(1));
+
+    test("the clicks of others stay, in their order, and need no answer anew", () => {
+      expect(newClicksOf(frameOf(one))).toEqual([b, d]);
+      expect(clicksOf(one)).toBe(clicksOf(all));
+      expect(isPending(frameOf(one))).toBe(true);
+      expect(one.request).toBeNull();
+      // What was accepted is not offered again, also where another label was clicked in it.
+      const inside = answered(on(all, clicked(click(5, 2))), ...boxes);
+      expect(proposalsOf(frameOf(on(inside, label1(inside))))).toEqual(boxes.slice(1));
+    });
+
+    test("those are taken back and made again one by one, after the acceptance", () => {
+      expect(undoesNext(one)).toBe(false);
+      let state = on(one, { type: "undone" });
+      expect(clicksOf(state)).toEqual([a, b, c]);
+      expect(isAnswered(frameOf(state))).toBe(true);
+      state = on(state, { type: "undone" });
+      expect([clicksOf(state), newClicksOf(frameOf(state))]).toEqual([[a, c], []]);
+      expect(canUndo(frameOf(state))).toBe(false);
+      state = on(state, { type: "redone" }, { type: "redone" });
+      expect(frameOf(state).history).toEqual(frameOf(one).history);
+      expect(newClicksOf(frameOf(state))).toEqual([b, d]);
+    });
+
+    test("undone, also with some of them taken back, everything is as it was", () => {
+      for (const state of [one, on(one, { type: "undone" })]) {
+        const undone = on(state, stepped(0), { type: "acceptance undone" });
+        expect(frameOf(undone)).toMatchObject({ ...frameOf(all), undone: { ids: [4] } });
+        expect(frameOf(on(undone, { type: "acceptance redone" }))).toEqual(frameOf(state));
+      }
+    });
+
+    test("undone after new clicks, these stay", () => {
+      for (const state of [one, on(one, { type: "undone" })]) {
+        const undone = on(state, clicked(click(9)), { type: "acceptance undone" });
+        expect(clicksOf(undone)).toEqual([...clicksOf(state), click(9)]);
+        expect(frameOf(undone).accepted).toBeNull();
+      }
+    });
+
+    test("the others are accepted after it, and both are undone", () => {
+      let state = on(one, accept([5], clicksOf(one), boxes), stepped(2));
+      expect([newClicksOf(frameOf(state)), canUndo(frameOf(state))]).toEqual([[], false]);
+      state = on(state, stepped(1), { type: "acceptance undone" });
+      expect(newClicksOf(frameOf(state))).toEqual([b, d]);
+      state = on(state, stepped(0), { type: "acceptance undone" });
+      expect(newClicksOf(frameOf(state))).toEqual([a, b, c, d]);
+      expect(undoesNext(state)).toBe(true);
+    });
+
+    test("edits of other labels stay too", () => {
+      const edited = on(all, dropped(50, 2), dropped(100, 1));
+      const state = on(edited, label1(edited));
+      expect(proposalsOf(frameOf(state))).toEqual([boxes[3]]);
+      const undone = on(state, { type: "undone" });
+      expect(proposalsOf(frameOf(undone))).toEqual([boxes[1], boxes[3]]);
+      expect(newClicksOf(frameOf(undone))).toEqual([b, d]);
+    });
+
+    test("clicks that were made meanwhile come last", () => {
+      const more = on(all, clicked(click(9, 2)));
+      const state = on(more, label1(all));
+      expect(newClicksOf(frameOf(state))).toEqual([b, d, click(9, 2)]);
+      expect(newClicksOf(frameOf(on(state, { type: "undone" })))).toEqual([b, d]);
+    });
+  });
 });
 
 test("the states before are not changed", () => {
