@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from c3det.open.architecture import OpenArchitecture
+from c3det.open.compare import Candidates
 from c3det.open.detector import OpenDetector
 from c3det.open.model import OpenModel
 from c3det.predictor import Predictor, load
@@ -24,6 +25,26 @@ CARD = Card(
     results={},
     licence={"weights": "CC0-1.0"},
 )
+
+
+def unit(*shape: int) -> torch.Tensor:
+    """Vectors of length 1."""
+    return torch.nn.functional.normalize(torch.randn(*shape), dim=-1)
+
+
+def some_candidates(count: int, room: float, slots: int) -> Candidates:
+    """Boxes of 10 to 20 px whose corners lie in a square."""
+    torch.manual_seed(1)
+    corner = torch.rand(1, count, 2) * room
+    boxes = torch.cat([corner, corner + 10 + torch.rand(1, count, 2) * 10], 2)
+    return Candidates(
+        boxes,
+        torch.randn(1, count),
+        unit(1, count, 4),
+        unit(1, count, 6),
+        torch.randn(1, count, slots),
+        torch.ones(1, count, dtype=torch.bool),
+    )
 
 
 def untrained(seed: int = 0) -> OpenDetector:

@@ -16,12 +16,9 @@ from c3det.open.compare import (
     _best_of_others,
     _RidgeData,
 )
+from tests.c3det.open.small import some_candidates
 
 SLOTS = 3
-
-
-def unit(*shape: int) -> torch.Tensor:
-    return torch.nn.functional.normalize(torch.randn(*shape), dim=-1)
 
 
 @pytest.fixture
@@ -36,17 +33,7 @@ def comparison() -> Comparison:
 
 @pytest.fixture
 def candidates() -> Candidates:
-    torch.manual_seed(1)
-    corner = torch.rand(1, 9, 2) * 80
-    boxes = torch.cat([corner, corner + 10 + torch.rand(1, 9, 2) * 10], 2)
-    return Candidates(
-        boxes,
-        torch.randn(1, 9),
-        unit(1, 9, 4),
-        unit(1, 9, 6),
-        torch.randn(1, 9, SLOTS),
-        torch.ones(1, 9, dtype=torch.bool),
-    )
+    return some_candidates(9, 80, SLOTS)
 
 
 @pytest.fixture

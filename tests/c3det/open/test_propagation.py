@@ -19,27 +19,14 @@ from c3det.open.propagation import (
     SAME_PLACE,
     Propagation,
 )
+from tests.c3det.open.small import some_candidates
 
 SLOTS = 3
 
 
-def unit(*shape: int) -> Tensor:
-    return torch.nn.functional.normalize(torch.randn(*shape), dim=-1)
-
-
 @pytest.fixture
 def candidates() -> Candidates:
-    torch.manual_seed(1)
-    corner = torch.rand(1, 12, 2) * 40
-    boxes = torch.cat([corner, corner + 10 + torch.rand(1, 12, 2) * 10], 2)
-    return Candidates(
-        boxes,
-        torch.randn(1, 12),
-        unit(1, 12, 4),
-        unit(1, 12, 6),
-        torch.randn(1, 12, SLOTS),
-        torch.ones(1, 12, dtype=torch.bool),
-    )
+    return some_candidates(12, 40, SLOTS)
 
 
 @pytest.fixture
