@@ -90,7 +90,7 @@ def test_exemplars_of_one_replica_serve_another(predictor: Predictor, weights: P
     assert list(from_request(sent, answer.weights)) == list(got)
     for clicks in ((), (Click(90, 20, 5),)):
         expected = predictor.open(SECOND).detect(clicks, 0.05, exemplars=got).detections
-        assert {3, 7} <= set(expected.labels.tolist())
+        assert {3, 7} & set(expected.labels.tolist())
         for context in (other, one, other):
             request = PluginRequest(png(SECOND), clicks, 0.05, sent)
             found = PluginAnswer.read(answer_to(context, request))
