@@ -185,7 +185,7 @@ export class BoxEditor {
     this.#known = boxes;
     const aimed = this.#aimed;
     if (aimed && this.#picked) {
-      const alike = boxes.filter(({ points }) => points.every((x, i) => x === aimed.points[i]));
+      const alike = boxes.filter(({ points }) => areSame(points, aimed.points));
       this.#pick(alike.find(({ label }) => label === aimed.label) ?? alike[0] ?? null);
     } else if (this.#pull || this.menu.isOpen) {
       if (aimed && !boxes.some((box) => isAlike(box, aimed))) this.aim(null);
@@ -217,8 +217,7 @@ export class BoxEditor {
   #editByKey(box: Shown, label: number, points = box.points): void {
     const picked = this.#picked;
     this.edit(box, label, points);
-    const same = (other: Shown) =>
-      other.label === label && other.points.every((value, i) => value === points[i]);
+    const same = (other: Shown) => other.label === label && areSame(other.points, points);
     const edited = this.#boxes.shown.find(same) ?? null;
     if (picked) this.#pick(edited);
     else if (edited) {
@@ -303,12 +302,13 @@ export class BoxEditor {
 
 /** Whether a box is shown as another was; each look at CVAT's scene makes them anew. */
 function isAlike(one: Shown, other: Shown | undefined): boolean {
-  if (one === other) return true;
-  const { label, score, sure, points } = other ?? {};
+  if (other === undefined) return false;
+  const { label, score, sure, points } = other;
   return (
-    one.label === label &&
-    one.score === score &&
-    one.sure === sure &&
-    one.points.every((value, i) => value === points?.[i])
+    one.label === label && one.score === score && one.sure === sure && areSame(one.points, points)
   );
+}
+
+function areSame(one: Corners, other: Corners): boolean {
+  return one.every((value, i) => value === other[i]);
 }
