@@ -175,15 +175,13 @@ class OpenModel:
         """See `c3det.model.Model.encode`."""
         height, width = image.shape[:2]
         pixels = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1)[None].float()
-        network = self.network
         features, boxes, scores = self._search(pixels)
         proposals = self._proposals(features, pixels, boxes, scores)
         about = torch.cat([any_object_maps(features), features.context], 1)
         picture_term = F.conv2d(about, self._of_picture, self._bias, padding=1)
         picture_term = picture_term.contiguous(memory_format=torch.channels_last)
         extent = moved(torch.tensor([width, height] * 2, dtype=torch.float32), self.device)
-        alike = network.propagation.between(proposals, proposals)
-        alike = alike * proposals.valid[:, None]
+        alike = self.network.propagation.between(proposals, proposals)
         return OpenTile((height, width), extent, features, proposals, alike, picture_term)
 
     def _search(self, pixels: Tensor) -> tuple[OpenFeatures, Tensor, Tensor]:
@@ -318,9 +316,10 @@ class OpenModel:
     ) -> Detections:
         """See `c3det.model.ExemplarModel.detect`."""
         if not clicks and not exemplars:
-            known = tile.proposals.scores.sigmoid() * tile.proposals.valid
-            scores = self.network.propagation(known[..., None], tile.alike)[0]
-            return self._found(tile, tile.proposals.boxes[0], scores, [ANY_OBJECT])
+            proposals = tile.proposals
+            known = proposals.scores.sigmoid() * proposals.valid
+            scores = self.network.propagation(known[..., None], tile.alike, proposals)[0]
+            return self._found(tile, proposals.boxes[0], scores, [ANY_OBJECT])
         rows, ordered, labels = by_slot(templates, clicks, exemplars)
         if self.fixed_shapes:
             return _detections(self._padded_answer(tile, rows, ordered, len(labels)), labels)
@@ -432,8 +431,8 @@ class OpenModel:
         share = self.network.comparison.shares(compared, batch)
         usable = candidates.scores.sigmoid().sqrt() * candidates.valid
         propagation = self.network.propagation
-        alike = propagation.among(compared, tile.alike) * candidates.valid[:, None]
-        scores = propagation(share * usable[..., None], alike, compared, batch)[0]
+        alike = propagation.among(candidates, tile.alike)
+        scores = propagation(share * usable[..., None], alike, candidates, batch)[0]
         # A clicked box is of its slot, however low the model scores it.
         clicked = given.positive & self._inside(tile, given.xy)
         boxes = torch.cat([candidates.boxes[0], boxes])

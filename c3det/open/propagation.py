@@ -12,14 +12,16 @@ seen, found less.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from c3det.boxes import pairwise_iou
-from c3det.open.compare import Candidates, ExemplarBatch
+from c3det.open.compare import ExemplarBatch
+
+if TYPE_CHECKING:  # the detector imports this module
+    from c3det.open.detector import Described
 
 LIKENESS = (5.0, 15.0)
 """Factors of the embedding's and of the layout's cosine. A neighbour's weight is the exponential of
@@ -37,25 +39,6 @@ the probability that the candidate fits an object. With all of it, a badly chose
 against everything that looks like it. With nothing of it, what is the only one of its kind is not
 believed although it was clicked."""
 
-_FAR = 1e6
-"""Where the boxes of exemplars of other pictures are moved to, in pixels."""
-
-
-class Looks(Protocol):
-    """Boxes and how they look: candidates, proposals or exemplars."""
-
-    @property
-    def boxes(self) -> Tensor:
-        """``(B, n, 4)`` xyxy in pixels of the input."""
-
-    @property
-    def embeddings(self) -> Tensor:
-        """``(B, n, E)`` of length 1."""
-
-    @property
-    def layouts(self) -> Tensor:
-        """``(B, n, L)`` of length 1."""
-
 
 class Propagation(nn.Module):
     """See the module."""
@@ -65,7 +48,12 @@ class Propagation(nn.Module):
         self.likeness = nn.Parameter(torch.tensor([LIKENESS]), requires_grad=False)
         self.drawn = nn.Parameter(torch.tensor([[DRAWN]]), requires_grad=False)
 
-    def between(self, first: Looks, second: Looks, at_its_place: Tensor | float = 0.0) -> Tensor:
+    def between(
+        self,
+        first: Described,
+        second: Described | ExemplarBatch,
+        at_its_place: Tensor | float = 0.0,
+    ) -> Tensor:
         """The weights ``(B, P, Q)`` of the second as neighbours of the first.
 
         Args:
@@ -79,16 +67,10 @@ class Propagation(nn.Module):
         same_place = pairwise_iou(first.boxes, second.boxes) > SAME_PLACE
         return like.exp() * torch.where(same_place, at_its_place, 1.0)
 
-    def among(self, candidates: Candidates, known: Tensor) -> Tensor:
+    def among(self, candidates: Described, known: Tensor) -> Tensor:
         """The weights ``(B, P, P)`` of candidates, given those of the first k, ``(B, k, k)``."""
         count = known.shape[1]
-        rest = replace(
-            candidates,
-            boxes=candidates.boxes[:, count:],
-            embeddings=candidates.embeddings[:, count:],
-            layouts=candidates.layouts[:, count:],
-        )
-        rows = self.between(rest, candidates)
+        rows = self.between(candidates.mapped(lambda one: one[:, count:]), candidates)
         above = torch.cat([known, rows[..., :count].transpose(1, 2)], 2)
         return torch.cat([above, rows], 1)
 
@@ -96,25 +78,28 @@ class Propagation(nn.Module):
         self,
         scores: Tensor,
         weights: Tensor,
-        candidates: Candidates | None = None,
+        candidates: Described,
         exemplars: ExemplarBatch | None = None,
     ) -> Tensor:
         """Draw scores to those of their neighbours.
 
         Args:
             scores: ``(B, P, S)`` of slots, 0 to 1; 0 for candidates that are not valid.
-            weights: ``(B, P, P)`` of the candidates, 0 for those that are not valid.
-            candidates: These, if there are exemplars.
+            weights: ``(B, P, P)`` of the candidates. Those that are not valid do not count.
+            candidates: These.
             exemplars: Are neighbours, too. Positive ones have the score 1 in their slot and 0 in
                 others; negative ones have 0 in their slot and count in no other.
 
         Returns:
             ``(B, P, S)``.
         """
+        weights = weights * candidates.valid[:, None]
         total, weight = weights @ scores, weights.sum(2, keepdim=True)
-        if candidates is not None and exemplars is not None:
+        if exemplars is not None:
             believed = AT_ITS_PLACE * candidates.scores.sigmoid().square()[..., None]
-            beside = self.between(candidates, _moved_away(exemplars), believed)
+            if exemplars.foreign is not None:  # they have no place in this picture
+                believed = torch.where(exemplars.foreign[:, None], 1.0, believed)
+            beside = self.between(candidates, exemplars, believed)
             positive = exemplars.positive.transpose(1, 2)
             counts = positive.any(2, keepdim=True) | exemplars.negative.transpose(1, 2)
             total = total + beside @ positive.to(beside.dtype)
@@ -122,11 +107,3 @@ class Propagation(nn.Module):
         mean = torch.where(weight > 0, total / weight, scores)
         drawn = self.drawn[0]
         return scores ** (1 - drawn) * mean**drawn
-
-
-def _moved_away(exemplars: ExemplarBatch) -> ExemplarBatch:
-    """The same, with the boxes of exemplars of other pictures away from all others."""
-    if exemplars.foreign is None:
-        return exemplars
-    boxes = torch.where(exemplars.foreign[..., None], exemplars.boxes - _FAR, exemplars.boxes)
-    return replace(exemplars, boxes=boxes)

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from c3det.open.architecture import OpenArchitecture
-from c3det.open.compare import Candidates
-from c3det.open.detector import OpenDetector
+from c3det.open.compare import Candidates, ExemplarBatch
+from c3det.open.detector import Described, OpenDetector
 from c3det.open.model import OpenModel
 from c3det.predictor import Predictor, load
 from c3det.weights import Card, save
@@ -44,6 +44,26 @@ def some_candidates(count: int, room: float, slots: int) -> Candidates:
         unit(1, count, 6),
         torch.randn(1, count, slots),
         torch.ones(1, count, dtype=torch.bool),
+    )
+
+
+def first_as_exemplars(
+    candidates: Candidates | Described,
+    positive: torch.Tensor,
+    negative: torch.Tensor,
+    foreign: torch.Tensor | None = None,
+) -> ExemplarBatch:
+    """The first candidates, clicked in their middle; the rest as in `ExemplarBatch`."""
+    count = positive.shape[-1]
+    boxes = candidates.boxes[:, :count]
+    return ExemplarBatch(
+        (boxes[..., :2] + boxes[..., 2:]) / 2,
+        boxes,
+        candidates.embeddings[:, :count],
+        candidates.layouts[:, :count],
+        positive,
+        negative,
+        foreign,
     )
 
 

@@ -16,7 +16,7 @@ from c3det.open.compare import (
     _best_of_others,
     _RidgeData,
 )
-from tests.c3det.open.small import some_candidates
+from tests.c3det.open.small import first_as_exemplars, some_candidates
 
 SLOTS = 3
 
@@ -39,19 +39,11 @@ def candidates() -> Candidates:
 @pytest.fixture
 def exemplars(candidates: Candidates) -> ExemplarBatch:
     """Of slot 0 the first two boxes, of slot 1 the third; the fourth is a negative one of it."""
-    boxes = candidates.boxes[:, :4]
     positive = torch.zeros(1, SLOTS, 4, dtype=torch.bool)
     positive[0, 0, :2] = positive[0, 1, 2] = True
     negative = torch.zeros_like(positive)
     negative[0, 1, 3] = True
-    return ExemplarBatch(
-        (boxes[..., :2] + boxes[..., 2:]) / 2,
-        boxes,
-        candidates.embeddings[:, :4],
-        candidates.layouts[:, :4],
-        positive,
-        negative,
-    )
+    return first_as_exemplars(candidates, positive, negative)
 
 
 def test_the_numbers_of_a_candidate_are_its_likeness_to_the_exemplars(
