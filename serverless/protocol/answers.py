@@ -135,8 +135,8 @@ class PluginAnswer:
         model: Name of the weights.
         boxes: The objects.
         error: Why there are none.
-        threshold: Score from which on boxes are shown, unless the annotator chooses one. With many
-            labels an open function's is lower.
+        threshold: Score from which on boxes are shown, unless the annotator chooses one: that of
+            the weights.
         timings_ms: Milliseconds by stage, see `serverless.record.STAGES`.
         cache: ``hit`` where the picture was known, ``miss`` where not.
         coverage: Share of the picture's area, 0 to 1, that was searched with these clicks.
