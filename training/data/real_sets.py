@@ -1,11 +1,11 @@
 """Real pictures with boxes of many small objects, of kinds from blood cells to boats.
 
 `real_sets.yaml` names for each set the public repository and commit, the files, the licence with
-the place where it is stated, the attribution, what was done to make the prepared set of it, and the
-checksums of that. A machine has the prepared sets in the folder that ``$C3DET_DATA`` names, each in
-a folder of its own: pictures and ``annotations.json`` (COCO). `download` fetches the *raw* files of
-the repository; the programs that prepared the sets are not part of this project, so raw files have
-to be brought into that form first.
+the place where it is stated, the attribution, how the prepared set is made of it, and checksums. A
+prepared set is a folder with pictures and ``annotations.json`` (COCO), below the folder that
+``$C3DET_DATA`` names or in the cache. Where a set has a recipe (`training.data.preparing`), the
+command of this module fetches the repository and prepares the set. The other sets were prepared by
+programs that are not part of this project; of them it fetches the *raw* files.
 
 Weights are tested on kinds that they never saw: sets of one *kind* are always on the same side.
 """
@@ -30,6 +30,7 @@ import yaml
 from c3det.commands import cache_directory, command
 from training.data.annotated import Annotated
 from training.data.picture_files import read_picture
+from training.data.preparing import Recipe, prepare
 from training.data.sources import SourceError
 
 TRAINED = (True, False, True, False, True)
@@ -49,13 +50,16 @@ class RealSet:
         licence: Of pictures and boxes, short.
         licence_stated: Where the licence is stated, in which words.
         attribution: Whose work it is.
-        prepared: What was done to the files.
         annotations_sha256: Of the prepared ``annotations.json``.
-        pictures_sha256: Of the sha256 sums of the prepared pictures, by name.
+        pictures_sha256: Of the sha256 sums of the prepared pictures, by name; with a recipe those
+            of the repository's files.
+        prepared: What was done to the files; empty where a recipe says it.
+        recipe: How to do it.
         scene: Regular expression that finds in a file's name what it was cut from; pictures of one
             scene are never on both sides of the split. Empty: each is a scene of its own.
         test_pictures: Regular expression of names that are always tested on; empty: by number.
         test_only: Its licence does not allow to train on it.
+        to_know: What is odd about it, such as objects without boxes.
     """
 
     name: str
@@ -66,12 +70,14 @@ class RealSet:
     licence: str
     licence_stated: str
     attribution: str
-    prepared: str
     annotations_sha256: str
     pictures_sha256: str
+    prepared: str = ""
+    recipe: Recipe | None = None
     scene: str = ""
     test_pictures: str = ""
     test_only: bool = False
+    to_know: str = ""
 
     def is_trained(self, names: list[str]) -> dict[str, bool]:
         """Which of all pictures of the set are trained on, the others being tested on.
@@ -83,11 +89,12 @@ class RealSet:
             return dict.fromkeys(names, False)
         if self.test_pictures:
             return {name: not re.match(self.test_pictures, name) for name in names}
-        scenes = {name: self._scene(name) for name in names}
+        scenes = {name: self.scene_of(name) for name in names}
         numbers = {scene: number for number, scene in enumerate(sorted(set(scenes.values())))}
         return {name: TRAINED[numbers[scenes[name]] % len(TRAINED)] for name in names}
 
-    def _scene(self, name: str) -> str:
+    def scene_of(self, name: str) -> str:
+        """The scene of a picture, by name."""
         found = re.match(self.scene, name) if self.scene else None
         return found.group() if found else name
 
@@ -101,7 +108,12 @@ def _registry() -> dict[str, Any]:
 @cache
 def real_sets() -> dict[str, RealSet]:
     """All sets of the registry, by name."""
-    return {name: RealSet(name=name, **row) for name, row in _registry()["sets"].items()}
+    return {name: _real_set(name, row) for name, row in _registry()["sets"].items()}
+
+
+def _real_set(name: str, row: dict[str, Any]) -> RealSet:
+    recipe = row.get("recipe")
+    return RealSet(name=name, **{**row, "recipe": recipe and Recipe(**recipe)})
 
 
 def folds() -> dict[str, int]:
@@ -121,29 +133,45 @@ def left_out(fold: int) -> frozenset[str]:
     return frozenset(one.name for one in real_sets().values() if kinds[one.kind] == fold)
 
 
+def _one(name: str) -> RealSet:
+    if name not in real_sets():
+        raise SourceError(f"there is no real set {name!r}, only {', '.join(sorted(real_sets()))}")
+    return real_sets()[name]
+
+
 def locate(name: str) -> Path:
-    """The folder of a prepared set, below ``$C3DET_DATA``.
+    """The folder of a prepared set, below ``$C3DET_DATA`` or in the cache.
 
     Raises:
         SourceError: There is no such set, no such folder, or another ``annotations.json`` in it.
     """
-    if name not in real_sets():
-        raise SourceError(f"there is no real set {name!r}, only {', '.join(sorted(real_sets()))}")
+    one = _one(name)
     configured = os.environ.get("C3DET_DATA")
-    if not configured:
-        raise SourceError(
-            f"set C3DET_DATA to the folder that holds the real sets, each in a folder of its own; "
-            f"the raw files of {name} come with: python -m training.data.real_sets {name}"
-        )
-    folder = Path(configured) / name
-    path = folder / "annotations.json"
-    if not path.is_file():
+    folders = [Path(configured) / name] if configured else []
+    folders += [_in_cache(one)] if one.recipe else []
+    for folder in folders:
+        path = folder / "annotations.json"
+        if path.is_file():
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+            if found != one.annotations_sha256:
+                raise SourceError(
+                    f"{path} has sha256 {found}, but {one.annotations_sha256} is pinned in the "
+                    "registry"
+                )
+            return folder
+    command = f"python -m training.data.real_sets {name}"
+    if one.recipe:
+        raise SourceError(f"the real set {name} is not prepared: {command}")
+    if configured:
         raise SourceError(f"the real set {name} is not in {configured}: {path} is missing")
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    pinned = real_sets()[name].annotations_sha256
-    if found != pinned:
-        raise SourceError(f"{path} has sha256 {found}, but {pinned} is pinned in the registry")
-    return folder
+    raise SourceError(
+        "set C3DET_DATA to the folder that holds the real sets, each in a folder of its own; the "
+        f"raw files of {name} come with: {command}"
+    )
+
+
+def _in_cache(one: RealSet) -> Path:
+    return cache_directory() / "real_sets" / f"{one.name}-{one.annotations_sha256[:12]}"
 
 
 def load(name: str, *, trained: bool) -> tuple[list[str], list[Annotated]]:
@@ -187,15 +215,14 @@ def load(name: str, *, trained: bool) -> tuple[list[str], list[Annotated]]:
 
 
 def download(name: str) -> Path:
-    """Fetch the raw repository of a set at its commit into the cache, by git.
+    """Fetch the repository of a set at its commit into the cache, by git.
 
     Raises:
         SourceError: There is no such set, or git fails.
     """
-    if name not in real_sets():
-        raise SourceError(f"there is no real set {name!r}, only {', '.join(sorted(real_sets()))}")
-    one = real_sets()[name]
-    target = cache_directory() / "repositories" / f"{name}-{one.commit[:12]}"
+    one = _one(name)
+    repository = one.repository.removesuffix("/").rsplit("/", 2)[-2:]
+    target = cache_directory() / "repositories" / f"{'-'.join(repository)}-{one.commit[:12]}"
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -217,14 +244,49 @@ def download(name: str) -> Path:
     return target
 
 
+def make(name: str) -> Path:
+    """Fetch and prepare a set that has a recipe; its folder in the cache.
+
+    Raises:
+        SourceError: There is no such set, git fails, or what comes of it is not what is pinned.
+    """
+    one = _one(name)
+    assert one.recipe is not None
+    target = _in_cache(one)
+    if target.is_dir():
+        return target
+    repository = download(name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as folder:
+        made = prepare(one.recipe, repository, Path(folder) / "set", one.scene_of)
+        found = (made.annotations_sha256, made.pictures_sha256)
+        if found != (one.annotations_sha256, one.pictures_sha256):
+            raise SourceError(
+                f"{name} as prepared has annotations_sha256 {found[0]} and pictures_sha256 "
+                f"{found[1]}, but others are pinned in the registry"
+            )
+        (Path(folder) / "set").rename(target)
+    return target
+
+
 @command("training.data.real_sets")
 def main() -> None:
-    """Fetch raw repositories: ``python -m training.data.real_sets NAME ...``."""
-    parser = argparse.ArgumentParser(description="Fetch the raw files of real sets.")
-    parser.add_argument("names", nargs="+", choices=sorted(real_sets()), metavar="NAME")
+    """Fetch repositories, and prepare sets: ``python -m training.data.real_sets NAME ...``."""
+    with_recipe = sorted(name for name, one in real_sets().items() if one.recipe)
+    parser = argparse.ArgumentParser(description="Fetch real sets and prepare them.")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        default=with_recipe,
+        metavar="NAME",
+        help="real sets (default: all that have a recipe)",
+    )
     for name in parser.parse_args().names:
-        one = real_sets()[name]
-        print(f"{name}: {download(name)}\n  files: {one.paths}\n  to be prepared: {one.prepared}")
+        one = _one(name)
+        if one.recipe:
+            print(f"{name}: {make(name)}")
+        else:
+            print(f"{name}: {download(name)}\n  files: {one.paths}\n  to do: {one.prepared}")
 
 
 if __name__ == "__main__":

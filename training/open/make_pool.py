@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,9 @@ MEDIAN = 32.0
 
 MOST_BYTES = 60_000_000
 """Of the folder."""
+
+SET_BYTES = 700_000
+"""Of the pictures of a real set; of more, some are left out, at even distances."""
 
 LETTERS_OF_A_FONT = 36
 
@@ -179,34 +183,40 @@ def write_grounds(out: Path) -> int:
 
 
 def write_set(out: Path, name: str, pictures: Sequence[Annotated]) -> int:
-    """Write pictures of a real set and ``boxes.json``; how many.
+    """Write pictures of a real set and ``boxes.json``; how many. At least one has an object.
 
     Each record of that is a picture's ``name`` and its ``boxes``, ``[x1, y1, x2, y2, label]`` in
     pixels of the written picture; ``ignored`` are those of what is neither object nor ground.
     """
     folder = out / "real" / name
     folder.mkdir(parents=True)
+    encoded = [_encoded(picture) for picture in pictures if not picture.ignored.all()]
+    total = sum(len(content) for content, _ in encoded)
+    count = max(1, min(len(encoded), int(len(encoded) * SET_BYTES / total)))
     records = []
-    for number, picture in enumerate(pictures):
-        if picture.ignored.all():
-            continue
-        longest = (picture.boxes[:, 2:] - picture.boxes[:, :2]).max(1)
-        scale = min(1.0, MEDIAN / float(np.median(longest[~picture.ignored])))
-        scale = min(scale, 1600 / max(picture.width, picture.height))
-        size = (round(picture.width * scale), round(picture.height * scale))
-        image = Image.fromarray(picture.image).resize(size, Image.Resampling.LANCZOS)
-        image.save(folder / f"{number:03}.jpg", quality=78)
-        factor = np.array([size[0] / picture.width, size[1] / picture.height] * 2)
-        rows = np.column_stack([picture.boxes * factor, picture.labels]).round(2)
-        records.append(
-            {
-                "name": f"{number:03}.jpg",
-                "boxes": rows[~picture.ignored].tolist(),
-                "ignored": rows[picture.ignored, :4].tolist(),
-            }
-        )
+    for number in np.linspace(0, len(encoded) - 1, count).round().astype(int).tolist():
+        content, record = encoded[number]
+        records.append({"name": f"{number:03}.webp"} | record)
+        (folder / f"{number:03}.webp").write_bytes(content)
     (folder / "boxes.json").write_text(json.dumps(records), encoding="utf-8")
     return len(records)
+
+
+def _encoded(picture: Annotated) -> tuple[bytes, dict[str, Any]]:
+    """A picture's file and its record but for the name."""
+    longest = (picture.boxes[:, 2:] - picture.boxes[:, :2]).max(1)
+    scale = min(1.0, MEDIAN / float(np.median(longest[~picture.ignored])))
+    scale = min(scale, 1600 / max(picture.width, picture.height))
+    size = (round(picture.width * scale), round(picture.height * scale))
+    image = Image.fromarray(picture.image).resize(size, Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    image.save(content, "WEBP", quality=80)
+    factor = np.array([size[0] / picture.width, size[1] / picture.height] * 2)
+    rows = np.column_stack([picture.boxes * factor, picture.labels]).round(2)
+    return content.getvalue(), {
+        "boxes": rows[~picture.ignored].tolist(),
+        "ignored": rows[picture.ignored, :4].tolist(),
+    }
 
 
 def write_real(out: Path) -> dict[str, int]:

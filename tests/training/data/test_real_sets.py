@@ -18,7 +18,7 @@ from training.data.sources import SourceError
 TEXT = {
     name: "said"
     for name in RealSet.__dataclass_fields__
-    if name not in ("name", "scene", "test_pictures", "test_only")
+    if name not in ("name", "recipe", "scene", "test_pictures", "test_only", "to_know")
 }
 
 

@@ -13,7 +13,15 @@ from PIL import Image
 
 from training.data.annotated import Annotated
 from training.open.kinds import CELL
-from training.open.make_pool import MEDIAN, fitted, icons_of, letters_of, sheet, write_set
+from training.open.make_pool import (
+    MEDIAN,
+    SET_BYTES,
+    fitted,
+    icons_of,
+    letters_of,
+    sheet,
+    write_set,
+)
 
 
 def a_font(path: Path, names: dict[int, str]) -> Path:
@@ -87,3 +95,16 @@ def test_small_ones_stay(tmp_path: Path) -> None:
     write_set(tmp_path, "toy", [picture])
     (record,) = json.loads((tmp_path / "real/toy/boxes.json").read_text())
     assert record["boxes"] == [[1, 2, 11, 9, 0]]
+
+
+def test_a_large_set_is_thinned_out(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
+    box = np.array([[10, 10, 30, 30]], np.float32)
+    count = 20
+    pictures = [Annotated(str(n), noise, box + n, np.array([0])) for n in range(count)]
+    written = write_set(tmp_path, "toy", pictures)
+    folder = tmp_path / "real/toy"
+    records = json.loads((folder / "boxes.json").read_text())
+    assert 2 <= written == len(records) < count
+    assert sum(path.stat().st_size for path in folder.glob("*.webp")) <= SET_BYTES
+    assert [record["boxes"][0][0] for record in records[:: written - 1]] == [10, 29]

@@ -1,0 +1,162 @@
+"""Preparing a real set of a repository's files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.data import real_sets
+from training.data.preparing import Prepared, Recipe, prepare
+from training.data.real_sets import RealSet
+from training.data.sources import SourceError
+
+YOLO = Recipe("yolo", ("all/data.yaml",))
+
+
+def write_picture(folder: Path, name: str, side: int, lines: list[str]) -> None:
+    for part in ("images", "labels"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (side, side), (90, 60, 30)).save(folder / "images" / f"{name}.png")
+    (folder / "labels" / f"{name}.txt").write_text("\n".join(lines))
+
+
+def boxes_of(side: float, count: int, label: int = 0) -> list[str]:
+    """Lines of squares in a row, in shares of the picture."""
+    return [f"{label} {0.1 + 0.1 * n:.3f} 0.5 {side} {side}" for n in range(count)]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Pictures of three scenes, one of them twice, one without an object."""
+    folder = tmp_path / "raw"
+    data = "names: [bean, stone, plate]\ntrain: images\n"
+    write_picture(folder / "all", "a_1", 800, [*boxes_of(0.1, 6), "2 0.5 0.5 1 1"])
+    write_picture(folder / "all", "a_2", 800, boxes_of(0.1, 6))
+    write_picture(folder / "all", "b_1", 400, boxes_of(0.05, 5, label=1))
+    write_picture(folder / "all", "c_1", 400, boxes_of(0.1, 2))
+    write_picture(folder / "all", "empty", 400, [])
+    (folder / "all" / "data.yaml").write_text(data)
+    return folder
+
+
+def written(out: Path) -> dict[str, list[list[float]]]:
+    """Boxes ``x, y, width, height, category`` of the pictures of a prepared set, by name."""
+    content = json.loads((out / "annotations.json").read_text())
+    found: dict[str, list[list[float]]] = {one["file_name"]: [] for one in content["images"]}
+    names = {one["id"]: one["file_name"] for one in content["images"]}
+    for one in content["annotations"]:
+        found[names[one["image_id"]]].append([*one["bbox"], one["category_id"]])
+    return found
+
+
+def test_pictures_become_smaller_and_boxes_with_them(repository: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    made = prepare(replace(YOLO, drop=("plate",)), repository, out)
+    boxes = written(out)
+    assert sorted(boxes) == [f"images-{name}.jpg" for name in ("a_1", "a_2", "b_1", "c_1")]
+    assert (made.pictures, made.objects) == (4, 6 + 6 + 5 + 2)
+    # 80 px become 40, and 20 px stay.
+    assert Image.open(out / "images-a_1.jpg").size == (400, 400)
+    assert Image.open(out / "images-b_1.jpg").size == (400, 400)
+    np.testing.assert_allclose(boxes["images-a_1.jpg"][0], [20, 180, 40, 40, 1], atol=0.02)
+    np.testing.assert_allclose(boxes["images-b_1.jpg"][0], [30, 190, 20, 20, 2], atol=0.02)
+
+
+def test_a_second_picture_of_a_scene_comes_last(repository: Path, tmp_path: Path) -> None:
+    recipe = replace(YOLO, drop=("plate",), most=3)
+    prepare(recipe, repository, tmp_path / "out", lambda name: name[:8])
+    assert len({name[:8] for name in written(tmp_path / "out")}) == 3
+    # Usual numbers of objects come before others.
+    prepare(replace(recipe, most=2), repository, tmp_path / "two", lambda name: name[:8])
+    assert {name[:8] for name in written(tmp_path / "two")} == {"images-a", "images-b"}
+
+
+def test_the_same_input_gives_the_same_set(repository: Path, tmp_path: Path) -> None:
+    recipe = replace(YOLO, most=2)
+    first, second = (prepare(recipe, repository, tmp_path / name) for name in ("x", "y"))
+    assert first == second
+    Image.new("RGB", (800, 800)).save(repository / "all/images/a_1.png")
+    third = prepare(replace(recipe, pictures="images-a"), repository, tmp_path / "z")
+    assert third.pictures_sha256 != first.pictures_sha256
+
+
+def test_classes_are_renamed_joined_and_dropped(repository: Path, tmp_path: Path) -> None:
+    recipe = replace(YOLO, rename={"bean": "thing", "stone": "thing"}, drop=("plate",))
+    prepare(recipe, repository, tmp_path / "out")
+    content = json.loads((tmp_path / "out/annotations.json").read_text())
+    assert [one["name"] for one in content["categories"]] == ["thing"]
+    with pytest.raises(ValueError, match="there is no class 'pea', only bean, stone, plate"):
+        prepare(replace(YOLO, drop=("pea",)), repository, tmp_path / "none")
+
+
+def test_nothing_left(repository: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no picture of all/data\.yaml is large enough"):
+        prepare(replace(YOLO, pictures="other"), repository, tmp_path / "out")
+    # A picture of one object that fills it would become too small to be of use.
+    with pytest.raises(ValueError, match="is large enough or has objects"):
+        prepare(replace(YOLO, drop=("bean", "stone")), repository, tmp_path / "out")
+
+
+@pytest.fixture
+def registered(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[RealSet, Prepared]:
+    """The only set of the registry, with the repository under git."""
+    monkeypatch.setenv("C3DET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("C3DET_DATA", raising=False)
+    person = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for arguments in (["init", "--quiet"], ["add", "."], [*person, "commit", "--quiet", "-m", "x"]):
+        subprocess.run(["git", "-C", str(repository), *arguments], check=True)
+    shown = subprocess.run(
+        ["git", "-C", str(repository), "rev-parse", "HEAD"], capture_output=True, check=True
+    )
+    made = prepare(YOLO, repository, tmp_path / "expected")
+    one = RealSet(
+        name="beans",
+        kind="beans",
+        repository=f"file://{repository}",
+        commit=shown.stdout.decode().strip(),
+        paths="all",
+        licence="CC0",
+        licence_stated="README",
+        attribution="beans by a",
+        annotations_sha256=made.annotations_sha256,
+        pictures_sha256=made.pictures_sha256,
+        recipe=YOLO,
+    )
+    monkeypatch.setattr(real_sets, "real_sets", lambda: {"beans": one})
+    return one, made
+
+
+def test_make_fetches_and_prepares(
+    registered: tuple[RealSet, Prepared],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, made = registered
+    with pytest.raises(SourceError, match=r"is not prepared: python -m training\.data\.real_sets"):
+        real_sets.locate("beans")
+    monkeypatch.setattr("sys.argv", ["real_sets"])
+    real_sets.main()
+    folder = real_sets.locate("beans")
+    assert f"beans: {folder}" in capsys.readouterr().out
+    assert real_sets.make("beans") == folder
+    _, pictures = real_sets.load("beans", trained=True)
+    assert 0 < len(pictures) < made.pictures
+
+
+def test_make_refuses_what_is_not_pinned(
+    registered: tuple[RealSet, Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = replace(registered[0], pictures_sha256="0" * 64)
+    monkeypatch.setattr(real_sets, "real_sets", lambda: {"beans": one})
+    with pytest.raises(SourceError, match="beans as prepared has annotations_sha256"):
+        real_sets.make("beans")
+    with pytest.raises(SourceError, match="is not prepared"):
+        real_sets.locate("beans")
