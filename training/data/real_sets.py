@@ -59,6 +59,7 @@ class RealSet:
             scene are never on both sides of the split. Empty: each is a scene of its own.
         test_pictures: Regular expression of names that are always tested on; empty: by number.
         test_only: Its licence does not allow to train on it.
+        train_only: All of its pictures are trained on. Its kind need not be one that is tested on.
         to_know: What is odd about it, such as objects without boxes.
     """
 
@@ -77,6 +78,7 @@ class RealSet:
     scene: str = ""
     test_pictures: str = ""
     test_only: bool = False
+    train_only: bool = False
     to_know: str = ""
 
     def is_trained(self, names: list[str]) -> dict[str, bool]:
@@ -85,8 +87,8 @@ class RealSet:
         Args:
             names: Of the files of all pictures of the set, in any order.
         """
-        if self.test_only:
-            return dict.fromkeys(names, False)
+        if self.test_only or self.train_only:
+            return dict.fromkeys(names, self.train_only)
         if self.test_pictures:
             return {name: not re.match(self.test_pictures, name) for name in names}
         scenes = {name: self.scene_of(name) for name in names}
@@ -117,12 +119,12 @@ def _real_set(name: str, row: dict[str, Any]) -> RealSet:
 
 
 def folds() -> dict[str, int]:
-    """For each kind the number of the fold in which no set of it is trained on."""
+    """For each kind that is tested on the number of the fold in which no set of it is trained on."""
     return dict(_registry()["kinds"])
 
 
 def left_out(fold: int) -> frozenset[str]:
-    """Names of the sets that weights of a fold are tested on and were never trained on.
+    """Names of the sets that weights of a fold were never trained on.
 
     Raises:
         ValueError: There is no such fold.
@@ -130,7 +132,7 @@ def left_out(fold: int) -> frozenset[str]:
     kinds = folds()
     if fold not in kinds.values():
         raise ValueError(f"there is no fold {fold}, only 0 to {max(kinds.values())}")
-    return frozenset(one.name for one in real_sets().values() if kinds[one.kind] == fold)
+    return frozenset(one.name for one in real_sets().values() if kinds.get(one.kind) == fold)
 
 
 def _one(name: str) -> RealSet:

@@ -272,7 +272,7 @@ def manifest(out: Path, counts: dict[str, Any]) -> dict[str, Any]:
                 "annotations_sha256": registry[name].annotations_sha256,
                 "licence": registry[name].licence,
                 "kind": registry[name].kind,
-                "fold": real_sets.folds()[registry[name].kind],
+                "fold": real_sets.folds().get(registry[name].kind),
             }
             for name in counts["real"]
         },

@@ -136,7 +136,8 @@ BUILT_IN = ("composite", "rendered", "trees")
 
 def names() -> list[str]:
     """The test sets whose kinds are known: by default all of them are measured."""
-    return sorted((*real_sets.real_sets(), *PACKAGE_SETS))
+    real = [one.name for one in real_sets.real_sets().values() if not one.train_only]
+    return sorted((*real, *PACKAGE_SETS))
 
 
 def kind_of(name: str) -> str:
