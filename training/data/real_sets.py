@@ -119,7 +119,7 @@ def _real_set(name: str, row: dict[str, Any]) -> RealSet:
 
 
 def folds() -> dict[str, int]:
-    """For each kind that is tested on the number of the fold in which no set of it is trained on."""
+    """For each kind that is tested on, the fold in which no set of it is trained on."""
     return dict(_registry()["kinds"])
 
 
