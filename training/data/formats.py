@@ -16,6 +16,7 @@ from typing import Any
 
 from training.data.readers.archives import unpacked
 from training.data.readers.coco import read_coco
+from training.data.readers.csv_table import read_csv
 from training.data.readers.cvat_server import read_cvat_server
 from training.data.readers.cvat_xml import read_cvat_xml
 from training.data.readers.dota import CLASSES, read_dota
@@ -53,6 +54,12 @@ class Format:
 
 FORMATS = {
     "coco": Format("COCO JSON", "JSON files, folders of them or CVAT's zips", read_coco),
+    "csv": Format(
+        "CSV, one box a line",
+        "tables with the columns picture, x1, y1, x2, y2, class or alike",
+        read_csv,
+        ("images", "classes", "columns"),
+    ),
     "cvat": Format(
         "CVAT for images 1.1, CVAT for video 1.1",
         "XML files, folders or CVAT's zips",
@@ -100,6 +107,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "classes": {
         "type": names,
         "help": "the classes that there are, comma-separated, in order",
+    },
+    "columns": {
+        "type": names,
+        "help": "names of the columns, comma-separated, where the first line does not have them",
     },
     "origin": {
         "type": int,

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from training.data.annotated import Annotated, Index, Record, relabel
+from training.data.annotated import Annotated, Index, Record, crop, relabel
 from training.data.formats import FORMATS
 from training.data.index import to_coco
 from training.data.readers.reading import Reading, merge
@@ -49,6 +49,7 @@ class Recipe:
         options: The reader's other arguments; ``images`` is a path in the repository.
         most: Pictures that are taken at most.
         pictures: Regular expression that the name of a prepared picture must match; empty: any.
+        margin: Pixels that are cut off at each side of a picture, where objects have no boxes.
         drop: Classes whose objects are no objects.
         rename: New names of classes; classes of one name become one.
     """
@@ -58,6 +59,7 @@ class Recipe:
     options: Mapping[str, str | list[str] | int] = field(default_factory=dict)
     most: int = 40
     pictures: str = ""
+    margin: int = 0
     drop: tuple[str, ...] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
 
@@ -109,11 +111,11 @@ def prepare(
     index = _with_classes(recipe.read(repository).index, recipe)
     records = [replace(record, name=_file_name(record)) for record in index.records]
     records = [one for one in records if re.match(recipe.pictures, one.name)]
-    chosen = _chosen(records, recipe.most, scene_of)
+    chosen = _chosen(records, recipe, scene_of)
     if not chosen:
         raise ValueError(f"no picture of {', '.join(recipe.source)} is large enough or has objects")
     out.mkdir(parents=True)
-    pictures = [_smaller(record) for record in chosen]
+    pictures = [_smaller(record, recipe.margin) for record in chosen]
     for picture in pictures:
         Image.fromarray(picture.image).save(out / picture.name, quality=QUALITY)
     text = json.dumps(to_coco(pictures, index.classes), indent=1) + "\n"
@@ -147,9 +149,13 @@ def _file_name(record: Record) -> str:
     return str(PurePosixPath(record.name).with_suffix(".jpg")).replace("/", "-")
 
 
-def _chosen(records: Sequence[Record], most: int, scene_of: Callable[[str], str]) -> list[Record]:
+def _chosen(
+    records: Sequence[Record], recipe: Recipe, scene_of: Callable[[str], str]
+) -> list[Record]:
     """Some of the pictures with objects, by name."""
-    usable = [one for one in records if not one.ignored.all() and _size(one) is not None]
+    usable = [
+        one for one in records if not one.ignored.all() and _size(one, recipe.margin) is not None
+    ]
     scenes: dict[str, list[Record]] = {}
     for record in sorted(usable, key=lambda one: one.name):
         scenes.setdefault(scene_of(record.name), []).append(record)
@@ -161,7 +167,7 @@ def _chosen(records: Sequence[Record], most: int, scene_of: Callable[[str], str]
         mine.sort(key=_is_unusual)
         ranked += [(turn, _is_unusual(one), rng.random(), one) for turn, one in enumerate(mine)]
     ranked.sort(key=lambda row: row[:3])
-    return sorted((row[-1] for row in ranked[:most]), key=lambda one: one.name)
+    return sorted((row[-1] for row in ranked[: recipe.most]), key=lambda one: one.name)
 
 
 def _is_unusual(record: Record) -> bool:
@@ -169,19 +175,21 @@ def _is_unusual(record: Record) -> bool:
     return not low <= np.count_nonzero(~record.ignored) <= high
 
 
-def _size(record: Record) -> tuple[int, int] | None:
+def _size(record: Record, margin: int) -> tuple[int, int] | None:
     """Width and height of a record's prepared picture; None where that is too small."""
     longest = (record.boxes[:, 2:] - record.boxes[:, :2]).max(1)[~record.ignored]
-    scale = min(1.0, MEDIAN / np.median(longest), LONGEST_SIDE / max(record.width, record.height))
-    width, height = round(record.width * scale), round(record.height * scale)
+    width, height = record.width - 2 * margin, record.height - 2 * margin
+    scale = min(1.0, MEDIAN / np.median(longest), LONGEST_SIDE / max(width, height))
+    width, height = round(width * scale), round(height * scale)
     return (width, height) if min(width, height) >= SHORTEST_SIDE else None
 
 
-def _smaller(record: Record) -> Annotated:
+def _smaller(record: Record, margin: int) -> Annotated:
     """The prepared picture of a record."""
-    size = _size(record)
+    size = _size(record, margin)
     assert size is not None
-    picture = record.load()
+    width, height = record.width - 2 * margin, record.height - 2 * margin
+    picture = replace(crop(record.load(), margin, margin, width, height), name=record.name)
     image = Image.fromarray(picture.image).resize(size, Image.Resampling.LANCZOS)
     factor = np.array([size[0] / picture.width, size[1] / picture.height] * 2)
     boxes = (picture.boxes * factor).round(2).clip(0, [*size, *size]).astype(np.float32)

@@ -68,6 +68,16 @@ def test_pictures_become_smaller_and_boxes_with_them(repository: Path, tmp_path:
     np.testing.assert_allclose(boxes["images-b_1.jpg"][0], [30, 190, 20, 20, 2], atol=0.02)
 
 
+def test_a_margin_is_cut_off(repository: Path, tmp_path: Path) -> None:
+    recipe = replace(YOLO, drop=("plate",), pictures="images-b", margin=45)
+    prepare(recipe, repository, tmp_path / "out")
+    boxes = written(tmp_path / "out")["images-b_1.jpg"]
+    assert Image.open(tmp_path / "out/images-b_1.jpg").size == (310, 310)
+    # The first of five, from 30 to 50 px, has lost most of it.
+    np.testing.assert_allclose(boxes[0], [25, 145, 20, 20, 2], atol=0.02)
+    assert len(boxes) == 4
+
+
 def test_a_second_picture_of_a_scene_comes_last(repository: Path, tmp_path: Path) -> None:
     recipe = replace(YOLO, drop=("plate",), most=3)
     prepare(recipe, repository, tmp_path / "out", lambda name: name[:8])
