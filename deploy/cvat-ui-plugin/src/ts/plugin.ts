@@ -426,7 +426,8 @@ export class Plugin implements Listener {
     this.#preview.scale = placement.scale;
     const area = this.#host.visible();
     if (area !== null) this.#panel.placeIn(area);
-    this.#panel.showInView(this.#parts.boxes.inView().length);
+    const { boxes } = this.#parts;
+    this.#panel.showInView(boxes.offered.filter(boxes.inView()).length);
   }
 }
 
