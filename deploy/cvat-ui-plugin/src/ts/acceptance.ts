@@ -5,14 +5,16 @@ import type { MadeRectangle, Rectangle, Scene } from "./cvat/host";
 import { areaOf, contains, overlap, type Point, smallestAt, surrounds } from "./geometry";
 import { sentence } from "./protocol";
 import { messageOf, type Session } from "./session";
-import { type Click, entryOf, isAwaited, newClicksOf } from "./state";
+import { type Click, type Edit, entryOf, isAwaited, newClicksOf } from "./state";
 
 /** Rectangles that a model made, so that a right click may take them away. */
 const MADE_BY_MODELS = ["auto", "semi-auto"];
 
+/** Which of the boxes that are shown are accepted: of one label, given by its id, or in view; null: all. */
+type Only = number | "in view" | null;
+
 export interface Intent {
-  /** Which of the boxes that are shown are accepted: of one label, given by its id, or in view. */
-  readonly only?: number | "in view" | null;
+  readonly only?: Only;
   /** The next frame is shown then. */
   readonly goOn?: boolean;
 }
@@ -53,10 +55,8 @@ export class Acceptance {
       return;
     }
     const { offered } = this.#boxes;
-    const made =
-      only === "in view"
-        ? this.#boxes.inView(offered)
-        : offered.filter(({ label }) => only === null || label === only);
+    const isChosen = this.#choiceOf(only);
+    const made = offered.filter(isChosen);
     if (made.length > 0 && this.#boxes.hidden) {
       this.#boxes.hidden = false;
       session.say("The proposals were hidden. Here they are: look, then accept again.");
@@ -67,8 +67,11 @@ export class Acceptance {
       else session.changed();
       return;
     }
-    const { clicks } = entryOf(session.frame);
-    const label = only === "in view" ? null : only;
+    const { clicks, edits } = entryOf(session.frame);
+    const unsettled = [
+      ...clicks.filter((click) => !isChosen(this.#clickedBy(click))),
+      ...edits.filter((edit) => !isChosen(editedBy(edit))),
+    ];
     const { jobId } = session;
     const isHere = () => session.jobId === jobId && session.state.frame === number;
     const replaced = this.#replacedBy(made);
@@ -82,7 +85,7 @@ export class Acceptance {
       );
       isMade = true;
       if (session.jobId === jobId)
-        session.do({ type: "accepted", frame: number, clicks, label, ids, taken });
+        session.do({ type: "accepted", frame: number, clicks, unsettled, ids, taken });
       if (isHere()) await this.#replace(replaced);
     } catch (error) {
       session.say(`CVAT did not take the boxes. ${sentence(messageOf(error))}`, true);
@@ -149,6 +152,18 @@ export class Acceptance {
     }
   }
 
+  /** What tells whether a box is one of those to accept. */
+  #choiceOf(only: Only): (box: Rectangle) => boolean {
+    if (only === "in view") return this.#boxes.inView();
+    return ({ label }) => only === null || label === only;
+  }
+
+  /** The box that a click is in, or its mere point where there is none. */
+  #clickedBy({ x, y, label }: Click): Rectangle {
+    const ofLabel = this.#boxes.offered.filter((box) => box.label === label);
+    return smallestAt(ofLabel, [x, y]) ?? { points: [x, y, x, y], rotation: 0, label };
+  }
+
   /** Rectangles of models around objects that were clicked since, which boxes stand for now. */
   #replacedBy(made: readonly Shown[]): readonly MadeRectangle[] {
     const clicks = newClicksOf(this.#session.frame).filter(({ positive }) => positive);
@@ -186,6 +201,11 @@ export class Acceptance {
         : `${rectangles.length} larger rectangles were`;
     this.#session.say(`${what} replaced. Ctrl+Z brings it back.`);
   }
+}
+
+/** The box that an edit made; one that it dropped, as it was. */
+function editedBy({ proposal, label, points = proposal.points }: Edit): Rectangle {
+  return { points, rotation: proposal.rotation, label: label ?? proposal.label };
 }
 
 /** Why a right click does not take a rectangle away, or null: it does. */

@@ -138,7 +138,7 @@ export class BoxEditor {
   next(by: -1 | 1): Shown | null {
     if (this.#aimed === null || this.#round[this.#at] !== this.#aimed) {
       const { offered } = this.#boxes;
-      const inView = new Set(this.#boxes.inView(offered));
+      const inView = new Set(offered.filter(this.#boxes.inView()));
       this.#round = [...offered].sort(
         (a, b) =>
           Number(inView.has(b)) - Number(inView.has(a)) ||

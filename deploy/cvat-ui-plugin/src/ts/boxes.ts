@@ -1,7 +1,7 @@
 // The proposals that are shown: those over the threshold, of labels that are not hidden.
 
 import type { Rectangle } from "./cvat/host";
-import { centreOf, overlap, type Point, smallestAt, toScreen } from "./geometry";
+import { type Box, centreOf, overlap, type Point, smallestAt, toScreen } from "./geometry";
 import type { PreviewBox } from "./preview";
 import type { Session } from "./session";
 import { entryOf, overThreshold, type Proposal, proposalsOf, thresholdOf } from "./state";
@@ -58,15 +58,15 @@ export class Boxes {
     if (!this.hiddenLabels.delete(label)) this.hiddenLabels.add(label);
   }
 
-  /** Those of the boxes whose centres are on the screen. */
-  inView(boxes = this.offered): Shown[] {
+  /** What tells whether the centre of a box is on the screen, as that is now. */
+  inView(): (box: Box) => boolean {
     const { host } = this.#session;
     const [placement, view] = [host.placement(), host.visible()];
-    return boxes.filter((box) => {
+    return (box) => {
       if (placement === null || view === null) return false;
       const [x, y] = toScreen(placement, centreOf(box));
       return x >= view.left && x <= view.right && y >= view.top && y <= view.bottom;
-    });
+    };
   }
 
   /** The smallest box at a point that a person can still change. */

@@ -63,6 +63,7 @@ export function viewOf(
     frame: scene.frame,
     frames: scene.frames.map((number) => [number, statusOf(number, scene, session, boxes)]),
     asksByItself: requests.asksByItself,
+    begun: requests.worked.length > 0,
     sources: [...requests.sources]
       .sort((a, b) => a - b)
       .map((number) => [number, exemplars.isUsed(String(number))]),
@@ -111,8 +112,6 @@ function statusOf(number: number, scene: Scene, session: Session, boxes: Boxes):
   const frame = session.state.frames.get(number);
   const offered = number === scene.frame && boxes.offered.length > 0;
   if (offered || (frame && isPending(frame))) return "proposed";
-  // Nobody has checked rectangles of source auto: they alone do not make a frame done.
-  const rectangles = session.rectangles.get(number)?.filter(({ source }) => source !== "auto");
-  if (rectangles ? rectangles.length > 0 : scene.saved.has(number)) return "done";
+  if (session.isDone(number)) return "done";
   return frame && frame.shown.proposals.length > 0 ? "proposed" : "untouched";
 }

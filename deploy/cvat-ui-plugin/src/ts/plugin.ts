@@ -50,7 +50,7 @@ export class Plugin implements Listener {
     this.#parts = {
       session,
       boxes,
-      requests: new Requests(session),
+      requests: new Requests(session, () => this.#isAway),
       acceptance: new Acceptance(session, boxes),
       thresholds: new Thresholds(session),
     };
@@ -220,8 +220,7 @@ export class Plugin implements Listener {
       else this.#panel.toggle();
       return true;
     }
-    // Folded and with no label armed it leaves the keys to CVAT.
-    if (this.#panel.folded && state.armed === null) return false;
+    if (this.#isAway) return false;
     const act = this.#actionOf(event);
     if (act !== null) {
       act();
@@ -240,6 +239,11 @@ export class Plugin implements Listener {
     this.#root.remove();
     this.#canvasStyle.remove();
     this.#removed.abort();
+  }
+
+  /** Folded and with no label armed the plugin leaves the keys to CVAT, and asks for nothing by itself. */
+  get #isAway(): boolean {
+    return this.#panel.folded && this.#parts.session.state.armed === null;
   }
 
   // Keys
@@ -426,7 +430,8 @@ export class Plugin implements Listener {
     this.#preview.scale = placement.scale;
     const area = this.#host.visible();
     if (area !== null) this.#panel.placeIn(area);
-    this.#panel.showInView(this.#parts.boxes.inView().length);
+    const { boxes } = this.#parts;
+    this.#panel.showInView(boxes.offered.filter(boxes.inView()).length);
   }
 }
 

@@ -4,9 +4,11 @@ import { contains } from "./geometry";
 import {
   type Action,
   type Answer,
+  type Click,
   type Clicks,
   canRedo,
   canUndo,
+  type Edit,
   EMPTY_FRAME,
   type Entry,
   entryOf,
@@ -143,7 +145,7 @@ export function reduce(state: State, action: Action): State {
       const { edits, clicks } = entryOf(before);
       // Clicks made while CVAT took the boxes are a step of their own; the earlier ones count on.
       const later = clicks === action.clicks ? [] : [{ clicks, edits, depth: state.depth + 1 }];
-      const history = [...unsettled(before, action.clicks, action.label ?? null), ...later];
+      const history = [...settled(before, action.clicks, action.unsettled), ...later];
       const frame: Frame = {
         ...before,
         history,
@@ -188,26 +190,20 @@ export function reduce(state: State, action: Action): State {
 }
 
 /**
- * The history once boxes were accepted, of all labels (null) or of one: first what is settled by that,
- * then the steps with clicks and edits of other labels, which can still be taken back.
+ * The history once boxes were accepted: first all that is settled by that, then the steps that brought
+ * what is not, which can still be taken back.
  */
-function unsettled(frame: Frame, accepted: Clicks, only: number | null): Entry[] {
+function settled(frame: Frame, accepted: Clicks, unsettled: readonly (Click | Edit)[]): Entry[] {
   const steps = frame.history.slice(0, frame.index + 1);
-  const [first, now] = [steps[0] as Entry, entryOf(frame)];
-  const isOf = (label: number) => only === null || label === only;
+  const now = entryOf(frame);
   // Lists that have answers are not made anew.
   const lists = [accepted, ...steps.map(({ clicks }) => clicks)];
+  const toCome = new Set(unsettled);
   const left: Entry[] = [];
   for (const step of steps) {
-    const clicks = accepted.filter(
-      (one) => isOf(one.label) || first.clicks.includes(one) || step.clicks.includes(one),
-    );
-    const edits = now.edits.filter(
-      (one) =>
-        isOf(one.label ?? one.proposal.label) ||
-        first.edits.includes(one) ||
-        step.edits.includes(one),
-    );
+    for (const one of [...step.clicks, ...step.edits]) toCome.delete(one);
+    const clicks = accepted.filter((one) => !toCome.has(one));
+    const edits = now.edits.filter((one) => !toCome.has(one));
     const last = left.at(-1);
     // They only become more.
     if (last?.clicks.length === clicks.length && last.edits.length === edits.length) continue;

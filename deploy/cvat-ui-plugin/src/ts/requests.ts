@@ -15,7 +15,7 @@ import {
   sentence,
 } from "./protocol";
 import { messageOf, type Session } from "./session";
-import { type Click, entryOf, hasToAsk, type Proposal } from "./state";
+import { type Click, EMPTY_FRAME, entryOf, hasToAsk, type Proposal } from "./state";
 import { settings } from "./storage";
 
 /** A frame is asked for by itself once it was looked at for so long. */
@@ -33,6 +33,8 @@ interface Found {
 export class Requests {
   readonly exemplars: ExemplarStore;
   readonly #session: Session;
+  /** The person does not work with the plugin now. */
+  readonly #isAway: () => boolean;
   #call: { id: number; since: number; abort: AbortController } | null = null;
   /** A frame that nobody has worked on is asked for by itself. */
   #asksByItself = settings.load("carry") !== false;
@@ -44,8 +46,9 @@ export class Requests {
   /** Ends what nobody on the screen waits for. */
   readonly #background = new AbortController();
 
-  constructor(session: Session) {
+  constructor(session: Session, isAway: () => boolean) {
     this.#session = session;
+    this.#isAway = isAway;
     this.exemplars = new ExemplarStore(session.host);
   }
 
@@ -64,6 +67,16 @@ export class Requests {
     return scene ? this.exemplars.sources(scene.frame, this.work(scene)) : [];
   }
 
+  /** The frames of the job that somebody has worked on, here or before the page was opened. */
+  get worked(): readonly number[] {
+    const { scene, state, rectangles } = this.#session;
+    const known = [...state.frames.keys(), ...rectangles.keys(), ...(scene?.saved.keys() ?? [])];
+    return [...new Set(known)].filter((number) => {
+      const { open, accepted, history } = state.frames.get(number) ?? EMPTY_FRAME;
+      return open || accepted !== null || history.length > 1 || this.#session.isDone(number);
+    });
+  }
+
   /** Whether the function can be asked without clicks: an open one only with exemplars. */
   get canSearch(): boolean {
     const isUsed = (frame: number) => this.exemplars.isUsed(String(frame));
@@ -80,7 +93,12 @@ export class Requests {
     this.exemplars.open(jobId);
     // Which frames are done, without which the plugin works as well.
     const { host } = this.#session;
-    host.safely(() => host.readSaved(this.#background.signal).catch(() => {}));
+    host.safely(() =>
+      host.readSaved(this.#background.signal).then(
+        () => this.askByItself(),
+        () => {},
+      ),
+    );
   }
 
   /** Send what has to be asked, and end a call that nobody waits for any more. */
@@ -126,13 +144,10 @@ export class Requests {
   askByItself(): void {
     this.stopWaiting();
     const session = this.#session;
-    const { frame: number, frames } = session.state;
-    if (this.#asksByItself) this.#showPrefetched();
-    const worked = [...frames].some(
-      ([other, { open, accepted, history }]) =>
-        other !== number && (open || accepted !== null || history.length > 1),
-    );
-    if (!this.#asksByItself || !worked || !this.canSearch) return;
+    const { frame: number } = session.state;
+    if (!this.#asksByItself || this.#isAway()) return;
+    this.#showPrefetched();
+    if (!this.canSearch || !this.worked.some((other) => other !== number)) return;
     this.#timer = window.setTimeout(() => {
       const { open, taken } = session.frame;
       const isNew = !open && entryOf(session.frame).clicks.length + taken.length === 0;

@@ -97,6 +97,12 @@ export class Session {
     this.changed();
   }
 
+  /** Whether a frame has rectangles that count: nobody has checked those of source auto. */
+  isDone(number: number): boolean {
+    const made = this.rectangles.get(number)?.filter(({ source }) => source !== "auto");
+    return made ? made.length > 0 : (this.scene?.saved.has(number) ?? false);
+  }
+
   /** The frame of the job after the one on the screen, or undefined. */
   get nextFrame(): number | undefined {
     if (this.scene === null) return undefined;

@@ -155,8 +155,8 @@ export type Action =
       readonly frame: number;
       /** Clicks whose answer was accepted. */
       readonly clicks: Clicks;
-      /** The label whose boxes alone were accepted. */
-      readonly label?: number | null;
+      /** Clicks and edits of boxes that were left: they can still be taken back. */
+      readonly unsettled: readonly (Click | Edit)[];
       readonly ids: readonly number[];
       /** Those that are rectangles now. */
       readonly taken: readonly Proposal[];

@@ -1193,10 +1193,14 @@ suite("the plugin in the browser", () => {
         .evaluateAll((all) =>
           all.map((cell) => `${cell.className} ${cell.ariaCurrent ?? ""}`.trim()),
         );
+    const condition = a.panel.getByText(", once one was worked on");
     expect(await cells()).toEqual(["cell untouched true", "cell untouched"]);
+    expect(await condition.isVisible()).toBe(true);
+    await a.screenshot("low-untouched");
     await a.key("s");
     await a.settle();
     expect((await lastCall(a)).pos_points).toEqual([]);
+    expect(await condition.isVisible()).toBe(false);
     expect(await cells()).toEqual(["cell proposed true", "cell untouched"]);
     await a.key("a");
     await expect.poll(() => a.says("frame")).toBe("1");
@@ -1212,6 +1216,22 @@ suite("the plugin in the browser", () => {
     expect(await cells()).toEqual(["cell done", "cell done true"]);
     await a.panel.locator(".cell").first().click();
     await expect.poll(() => a.says("frame")).toBe("0");
+  });
+
+  test("in a job with rectangles a new frame is proposed for at once, but not behind a folded panel", async () => {
+    const box = world.truth[1]?.objects[0]?.box as readonly number[];
+    const a = await open({
+      ...low,
+      shapes: [{ type: "rectangle", label: "tree", frame: 1, points: box }],
+    });
+    await expect.poll(async () => (await a.outlines()).length).toBeGreaterThan(0);
+    expect((await a.calls()).map(({ pos_points }) => pos_points)).toEqual([[]]);
+    await a.key("w");
+    await a.page.reload();
+    await a.page.locator("body[data-ready]").waitFor();
+    await a.page.waitForTimeout(1000);
+    expect(await a.outlines()).toEqual([]);
+    expect(await a.calls()).toHaveLength(1);
   });
 
   test("clicks that were not accepted are kept through a reload, with a warning before", async () => {

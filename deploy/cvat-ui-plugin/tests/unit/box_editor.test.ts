@@ -1,10 +1,11 @@
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import { BoxEditor } from "../../src/ts/box_editor";
 import { Boxes } from "../../src/ts/boxes";
-import type { Host, Scene } from "../../src/ts/cvat/host";
+import type { Host } from "../../src/ts/cvat/host";
 import type { Preview } from "../../src/ts/preview";
 import { Session } from "../../src/ts/session";
 import type { Proposal } from "../../src/ts/state";
+import { answer, SCENE, show } from "./scene";
 
 vi.mock("../../src/ts/panel/popups", () => ({
   Tip: class {
@@ -26,17 +27,6 @@ vi.mock("../../src/ts/panel/popups", () => ({
     };
   },
 }));
-
-const LABELS = [1, 2].map((id) => ({ id, name: `label ${id}`, color: "red" }));
-const SCENE = {
-  jobId: 1,
-  frame: 0,
-  frames: [0],
-  labels: LABELS,
-  models: [{ id: "open", name: "open", classes: [] }],
-  rectangles: [],
-  elsewhere: [],
-} as unknown as Scene;
 
 const key = (name: string) =>
   ({ key: name, code: `Digit${name}`, shiftKey: false }) as unknown as KeyboardEvent;
@@ -61,11 +51,9 @@ describe("the box that keys are for", () => {
   let boxes: Boxes;
   let editor: BoxEditor;
 
-  const answer = (...proposals: Proposal[]) => {
+  const answered = (...proposals: Proposal[]) => {
     session.do({ type: "exemplars changed" });
-    session.reduce({ type: "sent" });
-    const id = session.state.requests;
-    session.do({ type: "answered", id, proposals, notes: [], progress: 1, threshold: 0.1 });
+    answer(session, proposals);
   };
   const offered = () => boxes.offered.map(({ points, label }) => [points[0], label]);
   const text = () => Reflect.get(editor.tip, "text") as string;
@@ -85,11 +73,9 @@ describe("the box that keys are for", () => {
     });
     boxes = new Boxes(session);
     editor = new BoxEditor(session, boxes, { hover: () => {} } as unknown as Preview);
-    session.scene = SCENE;
-    session.chooseClasses(SCENE);
-    session.do({ type: "frame shown", frame: 0 });
+    show(session);
     session.do({ type: "asked" });
-    answer(proposal(0), proposal(50));
+    answered(proposal(0), proposal(50));
   });
 
   test("after an undo it is the one under the mouse, which was not moved", () => {
@@ -111,7 +97,7 @@ describe("the box that keys are for", () => {
   test("after an answer too, and what lay under a box that was dropped", () => {
     editor.hovered([105, 5]);
     expect(editor.pressed(key("Delete"))).toBe(false);
-    answer(proposal(100), { ...proposal(98), points: [98, 0, 130, 30] });
+    answered(proposal(100), { ...proposal(98), points: [98, 0, 130, 30] });
     expect(editor.pressed(key("Delete"))).toBe(true);
     expect(offered()).toEqual([[98, 1]]);
     expect(editor.pressed(key("Delete"))).toBe(true);
@@ -122,7 +108,7 @@ describe("the box that keys are for", () => {
     editor.hovered([5, 5]);
     left = -50;
     editor.placementChanged();
-    answer(proposal(0), proposal(50, 0.6));
+    answered(proposal(0), proposal(50, 0.6));
     editor.pressed(key("Delete"));
     expect(offered()).toEqual([[0, 1]]);
     editor.hovered(null);
@@ -139,15 +125,15 @@ describe("the box that keys are for", () => {
     session.changed();
     expect(editor.pressed(key("Delete"))).toBe(false);
     editor.clicked([5, 5], "left");
-    answer(proposal(0), proposal(50, 0.6));
+    answered(proposal(0), proposal(50, 0.6));
     expect(editor.pressed(key("Delete"))).toBe(false);
   });
 
   test("one that a key went to is not left for the one under the mouse", () => {
-    answer(proposal(0), proposal(50, 0.4));
+    answered(proposal(0), proposal(50, 0.4));
     editor.hovered([5, 5]);
     editor.pick(1);
-    answer(proposal(0), proposal(50, 0.3));
+    answered(proposal(0), proposal(50, 0.3));
     expect(editor.pressed(key("2"))).toBe(true);
     session.do({ type: "undone" });
     expect(text()).toBe("label 1 0.30");
@@ -157,7 +143,7 @@ describe("the box that keys are for", () => {
       [50, 2],
     ]);
     // It is gone: the mouse was not where the keys were.
-    answer(proposal(0));
+    answered(proposal(0));
     session.do({ type: "undone" });
     expect(editor.pressed(key("ArrowRight"))).toBe(false);
   });

@@ -5,6 +5,7 @@ import {
   type Click,
   canRedo,
   canUndo,
+  type Edit,
   entryOf,
   frameOf,
   hasToAsk,
@@ -431,6 +432,7 @@ describe("accepting before the answer", () => {
       type: "accepted",
       frame: 0,
       clicks: clicksOf(first),
+      unsettled: [],
       ids: [1],
       taken: [proposal(0)],
     });
@@ -444,6 +446,7 @@ describe("accepting before the answer", () => {
       type: "accepted",
       frame: 0,
       clicks: clicksOf(first),
+      unsettled: [],
       ids: [1],
       taken: [proposal(0)],
     };
@@ -497,7 +500,8 @@ describe("accepting", () => {
     ids: readonly number[],
     clicks = clicksOf(before),
     taken: readonly Proposal[] = [proposal(0)],
-  ): Action => ({ type: "accepted", frame: 0, clicks, ids, taken });
+    unsettled: readonly (Click | Edit)[] = [],
+  ): Action => ({ type: "accepted", frame: 0, clicks, unsettled, ids, taken });
   const accepted = on(before, accept([4, 5]));
 
   test("leaves a clean frame", () => {
@@ -591,10 +595,14 @@ describe("accepting", () => {
       (state, one) => answered(on(state, clicked(one)), ...boxes),
       stateAfter(shown(0)),
     );
-    const label1 = (state: State): Action => ({
-      ...(accept([4], clicksOf(state), boxes.slice(0, 1)) as Action & { type: "accepted" }),
-      label: 1,
-    });
+    const label1 = (state: State): Action => {
+      const { clicks, edits } = entryOf(frameOf(state));
+      const others = [
+        ...clicks.filter(({ label }) => label !== 1),
+        ...edits.filter((edit) => edit.proposal.label !== 1),
+      ];
+      return accept([4], clicks, boxes.slice(0, 1), others);
+    };
     const one = on(all, label1(all), stepped(1));
 
     test("the clicks of others stay, in their order, and need no answer anew", () => {
@@ -684,7 +692,7 @@ test("the states before are not changed", () => {
     { type: "armed", label: 2 },
     { type: "threshold set", threshold: 0.2 },
     { type: "threshold set", threshold: 0.3, label: 2 },
-    { type: "accepted", frame: 0, clicks: [], ids: [], taken: [proposal(0)] },
+    { type: "accepted", frame: 0, clicks: [], unsettled: [], ids: [], taken: [proposal(0)] },
     { type: "acceptance undone" },
     { type: "acceptance redone" },
     { type: "CVAT stepped", depth: 1 },

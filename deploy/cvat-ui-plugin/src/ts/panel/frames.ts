@@ -22,6 +22,7 @@ export class FramesSection {
     ariaLabel: "Objects of these frames",
   });
   readonly #asksByItself = h("input", { type: "checkbox" });
+  readonly #condition = h("span", {}, ", once one was worked on");
   /** What each group shows, so that it is not made anew under the mouse. */
   readonly #drawn = new Map<HTMLElement, string>();
 
@@ -44,15 +45,16 @@ export class FramesSection {
           title: "Ask for the proposals of a frame when it is shown, once others were worked on",
         },
         this.#asksByItself,
-        "Propose on each new frame",
+        h("span", {}, "Propose on each new frame", this.#condition),
       ),
     );
   }
 
-  draw({ frames, frame, sources, exemplars, asksByItself }: PanelView): void {
+  draw({ frames, frame, sources, exemplars, asksByItself, begun }: PanelView): void {
     // A frame alone has its own exemplars.
     this.element.hidden = frames.length < 2 && sources.length === 0;
     this.#asksByItself.checked = asksByItself;
+    this.#condition.hidden = begun;
     const of = (wanted: FrameStatus) => frames.filter(([, status]) => status === wanted).length;
     const [done, proposed] = [of("done"), of("proposed")];
     this.#text.textContent = `${done} done · ${proposed} proposed`;

@@ -59,6 +59,8 @@ export interface PanelView {
   readonly exemplars: readonly ExemplarView[];
   /** Frames that nobody has worked on are asked for by themselves. */
   readonly asksByItself: boolean;
+  /** Some frame of the job was worked on; before, none is asked for. */
+  readonly begun: boolean;
   readonly canUndo: boolean;
   readonly canRedo: boolean;
   /** Points of the annotation that could become clicks. */

@@ -1,0 +1,112 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import type { Host, MadeRectangle, Scene } from "../../src/ts/cvat/host";
+import { Requests } from "../../src/ts/requests";
+import { Session } from "../../src/ts/session";
+import { SCENE, show } from "./scene";
+
+const rectangle = (source: string): MadeRectangle => ({
+  points: [0, 0, 10, 10],
+  rotation: 0,
+  label: 1,
+  clientId: 1,
+  source,
+  locked: false,
+  hidden: false,
+  tracked: false,
+});
+
+describe("a frame that is asked for by itself", () => {
+  const models = {
+    open: SCENE.models,
+    closed: [{ id: "closed", name: "closed", classes: ["label 1", "label 2"] }],
+  };
+  let away: boolean;
+  let session: Session;
+  let requests: Requests;
+
+  /** A job is opened at its second frame; the server has rectangles of others. */
+  async function open(scene: Partial<Scene>, saved: Scene["saved"] = new Map()) {
+    const opened: Scene = { ...SCENE, frame: 1, frames: [0, 1, 2], ...scene };
+    const host: Partial<Host> = {
+      arm: () => {},
+      safely: (act) => void act(),
+      ask: () => new Promise(() => {}),
+      readSaved: async () => {
+        await null;
+        session.scene = { ...opened, saved };
+      },
+    };
+    session = new Session(host as Host, () => requests.follow());
+    requests = new Requests(session, () => away);
+    requests.openJob(opened.jobId);
+    show(session, opened);
+    await shown(opened);
+  }
+
+  /** The scene is on the screen for a while. */
+  async function shown(scene: Scene) {
+    session.rectangles.set(scene.frame, scene.rectangles);
+    requests.askByItself();
+    await vi.advanceTimersByTimeAsync(1000);
+  }
+
+  const saved = new Map([[0, [rectangle("manual")]]]);
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+    vi.stubGlobal("window", globalThis);
+    away = false;
+  });
+
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.unstubAllGlobals();
+  });
+
+  test.each(["open", "closed"] as const)(
+    "of a job with rectangles, as soon as it is opened: %s",
+    async (name) => {
+      await open({ models: models[name] }, saved);
+      expect(session.state.request).toMatchObject({ frame: 1, clicks: [] });
+    },
+  );
+
+  test("after one with rectangles that were drawn by hand", async () => {
+    await open({ frame: 0, rectangles: [rectangle("manual")] });
+    expect([session.state.request, requests.worked]).toEqual([null, [0]]);
+    const next = { ...SCENE, frame: 1 };
+    show(session, next);
+    await shown(next);
+    expect(session.state.request).toMatchObject({ frame: 1, clicks: [] });
+  });
+
+  test.each(["open", "closed"] as const)(
+    "is none where nobody has worked on another, nor has rectangles: %s",
+    async (name) => {
+      const here = [rectangle("manual")];
+      await open({ models: models[name] });
+      expect([session.state.request, requests.worked]).toEqual([null, []]);
+      await open({ models: models[name], rectangles: here }, saved);
+      expect([session.state.request, requests.worked]).toEqual([null, [1, 0]]);
+      // Rectangles that nobody has checked are no work.
+      await open({ models: models[name], frame: 0, rectangles: [rectangle("auto")] });
+      const next = { ...SCENE, models: models[name], frame: 1 };
+      show(session, next);
+      await shown(next);
+      expect([session.state.request, requests.worked]).toEqual([null, []]);
+    },
+  );
+
+  test("is none while the person is away, or does not want it", async () => {
+    away = true;
+    await open({}, saved);
+    expect(session.state.request).toBeNull();
+    away = false;
+    requests.toggleAsking();
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(session.state.request).toBeNull();
+    requests.toggleAsking();
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(session.state.request).toMatchObject({ frame: 1, clicks: [] });
+  });
+});
