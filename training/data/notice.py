@@ -52,7 +52,7 @@ def notice() -> str:
         lines.append(f"  {source.attribution}.")
     lines += ["", "Sets of real pictures", ""]
     for name, one in sorted(real_sets().items()):
-        if not one.test_only:
+        if one.trains:
             lines.append(f"- {name}, {one.licence}: {one.attribution}.")
             lines.append(f"  {one.repository} at {one.commit}")
     return "\n".join(lines) + "\n"

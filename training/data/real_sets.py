@@ -59,7 +59,8 @@ class RealSet:
             scene are never on both sides of the split. Empty: each is a scene of its own.
         test_pictures: Regular expression of names that are always tested on; empty: by number.
         test_only: Its licence does not allow to train on it.
-        train_only: All of its pictures are trained on. Its kind need not be one that is tested on.
+        kept_aside: Nothing is trained on it, though its licence allows that: it tells how weights
+            that are trained on all other sets do on kinds and looks that they never saw.
         to_know: What is odd about it, such as objects without boxes.
     """
 
@@ -78,8 +79,13 @@ class RealSet:
     scene: str = ""
     test_pictures: str = ""
     test_only: bool = False
-    train_only: bool = False
+    kept_aside: bool = False
     to_know: str = ""
+
+    @property
+    def trains(self) -> bool:
+        """Whether some of its pictures are trained on."""
+        return not (self.test_only or self.kept_aside)
 
     def is_trained(self, names: list[str]) -> dict[str, bool]:
         """Which of all pictures of the set are trained on, the others being tested on.
@@ -87,8 +93,8 @@ class RealSet:
         Args:
             names: Of the files of all pictures of the set, in any order.
         """
-        if self.test_only or self.train_only:
-            return dict.fromkeys(names, self.train_only)
+        if not self.trains:
+            return dict.fromkeys(names, False)
         if self.test_pictures:
             return {name: not re.match(self.test_pictures, name) for name in names}
         scenes = {name: self.scene_of(name) for name in names}

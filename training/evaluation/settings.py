@@ -27,8 +27,8 @@ class EvaluationSettings:
     sets: tuple[str, ...] | None = option(
         None,
         "rendered, trees, composite, or a folder that training.data.convert made; for the open "
-        "model also sets of training.open.test_sets (default: rendered trees; of the open model "
-        "all of training.open.test_sets)",
+        "model also sets of training.open.test_sets, and kept-aside (default: rendered trees; of "
+        "the open model all of training.open.test_sets but those kept aside)",
         metavar="SET",
     )
     seeds: int | None = option(

@@ -323,11 +323,9 @@ def evaluate_open(
         raise ValueError(
             "--clicks starts at 1 for the open model, which is always measured without clicks, too"
         )
-    specs = settings.sets or tuple(test_sets.names())
+    specs = test_sets.chosen(settings.sets)
     # One by one: the folds' files may all be called model.safetensors.
     paths = [path for one in settings.weights for path in named_weights([one]).values()]
-    for spec in specs:
-        test_sets.check(spec)
     weights = {spec: weights_of(spec, paths) for spec in specs}
     if repeated := first_repeated(Path(spec).resolve().name for spec in specs):
         raise ValueError(f"two sets have the name {repeated}")

@@ -47,7 +47,7 @@ MODEL = "model.safetensors"
 def trained_sets(without: Sequence[str] = ()) -> list[real_sets.RealSet]:
     """The real sets that are trained on, but for some."""
     sets = real_sets.real_sets().values()
-    return [one for one in sets if not one.test_only and one.name not in without]
+    return [one for one in sets if one.trains and one.name not in without]
 
 
 def licences(sets: Sequence[real_sets.RealSet]) -> dict[str, str]:

@@ -151,7 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
     results: dict[str, dict[str, Any]] = {}
     with input_errors(parser):
         settings = read_options(given, JobSettings)
-        for spec in settings.sets or test_sets.names():
+        for spec in test_sets.chosen(settings.sets):
             network, card = load(weights_of(spec, settings.weights))
             test_set = test_sets.load(spec, settings.pictures)
             if len(test_set.pictures) < 2:

@@ -223,7 +223,7 @@ def write_real(out: Path) -> dict[str, int]:
     """Write the pictures of the real sets that are trained on; how many of each."""
     counts = {}
     for name, one in sorted(real_sets.real_sets().items()):
-        if one.test_only:
+        if not one.trains:
             continue
         _, pictures = real_sets.load(name, trained=True)
         if name == "neon_trees":  # its own pictures are mostly those that are tested on
@@ -272,7 +272,7 @@ def manifest(out: Path, counts: dict[str, Any]) -> dict[str, Any]:
                 "annotations_sha256": registry[name].annotations_sha256,
                 "licence": registry[name].licence,
                 "kind": registry[name].kind,
-                "fold": real_sets.folds().get(registry[name].kind),
+                "fold": real_sets.folds()[registry[name].kind],
             }
             for name in counts["real"]
         },
@@ -292,8 +292,9 @@ def main() -> None:
     if out.exists():
         parser.error(f"--out: {out} exists already; name a new folder")
     try:
-        for name in real_sets.real_sets():
-            real_sets.locate(name)  # before anything is written
+        for name, one in real_sets.real_sets().items():
+            if one.trains:
+                real_sets.locate(name)  # before anything is written
         out.mkdir(parents=True)
         counts = {
             "icons": write_icons(out),

@@ -134,28 +134,49 @@ BUILT_IN = ("composite", "rendered", "trees")
 """Of `training.data.sets.load_set`."""
 
 
+KEPT_ASIDE = "kept-aside"
+"""On a command line: all real sets that are kept aside."""
+
+
 def names() -> list[str]:
-    """The test sets whose kinds are known: by default all of them are measured."""
-    real = [one.name for one in real_sets.real_sets().values() if not one.train_only]
+    """The test sets whose kinds the folds leave out: by default all of them are measured."""
+    real = [one.name for one in real_sets.real_sets().values() if not one.kept_aside]
     return sorted((*real, *PACKAGE_SETS))
 
 
+def chosen(sets: Sequence[str] | None) -> list[str]:
+    """What the sets of a command line are; `names` where it has none.
+
+    Raises:
+        ValueError: See `check`.
+    """
+    aside = sorted(one.name for one in real_sets.real_sets().values() if one.kept_aside)
+    found = [name for one in sets or () for name in (aside if one == KEPT_ASIDE else [one])]
+    for spec in found:
+        check(spec)
+    return found or names()
+
+
 def kind_of(name: str) -> str:
-    """The kind of such a test set."""
+    """The kind of a real set, or of one from a package."""
     return PACKAGE_SETS[name][0] if name in PACKAGE_SETS else real_sets.real_sets()[name].kind
+
+
+def _known() -> list[str]:
+    return sorted((*real_sets.real_sets(), *PACKAGE_SETS))
 
 
 def check(spec: str) -> None:
     """Raise ``ValueError`` where no test set has this name and no folder can hold one."""
-    if spec not in (*names(), *BUILT_IN) and not Path(spec).is_dir():
+    if spec not in (*_known(), *BUILT_IN) and not Path(spec).is_dir():
         raise ValueError(
-            f"there is no test set {spec!r}: name a folder that training.data.convert made, or "
-            f"some of {', '.join((*names(), *BUILT_IN))}"
+            f"there is no test set {spec!r}: name a folder that training.data.convert made, "
+            f"{KEPT_ASIDE}, or some of {', '.join((*_known(), *BUILT_IN))}"
         )
 
 
 def load(spec: str, pictures: int | None = None) -> EvaluationSet:
-    """Load a test set: one of `names`, or what `training.data.sets.load_set` loads.
+    """Load a real set, one from a package, or what `training.data.sets.load_set` loads.
 
     Args:
         spec: Name or folder.
@@ -166,7 +187,7 @@ def load(spec: str, pictures: int | None = None) -> EvaluationSet:
         SourceError: It cannot be fetched, or is not where it should be.
     """
     check(spec)
-    if spec not in names():
+    if spec not in _known():
         return load_test_set(spec, pictures)
     if spec in PACKAGE_SETS:
         classes, found = PACKAGE_SETS[spec][1]()

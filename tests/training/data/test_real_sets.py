@@ -30,9 +30,9 @@ def a_set(**changes: object) -> RealSet:
 
 def test_registry_is_complete() -> None:
     sets = real_sets.real_sets()
-    assert sum(not one.train_only for one in sets.values()) == 34
+    assert sum(not one.kept_aside for one in sets.values()) == 34
     for one in sets.values():
-        assert one.kind in folds() or one.train_only
+        assert one.kind in folds() or one.kept_aside
         assert one.repository.startswith("https://")
         assert len(one.commit) == 40
         assert len(one.annotations_sha256) == len(one.pictures_sha256) == 64
@@ -76,7 +76,7 @@ def test_pictures_of_one_scene_stand_on_one_side() -> None:
 
 def test_test_only() -> None:
     assert a_set(test_only=True).is_trained(["a", "b"]) == {"a": False, "b": False}
-    assert a_set(train_only=True).is_trained(["a", "b"]) == {"a": True, "b": True}
+    assert a_set(kept_aside=True).is_trained(["a", "b"]) == {"a": False, "b": False}
     assert a_set(test_pictures="b").is_trained(["a", "b"]) == {"a": True, "b": False}
 
 
