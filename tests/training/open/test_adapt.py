@@ -109,7 +109,7 @@ def test_the_best_step_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("watched", "tested", "steps"),
-    [([30, 20, 30, 10, 0], [10], 0), ([30, 40, 30, 10, 0], [10, 9], 1)],
+    [([30, 20, 30, 10, 0], [10], 0), ([30, 31, 30, 10, 0], [10, 9], 1)],
 )
 def test_what_is_not_better_gained_nothing(
     watched: list[float], tested: list[float], steps: int, monkeypatch: pytest.MonkeyPatch
@@ -119,6 +119,13 @@ def test_what_is_not_better_gained_nothing(
     fitted = fit(untrained(), split, AdaptSettings(steps=4, batch=1))
     assert fitted.steps == steps
     assert not fitted.gained
+
+
+def test_what_is_far_better_on_the_other_half_gained(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = split_pictures([squares(name, XS) for name in "abcde"])
+    scripted(monkeypatch, b=[30, 40, 30, 10, 0], d=[10, 9])
+    fitted = fit(untrained(), split, AdaptSettings(steps=4, batch=1))
+    assert fitted.gained
 
 
 def test_time_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
