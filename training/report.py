@@ -72,8 +72,8 @@ def headline(results: Path = RESULTS) -> str:
         "",
         "AP (IoU 0.5, in percent) of the objects that nobody clicked, the mean over real sets",
         "([never trained](training/results/unseen.md), [trained](training/results/open.md)). Sets",
-        "[kept aside](training/results/kept-aside.md) were gathered after the training: kinds or looks",
-        "that the shipped weights never saw, with complete labels. A",
+        "[kept aside](training/results/kept-aside.md) were gathered after the training: kinds or",
+        "looks that the shipped weights never saw, with complete labels. A",
         "simulated annotator who corrects until all is right is "
         f"{times['jobs-unseen', 'single-class']} ([never",
         f"trained](training/results/jobs-unseen.md)) to {times['jobs', 'single-class']} times "

@@ -46,6 +46,7 @@ class Recipe:
     Attributes:
         format: A key of `training.data.formats.FORMATS`.
         source: Paths in the repository, each what the format's reader takes.
+        fetched: Folders and files of the repository that alone are fetched; empty: all of it.
         options: The reader's other arguments; ``images`` is a path in the repository.
         most: Pictures that are taken at most.
         pictures: Regular expression that the name of a prepared picture must match; empty: any.
@@ -56,6 +57,7 @@ class Recipe:
 
     format: str
     source: tuple[str, ...]
+    fetched: tuple[str, ...] = ()
     options: Mapping[str, str | list[str] | int] = field(default_factory=dict)
     most: int = 40
     pictures: str = ""

@@ -229,18 +229,22 @@ def download(name: str) -> Path:
         SourceError: There is no such set, or git fails.
     """
     one = _one(name)
-    repository = one.repository.removesuffix("/").rsplit("/", 2)[-2:]
-    target = cache_directory() / "repositories" / f"{'-'.join(repository)}-{one.commit[:12]}"
+    target = cache_directory() / "repositories" / f"{name}-{one.commit[:12]}"
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as folder:
         work = Path(folder) / "repository"
-        commands = (
-            ["git", "init", "--quiet", str(work)],
-            ["git", "-C", str(work), "fetch", "--depth", "1", one.repository, one.commit],
-            ["git", "-C", str(work), "checkout", "--quiet", one.commit],
+        fetched = [f"/{path}" for path in one.recipe.fetched] if one.recipe else []
+        # Only the files that are checked out are fetched, if the server can do that.
+        steps = (
+            ["remote", "add", "origin", one.repository],
+            *([["sparse-checkout", "set", "--no-cone", *fetched]] if fetched else []),
+            ["fetch", "--depth", "1", "--filter=blob:none", "origin", one.commit],
+            ["checkout", "--quiet", one.commit],
         )
+        commands = [["git", "init", "--quiet", str(work)]]
+        commands += [["git", "-C", str(work), *step] for step in steps]
         for command in commands:
             status = subprocess.run(command, check=False).returncode
             if status != 0:

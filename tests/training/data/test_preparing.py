@@ -16,7 +16,7 @@ from training.data.preparing import Prepared, Recipe, prepare
 from training.data.real_sets import RealSet
 from training.data.sources import SourceError
 
-YOLO = Recipe("yolo", ("all/data.yaml",))
+YOLO = Recipe("yolo", ("all/data.yaml",), fetched=("all",))
 
 
 def write_picture(folder: Path, name: str, side: int, lines: list[str]) -> None:
@@ -42,6 +42,7 @@ def repository(tmp_path: Path) -> Path:
     write_picture(folder / "all", "c_1", 400, boxes_of(0.1, 2))
     write_picture(folder / "all", "empty", 400, [])
     (folder / "all" / "data.yaml").write_text(data)
+    (folder / "weights.bin").write_text("large, and not needed")
     return folder
 
 
@@ -157,6 +158,7 @@ def test_make_fetches_and_prepares(
     folder = real_sets.locate("beans")
     assert f"beans: {folder}" in capsys.readouterr().out
     assert real_sets.make("beans") == folder
+    assert {path.name for path in real_sets.download("beans").iterdir()} == {".git", "all"}
     _, pictures = real_sets.load("beans", trained=True)
     assert 0 < len(pictures) < made.pictures
 
