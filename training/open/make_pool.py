@@ -39,7 +39,7 @@ MEDIAN = 32.0
 MOST_BYTES = 60_000_000
 """Of the folder."""
 
-SET_BYTES = 700_000
+SET_BYTES = 1_200_000
 """Of the pictures of a real set; of more, some are left out, at even distances."""
 
 LETTERS_OF_A_FONT = 36
