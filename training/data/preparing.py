@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from training.data.annotated import Annotated, Index, Record, crop, relabel
+from training.data.annotated import Annotated, Index, Record, crop, first_repeated, relabel
 from training.data.formats import FORMATS
 from training.data.index import to_coco
 from training.data.readers.reading import Reading, merge
@@ -81,14 +81,10 @@ class Prepared:
     Attributes:
         annotations_sha256: Of ``annotations.json``.
         pictures_sha256: See `checksum`; of the repository's files.
-        pictures: How many.
-        objects: How many.
     """
 
     annotations_sha256: str
     pictures_sha256: str
-    pictures: int
-    objects: int
 
 
 def prepare(
@@ -107,11 +103,14 @@ def prepare(
             second one of any.
 
     Raises:
-        ValueError: Nothing is left of the set, or the recipe names a class that it does not have.
+        ValueError: Nothing is left of the set, the recipe names a class that it does not have, or
+            two pictures would have one name.
         PictureError: A picture cannot be read.
     """
     index = _with_classes(recipe.read(repository).index, recipe)
     records = [replace(record, name=_file_name(record)) for record in index.records]
+    if repeated := first_repeated(record.name for record in records):
+        raise ValueError(f"two pictures would be called {repeated}")
     records = [one for one in records if re.match(recipe.pictures, one.name)]
     chosen = _chosen(records, recipe, scene_of)
     if not chosen:
@@ -125,8 +124,6 @@ def prepare(
     return Prepared(
         hashlib.sha256(text.encode()).hexdigest(),
         checksum([record.path for record in chosen]),
-        len(pictures),
-        sum(len(picture.boxes) for picture in pictures),
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from training.data import real_sets
-from training.data.preparing import Prepared, Recipe, prepare
+from training.data.preparing import Recipe, prepare
 from training.data.real_sets import RealSet
 from training.data.sources import SourceError
 
@@ -58,10 +58,10 @@ def written(out: Path) -> dict[str, list[list[float]]]:
 
 def test_pictures_become_smaller_and_boxes_with_them(repository: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    made = prepare(replace(YOLO, drop=("plate",)), repository, out)
+    prepare(replace(YOLO, drop=("plate",)), repository, out)
     boxes = written(out)
     assert sorted(boxes) == [f"images-{name}.jpg" for name in ("a_1", "a_2", "b_1", "c_1")]
-    assert (made.pictures, made.objects) == (4, 6 + 6 + 5 + 2)
+    assert sum(map(len, boxes.values())) == 6 + 6 + 5 + 2
     # 80 px become 40, and 20 px stay.
     assert Image.open(out / "images-a_1.jpg").size == (400, 400)
     assert Image.open(out / "images-b_1.jpg").size == (400, 400)
@@ -106,6 +106,12 @@ def test_classes_are_renamed_joined_and_dropped(repository: Path, tmp_path: Path
         prepare(replace(YOLO, drop=("pea",)), repository, tmp_path / "none")
 
 
+def test_two_pictures_of_one_name_are_refused(repository: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (400, 400)).save(repository / "all/images/b_1.jpg")
+    with pytest.raises(ValueError, match=r"two pictures would be called images-b_1\.jpg"):
+        prepare(YOLO, repository, tmp_path / "out")
+
+
 def test_nothing_left(repository: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no picture of all/data\.yaml is large enough"):
         prepare(replace(YOLO, pictures="other"), repository, tmp_path / "out")
@@ -115,9 +121,7 @@ def test_nothing_left(repository: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def registered(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[RealSet, Prepared]:
+def registered(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RealSet:
     """The only set of the registry, with the repository under git."""
     monkeypatch.setenv("C3DET_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("C3DET_DATA", raising=False)
@@ -142,15 +146,14 @@ def registered(
         recipe=YOLO,
     )
     monkeypatch.setattr(real_sets, "real_sets", lambda: {"beans": one})
-    return one, made
+    return one
 
 
 def test_make_fetches_and_prepares(
-    registered: tuple[RealSet, Prepared],
+    registered: RealSet,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _, made = registered
     with pytest.raises(SourceError, match=r"is not prepared: python -m training\.data\.real_sets"):
         real_sets.locate("beans")
     monkeypatch.setattr("sys.argv", ["real_sets"])
@@ -160,13 +163,13 @@ def test_make_fetches_and_prepares(
     assert real_sets.make("beans") == folder
     assert {path.name for path in real_sets.download("beans").iterdir()} == {".git", "all"}
     _, pictures = real_sets.load("beans", trained=True)
-    assert 0 < len(pictures) < made.pictures
+    assert 0 < len(pictures) < len(written(folder))
 
 
 def test_make_refuses_what_is_not_pinned(
-    registered: tuple[RealSet, Prepared], monkeypatch: pytest.MonkeyPatch
+    registered: RealSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = replace(registered[0], pictures_sha256="0" * 64)
+    one = replace(registered, pictures_sha256="0" * 64)
     monkeypatch.setattr(real_sets, "real_sets", lambda: {"beans": one})
     with pytest.raises(SourceError, match="beans as prepared has annotations_sha256"):
         real_sets.make("beans")
