@@ -177,6 +177,11 @@ def test_several_sources_become_one_set(tmp_path: Path) -> None:
     assert sorted(names) == ["a.png", "b.png", "c.png"]
 
 
+def csv_source(folder: Path) -> list[str]:
+    (folder / "boxes.csv").write_text("a.png,1,2,5,6,ship\n")
+    return ["csv", str(folder / "boxes.csv"), "--columns", "picture,x1,y1,x2,y2,class"]
+
+
 def voc_source(folder: Path) -> list[str]:
     (folder / "a.xml").write_text(
         "<annotation><filename>a.png</filename><size><width>20</width><height>10</height></size>"
@@ -208,7 +213,7 @@ def yolo_source(folder: Path) -> list[str]:
     return ["yolo", str(folder / "data.yaml")]
 
 
-@pytest.mark.parametrize("make", [voc_source, cvat_source, dota_source, yolo_source])
+@pytest.mark.parametrize("make", [voc_source, cvat_source, dota_source, yolo_source, csv_source])
 def test_the_other_formats(tmp_path: Path, make: Callable[[Path], list[str]]) -> None:
     Image.fromarray(np.zeros((10, 20, 3), np.uint8)).save(tmp_path / "a.png")
     convert.main([*make(tmp_path), "--out", str(tmp_path / "set"), "--strict"])
