@@ -63,6 +63,8 @@ export interface PanelView {
   readonly begun: boolean;
   readonly canUndo: boolean;
   readonly canRedo: boolean;
+  /** There are clicks, edits or proposals to take away. */
+  readonly canClear: boolean;
   /** Points of the annotation that could become clicks. */
   readonly takeable: number;
   /** A request is in flight since then, in milliseconds of performance.now(). */
