@@ -229,6 +229,7 @@ export class Panel {
     this.#folded = !this.#folded;
     settings.save("folded", this.#folded);
     this.#draw();
+    if (!this.#folded) this.#actions.unfolded();
   }
 
   /** Stand beside the picture, or over it. */

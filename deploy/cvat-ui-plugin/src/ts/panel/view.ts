@@ -114,6 +114,8 @@ export interface PanelActions {
   toggleHidden(): void;
   toggleLabel(label: number): void;
   toggleAsking(): void;
+  /** The panel was unfolded. */
+  unfolded(): void;
   /** Use the exemplars of a frame, given by its number, or one of them, by its id, or do not. */
   toggleExemplars(id: string): void;
   goTo(frame: number): void;
