@@ -36,7 +36,7 @@ export function viewOf(
   const { model, classes, state, frame } = session;
   const counts = new Map<number, number>();
   for (const { label } of boxes.shown) counts.set(label, (counts.get(label) ?? 0) + 1);
-  const { clicks } = entryOf(frame);
+  const { clicks, edits } = entryOf(frame);
   const { armed } = state;
   const { offered } = boxes;
   const { exemplars } = requests;
@@ -75,6 +75,7 @@ export function viewOf(
     }),
     canUndo: canUndo(frame),
     canRedo: canRedo(frame),
+    canClear: clicks.length + edits.length + boxes.shown.length + boxes.hiddenByLabel > 0,
     takeable: takeable(session).length,
     askedAt: requests.since,
     progress: frame.partial?.clicks === clicks ? frame.partial.progress : null,

@@ -98,6 +98,7 @@ export class Plugin implements Listener {
       toggleHidden: () => this.#toggleHidden(),
       toggleLabel: (label) => this.#toggleLabel(label),
       toggleAsking: () => requests.toggleAsking(),
+      unfolded: () => requests.askByItself(),
       goTo: (frame) => session.goTo(frame),
       toggleExemplars: (id) => requests.toggleExemplars(id),
       makeRoom: (pixels) => {

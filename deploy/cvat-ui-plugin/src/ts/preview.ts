@@ -85,8 +85,8 @@ export class Preview {
 
   /** Screen pixels per pixel of the picture; lines keep their width on the screen. */
   set scale(scale: number) {
-    // Movement alone changes nothing here.
-    if (scale === this.#scale) return;
+    // Movement alone changes nothing here, and while CVAT lays out its page there is no scale.
+    if (scale === this.#scale || !(scale > 0 && Number.isFinite(scale))) return;
     this.#scale = scale;
     this.element.style.setProperty("--c3det-px", `${1 / scale}px`);
     this.drawBoxes();

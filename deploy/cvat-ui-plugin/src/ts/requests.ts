@@ -43,6 +43,8 @@ export class Requests {
   #prefetched: Found | null = null;
   /** The frame that is prefetched now. */
   #prefetching: { readonly frame: number; readonly done: Promise<void> } | null = null;
+  /** What the server has of the job is known, or cannot be read. */
+  #read: Promise<void> = Promise.resolve();
   /** Ends what nobody on the screen waits for. */
   readonly #background = new AbortController();
 
@@ -93,12 +95,13 @@ export class Requests {
     this.exemplars.open(jobId);
     // Which frames are done, without which the plugin works as well.
     const { host } = this.#session;
-    host.safely(() =>
-      host.readSaved(this.#background.signal).then(
+    host.safely(() => {
+      this.#read = host.readSaved(this.#background.signal).then(
         () => this.askByItself(),
         () => {},
-      ),
-    );
+      );
+      return this.#read;
+    });
   }
 
   /** Send what has to be asked, and end a call that nobody waits for any more. */
@@ -275,8 +278,11 @@ export class Requests {
    * @throws Error The function did not answer them.
    */
   async #carried(frame: number, signal: AbortSignal): Promise<Carried | null> {
-    const { scene, model } = this.#session;
-    if (scene === null) return null;
+    const { model } = this.#session;
+    // Clicks that the tab kept are sent as soon as the job is opened.
+    if (model.classes.length === 0) await this.#read;
+    const { scene } = this.#session;
+    if (scene === null || signal.aborted) return null;
     try {
       return await this.exemplars.carried(frame, this.work(scene), signal);
     } catch (error) {

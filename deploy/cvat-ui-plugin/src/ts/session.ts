@@ -78,10 +78,11 @@ export class Session {
 
   /** Do something, and leave to the caller what follows from it. */
   reduce(action: Action): void {
-    const { frames } = this.#state;
+    const { frames, depth } = this.#state;
     this.#state = reduce(this.#state, action);
     if (this.#state.frames !== frames && action.type !== "job opened") this.#keepClicks();
-    if (STEPS.includes(action.type)) this.notice = null;
+    // As a step does, one that CVAT takes back makes it out of date: it may be what it speaks of.
+    if (STEPS.includes(action.type) || this.#state.depth < depth) this.notice = null;
   }
 
   /** Begin another job, with the clicks that the tab kept of it. */

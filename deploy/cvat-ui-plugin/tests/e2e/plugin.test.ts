@@ -1232,6 +1232,9 @@ suite("the plugin in the browser", () => {
     await a.page.waitForTimeout(1000);
     expect(await a.outlines()).toEqual([]);
     expect(await a.calls()).toHaveLength(1);
+    await a.key("w");
+    await expect.poll(async () => (await a.outlines()).length).toBeGreaterThan(0);
+    expect(await a.calls()).toHaveLength(2);
   });
 
   test("clicks that were not accepted are kept through a reload, with a warning before", async () => {

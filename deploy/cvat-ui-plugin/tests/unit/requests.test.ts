@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import type { Host, MadeRectangle, Scene } from "../../src/ts/cvat/host";
+import type { RequestPoints } from "../../src/ts/protocol";
 import { Requests } from "../../src/ts/requests";
 import { Session } from "../../src/ts/session";
+import type { Click } from "../../src/ts/state";
 import { SCENE, show } from "./scene";
 
 const rectangle = (source: string): MadeRectangle => ({
@@ -23,14 +25,22 @@ describe("a frame that is asked for by itself", () => {
   let away: boolean;
   let session: Session;
   let requests: Requests;
+  let asked: { frame: number | undefined; points: RequestPoints }[];
 
   /** A job is opened at its second frame; the server has rectangles of others. */
-  async function open(scene: Partial<Scene>, saved: Scene["saved"] = new Map()) {
+  async function open(
+    scene: Partial<Scene>,
+    saved: Scene["saved"] = new Map(),
+    clicks: readonly Click[] = [],
+  ) {
     const opened: Scene = { ...SCENE, frame: 1, frames: [0, 1, 2], ...scene };
     const host: Partial<Host> = {
       arm: () => {},
       safely: (act) => void act(),
-      ask: () => new Promise(() => {}),
+      ask: (_, points, __, ___, frame) => {
+        asked.push({ frame, points });
+        return new Promise(() => {});
+      },
       readSaved: async () => {
         await null;
         session.scene = { ...opened, saved };
@@ -40,6 +50,7 @@ describe("a frame that is asked for by itself", () => {
     requests = new Requests(session, () => away);
     requests.openJob(opened.jobId);
     show(session, opened);
+    if (clicks.length > 0) session.do({ type: "clicked", clicks });
     await shown(opened);
   }
 
@@ -56,6 +67,7 @@ describe("a frame that is asked for by itself", () => {
     vi.useFakeTimers();
     vi.stubGlobal("window", globalThis);
     away = false;
+    asked = [];
   });
 
   afterEach(() => {
@@ -108,5 +120,14 @@ describe("a frame that is asked for by itself", () => {
     requests.toggleAsking();
     await vi.advanceTimersByTimeAsync(1000);
     expect(session.state.request).toMatchObject({ frame: 1, clicks: [] });
+  });
+
+  test("waits, with clicks that are there at once, for the rectangles that give exemplars", async () => {
+    const clicks = [{ x: 5, y: 5, label: 2, positive: true }];
+    await open({ models: models.closed }, saved, clicks);
+    expect(asked).toMatchObject([{ frame: 1, points: { pos_points: [[5, 5]] } }]);
+    asked = [];
+    await open({}, saved, clicks);
+    expect(asked.map(({ frame }) => frame)).toEqual([0]);
   });
 });

@@ -69,7 +69,7 @@ export class Panel {
     "Redo",
   );
   readonly #clear = button(
-    { className: "button", title: "Remove all clicks of this frame (U); can be undone" },
+    { className: "button", title: "Remove all clicks and proposals (U); can be undone" },
     () => this.#actions.do("cleared"),
     "Clear",
   );
@@ -229,6 +229,7 @@ export class Panel {
     this.#folded = !this.#folded;
     settings.save("folded", this.#folded);
     this.#draw();
+    if (!this.#folded) this.#actions.unfolded();
   }
 
   /** Stand beside the picture, or over it. */
@@ -306,7 +307,7 @@ export class Panel {
     this.#thresholdValue.value = view.threshold?.toFixed(2) ?? "the model's";
     this.#undo.disabled = !view.canUndo;
     this.#redo.disabled = !view.canRedo;
-    this.#clear.disabled = view.clicks + view.earlierClicks === 0;
+    this.#clear.disabled = !view.canClear;
     this.#clicks.value =
       view.earlierClicks === 0
         ? String(view.clicks)

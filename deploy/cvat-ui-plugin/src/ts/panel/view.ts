@@ -63,6 +63,8 @@ export interface PanelView {
   readonly begun: boolean;
   readonly canUndo: boolean;
   readonly canRedo: boolean;
+  /** There are clicks, edits or proposals to take away. */
+  readonly canClear: boolean;
   /** Points of the annotation that could become clicks. */
   readonly takeable: number;
   /** A request is in flight since then, in milliseconds of performance.now(). */
@@ -112,6 +114,8 @@ export interface PanelActions {
   toggleHidden(): void;
   toggleLabel(label: number): void;
   toggleAsking(): void;
+  /** The panel was unfolded. */
+  unfolded(): void;
   /** Use the exemplars of a frame, given by its number, or one of them, by its id, or do not. */
   toggleExemplars(id: string): void;
   goTo(frame: number): void;

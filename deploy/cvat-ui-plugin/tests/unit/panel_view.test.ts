@@ -1,0 +1,31 @@
+import { expect, test } from "vitest";
+import { Acceptance } from "../../src/ts/acceptance";
+import { Boxes } from "../../src/ts/boxes";
+import type { Host } from "../../src/ts/cvat/host";
+import { viewOf } from "../../src/ts/panel_view";
+import { Requests } from "../../src/ts/requests";
+import { Session } from "../../src/ts/session";
+import type { Proposal } from "../../src/ts/state";
+import { Thresholds } from "../../src/ts/thresholds";
+import { answer, SCENE, show } from "./scene";
+
+test("all that was proposed without a click can be cleared", () => {
+  const host: Partial<Host> = { arm: () => {} };
+  const session = new Session(host as Host, () => boxes.update());
+  const boxes = new Boxes(session);
+  const requests = new Requests(session, () => false);
+  const acceptance = new Acceptance(session, boxes);
+  const parts = { session, boxes, requests, acceptance, thresholds: new Thresholds(session) };
+  const canClear = () => viewOf(SCENE, parts, false).canClear;
+  show(session);
+  expect(canClear()).toBe(false);
+  session.do({ type: "asked" });
+  const points = [0, 0, 10, 10] as const;
+  const proposal: Proposal = { points, rotation: 0, label: 1, score: 1, sure: false, rival: null };
+  answer(session, [proposal]);
+  expect(canClear()).toBe(true);
+  session.do({ type: "cleared" });
+  expect(canClear()).toBe(false);
+  session.do({ type: "clicked", clicks: [{ x: 5, y: 5, label: 1, positive: true }] });
+  expect(canClear()).toBe(true);
+});
