@@ -201,18 +201,20 @@ def _round(kept: Tensor, better: Tensor) -> Tensor:
 
 
 def weighted_boxes_fusion(
-    boxes: Sequence[Tensor], scores: Sequence[Tensor], threshold: float
+    boxes: Sequence[Tensor], scores: Sequence[Tensor], threshold: float, voters: int | None = None
 ) -> tuple[Tensor, Tensor]:
     """Join what several detectors, or one at several scales, have found (arXiv 1910.13302).
 
     Of each detector the surest box that fits a box of the non-maximum suppression of all of them
     counts towards that box: the result is their mean, weighted by scores, and its score is the sum
-    of theirs over the number of detectors.
+    of theirs over the number of detectors, or 1 if that is less.
 
     Args:
         boxes: ``(n, 4)`` of each detector.
         scores: ``(n,)`` of each, 0 to 1.
         threshold: Least IoU of two boxes of one object.
+        voters: How many detectors look for all objects, if the others look for some: that these
+            found nothing says nothing. By default all do.
 
     Returns:
         Boxes ``(m, 4)`` and scores ``(m,)``, by falling score.
@@ -228,7 +230,9 @@ def weighted_boxes_fusion(
             best, index = torch.where(fits, score, 0.0).max(1)
             total, weighted = total + best, weighted + best[:, None] * some[index]
     total, order = total.sort(descending=True, stable=True)
-    return weighted[order] / total[:, None].clip(_EPSILON), total / len(boxes)
+    return weighted[order] / total[:, None].clip(_EPSILON), (total / (voters or len(boxes))).clip(
+        max=1.0
+    )
 
 
 def nested_in_better(boxes: Tensor, slots: Tensor, share: float) -> Tensor:

@@ -19,7 +19,7 @@ there, over the person's; 0 where there is none, and under a click.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,8 +78,9 @@ least logit."""
 CONDITIONED, DENSE_CONDITIONED, CONDITIONED_LOGIT = 256, 1000, -5.0
 """The same of the click-conditioned candidates."""
 
-SCALES = (2**0.5, 0.5)
-"""Scales at which a tile is searched for proposals, beside its own."""
+SCALES: Mapping[float, float] = {2**0.5: 0.0, 0.5: 0.0, 0.25: 64.0}
+"""Scales at which a tile is searched for proposals, beside its own, and the least longest side of
+the boxes that count there, in pixels of the tile: at a quarter of its size no small one is seen."""
 
 SAME_PROPOSAL = 0.55
 """IoU from which on two boxes, of one scale or of two, are one proposal."""
@@ -135,7 +136,7 @@ class OpenModel:
 
     Args:
         network: Is copied, for evaluation; its weights must not change any more.
-        scales: See `SCALES`. A picture is searched once at each, which takes time in proportion to
+        scales: As `SCALES`. A picture is searched once at each, which takes time in proportion to
             its pixels there; a click takes no longer.
 
     Attributes:
@@ -151,8 +152,8 @@ class OpenModel:
 
     counts_negative = True
 
-    def __init__(self, network: OpenDetector, scales: Sequence[float] = SCALES) -> None:
-        self.network, self.scales = folded(network), tuple(scales)
+    def __init__(self, network: OpenDetector, scales: Mapping[float, float] = SCALES) -> None:
+        self.network, self.scales = folded(network), scales
         torch.nn.utils.convert_conv2d_weight_memory_format(self.network, torch.channels_last)
         self.device = self.network.mean.device
         self._widths = (self.network.region_embedding.out_features, LAYOUT, 2)
@@ -211,14 +212,19 @@ class OpenModel:
         """
         height, width = pixels.shape[-2:]
         every_box, every_score = [boxes], [scores]
-        for scale in self.scales:
+        for scale, least in self.scales.items():
             rows, columns = (max(1, round(side * scale)) for side in (height, width))
             resized = F.interpolate(pixels, (rows, columns), mode="bilinear", antialias=True)
             with other_scales_precision(self.device):
                 _, found, found_scores = self._search(resized)
-            every_box.append(found * found.new_tensor([width / columns, height / rows] * 2))
+            found = found * found.new_tensor([width / columns, height / rows] * 2)
+            if least:
+                counts = (found[:, 2:] - found[:, :2]).amax(1) >= least
+                found, found_scores = found[counts], found_scores[counts]
+            every_box.append(found)
             every_score.append(found_scores)
-        fused, score = weighted_boxes_fusion(every_box, every_score, SAME_PROPOSAL)
+        voters = 1 + sum(not least for least in self.scales.values())
+        fused, score = weighted_boxes_fusion(every_box, every_score, SAME_PROPOSAL, voters)
         fused, score = fused[None, :PROPOSALS], score[None, :PROPOSALS]
         valid = torch.ones_like(score, dtype=torch.bool)
         if self.fixed_shapes:

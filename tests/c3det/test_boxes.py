@@ -162,6 +162,18 @@ def test_fusion_is_the_weighted_mean_of_the_surest_box_of_each_detector() -> Non
     assert boxes.tolist()[1] == [40, 40, 50, 50]
 
 
+def test_detectors_that_look_for_some_objects_only_add() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [40, 40, 50, 50]])
+    some = boxes[1:]
+    _, scores = weighted_boxes_fusion(
+        [boxes, boxes, some, some],
+        [torch.tensor([0.6, 0.8]), torch.tensor([0.2, 0.4]), *[torch.tensor([0.9])] * 2],
+        0.5,
+        voters=2,
+    )
+    assert scores.tolist() == pytest.approx([1, 0.4])
+
+
 def test_fusion_of_one_detector_is_suppression() -> None:
     draw = torch.Generator().manual_seed(0)
     corner = torch.rand(60, 2, generator=draw) * 60

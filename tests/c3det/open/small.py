@@ -94,7 +94,7 @@ def load_of_one_scale(weights: Path, device: str = "cpu") -> Predictor:
     """A predictor that searches pictures at their own scale alone, which takes less time."""
     predictor = load(weights, device)
     assert isinstance(predictor.model, OpenModel)
-    predictor.model.scales = ()
+    predictor.model.scales = {}
     return predictor
 
 

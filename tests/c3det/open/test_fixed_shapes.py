@@ -33,7 +33,7 @@ def cpu(tmp_path_factory: pytest.TempPathFactory) -> OpenModel:
 
 @pytest.fixture(scope="module")
 def there(cpu: OpenModel, device: str) -> OpenModel:
-    model = OpenModel(cpu.network.to(device), ())
+    model = OpenModel(cpu.network.to(device), {})
     cpu.network.to("cpu")
     model.fixed_shapes = True
     return model

@@ -138,17 +138,28 @@ def test_other_scales_are_searched_and_described_at_the_tile_s_own(weights: Path
     small = pixels(96, 128)
     large = small.repeat(2, 0).repeat(2, 1)
     # At half its size, `large` is `small`, whose proposals lie in it twice as large.
-    own = OpenModel(network, ()).encode(small).proposals
-    tile = OpenModel(network, (0.5,)).encode(large)
+    own = OpenModel(network, {}).encode(small).proposals
+    tile = OpenModel(network, {0.5: 0.0}).encode(large)
     found = tile.proposals
     sure = own.boxes[0][own.scores[0] > own.scores[0].median()] * 2
     overlap = pairwise_iou(sure, found.boxes[0]).amax(1)
     assert (overlap > SAME_PROPOSAL).float().mean() > 0.9
     # At its own scale alone fewer are found.
-    alone = OpenModel(network, ()).encode(large).proposals
+    alone = OpenModel(network, {}).encode(large).proposals
     overlap = pairwise_iou(sure, alone.boxes[0]).amax(1)
     assert (overlap > SAME_PROPOSAL).float().mean() < 0.7
     assert load(weights).model.scales == SCALES
+    # Where only large ones count, they come to what is found without them, whose scores stay.
+    least = float((sure[:, 2:] - sure[:, :2]).amax(1).median())
+    few = OpenModel(network, {0.5: least}).encode(large).proposals
+    near = pairwise_iou(alone.boxes[0], few.boxes[0])
+    same = near.amax(1) > 0.999
+    assert same.any()
+    assert torch.allclose(alone.scores[0, same], few.scores[0, near.argmax(1)[same]], atol=1e-4)
+    longest = (few.boxes[0, :, 2:] - few.boxes[0, :, :2]).amax(1)
+    new = pairwise_iou(few.boxes[0], alone.boxes[0]).amax(1) < SAME_PROPOSAL
+    assert new.any()
+    assert float(longest[new].min()) >= least
     given, layouts, fits = network.describe_as_given(tile.features, found.boxes)
     assert torch.equal(given, found.embeddings)
     assert torch.equal(layouts, found.layouts)
