@@ -65,8 +65,8 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], list[Any]
         def fit(network: Any, split: Split, settings: AdaptSettings, log: Any) -> FitResult:
             asked.append((split, settings))
             network.dense.bias.data.add_(1.0)
-            qualities = (Quality(value, value, None) for value in (before, after))
-            return FitResult(network, 7, [], *qualities, 12.34)
+            first, last = (Quality(value, value, None) for value in (before, after))
+            return FitResult(network, 7, [(0, first), (7, last)], first, last, 12.34)
 
         monkeypatch.setattr(adapt, "fit", fit)
         return asked
