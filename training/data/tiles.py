@@ -325,6 +325,9 @@ def _cut_in_processes(jobs: Sequence[_Job], processes: int, bar: tqdm) -> dict[s
             try:
                 largest_first = sorted(jobs, key=lambda job: -len(job.tiles))
                 futures = {pool.submit(_cut, job): job for job in largest_first}
+                # The pool watches the workers that were there when it last woke: wake it, or one
+                # that the last job started, killed while it holds the queue, is waited for forever.
+                pool.submit(int)
             except (OSError, ValueError) as error:
                 # A pool that breaks closes the pipes that a worker needs while it is started.
                 raise BrokenProcessPool(str(error)) from error
