@@ -8,10 +8,12 @@ It counts neither as found nor as missed, is never clicked, and trains nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -167,20 +169,32 @@ class Index:
                     f"{record.name} has a label that is none of 0 to {len(self.classes) - 1}"
                 )
 
-    def keep_classes(self, classes: Sequence[str]) -> Index:
+    def check_classes(self, classes: Iterable[str]) -> None:
+        """Raise ``ValueError`` where a class is not in the index."""
+        for name in classes:
+            if name not in self.classes:
+                raise ValueError(f"there is no class {name!r}, only {', '.join(self.classes)}")
+
+    def keep_classes(
+        self, classes: Sequence[str], rename: Mapping[str, str] = MappingProxyType({})
+    ) -> Index:
         """Return the index with some of its classes, in a given order, and all its pictures.
 
         Objects and clicks of the other classes are left out.
 
+        Args:
+            classes: Which to keep.
+            rename: New names of some; classes of one name become one.
+
         Raises:
             ValueError: A class is not in the index.
         """
-        for name in classes:
-            if name not in self.classes:
-                raise ValueError(f"there is no class {name!r}, only {', '.join(self.classes)}")
+        self.check_classes([*classes, *rename])
+        new = [rename.get(name, name) for name in classes]
+        kept = tuple(dict.fromkeys(new))
         label_of = np.full(len(self.classes), -1)
-        label_of[[self.classes.index(name) for name in classes]] = np.arange(len(classes))
-        return Index(tuple(classes), tuple(relabel(record, label_of) for record in self.records))
+        label_of[[self.classes.index(name) for name in classes]] = [kept.index(one) for one in new]
+        return Index(kept, tuple(relabel(record, label_of) for record in self.records))
 
 
 def first_repeated(names: Iterable[str]) -> str | None:
@@ -274,6 +288,24 @@ def crop(
         labels=annotated.labels[stays],
         ignored=annotated.ignored[stays],
         corners=None if corners is None else corners[stays] - np.array([x, y], np.float32),
+    )
+
+
+def resize(annotated: Annotated, width: int, height: int) -> Annotated:
+    """Make a picture smaller by averaging areas; boxes and corners follow. The name stays.
+
+    Args:
+        annotated: The picture.
+        width: In pixels, at least 1.
+        height: In pixels, at least 1.
+    """
+    factor = np.array([width / annotated.width, height / annotated.height])
+    corners = annotated.corners
+    return replace(
+        annotated,
+        image=cv2.resize(annotated.image, (width, height), interpolation=cv2.INTER_AREA),
+        boxes=(annotated.boxes * np.tile(factor, 2)).astype(np.float32),
+        corners=None if corners is None else (corners * factor).astype(np.float32),
     )
 
 

@@ -17,16 +17,20 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from training.data.annotated import Annotated, Index, Record, crop, first_repeated, relabel
+from training.data.annotated import Annotated, Record, crop, first_repeated, resize
 from training.data.formats import FORMATS
 from training.data.index import to_coco
 from training.data.readers.reading import Reading, merge
 
-MEDIAN = 40.0
-"""Longest side of a picture's median object, in pixels; where it is larger, the picture is made
-smaller."""
+MEDIAN = 34.0
+"""Size of a set's median object, in pixels; where it is larger, all pictures are made smaller. The
+size of an object is the square root of its box's area."""
 
-LONGEST_SIDE, SHORTEST_SIDE = 1280, 160
+PICTURE_MEDIAN, TOLERANCE = 40.0, 1.15
+"""Size of the median object of a picture in which it is still larger than this times the tolerance,
+in pixels."""
+
+LONGEST_SIDE, SHORTEST_SIDE = 1600, 96
 """Of a picture, in pixels. A picture with a shorter one after that is left out."""
 
 SMALLEST = 2.0
@@ -49,7 +53,12 @@ class Recipe:
         fetched: Folders and files of the repository that alone are fetched; empty: all of it.
         options: The reader's other arguments; ``images`` is a path in the repository.
         most: Pictures that are taken at most.
-        pictures: Regular expression that the name of a prepared picture must match; empty: any.
+        pictures: Regular expression that a picture's name, as `prepare` says, must match; empty:
+            any.
+        name: Regular expression that is found in that name; its first group is the stem of the
+            prepared picture's name. Empty: the name stays.
+        scale: Factor of the size of all pictures, at most 1; by default that with which the set's
+            median object is of the size `MEDIAN`.
         margin: Pixels that are cut off at each side of a picture, where objects have no boxes.
         drop: Classes whose objects are no objects.
         rename: New names of classes; classes of one name become one.
@@ -61,6 +70,8 @@ class Recipe:
     options: Mapping[str, str | list[str] | int] = field(default_factory=dict)
     most: int = 40
     pictures: str = ""
+    name: str = ""
+    scale: float | None = None
     margin: int = 0
     drop: tuple[str, ...] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
@@ -93,7 +104,7 @@ def prepare(
     """Write the prepared set of a recipe.
 
     A picture's name is that which the reader gives it, with ``-`` for ``/`` and the suffix of a
-    JPEG file.
+    JPEG file; the recipe may shorten it.
 
     Args:
         recipe: Of the set.
@@ -107,23 +118,29 @@ def prepare(
             two pictures would have one name.
         PictureError: A picture cannot be read.
     """
-    index = _with_classes(recipe.read(repository).index, recipe)
-    records = [replace(record, name=_file_name(record)) for record in index.records]
+    index = recipe.read(repository).index
+    index.check_classes(recipe.drop)
+    kept = [name for name in index.classes if name not in recipe.drop]
+    index = index.keep_classes(kept, recipe.rename)
+    records = [replace(record, name=_file_name(record.name)) for record in index.records]
+    records = [one for one in records if re.match(recipe.pictures, one.name)]
+    records = [replace(one, name=_short(one.name, recipe.name)) for one in records]
     if repeated := first_repeated(record.name for record in records):
         raise ValueError(f"two pictures would be called {repeated}")
-    records = [one for one in records if re.match(recipe.pictures, one.name)]
-    chosen = _chosen(records, recipe, scene_of)
+    scale = recipe.scale or min(1.0, MEDIAN / _median_size(index.records))
+    sized = [(one, size) for one in records if (size := _size(one, recipe.margin, scale))]
+    chosen = _chosen(sized, recipe.most, scene_of)
     if not chosen:
         raise ValueError(f"no picture of {', '.join(recipe.source)} is large enough or has objects")
     out.mkdir(parents=True)
-    pictures = [_smaller(record, recipe.margin) for record in chosen]
+    pictures = [_smaller(record, size, recipe.margin) for record, size in chosen]
     for picture in pictures:
         Image.fromarray(picture.image).save(out / picture.name, quality=QUALITY)
     text = json.dumps(to_coco(pictures, index.classes), indent=1) + "\n"
     (out / "annotations.json").write_text(text, encoding="utf-8")
     return Prepared(
         hashlib.sha256(text.encode()).hexdigest(),
-        checksum([record.path for record in chosen]),
+        checksum([record.path for record, _ in chosen]),
     )
 
 
@@ -133,31 +150,40 @@ def checksum(paths: Sequence[Path]) -> str:
     return hashlib.sha256("\n".join(sums).encode()).hexdigest()
 
 
-def _with_classes(index: Index, recipe: Recipe) -> Index:
-    """The index with the classes of a recipe."""
-    for name in (*recipe.drop, *recipe.rename):
-        if name not in index.classes:
-            raise ValueError(f"there is no class {name!r}, only {', '.join(index.classes)}")
-    new = {name: recipe.rename.get(name, name) for name in index.classes if name not in recipe.drop}
-    kept = list(dict.fromkeys(new.values()))
-    label_of = np.array([kept.index(new[name]) if name in new else -1 for name in index.classes])
-    return Index(tuple(kept), tuple(relabel(record, label_of) for record in index.records))
+def _file_name(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(".jpg")).replace("/", "-")
 
 
-def _file_name(record: Record) -> str:
-    return str(PurePosixPath(record.name).with_suffix(".jpg")).replace("/", "-")
+def _short(name: str, pattern: str) -> str:
+    found = re.search(pattern, name) if pattern else None
+    return f"{found.group(1)}.jpg" if found else name
+
+
+def _median_size(records: Sequence[Record]) -> float:
+    """Of the objects that are not ignored; infinite where there is none."""
+    boxes = np.concatenate([one.boxes[~one.ignored] for one in records]).astype(float)
+    sizes = (boxes[:, 2:] - boxes[:, :2]).prod(1) ** 0.5
+    return float(np.median(sizes)) if len(sizes) else np.inf
+
+
+def _size(record: Record, margin: int, scale: float) -> tuple[int, int] | None:
+    """Width and height of a record's prepared picture; None: it is too small or has no object."""
+    median = _median_size([record])
+    if median * scale > PICTURE_MEDIAN * TOLERANCE:
+        scale = PICTURE_MEDIAN / median
+    width, height = record.width - 2 * margin, record.height - 2 * margin
+    scale = min(scale, LONGEST_SIDE / max(width, height))
+    width, height = round(width * scale), round(height * scale)
+    return (width, height) if min(width, height) >= SHORTEST_SIDE else None
 
 
 def _chosen(
-    records: Sequence[Record], recipe: Recipe, scene_of: Callable[[str], str]
-) -> list[Record]:
-    """Some of the pictures with objects, by name."""
-    usable = [
-        one for one in records if not one.ignored.all() and _size(one, recipe.margin) is not None
-    ]
-    scenes: dict[str, list[Record]] = {}
-    for record in sorted(usable, key=lambda one: one.name):
-        scenes.setdefault(scene_of(record.name), []).append(record)
+    sized: Sequence[tuple[Record, tuple[int, int]]], most: int, scene_of: Callable[[str], str]
+) -> list[tuple[Record, tuple[int, int]]]:
+    """Some of the pictures, by name."""
+    scenes: dict[str, list[tuple[Record, tuple[int, int]]]] = {}
+    for one in sorted(sized, key=lambda row: row[0].name):
+        scenes.setdefault(scene_of(one[0].name), []).append(one)
     rng = random.Random(0)
     ranked = []
     for scene in sorted(scenes):
@@ -166,37 +192,21 @@ def _chosen(
         mine.sort(key=_is_unusual)
         ranked += [(turn, _is_unusual(one), rng.random(), one) for turn, one in enumerate(mine)]
     ranked.sort(key=lambda row: row[:3])
-    return sorted((row[-1] for row in ranked[: recipe.most]), key=lambda one: one.name)
+    return sorted((row[-1] for row in ranked[:most]), key=lambda row: row[0].name)
 
 
-def _is_unusual(record: Record) -> bool:
+def _is_unusual(sized: tuple[Record, tuple[int, int]]) -> bool:
     low, high = USUAL_OBJECTS
-    return not low <= np.count_nonzero(~record.ignored) <= high
+    return not low <= np.count_nonzero(~sized[0].ignored) <= high
 
 
-def _size(record: Record, margin: int) -> tuple[int, int] | None:
-    """Width and height of a record's prepared picture; None where that is too small."""
-    longest = (record.boxes[:, 2:] - record.boxes[:, :2]).max(1)[~record.ignored]
-    width, height = record.width - 2 * margin, record.height - 2 * margin
-    scale = min(1.0, MEDIAN / np.median(longest), LONGEST_SIDE / max(width, height))
-    width, height = round(width * scale), round(height * scale)
-    return (width, height) if min(width, height) >= SHORTEST_SIDE else None
-
-
-def _smaller(record: Record, margin: int) -> Annotated:
+def _smaller(record: Record, size: tuple[int, int], margin: int) -> Annotated:
     """The prepared picture of a record."""
-    size = _size(record, margin)
-    assert size is not None
     width, height = record.width - 2 * margin, record.height - 2 * margin
-    picture = replace(crop(record.load(), margin, margin, width, height), name=record.name)
-    image = Image.fromarray(picture.image).resize(size, Image.Resampling.LANCZOS)
-    factor = np.array([size[0] / picture.width, size[1] / picture.height] * 2)
-    boxes = (picture.boxes * factor).round(2).clip(0, [*size, *size]).astype(np.float32)
+    picture = crop(record.load(), margin, margin, width, height)
+    small = resize(replace(picture, name=record.name), *size)
+    boxes = small.boxes.astype(float).round(2).clip(0, [*size, *size]).astype(np.float32)
     stays = (boxes[:, 2:] - boxes[:, :2]).min(1) >= SMALLEST
     return Annotated(
-        picture.name,
-        np.asarray(image),
-        boxes[stays],
-        picture.labels[stays],
-        picture.ignored[stays],
+        small.name, small.image, boxes[stays], small.labels[stays], small.ignored[stays]
     )

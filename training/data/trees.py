@@ -10,10 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-import numpy as np
-from PIL import Image
-
-from training.data.annotated import Annotated, crop
+from training.data.annotated import Annotated, crop, resize
 from training.data.readers.voc import read_voc
 from training.data.sources import fetch
 
@@ -47,14 +44,8 @@ def reduce(annotated: Annotated, scale: float) -> Annotated:
     """
     width = max(1, round(annotated.width * scale))
     height = max(1, round(annotated.height * scale))
-    image = Image.fromarray(annotated.image).resize((width, height), Image.Resampling.BOX)
-    factor = np.array([width / annotated.width, height / annotated.height] * 2, np.float32)
-    return Annotated(
-        name=f"{annotated.name}*{scale:.3f}",
-        image=np.asarray(image),
-        boxes=annotated.boxes * factor,
-        labels=annotated.labels,
-    )
+    reduced = resize(annotated, width, height)
+    return replace(reduced, name=f"{annotated.name}*{scale:.3f}")
 
 
 def grid(annotated: Annotated, patch: int) -> list[Annotated]:

@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 from c3det.commands import command
 from c3det.open.mobilenet import OUTPUTS
 from training.data import real_sets, trees
-from training.data.annotated import Annotated
+from training.data.annotated import Annotated, resize
 from training.data.sources import SOURCES, SourceError, fetch
 from training.open.kinds import ACROSS, CELL
 
@@ -207,12 +207,10 @@ def _encoded(picture: Annotated) -> tuple[bytes, dict[str, Any]]:
     longest = (picture.boxes[:, 2:] - picture.boxes[:, :2]).max(1)
     scale = min(1.0, MEDIAN / float(np.median(longest[~picture.ignored])))
     scale = min(scale, 1600 / max(picture.width, picture.height))
-    size = (round(picture.width * scale), round(picture.height * scale))
-    image = Image.fromarray(picture.image).resize(size, Image.Resampling.LANCZOS)
+    small = resize(picture, round(picture.width * scale), round(picture.height * scale))
     content = io.BytesIO()
-    image.save(content, "WEBP", quality=80)
-    factor = np.array([size[0] / picture.width, size[1] / picture.height] * 2)
-    rows = np.column_stack([picture.boxes * factor, picture.labels]).round(2)
+    Image.fromarray(small.image).save(content, "WEBP", quality=80)
+    rows = np.column_stack([small.boxes, small.labels]).astype(float).round(2)
     return content.getvalue(), {
         "boxes": rows[~picture.ignored].tolist(),
         "ignored": rows[picture.ignored, :4].tolist(),

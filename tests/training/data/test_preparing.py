@@ -62,15 +62,32 @@ def test_pictures_become_smaller_and_boxes_with_them(repository: Path, tmp_path:
     boxes = written(out)
     assert sorted(boxes) == [f"images-{name}.jpg" for name in ("a_1", "a_2", "b_1", "c_1")]
     assert sum(map(len, boxes.values())) == 6 + 6 + 5 + 2
-    # 80 px become 40, and 20 px stay.
+    # The median object, of 80 px, becomes one of 34, and with it all pictures smaller.
+    assert Image.open(out / "images-a_1.jpg").size == (340, 340)
+    assert Image.open(out / "images-b_1.jpg").size == (170, 170)
+    np.testing.assert_allclose(boxes["images-a_1.jpg"][0], [17, 153, 34, 34, 1], atol=0.02)
+    np.testing.assert_allclose(boxes["images-b_1.jpg"][0], [12.75, 80.75, 8.5, 8.5, 2], atol=0.02)
+
+
+def test_a_recipe_may_say_the_scale(repository: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepare(replace(YOLO, drop=("plate",), scale=0.9), repository, out)
+    # 20 px become 18, but where objects would still be large they become 40 px.
+    assert Image.open(out / "images-b_1.jpg").size == (360, 360)
     assert Image.open(out / "images-a_1.jpg").size == (400, 400)
-    assert Image.open(out / "images-b_1.jpg").size == (400, 400)
-    np.testing.assert_allclose(boxes["images-a_1.jpg"][0], [20, 180, 40, 40, 1], atol=0.02)
-    np.testing.assert_allclose(boxes["images-b_1.jpg"][0], [30, 190, 20, 20, 2], atol=0.02)
+    np.testing.assert_allclose(written(out)["images-a_1.jpg"][0], [20, 180, 40, 40, 1], atol=0.02)
+
+
+def test_names_may_be_shortened(repository: Path, tmp_path: Path) -> None:
+    recipe = replace(YOLO, drop=("plate",), pictures="images-[ab]", name="images-(.)_1")
+    prepare(recipe, repository, tmp_path / "out")
+    assert sorted(written(tmp_path / "out")) == ["a.jpg", "b.jpg", "images-a_2.jpg"]
+    with pytest.raises(ValueError, match=r"two pictures would be called a\.jpg"):
+        prepare(replace(recipe, name="images-(.)"), repository, tmp_path / "none")
 
 
 def test_a_margin_is_cut_off(repository: Path, tmp_path: Path) -> None:
-    recipe = replace(YOLO, drop=("plate",), pictures="images-b", margin=45)
+    recipe = replace(YOLO, drop=("plate",), pictures="images-b", margin=45, scale=1.0)
     prepare(recipe, repository, tmp_path / "out")
     boxes = written(tmp_path / "out")["images-b_1.jpg"]
     assert Image.open(tmp_path / "out/images-b_1.jpg").size == (310, 310)
@@ -164,6 +181,18 @@ def test_make_fetches_and_prepares(
     assert {path.name for path in real_sets.download("beans").iterdir()} == {".git", "all"}
     _, pictures = real_sets.load("beans", trained=True)
     assert 0 < len(pictures) < len(written(folder))
+
+
+def test_a_wrong_recipe_is_a_sentence(
+    registered: RealSet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = replace(registered, recipe=replace(YOLO, drop=("pea",)))
+    monkeypatch.setattr(real_sets, "real_sets", lambda: {"beans": one})
+    monkeypatch.setattr("sys.argv", ["real_sets"])
+    with pytest.raises(SystemExit):
+        real_sets.main()
+    message = "the recipe of beans does not fit its files: there is no class 'pea', only bean"
+    assert message in capsys.readouterr().err
 
 
 def test_make_refuses_what_is_not_pinned(
