@@ -55,7 +55,7 @@ class TrainingSettings:
 
     sets: tuple[str, ...] = option(
         MISSING,
-        "composite, trees, rendered, or a folder with train.json, each with its share; joined",
+        "composite, trees, a real set, or a folder with train.json, each with its share; joined",
         name="set",
         metavar="SET[=SHARE]",
     )

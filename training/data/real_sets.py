@@ -28,8 +28,7 @@ import numpy as np
 import yaml
 
 from c3det.commands import cache_directory, command
-from training.data.annotated import Annotated
-from training.data.picture_files import read_picture
+from training.data.annotated import Annotated, Index, Record
 from training.data.preparing import Recipe, prepare
 from training.data.sources import SourceError
 
@@ -55,6 +54,8 @@ class RealSet:
             of the repository's files.
         prepared: What was done to the files; empty where a recipe says it.
         recipe: How to do it.
+        earlier_sha256: Of the ``annotations.json`` that the set had before there was a recipe: the
+            same pictures, and the same boxes to a tenth of a pixel.
         scene: Regular expression that finds in a file's name what it was cut from; pictures of one
             scene are never on both sides of the split. Empty: each is a scene of its own.
         test_pictures: Regular expression of names that are always tested on; empty: by number.
@@ -76,6 +77,7 @@ class RealSet:
     pictures_sha256: str
     prepared: str = ""
     recipe: Recipe | None = None
+    earlier_sha256: str = ""
     scene: str = ""
     test_pictures: str = ""
     test_only: bool = False
@@ -161,7 +163,7 @@ def locate(name: str) -> Path:
         path = folder / "annotations.json"
         if path.is_file():
             found = hashlib.sha256(path.read_bytes()).hexdigest()
-            if found != one.annotations_sha256:
+            if found not in (one.annotations_sha256, one.earlier_sha256):
                 raise SourceError(
                     f"{path} has sha256 {found}, but {one.annotations_sha256} is pinned in the "
                     "registry"
@@ -182,7 +184,7 @@ def _in_cache(one: RealSet) -> Path:
     return cache_directory() / "real_sets" / f"{one.name}-{one.annotations_sha256[:12]}"
 
 
-def load(name: str, *, trained: bool) -> tuple[list[str], list[Annotated]]:
+def read(name: str, *, trained: bool) -> Index:
     """The pictures of one side of a set's split that have objects, by name.
 
     Args:
@@ -190,36 +192,43 @@ def load(name: str, *, trained: bool) -> tuple[list[str], list[Annotated]]:
         trained: Those that are trained on, or those that are tested on.
 
     Returns:
-        The names of the classes, and the pictures; a picture is named ``"<set>/<file>"``.
+        Their boxes and where their pixels are; a picture is named ``"<set>/<file>"``.
 
     Raises:
         SourceError: See `locate`.
     """
     folder = locate(name)
     content = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
-    classes = [category["name"] for category in content["categories"]]
     label = {category["id"]: number for number, category in enumerate(content["categories"])}
     objects: dict[int, list[dict[str, Any]]] = {}
     for annotation in content["annotations"]:
         objects.setdefault(annotation["image_id"], []).append(annotation)
     sides = real_sets()[name].is_trained([image["file_name"] for image in content["images"]])
-    pictures = []
+    records = []
     for image in sorted(content["images"], key=lambda one: str(one["file_name"])):
         mine = objects.get(image["id"], [])
         if sides[image["file_name"]] != trained or not mine:
             continue
         boxes = np.array([one["bbox"] for one in mine], np.float32)
         boxes[:, 2:] += boxes[:, :2]
-        pictures.append(
-            Annotated(
+        records.append(
+            Record(
                 name=f"{name}/{image['file_name']}",
-                image=read_picture(folder / image["file_name"]),
+                path=folder / image["file_name"],
+                width=image["width"],
+                height=image["height"],
                 boxes=boxes,
                 labels=np.array([label[one["category_id"]] for one in mine], np.int64),
                 ignored=np.array([bool(one.get("iscrowd", 0)) for one in mine]),
             )
         )
-    return classes, pictures
+    return Index(tuple(category["name"] for category in content["categories"]), tuple(records))
+
+
+def load(name: str, *, trained: bool) -> tuple[list[str], list[Annotated]]:
+    """The names of the classes, and the pictures that `read` finds."""
+    index = read(name, trained=trained)
+    return list(index.classes), [record.load() for record in index.records]
 
 
 def download(name: str) -> Path:
@@ -260,7 +269,8 @@ def make(name: str) -> Path:
     """Fetch and prepare a set that has a recipe; its folder in the cache.
 
     Raises:
-        SourceError: There is no such set, git fails, or what comes of it is not what is pinned.
+        SourceError: There is no such set, git fails, the recipe does not fit the files, or what
+            comes of it is not what is pinned.
     """
     one = _one(name)
     assert one.recipe is not None
@@ -270,7 +280,10 @@ def make(name: str) -> Path:
     repository = download(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=target.parent) as folder:
-        made = prepare(one.recipe, repository, Path(folder) / "set", one.scene_of)
+        try:
+            made = prepare(one.recipe, repository, Path(folder) / "set", one.scene_of)
+        except ValueError as error:
+            raise SourceError(f"the recipe of {name} does not fit its files: {error}") from error
         found = (made.annotations_sha256, made.pictures_sha256)
         if found != (one.annotations_sha256, one.pictures_sha256):
             raise SourceError(

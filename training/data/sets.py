@@ -1,7 +1,8 @@
 """The picture sets that training, comparison and evaluation draw from, by name or by folder.
 
-A set is named on the command line by a spec: ``composite``, ``trees``, ``rendered``, or a folder
-with ``train.json`` and, beside it, ``val.json`` and ``test.json`` (see `training.data.index`).
+A set is named on the command line by a spec: ``composite``, ``trees``, a real set of
+`training.data.real_sets` that is trained on, or a folder with ``train.json`` and, beside it,
+``val.json`` and ``test.json`` (see `training.data.index`).
 Several sets are joined into one whose classes are the union of theirs, by name; a spec may say how
 often its set is drawn, such as ``composite=0.6``.
 """
@@ -19,10 +20,9 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data import composite, rendered, trees
+from training.data import composite, real_sets, trees
 from training.data.annotated import Annotated, Index, Record, crop, rotate_quarters
 from training.data.index import read_index
-from training.data.readers.dota import TINY_CLASSES
 
 TREE_SCALES = (0.5, 0.41, 1 / 3)
 VALIDATION_SIDE = 384
@@ -134,80 +134,42 @@ class TreesSet(PictureSet):
         return trees.test_pictures()[:limit]
 
 
-class RenderedSet(PictureSet):
-    """Objects drawn on aerial pictures, see `training.data.rendered`.
-
-    Args:
-        with_trees: Whether the trees, too, have boxes, as a ninth class that does not count. Where
-            the set is mixed with one of trees, they must.
-    """
-
-    name = "rendered"
-    counted = TINY_CLASSES
-    rotatable = True
-    licence = {  # noqa: RUF012
-        "aerial pictures": CompositeSet.licence["aerial pictures"],
-        "drawn objects": "of this project",
-    }
-
-    def __init__(self, with_trees: bool = False) -> None:
-        self.classes = (*self.counted, *trees.CLASSES) if with_trees else self.counted
-        self._with_trees = with_trees
-        self._train = rendered.renderer("train", with_trees)
-
-    def train_crop(self, size: int, rng: np.random.Generator) -> Annotated:
-        """Render a new picture."""
-        return self._train.render("rendered", size, rng)
-
-    def val_pictures(self, limit: int) -> Sequence[Annotated]:
-        """Render the first ``limit`` pictures of the validation location."""
-        return rendered.pictures("val", limit, VALIDATION_SIDE, with_trees=self._with_trees)
-
-    def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
-        """Render the 40 pictures of the test set, or the first ``limit``."""
-        count = min(rendered.TEST_PICTURES if limit is None else limit, rendered.TEST_PICTURES)
-        return rendered.pictures("test", count, rendered.TEST_SIZE, with_trees=self._with_trees)
-
-
-class FolderSet(PictureSet):
-    """Own data: a folder with ``train.json``, ``val.json`` and ``test.json``.
+class RecordedSet(PictureSet):
+    """Pictures on disk.
 
     Rare classes are drawn more often: with the probability ``balance`` a crop is drawn around an
     object, of a class that is drawn uniformly from those that occur; otherwise every picture is
     drawn equally often and the crop's place in it is uniform.
 
     Args:
-        folder: The splits. Only ``train.json`` is needed to train. Without ``test.json`` the test
-            set is ``val.json``.
+        name: Of the set.
+        train: The pictures to train on.
+        source: Where they are listed, for messages.
         balance: 0 to 1.
         rotate: Whether a crop is mirrored and rotated by multiples of 90 degrees at random. Not for
             classes that do not survive it, such as letters.
 
     Raises:
-        OSError: ``train.json`` is missing.
-        ValueError: ``train.json`` is broken or has no picture or no object, or the balance is
-            out of range.
+        ValueError: There is no picture or no object, or the balance is out of range.
     """
 
-    def __init__(self, folder: Path, balance: float = 0.5, rotate: bool = True) -> None:
+    def __init__(
+        self, name: str, train: Index, source: str, balance: float = 0.5, rotate: bool = True
+    ) -> None:
         if not 0 <= balance <= 1:
             raise ValueError(f"balance must be between 0 and 1, it is {balance}")
-        self._folder = folder
         self._balance = balance
         self.rotatable = rotate
-        index = read_index(folder / "train.json")
-        if not index.records:
-            raise ValueError(f"{folder / 'train.json'} has no picture to train on")
-        if not any(len(record.labels) for record in index.records):
+        if not train.records:
+            raise ValueError(f"{source} has no picture to train on")
+        if not any(len(record.labels) for record in train.records):
             raise ValueError(
-                f"{folder / 'train.json'} holds no object to train on: {len(index.records)} "
-                f"pictures without a box of {', '.join(index.classes) or 'any class'}"
+                f"{source} holds no object to train on: {len(train.records)} "
+                f"pictures without a box of {', '.join(train.classes) or 'any class'}"
             )
-        self._records = index.records
-        self.name = folder.resolve().name
-        self.classes = index.classes
-        self.counted = index.classes
-        self.licence = {f"pictures of {self.name}": "not stated"}
+        self._records = train.records
+        self.name = name
+        self.classes = self.counted = train.classes
         # One row an object that may be drawn: its picture and its number there, by class.
         rows: dict[int, list[tuple[int, int]]] = {}
         for number, record in enumerate(self._records):
@@ -232,6 +194,27 @@ class FolderSet(PictureSet):
                 break
         return random_rotation(window, rng) if self.rotatable else window
 
+
+class FolderSet(RecordedSet):
+    """Own data: a folder with ``train.json``, ``val.json`` and ``test.json``.
+
+    Args:
+        folder: The splits. Only ``train.json`` is needed to train. Without ``test.json`` the test
+            set is ``val.json``.
+        balance: See `RecordedSet`.
+        rotate: See `RecordedSet`.
+
+    Raises:
+        OSError: ``train.json`` is missing.
+        ValueError: ``train.json`` is broken, or see `RecordedSet`.
+    """
+
+    def __init__(self, folder: Path, balance: float = 0.5, rotate: bool = True) -> None:
+        self._folder = folder
+        path = folder / "train.json"
+        super().__init__(folder.resolve().name, read_index(path), str(path), balance, rotate)
+        self.licence = {f"pictures of {self.name}": "not stated"}
+
     def val_pictures(self, limit: int) -> Sequence[Annotated]:
         """See `PictureSet`."""
         return OnDemand(self._split("val").records[:limit])
@@ -250,6 +233,49 @@ class FolderSet(PictureSet):
                 f"{', '.join(self.classes)}"
             )
         return index
+
+
+class RealPictureSet(RecordedSet):
+    """A real set, see `training.data.real_sets`.
+
+    Of every five scenes that are trained on, the last one is kept to validate on.
+
+    Args:
+        name: Of the set.
+        balance: See `RecordedSet`.
+        rotate: See `RecordedSet`.
+
+    Raises:
+        SourceError: It is not there.
+        ValueError: Nothing is trained on it.
+    """
+
+    def __init__(self, name: str, balance: float = 0.5, rotate: bool = True) -> None:
+        one = real_sets.real_sets()[name]
+        if not one.trains:
+            raise ValueError(f"nothing is trained on the real set {name}, it is for tests alone")
+        index = real_sets.read(name, trained=True)
+        scenes = sorted({one.scene_of(_file_name(record)) for record in index.records})
+        kept = set(scenes[4::5])
+        sides: tuple[list[Record], list[Record]] = ([], [])
+        for record in index.records:
+            sides[one.scene_of(_file_name(record)) in kept].append(record)
+        super().__init__(name, replace(index, records=tuple(sides[0])), name, balance, rotate)
+        self._validation = sides[1]
+        self.licence = {f"pictures of {name}": f"{one.licence}, {one.attribution}"}
+
+    def val_pictures(self, limit: int) -> Sequence[Annotated]:
+        """See `PictureSet`."""
+        return OnDemand(self._validation[:limit])
+
+    def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
+        """See `PictureSet`."""
+        return OnDemand(real_sets.read(self.name, trained=False).records[:limit])
+
+
+def _file_name(record: Record) -> str:
+    """Of a record of a real set, without the set's name."""
+    return record.name.partition("/")[2]
 
 
 class OnDemand(Sequence[Annotated]):
@@ -398,34 +424,33 @@ def rename(picture: Annotated, classes: Sequence[str], wanted: Sequence[str]) ->
     return replace(picture, labels=table[picture.labels])
 
 
-def load_set(
-    spec: str, *, balance: float = 0.5, rotate: bool = True, with_trees: bool = False
-) -> PictureSet:
+def load_set(spec: str, *, balance: float = 0.5, rotate: bool = True) -> PictureSet:
     """Load the set that a spec names.
 
     Args:
-        spec: ``"composite"``, ``"trees"``, ``"rendered"`` or the path of a folder.
-        balance: Of a folder, see `FolderSet`.
-        rotate: Of a folder, see `FolderSet`.
-        with_trees: Of the rendered set, see `RenderedSet`.
+        spec: ``"composite"``, ``"trees"``, the name of a real set, or the path of a folder.
+        balance: Of a folder or a real set, see `RecordedSet`.
+        rotate: Likewise.
 
     Raises:
         OSError: A file of the folder cannot be read.
+        SourceError: The real set is not there.
         ValueError: There is no such set, or a file of the folder is broken.
     """
     if spec == "composite":
         return CompositeSet()
     if spec == "trees":
         return TreesSet()
-    if spec == "rendered":
-        return RenderedSet(with_trees)
     folder = Path(spec)
-    if not (folder / "train.json").is_file():
-        raise ValueError(
-            f"there is no set {spec!r}: name composite, trees, rendered, or a folder that holds "
-            "train.json (python -m training.data.convert makes one)"
-        )
-    return FolderSet(folder, balance, rotate)
+    if (folder / "train.json").is_file():
+        return FolderSet(folder, balance, rotate)
+    if spec in real_sets.real_sets():
+        return RealPictureSet(spec, balance, rotate)
+    raise ValueError(
+        f"there is no set {spec!r}: name composite, trees, a real set of "
+        "training/data/real_sets.yaml, or a folder that holds train.json "
+        "(python -m training.data.convert makes one)"
+    )
 
 
 def split_spec(spec: str) -> tuple[str, float | None]:
@@ -448,8 +473,8 @@ def load_sets(specs: Sequence[str], *, balance: float = 0.5, rotate: bool = True
     Args:
         specs: Specs of `load_set`, with or without ``=`` and a fraction between 0 and 1. The sets
             without one share what the others leave, equally.
-        balance: Of folders, see `FolderSet`.
-        rotate: Of folders, see `FolderSet`.
+        balance: Of folders and real sets, see `RecordedSet`.
+        rotate: Likewise.
 
     Raises:
         OSError: A file of a folder cannot be read.
@@ -463,12 +488,7 @@ def load_sets(specs: Sequence[str], *, balance: float = 0.5, rotate: bool = True
     if min(given, default=0) < 0 or left < -1e-6 or (open_ == 0 and left > 1e-6):
         raise ValueError(f"how often the sets {', '.join(specs)} are drawn does not add up to 1")
     weights = [max(0.0, left) / open_ if one is None else one for one in fractions]
-    others = {
-        name: load_set(name, balance=balance, rotate=rotate) for name in names if name != "rendered"
-    }
-    # Trees between rendered objects must not be background where another set calls them objects.
-    with_trees = any(set(trees.CLASSES) & set(other.classes) for other in others.values())
-    sets = [others.get(name) or load_set(name, with_trees=with_trees) for name in names]
+    sets = [load_set(name, balance=balance, rotate=rotate) for name in names]
     if len(sets) == 1:
         return sets[0]
     return MixedSet(sets, np.array(weights) / sum(weights))

@@ -26,9 +26,9 @@ class EvaluationSettings:
     out: Path = option(MISSING, "JSON file of the report; its page and figure lie beside")
     sets: tuple[str, ...] | None = option(
         None,
-        "rendered, trees, composite, or a folder that training.data.convert made; for the open "
-        "model also sets of training.open.test_sets, and kept-aside (default: rendered trees; of "
-        "the open model all of training.open.test_sets but those kept aside)",
+        "trees, composite, a real set, or a folder that training.data.convert made; for the open "
+        "model also sets of training.open.test_sets, and kept-aside (default: trees; of the open "
+        "model all of training.open.test_sets but those kept aside)",
         metavar="SET",
     )
     seeds: int | None = option(
@@ -83,7 +83,7 @@ class EvaluationSettings:
             OSError: A file cannot be read.
             ValueError: There is no such set, or two have one name.
         """
-        specs = self.sets or ("rendered", "trees")
+        specs = self.sets or ("trees",)
         test_sets = [load_test_set(spec, self.pictures) for spec in specs]
         if repeated := first_repeated(test_set.name for test_set in test_sets):
             raise ValueError(f"two sets have the name {repeated}")

@@ -130,7 +130,7 @@ PACKAGE_SETS: dict[str, tuple[str, Callable[[], tuple[Sequence[str], list[Annota
 """Kind and reader, by name."""
 
 
-BUILT_IN = ("composite", "rendered", "trees")
+BUILT_IN = ("composite", "trees")
 """Of `training.data.sets.load_set`."""
 
 

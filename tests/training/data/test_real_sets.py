@@ -86,7 +86,10 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "toy"
     folder.mkdir()
     content = {
-        "images": [{"id": 7, "file_name": "b.png"}, {"id": 8, "file_name": "a.png"}],
+        "images": [
+            {"id": 7, "file_name": "b.png", "width": 12, "height": 10},
+            {"id": 8, "file_name": "a.png", "width": 12, "height": 10},
+        ],
         "categories": [{"id": 3, "name": "ring"}, {"id": 5, "name": "dot"}],
         "annotations": [
             {"image_id": 8, "category_id": 5, "bbox": [1, 2, 3, 4]},
@@ -119,6 +122,11 @@ def test_locate_says_what_is_wrong(toy: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(SourceError, match="there is no real set 'boats', only toy"):
         locate("boats")
     (toy / "annotations.json").write_text("{}")
+    earlier = hashlib.sha256(b"{}").hexdigest()
+    with monkeypatch.context() as patched:
+        registered = a_set(earlier_sha256=earlier)
+        patched.setattr(real_sets, "real_sets", lambda: {"toy": registered})
+        assert locate("toy") == toy
     with pytest.raises(SourceError, match=r"annotations\.json has sha256 44136fa3"):
         locate("toy")
     (toy / "annotations.json").unlink()

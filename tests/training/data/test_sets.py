@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,10 @@ import pytest
 from PIL import Image
 
 from tests.training import small_runs
+from training.data import real_sets
 from training.data.annotated import Annotated, Index, Record
 from training.data.index import read_index, write_index
+from training.data.real_sets import RealSet
 from training.data.sets import (
     CompositeSet,
     FewObjects,
@@ -114,7 +118,7 @@ def test_a_spec_may_say_how_often(spec: str, expected: tuple[str, float | None])
 
 @pytest.mark.parametrize("spec", ["nowhere", ""])
 def test_an_unknown_set_is_refused(spec: str) -> None:
-    with pytest.raises(ValueError, match=r"there is no set .*: name composite, trees, rendered"):
+    with pytest.raises(ValueError, match=r"there is no set .*: name composite, trees, a real set"):
         load_set(spec)
 
 
@@ -260,9 +264,50 @@ def test_the_sets_of_this_project() -> None:
     assert (first.image == again.image).all()
 
 
-def test_trees_between_rendered_objects_are_objects_beside_trees() -> None:
-    assert "tree" in load_sets(["rendered", "trees"]).classes
-    assert "tree" not in load_sets(["rendered"]).classes
+@pytest.fixture
+def real_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, RealSet]:
+    """A registry with a prepared set of ten pictures of one object each."""
+    content: dict[str, list] = {
+        "images": [],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "ring"}],
+    }
+    (tmp_path / "toys").mkdir()
+    for number, letter in enumerate("abcdefghij"):
+        name = f"{letter}.png"
+        Image.new("RGB", (64, 48), (9 * number, 0, 0)).save(tmp_path / "toys" / name)
+        content["images"].append({"id": number, "file_name": name, "width": 64, "height": 48})
+        content["annotations"].append(
+            {"image_id": number, "category_id": 1, "bbox": [8, 8, 10, 10]}
+        )
+    text = json.dumps(content)
+    (tmp_path / "toys" / "annotations.json").write_text(text)
+    values = dict.fromkeys((one.name for one in fields(RealSet) if one.default is MISSING), "")
+    values |= {"name": "toys", "licence": "CC0", "attribution": "toys by a"}
+    values["annotations_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+    registry = {"toys": RealSet(**values)}
+    monkeypatch.setattr(real_sets, "real_sets", lambda: registry)
+    monkeypatch.setenv("C3DET_DATA", str(tmp_path))
+    return registry
+
+
+def test_a_real_set_has_three_sides(real_set: dict[str, RealSet]) -> None:
+    pictures = load_set("toys")
+    assert (pictures.name, pictures.classes, pictures.counted) == ("toys", ("ring",), ("ring",))
+    assert pictures.licence == {"pictures of toys": "CC0, toys by a"}
+    rng = np.random.default_rng(0)
+    drawn = {pictures.train_crop(64, rng).name.partition("@")[0] for _ in range(60)}
+    validated = {one.name for one in pictures.val_pictures(9)}
+    tested = {one.name for one in pictures.test_pictures()}
+    assert drawn == {f"toys/{letter}.png" for letter in "acefj"}
+    assert validated == {"toys/h.png"}
+    assert tested == {f"toys/{letter}.png" for letter in "bdgi"}
+
+
+def test_nothing_is_trained_on_a_set_that_is_kept_aside(real_set: dict[str, RealSet]) -> None:
+    real_set["toys"] = replace(real_set["toys"], kept_aside=True)
+    with pytest.raises(ValueError, match="nothing is trained on the real set toys"):
+        load_set("toys")
 
 
 @pytest.mark.parametrize("name", ["year=2024", "a=0.5", "=1", "x=", " a ", "line\nbreak"])
