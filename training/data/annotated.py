@@ -139,6 +139,16 @@ class Record:
             )
         return Annotated(self.name, image, self.boxes, self.labels, self.ignored, self.corners)
 
+    def keep(self, which: NDArray[np.bool_]) -> Record:
+        """Return the record with some of its objects: those where ``which``, bool (N,), is true."""
+        return replace(
+            self,
+            boxes=self.boxes[which],
+            labels=self.labels[which],
+            ignored=self.ignored[which],
+            corners=None if self.corners is None else self.corners[which],
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Index:
@@ -215,13 +225,8 @@ def relabel(record: Record, label_of: NDArray[np.int64]) -> Record:
         label_of: int64 (classes,), the new label by the old one; what gets -1 is left out.
     """
     labels = label_of[record.labels]
-    stays = labels >= 0
     return replace(
-        record,
-        boxes=record.boxes[stays],
-        labels=labels[stays],
-        ignored=record.ignored[stays],
-        corners=None if record.corners is None else record.corners[stays],
+        replace(record, labels=labels).keep(labels >= 0),
         clicks=tuple(
             replace(click, label=int(label_of[click.label]))
             for click in record.clicks

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
+from c3det.boxes import pairwise_iou
 from training.data.annotated import Annotated, Record, crop, first_repeated, resize
 from training.data.formats import FORMATS
 from training.data.index import to_coco
@@ -26,9 +27,8 @@ MEDIAN = 34.0
 """Size of a set's median object, in pixels; where it is larger, all pictures are made smaller. The
 size of an object is the square root of its box's area."""
 
-PICTURE_MEDIAN, TOLERANCE = 40.0, 1.15
-"""Size of the median object of a picture in which it is still larger than this times the tolerance,
-in pixels."""
+TOLERANCE = 1.15
+"""See `Recipe.largest`."""
 
 LONGEST_SIDE, SHORTEST_SIDE = 1600, 96
 """Of a picture, in pixels. A picture with a shorter one after that is left out."""
@@ -59,7 +59,11 @@ class Recipe:
             prepared picture's name. Empty: the name stays.
         scale: Factor of the size of all pictures, at most 1; by default that with which the set's
             median object is of the size `MEDIAN`.
+        largest: Size of a picture's median object, in pixels; where it is larger than this times
+            `TOLERANCE`, that picture is made smaller still.
         margin: Pixels that are cut off at each side of a picture, where objects have no boxes.
+        doubles: IoU from which on two boxes of a picture are of one object; the first one stays. By
+            default no two are.
         drop: Classes whose objects are no objects.
         rename: New names of classes; classes of one name become one.
     """
@@ -72,7 +76,9 @@ class Recipe:
     pictures: str = ""
     name: str = ""
     scale: float | None = None
+    largest: float = 40.0
     margin: int = 0
+    doubles: float | None = None
     drop: tuple[str, ...] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
 
@@ -127,8 +133,10 @@ def prepare(
     records = [replace(one, name=_short(one.name, recipe.name)) for one in records]
     if repeated := first_repeated(record.name for record in records):
         raise ValueError(f"two pictures would be called {repeated}")
+    if recipe.doubles is not None:
+        records = [_without_doubles(one, recipe.doubles) for one in records]
     scale = recipe.scale or min(1.0, MEDIAN / _median_size(index.records))
-    sized = [(one, size) for one in records if (size := _size(one, recipe.margin, scale))]
+    sized = [(one, size) for one in records if (size := _size(one, recipe, scale))]
     chosen = _chosen(sized, recipe.most, scene_of)
     if not chosen:
         raise ValueError(f"no picture of {', '.join(recipe.source)} is large enough or has objects")
@@ -159,6 +167,15 @@ def _short(name: str, pattern: str) -> str:
     return f"{found.group(1)}.jpg" if found else name
 
 
+def _without_doubles(record: Record, least: float) -> Record:
+    """The record without boxes that overlap an earlier one by an IoU of so much."""
+    overlap = pairwise_iou(record.boxes, record.boxes) >= least
+    stays = np.ones(len(record.boxes), np.bool_)
+    for number in range(len(stays)):
+        stays[number] = not (overlap[number, :number] & stays[:number]).any()
+    return record.keep(stays)
+
+
 def _median_size(records: Sequence[Record]) -> float:
     """Of the objects that are not ignored; infinite where there is none."""
     boxes = np.concatenate([one.boxes[~one.ignored] for one in records]).astype(float)
@@ -166,13 +183,13 @@ def _median_size(records: Sequence[Record]) -> float:
     return float(np.median(sizes)) if len(sizes) else np.inf
 
 
-def _size(record: Record, margin: int, scale: float) -> tuple[int, int] | None:
+def _size(record: Record, recipe: Recipe, scale: float) -> tuple[int, int] | None:
     """Width and height of a record's prepared picture; None: it is too small or has no object."""
-    median = _median_size([record])
-    if median * scale > PICTURE_MEDIAN * TOLERANCE:
-        scale = PICTURE_MEDIAN / median
-    width, height = record.width - 2 * margin, record.height - 2 * margin
+    width, height = record.width - 2 * recipe.margin, record.height - 2 * recipe.margin
     scale = min(scale, LONGEST_SIDE / max(width, height))
+    median = _median_size([record])
+    if median * scale > recipe.largest * TOLERANCE:
+        scale = recipe.largest / median
     width, height = round(width * scale), round(height * scale)
     return (width, height) if min(width, height) >= SHORTEST_SIDE else None
 

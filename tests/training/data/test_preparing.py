@@ -123,6 +123,17 @@ def test_classes_are_renamed_joined_and_dropped(repository: Path, tmp_path: Path
         prepare(replace(YOLO, drop=("pea",)), repository, tmp_path / "none")
 
 
+def test_double_boxes_become_one(repository: Path, tmp_path: Path) -> None:
+    twice = [*boxes_of(0.1, 5), "1 0.105 0.5 0.1 0.1", "0 0.15 0.5 0.1 0.1"]
+    write_picture(repository / "all", "b_1", 400, twice)
+    recipe = replace(YOLO, drop=("plate",), pictures="images-b")
+    for doubles, count in ((None, 7), (0.5, 6), (0.3, 5)):
+        out = tmp_path / str(doubles)
+        prepare(replace(recipe, doubles=doubles), repository, out)
+        boxes = written(out)["images-b_1.jpg"]
+        assert [len(boxes), boxes[0][4]] == [count, 1]
+
+
 def test_two_pictures_of_one_name_are_refused(repository: Path, tmp_path: Path) -> None:
     Image.new("RGB", (400, 400)).save(repository / "all/images/b_1.jpg")
     with pytest.raises(ValueError, match=r"two pictures would be called images-b_1\.jpg"):

@@ -1,7 +1,8 @@
 """CSV: one object a line, with the name of its picture, its corners and its class.
 
 DeepForest, RetinaNet programs and Roboflow write such tables. The first line names the columns, or
-the columns are given. The coordinates are continuous pixels.
+the columns are given. The coordinates are continuous pixels, or shares of the picture's width and
+height where none is above 1.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ COLUMNS = {
     "class": ("class", "label", "name", "category"),
 }
 """What is read, and the names of columns that mean it."""
+
+EDGES = ("x1", "y1", "x2", "y2")
 
 
 def read_csv(
@@ -66,6 +69,10 @@ def read_csv(
         (table.line_num, {what: (row[name] or "").strip() for what, name in key.items()})
         for row in table
     ]
+    numbers = [number(row[edge]) for _, row in rows for edge in EDGES]
+    shares = any(numbers) and all(value is None or value <= 1 for value in numbers)
+    if shares:
+        builder.notes.append("no coordinate is above 1: they are shares of the pictures' sides")
     if classes is None:
         classes = sorted({row["class"] for _, row in rows} - {""})
     label_of = {name: label for label, name in enumerate(classes)}
@@ -78,26 +85,32 @@ def read_csv(
             opened[name] = builder.open(found, report, line) if found else None
         objects = opened[name]
         if objects is not None:
-            _add(line, row, label_of, objects, report)
+            sides = (objects.width, objects.height) if shares else (1, 1)
+            _add(line, row, label_of, objects, report, sides)
             if split:
                 builder.splits[objects.name] = split
     return builder.reading(classes)
 
 
 def _add(
-    line: int, row: Mapping[str, str], label_of: Mapping[str, int], objects: Objects, report: Report
+    line: int,
+    row: Mapping[str, str],
+    label_of: Mapping[str, int],
+    objects: Objects,
+    report: Report,
+    sides: tuple[int, int],
 ) -> None:
-    """Add an object, or report why it is left out."""
+    """Add an object, whose coordinates are in units of the sides, or report why it is left out."""
     if row["class"] not in label_of:
         sentence = f"the object has the class {row['class']!r}, not one of {listing([*label_of])}"
         report.leave_out(line, "unknown class", sentence)
         return
     box = []
-    for edge in ("x1", "y1", "x2", "y2"):
+    for edge, side in zip(EDGES, sides * 2, strict=True):
         value = number(row[edge])
         if value is None:
             sentence = f"the object has {edge} {row[edge]!r}, which is no number"
             report.leave_out(line, "not a number", sentence)
             return
-        box.append(value)
+        box.append(value * side)
     objects.add(line, "the object", label_of[row["class"]], box)

@@ -49,6 +49,18 @@ def test_other_columns(folder: Path, header: str | None) -> None:
     assert reading.index.records[0].boxes.tolist() == [[1, 2, 3, 4]]
 
 
+def test_coordinates_may_be_shares_of_the_picture(folder: Path) -> None:
+    reading = read_csv(write(folder, HEADER, "a.png,0.1,0.5,0.2,1,Tree", "b.png,0,0,1,0.5,Tree"))
+    assert [one.boxes.tolist() for one in reading.index.records] == [
+        [[10, 40, 20, 80]],
+        [[0, 0, 50, 20]],
+    ]
+    assert reading.notes == ("no coordinate is above 1: they are shares of the pictures' sides",)
+    pixels = read_csv(write(folder, HEADER, "a.png,0,0,1,1,Tree", "a.png,0.5,0.5,2,2,Tree"))
+    assert pixels.notes == ()
+    assert pixels.index.records[0].boxes.tolist() == [[0, 0, 1, 1], [0.5, 0.5, 2, 2]]
+
+
 def test_every_defect_is_reported_and_the_rest_read(folder: Path) -> None:
     source = write(
         folder,
