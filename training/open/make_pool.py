@@ -217,12 +217,32 @@ def _encoded(picture: Annotated) -> tuple[bytes, dict[str, Any]]:
     }
 
 
-def write_real(out: Path) -> dict[str, int]:
-    """Write the pictures of the real sets that are trained on; how many of each."""
-    counts = {}
+def trained_sets(available: bool) -> list[str]:
+    """Names of the real sets that are trained on; those that are not there are said.
+
+    Args:
+        available: Without those that are not there.
+
+    Raises:
+        SourceError: A set is not there, and ``available`` is false.
+    """
+    names = []
     for name, one in sorted(real_sets.real_sets().items()):
-        if not one.trains:
-            continue
+        if one.trains:
+            try:
+                real_sets.locate(name)
+                names.append(name)
+            except SourceError as error:
+                if not available:
+                    raise
+                print(f"left out: {error}")
+    return names
+
+
+def write_real(out: Path, names: Sequence[str]) -> dict[str, int]:
+    """Write the pictures of real sets; how many of each."""
+    counts = {}
+    for name in names:
         _, pictures = real_sets.load(name, trained=True)
         if name == "neon_trees":  # its own pictures are mostly those that are tested on
             pictures.append(trees.load(trees.TRAIN_PICTURE))
@@ -286,20 +306,22 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description="Gather what the open model is trained on.")
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
-    out = parser.parse_args().out
+    parser.add_argument(
+        "--available", action="store_true", help="leave out the real sets that are not there"
+    )
+    arguments = parser.parse_args()
+    out = arguments.out
     if out.exists():
         parser.error(f"--out: {out} exists already; name a new folder")
     try:
-        for name, one in real_sets.real_sets().items():
-            if one.trains:
-                real_sets.locate(name)  # before anything is written
+        names = trained_sets(arguments.available)  # before anything is written
         out.mkdir(parents=True)
         counts = {
             "icons": write_icons(out),
             "letters": write_letters(out),
             "emoji": write_emoji(out),
             "grounds": write_grounds(out),
-            "real": write_real(out),
+            "real": write_real(out, names),
         }
         write_mobilenet(out)
     except SourceError as error:

@@ -7,11 +7,13 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.ttLib.tables._g_l_y_f import Glyph
 from PIL import Image
 
 from training.data.annotated import Annotated
+from training.data.sources import SourceError
 from training.open.kinds import CELL
 from training.open.make_pool import (
     MEDIAN,
@@ -20,6 +22,7 @@ from training.open.make_pool import (
     icons_of,
     letters_of,
     sheet,
+    trained_sets,
     write_set,
 )
 
@@ -67,6 +70,19 @@ def test_sheet() -> None:
     made = np.asarray(sheet(cells, "L"))
     assert made.shape == (2 * CELL, 100 * CELL)
     assert (made[CELL:, CELL : 2 * CELL] == 101).all()
+
+
+def test_sets_that_are_not_there_are_said_or_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("C3DET_DATA", str(tmp_path))
+    monkeypatch.setenv("C3DET_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(SourceError, match="the real set aerial_maritime is not in"):
+        trained_sets(available=False)
+    assert trained_sets(available=True) == []
+    said = capsys.readouterr().out
+    assert "left out: the real set apples is not prepared: python -m training.data.real_" in said
+    assert "aerial_cars" not in said
 
 
 def test_real_pictures_are_made_smaller_with_their_boxes(tmp_path: Path) -> None:
