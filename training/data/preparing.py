@@ -50,7 +50,8 @@ class Recipe:
     Attributes:
         format: A key of `training.data.formats.FORMATS`.
         source: Paths in the repository, each what the format's reader takes.
-        fetched: Folders and files of the repository that alone are fetched; empty: all of it.
+        fetched: Folders and files of the repository that alone are fetched, as patterns of a sparse
+            checkout; empty: all of it.
         options: The reader's other arguments; ``images`` is a path in the repository.
         most: Pictures that are taken at most.
         pictures: Regular expression that a picture's name, as `prepare` says, must match; empty:
