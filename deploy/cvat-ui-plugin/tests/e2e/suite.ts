@@ -3,14 +3,13 @@
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect } from "vitest";
 import { Annotator, type Options, type Point } from "./annotator";
-import { World, whatIsMissing } from "./world";
+import { LABELS, World, whatIsMissing } from "./world";
 
 export let world: World;
 let annotator: Annotator;
 
-/** The class that most tests click. A tank is round, so that no neighbour's box reaches over its
- * middle, as those of vehicles in a row do. */
-export const one = "storage-tank";
+/** The kinds that most tests click. */
+export const [three, one, two] = LABELS;
 
 /** Tests in the browser. The last page that a test opened is closed, and its console has to be empty. */
 export function suite(name: string, tests: () => void): void {

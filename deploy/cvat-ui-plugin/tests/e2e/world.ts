@@ -10,18 +10,8 @@ import { type Browser, chromium } from "playwright-core";
 import { createServer, type ViteDevServer } from "vite";
 import type { Point } from "./annotator";
 
-/** Classes of the closed function's weights, in their order. */
-export const CLASSES = [
-  "tree",
-  "plane",
-  "bridge",
-  "small-vehicle",
-  "large-vehicle",
-  "ship",
-  "storage-tank",
-  "swimming-pool",
-  "helicopter",
-] as const;
+/** The labels of most jobs: the kinds that `pictures.py` draws. */
+export const LABELS = ["nut", "washer", "bolt", "tablet"] as const;
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ROOT = join(HERE, "../../../..");
@@ -30,6 +20,26 @@ const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 
 export const PROFILES = ["2.15", "2026", "2.80"] as const;
 export type Profile = (typeof PROFILES)[number];
+
+/** A function: its weights and its description, from the repository's root. */
+interface Deployed {
+  readonly weights: string;
+  readonly description: string;
+}
+
+const OPEN: Deployed = {
+  weights: "serverless/weights/open.safetensors",
+  description: "function.yaml",
+};
+const CLOSED: Deployed = {
+  weights: "serverless/weights/starter.safetensors",
+  description: "deploy/closed/interactor.yaml",
+};
+
+/** Classes of the closed function's weights, in their order. */
+export const TRAINED: readonly string[] = JSON.parse(
+  readFileSync(join(ROOT, CLOSED.weights.replace(".safetensors", ".json")), "utf8"),
+).classes;
 
 /** What is in a picture. */
 export interface Truth {
@@ -69,7 +79,9 @@ export class World {
   readonly #pages: ReadonlyMap<Profile, ServedPage>;
   readonly #functionUrl: string;
   #hurried: ServedPage | null = null;
+  #closed: ServedPage | null = null;
   #both: ServedPage | null = null;
+  #closedFunctionUrl: string | null = null;
   readonly #emulators: ReadonlyMap<Profile, string>;
 
   private constructor(
@@ -92,15 +104,14 @@ export class World {
   static async start(): Promise<World> {
     const pictures = mkdtempSync(join(tmpdir(), "c3det-e2e-"));
     execFileSync(PYTHON, [join(HERE, "pictures.py"), pictures], {
-      cwd: ROOT,
-      env: { ...process.env, PYTHONPATH: ROOT },
+      stdio: ["ignore", "ignore", "inherit"],
     });
     const processes: ChildProcess[] = [];
-    const functionUrl = await startFunction(processes, CLOSED);
+    const functionUrl = await startFunction(processes, OPEN);
     const pages = new Map<Profile, ServedPage>();
     const emulators = new Map<Profile, string>();
     for (const profile of PROFILES) {
-      const url = await startEmulator(processes, profile, [`${CLOSED.description}=${functionUrl}`]);
+      const url = await startEmulator(processes, profile, [`${OPEN.description}=${functionUrl}`]);
       emulators.set(profile, url);
       pages.set(profile, await servePage(url));
     }
@@ -122,38 +133,40 @@ export class World {
   async hurriedUrl(): Promise<string> {
     if (this.#hurried === null) {
       const hurried = { C3DET_TIME_BUDGET_SECONDS: "1" };
-      const url = await startFunction(this.#processes, CLOSED, hurried);
-      const functions = [`${CLOSED.description}=${url}`];
+      const url = await startFunction(this.#processes, OPEN, hurried);
+      const functions = [`${OPEN.description}=${url}`];
       this.#hurried = await servePage(await startEmulator(this.#processes, "2.80", functions));
     }
     return this.#hurried.url;
   }
 
+  /** Address of a page whose server has the closed function. */
+  async closedUrl(): Promise<string> {
+    if (this.#closed === null) {
+      const functions = [await this.#closedFunction()];
+      this.#closed = await servePage(await startEmulator(this.#processes, "2.15", functions));
+    }
+    return this.#closed.url;
+  }
+
   /** Address of a page whose server has the open function, and after it the closed one. */
   async urlOfBoth(): Promise<string> {
     if (this.#both === null) {
-      const open = await startFunction(this.#processes, OPEN);
-      const functions = [
-        `${OPEN.description}=${open}`,
-        `${CLOSED.description}=${this.#functionUrl}`,
-      ];
+      const open = `${OPEN.description}=${this.#functionUrl}`;
+      const functions = [open, await this.#closedFunction()];
       this.#both = await servePage(await startEmulator(this.#processes, "2.80", functions));
     }
     return this.#both.url;
   }
 
+  async #closedFunction(): Promise<string> {
+    this.#closedFunctionUrl ??= await startFunction(this.#processes, CLOSED);
+    return `${CLOSED.description}=${this.#closedFunctionUrl}`;
+  }
+
   /** Address of the emulator of a version's server. */
   emulator(profile: Profile): string {
     return this.#emulators.get(profile) as string;
-  }
-
-  /** The classes of the first picture but for trees, the most frequent one first. */
-  get kinds(): readonly string[] {
-    const counts = new Map<string, number>();
-    for (const { label } of this.truth[0]?.objects ?? []) {
-      if (label !== "tree") counts.set(label, (counts.get(label) ?? 0) + 1);
-    }
-    return [...counts].sort(([, a], [, b]) => b - a).map(([label]) => label);
   }
 
   /** Centres of a picture's objects of a label. */
@@ -167,6 +180,7 @@ export class World {
     await this.browser.close();
     for (const { server } of this.#pages.values()) await server.close();
     await this.#hurried?.server.close();
+    await this.#closed?.server.close();
     await this.#both?.server.close();
     for (const child of this.#processes) child.kill();
   }
@@ -176,21 +190,6 @@ interface ServedPage {
   readonly server: ViteDevServer;
   readonly url: string;
 }
-
-/** A function: its weights and its description, from the repository's root. */
-interface Deployed {
-  readonly weights: string;
-  readonly description: string;
-}
-
-const OPEN: Deployed = {
-  weights: "serverless/weights/open.safetensors",
-  description: "function.yaml",
-};
-const CLOSED: Deployed = {
-  weights: "serverless/weights/starter.safetensors",
-  description: "deploy/closed/interactor.yaml",
-};
 
 async function startFunction(
   processes: ChildProcess[],
