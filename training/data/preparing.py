@@ -42,6 +42,9 @@ USUAL_OBJECTS = (5, 300)
 QUALITY = 92
 """Of the JPEG files."""
 
+_Sized = tuple[Record, tuple[int, int]]
+"""A picture of a repository, and width and height of the prepared one."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -195,11 +198,9 @@ def _size(record: Record, recipe: Recipe, scale: float) -> tuple[int, int] | Non
     return (width, height) if min(width, height) >= SHORTEST_SIDE else None
 
 
-def _chosen(
-    sized: Sequence[tuple[Record, tuple[int, int]]], most: int, scene_of: Callable[[str], str]
-) -> list[tuple[Record, tuple[int, int]]]:
+def _chosen(sized: Sequence[_Sized], most: int, scene_of: Callable[[str], str]) -> list[_Sized]:
     """Some of the pictures, by name."""
-    scenes: dict[str, list[tuple[Record, tuple[int, int]]]] = {}
+    scenes: dict[str, list[_Sized]] = {}
     for one in sorted(sized, key=lambda row: row[0].name):
         scenes.setdefault(scene_of(one[0].name), []).append(one)
     rng = random.Random(0)
@@ -213,7 +214,7 @@ def _chosen(
     return sorted((row[-1] for row in ranked[:most]), key=lambda row: row[0].name)
 
 
-def _is_unusual(sized: tuple[Record, tuple[int, int]]) -> bool:
+def _is_unusual(sized: _Sized) -> bool:
     low, high = USUAL_OBJECTS
     return not low <= np.count_nonzero(~sized[0].ignored) <= high
 
