@@ -185,12 +185,8 @@ class OpenModel:
         alike = self.network.propagation.between(proposals, proposals)
         return OpenTile((height, width), extent, features, proposals, alike, picture_term)
 
-    def _search(self, pixels: Tensor, least: float = 0.0) -> tuple[OpenFeatures, Tensor, Tensor]:
+    def _search(self, pixels: Tensor) -> tuple[OpenFeatures, Tensor, Tensor]:
         """Features of pixels ``(1, 3, H, W)``, and boxes of any object.
-
-        Args:
-            pixels: To search in.
-            least: Longest side of the boxes that count, in them.
 
         Returns:
             The features, boxes ``(n, 4)`` and their scores ``(n,)``.
@@ -203,12 +199,9 @@ class OpenModel:
         boxes, logits, _ = network.propose(
             features.scores, features.boxes, DENSE_PROPOSALS, PROPOSALS, non_maximum_suppression
         )
-        counts = (logits > PROPOSAL_LOGIT) | (logits == logits.amax())
-        # To refine a box takes time, and changes its size but little.
-        counts &= _longest_side(boxes) >= least / 2
-        refined, logits = network.refine(features, boxes[counts][None])
-        counts = _longest_side(refined) >= least
-        return features, refined[counts], logits[counts].sigmoid()
+        count = max(int((logits > PROPOSAL_LOGIT).sum()), 1)  # they come by falling score
+        refined, logits = network.refine(features, boxes[:, :count])
+        return features, refined[0], logits[0].sigmoid()
 
     def _proposals(
         self, features: OpenFeatures, pixels: Tensor, boxes: Tensor, scores: Tensor
@@ -223,8 +216,12 @@ class OpenModel:
             rows, columns = (max(1, round(side * scale)) for side in (height, width))
             resized = F.interpolate(pixels, (rows, columns), mode="bilinear", antialias=True)
             with other_scales_precision(self.device):
-                _, found, found_scores = self._search(resized, least * scale)
-            every_box.append(found * found.new_tensor([width / columns, height / rows] * 2))
+                _, found, found_scores = self._search(resized)
+            found = found * found.new_tensor([width / columns, height / rows] * 2)
+            if least:
+                counts = (found[:, 2:] - found[:, :2]).amax(1) >= least
+                found, found_scores = found[counts], found_scores[counts]
+            every_box.append(found)
             every_score.append(found_scores)
         voters = 1 + sum(not least for least in self.scales.values())
         fused, score = weighted_boxes_fusion(every_box, every_score, SAME_PROPOSAL, voters)
@@ -694,11 +691,6 @@ def _padded(count: int, sizes: Sequence[int]) -> int:
     """The least of some sizes that a count fits into; beyond the last, a multiple of it."""
     last = sizes[-1]
     return next((size for size in sizes if count <= size), -(-count // last) * last)
-
-
-def _longest_side(boxes: Tensor) -> Tensor:
-    """Of boxes ``(..., 4)``, in pixels."""
-    return (boxes[..., 2:] - boxes[..., :2]).amax(-1)
 
 
 def _maxima(tile: OpenTile, cells: Sequence[Tensor], xy: Tensor) -> Tensor:
