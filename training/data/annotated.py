@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -139,16 +140,6 @@ class Record:
             )
         return Annotated(self.name, image, self.boxes, self.labels, self.ignored, self.corners)
 
-    def keep(self, which: NDArray[np.bool_]) -> Record:
-        """Return the record with some of its objects: those where ``which``, bool (N,), is true."""
-        return replace(
-            self,
-            boxes=self.boxes[which],
-            labels=self.labels[which],
-            ignored=self.ignored[which],
-            corners=None if self.corners is None else self.corners[which],
-        )
-
 
 @dataclass(frozen=True, eq=False)
 class Index:
@@ -207,6 +198,9 @@ class Index:
         return Index(kept, tuple(relabel(record, label_of) for record in self.records))
 
 
+PictureT = TypeVar("PictureT", Annotated, Record)
+
+
 def first_repeated(names: Iterable[str]) -> str | None:
     """Return the first name that occurs a second time."""
     earlier: set[str] = set()
@@ -215,6 +209,17 @@ def first_repeated(names: Iterable[str]) -> str | None:
             return name
         earlier.add(name)
     return None
+
+
+def keep_objects(picture: PictureT, kept: NDArray[np.bool_]) -> PictureT:
+    """The picture with the objects where a mask, bool (N,), is true, in their order."""
+    return replace(
+        picture,
+        boxes=picture.boxes[kept],
+        labels=picture.labels[kept],
+        ignored=picture.ignored[kept],
+        corners=None if picture.corners is None else picture.corners[kept],
+    )
 
 
 def relabel(record: Record, label_of: NDArray[np.int64]) -> Record:
@@ -226,7 +231,7 @@ def relabel(record: Record, label_of: NDArray[np.int64]) -> Record:
     """
     labels = label_of[record.labels]
     return replace(
-        replace(record, labels=labels).keep(labels >= 0),
+        keep_objects(replace(record, labels=labels), labels >= 0),
         clicks=tuple(
             replace(click, label=int(label_of[click.label]))
             for click in record.clicks

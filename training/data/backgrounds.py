@@ -1,4 +1,4 @@
-"""What the sets that draw on real aerial pictures share: windows of them, and what stays visible.
+"""Real aerial pictures to draw on: windows of them, and what stays visible.
 
 A background is an ``Annotated`` whose boxes are those of its trees.
 """

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from c3det.boxes import pairwise_iou
-from training.data.annotated import Annotated, Record, crop, first_repeated, resize
+from training.data.annotated import Annotated, Record, crop, first_repeated, keep_objects, resize
 from training.data.formats import FORMATS
 from training.data.index import to_coco
 from training.data.readers.reading import Reading, merge
@@ -177,7 +177,7 @@ def _without_doubles(record: Record, least: float) -> Record:
     stays = np.ones(len(record.boxes), np.bool_)
     for number in range(len(stays)):
         stays[number] = not (overlap[number, :number] & stays[:number]).any()
-    return record.keep(stays)
+    return keep_objects(record, stays)
 
 
 def _median_size(records: Sequence[Record]) -> float:

@@ -255,13 +255,12 @@ class RealPictureSet(RecordedSet):
         if not one.trains:
             raise ValueError(f"nothing is trained on the real set {name}, it is for tests alone")
         index = real_sets.read(name, trained=True)
-        scenes = sorted({one.scene_of(_file_name(record)) for record in index.records})
-        kept = set(scenes[4::5])
-        sides: tuple[list[Record], list[Record]] = ([], [])
-        for record in index.records:
-            sides[one.scene_of(_file_name(record)) in kept].append(record)
-        super().__init__(name, replace(index, records=tuple(sides[0])), name, balance, rotate)
-        self._validation = sides[1]
+        scenes = [one.scene_of(record.name.removeprefix(f"{name}/")) for record in index.records]
+        kept = set(sorted(set(scenes))[4::5])
+        rows = list(zip(index.records, scenes, strict=True))
+        train = tuple(record for record, scene in rows if scene not in kept)
+        super().__init__(name, replace(index, records=train), name, balance, rotate)
+        self._validation = [record for record, scene in rows if scene in kept]
         self.licence = {f"pictures of {name}": f"{one.licence}, {one.attribution}"}
 
     def val_pictures(self, limit: int) -> Sequence[Annotated]:
@@ -271,11 +270,6 @@ class RealPictureSet(RecordedSet):
     def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
         """See `PictureSet`."""
         return OnDemand(real_sets.read(self.name, trained=False).records[:limit])
-
-
-def _file_name(record: Record) -> str:
-    """Of a record of a real set, without the set's name."""
-    return record.name.partition("/")[2]
 
 
 class OnDemand(Sequence[Annotated]):

@@ -8,7 +8,7 @@ the metric of the paper's tables.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from pycocotools import mask
 
 from c3det.detections import Detections
 from training.clicks.sequences import BACKGROUND, ClickSequence
-from training.data.annotated import Annotated
+from training.data.annotated import Annotated, keep_objects
 
 IOU = 0.5
 IOUS = tuple(np.linspace(0.5, 0.95, 10).tolist())
@@ -252,17 +252,6 @@ def interval(samples: NDArray[np.float64]) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
-
-
-def keep_objects(picture: Annotated, kept: NDArray[np.bool_]) -> Annotated:
-    """The picture with the objects where a mask is true, in their order."""
-    return replace(
-        picture,
-        boxes=picture.boxes[kept],
-        labels=picture.labels[kept],
-        ignored=picture.ignored[kept],
-        corners=None if picture.corners is None else picture.corners[kept],
-    )
 
 
 def unclicked(

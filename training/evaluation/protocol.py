@@ -18,9 +18,8 @@ import numpy as np
 from c3det.boxes import contains
 from training.clicks.sampling import STRATEGIES, ClickStrategy
 from training.clicks.sequences import BACKGROUND, ClickSequence
-from training.data.annotated import Annotated
+from training.data.annotated import Annotated, keep_objects
 from training.data.sets import load_set
-from training.evaluation.metrics import keep_objects
 
 CLICKS = (0, 1, 2, 3, 5, 10, 15, 20)
 

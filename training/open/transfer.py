@@ -17,7 +17,7 @@ import numpy as np
 
 from c3det.detections import Detections
 from c3det.exemplars import MAX_PER_QUERY, Exemplars
-from training.data.annotated import Annotated
+from training.data.annotated import Annotated, keep_objects
 from training.evaluation import metrics
 from training.open.clicking import click_at_random, members
 from training.open.encoded import EncodedPicture
@@ -74,7 +74,7 @@ class Transfer:
 
     def _ask(self, place: int, encoded: EncodedPicture) -> None:
         is_known = np.isin(encoded.picture.labels, self._labels)
-        picture = metrics.keep_objects(encoded.picture, is_known)
+        picture = keep_objects(encoded.picture, is_known)
         for seed in range(self._seeds):
             states = click_at_random(picture, self._counts, 1000 * place + seed)
             for number, state in zip(self._counts, states, strict=True):

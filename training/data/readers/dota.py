@@ -45,19 +45,6 @@ CLASSES: dict[Version, tuple[str, ...]] = {
     "1.5": (*_V10, "container-crane"),
     "2.0": (*_V10, "container-crane", "airport", "helipad"),
 }
-TINY_CLASSES = (
-    "plane",
-    "bridge",
-    "small-vehicle",
-    "large-vehicle",
-    "ship",
-    "storage-tank",
-    "swimming-pool",
-    "helicopter",
-)
-"""Those of Tiny-DOTA; they are called so in every version."""
-
-
 _DIFFICULTIES = ("0", "1", "2")
 _FIELDS = "eight coordinates, class, difficulty"
 _NO_DIFFICULTY = (
