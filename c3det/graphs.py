@@ -11,15 +11,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
 Work = Callable[..., Sequence[Tensor]]
 
-KEPT = 8
+KEPT = 16
 """Graphs of one function, each for other shapes; the least recently used one is dropped."""
-
 
 MOST_APART = 0.01
 """Share of the numbers of a result in which the first replay may differ from the work itself: the
@@ -36,18 +36,29 @@ class _Graph:
     outputs: tuple[Tensor, ...]
 
 
+HeldInputs = WeakValueDictionary[Hashable, Tensor]
+"""The memory from which graphs read, by what tells one input from another: its place, counted from
+the last input, and its shape and type."""
+
+
 class Recorded:
     """A function of tensors that neither synchronises with the CPU nor copies from it.
 
-    On a CPU, and if recording fails, it is called as it is.
+    What is called once, such as for a size of picture that does not come again, is not worth a
+    recording, which takes several times as long. So the second call with a key and shapes is
+    recorded. On a CPU, and if recording fails, the function is called as it is.
 
     Args:
         work: Called as ``work(key, *inputs)``, returns tensors. All that it depends on beside the
             inputs' values is ``key`` and the inputs' shapes.
+        held: Functions that are given the same share the memory of inputs that are alike. They are
+            never called side by side.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, held: HeldInputs | None = None) -> None:
         self._work = work
+        self._held = HeldInputs() if held is None else held
+        self._called: OrderedDict[Hashable, None] = OrderedDict()
         self._graphs: OrderedDict[Hashable, _Graph | None] = OrderedDict()
         self._pool: Any = None
         self._stream: torch.cuda.Stream | None = None
@@ -57,24 +68,32 @@ class Recorded:
         if not (_RECORD and _is_on_gpu(inputs[0])):
             return tuple(self._work(key, *inputs))
         shaped = (key, *(tuple(one.shape) for one in inputs))
-        if shaped not in self._graphs:
-            self._graphs[shaped] = self._record(key, inputs)
-            if len(self._graphs) > KEPT:
-                self._graphs.popitem(last=False)
-        self._graphs.move_to_end(shaped)
-        known = self._graphs[shaped]
-        if known is None:
-            return tuple(self._work(key, *inputs))
-        torch._foreach_copy_(known.inputs, inputs)
-        known.graph.replay()
-        return known.outputs
+        with torch.cuda.device(inputs[0].device):
+            if shaped not in self._graphs:
+                if shaped not in self._called:
+                    self._called[shaped] = None
+                    if len(self._called) > KEPT:
+                        self._called.popitem(last=False)
+                    return tuple(self._work(key, *inputs))
+                self._graphs[shaped] = self._record(key, inputs)
+                if len(self._graphs) > KEPT:
+                    self._graphs.popitem(last=False)
+            self._graphs.move_to_end(shaped)
+            known = self._graphs[shaped]
+            if known is None:
+                return tuple(self._work(key, *inputs))
+            torch._foreach_copy_(known.inputs, inputs)
+            known.graph.replay()
+            return known.outputs
 
     def _record(self, key: Hashable, inputs: Sequence[Tensor]) -> _Graph | None:
         try:
-            held = [torch.empty_like(one).copy_(one) for one in inputs]
-            # Once as it is, for what is planned and loaded at the first time.
+            held = self._copied(inputs)
             wanted = [one.clone() for one in self._work(key, *held)]
             recorded = self._captured(key, held)
+            # What the capture left there must not pass for what the replay computes.
+            torch._foreach_zero_(recorded.outputs)
+            torch._foreach_copy_(held, list(inputs))
             recorded.graph.replay()
             torch.cuda.synchronize()
             if not all(map(_alike, wanted, recorded.outputs)):
@@ -83,10 +102,21 @@ class Recorded:
         except RuntimeError as error:
             if any(isinstance(one, torch.OutOfMemoryError) for one in (error, error.__context__)):
                 self._graphs.clear()  # the work itself needs less than its recording
+                self._pool = self._stream = None  # CUDA gives the pool up with its last graph
             warnings.warn(
                 f"no CUDA graph can be recorded, a click is slower: {error}", stacklevel=3
             )
             return None
+
+    def _copied(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        copies = []
+        for place, one in enumerate(inputs, -len(inputs)):
+            name = (place, tuple(one.shape), one.stride(), one.dtype)
+            copy = self._held.get(name)
+            if copy is None:
+                copy = self._held[name] = torch.empty_like(one)
+            copies.append(copy.copy_(one))
+        return copies
 
     def _captured(self, key: Hashable, held: list[Tensor]) -> _Graph:
         if self._stream is None:

@@ -32,15 +32,21 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    # One arena: those of other threads than the first cannot hold a large block.
+    # Some releases of glibc take at most 32 MiB for the first. One arena: those of other threads
+    # than the first cannot hold a large block.
     return all(
-        mallopt(parameter, value) == 1
-        for parameter, value in (
-            (_MMAP_THRESHOLD, _KEPT_BYTES),
-            (_TRIM_THRESHOLD, _KEPT_BYTES),
-            (_ARENA_MAX, 1),
-        )
+        [
+            mallopt(_MMAP_THRESHOLD, _KEPT_BYTES) or mallopt(_MMAP_THRESHOLD, 32 << 20),
+            mallopt(_TRIM_THRESHOLD, _KEPT_BYTES),
+            mallopt(_ARENA_MAX, 1),
+        ]
     )
+
+
+def halved(tensor: Tensor) -> Tensor:
+    """A tensor in half precision, or the tensor itself if that cannot hold its numbers."""
+    half = tensor.half()
+    return half if bool(half.isfinite().all()) else tensor
 
 
 def held_bytes(tensors: Iterable[Tensor]) -> int:

@@ -160,8 +160,8 @@ class ExemplarModel(Model[TileT], Protocol[TileT]):
     def described(self, template: Template) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The vector of a template, float32 ``(V,)``, and its box ``(4,)`` about its click."""
 
-    def template_of(self, exemplar: Exemplar) -> Template:
-        """The template of an exemplar of another picture."""
+    def templates_of(self, exemplars: Sequence[Exemplar]) -> Sequence[Template]:
+        """The templates of exemplars of other pictures."""
 
     def detect(
         self,
@@ -176,7 +176,7 @@ class ExemplarModel(Model[TileT], Protocol[TileT]):
             tile: See there.
             templates: See there.
             clicks: See there.
-            exemplars: Exemplars of other pictures, with what `template_of` returned. No label has
+            exemplars: Exemplars of other pictures, with what `templates_of` returned. No label has
                 negative clicks and exemplars alone.
         """
 

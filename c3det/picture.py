@@ -234,11 +234,11 @@ class Picture:
 
         ``owners`` has the tile of each click; the templates of the query are read.
         """
+        if new := [one for one in query.exemplars if one not in self._templates]:
+            model = exemplar_model(self._model, self._card)
+            self._templates |= zip(new, model.templates_of(new), strict=True)
         for exemplar in query.exemplars:
-            template = self._templates.pop(exemplar, None)
-            if template is None:
-                template = exemplar_model(self._model, self._card).template_of(exemplar)
-            self._templates[exemplar] = template
+            self._templates[exemplar] = self._templates.pop(exemplar)  # the latest again
         found = self._found[query] = self._found.pop(query, {})  # the latest again
         _drop_oldest(self._found, QUERIES_KEPT, but=NO_CLICKS)
         under_clicks = set(owners.values())

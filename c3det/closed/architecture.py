@@ -83,8 +83,7 @@ class Architecture:
             `c3det.closed.losses.UserInputEnforcing`, each in place of the preset's. Then the
             fields, or ``False``.
         correlation: Fields of `c3det.closed.fusion.CorrelationSettings`, each in place of the
-        preset's;
-            ``None`` without correlation.
+            preset's; ``None`` without correlation.
         late: ``False`` leaves late fusion out of ``"c3det"``.
         sigma: Of the clicks drawn for early and late fusion, 0.1 to 100 px; ``None``: the preset's,
             and then where nothing is drawn.

@@ -19,7 +19,7 @@ and the heads are computed whole, always in the same shapes, as CUDA graphs (`c3
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
@@ -45,7 +45,7 @@ from c3det.closed.mmdet_adapter import ClickDetector, ClickedFeatures
 from c3det.closed.windows import Convolution, Copy, Network, Sum, Window, area, hull
 from c3det.devices import late_fusion_precision, moved
 from c3det.graphs import Recorded, Work
-from c3det.memory import held_bytes
+from c3det.memory import halved, held_bytes
 
 RECORDED_CLICKS = 64
 """Fewer clicks are padded to this number on a GPU, so that shapes do not change."""
@@ -82,21 +82,20 @@ class ClosedTile:
 
     def pack(self) -> None:
         """Keep this tile's own tensors in half precision, but for those that it cannot hold."""
-        self._convert(torch.float16)
+        self._convert(halved)
         self.packed = True
 
     def unpack(self) -> None:
         """Bring them back to the precision that they are computed with."""
-        self._convert(torch.float32)
+        self._convert(Tensor.float)
         self.packed = False
 
-    def _convert(self, dtype: torch.dtype) -> None:
+    def _convert(self, conversion: Callable[[Tensor], Tensor]) -> None:
         done: dict[int, Tensor] = {}
 
         def converted(tensor: Tensor) -> Tensor:
             if id(tensor) not in done:  # one tensor may stand in several places
-                other = tensor.to(dtype)
-                done[id(tensor)] = other if bool(other.isfinite().all()) else tensor
+                done[id(tensor)] = conversion(tensor)
             return done[id(tensor)]
 
         self.compared = tuple(converted(level) for level in self.compared)

@@ -384,8 +384,17 @@ def _network(inputs: int, hidden: int) -> nn.Sequential:
 
 
 def _best(cosine: Tensor, members: Tensor) -> Tensor:
-    """The largest of ``(B, P, n)`` over the members ``(B, S, n)`` of each slot, ``(B, P, S)``."""
-    return cosine[:, :, None].masked_fill(~members[:, None], _ABSENT).amax(-1)
+    """The largest of ``(B, P, n)`` over the members of each slot, ``(B, P, S)``.
+
+    Args:
+        cosine: Nowhere below `_ABSENT`, but for rounding.
+        members: ``(B, S, n)``. Each is of one slot at most.
+    """
+    slots = members.shape[1]
+    slot = torch.where(members.any(1), members.to(torch.int8).argmax(1), slots)
+    best = cosine.new_full((*cosine.shape[:2], slots + 1), _ABSENT)
+    index = slot[:, None].expand_as(cosine)
+    return best.scatter_reduce(2, index, cosine, "amax", include_self=False)[..., :slots]
 
 
 def _best_of_others(values: Tensor, slots: int) -> Tensor:

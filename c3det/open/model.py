@@ -40,8 +40,8 @@ from c3det.clicks import Click
 from c3det.detections import Detections
 from c3det.devices import moved, other_scales_precision, use_float32
 from c3det.exemplars import Exemplar
-from c3det.graphs import Recorded
-from c3det.model import Outline, Template, clicks_that_count
+from c3det.graphs import HeldInputs, Recorded
+from c3det.model import Outline, Template
 from c3det.open.architecture import OpenArchitecture
 from c3det.open.compare import Candidates, ExemplarBatch
 from c3det.open.detector import (
@@ -69,6 +69,7 @@ from c3det.open.outlines import STRIDE, outlines
 from c3det.open.sizes import SizeCorrection
 from c3det.open.slots import PADDING, SlotInputs, by_slot
 from c3det.open.tile import OpenTile
+from c3det.queries import NO_CLICKS, Query
 from c3det.weights import Card, WeightsError, load_tensors
 
 PROPOSALS, DENSE_PROPOSALS, PROPOSAL_LOGIT = 600, 1500, -7.0
@@ -115,7 +116,7 @@ ANY_OBJECT = -1
 """Label of boxes that are found without clicks."""
 
 KEPT_CORRELATIONS, KEPT_CANDIDATES = 256, 2048
-"""Correlations and described candidates that are kept of one tile."""
+"""Correlations of the last query and described candidates that are kept of one tile."""
 
 SLOTS_AT_ONCE = 4
 """Raised together on a CPU: few enough for the maps between the convolutions to stay in its cache,
@@ -156,6 +157,7 @@ class OpenModel:
         self.network, self.scales = folded(network), scales
         torch.nn.utils.convert_conv2d_weight_memory_format(self.network, torch.channels_last)
         self.device = self.network.mean.device
+        use_float32(self.device)
         self._widths = (self.network.region_embedding.out_features, LAYOUT, 2)
         self.numbers = sum(self._widths) + len(STRIDES) * CELL
         first = self.network.raise_hidden[0]
@@ -165,8 +167,10 @@ class OpenModel:
         self._of_picture = first.weight[:, CLICK_MAPS:].contiguous()
         self._bias = first.bias
         self.fixed_shapes = self.device.type != "cpu"
-        self._recorded_templates = Recorded(self._templates_at_once)
-        self._recorded_answer = Recorded(self._answer_at_once)
+        # Both take a tile last, which is large.
+        held = HeldInputs()
+        self._recorded_templates = Recorded(self._templates_at_once, held)
+        self._recorded_answer = Recorded(self._answer_at_once, held)
         self._nothing: Template = tuple(
             torch.zeros(shape, device=self.device)
             for shape in ((len(STRIDES), CELL), (4 + sum(self._widths),), (1,))
@@ -193,8 +197,7 @@ class OpenModel:
         """
         height, width = pixels.shape[-2:]
         network = self.network
-        mean = network.mean.expand(-1, -1, 1, 1)
-        padded = F.pad(pixels - mean, (0, -width % PAD, 0, -height % PAD)) + mean
+        padded = F.pad(pixels - network.mean, (0, -width % PAD, 0, -height % PAD)) + network.mean
         features = network.encode(padded.contiguous(memory_format=torch.channels_last))
         boxes, logits, _ = network.propose(
             features.scores, features.boxes, DENSE_PROPOSALS, PROPOSALS, non_maximum_suppression
@@ -276,15 +279,16 @@ class OpenModel:
 
     def templates_of_boxes(self, tile: OpenTile, boxes: NDArray[np.float32]) -> list[Template]:
         """See `c3det.model.ExemplarModel.templates_of_boxes`."""
-        corners = torch.from_numpy(boxes).to(self.device)[None]
-        network = self.network
-        embeddings, layouts, _ = network.describe_as_given(tile.features, corners)
-        xy = (corners[..., :2] + corners[..., 2:]) / 2
-        cells = network.templates(tile.features, xy)
-        box = (corners - xy.repeat(1, 1, 2))[0]
-        ratios = self._ratios(tile, corners[0])
-        exemplars = torch.cat([box, embeddings[0], layouts[0], ratios], 1)
-        return [(cells[0, row].clone(), exemplars[row].clone()) for row in range(len(boxes))]
+        network, found = self.network, list[Template]()
+        for corners in moved(torch.from_numpy(boxes), self.device)[None].split(_AT_ONCE, 1):
+            embeddings, layouts, _ = network.describe_as_given(tile.features, corners)
+            xy = (corners[..., :2] + corners[..., 2:]) / 2
+            cells = network.templates(tile.features, xy)[0]
+            box = (corners - xy.repeat(1, 1, 2))[0]
+            ratios = self._ratios(tile, corners[0])
+            exemplars = torch.cat([box, embeddings[0], layouts[0], ratios], 1)
+            found += [(cells[row].clone(), exemplars[row].clone()) for row in range(len(cells))]
+        return found
 
     def _ratios(self, tile: OpenTile, boxes: Tensor) -> Tensor:
         """Of the best proposals for people's boxes ``(n, 4)``, see the module: ``(n, 2)``."""
@@ -299,19 +303,23 @@ class OpenModel:
     def described(self, template: Template) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """See `c3det.model.ExemplarModel.described`."""
         cells, exemplar = template[:2]
-        return torch.cat([exemplar[4:], cells.flatten()]).cpu().numpy(), exemplar[:4].cpu().numpy()
+        box, vector = np.split(torch.cat([exemplar, cells.flatten()]).cpu().numpy(), [4])
+        return vector, box
 
-    def template_of(self, exemplar: Exemplar) -> Template:
-        """See `c3det.model.ExemplarModel.template_of`."""
-        vector = torch.from_numpy(exemplar.vector).to(self.device)
-        half = vector.new_tensor([exemplar.width, exemplar.height]) / 2
-        embedding, layout, ratios, cells = vector.split(
-            [*self._widths, self.numbers - sum(self._widths)]
+    def templates_of(self, exemplars: Sequence[Exemplar]) -> list[Template]:
+        """See `c3det.model.ExemplarModel.templates_of`."""
+        if not exemplars:
+            return []
+        rows = [np.append([one.width, one.height], one.vector) for one in exemplars]
+        numbers = moved(torch.from_numpy(np.array(rows, np.float32)), self.device)
+        sizes, embeddings, layouts, ratios, cells = numbers.split(
+            [2, *self._widths, self.numbers - sum(self._widths)], 1
         )
         # Half precision has changed their lengths a little.
-        cells = F.normalize(cells.view(len(STRIDES), CELL), dim=1)
-        embedding, layout = (F.normalize(one, dim=0) for one in (embedding, layout))
-        return cells, torch.cat([-half, half, embedding, layout, ratios])
+        cells = F.normalize(cells.unflatten(1, (len(STRIDES), CELL)), dim=2)
+        embeddings, layouts = (F.normalize(one, dim=1) for one in (embeddings, layouts))
+        found = torch.cat([-sizes / 2, sizes / 2, embeddings, layouts, ratios], 1)
+        return [(cells[row].clone(), found[row].clone()) for row in range(len(exemplars))]
 
     def detect(
         self,
@@ -325,7 +333,8 @@ class OpenModel:
             proposals = tile.proposals
             known = proposals.scores.sigmoid() * proposals.valid
             scores = self.network.propagation(known[..., None], tile.alike, proposals)[0]
-            return self._found(tile, proposals.boxes[0], scores, [ANY_OBJECT])
+            answer = self._ranked(tile, proposals.boxes[0], scores, _Suppression(0), nests=False)
+            return _detections(answer.cpu(), [ANY_OBJECT])
         rows, ordered, labels = by_slot(templates, clicks, exemplars)
         if self.fixed_shapes:
             return _detections(self._padded_answer(tile, rows, ordered, len(labels)), labels)
@@ -578,14 +587,6 @@ class OpenModel:
         """Boxes ``(n, 4)``, as far as they lie in a tile."""
         return torch.minimum(boxes.clamp(min=0), tile.extent)
 
-    def _found(
-        self, tile: OpenTile, boxes: Tensor, scores: Tensor, labels: Sequence[int]
-    ) -> Detections:
-        """See `_ranked`: boxes ``(P, 4)``, with scores ``(P, S)`` of slots of some labels."""
-        nests = labels != [ANY_OBJECT]
-        answer = self._ranked(tile, boxes, scores, _Suppression(0), nests=nests)
-        return _detections(answer.cpu(), labels)
-
     def _ranked(
         self,
         tile: OpenTile,
@@ -652,15 +653,13 @@ class OpenModel:
         tile = replace(features, correlations={}, collated={}, cells={}, conditioned=None)
         if not clicks and not exemplars:
             return self.detect(tile, [], [])
-        # The order does not depend on labels.
-        here = sorted(
-            clicks_that_count(clicks, beside=exemplars), key=lambda click: (click.y, click.x)
-        )
-        foreign = clicks_that_count(exemplars, beside=clicks)
-        if not here and not foreign:
+        query = Query.of(clicks, exemplars, counts_negative=self.counts_negative)
+        if query == NO_CLICKS:
             return Detections.none()
-        elsewhere = [(exemplar, self.template_of(exemplar)) for exemplar in foreign]
-        return self.detect(tile, self.templates(tile, here), here, elsewhere)
+        # The order does not depend on labels.
+        here = sorted(query.clicks, key=lambda click: (click.y, click.x))
+        elsewhere = zip(query.exemplars, self.templates_of(query.exemplars), strict=True)
+        return self.detect(tile, self.templates(tile, here), here, list(elsewhere))
 
 
 class _Suppression:
@@ -769,9 +768,7 @@ def load_network(path: Path, card: Card) -> OpenDetector:
 
 def load_model(path: Path, card: Card, device: torch.device) -> OpenModel:
     """The model of a card, on a device, see `c3det.predictor.load`."""
-    network = load_network(path, card)
-    use_float32(device)
-    return OpenModel(network.to(device))
+    return OpenModel(load_network(path, card).to(device))
 
 
 def fill(network: OpenDetector, tensors: dict[str, Tensor]) -> bool:

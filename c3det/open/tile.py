@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 
-import torch
 from torch import Tensor
 
 from c3det.clicks import Size
-from c3det.memory import held_bytes
+from c3det.memory import halved, held_bytes
 from c3det.open.detector import REGION_STRIDES, STRIDES, Described, OpenFeatures
 
 
@@ -52,19 +51,15 @@ class OpenTile:
     def pack(self) -> None:
         """See `c3det.model.Tile.pack`; boxes, scores and embeddings stay as they are."""
         self.correlations, self.collated, self.cells, self.conditioned = {}, {}, {}, None
-        self._convert(torch.float16)
+        self._convert(halved)
         self.packed = True
 
     def unpack(self) -> None:
         """See `c3det.model.Tile.unpack`."""
-        self._convert(torch.float32)
+        self._convert(Tensor.float)
         self.packed = False
 
-    def _convert(self, dtype: torch.dtype) -> None:
-        def converted(tensor: Tensor) -> Tensor:
-            other = tensor.to(dtype)
-            return other if bool(other.isfinite().all()) else tensor
-
+    def _convert(self, converted: Callable[[Tensor], Tensor]) -> None:
         features = self.features
         self.features = replace(
             features,

@@ -22,7 +22,10 @@ from c3det.closed.architecture import Fusion
 from c3det.closed.incremental import IncrementalDetector
 from c3det.closed.presets import Preset, Stages
 from c3det.devices import use_float32
-from c3det.predictor import Detections, Predictor, load
+from c3det.graphs import Recorded
+from c3det.open.detector import OpenDetector
+from c3det.open.model import OpenModel
+from c3det.predictor import WARM_CLICKS, WARM_SIDES, Detections, Predictor, load
 from tests.c3det.small import saved, small_detectors
 from tests.c3det.test_picture import (
     VARIANTS,
@@ -252,24 +255,50 @@ def test_warming_up_answers(shipped: Predictor, monkeypatch: pytest.MonkeyPatch)
     opens = shipped.open
     monkeypatch.setattr(shipped, "open", lambda image: opened.append(image.shape) or opens(image))
     shipped.warm_up()
-    assert len(opened) == (1 if shipped.device.type == "cpu" else 5)
+    sides = 1 if shipped.device.type == "cpu" else len(WARM_SIDES)
+    assert len(opened) == sides * 2
 
 
-def test_graphs_are_recorded_on_a_gpu(shipped: Predictor) -> None:
-    """On a CPU, where there are none, the work is called as it is."""
-    image = photo(96)
+@pytest.mark.parametrize("weights", ["open", "starter"])
+def test_what_was_warmed_up_is_recorded_on_a_gpu(
+    weights: str, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU, where there are no graphs, the work is called as it is."""
+    predictor = load(SHIPPED.with_name(f"{weights}.safetensors"), device)
+    recorded = recordings(predictor)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        shipped.open(image).detect([Click(20, 30, 1)])
-    incremental, detector = shipped.model.incremental, shipped.model.detector
-    for recorded in (
+        predictor.warm_up()
+        on_a_gpu = predictor.device.type != "cpu"
+        for one in recorded:
+            assert bool(one._graphs) == on_a_gpu
+            assert all(graph is not None for graph in one._graphs.values())
+        known = [set(one._graphs) for one in recorded]
+        image = photo(WARM_SIDES[-1])
+        for count in WARM_CLICKS[1:]:
+            predictor.open(image).detect(clicks_on(image, count, 4))
+    assert known == [set(one._graphs) for one in recorded]
+
+
+def recordings(predictor: Predictor) -> list[Recorded]:
+    model = predictor.model
+    if isinstance(model, OpenModel):
+        return [model._recorded_templates, model._recorded_answer]
+    incremental = model.incremental
+    return [
         incremental._recorded_templates,
         incremental._recorded_fusion,
         incremental._recorded_heads,
-        detector._read,
-    ):
-        assert bool(recorded._graphs) == (shipped.device.type != "cpu")
-        assert all(graph is not None for graph in recorded._graphs.values())
+        model.detector._read,
+    ]
+
+
+@pytest.mark.usefixtures("flags")
+def test_an_open_model_on_a_gpu_computes_without_tf32(device: str) -> None:
+    """Whoever makes one: serving, evaluation and adapting."""
+    torch.backends.cudnn.allow_tf32 = True
+    OpenModel(OpenDetector().to(device).eval())
+    assert torch.backends.cudnn.allow_tf32 == (device == "cpu")
 
 
 def test_with_and_without_graphs(shipped: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:

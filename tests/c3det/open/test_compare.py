@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from c3det.open.compare import (
     FOREIGN_WEIGHT,
     Candidates,
     Comparison,
     ExemplarBatch,
+    _best,
     _best_of_others,
     _RidgeData,
 )
@@ -150,7 +153,7 @@ def test_slots_divide_by_the_most_similar_exemplar_what_none_leaves(
 
     for row in range(9):
         ahead = np.exp(likeness(row, [0, 1]) - likeness(row, [2]))
-        assert float(shares[0, row, 0]) == pytest.approx(2 / 3 * ahead / (1 + ahead), abs=1e-5)
+        assert shares[0, row, 0].item() == pytest.approx(2 / 3 * ahead / (1 + ahead), abs=1e-5)
 
 
 def test_a_single_slot_has_what_its_logit_gives_it(
@@ -195,6 +198,41 @@ def test_foreign_exemplars_count_less_beside_those_of_the_picture(
     weight = ridge_data(candidates, mixed).weight[0, :4]
     share = 1 / (1 + FOREIGN_WEIGHT)
     assert torch.allclose(weight, torch.tensor([share, 1 - share, 1, 1]))
+
+
+def test_the_best_of_the_members() -> None:
+    cosine = torch.tensor([[[0.5, -0.3, 0.2, 0.9], [-1.0, 0.1, 0.4, 0.9]]])
+    members = torch.zeros(1, 3, 4, dtype=torch.bool)
+    members[0, 0, [0, 1]] = members[0, 2, 2] = True  # the last is of no slot
+    wanted = torch.tensor([[[0.5, -1, 0.2], [0.1, -1, 0.4]]])
+    assert torch.equal(_best(cosine, members), wanted)
+
+
+class Largest(TorchDispatchMode):
+    """How many numbers the largest tensor has that is made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **kwargs or {})
+        if isinstance(made, torch.Tensor):
+            self.numbers = max(self.numbers, made.numel())
+        return made
+
+
+def test_no_tensor_is_as_large_as_candidates_times_slots_times_exemplars(
+    comparison: Comparison,
+) -> None:
+    count = 100
+    candidates = some_candidates(120, 80, count)
+    positive = torch.eye(count, dtype=torch.bool)[None]
+    exemplars = first_as_exemplars(candidates, positive, torch.zeros_like(positive))
+    with torch.inference_mode(), Largest() as largest:
+        comparison(candidates, exemplars)
+    # Of each pair of a candidate and a slot, what the networks make of it.
+    assert largest.numbers <= len(candidates.scores[0]) * count * 64
 
 
 def test_the_best_of_the_others() -> None:

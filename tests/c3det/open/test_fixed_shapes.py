@@ -16,8 +16,9 @@ from c3det.exemplars import Exemplar
 from c3det.model import Template
 from c3det.open import ridge
 from c3det.open.compare import ExemplarBatch
-from c3det.open.detector import CELL, LAYOUT, STRIDES
+from c3det.open.detector import CELL, LAYOUT, STRIDES, OpenDetector
 from c3det.open.model import OpenModel
+from c3det.open.slots import PADDING
 from c3det.open.tile import OpenTile
 from tests.c3det.open.small import load_of_one_scale, pixels, saved
 
@@ -112,7 +113,7 @@ def test_exemplars_of_other_pictures(
             Exemplar(label, True, numbers.astype(np.float16).tobytes(), 24.0, 20.0)
             for label, (numbers, _) in enumerate(described)
         ]
-        foreign = [(one, model.template_of(one)) for one in exemplars]
+        foreign = list(zip(exemplars, model.templates_of(exemplars), strict=True))
         answers.append(answered(model, tile, some_clicks(4, 2), foreign))
         answers.append(model.detect(tile, [], [], foreign))
     assert_equal(answers[2], answers[0])
@@ -168,6 +169,10 @@ class Calls(TorchDispatchMode):
         return func(*args, **kwargs or {})
 
 
+def rivals_on_a_gpu(batch: ExemplarBatch) -> torch.Tensor:
+    return torch.arange(batch.negative.shape[1], device=batch.negative.device)
+
+
 def calls_of(work: Callable[[], Any]) -> list[tuple[str, tuple[Any, ...]]]:
     with Calls() as calls:
         work()
@@ -179,7 +184,7 @@ def test_what_is_recorded_neither_waits_nor_depends_on_the_clicks(
 ) -> None:
     """No operator whose result the CPU has to see, none that copies from it, and fixed shapes."""
     monkeypatch.setattr("c3det.graphs._RECORD", False)
-    monkeypatch.setattr(ExemplarBatch, "rivals", lambda self: torch.arange(self.negative.shape[1]))
+    monkeypatch.setattr(ExemplarBatch, "rivals", rivals_on_a_gpu)
     recorded: list[list[tuple[str, tuple[Any, ...]]]] = []
     works = {name: getattr(there, name) for name in ("_recorded_templates", "_recorded_answer")}
     for name, work in works.items():
@@ -199,6 +204,21 @@ def test_what_is_recorded_neither_waits_nor_depends_on_the_clicks(
         waiting = {"nonzero", "is_nonzero", "_local_scalar_dense", "masked_select"}
         assert not names & (waiting | {"lift_fresh"})
         assert not any("solve" in name or "linalg_lu" in name for name in names)
+
+
+def test_what_is_recorded_mixes_no_devices(
+    cpu: OpenModel, tiles: tuple[OpenTile, OpenTile], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it lies on the device. Tensors of the device "meta" have no numbers to wait for."""
+    monkeypatch.setattr("c3det.open.model.folded", lambda network: network)
+    model = OpenModel(OpenDetector().eval().to("meta"), {})
+    tensors = [tensor.to("meta") for tensor in tiles[1].tensors]
+    places = torch.empty(16, len(PADDING), device="meta")
+    (cells, exemplars, logits) = model._templates_at_once(None, places[None, :, :2], *tensors)
+    (answer,) = model._answer_at_once((4, 8), places, cells, exemplars, logits[:, 0], *tensors)
+    assert answer.device.type == "meta"
+    with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):
+        answer.cpu()
 
 
 def test_templates_are_as_long_as_the_model_says(

@@ -83,10 +83,9 @@ def test_exemplars_hold_what_a_click_has_in_the_model(predictor: Predictor) -> N
     assert exemplars.vectors.shape == (5, model.numbers) == (5, 128 + 896 + 2 + 3 * 48)
     with torch.inference_mode():
         tile = model.encode(image)
-        for example, (cell, exemplar, _) in zip(
-            exemplars, model.templates(tile, clicks), strict=True
+        for again, (cell, exemplar, _) in zip(
+            model.templates_of(list(exemplars)), model.templates(tile, clicks), strict=True
         ):
-            again = model.template_of(example)
             torch.testing.assert_close(again[0], cell, rtol=0, atol=1e-3)
             torch.testing.assert_close(again[1][4:], exemplar[4:], rtol=0, atol=1e-3)
             size = exemplar[2:4] - exemplar[:2]
@@ -151,7 +150,7 @@ def test_a_box_knows_how_large_the_proposal_in_it_is(predictor: Predictor) -> No
     assert wanted[-1] == [0, 0]
     assert np.count_nonzero(np.array(wanted)[:, 0]) > 8
     # Unlike the numbers beside them, they are not brought to length 1.
-    again = [model.template_of(one)[1][-2:] / RATIO_UNIT for one in found]
+    again = [template[1][-2:] / RATIO_UNIT for template in model.templates_of(list(found))]
     assert torch.stack(again).numpy() == pytest.approx(ratios, abs=1e-5)
 
 
@@ -234,7 +233,7 @@ def test_an_exemplar_is_a_click_that_lies_nowhere(predictor: Predictor) -> None:
         templates = model.templates(first, clicks)
         away = [replace(click, x=click.x - 3000) for click in clicks]
         wanted = model.detect(second, templates, away)
-        examples = [(one, model.template_of(one)) for one in exemplars]
+        examples = list(zip(exemplars, model.templates_of(list(exemplars)), strict=True))
         got = model.detect(second, [], [], examples)
     assert len(set(got.labels.tolist())) > 1
     assert_near(got, wanted, score=2e-3)

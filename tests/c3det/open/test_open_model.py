@@ -25,7 +25,14 @@ from c3det.detections import Detections
 from c3det.open.architecture import OpenArchitecture
 from c3det.open.detector import OpenDetector, PaddedClicks, SlotSizes
 from c3det.open.folding import folded
-from c3det.open.model import SAME_PROPOSAL, SCALES, OpenModel, _collated_at_once
+from c3det.open.model import (
+    SAME_PROPOSAL,
+    SCALES,
+    OpenModel,
+    _collated_at_once,
+    _detections,
+    _Suppression,
+)
 from c3det.open.slots import SlotInputs
 from c3det.open.tile import OpenTile
 from c3det.picture import Picture
@@ -122,8 +129,9 @@ def test_rivals_are_the_second_best_slots(predictor: Predictor) -> None:
     scores = torch.tensor([[0.1, 0.3, 0.2], [0.5, 0.0, 0.4], [0.0, 0.1, 0.25]])
     with torch.inference_mode():
         tile = model.encode(pixels(96, 128))
-        found = model._found(tile, boxes, scores, [5, 9, 7])
-        alone = model._found(tile, boxes, scores[:, :1], [5])
+        answer = model._ranked(tile, boxes, scores, _Suppression(0))
+        found = _detections(answer, [5, 9, 7])
+        alone = _detections(model._ranked(tile, boxes, scores[:, :1], _Suppression(0)), [5])
     # The third box gives way to the first one.
     assert found.boxes.tolist() == [[50, 50, 70, 70], [10, 10, 30, 30]]
     assert found.labels.tolist() == [5, 9]
@@ -133,7 +141,13 @@ def test_rivals_are_the_second_best_slots(predictor: Predictor) -> None:
 
 
 @torch.inference_mode()
-def test_other_scales_are_searched_and_described_at_the_tile_s_own(weights: Path) -> None:
+def test_other_scales_are_searched_and_described_at_the_tile_s_own(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In float32 on every processor: what random weights find hangs on the last bits.
+    monkeypatch.setattr(
+        "c3det.open.model.other_scales_precision", lambda device: contextlib.nullcontext()
+    )
     network = load(weights).model.network
     small = pixels(96, 128)
     large = small.repeat(2, 0).repeat(2, 1)
@@ -143,11 +157,11 @@ def test_other_scales_are_searched_and_described_at_the_tile_s_own(weights: Path
     found = tile.proposals
     sure = own.boxes[0][own.scores[0] > own.scores[0].median()] * 2
     overlap = pairwise_iou(sure, found.boxes[0]).amax(1)
-    assert (overlap > SAME_PROPOSAL).float().mean() > 0.9
+    assert (overlap > SAME_PROPOSAL).float().mean() > 0.8
     # At its own scale alone fewer are found.
     alone = OpenModel(network, {}).encode(large).proposals
     overlap = pairwise_iou(sure, alone.boxes[0]).amax(1)
-    assert (overlap > SAME_PROPOSAL).float().mean() < 0.7
+    assert (overlap > SAME_PROPOSAL).float().mean() < 0.5
     assert load(weights).model.scales == SCALES
     # Where only large ones count, they come to what is found without them, whose scores stay.
     least = float((sure[:, 2:] - sure[:, :2]).amax(1).median())
@@ -258,6 +272,18 @@ def test_exchanged_slots_exchange_the_answers(predictor: Predictor, side: int) -
     assert {0, 1, 2} <= set(found.labels.tolist())
     assert_exchanged(picture.detect(renamed, 0).detections, found, names)
     assert_exchanged(tiled(predictor, image, side).detect(renamed, 0).detections, found, names)
+
+
+def test_clicks_that_are_repeated_count_once(predictor: Predictor) -> None:
+    image, clicks = pixels(128, 160), [Click(40, 50, 0), Click(90, 30, 1), Click(60, 90, 0, False)]
+    features = predictor.encode(image)
+    wanted = predictor.detect(features, clicks, 0)
+    for found in (
+        predictor.detect(features, clicks * 3, 0),
+        predictor.open(image).detect(clicks * 3, 0).detections,
+    ):
+        assert np.array_equal(found.boxes, wanted.boxes)
+        assert np.allclose(found.scores, wanted.scores, atol=1e-5)
 
 
 def test_one_tile_is_the_whole_picture(predictor: Predictor) -> None:
