@@ -170,7 +170,7 @@ class NuclioWorker:
         try:
             output = self._handler(self.context, event)
             response = nuclio_sdk.Response.from_entrypoint_output(self._encode, output)
-        except BaseException as error:  # Nuclio answers SystemExit the same way
+        except (Exception, SystemExit) as error:  # Nuclio answers both the same way
             text = f'Exception caught in handler - "{error}": {traceback.format_exc()}'
             self.context.logger.error(text)
             return HttpAnswer(500, text.encode())

@@ -97,6 +97,16 @@ def test_exception_is_500_with_traceback(error: BaseException) -> None:
         assert call(server)[0] == 500, "the runtime outlives it"
 
 
+def test_ctrl_c_is_no_answer() -> None:
+    def handler(context: Context, event: Event) -> Any:
+        raise KeyboardInterrupt
+
+    worker = NuclioWorker(handler, Trigger(), nuclio_sdk.Logger("ERROR", name="test_local"))
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            worker.post(b"{}")
+
+
 def test_body_limit() -> None:
     with running(lambda context, event: str(len(event.body)), max_body_bytes=1000) as server:
         assert call(server, body=b"x" * 1000)[::2] == (200, b"1000")
