@@ -37,7 +37,7 @@ from nuclio_sdk.logger import HumanReadableFormatter
 
 from c3det.commands import CommandError, cache_directory, command, printable, sentence
 from serverless.deployment import FUNCTION
-from serverless.nuclio_worker import FunctionError, HttpAnswer, NuclioWorker
+from serverless.nuclio_worker import TOO_LARGE, FunctionError, HttpAnswer, NuclioWorker
 from serverless.settings import ServingSettings
 
 PAGE = Path(__file__).parent / "page"
@@ -156,7 +156,7 @@ class _Connection(BaseHTTPRequestHandler):
             self.close_connection = True
             if length.isdecimal():
                 self._discard(int(length))
-            self._write(HttpAnswer(400, b"Error when parsing request"))
+            self._write(TOO_LARGE)
             return
         body = self.rfile.read(int(length))
         if len(body) < int(length):

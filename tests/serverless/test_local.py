@@ -20,7 +20,7 @@ from nuclio_sdk import Context, Event
 
 from serverless.deployment import FUNCTION
 from serverless.local import PAGE, LocalServer, samples_directory
-from serverless.nuclio_worker import FunctionError, NuclioWorker, Trigger
+from serverless.nuclio_worker import FunctionError, HttpAnswer, NuclioWorker, Trigger
 from serverless.settings import OPEN_WEIGHTS
 from tests.serverless.fakes import base64_picture
 
@@ -114,6 +114,13 @@ def test_body_limit() -> None:
         # Longer than what the buffers of the two sockets hold.
         assert call(server, body=b"x" * 20_000_000)[0] == 400
         assert call(server, headers={"Content-Length": "-1"})[0] == 400
+
+
+def test_the_worker_itself_has_the_body_limit() -> None:
+    logger = nuclio_sdk.Logger("ERROR", name="test_local")
+    worker = NuclioWorker(lambda context, event: "taken", Trigger(max_body_bytes=4), logger)
+    assert worker.post(b"1234").body == b"taken"
+    assert worker.post(b"12345") == HttpAnswer(400, b"Error when parsing request")
 
 
 def test_body_of_unknown_length_is_refused() -> None:
