@@ -59,6 +59,7 @@ def base_function(*, closed: bool = False, detector: bool = False, gpu: bool = F
     """Return the configuration to start from.
 
     The detector on a GPU has no file of its own: it takes image and resources of the interactor.
+    Its calls may take as long as on a CPU.
 
     Raises:
         FunctionError: The open model has no detector.
@@ -77,7 +78,7 @@ def base_function(*, closed: bool = False, detector: bool = False, gpu: bool = F
         image, tag = theirs["build"]["image"].split(":")
         own = spec["build"]["image"]
         spec["build"] = {"image": f"{own}:{tag}", "baseImage": f"{image}:{tag}"}
-        for key in ("runtime", "eventTimeout", "readinessTimeoutSeconds", "resources", "triggers"):
+        for key in ("runtime", "readinessTimeoutSeconds", "resources"):
             spec[key] = theirs[key]
         device = next(each["value"] for each in theirs["env"] if each["name"] == "C3DET_DEVICE")
         set_variable(function, "C3DET_DEVICE", device)

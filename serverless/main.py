@@ -60,7 +60,9 @@ TRACEBACK_CALLS = 40
 
 def init_context(context: Context) -> None:
     """Start a worker by the environment and the function's description, see `service.start`."""
-    start(context, ServingSettings.from_environment(os.environ), deployment.DESCRIPTIONS)
+    settings = ServingSettings.from_environment(os.environ)
+    deployment.check_time_budget(settings.time_budget_seconds, deployment.PROCESSOR_CONFIG)
+    start(context, settings, deployment.DESCRIPTIONS)
 
 
 def handler(context: Context, event: Event) -> Response:
