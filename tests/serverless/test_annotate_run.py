@@ -24,7 +24,7 @@ from PIL import Image
 from c3det.clicks import Click
 from c3det.exemplars import Exemplars
 from serverless.annotate.__main__ import main
-from serverless.annotate.errors import Retry
+from serverless.annotate.errors import AnnotateError, Retry
 from serverless.annotate.journal import FrameReport, Journal
 from tests.emulator.functions import Function
 from tests.emulator.server import Emulator, hosted_functions
@@ -664,14 +664,67 @@ def test_a_frame_that_fails_leaves_the_others(
     assert "frames: 3 (2 done, 1 failed, 0 without clicks" in annotate.out
     failure = "pos_points[0] is at (70, 10), outside the picture of 60 x 40 pixels"
     assert f"frame 2 failed: {failure}" in annotate.out
-    assert len(journals(tmp_path)) == 1
+    assert journals(tmp_path) == [], "every frame was reached"
     (point,) = (s for s in shapes(emulator, task, type="points") if s["frame"] == 2)
     emulator.store.change_task(task, "update", {"shapes": [{**point, "points": [7, 10]}]})
-    before = len(annotate.asked)
     assert annotate() == 0
-    assert "2 frames are done already" in annotate.out
-    assert len(annotate.asked) == before + 1
-    assert "rectangles written: 10 (0 8, tree 2), source semi-auto, group 1" in annotate.out
+    assert [row for row in ours(emulator, task) if row[0] != 2] == EXPECTED, "nothing twice"
+    assert {row[0] for row in ours(emulator, task)} == {0, 1, 2}
+
+
+def test_a_frame_that_always_fails_keeps_no_other_from_new_clicks(
+    annotate: Command, emulator: Emulator, task: Task
+) -> None:
+    place(emulator, task, 2, "0", "points", [70, 10])
+    assert annotate() == 1
+    place(emulator, task, 0, "0", "points", [20, 30])
+    assert annotate() == 1
+    assert "done already" not in annotate.out
+    assert (0, "0", [18.0, 28.0, 22.0, 32.0]) in ours(emulator, task)
+
+
+def test_a_review_that_cannot_be_written_is_known_before_the_run(
+    annotate: Command, emulator: Emulator, task: Task, tmp_path: Path
+) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    for name, why in (("nowhere/look.csv", "No such file"), ("folder.csv", "Is a directory")):
+        assert annotate("--review", str(tmp_path / name)) == 2
+        assert f"{name} cannot be written: {why}" in annotate.err
+    assert (annotate.asked, journals(tmp_path)) == ([], [])
+    assert ours(emulator, task) == []
+
+
+def test_a_run_that_fails_early_leaves_the_review_as_it_is(
+    annotate: Command, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old.csv", tmp_path / "new.csv"
+    old.write_text("of another run\n")
+    missing = str(tmp_path / "absent.safetensors")
+    for path in (old, new):
+        assert annotate("--journal", str(tmp_path), "--review", str(path)) == 2
+        assert annotate("--review", str(path), "--model", missing) == 2
+    assert old.read_text() == "of another run\n"
+    assert not new.exists()
+
+
+def test_a_review_that_was_not_written_comes_with_the_same_command(
+    annotate: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    review = tmp_path / "look.csv"
+
+    def fail(path: Path, *arguments: object) -> None:
+        raise AnnotateError(f"{path} cannot be written: No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("serverless.annotate.__main__.write_review", fail)
+        assert annotate("--review", str(review)) == 2
+    assert "look.csv cannot be written: No space left" in annotate.err
+    assert "frames: 3 (2 done" in annotate.out
+    assert "The same command goes on from here" in annotate.out
+    asked = len(annotate.asked)
+    assert annotate("--review", str(review)) == 0
+    assert len(annotate.asked) == asked, "nothing is asked again"
+    assert len(review.read_text().splitlines()) == 3
     assert journals(tmp_path) == []
 
 
