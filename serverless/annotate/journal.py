@@ -79,16 +79,17 @@ class Journal:
             rows = [json.loads(line) for line in lines]
             if not rows:
                 return
-            before, self.group = rows[0]["settings"], int(rows[0]["group"])
+            before, self.group = dict(rows[0]["settings"]), int(rows[0]["group"])
             for row in rows[1:]:
                 reports = self.done if row.pop("done") else self.planned
                 reports[row["frame"]] = FrameReport(**row)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise AnnotateError(
                 f"{path}, the journal of an unfinished run, is damaged: remove it to start again"
             ) from error
-        if before != self._settings:
-            changed = next(k for k in self._settings if before.get(k) != self._settings[k])
+        names = (*self._settings, *before)
+        if changes := [name for name in names if before.get(name) != self._settings.get(name)]:
+            changed = changes[0]
             value = "none" if before.get(changed) is None else before[changed]
             raise AnnotateError(
                 f"{path} is of an unfinished run with another setting of {changed} ({value}): give "
@@ -102,10 +103,10 @@ class Journal:
                 self.group = group
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 text = json.dumps({"settings": self._settings, "group": group}) + "\n"
-            else:  # a line that was cut off goes
-                text = self.path.read_text(encoding="utf-8")
-                text = text[: text.rfind("\n") + 1]
-            self.path.write_text(text, encoding="utf-8")
+                self.path.write_text(text, encoding="utf-8")
+            else:  # a line that was cut off goes, in place: the disk may be full
+                with self.path.open("r+b") as file:
+                    file.truncate(file.read().rfind(b"\n") + 1)
 
     def plan(self, report: FrameReport) -> None:
         """Write what is going to be done on a frame."""

@@ -372,9 +372,44 @@ def test_a_journal_goes_on(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_full_disk_does_not_destroy_a_journal_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.jsonl"
+    Journal(path, {}).start(7)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"frame"')
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    Journal(path, {}).start(8)
+    assert path.read_bytes() == whole
+
+
+def test_a_journal_with_more_settings_than_the_command(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    Journal(path, {"threshold": None, "overlap": 3, "tiles": None}).start(7)
+    with pytest.raises(AnnotateError, match=r"another setting of overlap \(3\)"):
+        Journal(path, {"threshold": None})
+    with pytest.raises(AnnotateError, match=r"another setting of colour \(none\)"):
+        Journal(path, {"colour": 1, "threshold": None, "overlap": 3})
+    assert Journal(path, {"overlap": 3}).group == 7, "one that is none says nothing"
+
+
 def test_a_damaged_journal(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    for text in ("nonsense\n", '{"settings": {}}\n', '{"settings": {}, "group": 1}\n{"a": 1}\n'):
+    for text in (
+        "nonsense\n",
+        '{"settings": {}}\n',
+        '{"settings": {}, "group": 1}\n{"a": 1}\n',
+        '{"settings": {}, "group": 1}\n"a"\n',
+        '{"settings": [1], "group": 1}\n',
+        '{"settings": null, "group": 1}\n',
+        '{"settings": 5, "group": 1}\n',
+    ):
         path.write_text(text)
         with pytest.raises(AnnotateError, match="damaged"):
             Journal(path, {})
