@@ -161,8 +161,9 @@ def make_parser() -> argparse.ArgumentParser:
         choices=("keep", "overwrite"),
         default="keep",
         help="whether rectangles of earlier runs and of automatic annotation, of the function's "
-        "labels, stay on the frames searched; what people drew or accepted always stays "
-        "(%(default)s)",
+        "labels, stay on the frames searched (%(default)s); overwrite replaces those, too, that a "
+        "person has corrected, which CVAT does not tell apart; what people drew, or accepted in "
+        "the plugin, always stays",
     )
     work.add_argument(
         "--remove-points", action="store_true", help="remove the points that were used as clicks"
@@ -309,10 +310,13 @@ def make_exemplars(
 
 def issues_line(most: int, target: Target, run: Run) -> str:
     """Create the issues of a run, if it is not dry, and return a line with their number."""
-    frames = frames_to_look_at(run.reports_in_order, most)
+    reports = [one for one in run.reports_in_order if target.job_of(one.frame) is not None]
+    frames = frames_to_look_at(reports, most)
+    left_out = len(run.reports_in_order) - len(reports)
+    note = f"; frames without a job of annotation, which take none: {left_out}" if left_out else ""
     if run.dry:
-        return f"issues to create: {len(frames)}, unless they are there"
-    return f"issues created: {create_issues(target, frames)}"
+        return f"issues to create: {len(frames)}, unless they are there{note}"
+    return f"issues created: {create_issues(target, frames)}{note}"
 
 
 def annotate(options: argparse.Namespace, retry: Retry) -> int:

@@ -42,7 +42,7 @@ class RunOptions:
         exemplars: Of other frames; with them, objects are searched in all frames.
         threshold: Lowest score; ``None`` for the default of the weights.
         existing: Whether rectangles of earlier runs and of automatic annotation stay, or are
-            replaced by the new ones.
+            replaced by the new ones, those that a person corrected too.
         remove_points: Whether points that were used as clicks are removed.
     """
 

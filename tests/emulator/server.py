@@ -346,7 +346,7 @@ class Emulator(ThreadingHTTPServer):
             "status": "annotation",
             "stage": "annotation",
             "state": "new",
-            "type": "annotation",
+            "type": job.type,
             "mode": "annotation",
             "frame_count": job.stop - job.start + 1,
             "start_frame": job.start,

@@ -242,6 +242,24 @@ def test_a_second_run_writes_nothing_twice(
     assert "rectangles written: 0, source semi-auto, group 2" in annotate.out
 
 
+def test_overwriting_replaces_what_a_person_corrected(
+    annotate: Command, emulator: Emulator, task: Task
+) -> None:
+    """CVAT keeps source and group of a rectangle whose edges someone drags."""
+    annotate()
+    first = shapes(emulator, task, source="semi-auto")[0]
+    corrected = {**first, "points": [11, 11, 15, 17]}
+    emulator.store.change_task(task, "update", {"shapes": [corrected]})
+    assert annotate() == 0
+    assert shapes(emulator, task, points=[11, 11, 15, 17]), "kept by default"
+    assert annotate("--existing", "overwrite") == 0
+    assert ours(emulator, task) == EXPECTED
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    helped = " ".join(annotate._capsys.readouterr().out.split())
+    assert "overwrite replaces those, too, that a person has corrected" in helped
+
+
 def test_overwriting_replaces_what_no_person_drew(
     annotate: Command, emulator: Emulator, task: Task
 ) -> None:
@@ -856,6 +874,29 @@ def test_issues_are_of_the_job_of_their_frame_and_no_more_than_wanted(
         (second.id, 2, f"C3Det found nothing here: {outside}"),
         (first.id, 1, NOT_SURE),
     ]
+
+
+def test_issues_in_a_job_of_ground_truth_and_on_frames_of_it_alone(
+    annotate: Command, emulator: Emulator
+) -> None:
+    pictures = [(f"{i}.png", encoded_picture(value=i)) for i in range(4)]
+    other = emulator.store.add_task("o", LABELS, pictures, segment_size=2)
+    first, second = other.jobs
+    second.type = "ground_truth"
+    for frame in range(4):
+        place(emulator, other, frame, "0", "points", [50, 30])
+    annotate.task = other
+    note = "; frames without a job of annotation, which take none: 2"
+    assert annotate("--issues", "3", "--dry-run", where="task") == 0
+    assert f"issues to create: 2, unless they are there{note}" in annotate.out.splitlines()
+    assert annotate("--issues", "3", where="task") == 0
+    assert f"issues created: 2{note}" in annotate.out.splitlines()
+    assert [job for job, _, _ in issues(emulator)] == [first.id] * 2
+    emulator.issues.clear()
+    other.jobs.reverse()
+    assert annotate("--issues", "1", "--existing", "overwrite") == 0
+    assert "issues created: 1" in annotate.out.splitlines()
+    assert issues(emulator) == [(second.id, 2, NOT_SURE)]
 
 
 def test_a_lost_answer_or_a_break_makes_no_issue_twice(
