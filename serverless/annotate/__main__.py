@@ -15,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,12 @@ from serverless.annotate.function import (
     FunctionOfCvat,
 )
 from serverless.annotate.issues import create_issues, frames_to_look_at
-from serverless.annotate.job_exemplars import counted, exemplars_of_frames, exemplars_to_send
+from serverless.annotate.job_exemplars import (
+    counted,
+    exemplars_of_frames,
+    exemplars_to_send,
+    gathered,
+)
 from serverless.annotate.journal import Journal, journal_name
 from serverless.annotate.plan import LabelMap, map_labels
 from serverless.annotate.report import Overlay, summary, table
@@ -293,15 +299,16 @@ def make_exemplars(
     if not uses_exemplars(options):
         return None
     frames = options.exemplars_from_frames
-    found = None if options.exemplars is None else Exemplars.load(options.exemplars)
-    if frames is not None:
+    known = [] if options.exemplars is None else [Exemplars.load(options.exemplars)]
+    if frames is None:
+        found, left_out = gathered(known)
+    else:
         bar = tqdm(total=len(frames), unit="frame", desc="exemplars", disable=None, leave=False)
         with bar:
             own = exemplars_of_frames(function, target, labels, frames, bar.update)
-        found = own if found is None else own.merged(found)
-    assert found is not None
+            found, left_out = gathered(chain(own, known))
     sent = exemplars_to_send(found, labels)
-    print(counted(found, sent))
+    print(counted(found, sent, left_out))
     if options.save_exemplars is not None:
         with naming(options.save_exemplars):
             found.save(options.save_exemplars)
