@@ -30,7 +30,7 @@ class FrameReport:
         drawn: Boxes left out because their object has a rectangle already.
         replaced: Rectangles of earlier runs that were removed.
         points_removed: Shapes of points, used as clicks, that were removed.
-        notes: Short sentences of the function about its answer.
+        notes: Short sentences of the function about its answer, and why the frame was not drawn.
         failure: Why the frame was not done; nothing was written then.
         sureness: 0 to 1, see `serverless.annotate.review`; ``None`` where the frame failed.
         doubts: Why it is below 1, in short phrases.
