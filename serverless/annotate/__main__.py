@@ -49,17 +49,24 @@ from serverless.protocol import CarriedExemplars
 
 SHIPPED = "shipped"
 
+MOST_FRAMES = 1_000_000
+"""In one range of an option."""
+
 RELOAD = "Reload the tabs of CVAT that were open before: they show the old annotations."
 
 
 def frame_ranges(text: str) -> tuple[int, ...]:
-    """Read ``0-3,7`` as 0, 1, 2, 3, 7."""
+    """Read ``0-3,7`` as 0, 1, 2, 3, 7; a range has at most `MOST_FRAMES`."""
     frames: set[int] = set()
     for item in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", item)
+        match = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", item)
         found = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
         if not found:
             raise argparse.ArgumentTypeError(f"{item!r} is neither a frame nor a range like 0-9")
+        if found[-1] - found[0] >= MOST_FRAMES:
+            raise argparse.ArgumentTypeError(
+                f"{item!r} is more than {MOST_FRAMES} frames: name those that are there"
+            )
         frames.update(found)
     return tuple(sorted(frames))
 

@@ -195,7 +195,7 @@ class Server:
             )
             return response.data
         except ApiException as error:
-            text = _first_line(error.body)
+            text = first_line(error.body)
             if error.status >= 500 or error.status == 429:
                 raise TransientError(f"{error.status} {text}") from error
             if error.status == 401:
@@ -419,11 +419,12 @@ class Target:
             raise AnnotateError(f"{self} refuses to {action} shapes: {error}") from error
 
 
-def _first_line(text: str | None) -> str:
+def first_line(text: str | None) -> str:
+    """Return the first line of an answer's body, cut to 200 characters."""
     line = (text or "").strip().partition("\n")[0].strip('"')
     return line if len(line) <= 200 else f"{line[:200]} ..."
 
 
 def _reason(error: urllib3.exceptions.HTTPError) -> str:
     """The innermost of the errors that urllib3 puts into one another."""
-    return _first_line(str(getattr(error, "reason", None) or error))
+    return first_line(str(getattr(error, "reason", None) or error))

@@ -386,7 +386,7 @@ def test_classes_of_a_function_yaml(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(AnnotateError, match="no readable"):
             function_classes(file)
-    with pytest.raises(AnnotateError, match="no readable"):
+    with pytest.raises(AnnotateError, match=r"^--function-yaml \S+absent.yaml is missing: name"):
         function_classes(tmp_path / "absent.yaml")
 
 
@@ -478,10 +478,12 @@ def test_retries_wait_longer_each_time() -> None:
 
 def test_arguments() -> None:
     assert frame_ranges("5,0-2,1") == (0, 1, 2, 5)
+    assert len(frame_ranges("1-1000000")) == 1_000_000
     assert label_pair("a b=c=d") == ("a b", "c=d")
     assert score("0.5") == 0.5
     for read, texts in (
-        (frame_ranges, ["", "a", "1-", "-1", "1-b", "3-1"]),
+        (frame_ranges, ["", "a", "1-", "-1", "1-b", "3-1", "0-1000000", f"0-{10**17}"]),
+        (frame_ranges, ["9" * 5000, "0-" + "9" * 5000]),
         (label_pair, ["a", "=b", "a="]),
         (score, ["0", "1.1", "x", "nan"]),
     ):

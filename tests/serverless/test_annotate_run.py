@@ -26,6 +26,7 @@ from c3det.exemplars import Exemplars
 from serverless.annotate.__main__ import main
 from serverless.annotate.errors import AnnotateError, Retry
 from serverless.annotate.journal import FrameReport, Journal
+from serverless.nuclio_worker import HttpAnswer, NuclioWorker
 from tests.emulator.functions import Function
 from tests.emulator.server import Emulator, hosted_functions
 from tests.emulator.store import Task
@@ -633,6 +634,35 @@ def test_a_function_that_fails_is_asked_again(
     assert annotate.waits == [0.001, 0.001, 0.002, 0.004]
 
 
+def test_a_function_that_refuses_says_why(
+    annotate: Command,
+    task: Task,
+    functions: list[Function],
+    listed: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(worker: NuclioWorker, body: bytes, content_type: str) -> HttpAnswer:
+        return HttpAnswer(400, b"Error when parsing request\nat line 1")
+
+    monkeypatch.setattr(NuclioWorker, "handle", refuse)
+    monkeypatch.setattr("c3det.predictor.load", lambda weights, device: FakePredictor())
+    assert annotate("--url", functions[0].url, *listed) == 1
+    assert "frame 0 failed: status 400: Error when parsing request\n" in annotate.out
+    assert annotate("--model") == 1
+    assert "frame 0 failed: the model failed with status 400: Error when parsing" in annotate.out
+
+
+def test_a_picture_that_cannot_be_drawn_is_a_note(
+    annotate: Command, emulator: Emulator, task: Task, tmp_path: Path
+) -> None:
+    options = ["--pictures", str(tmp_path / "pictures")]
+    emulator.faults.add(path="/data\\?.*number=0", status=400)
+    assert annotate(*options) == 0
+    assert ours(emulator, task) == EXPECTED
+    assert "frame 0: its picture cannot be drawn: " in annotate.out
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["frame-000001.png"]
+
+
 def test_a_refused_picture_fails_its_frame_alone(
     annotate: Command,
     emulator: Emulator,
@@ -923,7 +953,12 @@ def test_a_lost_answer_or_a_break_makes_no_issue_twice(
         (["--function", "other"], "has no interactor 'other', it has c3det: name one"),
         (["--label", "dog=tree"], "the task has no label 'dog'"),
         (["--label", "cat=dog"], "the function has no class 'dog'"),
-        (["--function-yaml", "absent.yaml", "--url", "http://x"], "no readable function.yaml"),
+        (["--function-yaml", "absent.yaml", "--url", "http://x"], "absent.yaml is missing: name"),
+        (["--url", "localhost:1"], "--url localhost:1: the address must have http:// or https://"),
+        (["--url", "ftp://x/"], "--url ftp://x/: the address must have http:// or https://"),
+        (["--url", "foo bar"], "--url foo bar: the address must have http:// or https://"),
+        (["--url", "http://foo bar"], "--url http://foo bar is no address: write"),
+        (["--url", "http://"], "--url http:// is no address: write http://HOST:PORT"),
         (["--model", "absent.safetensors"], "absent.safetensors"),
     ],
 )
