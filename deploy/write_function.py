@@ -5,7 +5,8 @@ The options are other weights, one class, another name and overlays::
     python3 deploy/write_function.py --closed --weights /srv/models/ships.safetensors --class ship
 
 The weights are checked against their card first. Each problem is one sentence on the standard
-error, and then nothing is written. Only PyYAML is needed. ``deploy.sh`` calls it.
+error, and then nothing is written. With ``--out`` it writes the folder that Nuclio copies into the
+image. Only PyYAML is needed. ``deploy.sh`` calls it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import hashlib
 import json
 import re
+import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -38,8 +40,11 @@ DETECTOR = "deploy/closed/detector.yaml"
 SHIPPED = {False: "open.safetensors", True: "starter.safetensors"}
 """The weights that come with the project, by whether the model is the closed one."""
 
+CODE = ("LICENSE", "NOTICE", "c3det", "constraints.txt", "deploy/install_torch.sh", "serverless")
+"""What of the project an interactor's image has; Nuclio copies all of the folder it is given."""
+
 IN_IMAGE = "/opt/nuclio"
-"""Where Nuclio puts the project's folder."""
+"""Where Nuclio puts that folder."""
 
 MOUNTED = "/opt/c3det-weights"
 """Where a folder of weights from outside the project is shown to the function."""
@@ -288,8 +293,44 @@ def compose(
     return function
 
 
+def as_yaml(function: Config) -> str:
+    """Return a configuration as the text of its file."""
+    return yaml.safe_dump(function, sort_keys=False, allow_unicode=True, width=100)
+
+
+def write_folder(folder: Path, function: Config, weights: Path | None = None) -> None:
+    """Write what Nuclio copies into the image: the function.yaml, the code, and own weights.
+
+    A detector's image has the code already: it starts from that of the interactor.
+
+    Args:
+        folder: New, or empty.
+        function: What `compose` returned.
+        weights: What `compose` was given; those from outside the project are not copied.
+
+    Raises:
+        FunctionError: The folder has something in it.
+        OSError: It cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise FunctionError(f"The folder {folder} is not empty: name a new one with --out.")
+    (folder / "function.yaml").write_text(as_yaml(function), encoding="utf-8")
+    is_detector = function["metadata"]["annotations"]["type"] == "detector"
+    needed = [] if is_detector else [PROJECT / name for name in CODE]
+    if weights is not None and weights.resolve().is_relative_to(PROJECT):
+        needed += [weights.resolve(), weights.resolve().with_suffix(".json")]
+    for path in needed:
+        target = folder / path.relative_to(PROJECT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            shutil.copytree(path, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(path, target)
+
+
 def main() -> int:
-    """Print the configuration; the exit code is 1 when something is wrong."""
+    """Print or write the configuration; the exit code is 1 when something is wrong."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -308,6 +349,12 @@ def main() -> int:
     parser.add_argument(
         "--overlay", type=Path, metavar="FILE", action="append", default=[], help="repeatable"
     )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="a new folder for nuctl's --path: function.yaml and what its image needs",
+    )
     arguments = parser.parse_args()
     try:
         base = base_function(
@@ -315,9 +362,11 @@ def main() -> int:
         )
         overlays = [read_overlay(path) for path in arguments.overlay]
         function = compose(base, arguments.weights, arguments.name, arguments.class_name, overlays)
-        text = yaml.safe_dump(function, sort_keys=False, allow_unicode=True, width=100)
-        sys.stdout.buffer.write(text.encode("utf-8"))  # whatever the terminal's encoding is
-        sys.stdout.buffer.flush()
+        if arguments.out is not None:
+            write_folder(arguments.out, function, arguments.weights)
+        else:  # in UTF-8, whatever the terminal's encoding is
+            sys.stdout.buffer.write(as_yaml(function).encode("utf-8"))
+            sys.stdout.buffer.flush()
     except FunctionError as error:
         print("\n".join(error.args), file=sys.stderr)
         return 1

@@ -19,8 +19,8 @@ FUNCTION = Path(__file__).resolve().parent.parent / "function.yaml"
 DESCRIPTIONS = (PROCESSOR_CONFIG, FUNCTION)
 """Where the description of the deployed function lies, the best place first.
 
-Nuclio copies the deployed folder to the root of the code. The ``function.yaml`` there is the open
-model's in the project's folder, the detector's own in its image.
+Nuclio copies the deployed folder to the root of the code. The ``function.yaml`` there is the
+deployed one; in the project's folder it is the open model's.
 """
 
 

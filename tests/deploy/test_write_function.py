@@ -23,6 +23,7 @@ from deploy.write_function import (
     merge,
     read_overlay,
     set_variable,
+    write_folder,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -234,6 +235,45 @@ def test_weights_without_card_or_with_anothers(tmp_path: Path) -> None:
     weights.unlink()
     assert len(refusals(base_function(closed=True), weights)) == 2
     assert ".safetensors" in refusals(base_function(closed=True), tmp_path / "ships.pth")[0]
+
+
+@pytest.mark.parametrize("gpu", [False, True], ids=["CPU", "GPU"])
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
+def test_the_folder_has_what_its_directives_copy(tmp_path: Path, closed: bool, gpu: bool) -> None:
+    function = compose(base_function(closed=closed, gpu=gpu))
+    write_folder(tmp_path / "a" / "b", function)
+    for directive in function["spec"]["build"]["directives"]["preCopy"]:
+        if directive["kind"] == "COPY":
+            *sources, _ = directive["value"].split()
+            for source in sources:
+                assert (tmp_path / "a" / "b" / source.removeprefix("handler/")).is_file()
+
+
+def test_the_function_runs_from_the_folder_alone(tmp_path: Path) -> None:
+    write_folder(tmp_path, compose(base_function()))
+    code = "from serverless import deployment, settings; import serverless.main; " + (
+        "print(deployment.FUNCTION, settings.OPEN_WEIGHTS.is_file(), settings.OPEN_WEIGHTS)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    weights = tmp_path / "serverless" / "weights" / "open.safetensors"
+    assert ran.stdout.split() == [str(tmp_path / "function.yaml"), "True", str(weights)]
+
+
+def test_a_folder_with_something_in_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old").touch()
+    monkeypatch.setattr(sys, "argv", ["write_function.py", "--out", str(tmp_path)])
+    assert write_function.main() == 1
+    refused = f"The folder {tmp_path} is not empty: name a new one with --out.\n"
+    assert capsys.readouterr() == ("", refused)
+    monkeypatch.setattr(sys, "argv", ["write_function.py", "--out", str(tmp_path / "new")])
+    assert write_function.main() == 0
+    assert capsys.readouterr() == ("", "")
+    text = (tmp_path / "new" / "function.yaml").read_text("utf-8")
+    assert yaml.safe_load(text) == compose(base_function())
 
 
 def test_merge() -> None:
