@@ -21,15 +21,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import save_file
 
+from c3det.limits import MAX_PER_QUERY as MAX_PER_QUERY
+from c3det.limits import SIDES as SIDES
 from c3det.weights import check_classes, safetensors_os_errors
 
 FORMAT_VERSION = 1
 
 MAX_EXEMPLARS = 4096
 """Exemplars of one `Exemplars`."""
-
-MAX_PER_QUERY = 256
-"""Exemplars of one query: each is compared with every tile."""
 
 THUMBNAIL = 32
 """Side of a thumbnail in pixels."""
@@ -38,9 +37,6 @@ AROUND = 1.3
 """Side of the crop in a thumbnail, in longer sides of the object."""
 
 _NUMBERS = (1, 4096)
-SIDES = (0.1, 100_000.0)
-"""Of boxes, in pixels."""
-
 _MAX_BYTES = 64 << 20
 _MAX_SOURCE = 200
 _FRAME = 2

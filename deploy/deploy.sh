@@ -104,21 +104,12 @@ check_nuclio() {
         say_missing "Nuclio has no project cvat: nuctl create project cvat --platform local"
 }
 
-# Nuclio copies the whole folder into the image.
-check_folder() {
-    local link
-    link=$(find "$project" -type l -xtype d -print -quit)
-    [[ -z $link ]] ||
-        say_missing "Nuclio's build fails on a link to a folder, such as $link: deploy from a fresh clone."
-    [[ ! -d $project/.venv || -n $link ]] ||
-        say_missing "The environment $project/.venv would be copied into the image: deploy from a fresh clone."
-}
-
+# Into a folder of its own: Nuclio copies all of it into the image.
 write_function() {
     local problems sentence
     if ! python=$(find_python); then
         say_missing "Python 3.9 or later with PyYAML is missing: install it (Debian: apt-get install python3-yaml)."
-    elif ! problems=$("$python" "$project/deploy/write_function.py" "${options[@]}" 2>&1 >"$function"); then
+    elif ! problems=$("$python" "$project/deploy/write_function.py" "${options[@]}" --out "$folder" 2>&1); then
         while IFS= read -r sentence; do
             say_missing "$sentence"
         done <<<"$problems"
@@ -145,21 +136,17 @@ function=$folder/function.yaml
 dashboard=
 check_docker
 check_nuclio
-check_folder
 write_function
-[[ -z $detector ]] || check_base_image
+[[ -z $detector || ! -f $function ]] || check_base_image
 if ((missing)) && [[ -z $dry_run ]]; then
     exit 1
 fi
 
-# Of the detector nothing but its function.yaml is copied: its image has the rest already.
-path=$project
-[[ -z $detector ]] || path=$folder
-if [[ -n $dry_run ]]; then
+if [[ -n $dry_run && -f $function ]]; then
     printf '# %s\n' "$function"
     cat "$function"
 fi
-run nuctl deploy --project-name cvat --path "$path" --file "$function" --platform local \
+run nuctl deploy --project-name cvat --path "$folder" --file "$function" --platform local \
     --platform-config "{\"attributes\": {\"network\": \"$network\"}}"
 run nuctl get function --platform local
 exit "$missing"

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,10 @@ class Worker:
     """A process of Nuclio's wrapper with the function in it, and the sockets to it.
 
     ``folder`` has the project and ``_nuclio_wrapper.py``; a handler is ``package.module:function``.
+
+    Raises:
+        WorkerGoneError: The process ended while it started.
+        TimeoutError: It did not start in time.
     """
 
     def __init__(self, folder: Path, handler: str) -> None:
@@ -82,11 +87,14 @@ class Worker:
             ],
             env={**os.environ, "PYTHONPATH": path},
         )
-        connections = [self._accept(listener) for listener in listeners]
-        self._events, self._control = connections
-        self._events.settimeout(START_S)
-        self._lines = self._events.makefile("rb")
-        self._read_until("s")
+        try:
+            self._events, self._control = [self._accept(listener) for listener in listeners]
+            self._events.settimeout(START_S)
+            self._lines = self._events.makefile("rb")
+            self._read_until("s")
+        except BaseException:
+            self._end()
+            raise
         self.start_s = time.monotonic() - started
         self._events.settimeout(CALL_S)
 
@@ -120,11 +128,14 @@ class Worker:
 
     def close(self) -> None:
         """Kill the process and close its sockets."""
-        self.process.kill()
-        self.process.wait()
+        self._end()
         self._lines.close()
         self._events.close()
         self._control.close()
+
+    def _end(self) -> None:
+        self.process.kill()
+        self.process.wait()
         self._sockets.cleanup()
 
     def _listen(self, name: str) -> socket.socket:
@@ -237,13 +248,11 @@ def observe(folder: Path, picture: bytes, report: Report) -> None:
     """Start a worker and send the requests."""
     function = yaml.safe_load((folder / "function.yaml").read_text(encoding="utf-8"))
     (trigger,) = function["spec"]["triggers"].values()
-    worker = Worker(folder, function["spec"]["handler"])
     try:
-        requests(worker, report, trigger["attributes"]["maxRequestBodySize"], picture)
+        with closing(Worker(folder, function["spec"]["handler"])) as worker:
+            requests(worker, report, trigger["attributes"]["maxRequestBodySize"], picture)
     except (WorkerGoneError, ValueError, TimeoutError) as error:
         report.line("an answer", False, str(error) or "none came")
-    finally:
-        worker.close()
 
 
 def main() -> int:

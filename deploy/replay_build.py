@@ -1,9 +1,9 @@
 """Build the function's image content without a container engine, in a fresh root directory.
 
 Makes a minimal Debian with debootstrap, runs the ``preCopy`` directives of ``function.yaml`` there
-(with ``--closed`` those of ``deploy/closed/interactor.yaml``), copies the project as Nuclio does,
-and calls the handler in Nuclio's own Python wrapper by ``nuclio_processor.py``. It needs root,
-debootstrap, git, PyYAML, a checkout of github.com/nuclio/nuclio, 8 GB of disk, and some minutes on
+(with ``--closed`` those of ``deploy/closed/interactor.yaml``), copies what ``deploy.sh`` gives to
+Nuclio, and calls the handler in Nuclio's own Python wrapper by ``nuclio_processor.py``. It needs
+root, debootstrap, PyYAML, a checkout of github.com/nuclio/nuclio, 8 GB of disk, and some minutes on
 two cores; the closed model takes 20, most of them for mmcv::
 
     git clone --depth 1 https://github.com/nuclio/nuclio ../nuclio
@@ -31,9 +31,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where it runs as a program
 
-PROJECT = Path(__file__).resolve().parent.parent
+from deploy.write_function import FunctionError, base_function, compose, write_folder
+
 COMPILER = ("build-essential", "python3-dev")
 BASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "python:3.11-slim-bookworm": ("bookworm", ()),
@@ -159,7 +160,7 @@ def directives(function: dict[str, Any]) -> list[tuple[str, str]]:
 def follow(root: Root, kind: str, value: str, handler: Path) -> None:
     """Run one directive: its kind is ``RUN``, ``COPY`` or ``ENV``, its value as in a Dockerfile.
 
-    ``handler`` is the copy of the project that Nuclio puts into the build's context.
+    ``handler`` is the folder that Nuclio puts into the build's context.
     """
     if kind == "RUN":
         root.run(value)
@@ -173,21 +174,6 @@ def follow(root: Root, kind: str, value: str, handler: Path) -> None:
             root.environment[name] = content
     else:
         raise ReplayError(f"the replay knows no directive of kind {kind!r}")
-
-
-def clone(handler: Path) -> None:
-    """Clone the project's last commit."""
-    shutil.rmtree(handler, ignore_errors=True)
-    subprocess.run(
-        ["git", "clone", "--quiet", "--depth", "1", PROJECT.as_uri(), str(handler)], check=True
-    )
-
-
-def refuse_links_to_folders(folder: Path) -> None:
-    """Refuse a folder with a link to a folder in it, which Nuclio's build cannot copy."""
-    for path in folder.rglob("*"):
-        if path.is_symlink() and path.is_dir():
-            raise ReplayError(f"Nuclio's build fails on the link to a folder {path}: remove it")
 
 
 def nuclio_requirements(nuclio: Path, runtime: str) -> list[str]:
@@ -205,8 +191,7 @@ def replay(arguments: argparse.Namespace) -> None:
         raise ReplayError(f"{arguments.nuclio}: not a checkout of github.com/nuclio/nuclio")
     if not arguments.picture.is_file():
         raise ReplayError(f"{arguments.picture}: not a file")
-    description = "deploy/closed/interactor.yaml" if arguments.closed else "function.yaml"
-    function = yaml.safe_load((PROJECT / description).read_text(encoding="utf-8"))
+    function = compose(base_function(closed=arguments.closed))
     spec = function["spec"]
     suite, packages = BASES[spec["build"]["baseImage"]]
     root = Root(arguments.root.resolve(), machine_environment())
@@ -235,8 +220,8 @@ def replay(arguments: argparse.Namespace) -> None:
             mounts.enter_context(mounted(path, root.inside(str(path)), "ro"))
         mounts.enter_context(mounted(Path("/proc"), root.inside("/proc")))
         mounts.enter_context(mounted(Path("/etc/resolv.conf"), root.inside("/etc/resolv.conf")))
-        clone(handler)
-        refuse_links_to_folders(handler)
+        shutil.rmtree(handler, ignore_errors=True)
+        write_folder(handler, function)
         for kind, value in directives(function):
             if kind == "RUN":
                 step(f"{kind} {value}", follow, root, kind, value, handler)
@@ -245,8 +230,6 @@ def replay(arguments: argparse.Namespace) -> None:
         shutil.rmtree(root.inside("/opt/nuclio"), ignore_errors=True)
         root.copy(wrapper, "/opt/nuclio")
         root.copy(handler, "/opt/nuclio")
-        # The function reads its own configuration there.
-        root.copy(handler / description, "/opt/nuclio/function.yaml")
         requirements = " ".join(nuclio_requirements(arguments.nuclio, spec["runtime"]))
         step(f"Nuclio's own: {requirements}", root.run, f"python -m pip install {requirements}")
         root.copy(Path(__file__).with_name(PROCESSOR), f"/build/{PROCESSOR}")
@@ -275,7 +258,7 @@ def main() -> int:
     )
     try:
         replay(parser.parse_args())
-    except (ReplayError, OSError, subprocess.CalledProcessError) as error:
+    except (ReplayError, FunctionError, OSError, subprocess.CalledProcessError) as error:
         print(f"replay: {error}", file=sys.stderr)
         return 1
     return 0

@@ -5,7 +5,8 @@ The options are other weights, one class, another name and overlays::
     python3 deploy/write_function.py --closed --weights /srv/models/ships.safetensors --class ship
 
 The weights are checked against their card first. Each problem is one sentence on the standard
-error, and then nothing is written. Only PyYAML is needed. ``deploy.sh`` calls it.
+error, and then nothing is written. With ``--out`` it writes the folder that Nuclio copies into the
+image. Only PyYAML is needed. ``deploy.sh`` calls it.
 """
 
 from __future__ import annotations
@@ -14,13 +15,18 @@ import argparse
 import hashlib
 import json
 import re
+import shutil
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # where it runs as a program
+
+from deploy.nuclio_fields import problems
 
 PROJECT = Path(__file__).resolve().parent.parent
 INTERACTORS = {
@@ -34,8 +40,11 @@ DETECTOR = "deploy/closed/detector.yaml"
 SHIPPED = {False: "open.safetensors", True: "starter.safetensors"}
 """The weights that come with the project, by whether the model is the closed one."""
 
+CODE = ("LICENSE", "NOTICE", "c3det", "constraints.txt", "deploy/install_torch.sh", "serverless")
+"""What of the project an interactor's image has; Nuclio copies all of the folder it is given."""
+
 IN_IMAGE = "/opt/nuclio"
-"""Where Nuclio puts the project's folder."""
+"""Where Nuclio puts that folder."""
 
 MOUNTED = "/opt/c3det-weights"
 """Where a folder of weights from outside the project is shown to the function."""
@@ -59,6 +68,7 @@ def base_function(*, closed: bool = False, detector: bool = False, gpu: bool = F
     """Return the configuration to start from.
 
     The detector on a GPU has no file of its own: it takes image and resources of the interactor.
+    Its calls may take as long as on a CPU.
 
     Raises:
         FunctionError: The open model has no detector.
@@ -77,7 +87,7 @@ def base_function(*, closed: bool = False, detector: bool = False, gpu: bool = F
         image, tag = theirs["build"]["image"].split(":")
         own = spec["build"]["image"]
         spec["build"] = {"image": f"{own}:{tag}", "baseImage": f"{image}:{tag}"}
-        for key in ("runtime", "eventTimeout", "readinessTimeoutSeconds", "resources", "triggers"):
+        for key in ("runtime", "readinessTimeoutSeconds", "resources"):
             spec[key] = theirs[key]
         device = next(each["value"] for each in theirs["env"] if each["name"] == "C3DET_DEVICE")
         set_variable(function, "C3DET_DEVICE", device)
@@ -154,11 +164,12 @@ def merge(function: Config, overlay: Mapping[str, Any]) -> None:
             function[key] = value
 
 
-def read_overlay(path: Path, function: Config) -> Config:
-    """Read an overlay, and check it against the configuration that it changes.
+def read_overlay(path: Path) -> Config:
+    """Read an overlay, and check it against Nuclio's fields.
 
     Raises:
-        FunctionError: It is no YAML, or a value is of another kind than it must be.
+        FunctionError: It is no YAML, Nuclio does not know a key, or a value is of another kind than
+            it must be.
         OSError: It cannot be read.
     """
     try:
@@ -170,104 +181,9 @@ def read_overlay(path: Path, function: Config) -> Config:
         raise FunctionError(f"{path} is not YAML: {why}.") from None
     if overlay is None:
         return {}
-    if problems := list(overlay_problems(overlay, function)):
-        raise FunctionError(*(f"{path}: {problem}" for problem in problems))
+    if found := list(problems(overlay, "the overlay")):
+        raise FunctionError(*(f"{path}: {problem}" for problem in found))
     return overlay
-
-
-def overlay_problems(overlay: Any, function: Any, key: str = "") -> Iterator[str]:
-    """Yield what an overlay cannot change so, one sentence each.
-
-    Args:
-        overlay: A value of the overlay.
-        function: The value that it changes; `_UNKNOWN`: there is none, and any will do.
-        key: The path of both, such as ``spec.env``.
-    """
-    name = key or "the overlay"
-    if key in _CHECKS:
-        function = []
-    if overlay is None:
-        yield f"{name} is empty: give it a value, or leave it out."
-    elif isinstance(function, dict) or not key:
-        if not isinstance(overlay, dict):
-            yield f"{name} is {_kind(overlay)}: write keys with their values, such as spec:."
-            return
-        for each, value in overlay.items():
-            below = f"{key}.{each}" if key else str(each)
-            if isinstance(each, str):
-                yield from overlay_problems(value, (function or {}).get(each, _UNKNOWN), below)
-            else:
-                yield f"{below} is {_kind(each)}, not the name of a key: write it in quotes."
-    elif isinstance(function, list):
-        if not isinstance(overlay, list):
-            yield f"{name} is {_kind(overlay)}, not a list: begin each item with a hyphen."
-        elif key in _CHECKS:
-            for number, item in enumerate(overlay):
-                yield from _CHECKS[key](f"{key}[{number}]", item)
-    elif isinstance(function, str):
-        yield from _text_problems(name, overlay, "")
-    elif isinstance(function, bool):
-        if not isinstance(overlay, bool):
-            yield f"{name} is {_kind(overlay)}: write true or false."
-    elif isinstance(function, int) and (
-        isinstance(overlay, bool) or not isinstance(overlay, (int, float))
-    ):
-        yield f"{name} is {_kind(overlay)}: write a number, without quotes."
-
-
-_UNKNOWN = object()
-
-
-def _variable_problems(name: str, variable: Any) -> Iterator[str]:
-    fields = variable if isinstance(variable, dict) else {}
-    if not isinstance(fields.get("name"), str) or not fields["name"]:
-        yield f'{name} has no name: write - {{name: NAME, value: "VALUE"}}.'
-        return
-    name = f"{name}, {fields['name']},"
-    if more := set(map(str, fields)) - {"name", "value"}:
-        yield f"{name} has {sorted(more)[0]}: there are only name and value."
-    elif fields.get("value") is None:
-        yield f'{name} has no value: write value: "", or leave it out.'
-    else:
-        yield from _text_problems(f"the value of {name}", fields["value"], "value: ")
-
-
-def _volume_problems(name: str, volume: Any) -> Iterator[str]:
-    for part, field in (("volume", "name"), ("volumeMount", "mountPath")):
-        found = volume.get(part) if isinstance(volume, dict) else None
-        if not isinstance(found, dict) or not isinstance(found.get(field), str):
-            yield (
-                f"{name} is not a volume: write volume with its name, and volumeMount with its "
-                "mountPath."
-            )
-            return
-
-
-_CHECKS: dict[str, Callable[[str, Any], Iterator[str]]] = {
-    "spec.env": _variable_problems,
-    "spec.volumes": _volume_problems,
-}
-"""Lists with items of a known form; each check takes an item's name and the item."""
-
-
-def _text_problems(name: str, value: Any, before: str) -> Iterator[str]:
-    if isinstance(value, (dict, list)):
-        yield f"{name} is {_kind(value)}, not a text."
-    elif not isinstance(value, str):
-        text = str(value).lower() if isinstance(value, bool) else value
-        yield f'{name} is {_kind(value)}, not a text: write {before}"{text}".'
-
-
-def _kind(value: Any) -> str:
-    kinds: list[tuple[type, str]] = [
-        (bool, "true or false"),
-        (int, "a number"),
-        (float, "a number"),
-        (str, "a text"),
-        (dict, "a mapping"),
-        (list, "a list"),
-    ]
-    return next((name for kind, name in kinds if isinstance(value, kind)), "a date or the like")
 
 
 def set_variable(function: Config, name: str, value: str) -> None:
@@ -324,42 +240,35 @@ def compose(
         overlays: Changes to the configuration, see `merge`.
 
     Raises:
-        FunctionError: The weights, the class or the name cannot be used.
+        FunctionError: The weights, the class, the name or an overlay cannot be used.
     """
     metadata = function["metadata"]
     annotations = metadata["annotations"]
     listed = [label["name"] for label in json.loads(annotations["spec"])]
     closed = bool(listed)
     classes = classes_of(weights or PROJECT / "serverless" / "weights" / SHIPPED[closed])
-    problems = []
+    wrong = []
     if weights is not None and closed != bool(classes):
-        problems.append(
+        wrong.append(
             f"The weights {weights} are of the "
             + ("closed model: add --closed." if classes else "open model: leave --closed out.")
         )
     elif weights is None and listed != classes:
-        problems.append(
+        wrong.append(
             "The labels of the function file are not the classes of the shipped weights' card: "
             "write the card's classes there, in their order."
         )
     if class_name is not None:
         if not closed:
-            problems.append("The open model has no classes: leave --class out, or add --closed.")
+            wrong.append("The open model has no classes: leave --class out, or add --closed.")
         elif annotations["type"] != "interactor":
-            problems.append("The detector answers with all its classes: leave --class out.")
+            wrong.append("The detector answers with all its classes: leave --class out.")
         elif class_name not in classes:
-            problems.append(
+            wrong.append(
                 f"The weights do not know the class {class_name!r}: they know {', '.join(classes)}."
             )
     distinct = [text for text in (weights and weights.stem, class_name) if text]
     chosen = name or "-".join([metadata["name"], *map(slug, distinct)])
-    if not NAME.fullmatch(chosen):
-        problems.append(
-            f"The name {chosen!r} does not do: give --name one of lower-case letters, digits and "
-            "hyphens that starts with a letter and ends with none of the hyphens, 63 at most."
-        )
-    if problems:
-        raise FunctionError(*problems)
     metadata["name"] = chosen
     annotations["name"] = name or " ".join([annotations["name"], *distinct])
     annotations["spec"] = json.dumps(
@@ -368,6 +277,15 @@ def compose(
     )
     for overlay in overlays:
         merge(function, overlay)
+    wrong += problems(function)
+    if not NAME.fullmatch(str(metadata.get("name"))):
+        wrong.append(
+            f"The name {metadata.get('name')!r} does not do: give --name one of lower-case "
+            "letters, digits and hyphens that starts with a letter and ends with none of the "
+            "hyphens, 63 at most."
+        )
+    if wrong:
+        raise FunctionError(*wrong)
     if weights is not None:
         set_variable(function, "C3DET_WEIGHTS", place_weights(function, weights))
     if class_name is not None:
@@ -375,8 +293,44 @@ def compose(
     return function
 
 
+def as_yaml(function: Config) -> str:
+    """Return a configuration as the text of its file."""
+    return yaml.safe_dump(function, sort_keys=False, allow_unicode=True, width=100)
+
+
+def write_folder(folder: Path, function: Config, weights: Path | None = None) -> None:
+    """Write what Nuclio copies into the image: the function.yaml, the code, and own weights.
+
+    A detector's image has the code already: it starts from that of the interactor.
+
+    Args:
+        folder: New, or empty.
+        function: What `compose` returned.
+        weights: What `compose` was given; those from outside the project are not copied.
+
+    Raises:
+        FunctionError: The folder has something in it.
+        OSError: It cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise FunctionError(f"The folder {folder} is not empty: name a new one with --out.")
+    (folder / "function.yaml").write_text(as_yaml(function), encoding="utf-8")
+    is_detector = function["metadata"]["annotations"]["type"] == "detector"
+    needed = [] if is_detector else [PROJECT / name for name in CODE]
+    if weights is not None and weights.resolve().is_relative_to(PROJECT):
+        needed += [weights.resolve(), weights.resolve().with_suffix(".json")]
+    for path in needed:
+        target = folder / path.relative_to(PROJECT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            shutil.copytree(path, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(path, target)
+
+
 def main() -> int:
-    """Print the configuration; the exit code is 1 when something is wrong."""
+    """Print or write the configuration; the exit code is 1 when something is wrong."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -395,16 +349,24 @@ def main() -> int:
     parser.add_argument(
         "--overlay", type=Path, metavar="FILE", action="append", default=[], help="repeatable"
     )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="a new folder for nuctl's --path: function.yaml and what its image needs",
+    )
     arguments = parser.parse_args()
     try:
         base = base_function(
             closed=arguments.closed, detector=arguments.detector, gpu=arguments.gpu
         )
-        overlays = [read_overlay(path, base) for path in arguments.overlay]
+        overlays = [read_overlay(path) for path in arguments.overlay]
         function = compose(base, arguments.weights, arguments.name, arguments.class_name, overlays)
-        text = yaml.safe_dump(function, sort_keys=False, allow_unicode=True, width=100)
-        sys.stdout.buffer.write(text.encode("utf-8"))  # whatever the terminal's encoding is
-        sys.stdout.buffer.flush()
+        if arguments.out is not None:
+            write_folder(arguments.out, function, arguments.weights)
+        else:  # in UTF-8, whatever the terminal's encoding is
+            sys.stdout.buffer.write(as_yaml(function).encode("utf-8"))
+            sys.stdout.buffer.flush()
     except FunctionError as error:
         print("\n".join(error.args), file=sys.stderr)
         return 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +19,8 @@ FUNCTION = Path(__file__).resolve().parent.parent / "function.yaml"
 DESCRIPTIONS = (PROCESSOR_CONFIG, FUNCTION)
 """Where the description of the deployed function lies, the best place first.
 
-Nuclio copies the deployed folder to the root of the code. The ``function.yaml`` there is the open
-model's in the project's folder, the detector's own in its image.
+Nuclio copies the deployed folder to the root of the code. The ``function.yaml`` there is the
+deployed one; in the project's folder it is the open model's.
 """
 
 
@@ -74,7 +75,7 @@ def check_classes(classes: Sequence[str], descriptions: Sequence[Path]) -> None:
     path = next((path for path in paths if described_in[path] is not None), paths[-1])
     described = described_in[path] or []
     place = f"metadata.annotations.spec in {path}"
-    if not classes and annotation(path, "type") == "detector":
+    if not classes and value_in(path, "metadata", "annotations", "type") == "detector":
         raise DeploymentError(
             f"{path} describes a detector, but the weights take any label and find nothing of a "
             "class without clicks: name weights that have classes in C3DET_WEIGHTS"
@@ -109,7 +110,7 @@ def check_classes(classes: Sequence[str], descriptions: Sequence[Path]) -> None:
 
 def described_classes(path: Path) -> list[str] | None:
     """Return the names of the labels in a function's description, ``None`` without labels."""
-    spec = annotation(path, "spec")
+    spec = value_in(path, "metadata", "annotations", "spec")
     if spec is None:
         return None
     try:
@@ -122,10 +123,13 @@ def described_classes(path: Path) -> list[str] | None:
         ) from None
 
 
-def annotation(path: Path, name: str) -> Any:
-    """Return one of the annotations in a function's description, ``None`` where it is not there."""
+def value_in(path: Path, *keys: str) -> Any:
+    """Return the value below some keys of a function's description, ``None`` where it is not."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))["metadata"]["annotations"][name]
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for key in keys:
+            value = value[key]
+        return value
     except (LookupError, TypeError):
         return None
     except (OSError, ValueError, yaml.YAMLError):
@@ -146,6 +150,30 @@ def check_class(name: str | None, classes: Sequence[str]) -> None:
             f"C3DET_CLASS is {name!r}, which is no class of the weights: choose one of "
             f"{', '.join(classes)}"
         )
+
+
+def check_time_budget(seconds: int, configuration: Path) -> None:
+    """Refuse a time budget that Nuclio does not grant: it would end the calls, and the worker.
+
+    Args:
+        seconds: What a call may take.
+        configuration: Of Nuclio's processor; where it is missing, nothing ends the calls.
+    """
+    if not configuration.is_file():
+        return
+    granted = str(value_in(configuration, "spec", "eventTimeout"))
+    parts = re.findall(r"(\d+(?:\.\d+)?)(h|ms|m|s)", granted)
+    if not parts or granted != "".join(map("".join, parts)):
+        return  # it is not there, or written in a way that Nuclio refuses
+    if seconds >= sum(float(number) * UNITS[unit] for number, unit in parts):
+        raise DeploymentError(
+            f"C3DET_TIME_BUDGET_SECONDS is {seconds}, but Nuclio ends a call after its "
+            f"eventTimeout of {granted}: set less, or raise spec.eventTimeout"
+        )
+
+
+UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+"""Seconds of the units of Go's durations."""
 
 
 def gpu_name(device: str) -> str | None:

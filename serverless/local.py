@@ -11,6 +11,8 @@
 ========================  =====================================================================
 
 Nuclio itself passes requests of every method to the handler; here, ``GET`` belongs to the page.
+Requests for a name that is neither ``localhost``, an IP address nor ``--host``, and those of other
+sites' pages, are answered 403: they may come from a page that someone looks at in the same browser.
 SIGTERM ends it after the running requests.
 """
 
@@ -27,6 +29,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -37,7 +40,7 @@ from nuclio_sdk.logger import HumanReadableFormatter
 
 from c3det.commands import CommandError, cache_directory, command, printable, sentence
 from serverless.deployment import FUNCTION
-from serverless.nuclio_worker import FunctionError, HttpAnswer, NuclioWorker
+from serverless.nuclio_worker import TOO_LARGE, FunctionError, HttpAnswer, NuclioWorker
 from serverless.settings import ServingSettings
 
 PAGE = Path(__file__).parent / "page"
@@ -45,6 +48,12 @@ PAGE_SUFFIXES = {".html", ".css", ".js", ".svg"}
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 # The page needs nothing from elsewhere, and the browser holds it to that.
 CONTENT_SECURITY_POLICY = "default-src 'self'; img-src 'self' blob: data:"
+FORBIDDEN = HttpAnswer(
+    403,
+    b"this is not a page of this server: open it as localhost or by its IP address, or start it "
+    b"with --host and the name that you use\n",
+)
+"""The answer to requests that a page of another site may have sent."""
 
 
 def samples_directory() -> Path:
@@ -66,6 +75,7 @@ class LocalServer(ThreadingHTTPServer):
     def __init__(
         self, address: tuple[str, int], worker: NuclioWorker, pictures: Path | None
     ) -> None:
+        self.name = address[0].lower()
         self.worker = worker
         self.pictures = pictures
         self.model: dict[str, Any] = {}
@@ -141,7 +151,10 @@ class _Connection(BaseHTTPRequestHandler):
     timeout = 60
 
     def do_GET(self) -> None:
-        self._write(self.server.get(unquote(urlsplit(self.path).path)))
+        if self._is_known_host():
+            self._write(self.server.get(unquote(urlsplit(self.path).path)))
+        else:
+            self._write(FORBIDDEN)
 
     do_HEAD = do_GET
 
@@ -151,15 +164,15 @@ class _Connection(BaseHTTPRequestHandler):
             self.close_connection = True
             self._write(HttpAnswer(411, b"send the body with a Content-Length"))
             return
-        length = self.headers.get("Content-Length", "0")
-        if not length.isdecimal() or int(length) > worker.trigger.max_body_bytes:
-            self.close_connection = True
-            if length.isdecimal():
-                self._discard(int(length))
-            self._write(HttpAnswer(400, b"Error when parsing request"))
+        length = self._length()
+        if length is None or length > worker.trigger.max_body_bytes:
+            self._refuse(TOO_LARGE)
             return
-        body = self.rfile.read(int(length))
-        if len(body) < int(length):
+        if not (self._is_known_host() and self._is_own_origin()):
+            self._refuse(FORBIDDEN)
+            return
+        body = self.rfile.read(length)
+        if len(body) < length:
             self.close_connection = True
             return
         with self.server.answering():
@@ -167,10 +180,39 @@ class _Connection(BaseHTTPRequestHandler):
 
     do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_POST
 
-    def _discard(self, length: int) -> None:
-        """Read what the client is still sending; else it sees a reset instead of the answer."""
+    def _length(self) -> int | None:
+        """Return the bytes of the body, ``None`` where the header is no number of them."""
+        text = self.headers.get("Content-Length", "0")
+        return int(text) if text.isdecimal() and len(text) < 19 else None
+
+    def _is_known_host(self) -> bool:
+        """Tell whether the request is for a name that no other site can have.
+
+        A page of another site may let its own name lead to this machine (DNS rebinding), and would
+        then read what it likes.
+        """
+        try:
+            name = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
+            if name in ("localhost", self.server.name):
+                return True
+            ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def _is_own_origin(self) -> bool:
+        """Tell whether the request comes from no page or from one of this server."""
+        origin = self.headers.get("Origin")
+        return origin is None or origin.partition("://")[2] == self.headers.get("Host")
+
+    def _refuse(self, answer: HttpAnswer) -> None:
+        """Refuse a request whose body was not read."""
+        self.close_connection = True
+        length = self._length() or 0
+        # Else a client that is still sending sees a reset instead of the answer.
         while length > 0 and (chunk := self.rfile.read(min(length, 1 << 16))):
             length -= len(chunk)
+        self._write(answer)
 
     def _write(self, answer: HttpAnswer) -> None:
         headers = {
@@ -231,7 +273,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m serverless.local",
         description="Serve the function and a page to try it on, without Nuclio, CVAT or docker.",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address or name to listen on (%(default)s)"
+    )
     parser.add_argument("--port", type=int, default=8080, help="port (%(default)s); 0: a free one")
     parser.add_argument(
         "--weights", type=Path, help="a .safetensors file instead of the shipped one"

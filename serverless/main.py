@@ -60,7 +60,9 @@ TRACEBACK_CALLS = 40
 
 def init_context(context: Context) -> None:
     """Start a worker by the environment and the function's description, see `service.start`."""
-    start(context, ServingSettings.from_environment(os.environ), deployment.DESCRIPTIONS)
+    settings = ServingSettings.from_environment(os.environ)
+    deployment.check_time_budget(settings.time_budget_seconds, deployment.PROCESSOR_CONFIG)
+    start(context, settings, deployment.DESCRIPTIONS)
 
 
 def handler(context: Context, event: Event) -> Response:
@@ -279,11 +281,16 @@ def outlines_of(picture: Picture, detections: Detections, label: int) -> dict[in
 
 
 def unfinished(settings: ServingSettings, wanted: str, again: str) -> RequestError:
-    """Return the error of an answer that the time budget cut, where CVAT does not send it again."""
+    """Return the error of an answer that the time budget cut, where CVAT does not send it again.
+
+    Without a cache a further request begins anew.
+    """
+    helps = "raise C3DET_TIME_BUDGET_SECONDS"
+    if settings.cache_bytes:
+        helps = f"{again} to go on from there, or {helps}"
     return RequestError(
         "unfinished",
-        f"the time budget of {settings.time_budget_seconds} s ended before {wanted}: {again} to go "
-        "on from there, or raise C3DET_TIME_BUDGET_SECONDS",
+        f"the time budget of {settings.time_budget_seconds} s ended before {wanted}: {helps}",
         None,
     )
 

@@ -64,6 +64,10 @@ class HttpAnswer:
     content_type: str = "text/plain; charset=utf-8"
 
 
+TOO_LARGE = HttpAnswer(400, b"Error when parsing request")
+"""The answer to a body that is over the limit, or whose length is none."""
+
+
 class NuclioWorker:
     """Calls ``handler(context, event)`` the way one of Nuclio's workers does.
 
@@ -88,9 +92,7 @@ class NuclioWorker:
         self._encode = Encoder().encode
 
     @classmethod
-    def load(
-        cls, function_yaml: Path, logger: nuclio_sdk.Logger, service: Service | None = None
-    ) -> NuclioWorker:
+    def load(cls, function_yaml: Path, logger: nuclio_sdk.Logger) -> NuclioWorker:
         """Return a worker of the function that a ``function.yaml`` describes.
 
         Raises:
@@ -119,7 +121,7 @@ class NuclioWorker:
             attributes.get("maxRequestBodySize", DEFAULT_MAX_BODY_BYTES),
             DEFAULT_WAIT_S if wait_ms is None else wait_ms / 1000,
         )
-        return cls(HANDLERS[spec["handler"]], trigger, logger, service)
+        return cls(HANDLERS[spec["handler"]], trigger, logger)
 
     def start(self, settings: ServingSettings | None = None) -> None:
         """Load the model; what this raises stops Nuclio's container.
@@ -139,6 +141,8 @@ class NuclioWorker:
 
     def handle(self, body: bytes, content_type: str) -> HttpAnswer:
         """Answer the body of a request. Safe to call from several threads."""
+        if len(body) > self.trigger.max_body_bytes:
+            return TOO_LARGE
         if not self._free.acquire(timeout=self.trigger.wait_s):
             return HttpAnswer(503)
         try:
@@ -170,7 +174,7 @@ class NuclioWorker:
         try:
             output = self._handler(self.context, event)
             response = nuclio_sdk.Response.from_entrypoint_output(self._encode, output)
-        except BaseException as error:  # Nuclio answers SystemExit the same way
+        except (Exception, SystemExit) as error:  # Nuclio answers both the same way
             text = f'Exception caught in handler - "{error}": {traceback.format_exc()}'
             self.context.logger.error(text)
             return HttpAnswer(500, text.encode())

@@ -4,7 +4,8 @@ The clicks are the points that people placed or uploaded, with their labels, and
 rectangles that people drew. A function that takes any label gets the labels of the task, and finds
 objects in the frames that have clicks, or, with exemplars of frames that people labelled or of a
 file, in all others. The rectangles have the source semi-auto, and one group a run. A run that was
-interrupted goes on when the same command is given again.
+interrupted goes on when the same command is given again. Frames that failed are tried by the next
+run: --frames names them alone.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +32,16 @@ from serverless.annotate.function import (
     FunctionOfCvat,
 )
 from serverless.annotate.issues import create_issues, frames_to_look_at
-from serverless.annotate.job_exemplars import counted, exemplars_of_frames, exemplars_to_send
+from serverless.annotate.job_exemplars import (
+    counted,
+    exemplars_of_frames,
+    exemplars_to_send,
+    gathered,
+)
 from serverless.annotate.journal import Journal, journal_name
 from serverless.annotate.plan import LabelMap, map_labels
 from serverless.annotate.report import Overlay, summary, table
-from serverless.annotate.review import review_file, write_review
+from serverless.annotate.review import check_writable, review_file, write_review
 from serverless.annotate.run import Run, RunOptions
 from serverless.deployment import FUNCTION
 from serverless.exemplar_codec import to_request
@@ -42,17 +49,24 @@ from serverless.protocol import CarriedExemplars
 
 SHIPPED = "shipped"
 
+MOST_FRAMES = 1_000_000
+"""In one range of an option."""
+
 RELOAD = "Reload the tabs of CVAT that were open before: they show the old annotations."
 
 
 def frame_ranges(text: str) -> tuple[int, ...]:
-    """Read ``0-3,7`` as 0, 1, 2, 3, 7."""
+    """Read ``0-3,7`` as 0, 1, 2, 3, 7; a range has at most `MOST_FRAMES`."""
     frames: set[int] = set()
     for item in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", item)
+        match = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", item)
         found = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
         if not found:
             raise argparse.ArgumentTypeError(f"{item!r} is neither a frame nor a range like 0-9")
+        if found[-1] - found[0] >= MOST_FRAMES:
+            raise argparse.ArgumentTypeError(
+                f"{item!r} is more than {MOST_FRAMES} frames: name those that are there"
+            )
         frames.update(found)
     return tuple(sorted(frames))
 
@@ -160,8 +174,9 @@ def make_parser() -> argparse.ArgumentParser:
         choices=("keep", "overwrite"),
         default="keep",
         help="whether rectangles of earlier runs and of automatic annotation, of the function's "
-        "labels, stay on the frames searched; what people drew or accepted always stays "
-        "(%(default)s)",
+        "labels, stay on the frames searched (%(default)s); overwrite replaces those, too, that a "
+        "person has corrected, which CVAT does not tell apart; what people drew, or accepted in "
+        "the plugin, always stays",
     )
     work.add_argument(
         "--remove-points", action="store_true", help="remove the points that were used as clicks"
@@ -291,15 +306,16 @@ def make_exemplars(
     if not uses_exemplars(options):
         return None
     frames = options.exemplars_from_frames
-    found = None if options.exemplars is None else Exemplars.load(options.exemplars)
-    if frames is not None:
+    known = [] if options.exemplars is None else [Exemplars.load(options.exemplars)]
+    if frames is None:
+        found, left_out = gathered(known)
+    else:
         bar = tqdm(total=len(frames), unit="frame", desc="exemplars", disable=None, leave=False)
         with bar:
             own = exemplars_of_frames(function, target, labels, frames, bar.update)
-        found = own if found is None else own.merged(found)
-    assert found is not None
+            found, left_out = gathered(chain(own, known))
     sent = exemplars_to_send(found, labels)
-    print(counted(found, sent))
+    print(counted(found, sent, left_out))
     if options.save_exemplars is not None:
         with naming(options.save_exemplars):
             found.save(options.save_exemplars)
@@ -308,10 +324,13 @@ def make_exemplars(
 
 def issues_line(most: int, target: Target, run: Run) -> str:
     """Create the issues of a run, if it is not dry, and return a line with their number."""
-    frames = frames_to_look_at(run.reports_in_order, most)
+    reports = [one for one in run.reports_in_order if target.job_of(one.frame) is not None]
+    frames = frames_to_look_at(reports, most)
+    left_out = len(run.reports_in_order) - len(reports)
+    note = f"; frames without a job of annotation, which take none: {left_out}" if left_out else ""
     if run.dry:
-        return f"issues to create: {len(frames)}, unless they are there"
-    return f"issues created: {create_issues(target, frames)}"
+        return f"issues to create: {len(frames)}, unless they are there{note}"
+    return f"issues created: {create_issues(target, frames)}{note}"
 
 
 def annotate(options: argparse.Namespace, retry: Retry) -> int:
@@ -322,6 +341,8 @@ def annotate(options: argparse.Namespace, retry: Retry) -> int:
     function = make_function(options, target, retry)
     labels = map_labels(target.labels, function.classes, options.label)
     check_options(options, target, function)
+    if options.review is not None:
+        check_writable(options.review)
     journal = None if options.dry_run else make_journal(options, target, function)
     frames = target.frames if options.frames is None else options.frames
     shown = options.exemplars_from_frames or ()
@@ -346,15 +367,19 @@ def annotate(options: argparse.Namespace, retry: Retry) -> int:
         run.remove_doubles()
         if options.issues is not None:
             print(issues_line(options.issues, target, run))
-        run.finish()
     except (AnnotateError, OSError, KeyboardInterrupt) as caught:
         fault = caught
     reports = run.reports_in_order
     print(table(reports, target, run.dry))
     print()
     print(summary(run, target, run_options))
-    if options.review is not None:
-        write_review(options.review, reports, target.frame_names)
+    try:
+        if options.review is not None:
+            write_review(options.review, reports, target.frame_names)
+        if fault is None:  # the last step: until then the same command goes on
+            run.finish()
+    except (AnnotateError, OSError) as caught:
+        fault = fault or caught
     if fault is not None and journal is not None:
         print(f"The same command goes on from here; what is done is noted in {journal.path}.")
     if run.changed:

@@ -195,7 +195,7 @@ class Server:
             )
             return response.data
         except ApiException as error:
-            text = _first_line(error.body)
+            text = first_line(error.body)
             if error.status >= 500 or error.status == 429:
                 raise TransientError(f"{error.status} {text}") from error
             if error.status == 401:
@@ -257,7 +257,8 @@ class Target:
         labels: Of the task.
         frames: Numbers of its frames, without deleted ones.
         frame_names: File names by frame; empty for a video.
-        jobs: First and last frame of each job, by its id; of a job itself alone.
+        jobs: First and last frame of each job of annotation, by its id; of a job, of itself alone,
+            whatever its type.
         overlap: Frames that neighbouring jobs of a task share; 0 for a job.
 
     Raises:
@@ -311,7 +312,7 @@ class Target:
         self.jobs = {
             job["id"]: (job["start_frame"], job["stop_frame"])
             for job in jobs
-            if job.get("type", "annotation") == "annotation"
+            if kind == "job" or job.get("type", "annotation") == "annotation"
         }
 
     def __str__(self) -> str:
@@ -350,15 +351,26 @@ class Target:
         found = self.server.get_list("/api/issues", {f"{self.kind}_id": self.id})
         return [(one["frame"], [round(value, 1) for value in one["position"]]) for one in found]
 
+    def job_of(self, frame: int) -> int | None:
+        """Return the job that a frame is in; ``None`` for one of a ground truth alone."""
+        found = (id for id, (start, stop) in self.jobs.items() if start <= frame <= stop)
+        return next(found, None)
+
     def create_issue(self, frame: int, position: Sequence[float], message: str) -> None:
         """Create an issue on a frame, with a polygon ``x, y, x, y, ...`` in pixels and one comment.
+
+        The frame is in a job, see `job_of`.
 
         Raises:
             TransientError: It may or may not have been created.
             AnnotateError: The server refuses it.
         """
-        job = next(id for id, (start, stop) in self.jobs.items() if start <= frame <= stop)
-        body = {"job": job, "frame": frame, "position": list(position), "message": message}
+        body = {
+            "job": self.job_of(frame),
+            "frame": frame,
+            "position": list(position),
+            "message": message,
+        }
         try:
             self.server.send("POST", "/api/issues", body=body)
         except RefusedError as error:
@@ -407,11 +419,12 @@ class Target:
             raise AnnotateError(f"{self} refuses to {action} shapes: {error}") from error
 
 
-def _first_line(text: str | None) -> str:
+def first_line(text: str | None) -> str:
+    """Return the first line of an answer's body, cut to 200 characters."""
     line = (text or "").strip().partition("\n")[0].strip('"')
     return line if len(line) <= 200 else f"{line[:200]} ..."
 
 
 def _reason(error: urllib3.exceptions.HTTPError) -> str:
     """The innermost of the errors that urllib3 puts into one another."""
-    return _first_line(str(getattr(error, "reason", None) or error))
+    return first_line(str(getattr(error, "reason", None) or error))

@@ -17,7 +17,7 @@ import urllib3
 
 from c3det.clicks import Click, LabelledBox
 from c3det.weights import WeightsError
-from serverless.annotate.cvat import TIMEOUT_S, RefusedError, Target
+from serverless.annotate.cvat import TIMEOUT_S, RefusedError, Target, first_line
 from serverless.annotate.errors import AnnotateError, FrameError, Retry, TransientError
 from serverless.deployment import FUNCTION, DeploymentError, described_classes
 from serverless.nuclio_worker import FunctionError, NuclioWorker
@@ -174,12 +174,20 @@ class FunctionAtAddress(Function):
     Its ``function.yaml`` lists the classes; ``picture`` fetches the file of a frame.
 
     Raises:
-        AnnotateError: The ``function.yaml`` cannot be read.
+        AnnotateError: The ``function.yaml`` cannot be read, or the address is none.
     """
 
     def __init__(
         self, url: str, function_yaml: Path, picture: Callable[[int], bytes], retry: Retry
     ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise AnnotateError(f"--url {url}: the address must have http:// or https:// in front")
+        try:
+            is_address = urllib3.util.parse_url(url).host is not None
+        except urllib3.exceptions.LocationParseError:
+            is_address = False
+        if not is_address:
+            raise AnnotateError(f"--url {url} is no address: write http://HOST:PORT")
         self.name = f"the function at {url}"
         self.classes = function_classes(function_yaml)
         self._url = url
@@ -201,7 +209,7 @@ class FunctionAtAddress(Function):
         if answer.status >= 500:
             raise TransientError(f"status {answer.status}")
         if answer.status >= 400:
-            raise FrameError(f"status {answer.status}")
+            raise FrameError(_refusal(answer.status, answer.data))
         return answer.data
 
 
@@ -232,8 +240,13 @@ class FunctionInProcess(Function):
         body = json.dumps(with_picture(self._picture(frame), prompts)).encode()
         answer = self._worker.post(body)
         if answer.status != 200:
-            raise FrameError(f"the model failed with status {answer.status}")
+            raise FrameError(f"the model failed with {_refusal(answer.status, answer.body)}")
         return answer.body
+
+
+def _refusal(status: int, body: bytes) -> str:
+    text = first_line(body.decode("utf-8", "replace"))
+    return f"status {status}: {text}" if text else f"status {status}"
 
 
 def function_classes(function_yaml: Path) -> tuple[str, ...]:
@@ -242,6 +255,10 @@ def function_classes(function_yaml: Path) -> tuple[str, ...]:
     Raises:
         AnnotateError: They cannot be read.
     """
+    if not function_yaml.exists():
+        raise AnnotateError(
+            f"--function-yaml {function_yaml} is missing: name a file that is there"
+        )
     try:
         classes = described_classes(function_yaml)
     except DeploymentError as error:

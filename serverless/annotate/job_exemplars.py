@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from c3det.clicks import Click, LabelledBox
-from c3det.exemplars import Exemplars, ExemplarsError
+from c3det.exemplars import MAX_EXEMPLARS, Exemplars, ExemplarsError
 from serverless.annotate.cvat import Target
 from serverless.annotate.errors import AnnotateError, FrameError, TransientError
 from serverless.annotate.function import Function
@@ -24,15 +24,16 @@ def exemplars_of_frames(
     labels: LabelMap,
     frames: Sequence[int],
     done: Callable[[], object] = lambda: None,
-) -> Exemplars:
-    """Return the exemplars of frames that people labelled; ``done`` is called after each frame.
+) -> Iterator[Exemplars]:
+    """Yield the exemplars of frames that people labelled, some objects of a frame at a time.
+
+    ``done`` is called after each frame.
 
     Raises:
         AnnotateError: The function has none to give, or the frames have no labels.
-        ExemplarsError: They are too many together.
     """
     shapes = target.annotations().shapes
-    parts = []
+    are_there = False
     for frame in frames:
         clicks, boxes = labelled((one for one in shapes if one.frame == frame), labels)
         given: list[Click | LabelledBox] = [*clicks, *boxes]
@@ -44,22 +45,54 @@ def exemplars_of_frames(
                     [one for one in some if isinstance(one, Click)],
                     [one for one in some if isinstance(one, LabelledBox)],
                 )
-                parts.append(from_answer(answer, labels.classes, f"frame {frame}"))
+                part = from_answer(answer, labels.classes, f"frame {frame}")
             except (FrameError, TransientError, ExemplarsError) as error:
                 raise AnnotateError(
                     f"{function.name} gives no exemplars of frame {frame}: {error}"
                 ) from error
+            are_there = True
+            yield part
         done()
-    if not parts:
+    if not are_there:
         raise AnnotateError(
             f"{target.kind} {target.id} has neither points nor rectangles that people made on the "
             f"frames {', '.join(map(str, frames))}: label them first, or name others with "
             "--exemplars-from-frames"
         )
-    found = parts[0]
-    for part in parts[1:]:
+
+
+def gathered(parts: Iterable[Exemplars]) -> tuple[Exemplars, int]:
+    """Return the exemplars of all parts, and how many less typical ones were left out.
+
+    These are left out where more than `MAX_EXEMPLARS` would go together.
+
+    Args:
+        parts: At least one.
+
+    Raises:
+        ExemplarsError: They are of different weights.
+    """
+    found, left_out = None, 0
+    for part in parts:
+        if found is None:
+            found = part
+            continue
+        if len(found) + len(part) > MAX_EXEMPLARS:
+            before = len(found) + len(part)
+            found, part = (_thinned_to(one, MAX_EXEMPLARS // 2) for one in (found, part))
+            left_out += before - len(found) - len(part)
         found = found.merged(part)
-    return found
+    assert found is not None
+    return found, left_out
+
+
+def _thinned_to(exemplars: Exemplars, most: int) -> Exemplars:
+    """Return at most so many, the most typical ones of each label."""
+    of_a_label = len(exemplars)
+    while len(exemplars) > most and of_a_label > 1:
+        of_a_label = of_a_label * 7 // 8
+        exemplars = exemplars.thinned(of_a_label)
+    return exemplars
 
 
 def exemplars_to_send(exemplars: Exemplars, labels: LabelMap) -> Exemplars:
@@ -80,8 +113,14 @@ def exemplars_to_send(exemplars: Exemplars, labels: LabelMap) -> Exemplars:
     return thin
 
 
-def counted(exemplars: Exemplars, sent: Exemplars) -> str:
-    """Return a line with the number of exemplars by label, and of those in each request."""
+def counted(exemplars: Exemplars, sent: Exemplars, left_out: int) -> str:
+    """Return a line with the number of exemplars by label, and of those in each request.
+
+    ``left_out`` is how many less typical ones were left out, see `gathered`.
+    """
     counts = Counter(exemplars.names[label] for label in exemplars.labels.tolist())
     by_label = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
-    return f"exemplars: {len(exemplars)} ({by_label}), {len(sent)} of them go with each question"
+    line = f"exemplars: {len(exemplars)} ({by_label}), {len(sent)} of them go with each question"
+    if left_out:
+        line += f"; {left_out} less typical ones were left out: at most {MAX_EXEMPLARS} go together"
+    return line

@@ -1,7 +1,8 @@
 """The journal of a run, on disk, so that the run can go on after a break.
 
 The file holds one JSON object a line: first the settings of the run, then for each frame the report
-of what is going to be done, and the same again when it is done. It is removed when all frames are.
+of what is going to be done, and the same again when it is done. It is removed when every frame was
+reached, those that failed too: the next run begins anew.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class FrameReport:
         drawn: Boxes left out because their object has a rectangle already.
         replaced: Rectangles of earlier runs that were removed.
         points_removed: Shapes of points, used as clicks, that were removed.
-        notes: Short sentences of the function about its answer.
+        notes: Short sentences of the function about its answer, and why the frame was not drawn.
         failure: Why the frame was not done; nothing was written then.
         sureness: 0 to 1, see `serverless.annotate.review`; ``None`` where the frame failed.
         doubts: Why it is below 1, in short phrases.
@@ -78,16 +79,17 @@ class Journal:
             rows = [json.loads(line) for line in lines]
             if not rows:
                 return
-            before, self.group = rows[0]["settings"], int(rows[0]["group"])
+            before, self.group = dict(rows[0]["settings"]), int(rows[0]["group"])
             for row in rows[1:]:
                 reports = self.done if row.pop("done") else self.planned
                 reports[row["frame"]] = FrameReport(**row)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise AnnotateError(
                 f"{path}, the journal of an unfinished run, is damaged: remove it to start again"
             ) from error
-        if before != self._settings:
-            changed = next(k for k in self._settings if before.get(k) != self._settings[k])
+        names = (*self._settings, *before)
+        if changes := [name for name in names if before.get(name) != self._settings.get(name)]:
+            changed = changes[0]
             value = "none" if before.get(changed) is None else before[changed]
             raise AnnotateError(
                 f"{path} is of an unfinished run with another setting of {changed} ({value}): give "
@@ -101,10 +103,10 @@ class Journal:
                 self.group = group
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 text = json.dumps({"settings": self._settings, "group": group}) + "\n"
-            else:  # a line that was cut off goes
-                text = self.path.read_text(encoding="utf-8")
-                text = text[: text.rfind("\n") + 1]
-            self.path.write_text(text, encoding="utf-8")
+                self.path.write_text(text, encoding="utf-8")
+            else:  # a line that was cut off goes, in place: the disk may be full
+                with self.path.open("r+b") as file:
+                    file.truncate(file.read().rfind(b"\n") + 1)
 
     def plan(self, report: FrameReport) -> None:
         """Write what is going to be done on a frame."""
@@ -112,7 +114,7 @@ class Journal:
         self._append(report, done=False)
 
     def add(self, report: FrameReport) -> None:
-        """Write that a frame is done; one that failed is not written, and the next run tries it."""
+        """Write that a frame is done; one that failed is not, and a run that goes on tries it."""
         self.done[report.frame] = report
         if report.failure is None:
             self._append(report, done=True)
@@ -122,7 +124,7 @@ class Journal:
             file.write(json.dumps({**asdict(report), "done": done}) + "\n")
 
     def close(self) -> None:
-        """Remove the file: every frame is done."""
+        """Remove the file: every frame was reached."""
         self.path.unlink(missing_ok=True)
 
 

@@ -234,7 +234,8 @@ def sort_boxes(
 def is_machine_made(shape: Shape, labels: LabelMap) -> bool:
     """Tell whether a shape is a rectangle of a run, or of CVAT's automatic annotation.
 
-    Proposals that a person accepted have the source of a run, but no group; they are not.
+    Proposals that a person accepted have the source of a run, but no group; they are not. One of a
+    run that a person corrected is: CVAT keeps its source and its group.
     """
     return (
         shape.type == "rectangle"

@@ -124,13 +124,13 @@ class Overlay:
         """Write ``frame-000012.png``.
 
         Raises:
-            FrameError: The picture of the frame cannot be decoded.
+            FrameError: The server refuses the picture of the frame, or it cannot be decoded.
             OSError: The picture cannot be written.
         """
         try:
             image = Image.fromarray(decode(self._target.picture(frame), MAX_PIXELS))
-        except RequestError as error:
-            raise FrameError(f"its picture cannot be drawn: {error.message}") from error
+        except (FrameError, RequestError) as error:
+            raise FrameError(f"its picture cannot be drawn: {error}") from error
         scale = max(1, round(LEAST_SIDE / max(image.size)))
         image = image.resize((image.width * scale, image.height * scale))
         draw = ImageDraw.Draw(image)

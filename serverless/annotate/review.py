@@ -75,6 +75,19 @@ def in_order(reports: Iterable[FrameReport]) -> list[FrameReport]:
     return sorted(reports, key=lambda one: (one.failure is None, one.sureness or 0.0, one.frame))
 
 
+def check_writable(path: Path) -> None:
+    """Refuse the table's file where it cannot be written; what it holds stays.
+
+    Raises:
+        AnnotateError: It cannot be written.
+    """
+    is_new = not path.exists()
+    with writing(path):
+        path.open("a").close()
+        if is_new:
+            path.unlink()
+
+
 def write_review(path: Path, reports: Iterable[FrameReport], names: Mapping[int, str]) -> None:
     """Write the table: a line a frame, failed ones first, then the least sure.
 

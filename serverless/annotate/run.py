@@ -42,7 +42,7 @@ class RunOptions:
         exemplars: Of other frames; with them, objects are searched in all frames.
         threshold: Lowest score; ``None`` for the default of the weights.
         existing: Whether rectangles of earlier runs and of automatic annotation stay, or are
-            replaced by the new ones.
+            replaced by the new ones, those that a person corrected too.
         remove_points: Whether points that were used as clicks are removed.
     """
 
@@ -55,7 +55,7 @@ class RunOptions:
 
 
 Draw = Callable[[int, Sequence[PlacedClick], SortedBoxes], object]
-"""Draws a frame: its number, the clicks and the boxes found."""
+"""Draws a frame: its number, the clicks and the boxes found. A `FrameError` becomes a note."""
 
 
 class Run:
@@ -204,8 +204,12 @@ class Run:
         boxes = checked_boxes(answer, self._labels.classes, self._function.name)
         staying = [shape for shape in self._shapes.get(frame, []) if shape not in replaced]
         found = sort_boxes(boxes, clicks, staying, self._labels)
+        notes = list(answer.notes)
         if self._draw is not None:
-            self._draw(frame, clicks, found)
+            try:
+                self._draw(frame, clicks, found)
+            except FrameError as error:
+                notes.append(str(error))
         chosen = [box for box, _ in found.chosen]
         lowest = answer.threshold if threshold is None else threshold
         sureness, doubts = frame_sureness(chosen, len(boxes), lowest)
@@ -218,7 +222,7 @@ class Run:
             len(found.drawn),
             len(replaced),
             len(used),
-            list(answer.notes),
+            notes,
             sureness=sureness,
             doubts=doubts,
             least_sure=corners_of(least_sure(chosen, lowest)),
@@ -265,10 +269,11 @@ class Run:
 
     def _written(self, frames: Sequence[int]) -> list[Shape]:
         """Return the rectangles of this run that are on the server now, on some frames."""
+        wanted = set(frames)
         return [
             shape
             for shape in self._target.annotations().shapes
-            if shape.frame in frames
+            if shape.frame in wanted
             and shape.group == self.group
             and is_machine_made(shape, self._labels)
         ]
@@ -291,10 +296,8 @@ class Run:
         self.doubled = len(doubles)
 
     def finish(self) -> None:
-        """Close the journal if every frame is done."""
-        failed = any(report.failure is not None for report in self.reports.values())
-        complete = all(frame in self.reports for frame in self.selected)
-        if self._journal is not None and complete and not failed:
+        """Close the journal: every frame was reached."""
+        if self._journal is not None:
             self._journal.close()
 
 

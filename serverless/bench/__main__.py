@@ -125,7 +125,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--clicks", type=at_least(2), default=20, help="on a picture (%(default)s)")
     add("--seconds", type=positive, default=180.0, help="of the soak (%(default)s)")
     given = parser.parse_args(arguments)
-    if torch.device(given.device).type == "cuda" and not torch.cuda.is_available():
+    try:
+        on_gpu = torch.device(given.device).type == "cuda"
+    except RuntimeError:
+        known = "name 'cpu' or 'cuda'"
+        parser.exit(2, f"{parser.prog}: --device {given.device} is none of torch: {known}\n")
+    if on_gpu and not torch.cuda.is_available():
         parser.exit(2, f"{parser.prog}: torch finds no GPU here: leave out --device\n")
     run = here if given.one_process else alone
     device, clicks = given.device, given.clicks
@@ -162,7 +167,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             }
         except SoakError as error:
             sys.exit(f"serverless.bench: {error}")
-    on_gpu = torch.device(device).type == "cuda"
     results["machine"] = dict(
         device=torch.cuda.get_device_name(device) if on_gpu else device,
         processor=platform.processor() or platform.machine(),

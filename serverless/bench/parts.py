@@ -22,6 +22,7 @@ from c3det.memory import keep_freed_memory
 from c3det.predictor import load
 from serverless.bench import reference
 from serverless.bench.made_input import CLASSES, photo, picture_file, scattered
+from serverless.bench.memory import forget_peak, resident_bytes
 from serverless.deployment import FUNCTION
 from serverless.nuclio_worker import NuclioWorker
 from serverless.protocol import PluginAnswer, PluginRequest
@@ -54,20 +55,6 @@ def seconds(work: Callable[[], Any]) -> float:
     work()
     wait()
     return time.perf_counter() - started
-
-
-def resident_bytes(peak: bool = False) -> int:
-    """Resident memory of this process now, or at most since `forget_peak` (Linux)."""
-    name = "VmHWM" if peak else "VmRSS"
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/self/status has no {name}")
-
-
-def forget_peak() -> None:
-    """Let the peak of the resident memory be counted from now on (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")
 
 
 class Peak:

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from serverless.bench.made_input import photo, picture_file, scattered
+from serverless.bench.memory import resident_bytes
 from serverless.protocol import AnswerError, PluginAnswer, PluginRequest
 from serverless.settings import CVAT_SECONDS
 
@@ -89,12 +90,6 @@ def local_runtime(weights: Path, device: str) -> Iterator[tuple[str, int]]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-
-
-def resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process (Linux)."""
-    pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def picture_and_clicks(number: int, pictures: int) -> tuple[int, int]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeGuard
 
+from c3det.limits import MAX_PER_QUERY, SIDES
+
 PROTOCOL_VERSION = 1
 EXEMPLARS_VERSION = 2
 """Of requests that ask for exemplars or carry some, and of answers that hold some."""
@@ -17,15 +19,12 @@ MOST_LABELS = 64
 LARGEST_LABEL = 255
 """Of a click for an open function."""
 
-MOST_EXEMPLARS = 256
-"""In one request or answer; as many as `c3det.exemplars.MAX_PER_QUERY`."""
+MOST_EXEMPLARS = MAX_PER_QUERY
+"""In one request or answer."""
 
 MOST_VECTOR_BYTES = 4098
 MOST_THUMBNAIL_BYTES = 10_000
 """Of one exemplar."""
-
-SIDES = (0.1, 100_000.0)
-"""Shortest and longest side of the box of an exemplar, in pixels."""
 
 DIGEST_DIGITS = 12
 """How many of the first hexadecimal digits of the weights' SHA-256 identify the weights."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from c3det.clicks import Click, LabelledBox
+from c3det.limits import SIDES
 from serverless.protocol.common import (
     DIGEST_DIGITS,
     EXEMPLARS_VERSION,
@@ -17,7 +18,6 @@ from serverless.protocol.common import (
     MOST_LABELS,
     MOST_VECTOR_BYTES,
     PROTOCOL_VERSION,
-    SIDES,
     EncodedExemplar,
     Form,
     Point,

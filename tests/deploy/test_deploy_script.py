@@ -24,7 +24,6 @@ TOOLS = [
     "cat",
     "cp",
     "dirname",
-    "find",
     "grep",
     "head",
     "ls",
@@ -33,14 +32,20 @@ TOOLS = [
     "sed",
 ]
 FILES = [
+    "LICENSE",
+    "NOTICE",
     "function.yaml",
     "constraints.txt",
+    "c3det/clicks.py",
     "deploy/deploy.sh",
+    "deploy/install_torch.sh",
+    "deploy/nuclio_fields.py",
     "deploy/write_function.py",
     "deploy/function-gpu.yaml",
     "deploy/closed/detector.yaml",
     "deploy/closed/interactor.yaml",
     "deploy/closed/interactor-gpu.yaml",
+    "serverless/main.py",
     *(
         f"serverless/weights/{name}{suffix}"
         for name in ("open", "starter")
@@ -62,7 +67,7 @@ NUCTL = """
 case "$*" in
     version) echo 'Client version:'; echo '"Label: 1.13.0, Git commit: 1, OS: linux"' ;;
     "get project cvat --platform local" | "get function --platform local") ;;
-    deploy*) while [ "$1" != --file ]; do shift; done; cp "$2" "$RECORDS/function.yaml" ;;
+    deploy*) while [ "$1" != --path ]; do shift; done; cp -r "$2" "$RECORDS/folder" ;;
     *) exit 1 ;;
 esac
 """
@@ -117,7 +122,13 @@ class Machine:
 
     def deployed(self) -> dict[str, Any]:
         """The configuration that nuctl was given."""
-        return yaml.safe_load((self.records / "function.yaml").read_text(encoding="utf-8"))
+        text = (self.records / "folder" / "function.yaml").read_text(encoding="utf-8")
+        return yaml.safe_load(text)
+
+    def in_image(self) -> set[str]:
+        """The files in the folder that nuctl was given."""
+        folder = self.records / "folder"
+        return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -141,36 +152,71 @@ def problems(result: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in result.stderr.splitlines() if line.startswith("deploy: ")]
 
 
+SHIPPED = {file for file in FILES if file.startswith("serverless/weights/")}
+IN_IMAGE = {
+    *("LICENSE", "NOTICE", "constraints.txt", "function.yaml", "c3det/clicks.py"),
+    *("deploy/install_torch.sh", "serverless/main.py"),
+    *SHIPPED,
+}
+
+
 @pytest.mark.parametrize("gpu", [False, True], ids=["CPU", "GPU"])
 @pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
-def test_the_interactor_is_deployed_with_the_whole_folder(
+def test_the_interactor_is_deployed_with_what_its_image_needs(
     machine: Machine, closed: bool, gpu: bool
 ) -> None:
+    """Not with what ``make`` and people leave in the folder."""
+    for other in (".git/config", "tests/test_a.py", "runs/a.pth", "serverless/__pycache__/a.pyc"):
+        (machine.project / other).parent.mkdir(parents=True, exist_ok=True)
+        (machine.project / other).write_text("x")
+    (machine.project / ".venv").mkdir()
+    (machine.project / ".venv" / "lib64").symlink_to(machine.records)
     result = machine.deploy(*(["--closed"] if closed else []), *(["--gpu"] if gpu else []))
     assert (result.returncode, result.stderr) == (0, "")
     (call,) = machine.deployments()
     options = dict(zip(call[1::2], call[2::2], strict=True))
-    assert options["--path"] == str(machine.project)
+    assert options["--file"] == f"{options['--path']}/function.yaml"
     assert options["--project-name"] == "cvat"
     assert options["--platform"] == "local"
     assert json.loads(options["--platform-config"]) == {"attributes": {"network": "cvat_cvat"}}
     assert machine.deployed() == compose(base_function(closed=closed, gpu=gpu))
-    assert not Path(options["--file"]).exists(), "it was temporary"
-    assert not Path(options["--file"]).is_relative_to(machine.project), "else it were in the image"
+    assert machine.in_image() == IN_IMAGE
+    assert not Path(options["--path"]).exists(), "it was temporary"
 
 
 @pytest.mark.parametrize("gpu", [False, True], ids=["CPU", "GPU"])
 def test_the_detector_is_deployed_with_nothing_but_its_file(machine: Machine, gpu: bool) -> None:
-    # What nuctl finds in the folder that it is given.
-    found = 'ls -A "$(dirname "$2")" >"$RECORDS/folder"; '
-    machine.change("nuctl", "do shift; done; cp", f"do shift; done; {found}cp")
     options = ["--closed", "--detector", *(["--gpu"] if gpu else [])]
     assert machine.deploy(*options).returncode == 0
-    (call,) = machine.deployments()
-    path, file = (call[call.index(option) + 1] for option in ("--path", "--file"))
-    assert path == str(Path(file).parent)
-    assert (machine.records / "folder").read_text().split() == ["function.yaml"]
+    assert machine.in_image() == {"function.yaml"}
     assert machine.deployed() == compose(base_function(closed=True, detector=True, gpu=gpu))
+
+
+@pytest.mark.parametrize("detector", [False, True], ids=["interactor", "detector"])
+@pytest.mark.parametrize("place", ["runs", "serverless/weights"])
+def test_weights_of_the_folder_come_with_the_image(
+    machine: Machine, place: str, detector: bool
+) -> None:
+    folder = machine.project / place
+    folder.mkdir(exist_ok=True)
+    for suffix in (".json", ".safetensors"):
+        shipped = machine.project / "serverless" / "weights" / f"starter{suffix}"
+        shutil.copy2(shipped, folder / f"mine{suffix}")
+    options = ["--closed", *(["--detector"] if detector else [])]
+    assert machine.deploy(*options, "--weights", str(folder / "mine.safetensors")).returncode == 0
+    (path,) = (e["value"] for e in machine.deployed()["spec"]["env"] if "WEIGHTS" in e["name"])
+    assert path == f"/opt/nuclio/{place}/mine.safetensors"
+    own = {f"{place}/mine.json", f"{place}/mine.safetensors"}
+    assert machine.in_image() == own | ({"function.yaml"} if detector else IN_IMAGE)
+
+
+def test_weights_from_elsewhere_are_not_copied(machine: Machine, tmp_path: Path) -> None:
+    for suffix in (".json", ".safetensors"):
+        shipped = machine.project / "serverless" / "weights" / f"starter{suffix}"
+        shutil.copy2(shipped, tmp_path / f"mine{suffix}")
+    weights = str(tmp_path / "mine.safetensors")
+    assert machine.deploy("--closed", "--weights", weights).returncode == 0
+    assert machine.in_image() == IN_IMAGE
 
 
 def test_options_reach_the_function(machine: Machine) -> None:
@@ -261,17 +307,6 @@ def test_the_open_model_has_no_detector(machine: Machine) -> None:
     assert "add --closed" in refused(machine, "--detector")
 
 
-def test_links_to_folders_are_found(machine: Machine) -> None:
-    (machine.project / "runs").symlink_to(machine.records)
-    (machine.project / "serverless" / "card.json").symlink_to("weights/open.json")
-    assert str(machine.project / "runs") in refused(machine)
-
-
-def test_an_environment_in_the_folder_is_found(machine: Machine) -> None:
-    (machine.project / ".venv").mkdir()
-    assert ".venv" in refused(machine)
-
-
 def test_damaged_weights_are_found(machine: Machine) -> None:
     with (machine.project / "serverless" / "weights" / "open.safetensors").open("ab") as weights:
         weights.write(b"x")
@@ -280,10 +315,11 @@ def test_damaged_weights_are_found(machine: Machine) -> None:
 
 def test_everything_missing_is_reported_at_once(machine: Machine) -> None:
     machine.install("docker", "exit 1")
-    (machine.project / ".venv").mkdir()
-    result = machine.deploy("--closed", "--class", "zebra", "--name", "Z")
-    assert result.returncode == 1
-    assert len(problems(result)) == 4
+    for dry in ([], ["--dry-run"]):
+        for detector in ([], ["--detector"]):
+            result = machine.deploy("--closed", "--class", "zebra", "--name", "Z", *detector, *dry)
+            assert result.returncode == 1
+            assert len(problems(result)) == len(result.stderr.splitlines()) == 3
     assert machine.deployments() == []
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
 from deploy.replay_build import (
     BASES,
@@ -17,8 +15,8 @@ from deploy.replay_build import (
     follow,
     machine_environment,
     nuclio_requirements,
-    refuse_links_to_folders,
 )
+from deploy.write_function import base_function, compose, write_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,27 +27,25 @@ def root(tmp_path: Path) -> Root:
 
 
 @pytest.mark.parametrize(
-    ("path", "runs", "packages"),
-    [("function.yaml", 2, ()), ("deploy/closed/interactor.yaml", 4, COMPILER)],
+    ("closed", "runs", "packages"),
+    [(False, 2, ()), (True, 4, COMPILER)],
     ids=["open", "closed"],
 )
 def test_it_knows_what_the_function_file_asks_for(
-    path: str, runs: int, packages: tuple[str, ...], tmp_path: Path, root: Root
+    closed: bool, runs: int, packages: tuple[str, ...], tmp_path: Path, root: Root
 ) -> None:
-    function = yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+    function = compose(base_function(closed=closed))
     assert BASES[function["spec"]["build"]["baseImage"]] == ("bookworm", packages)
     listed = directives(function)
     assert sorted(kind for kind, _ in listed) == ["COPY", "ENV", *["RUN"] * runs]
     handler = tmp_path / "handler"
-    (handler / "deploy").mkdir(parents=True)
-    (handler / "constraints.txt").write_text("torch==1\n")
-    (handler / "deploy" / "install_torch.sh").write_text("true\n")
+    write_folder(handler, function)
     root.path.mkdir()
     for kind, value in listed:
         if kind != "RUN":
             follow(root, kind, value, handler)
-    assert (root.path / "constraints.txt").read_text() == "torch==1\n"
-    assert (root.path / "install_torch.sh").read_text() == "true\n"
+    for name in ("constraints.txt", "deploy/install_torch.sh"):
+        assert (root.path / Path(name).name).read_bytes() == (ROOT / name).read_bytes()
     assert root.environment == {"PATH": "/bin", "PIP_NO_CACHE_DIR": "1"}
 
 
@@ -69,25 +65,6 @@ def test_a_folder_is_copied_as_docker_does(tmp_path: Path, root: Root) -> None:
         "inner",
         "wrapper.py",
     ]
-
-
-def test_links_to_folders_fail_and_links_to_files_do_not(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "link").symlink_to("file")
-    refuse_links_to_folders(tmp_path)
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "other").symlink_to("folder")
-    with pytest.raises(ReplayError, match="other"):
-        refuse_links_to_folders(tmp_path)
-
-
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this folder is no clone")
-def test_the_project_has_no_link_to_a_folder() -> None:
-    listed = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "-s"], capture_output=True, text=True, check=True
-    ).stdout
-    links = [line.split("\t")[1] for line in listed.splitlines() if line.startswith("120000")]
-    assert [link for link in links if (ROOT / link).is_dir()] == []
 
 
 def test_nuclios_own_requirements(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import yaml
 
 from c3det.weights import FORMAT_VERSION, digest
 from deploy import write_function
+from deploy.nuclio_fields import problems
 from deploy.write_function import (
     FunctionError,
     base_function,
@@ -22,8 +23,8 @@ from deploy.write_function import (
     merge,
     read_overlay,
     set_variable,
+    write_folder,
 )
-from tests.serverless.nuclio_fields import wrong_in_function
 
 ROOT = Path(__file__).resolve().parents[2]
 CARD = json.loads((ROOT / "serverless" / "weights" / "starter.json").read_text(encoding="utf-8"))
@@ -76,7 +77,7 @@ def test_without_wishes_it_is_the_projects_own(
     assert label_names(function) == (CARD["classes"] if options else [])
     assert function["metadata"]["name"] == name
     assert function["spec"] == own["spec"]
-    assert wrong_in_function(function) == []
+    assert list(problems(function)) == []
 
 
 def test_the_detector_on_a_gpu_runs_as_the_interactor_there() -> None:
@@ -102,7 +103,7 @@ def test_weights_from_elsewhere_are_mounted(tmp_path: Path) -> None:
     assert volume["volumeMount"]["readOnly"] is True
     assert variables(function)["C3DET_WEIGHTS"] == "/opt/c3det-weights/ships.safetensors"
     assert volume["volumeMount"]["mountPath"] == "/opt/c3det-weights"
-    assert wrong_in_function(function) == []
+    assert list(problems(function)) == []
 
 
 def test_weights_from_inside_the_project_come_with_the_image(
@@ -130,7 +131,7 @@ def test_weights_in_a_volume_of_kubernetes(tmp_path: Path) -> None:
     assert variables(function)["C3DET_WEIGHTS"] == f"{mounted}/ships.safetensors"
     assert function["spec"]["resources"]["limits"] == {"nvidia.com/gpu": 1, "memory": "8Gi"}
     assert function["spec"]["minReplicas"] == function["spec"]["maxReplicas"] == 1
-    assert wrong_in_function(function) == []
+    assert list(problems(function)) == []
 
 
 def test_functions_of_one_class_each_stand_side_by_side(tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_functions_of_one_class_each_stand_side_by_side(tmp_path: Path) -> None:
     assert titles == [f"C3Det (trained classes) ships {name}" for name in ("small ship", "Buoy")]
     # The plugin counts a click's class in the labels, so these stay all those of the weights.
     assert [label_names(each) for each in functions] == [["small ship", "Buoy"]] * 2
-    assert [wrong_in_function(each) for each in functions] == [[], []]
+    assert [list(problems(each)) for each in functions] == [[], []]
 
 
 def test_a_given_name_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -190,7 +191,7 @@ def test_other_weights_of_the_open_model(tmp_path: Path) -> None:
     assert label_names(function) == []
     assert function["metadata"]["name"] == "c3det-cells"
     assert variables(function)["C3DET_WEIGHTS"] == "/opt/c3det-weights/cells.safetensors"
-    assert wrong_in_function(function) == []
+    assert list(problems(function)) == []
 
 
 def test_weights_of_the_other_model_are_refused(tmp_path: Path) -> None:
@@ -234,6 +235,45 @@ def test_weights_without_card_or_with_anothers(tmp_path: Path) -> None:
     weights.unlink()
     assert len(refusals(base_function(closed=True), weights)) == 2
     assert ".safetensors" in refusals(base_function(closed=True), tmp_path / "ships.pth")[0]
+
+
+@pytest.mark.parametrize("gpu", [False, True], ids=["CPU", "GPU"])
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
+def test_the_folder_has_what_its_directives_copy(tmp_path: Path, closed: bool, gpu: bool) -> None:
+    function = compose(base_function(closed=closed, gpu=gpu))
+    write_folder(tmp_path / "a" / "b", function)
+    for directive in function["spec"]["build"]["directives"]["preCopy"]:
+        if directive["kind"] == "COPY":
+            *sources, _ = directive["value"].split()
+            for source in sources:
+                assert (tmp_path / "a" / "b" / source.removeprefix("handler/")).is_file()
+
+
+def test_the_function_runs_from_the_folder_alone(tmp_path: Path) -> None:
+    write_folder(tmp_path, compose(base_function()))
+    code = "from serverless import deployment, settings; import serverless.main; " + (
+        "print(deployment.FUNCTION, settings.OPEN_WEIGHTS.is_file(), settings.OPEN_WEIGHTS)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    weights = tmp_path / "serverless" / "weights" / "open.safetensors"
+    assert ran.stdout.split() == [str(tmp_path / "function.yaml"), "True", str(weights)]
+
+
+def test_a_folder_with_something_in_it_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old").touch()
+    monkeypatch.setattr(sys, "argv", ["write_function.py", "--out", str(tmp_path)])
+    assert write_function.main() == 1
+    refused = f"The folder {tmp_path} is not empty: name a new one with --out.\n"
+    assert capsys.readouterr() == ("", refused)
+    monkeypatch.setattr(sys, "argv", ["write_function.py", "--out", str(tmp_path / "new")])
+    assert write_function.main() == 0
+    assert capsys.readouterr() == ("", "")
+    text = (tmp_path / "new" / "function.yaml").read_text("utf-8")
+    assert yaml.safe_load(text) == compose(base_function())
 
 
 def test_merge() -> None:
@@ -290,6 +330,46 @@ def test_the_command_writes_yaml_and_prints_sentences(tmp_path: Path) -> None:
         ("spec:\n  volumes: a\n", "spec.volumes is a text, not a list"),
         ("1: a\n", "1 is a number, not the name of a key"),
         ("a: !!python/name:os.system x\n", "is not YAML"),
+        (
+            "spec: {maxReplica: 3}\n",
+            "spec.maxReplica is unknown to Nuclio, .*: write maxReplicas, or",
+        ),
+        (
+            "spec: {eventTimeOut: 30s}\n",
+            "eventTimeOut is unknown to Nuclio, .*: write eventTimeout,",
+        ),
+        (
+            "sepc: {}\n",
+            "sepc is unknown to Nuclio, which would drop it: write spec, or leave it out",
+        ),
+        ("spec: {zzz: 1}\n", "spec.zzz is unknown to Nuclio, which would drop it: leave it out"),
+        (
+            "spec: {eventTimeout: 5 minutes}\n",
+            'eventTimeout is a text: write a duration, such as "80s"',
+        ),
+        (
+            "spec: {minReplicas: 1.5}\n",
+            "minReplicas is a number with a fraction: write a whole number",
+        ),
+        ("spec: {minReplicas: true}\n", "minReplicas is true or false: write a whole number"),
+        (
+            "spec: {triggers: {http: {attributes: {maxRequestBodySize: 1.5}}}}\n",
+            "spec.triggers.http.attributes.maxRequestBodySize is a number with a fraction: write a",
+        ),
+        ("spec: {triggers: {http: {maxWorker: 1}}}\n", "spec.triggers.http.maxWorker is unknown"),
+        (
+            "spec: {resources: {limits: {memory: [8]}}}\n",
+            "limits.memory is a list: write a number or",
+        ),
+        (
+            "spec: {tolerations: [{keys: a}]}\n",
+            r"spec.tolerations\[0\].keys is unknown .*: write key,",
+        ),
+        ("spec: {affinity: 3}\n", "spec.affinity is a number: write keys with their values"),
+        (
+            "spec: {volumes: [{volume: {name: a, hostPaht: {}}, volumeMount: {mountPath: /a}}]}\n",
+            r"spec.volumes\[0\].volume.hostPaht is unknown to Nuclio, .*: write hostPath, or",
+        ),
     ],
 )
 def test_an_overlay_of_the_wrong_kind_is_one_sentence(
@@ -310,18 +390,51 @@ def test_an_overlay_of_the_wrong_kind_is_one_sentence(
     assert re.search(message, line), line
 
 
+def test_an_overlay_of_what_nuclio_and_kubernetes_know(tmp_path: Path) -> None:
+    path = tmp_path / "overlay.yaml"
+    path.write_text(
+        "spec:\n"
+        "  eventTimeout: 1m20.5s\n"
+        "  resources: {limits: {cpu: 1.5, memory: 8G, nvidia.com/gpu: 1}}\n"
+        "  tolerations: [{key: a, tolerationSeconds: 3}]\n"
+        "  affinity: {nodeAffinity: {}}\n"
+        "  scaleToZero: {scaleResources: [{metricName: a, windowSize: 10m, threshold: 0}]}\n"
+        "  volumes: [{volume: {name: a, secret: {secretName: b}}, volumeMount: {mountPath: /a}}]\n"
+    )
+    compose(base_function(), overlays=[read_overlay(path)])
+
+
+@pytest.mark.parametrize("name", ["Bad Name", "ship-", ""])
+def test_a_name_of_an_overlay_is_checked_too(name: str) -> None:
+    overlay = {"metadata": {"name": name}}
+    (sentence,) = refusals(base_function(), name="harbour", overlays=[overlay])
+    assert sentence.startswith(f"The name {name!r} does not do: ")
+    overlay["metadata"]["name"] = "port"
+    assert (
+        compose(base_function(), name="harbour", overlays=[overlay])["metadata"]["name"] == "port"
+    )
+
+
+def test_the_whole_configuration_is_checked_with_its_overlays() -> None:
+    function = base_function()
+    function["spec"]["numWorkers"] = 1
+    overlay = {"spec": {"maxReplicas": "3"}}
+    assert refusals(function, overlays=[overlay]) == (
+        "spec.numWorkers is unknown to Nuclio, which would drop it: leave it out.",
+        "spec.maxReplicas is a text: write a whole number, without quotes.",
+    )
+
+
 @pytest.mark.parametrize("content", ["", "# nothing\n", "---\n"])
 def test_an_empty_overlay_changes_nothing(content: str, tmp_path: Path) -> None:
     path = tmp_path / "overlay.yaml"
     path.write_text(content)
-    own = base_function(closed=True)
-    assert read_overlay(path, own) == {}
+    assert read_overlay(path) == {}
 
 
 @pytest.mark.parametrize("name", ["gpu-node", "weights-volume"])
 def test_the_projects_own_overlays_are_taken(name: str) -> None:
-    path = ROOT / "deploy" / "kubernetes" / f"{name}.yaml"
-    assert read_overlay(path, base_function(gpu=name == "gpu-node"))
+    assert read_overlay(ROOT / "deploy" / "kubernetes" / f"{name}.yaml")
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "half \ud800", "\u009b31m", "a\u2028b"])

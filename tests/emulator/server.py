@@ -346,7 +346,7 @@ class Emulator(ThreadingHTTPServer):
             "status": "annotation",
             "stage": "annotation",
             "state": "new",
-            "type": "annotation",
+            "type": job.type,
             "mode": "annotation",
             "frame_count": job.stop - job.start + 1,
             "start_frame": job.start,
@@ -605,10 +605,11 @@ def hosted_functions(service: Service | None = None) -> Iterator[list[Function]]
         for path in (FUNCTION, DETECTOR):
             if service is not None and not service.predictor.classes and path == DETECTOR:
                 break
-            worker = NuclioWorker.load(path, logger, service)
+            worker = NuclioWorker.load(path, logger)
             if service is None:
                 worker.start(ServingSettings.from_environment(os.environ))
                 service = worker.context.user_data
+            worker.context.user_data = service
             server = stack.enter_context(LocalServer(("127.0.0.1", 0), worker, Path("no pictures")))
             thread = threading.Thread(target=server.serve_forever, args=(0.01,))
             thread.start()

@@ -68,6 +68,7 @@ class Job:
     start: int
     stop: int
     included_frames: list[int] | None = None
+    type: str = "annotation"
     tags: dict[int, dict[str, Any]] = field(default_factory=dict)
     shapes: dict[int, dict[str, Any]] = field(default_factory=dict)
     tracks: dict[int, dict[str, Any]] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from c3det.clicks import Click
+from c3det.exemplars import MAX_EXEMPLARS, THUMBNAIL, Exemplars
 from serverless.annotate.__main__ import frame_ranges, label_pair, score
 from serverless.annotate.cvat import Label, ScoreAttribute, Shape
 from serverless.annotate.errors import AnnotateError, FrameError, Retry, TransientError
@@ -23,6 +24,7 @@ from serverless.annotate.function import (
     checked_boxes,
     function_classes,
 )
+from serverless.annotate.job_exemplars import counted, exemplars_to_send, gathered
 from serverless.annotate.journal import FrameReport, Journal, journal_name
 from serverless.annotate.overlap import Rectangle, overlaps
 from serverless.annotate.plan import (
@@ -130,6 +132,44 @@ def test_what_people_labelled_are_clicks_and_boxes() -> None:
         pytest.approx((18, 12, 22, 32, 0)),
         (1, 1, 2, 2, 1),
     ]
+
+
+def some_exemplars(count: int, label: int, seed: int) -> Exemplars:
+    """Of one of two labels, with vectors that are like no others."""
+    vectors = np.random.default_rng(seed).normal(size=(count, 8)).astype(np.float16)
+    return Exemplars(
+        "0" * 64,
+        ("nut", "bolt"),
+        np.full(count, label, np.int64),
+        np.ones(count, np.bool_),
+        vectors,
+        np.ones((count, 2), np.float32),
+        np.zeros((count, THUMBNAIL, THUMBNAIL, 3), np.uint8),
+        ("frame 0",) * count,
+    )
+
+
+@pytest.mark.parametrize("last", [256, MAX_EXEMPLARS])
+def test_more_exemplars_than_go_together_are_thinned(last: int) -> None:
+    """18 frames with 256 nuts each, then bolts of a frame or of a file."""
+    parts = [some_exemplars(256, 0, seed) for seed in range(18)]
+    parts.append(some_exemplars(last, 1, 18))
+    found, left_out = gathered(parts)
+    assert len(found) + left_out == 18 * 256 + last
+    assert 1024 < len(found) <= MAX_EXEMPLARS
+    assert 256 <= (found.labels == 1).sum() <= last
+    labels = map_labels([label(1, "nut"), label(2, "bolt")], (), [])
+    sent = exemplars_to_send(found, labels)
+    line = counted(found, sent, left_out)
+    assert line.endswith(f"; {left_out} less typical ones were left out: at most 4096 go together")
+
+
+def test_exemplars_that_go_together_are_all_kept() -> None:
+    found, left_out = gathered([some_exemplars(3, 0, 0), some_exemplars(2, 1, 1)])
+    assert (len(found), left_out) == (5, 0)
+    assert counted(found, found, 0) == (
+        "exemplars: 5 (bolt 2, nut 3), 5 of them go with each question"
+    )
 
 
 def scored(score: float, rival: float | None = None) -> Box:
@@ -346,7 +386,7 @@ def test_classes_of_a_function_yaml(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(AnnotateError, match="no readable"):
             function_classes(file)
-    with pytest.raises(AnnotateError, match="no readable"):
+    with pytest.raises(AnnotateError, match=r"^--function-yaml \S+absent.yaml is missing: name"):
         function_classes(tmp_path / "absent.yaml")
 
 
@@ -372,9 +412,44 @@ def test_a_journal_goes_on(tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_full_disk_does_not_destroy_a_journal_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.jsonl"
+    Journal(path, {}).start(7)
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"frame"')
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    Journal(path, {}).start(8)
+    assert path.read_bytes() == whole
+
+
+def test_a_journal_with_more_settings_than_the_command(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    Journal(path, {"threshold": None, "overlap": 3, "tiles": None}).start(7)
+    with pytest.raises(AnnotateError, match=r"another setting of overlap \(3\)"):
+        Journal(path, {"threshold": None})
+    with pytest.raises(AnnotateError, match=r"another setting of colour \(none\)"):
+        Journal(path, {"colour": 1, "threshold": None, "overlap": 3})
+    assert Journal(path, {"overlap": 3}).group == 7, "one that is none says nothing"
+
+
 def test_a_damaged_journal(tmp_path: Path) -> None:
     path = tmp_path / "run.jsonl"
-    for text in ("nonsense\n", '{"settings": {}}\n', '{"settings": {}, "group": 1}\n{"a": 1}\n'):
+    for text in (
+        "nonsense\n",
+        '{"settings": {}}\n',
+        '{"settings": {}, "group": 1}\n{"a": 1}\n',
+        '{"settings": {}, "group": 1}\n"a"\n',
+        '{"settings": [1], "group": 1}\n',
+        '{"settings": null, "group": 1}\n',
+        '{"settings": 5, "group": 1}\n',
+    ):
         path.write_text(text)
         with pytest.raises(AnnotateError, match="damaged"):
             Journal(path, {})
@@ -403,10 +478,12 @@ def test_retries_wait_longer_each_time() -> None:
 
 def test_arguments() -> None:
     assert frame_ranges("5,0-2,1") == (0, 1, 2, 5)
+    assert len(frame_ranges("1-1000000")) == 1_000_000
     assert label_pair("a b=c=d") == ("a b", "c=d")
     assert score("0.5") == 0.5
     for read, texts in (
-        (frame_ranges, ["", "a", "1-", "-1", "1-b", "3-1"]),
+        (frame_ranges, ["", "a", "1-", "-1", "1-b", "3-1", "0-1000000", f"0-{10**17}"]),
+        (frame_ranges, ["9" * 5000, "0-" + "9" * 5000]),
         (label_pair, ["a", "=b", "a="]),
         (score, ["0", "1.1", "x", "nan"]),
     ):

@@ -24,8 +24,9 @@ from PIL import Image
 from c3det.clicks import Click
 from c3det.exemplars import Exemplars
 from serverless.annotate.__main__ import main
-from serverless.annotate.errors import Retry
+from serverless.annotate.errors import AnnotateError, Retry
 from serverless.annotate.journal import FrameReport, Journal
+from serverless.nuclio_worker import HttpAnswer, NuclioWorker
 from tests.emulator.functions import Function
 from tests.emulator.server import Emulator, hosted_functions
 from tests.emulator.store import Task
@@ -240,6 +241,24 @@ def test_a_second_run_writes_nothing_twice(
     assert annotate() == 0
     assert ours(emulator, task) == EXPECTED
     assert "rectangles written: 0, source semi-auto, group 2" in annotate.out
+
+
+def test_overwriting_replaces_what_a_person_corrected(
+    annotate: Command, emulator: Emulator, task: Task
+) -> None:
+    """CVAT keeps source and group of a rectangle whose edges someone drags."""
+    annotate()
+    first = shapes(emulator, task, source="semi-auto")[0]
+    corrected = {**first, "points": [11, 11, 15, 17]}
+    emulator.store.change_task(task, "update", {"shapes": [corrected]})
+    assert annotate() == 0
+    assert shapes(emulator, task, points=[11, 11, 15, 17]), "kept by default"
+    assert annotate("--existing", "overwrite") == 0
+    assert ours(emulator, task) == EXPECTED
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    helped = " ".join(annotate._capsys.readouterr().out.split())
+    assert "overwrite replaces those, too, that a person has corrected" in helped
 
 
 def test_overwriting_replaces_what_no_person_drew(
@@ -615,6 +634,35 @@ def test_a_function_that_fails_is_asked_again(
     assert annotate.waits == [0.001, 0.001, 0.002, 0.004]
 
 
+def test_a_function_that_refuses_says_why(
+    annotate: Command,
+    task: Task,
+    functions: list[Function],
+    listed: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(worker: NuclioWorker, body: bytes, content_type: str) -> HttpAnswer:
+        return HttpAnswer(400, b"Error when parsing request\nat line 1")
+
+    monkeypatch.setattr(NuclioWorker, "handle", refuse)
+    monkeypatch.setattr("c3det.predictor.load", lambda weights, device: FakePredictor())
+    assert annotate("--url", functions[0].url, *listed) == 1
+    assert "frame 0 failed: status 400: Error when parsing request\n" in annotate.out
+    assert annotate("--model") == 1
+    assert "frame 0 failed: the model failed with status 400: Error when parsing" in annotate.out
+
+
+def test_a_picture_that_cannot_be_drawn_is_a_note(
+    annotate: Command, emulator: Emulator, task: Task, tmp_path: Path
+) -> None:
+    options = ["--pictures", str(tmp_path / "pictures")]
+    emulator.faults.add(path="/data\\?.*number=0", status=400)
+    assert annotate(*options) == 0
+    assert ours(emulator, task) == EXPECTED
+    assert "frame 0: its picture cannot be drawn: " in annotate.out
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["frame-000001.png"]
+
+
 def test_a_refused_picture_fails_its_frame_alone(
     annotate: Command,
     emulator: Emulator,
@@ -664,14 +712,67 @@ def test_a_frame_that_fails_leaves_the_others(
     assert "frames: 3 (2 done, 1 failed, 0 without clicks" in annotate.out
     failure = "pos_points[0] is at (70, 10), outside the picture of 60 x 40 pixels"
     assert f"frame 2 failed: {failure}" in annotate.out
-    assert len(journals(tmp_path)) == 1
+    assert journals(tmp_path) == [], "every frame was reached"
     (point,) = (s for s in shapes(emulator, task, type="points") if s["frame"] == 2)
     emulator.store.change_task(task, "update", {"shapes": [{**point, "points": [7, 10]}]})
-    before = len(annotate.asked)
     assert annotate() == 0
-    assert "2 frames are done already" in annotate.out
-    assert len(annotate.asked) == before + 1
-    assert "rectangles written: 10 (0 8, tree 2), source semi-auto, group 1" in annotate.out
+    assert [row for row in ours(emulator, task) if row[0] != 2] == EXPECTED, "nothing twice"
+    assert {row[0] for row in ours(emulator, task)} == {0, 1, 2}
+
+
+def test_a_frame_that_always_fails_keeps_no_other_from_new_clicks(
+    annotate: Command, emulator: Emulator, task: Task
+) -> None:
+    place(emulator, task, 2, "0", "points", [70, 10])
+    assert annotate() == 1
+    place(emulator, task, 0, "0", "points", [20, 30])
+    assert annotate() == 1
+    assert "done already" not in annotate.out
+    assert (0, "0", [18.0, 28.0, 22.0, 32.0]) in ours(emulator, task)
+
+
+def test_a_review_that_cannot_be_written_is_known_before_the_run(
+    annotate: Command, emulator: Emulator, task: Task, tmp_path: Path
+) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    for name, why in (("nowhere/look.csv", "No such file"), ("folder.csv", "Is a directory")):
+        assert annotate("--review", str(tmp_path / name)) == 2
+        assert f"{name} cannot be written: {why}" in annotate.err
+    assert (annotate.asked, journals(tmp_path)) == ([], [])
+    assert ours(emulator, task) == []
+
+
+def test_a_run_that_fails_early_leaves_the_review_as_it_is(
+    annotate: Command, tmp_path: Path
+) -> None:
+    old, new = tmp_path / "old.csv", tmp_path / "new.csv"
+    old.write_text("of another run\n")
+    missing = str(tmp_path / "absent.safetensors")
+    for path in (old, new):
+        assert annotate("--journal", str(tmp_path), "--review", str(path)) == 2
+        assert annotate("--review", str(path), "--model", missing) == 2
+    assert old.read_text() == "of another run\n"
+    assert not new.exists()
+
+
+def test_a_review_that_was_not_written_comes_with_the_same_command(
+    annotate: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    review = tmp_path / "look.csv"
+
+    def fail(path: Path, *arguments: object) -> None:
+        raise AnnotateError(f"{path} cannot be written: No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("serverless.annotate.__main__.write_review", fail)
+        assert annotate("--review", str(review)) == 2
+    assert "look.csv cannot be written: No space left" in annotate.err
+    assert "frames: 3 (2 done" in annotate.out
+    assert "The same command goes on from here" in annotate.out
+    asked = len(annotate.asked)
+    assert annotate("--review", str(review)) == 0
+    assert len(annotate.asked) == asked, "nothing is asked again"
+    assert len(review.read_text().splitlines()) == 3
     assert journals(tmp_path) == []
 
 
@@ -805,6 +906,29 @@ def test_issues_are_of_the_job_of_their_frame_and_no_more_than_wanted(
     ]
 
 
+def test_issues_in_a_job_of_ground_truth_and_on_frames_of_it_alone(
+    annotate: Command, emulator: Emulator
+) -> None:
+    pictures = [(f"{i}.png", encoded_picture(value=i)) for i in range(4)]
+    other = emulator.store.add_task("o", LABELS, pictures, segment_size=2)
+    first, second = other.jobs
+    second.type = "ground_truth"
+    for frame in range(4):
+        place(emulator, other, frame, "0", "points", [50, 30])
+    annotate.task = other
+    note = "; frames without a job of annotation, which take none: 2"
+    assert annotate("--issues", "3", "--dry-run", where="task") == 0
+    assert f"issues to create: 2, unless they are there{note}" in annotate.out.splitlines()
+    assert annotate("--issues", "3", where="task") == 0
+    assert f"issues created: 2{note}" in annotate.out.splitlines()
+    assert [job for job, _, _ in issues(emulator)] == [first.id] * 2
+    emulator.issues.clear()
+    other.jobs.reverse()
+    assert annotate("--issues", "1", "--existing", "overwrite") == 0
+    assert "issues created: 1" in annotate.out.splitlines()
+    assert issues(emulator) == [(second.id, 2, NOT_SURE)]
+
+
 def test_a_lost_answer_or_a_break_makes_no_issue_twice(
     annotate: Command, emulator: Emulator, task: Task
 ) -> None:
@@ -829,7 +953,12 @@ def test_a_lost_answer_or_a_break_makes_no_issue_twice(
         (["--function", "other"], "has no interactor 'other', it has c3det: name one"),
         (["--label", "dog=tree"], "the task has no label 'dog'"),
         (["--label", "cat=dog"], "the function has no class 'dog'"),
-        (["--function-yaml", "absent.yaml", "--url", "http://x"], "no readable function.yaml"),
+        (["--function-yaml", "absent.yaml", "--url", "http://x"], "absent.yaml is missing: name"),
+        (["--url", "localhost:1"], "--url localhost:1: the address must have http:// or https://"),
+        (["--url", "ftp://x/"], "--url ftp://x/: the address must have http:// or https://"),
+        (["--url", "foo bar"], "--url foo bar: the address must have http:// or https://"),
+        (["--url", "http://foo bar"], "--url http://foo bar is no address: write"),
+        (["--url", "http://"], "--url http:// is no address: write http://HOST:PORT"),
         (["--model", "absent.safetensors"], "absent.safetensors"),
     ],
 )

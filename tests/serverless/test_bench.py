@@ -17,7 +17,7 @@ from c3det.closed.mmdet_adapter import ClickedFeatures
 from c3det.predictor import load
 from c3det.weights import Card, save
 from serverless.bench import parts, reference
-from serverless.bench.__main__ import tables
+from serverless.bench.__main__ import main, tables
 from tests.c3det.open.small import saved as saved_open
 from tests.c3det.small import NUM_CLASSES, build, shrunk, small_detectors
 
@@ -119,3 +119,12 @@ def test_correlation_alone_is_compared_with_its_twin(device: str) -> None:
     row = parts.correlation_alone(128, 3, device)
     assert row["largest_relative_difference"] < 1e-5
     assert row["slow_over_fast"] == row["slow"] / row["fast"]
+
+
+def test_a_device_that_torch_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--device", "foo"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "python -m serverless.bench: --device foo is none of torch: name 'cpu' or 'cuda'\n"
+    )

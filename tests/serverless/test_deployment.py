@@ -21,6 +21,7 @@ from serverless.deployment import (
     check_class,
     check_classes,
     check_device,
+    check_time_budget,
     described_classes,
     gpu_name,
     hold_gpu,
@@ -297,14 +298,35 @@ def test_start_refuses_a_class_that_the_weights_lack(
         init_context(Context(logger=Log()))
 
 
-@pytest.mark.parametrize(
-    "path", [FUNCTION, *sorted(CLOSED.glob("*.yaml"))], ids=lambda path: path.stem
-)
-def test_the_time_budget_ends_before_nuclio_ends_the_call(path: Path) -> None:
-    event_timeout = spec_of(path)["eventTimeout"]
-    assert ServingSettings.from_environment({}).time_budget_seconds < int(
-        event_timeout.removesuffix("s")
-    )
+def processor_config(path: Path, event_timeout: object) -> Path:
+    path.write_text(yaml.safe_dump({"spec": {"eventTimeout": event_timeout}}))
+    return path
+
+
+@pytest.mark.parametrize("granted", ["60s", "1m", "30s", "0.5m29.5s", "59s999ms", "0s"])
+def test_a_time_budget_that_nuclio_does_not_grant(tmp_path: Path, granted: str) -> None:
+    path = processor_config(tmp_path / "processor.yaml", granted)
+    with pytest.raises(DeploymentError, match="C3DET_TIME_BUDGET_SECONDS is 60") as caught:
+        check_time_budget(60, path)
+    assert f"its eventTimeout of {granted}: set less, or raise" in one_sentence(caught.value)
+
+
+@pytest.mark.parametrize("granted", ["61s", "1m1s", "60.5s", "1h", None, "", "5 minutes", 3])
+def test_a_time_budget_that_nuclio_grants_or_that_it_does_not_know(
+    tmp_path: Path, granted: object
+) -> None:
+    check_time_budget(60, processor_config(tmp_path / "processor.yaml", granted))
+    check_time_budget(60, tmp_path / "absent.yaml")
+
+
+def test_start_refuses_a_time_budget_that_nuclio_does_not_grant(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = processor_config(tmp_path / "processor.yaml", "70s")
+    monkeypatch.setattr(deployment, "PROCESSOR_CONFIG", path)
+    monkeypatch.setenv("C3DET_TIME_BUDGET_SECONDS", "75")
+    with pytest.raises(DeploymentError, match="C3DET_TIME_BUDGET_SECONDS is 75"):
+        init_context(Context(logger=Log()))
 
 
 def test_the_worker_ends_when_nuclio_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,17 @@ def test_a_picture_that_was_searched_in_part_is_an_error() -> None:
     )
 
 
+def test_without_a_cache_nobody_is_told_to_ask_again() -> None:
+    """As the detector is shipped: a further request begins anew."""
+    context = make_context(time_budget_seconds=3, cache_bytes=0)
+    context.user_data.predictor.coverage = 0.755
+    response = detector_handler(context, event({"image": base64_picture()}))
+    assert json.loads(response.body)["error"]["message"] == (
+        "the time budget of 3 s ended before more than 75 % of the picture was searched: raise "
+        "C3DET_TIME_BUDGET_SECONDS"
+    )
+
+
 def test_an_open_model_has_no_classes_to_detect() -> None:
     context = make_context(classes=())
     response = detector_handler(context, event({"image": base64_picture()}))

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.serverless.nuclio_fields import TRIGGER, wrong, wrong_in_function
+from deploy.nuclio_fields import problems
+from deploy.write_function import base_function
+from serverless.settings import CVAT_SECONDS, ServingSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 OPEN = ROOT / "function.yaml"
@@ -20,9 +22,6 @@ CLOSED = ROOT / "deploy" / "closed" / "interactor.yaml"
 GPU_CLOSED = CLOSED.with_name("interactor-gpu.yaml")
 DETECTOR = CLOSED.with_name("detector.yaml")
 CARD = ROOT / "serverless" / "weights" / "starter.json"
-CVAT_TIMEOUT_S = 120
-TIME_BUDGET_S = 60  # C3DET_TIME_BUDGET_SECONDS, unless a function file sets it
-
 
 # What CVAT reads of the annotations of a function of each type.
 ANNOTATIONS = {
@@ -69,13 +68,8 @@ def trigger(spec: dict[str, Any]) -> dict[str, Any]:
     return trigger
 
 
-def test_wrong_finds_unknown_keys_and_types() -> None:
-    values = {"kind": "http", "maxWorker": 1, "numWorkers": "1", "attributes": {}}
-    assert wrong(values, TRIGGER) == ["maxWorker", "numWorkers"]
-
-
 def test_every_key_is_nuclios(config: dict[str, Any]) -> None:
-    assert wrong_in_function(config) == []
+    assert list(problems(config)) == []
 
 
 def test_handler_can_be_imported(spec: dict[str, Any]) -> None:
@@ -108,13 +102,22 @@ def test_one_worker_that_takes_a_picture_of_64_mib(trigger: dict[str, Any]) -> N
     assert trigger["attributes"]["maxRequestBodySize"] >= base64_bytes + room_for_clicks
 
 
-def test_timeouts_fit_into_cvats(spec: dict[str, Any], trigger: dict[str, Any]) -> None:
+@pytest.mark.parametrize("gpu", [False, True], ids=["CPU", "GPU"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"closed": True}, {"closed": True, "detector": True}],
+    ids=["open", "closed", "detector"],
+)
+def test_timeouts_fit_into_cvats(options: dict[str, bool], gpu: bool) -> None:
+    spec = base_function(gpu=gpu, **options)["spec"]
+    (trigger,) = spec["triggers"].values()
     event_timeout_s = int(re.fullmatch(r"(\d+)s", spec["eventTimeout"]).group(1))
     wait_s = trigger["workerAvailabilityTimeoutMilliseconds"] / 1000
     variables = {variable["name"]: variable["value"] for variable in spec["env"]}
-    assert event_timeout_s > float(variables.get("C3DET_TIME_BUDGET_SECONDS", TIME_BUDGET_S))
+    settings = ServingSettings.from_environment(variables)
+    assert event_timeout_s > settings.time_budget_seconds
     assert wait_s > 10, "Nuclio's default"
-    assert wait_s + event_timeout_s < CVAT_TIMEOUT_S
+    assert wait_s + event_timeout_s < CVAT_SECONDS
     assert spec["readinessTimeoutSeconds"] > 120
 
 

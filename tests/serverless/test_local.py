@@ -20,7 +20,7 @@ from nuclio_sdk import Context, Event
 
 from serverless.deployment import FUNCTION
 from serverless.local import PAGE, LocalServer, samples_directory
-from serverless.nuclio_worker import FunctionError, NuclioWorker, Trigger
+from serverless.nuclio_worker import FunctionError, HttpAnswer, NuclioWorker, Trigger
 from serverless.settings import OPEN_WEIGHTS
 from tests.serverless.fakes import base64_picture
 
@@ -97,13 +97,70 @@ def test_exception_is_500_with_traceback(error: BaseException) -> None:
         assert call(server)[0] == 500, "the runtime outlives it"
 
 
+def test_ctrl_c_is_no_answer() -> None:
+    def handler(context: Context, event: Event) -> Any:
+        raise KeyboardInterrupt
+
+    worker = NuclioWorker(handler, Trigger(), nuclio_sdk.Logger("ERROR", name="test_local"))
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            worker.post(b"{}")
+
+
 def test_body_limit() -> None:
     with running(lambda context, event: str(len(event.body)), max_body_bytes=1000) as server:
         assert call(server, body=b"x" * 1000)[::2] == (200, b"1000")
         assert call(server, body=b"x" * 1001)[::2] == (400, b"Error when parsing request")
         # Longer than what the buffers of the two sockets hold.
         assert call(server, body=b"x" * 20_000_000)[0] == 400
-        assert call(server, headers={"Content-Length": "-1"})[0] == 400
+        for length in ("-1", "many", "1" * 5000):
+            assert call(server, headers={"Content-Length": length})[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *(("localhost", 200), ("LOCALHOST:8000", 200), ("10.1.2.3:80", 200), ("[::1]:80", 200)),
+        *(("127.0.0.1", 200), ("evil.example", 403), ("evil.example:8000", 403), ("", 403)),
+        *(("localhost.evil.example", 403), ("127.0.0.1.evil.example", 403), ("[", 403)),
+    ],
+)
+def test_a_name_that_leads_here_from_elsewhere_is_refused(
+    pictures: Path, host: str, status: int
+) -> None:
+    with running(describe_body, pictures) as server:
+        for path in ("/", "/model", "/samples/a.jpg"):
+            found, _, body = call(server, "GET", path, headers={"Host": host})
+            assert found == status
+            assert (b"localhost" in body) == (status == 403)
+        assert call(server, body=b"x", headers={"Host": host})[0] == {200: 201, 403: 403}[status]
+
+
+def test_the_name_of_the_option_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(describe_body) as server:
+        monkeypatch.setattr(server, "name", "box.example")
+        assert call(server, "GET", headers={"Host": "Box.example:8000"})[0] == 200
+    worker = NuclioWorker(describe_body, Trigger(), nuclio_sdk.Logger("ERROR", name="test_local"))
+    with LocalServer(("LocalHost", 0), worker, None) as server:
+        assert server.name == "localhost"
+
+
+def test_pages_of_other_sites_cannot_ask() -> None:
+    with running(describe_body) as server:
+        own = f"http://127.0.0.1:{server.server_address[1]}"
+        assert call(server, headers={"Origin": own})[0] == 201
+        for origin in ("http://evil.example", "http://127.0.0.1:1", "null", f"{own}.evil", ""):
+            for method in ("POST", "PUT", "OPTIONS"):
+                assert call(server, method, body=b"x", headers={"Origin": origin})[0] == 403
+        # Longer than what the buffers of the two sockets hold.
+        assert call(server, body=b"x" * 2_000_000, headers={"Origin": "null"})[0] == 403
+
+
+def test_the_worker_itself_has_the_body_limit() -> None:
+    logger = nuclio_sdk.Logger("ERROR", name="test_local")
+    worker = NuclioWorker(lambda context, event: "taken", Trigger(max_body_bytes=4), logger)
+    assert worker.post(b"1234").body == b"taken"
+    assert worker.post(b"12345") == HttpAnswer(400, b"Error when parsing request")
 
 
 def test_body_of_unknown_length_is_refused() -> None:

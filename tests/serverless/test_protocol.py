@@ -12,13 +12,10 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from c3det import exemplars
 from c3det.clicks import Click, LabelledBox
 from serverless.protocol import (
     LARGEST_LABEL,
-    MOST_EXEMPLARS,
     MOST_LABELS,
-    SIDES,
     AnswerError,
     AnyRequest,
     Box,
@@ -602,11 +599,6 @@ def test_messages_do_not_repeat_the_payload() -> None:
             read_built_in_request(built_in(**changes), 10)
         assert "s3cret" not in caught.value.message
         assert json.dumps(caught.value.message)
-
-
-def test_the_limits_are_those_of_the_model() -> None:
-    assert MOST_EXEMPLARS == exemplars.MAX_PER_QUERY
-    assert SIDES == exemplars.SIDES
 
 
 def test_bytes_are_packed_six_a_number_the_first_the_highest() -> None:
