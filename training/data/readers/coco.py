@@ -173,8 +173,7 @@ class _Reader:
         if not file_name or not (is_text(file_name) or (is_text(name) and _is_path(file_name))):
             self.report.leave_out(place, "missing field", "the picture has no file_name")
             return None
-        if "\\" in file_name and not os.path.isfile(root / file_name):
-            file_name = file_name.replace("\\", "/")  # written on Windows
+        file_name = self.builder.folder.plain(file_name)
         name = name if is_text(name) and name else file_name
         if name in self.builder.pictures:
             sentence = f"the name {name} is taken; this picture and its objects are left out"

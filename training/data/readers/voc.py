@@ -179,7 +179,7 @@ def _open(path: Path, file: XmlFile, builder: ReadingBuilder, report: Report) ->
         sentence = f"the file begins with <{root.tag}>, not <annotation>: it is not Pascal VOC"
         report.add(line, "syntax", sentence)
         return None
-    stated_name = (root.findtext("filename") or "").strip().replace("\\", "/")
+    stated_name = builder.folder.plain((root.findtext("filename") or "").strip())
     if not stated_name:
         sentence = f"the file has no filename; the picture is looked for as {path.stem}"
         report.add(line, "missing field", sentence)
