@@ -99,6 +99,11 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def column_names(text: str) -> list[str]:
+    """Read a comma-separated list of the command line in which a name may be left out."""
+    return [name.strip() for name in text.split(",")]
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "images": {
         "type": Path,
@@ -109,8 +114,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "the classes that there are, comma-separated, in order",
     },
     "columns": {
-        "type": names,
-        "help": "names of the columns, comma-separated, where the first line does not have them",
+        "type": column_names,
+        "help": "names of the columns, comma-separated, where the first line does not have them; "
+        "one without a name is skipped",
     },
     "origin": {
         "type": int,

@@ -16,6 +16,9 @@ from training.data.readers.reading import Position, Report
 OUTSIDE_TOLERANCE = 0.02
 """Pixels by which a box may leave the picture unreported: formats round to two decimals."""
 
+NO_SHARE = 2
+"""A coordinate as large, in shares of the picture's sides, was meant as pixels."""
+
 Corners = Sequence[tuple[float, float]]
 
 

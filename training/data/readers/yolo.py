@@ -47,12 +47,9 @@ from training.data.readers.folders import (
     unlisted_pictures,
     unused_files,
 )
-from training.data.readers.objects import Corners, Objects, hull
+from training.data.readers.objects import NO_SHARE, Corners, Objects, hull
 from training.data.readers.reading import Reading, Report, listing, nothing, plural
 from training.data.readers.text import number, read_text, whole_number
-
-_BEYOND = 2
-"""A share of the picture's size that is larger was meant as pixels."""
 
 _KEYPOINTS = ("object has keypoints, not read", "objects have keypoints, not read")
 _CONFIDENCE = ("object has a confidence, not used", "objects have a confidence, not used")
@@ -460,7 +457,7 @@ class _Reader:
         else:
             shape = rest[: len(rest) - len(rest) % 2]
             self.builder.counts.update([_CONFIDENCE] * (len(rest) % 2))
-        if not all(-_BEYOND < value < _BEYOND for value in shape if value == value):
+        if not all(abs(value) < NO_SHARE for value in shape if value == value):
             sentence = "the numbers are no shares of the picture's size, between 0 and 1"
             report.add(line, "not normalised", f"{sentence}; the object is left out")
             return
