@@ -122,7 +122,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "type": int,
         "choices": (0, 1),
         "help": "1: pixels are counted from 1, the last included; 0: continuous coordinates, "
-        "from 0, as CVAT writes them (default: by what the files show)",
+        "from 0, as CVAT and labelImg write them (default: by what the files show)",
     },
     "version": {"choices": tuple(CLASSES), "help": "the classes are DOTA's of this one"},
     "labels": {"type": Path, "help": "folder of the text files"},
