@@ -9,6 +9,7 @@ cannot be used, reports it and goes on.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from training.data.readers.csv_table import read_csv
 from training.data.readers.cvat_server import read_cvat_server
 from training.data.readers.cvat_xml import read_cvat_xml
 from training.data.readers.dota import CLASSES, read_dota
-from training.data.readers.reading import Reading, merge
+from training.data.readers.reading import Reading, distinct, merge
 from training.data.readers.voc import read_voc
 from training.data.readers.yolo import read_yolo
 from training.data.splits import SPLIT_FILE, SPLITS
@@ -173,7 +174,8 @@ def read(arguments: argparse.Namespace) -> Reading:
         path, defects = unpacked(path, arguments.out / UNPACKED / f"{number}-{path.stem}")
         reading = row.read(path, **options)
         readings.append(replace(reading, defects=(*defects, *reading.defects)))
-    return readings[0] if len(readings) == 1 else merge(readings)
+    names = [re.sub(r"\W+", "-", Path(source).absolute().stem) for source in arguments.source]
+    return readings[0] if len(readings) == 1 else merge(readings, distinct(names))
 
 
 def _check_kept(source: Path, out: Path, kind: str) -> None:

@@ -56,8 +56,8 @@ def read_voc(
         classes: The classes that there are; by default all that occur, in alphabetical order.
         origin: 1, pixels are counted from 1 and the last one is included; 0, the coordinates are
             continuous, from 0. By default 0 where a coordinate has a fraction or a box begins
-            before 1, or where the files are CVAT's or labelImg's; 1 otherwise, and always where the files call
-            themselves Pascal's.
+            before 1, or where the files are CVAT's or labelImg's; 1 otherwise, and always where the
+            files call themselves Pascal's.
 
     Returns:
         The data set and all defects. The name of a picture is the path of its file in the folder of
