@@ -58,9 +58,6 @@ class Toy(PictureSet):
     def val_pictures(self, limit: int) -> Sequence[Annotated]:
         return [self.train_crop(8, np.random.default_rng(0))] * limit
 
-    def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
-        return [self.train_crop(8, np.random.default_rng(0))] * (3 if limit is None else limit)
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -79,7 +76,6 @@ def test_a_mixed_set_numbers_classes_by_name() -> None:
     }
     assert seen == {"a": [0, 1], "b": [1, 2, 0]}
     assert [one.name for one in mixed.val_pictures(3)] == ["a", "a", "b"]
-    assert [one.name for one in mixed.test_pictures()] == ["a"] * 3 + ["b"] * 3
 
 
 def test_parts_are_drawn_as_often_as_told() -> None:
@@ -247,7 +243,6 @@ def test_few_objects_are_always_the_same_few() -> None:
     assert sum(len(one.labels) for one in few.few) == 6
     drawn = {id(few.train_crop(8, np.random.default_rng(i))) for i in range(50)}
     assert drawn == {id(one) for one in few.few}
-    assert len(few.test_pictures()) == 3
 
 
 def test_the_sets_of_this_project() -> None:
