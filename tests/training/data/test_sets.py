@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import MISSING, fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.training import small_runs
+from tests.training.data.toy_sets import a_set
 from training.data import real_sets
 from training.data.annotated import Annotated, Index, Record
 from training.data.index import read_index, write_index
@@ -277,10 +278,9 @@ def real_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, RealS
         )
     text = json.dumps(content)
     (tmp_path / "toys" / "annotations.json").write_text(text)
-    values = dict.fromkeys((one.name for one in fields(RealSet) if one.default is MISSING), "")
-    values |= {"name": "toys", "licence": "CC0", "attribution": "toys by a"}
-    values["annotations_sha256"] = hashlib.sha256(text.encode()).hexdigest()
-    registry = {"toys": RealSet(**values)}
+    pinned = hashlib.sha256(text.encode()).hexdigest()
+    said = {"licence": "CC0", "attribution": "toys by a", "annotations_sha256": pinned}
+    registry = {"toys": a_set("toys", **said)}
     monkeypatch.setattr(real_sets, "real_sets", lambda: registry)
     monkeypatch.setenv("C3DET_DATA", str(tmp_path))
     return registry
