@@ -30,6 +30,10 @@ Range = tuple[float, float]
 CLASSES = (*trees.CLASSES, *"0123456789")
 DIGIT_LABELS = range(1, 11)
 
+TEST_SIDE = 384
+_TEST_SEED = 0
+"""It is part of the names of the pictures to test on."""
+
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 INK_THRESHOLD = 0.35
 """A digit's box holds the pixels whose alpha is above this fraction of the digit's maximum."""
@@ -275,13 +279,15 @@ def composer(split: Split) -> Composer:
     return Composer(trees.load(picture), load_glyphs(split))
 
 
-def test_pictures(count: int = 40, size: int = 384, seed: int = 0) -> list[Annotated]:
-    """Return the first pictures of the test set; every one depends on its number and the seed.
+def test_pictures(count: int = 40) -> list[Annotated]:
+    """Return the first pictures of the test set; every one depends on its number alone.
 
     They carry the boxes of their trees too; the digits are the classes ``DIGIT_LABELS``.
     """
     source = composer("test")
     return [
-        source.compose(f"composite-{seed}-{i}", size, np.random.default_rng([seed, i]))
+        source.compose(
+            f"composite-{_TEST_SEED}-{i}", TEST_SIDE, np.random.default_rng([_TEST_SEED, i])
+        )
         for i in range(count)
     ]

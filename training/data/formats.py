@@ -9,6 +9,7 @@ cannot be used, reports it and goes on.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from training.data.readers.csv_table import read_csv
 from training.data.readers.cvat_server import read_cvat_server
 from training.data.readers.cvat_xml import read_cvat_xml
 from training.data.readers.dota import CLASSES, read_dota
-from training.data.readers.reading import Reading, merge
+from training.data.readers.reading import Reading, distinct, merge
 from training.data.readers.voc import read_voc
 from training.data.readers.yolo import read_yolo
 from training.data.splits import SPLIT_FILE, SPLITS
@@ -99,6 +100,11 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def column_names(text: str) -> list[str]:
+    """Read a comma-separated list of the command line in which a name may be left out."""
+    return [name.strip() for name in text.split(",")]
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "images": {
         "type": Path,
@@ -109,14 +115,15 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "the classes that there are, comma-separated, in order",
     },
     "columns": {
-        "type": names,
-        "help": "names of the columns, comma-separated, where the first line does not have them",
+        "type": column_names,
+        "help": "names of the columns, comma-separated, where the first line does not have them; "
+        "one without a name is skipped",
     },
     "origin": {
         "type": int,
         "choices": (0, 1),
         "help": "1: pixels are counted from 1, the last included; 0: continuous coordinates, "
-        "from 0, as CVAT writes them (default: by what the files show)",
+        "from 0, as CVAT and labelImg write them (default: by what the files show)",
     },
     "version": {"choices": tuple(CLASSES), "help": "the classes are DOTA's of this one"},
     "labels": {"type": Path, "help": "folder of the text files"},
@@ -167,7 +174,8 @@ def read(arguments: argparse.Namespace) -> Reading:
         path, defects = unpacked(path, arguments.out / UNPACKED / f"{number}-{path.stem}")
         reading = row.read(path, **options)
         readings.append(replace(reading, defects=(*defects, *reading.defects)))
-    return readings[0] if len(readings) == 1 else merge(readings)
+    names = [re.sub(r"\W+", "-", Path(source).absolute().stem) for source in arguments.source]
+    return readings[0] if len(readings) == 1 else merge(readings, distinct(names))
 
 
 def _check_kept(source: Path, out: Path, kind: str) -> None:

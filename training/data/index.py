@@ -79,8 +79,9 @@ def write_index(index: Index, path: Path) -> None:
     The pictures stay where they are.
     """
     images = []
+    folder = os.path.realpath(path.parent)
     for number, record in enumerate(index.records, start=1):
-        file_name = Path(os.path.relpath(record.path, path.parent)).as_posix()
+        file_name = Path(os.path.relpath(_plain(record.path), folder)).as_posix()
         image: dict[str, Any] = {
             "id": number,
             "file_name": file_name,
@@ -107,6 +108,11 @@ def write_index(index: Index, path: Path) -> None:
     with naming(path):
         temporary.write_text("{" + ",\n".join(sections) + "}\n", encoding="utf-8")
         temporary.replace(path)
+
+
+def _plain(path: Path) -> Path:
+    """A path without ``..``, which behind a link leads elsewhere than its letters say."""
+    return Path(os.path.realpath(path.parent), path.name) if ".." in path.parts else path
 
 
 def read_index(path: Path) -> Index:

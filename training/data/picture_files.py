@@ -80,7 +80,7 @@ def check_whole(path: Path) -> None:
             image.verify()
         elif not _is_large(header):
             if header.format == "JPEG":
-                image.draft(None, (image.width // 8, image.height // 8))
+                image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
             image.load()
         else:
             tops = range(0, header.height, _STRIP)

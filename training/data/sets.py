@@ -32,7 +32,7 @@ _TRIES = 10
 
 
 class PictureSet(ABC):
-    """Pictures to train, validate and test on.
+    """Pictures to train and validate on.
 
     Attributes:
         name: For people and for the names of files.
@@ -64,12 +64,16 @@ class PictureSet(ABC):
         Training never draws them, and they are not of the test set.
         """
 
+
+class EvaluatedSet(PictureSet):
+    """A set with pictures to test on."""
+
     @abstractmethod
     def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
         """All pictures of the test set, or the first ``limit``."""
 
 
-class CompositeSet(PictureSet):
+class CompositeSet(EvaluatedSet):
     """Digits on aerial pictures, see `training.data.composite`; the trees between do not count.
 
     The pictures to validate on are new ones of the glyphs and the place of training.
@@ -101,11 +105,11 @@ class CompositeSet(PictureSet):
         ]
 
     def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
-        """See `PictureSet`."""
+        """See `EvaluatedSet`."""
         return composite.test_pictures() if limit is None else composite.test_pictures(limit)
 
 
-class TreesSet(PictureSet):
+class TreesSet(EvaluatedSet):
     """Tree crowns from above, see `training.data.trees`; each split is of a place of its own."""
 
     name = "trees"
@@ -130,11 +134,11 @@ class TreesSet(PictureSet):
         return [trees.reduce(picture, scale) for scale in trees.SCALES][:limit]
 
     def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
-        """See `PictureSet`."""
+        """See `EvaluatedSet`."""
         return trees.test_pictures()[:limit]
 
 
-class RecordedSet(PictureSet):
+class RecordedSet(EvaluatedSet):
     """Pictures on disk.
 
     Rare classes are drawn more often: with the probability ``balance`` a crop is drawn around an
@@ -220,7 +224,7 @@ class FolderSet(RecordedSet):
         return OnDemand(self._split("val").records[:limit])
 
     def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
-        """See `PictureSet`."""
+        """See `EvaluatedSet`."""
         split = "test" if (self._folder / "test.json").is_file() else "val"
         return OnDemand(self._split(split).records[:limit])
 
@@ -268,7 +272,7 @@ class RealPictureSet(RecordedSet):
         return OnDemand(self._validation[:limit])
 
     def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
-        """See `PictureSet`."""
+        """See `EvaluatedSet`."""
         return OnDemand(real_sets.read(self.name, trained=False).records[:limit])
 
 
@@ -327,11 +331,6 @@ class MixedSet(PictureSet):
         pictures = [self._renamed(source, source.val_pictures(share)) for source in self._sets]
         return list(chain(*pictures))[:limit]
 
-    def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
-        """See `PictureSet`; the sets one after the other."""
-        pictures = [self._renamed(source, source.test_pictures(limit)) for source in self._sets]
-        return list(chain(*pictures))[:limit]
-
     def _renamed(self, source: PictureSet, pictures: Sequence[Annotated]) -> list[Annotated]:
         return [rename(picture, source.classes, self.classes) for picture in pictures]
 
@@ -340,7 +339,7 @@ class FewObjects(PictureSet):
     """As little of a set as someone would have labelled: its first crops, until there are enough.
 
     Every training crop is one of these few pictures, rotated where the set allows it. What the set
-    is validated and tested on stays whole.
+    is validated on stays whole.
 
     Args:
         pictures: The set.
@@ -373,10 +372,6 @@ class FewObjects(PictureSet):
     def val_pictures(self, limit: int) -> Sequence[Annotated]:
         """See `PictureSet`."""
         return self._whole.val_pictures(limit)
-
-    def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
-        """See `PictureSet`."""
-        return self._whole.test_pictures(limit)
 
 
 def random_window(
@@ -418,7 +413,7 @@ def rename(picture: Annotated, classes: Sequence[str], wanted: Sequence[str]) ->
     return replace(picture, labels=table[picture.labels])
 
 
-def load_set(spec: str, *, balance: float = 0.5, rotate: bool = True) -> PictureSet:
+def load_set(spec: str, *, balance: float = 0.5, rotate: bool = True) -> EvaluatedSet:
     """Load the set that a spec names.
 
     Args:

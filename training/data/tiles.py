@@ -88,25 +88,27 @@ class Tiling:
         return [*range(0, last, self.size - self.gap), last]
 
 
-def areas_inside(
+def parts_inside(
     boxes: NDArray[np.float32], corners: NDArray[np.float32] | None, window: Window
-) -> NDArray[np.float64]:
-    """Return which part of each object's area is inside a window.
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Return how much of each object is inside a window, and where.
 
     Args:
         boxes: float32 (N, 4), xyxy.
-        corners: float32 (N, 4, 2); where given, the area is that of the quadrilateral, as far as it
-            is in the box, which ends at the edge of the picture.
+        corners: float32 (N, 4, 2); where given, the object is the quadrilateral, as far as it is in
+            the box, which ends at the edge of the picture.
         window: The window.
 
     Returns:
-        float64 (N,), 0 to 1.
+        Which part of its area is inside, float64 (N,), 0 to 1, and the box around that part,
+        float32 (N, 4), which has no area where nothing is inside.
     """
     x, y, width, height = window
-    low, high = np.array([x, y]), np.array([x + width, y + height])
+    low, high = np.array([x, y], np.float32), np.array([x + width, y + height], np.float32)
     whole = ((boxes[:, :2] >= low) & (boxes[:, 2:] <= high)).all(axis=1)
     apart = ((boxes[:, :2] >= high) | (boxes[:, 2:] <= low)).any(axis=1)
     fractions: NDArray[np.float64] = np.where(whole, 1.0, 0.0)
+    parts = np.clip(boxes, np.tile(low, 2), np.tile(high, 2))
     cut = np.flatnonzero(~whole & ~apart)
     shapes = shapely.box(*boxes[cut].T)
     if corners is not None:
@@ -114,16 +116,20 @@ def areas_inside(
         polygons = shapely.make_valid(shapely.polygons(corners[cut]))
         shapes = shapely.intersection(polygons, shapes)
     areas = shapely.area(shapes)
-    inside = shapely.area(shapely.intersection(shapes, shapely.box(*low, *high)))
-    fractions[cut] = np.divide(inside, areas, out=np.zeros(len(cut)), where=areas > 0)
-    return fractions
+    inside = shapely.intersection(shapes, shapely.box(*low, *high))
+    fractions[cut] = np.divide(shapely.area(inside), areas, out=np.zeros(len(cut)), where=areas > 0)
+    if corners is not None:
+        hulls = np.where(fractions[cut, None] > 0, shapely.bounds(inside), 0)
+        parts[cut] = hulls.clip(np.tile(parts[cut, :2], 2), np.tile(parts[cut, 2:], 2))
+    return fractions, parts
 
 
 def cut_record(record: Record, window: Window, keep_inside: float, path: Path) -> Record:
     """Return the record of a tile.
 
     An object of which less than ``keep_inside`` is inside is ignored. Boxes are cut at the edge of
-    the tile; corners are moved, not cut. Of objects that are one and the same in the tile, one
+    the tile, around what is inside of the quadrilateral where there are corners; these are moved,
+    not cut. Of objects that are one and the same in the tile, one
     stays, one that is not ignored if there is any.
 
     The tile is named as by `training.data.annotated.crop`.
@@ -136,13 +142,11 @@ def cut_record(record: Record, window: Window, keep_inside: float, path: Path) -
     """
     x, y, width, height = window
     shift = np.array([x, y], np.float32)
-    limit = np.array([width, height] * 2, np.float32)
-    boxes = np.clip(record.boxes - np.tile(shift, 2), 0, limit)
+    inside, parts = parts_inside(record.boxes, record.corners, window)
+    boxes = parts - np.tile(shift, 2)
     stays = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1)
+    ignored = record.ignored | (inside < keep_inside - ROUNDING)
     corners = None if record.corners is None else record.corners[stays]
-    inside = areas_inside(record.boxes[stays], corners, window)
-    ignored = record.ignored.copy()
-    ignored[stays] |= inside < keep_inside - ROUNDING
     if corners is None:
         stays &= _first_of_twins(boxes, record.labels, ignored)
     else:

@@ -19,6 +19,8 @@ TRAIN_PICTURE = "2019_YELL_2_528000_4978000_image_crop2"
 TEST_PICTURE = "2019_YELL_2_541000_4977000_image_crop"
 VALIDATION_PICTURE = "OSBS_029"
 SCALES = (1 / 2, 1 / 3)
+PATCH = 256
+"""Wished side of a patch of the test picture."""
 
 
 def load(name: str) -> Annotated:
@@ -76,7 +78,7 @@ def train_pictures(scales: Sequence[float] = SCALES) -> list[Annotated]:
     return [reduce(picture, scale) for scale in scales]
 
 
-def test_pictures(scales: Sequence[float] = SCALES, patch: int = 256) -> list[Annotated]:
+def test_pictures() -> list[Annotated]:
     """Return the patches of the test picture at every scale, always the same ones."""
     picture = load(TEST_PICTURE)
-    return [piece for scale in scales for piece in grid(reduce(picture, scale), patch)]
+    return [piece for scale in SCALES for piece in grid(reduce(picture, scale), PATCH)]

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from c3det.commands import naming, printable
 from training.data.annotated import Index, first_repeated
-from training.data.picture_files import MAX_NAME, temporary_path
+from training.data.picture_files import MAX_NAME, SUFFIXES, temporary_path
 from training.data.readers.reading import Defect, Reading, listing, plural, print_defects
 from training.data.readers.text import is_text
 from training.data.splits import (
@@ -61,7 +61,7 @@ def _shortened(name: str) -> str:
 
 
 def copy_pictures(index: Index, folder: Path) -> Index:
-    """Copy the pictures of an index into a folder, each under its name.
+    """Copy the pictures of an index into a folder, each under its name, with the file's suffix.
 
     A copy that has the bytes of its original stays as it is.
 
@@ -72,7 +72,13 @@ def copy_pictures(index: Index, folder: Path) -> Index:
         ValueError: Two pictures would take one path.
         OSError: A picture cannot be written.
     """
-    targets = paths_below(folder, [record.name for record in index.records])
+    # CVAT calls the frames of a video by names without one.
+    suffixes = (
+        "" if PurePosixPath(r.name).suffix.lower() in SUFFIXES else r.path.suffix
+        for r in index.records
+    )
+    names = [f"{r.name}{suffix}" for r, suffix in zip(index.records, suffixes, strict=True)]
+    targets = paths_below(folder, names)
     for record, target in zip(index.records, targets, strict=True):
         is_file = target.is_file() and not target.is_symlink()
         if is_file and filecmp.cmp(target, record.path, shallow=False):

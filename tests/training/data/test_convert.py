@@ -504,3 +504,44 @@ def test_folders_that_are_missing_are_named(
         f"{tmp_path}/gone/labelTxt:1: there is no such folder",
         "training.data.convert: no picture is left, the defects above say why",
     ]
+
+
+@pytest.mark.parametrize("pictures", ["reference", "copy"])
+def test_a_set_can_be_converted_again(
+    pictures: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clicks = [{"x": 3, "y": 4, "category_id": 1, "positive": True}]
+    source = coco(tmp_path / "raw")
+    content = json.loads(source.read_text())
+    content["images"][0]["clicks"] = clicks
+    source.write_text(json.dumps(content))
+    one, other = tmp_path / "one", tmp_path / "other"
+    convert.main(["coco", str(source), "--out", str(one), "--pictures", pictures])
+    assert len([*one.glob("*.json")]) == 5
+    capsys.readouterr()
+    convert.main(["coco", str(one), "--out", str(other)])
+    printed = capsys.readouterr()
+    assert printed.out.startswith("no defects")
+    assert written(other) == written(one)
+
+
+def test_pictures_of_one_name_in_two_sources_are_told_apart(tmp_path: Path) -> None:
+    sources = [coco(tmp_path / name, ["a.png"]) for name in ("one", "two")]
+    convert.main(["coco", *map(str, sources), "--out", str(tmp_path / "set")])
+    names = [name for of_split in written(tmp_path / "set").values() for name in of_split]
+    assert sorted(names) == ["0-labels/a.png", "1-labels/a.png"]
+
+
+def test_a_copied_frame_of_a_video_has_a_suffix(tmp_path: Path) -> None:
+    images = tmp_path / "raw" / "images"
+    images.mkdir(parents=True)
+    Image.new("RGB", (20, 10)).save(images / "frame_000000.PNG")
+    (tmp_path / "raw" / "annotations.xml").write_text(
+        "<annotations><meta><task><labels><label><name>x</name></label></labels></task></meta>"
+        '<track id="0" label="x"><box frame="0" xtl="1" ytl="2" xbr="3" ybr="4"/></track>'
+        "</annotations>"
+    )
+    out = tmp_path / "set"
+    convert.main(["cvat", str(tmp_path / "raw"), "--out", str(out), "--pictures", "copy"])
+    assert [path.name for path in (out / "images").iterdir()] == ["frame_000000.PNG"]
+    assert ["frame_000000"] in written(out).values()

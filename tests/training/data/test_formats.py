@@ -28,6 +28,8 @@ def test_a_command_line_has_the_options_of_its_format_alone(
     given = parser.parse_args(["dota", "a", "b", "--labels", "c", "--classes", "ship, car"])
     assert (given.format, given.source, given.labels) == ("dota", ["a", "b"], Path("c"))
     assert given.classes == ["ship", "car"]
+    given = parser.parse_args(["csv", "a", "--columns", "picture,,x1,", "--classes", "ship,,car"])
+    assert (given.columns, given.classes) == (["picture", "", "x1", ""], ["ship", "car"])
     with pytest.raises(SystemExit):
         parser.parse_args(["coco", "a.json", "--labels", "c"])
     assert "unrecognized arguments: --labels c" in capsys.readouterr().err

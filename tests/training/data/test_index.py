@@ -261,3 +261,17 @@ def test_a_folder_whose_name_is_not_utf8_comes_back(tmp_path: Path) -> None:
     (found,) = read_index(tmp_path / "set" / "train.json").records
     assert found.name == "a.png"
     assert found.load().image[0, 0].tolist() == [255, 0, 0]
+
+
+def test_a_set_below_a_linked_folder_finds_its_pictures(tmp_path: Path) -> None:
+    picture = tmp_path / "mine" / "pictures" / "a.png"
+    (tmp_path / "disk" / "deep" / "sets").mkdir(parents=True)
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"")
+    (tmp_path / "mine" / "sets").symlink_to(tmp_path / "disk" / "deep" / "sets")
+    one = tmp_path / "mine" / "sets" / "one" / "train.json"
+    other = tmp_path / "mine" / "other" / "train.json"
+    write_index(Index(("car", "tree"), (record(path=picture),)), one)
+    assert read_index(one).records[0].path.samefile(picture)
+    write_index(read_index(one), other)
+    assert read_index(other).records[0].path.samefile(picture)

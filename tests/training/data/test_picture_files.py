@@ -440,6 +440,12 @@ def test_cut_off_files_of_any_size_are_found(suffix: str, side: int, tmp_path: P
                 read(path)
 
 
+@pytest.mark.parametrize("size", [(100, 6), (3, 100), (1, 1)])
+def test_a_narrow_jpeg_is_whole(size: tuple[int, int], tmp_path: Path) -> None:
+    Image.new("RGB", size).save(tmp_path / "a.jpg")
+    check_whole(tmp_path / "a.jpg")
+
+
 def test_a_tiff_that_ends_before_its_pixels_is_cut_off(tmp_path: Path) -> None:
     # Pillow writes the directory first where nothing is compressed.
     path = tmp_path / "a.tif"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.training.data.toy_sets import a_set
 from training.data import real_sets
 from training.data.preparing import Recipe, prepare
 from training.data.real_sets import RealSet
@@ -160,15 +161,10 @@ def registered(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ["git", "-C", str(repository), "rev-parse", "HEAD"], capture_output=True, check=True
     )
     made = prepare(YOLO, repository, tmp_path / "expected")
-    one = RealSet(
-        name="beans",
-        kind="beans",
+    one = a_set(
+        "beans",
         repository=f"file://{repository}",
         commit=shown.stdout.decode().strip(),
-        paths="all",
-        licence="CC0",
-        licence_stated="README",
-        attribution="beans by a",
         annotations_sha256=made.annotations_sha256,
         pictures_sha256=made.pictures_sha256,
         recipe=YOLO,

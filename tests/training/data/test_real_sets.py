@@ -11,21 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.training.data.toy_sets import a_set
 from training.data import notice, real_sets
-from training.data.real_sets import RealSet, folds, left_out, locate
+from training.data.real_sets import folds, left_out, locate
 from training.data.sources import SourceError
-
-TEXT = dict.fromkeys(
-    (
-        *("kind", "repository", "commit", "paths", "licence", "licence_stated", "attribution"),
-        *("annotations_sha256", "pictures_sha256"),
-    ),
-    "said",
-)
-
-
-def a_set(**changes: object) -> RealSet:
-    return RealSet(**({"name": "toy"} | TEXT | changes))  # type: ignore[arg-type]
 
 
 def test_registry_is_complete() -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import MISSING, fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.training import small_runs
+from tests.training.data.toy_sets import a_set
 from training.data import real_sets
 from training.data.annotated import Annotated, Index, Record
 from training.data.index import read_index, write_index
@@ -58,9 +59,6 @@ class Toy(PictureSet):
     def val_pictures(self, limit: int) -> Sequence[Annotated]:
         return [self.train_crop(8, np.random.default_rng(0))] * limit
 
-    def test_pictures(self, limit: int | None = None) -> Sequence[Annotated]:
-        return [self.train_crop(8, np.random.default_rng(0))] * (3 if limit is None else limit)
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -79,7 +77,6 @@ def test_a_mixed_set_numbers_classes_by_name() -> None:
     }
     assert seen == {"a": [0, 1], "b": [1, 2, 0]}
     assert [one.name for one in mixed.val_pictures(3)] == ["a", "a", "b"]
-    assert [one.name for one in mixed.test_pictures()] == ["a"] * 3 + ["b"] * 3
 
 
 def test_parts_are_drawn_as_often_as_told() -> None:
@@ -247,7 +244,6 @@ def test_few_objects_are_always_the_same_few() -> None:
     assert sum(len(one.labels) for one in few.few) == 6
     drawn = {id(few.train_crop(8, np.random.default_rng(i))) for i in range(50)}
     assert drawn == {id(one) for one in few.few}
-    assert len(few.test_pictures()) == 3
 
 
 def test_the_sets_of_this_project() -> None:
@@ -282,10 +278,9 @@ def real_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, RealS
         )
     text = json.dumps(content)
     (tmp_path / "toys" / "annotations.json").write_text(text)
-    values = dict.fromkeys((one.name for one in fields(RealSet) if one.default is MISSING), "")
-    values |= {"name": "toys", "licence": "CC0", "attribution": "toys by a"}
-    values["annotations_sha256"] = hashlib.sha256(text.encode()).hexdigest()
-    registry = {"toys": RealSet(**values)}
+    pinned = hashlib.sha256(text.encode()).hexdigest()
+    said = {"licence": "CC0", "attribution": "toys by a", "annotations_sha256": pinned}
+    registry = {"toys": a_set("toys", **said)}
     monkeypatch.setattr(real_sets, "real_sets", lambda: registry)
     monkeypatch.setenv("C3DET_DATA", str(tmp_path))
     return registry

@@ -22,7 +22,7 @@ from training.data import convert, tiles
 from training.data.annotated import Annotated, Index, Record, crop
 from training.data.index import read_index, write_index
 from training.data.splits import SPLITS, split_of, write_splits
-from training.data.tiles import Tiling, Window, areas_inside, cut_record, tile_index
+from training.data.tiles import Tiling, Window, cut_record, parts_inside, tile_index
 
 ROOT = Path(__file__).parents[3]
 
@@ -84,13 +84,21 @@ def test_impossible_tilings_are_refused(changes: dict, message: str) -> None:
         Tiling(**changes)
 
 
-def test_areas_inside_by_hand() -> None:
+def test_parts_inside_by_hand() -> None:
     window = Window(10, 10, 20, 20)
     boxes = np.array(
         [[12, 12, 14, 14], [0, 0, 10, 10], [5, 12, 15, 14], [25, 25, 35, 35], [0, 0, 40, 40]],
         np.float32,
     )
-    assert areas_inside(boxes, None, window).tolist() == [1, 0, 0.5, 0.25, 0.25]
+    areas, parts = parts_inside(boxes, None, window)
+    assert areas.tolist() == [1, 0, 0.5, 0.25, 0.25]
+    assert parts.tolist() == [
+        [12, 12, 14, 14],
+        [10, 10, 10, 10],
+        [10, 12, 15, 14],
+        [25, 25, 30, 30],
+        [10, 10, 30, 30],
+    ]
     # A diamond about the middle of the left edge: half is inside. About a corner: a quarter.
     corners = np.array(
         [
@@ -102,17 +110,19 @@ def test_areas_inside_by_hand() -> None:
         np.float32,
     )
     hulls = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
-    np.testing.assert_allclose(areas_inside(hulls, corners, window), [0.5, 0.25, 0.75])
+    areas, parts = parts_inside(hulls, corners, window)
+    np.testing.assert_allclose(areas, [0.5, 0.25, 0.75])
+    assert parts.tolist() == [[10, 15, 15, 25], [10, 10, 15, 15], [10, 12, 20, 22]]
 
 
 def test_what_is_outside_of_the_picture_does_not_count() -> None:
     # Half of the square is left of the picture; of the other half, 5 wide, 4 are in the tile.
     corners = np.array([[[-5, 0], [5, 0], [5, 10], [-5, 10]]], np.float32)
     box = np.array([[0, 0, 5, 10]], np.float32)
-    np.testing.assert_allclose(areas_inside(box, corners, Window(1, 0, 20, 20)), [0.8])
+    np.testing.assert_allclose(parts_inside(box, corners, Window(1, 0, 20, 20))[0], [0.8])
     # A diamond that has its left tip, but no area, in the box.
     tip = np.array([[[5, 5], [9, 1], [9, 9], [9, 5]]], np.float32)
-    assert areas_inside(np.array([[0, 0, 5, 10]], np.float32), tip, Window(1, 0, 2, 2)) == [0]
+    assert parts_inside(np.array([[0, 0, 5, 10]], np.float32), tip, Window(1, 0, 2, 2))[0] == [0]
 
 
 def test_exactly_the_limit_counts() -> None:
@@ -132,7 +142,21 @@ def test_corners_in_a_wrong_order_have_an_area() -> None:
     # Two triangles that touch at (10, 20): the right one is inside.
     crossing = np.array([[[5, 15], [15, 25], [15, 15], [5, 25]]], np.float32)
     hull = np.array([[5, 15, 15, 25]], np.float32)
-    np.testing.assert_allclose(areas_inside(hull, crossing, Window(10, 10, 20, 20)), [0.5])
+    np.testing.assert_allclose(parts_inside(hull, crossing, Window(10, 10, 20, 20))[0], [0.5])
+
+
+def test_the_box_of_a_cut_oriented_object_is_around_what_is_inside() -> None:
+    # A diamond of which a quarter of the width is right of the edge, and one whose hull alone is.
+    corners = np.array(
+        [[[40, 10], [60, 30], [40, 50], [20, 30]], [[30, 60], [60, 90], [30, 120], [0, 90]]],
+        np.float32,
+    )
+    boxes = [[20, 10, 60, 50], [0, 60, 60, 120]]
+    one = record(Path("a.png"), 200, 200, boxes, corners=corners)
+    tile = cut_record(one, Window(50, 0, 70, 75), 0.1, Path("t"))
+    assert tile.boxes.tolist() == [[0, 20, 10, 40]]
+    assert tile.corners is not None
+    assert tile.corners.tolist() == [[[-10, 10], [10, 30], [-10, 50], [-30, 30]]]
 
 
 def test_cut_objects_count_from_the_limit_on_and_are_ignored_below() -> None:

@@ -92,7 +92,7 @@ def unpack(archive: Path, folder: Path) -> list[Defect]:
         zipped,
         tempfile.TemporaryDirectory(prefix=f".{folder.name[:60]}-", dir=folder.parent) as temporary,
     ):
-        members = [member for member in zipped.infolist() if not member.is_dir()]
+        members = [one for one in zipped.infolist() if not _member_name(one).endswith("/")]
         needed, free = sum(m.file_size for m in members), shutil.disk_usage(temporary).free
         if needed > max(_LARGE, _DENSEST * archive.stat().st_size):
             raise ArchiveError(

@@ -3,7 +3,7 @@
 CVAT's COCO export writes a rotated box as the box before the rotation, and the angle (degrees,
 clockwise) as the attribute ``rotation``; it is read as four corners. Masks, polygons and keypoints
 are not read: what counts is ``bbox``. Where that is left out, it is the box around polygons or a
-mask.
+mask. An object whose attribute ``difficult`` is checked is ignored.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -20,13 +20,22 @@ from tqdm import tqdm
 
 from training.data.picture_files import SUFFIXES
 from training.data.readers.builder import ReadingBuilder
-from training.data.readers.folders import files_below, known_split, names_in, unlisted_pictures
+from training.data.readers.folders import (
+    PictureFolder,
+    files_below,
+    known_split,
+    names_in,
+    unlisted_pictures,
+)
 from training.data.readers.objects import Corners, Objects, hull
-from training.data.readers.reading import Position, Reading, Report, merge, nothing
+from training.data.readers.reading import Position, Reading, Report, distinct, merge, nothing
 from training.data.readers.text import is_text, read_json
 
 _IGNORED = ("iscrowd", "difficult")
 """Flags of annotations that are to be ignored."""
+
+_OURS = ("split.json", ".clicks.json")
+"""What `training.data.splits` writes beside its COCO files."""
 
 _NO_BBOX = (
     "object has no bbox, polygons and masks are read as the box around them",
@@ -46,8 +55,8 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
             JSON files, such as Roboflow's ``<subset>/_annotations.coco.json``. A subset called
             train, validation or test is the split of its pictures.
         images: Folder to which the names of the pictures are relative; by default that of the file,
-            and of a folder the one beside the file that holds pictures, or else the first that
-            there is of ``images/<subset>``, ``<subset>``, ``images`` and the folder itself.
+            and of a folder the first that has them: the one beside the file where that holds
+            pictures, ``images/<subset>``, ``<subset>``, ``images`` and the folder itself.
         open_pictures: Compare every picture with its size in the file. Otherwise
             pictures may be missing.
 
@@ -56,44 +65,63 @@ def read_coco(path: Path, images: Path | None = None, *, open_pictures: bool = T
     """
     if path.is_dir():
         return _read_folder(path, images)
-    folder = images or path.parent
-    builder = ReadingBuilder(folder)
+    return _read_file(path, [images or path.parent], open_pictures, below=images is not None)
+
+
+def _read_file(
+    path: Path, folders: Sequence[Path], open_pictures: bool = True, *, below: bool = True
+) -> Reading:
+    """Read a file whose pictures are in the first of some folders that has one of them."""
+    builder = ReadingBuilder(folders[0])
     report = builder.report(path)
     content = read_json(path, report)
     if builder.defects:
         return builder.reading(())
+    if len(folders) > 1:
+        names = _first_names(content)
+        places = (PictureFolder(folder) for folder in folders)
+        having = (place for place in places if any(map(place.find, names)))
+        builder.folder = next(having, builder.folder)
     reader = _Reader(content, builder, report, open_pictures)
     reader.read()
     unlisted: tuple[Path, ...] = ()
     if open_pictures:
-        unlisted = unlisted_pictures(folder, builder.used, below=images is not None)
+        unlisted = unlisted_pictures(builder.folder.root, builder.used, below=below)
     return builder.reading(reader.classes, unlisted)
+
+
+def _first_names(content: Any) -> list[str]:
+    """Some of the pictures that a file names."""
+    images = content.get("images") if isinstance(content, dict) else None
+    entries = images[:10] if isinstance(images, list) else ()
+    names = (entry.get("file_name") for entry in entries if isinstance(entry, dict))
+    return [name for name in names if is_text(name) and name]
 
 
 def _read_folder(folder: Path, images: Path | None) -> Reading:
     """Read the files of a folder and join them."""
-    files = files_below(folder, {".json"})
+    files = [path for path in files_below(folder, {".json"}) if not path.name.endswith(_OURS)]
     files = [path for path in files if path.parent.name == "annotations"] or files
     files = [path for path in files if path.name.startswith("instances_")] or files
     if not files:
         there = names_in(folder) or "nothing"
         return nothing(folder, f"there is no JSON file in this folder, but {there}")
+    subsets = [path.stem.rpartition("_")[2] for path in files]
+    above = [one.parent.parent if one.parent.name == "annotations" else one.parent for one in files]
     readings = []
-    for path in files:
-        subset = path.stem.rpartition("_")[2]
-        above = path.parent.parent if path.parent.name == "annotations" else path.parent
-        around = dict.fromkeys((above, folder))
+    for path, subset, parent in zip(files, subsets, above, strict=True):
+        around = dict.fromkeys((parent, folder))
         places = [
             place / name for name in (f"images/{subset}", subset, "images") for place in around
         ]
-        if any(one.suffix.lower() in SUFFIXES for one in above.iterdir()):
-            places.insert(0, above)
-        found = images or next((place for place in places if place.is_dir()), folder)
-        reading = read_coco(path, found)
-        split = known_split(subset) or known_split(above.name)
+        if any(one.suffix.lower() in SUFFIXES for one in parent.iterdir()):
+            places.insert(0, parent)
+        places = [*filter(Path.is_dir, places), folder]
+        reading = _read_file(path, places if images is None else [images])
+        split = known_split(subset) or known_split(parent.name)
         splits = {record.name: split for record in reading.index.records} if split else {}
         readings.append(replace(reading, splits=splits))
-    return merge(readings)
+    return merge(readings, distinct(subsets, [one.name for one in above]))
 
 
 class _Reader:
@@ -173,8 +201,7 @@ class _Reader:
         if not file_name or not (is_text(file_name) or (is_text(name) and _is_path(file_name))):
             self.report.leave_out(place, "missing field", "the picture has no file_name")
             return None
-        if "\\" in file_name and not os.path.isfile(root / file_name):
-            file_name = file_name.replace("\\", "/")  # written on Windows
+        file_name = self.builder.folder.plain(file_name)
         name = name if is_text(name) and name else file_name
         if name in self.builder.pictures:
             sentence = f"the name {name} is taken; this picture and its objects are left out"
@@ -242,6 +269,7 @@ class _Reader:
             return
         shape = self._shape(place, entry, what)
         flags = [self._flag(place, entry, key, what) for key in _IGNORED]
+        flags.append(str(_attributes(entry).get("difficult")).lower() in ("true", "1"))
         if shape is not None:
             box, corners, rotation = shape
             label, ignored = self.label_of[category], any(flags)
@@ -276,14 +304,19 @@ class _Reader:
                 self.report.leave_out(place, "missing field", sentence)
                 return None
             return box, list(zip(eight[::2], eight[1::2], strict=True)), 0.0
-        attributes = entry.get("attributes")
-        stated = attributes.get("rotation") if isinstance(attributes, dict) else None
+        stated = _attributes(entry).get("rotation")
         angle = (0.0,) if stated is None else _numbers([stated], 1)
         if angle is None or not math.isfinite(angle[0]):
             sentence = f"the rotation of {what} is {_json(stated)}, which is no number"
             self.report.add(place, "not a number", f"{sentence}; its box is used without it")
             return box, None, 0.0
         return box, None, angle[0]
+
+
+def _attributes(entry: Entry) -> Entry:
+    """CVAT's attributes of an annotation."""
+    attributes = entry.get("attributes")
+    return attributes if isinstance(attributes, dict) else {}
 
 
 def _json(value: Any) -> str:

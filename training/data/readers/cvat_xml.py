@@ -129,7 +129,7 @@ class _Reader:
             self.report.add(self.file.line(root), "missing field", sentence)
 
     def _image(self, element: Element, line: int) -> None:
-        given = (element.get("name") or "").replace("\\", "/")
+        given = self.builder.folder.plain(element.get("name") or "")
         subset = element.get("subset") or ""
         name = _name(subset, given)
         if not given or name in self.builder.pictures:

@@ -186,7 +186,7 @@ def _read_row(fields: list[str], line: int, report: Report) -> _Row | None:
             return None
         numbers.append(value)
     name, rest = fields[8], fields[9:]
-    if len(rest) > 1 and rest[0] not in _DIFFICULTIES and rest[-1] in _DIFFICULTIES:
+    if len(rest) > 1 and rest[-1] in _DIFFICULTIES:
         name, rest = " ".join(fields[8:-1]), rest[-1:]  # a class of several words
     if len(rest) > 1:
         sentence = f"the line has {len(fields)} fields, not 10 ({_FIELDS})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -24,10 +25,10 @@ def absolute(path: Path) -> str:
 
 
 def known_split(name: str) -> str | None:
-    """Return the split that a file of another tool means by a name, if it means one."""
+    """Return the split that a file of another tool means by a name, such as ``train2017``."""
     words = {"train": "train", "training": "train", "test": "test", "testing": "test"}
     words |= dict.fromkeys(("val", "valid", "validation"), "val")
-    return words.get(name.strip().lower())
+    return words.get(name.strip().lower().rstrip("0123456789"))
 
 
 def files_below(folder: Path, suffixes: Collection[str] = ()) -> list[Path]:
@@ -153,15 +154,24 @@ class PictureFolder:
         self._by_stem: dict[Path, dict[str, list[Path]]] = {}
         self._by_end: dict[str, Path] = {}
 
+    def plain(self, name: str) -> str:
+        """Return a name with slashes: those of Windows are turned, and an address is a path."""
+        if "\\" not in name and "://" not in name:
+            return name
+        if self._find(name) is not None:  # elsewhere, a name may have such letters
+            return name
+        return re.sub(r"^\w[\w+.-]+://+", "/", name.replace("\\", "/"))
+
     def find(self, name: str) -> Path | None:
         """Return the picture of a name, which may have another suffix or none.
 
-        Of an absolute path that is not here, the last folders and the file are looked for, as many
-        as there are.
+        Of an absolute path or an address that is not here, the last folders and the file are looked
+        for, as many as there are.
         """
-        found = self._find(name)
-        if found is None and is_absolute(name):
-            found = next(filter(None, map(self._find, map(str, tails(name)))), None)
+        plain = self.plain(name)
+        found = self._find(plain)
+        if found is None and is_absolute(plain):
+            found = next(filter(None, map(self._find, map(str, tails(plain)))), None)
             if found is not None:
                 self._by_end[name] = found
         return found

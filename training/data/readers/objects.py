@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import shapely
 
 from c3det.clicks import Click
 from training.data.annotated import Record
@@ -14,6 +15,9 @@ from training.data.readers.reading import Position, Report
 
 OUTSIDE_TOLERANCE = 0.02
 """Pixels by which a box may leave the picture unreported: formats round to two decimals."""
+
+NO_SHARE = 2
+"""A coordinate as large, in shares of the picture's sides, was meant as pixels."""
 
 Corners = Sequence[tuple[float, float]]
 
@@ -104,7 +108,7 @@ class Objects:
                 raise TypeError("an object needs a box or corners")
             box = hull(corners)
         # In single precision, as they are kept: what has an area here has one in the index.
-        numbers = _single([*box, *(value for corner in corners or () for value in corner)])
+        numbers = [*_single(box), *_flat(corners or ())]
         stated = _numbers(numbers if corners is None else numbers[4:])
         if not all(map(math.isfinite, numbers)):
             sentence = f"{what} has a coordinate that is no number: {stated}"
@@ -118,11 +122,14 @@ class Objects:
             return
         beyond = max(-x1, -y1, x2 - self.width, y2 - self.height)
         cut = (max(x1, 0.0), max(y1, 0.0), min(x2, self.width), min(y2, self.height))
+        if corners is not None and beyond > 0 and cut[0] < cut[2] and cut[1] < cut[3]:
+            cut = _hull_inside(corners, cut)
         outside = f"the picture of {self.width} x {self.height} pixels: {_numbers(box)}"
         if cut[2] <= cut[0] or cut[3] <= cut[1]:
             self.report.leave_out(place, "outside the picture", f"{what} is outside {outside}")
             return
-        key = (label, *cut, *numbers[4:])
+        # As in the file of the set, where every object has corners if one has.
+        key = (label, *cut, *(numbers[4:] or _flat(rotated(cut, 0))))
         if key in self._places:
             first = self._places[key]
             at = f"in line {first}" if isinstance(first, int) else f"at {first}"
@@ -181,6 +188,19 @@ class Objects:
             corners=corners,
             clicks=tuple(self._clicks),
         )
+
+
+def _hull_inside(corners: Corners, box: Sequence[float]) -> tuple[float, float, float, float]:
+    """The horizontal box around the part of a quadrilateral that is in a box; may be empty."""
+    part = shapely.make_valid(shapely.Polygon(corners)).intersection(shapely.box(*box))
+    if part.area == 0:
+        return 0.0, 0.0, 0.0, 0.0
+    x1, y1, x2, y2 = _single(part.bounds)
+    return max(x1, box[0]), max(y1, box[1]), min(x2, box[2]), min(y2, box[3])
+
+
+def _flat(corners: Corners) -> list[float]:
+    return _single([value for corner in corners for value in corner])
 
 
 def _single(values: Sequence[float]) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os.path import abspath
 from pathlib import Path
 
@@ -149,11 +149,23 @@ class Report:
         self.add(place, kind, f"{sentence}; it is left out")
 
 
-def merge(readings: Sequence[Reading]) -> Reading:
+def distinct(*choices: Sequence[str]) -> list[str]:
+    """The first of some lists of names in which none is twice, or else the first one, numbered."""
+    found = (names for names in choices if len(set(names)) == len(names))
+    return [*next(found, (f"{number}-{name}" for number, name in enumerate(choices[0])))]
+
+
+def merge(readings: Sequence[Reading], names: Sequence[str] | None = None) -> Reading:
     """Join data sets; their classes are united in the order in which they come.
 
-    A picture whose name is already taken is left out and reported.
+    Args:
+        readings: The data sets.
+        names: Theirs: where pictures have one name and are of different files, each is called
+            ``"<data set>/<name>"``. A picture whose name is taken otherwise is left out and
+            reported.
     """
+    if names is not None:
+        readings = _told_apart(readings, names)
     classes = tuple(dict.fromkeys(name for reading in readings for name in reading.index.classes))
     defects = [defect for reading in readings for defect in reading.defects]
     records: dict[str, Record] = {}
@@ -183,3 +195,23 @@ def merge(readings: Sequence[Reading]) -> Reading:
             )
         ),
     )
+
+
+def _told_apart(readings: Sequence[Reading], names: Sequence[str]) -> list[Reading]:
+    """Name the pictures of which there are several of one name after their data sets."""
+    files: dict[str, set[str]] = {}
+    for reading in readings:
+        for record in reading.index.records:
+            files.setdefault(record.name, set()).add(abspath(record.path))
+    several = [name for name, of_name in files.items() if len(of_name) > 1]
+    told = []
+    for reading, prefix in zip(readings, names, strict=True):
+        taken = {record.name for record in reading.index.records}
+        new = {name: f"{prefix}/{name}" for name in several if f"{prefix}/{name}" not in taken}
+        records = tuple(
+            replace(one, name=new.get(one.name, one.name)) for one in reading.index.records
+        )
+        index = replace(reading.index, records=records)
+        splits = {new.get(name, name): split for name, split in reading.splits.items()}
+        told.append(replace(reading, index=index, splits=splits))
+    return told

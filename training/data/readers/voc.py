@@ -4,8 +4,8 @@ The format has two conventions for pixels, and no file says which one it keeps t
 
 - Pascal's own: pixels are counted from 1 and the last one is included. ``xmin`` 1, ``xmax`` 3 are
   the first three columns, ``[0, 3)`` in the coordinates used here.
-- CVAT's (Datumaro's): the coordinates are continuous, from 0, with fractions, and are those used
-  here.
+- CVAT's (Datumaro's) and labelImg's: the coordinates are continuous, from 0, and are those used
+  here. CVAT's have fractions; labelImg cuts them off and writes 1 for 0.
 
 A reading decides once, by what its files show, and says how; see `read_voc`.
 """
@@ -56,8 +56,8 @@ def read_voc(
         classes: The classes that there are; by default all that occur, in alphabetical order.
         origin: 1, pixels are counted from 1 and the last one is included; 0, the coordinates are
             continuous, from 0. By default 0 where a coordinate has a fraction or a box begins
-            before 1, or where the files are CVAT's; 1 otherwise, and always where the files call
-            themselves Pascal's.
+            before 1, or where the files are CVAT's or labelImg's; 1 otherwise, and always where the
+            files call themselves Pascal's.
 
     Returns:
         The data set and all defects. The name of a picture is the path of its file in the folder of
@@ -134,7 +134,7 @@ def _listed(folder: Path, builder: ReadingBuilder) -> dict[str, str]:
 
 
 _CONVENTIONS: dict[Origin, str] = {
-    0: "the coordinates are read as continuous, from 0, as CVAT writes them",
+    0: "the coordinates are read as continuous, from 0, as CVAT and labelImg write them",
     1: "the coordinates are read as pixels counted from 1, the last one included",
 }
 
@@ -165,10 +165,19 @@ def _origin(parsed: Mapping[Path, XmlFile]) -> tuple[Origin, str]:
     cvat = sum(all(text == "Unknown" for text in source.values()) for source in sources)
     if cvat * 2 > len(sources):
         return 0, f"since {cvat} of {len(sources)} files look like CVAT's"
-    return 1, "since no box has a fraction or a 0 and the files do not look like CVAT's"
+    label_img = sum(
+        source == _LABELIMG and bool(file.root.findtext("path"))
+        for file, source in zip(parsed.values(), sources, strict=True)
+    )
+    if label_img * 2 > len(sources):
+        return 0, f"since {label_img} of {len(sources)} files look like labelImg's"
+    return 1, (
+        "since no box has a fraction or a 0 and the files look neither like CVAT's nor labelImg's"
+    )
 
 
 _SOURCE = ("database", "annotation", "image")
+_LABELIMG = {"database": "Unknown", "annotation": "", "image": ""}
 
 
 def _open(path: Path, file: XmlFile, builder: ReadingBuilder, report: Report) -> Objects | None:
@@ -179,7 +188,7 @@ def _open(path: Path, file: XmlFile, builder: ReadingBuilder, report: Report) ->
         sentence = f"the file begins with <{root.tag}>, not <annotation>: it is not Pascal VOC"
         report.add(line, "syntax", sentence)
         return None
-    stated_name = (root.findtext("filename") or "").strip().replace("\\", "/")
+    stated_name = builder.folder.plain((root.findtext("filename") or "").strip())
     if not stated_name:
         sentence = f"the file has no filename; the picture is looked for as {path.stem}"
         report.add(line, "missing field", sentence)

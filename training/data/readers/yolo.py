@@ -8,7 +8,8 @@ Three layouts are read:
   ``images/a.jpg`` are ``labels/a.txt``; a picture without any is background.
 - Darknet's ``obj.data``, which CVAT calls "YOLO 1.1": ``obj.names``, lists of pictures, and labels
   beside the pictures.
-- A folder with ``classes.txt`` or ``obj.names``, as labelImg and Label Studio write it.
+- A folder with ``classes.txt`` or ``obj.names``, as labelImg and Label Studio write it. A folder
+  in it that is called train, val or test is the split of its pictures.
 
 A line is the number of the class, counted from 0, and
 
@@ -47,12 +48,9 @@ from training.data.readers.folders import (
     unlisted_pictures,
     unused_files,
 )
-from training.data.readers.objects import Corners, Objects, hull
+from training.data.readers.objects import NO_SHARE, Corners, Objects, hull
 from training.data.readers.reading import Reading, Report, listing, nothing, plural
 from training.data.readers.text import number, read_text, whole_number
-
-_BEYOND = 2
-"""A share of the picture's size that is larger was meant as pixels."""
 
 _KEYPOINTS = ("object has keypoints, not read", "objects have keypoints, not read")
 _CONFIDENCE = ("object has a confidence, not used", "objects have a confidence, not used")
@@ -76,17 +74,21 @@ def read_yolo(
 
     Returns:
         The data set and all defects. The name of a picture is the path of its file in the folder of
-        the description. Its split is the one whose list names it.
+        the description. Its split is the one whose list names it, or without lists that of a
+        folder called like one.
     """
     file = source
     if source.is_dir():
         found = find_files(source, _DESCRIPTIONS)
         found = found or [p for p in sorted(source.iterdir()) if p.suffix.lower() in _YAML]
-        found = found or find_files(source, _NAMES_FILES)[:1]
+        wanted = "name the one to read"
+        if not found:
+            found, wanted = find_files(source, _NAMES_FILES), "give --classes"
+            if classes is not None or len(set(map(_names, found))) == 1:
+                found = found[:1]
         if len(found) > 1:
             names = names_in(source, found)
-            sentence = f"there is more than one description, {names}: name the one to read"
-            return nothing(source, sentence)
+            return nothing(source, f"there is more than one description, {names}: {wanted}")
         if not found and classes is None:
             wanted = ", ".join((*_DESCRIPTIONS, *_NAMES_FILES))
             there = listing([path.name for path in sorted(source.iterdir())]) or "nothing"
@@ -224,7 +226,9 @@ class _Layout:
         self.root = folder
         if has_names:
             self._read_names(self.file)
-        self.pictures = [_Listed(path, "") for path in files_below(folder, SUFFIXES)]
+        for path in files_below(folder, SUFFIXES):
+            splits = map(known_split, path.relative_to(folder).parent.parts)
+            self.pictures.append(_Listed(path, next(filter(None, splits), "")))
 
     def _read_names(self, path: Path) -> None:
         _, lines = self._read_lines(path)
@@ -267,6 +271,11 @@ class _Layout:
                 elif text:
                     sentence = f"{text[:200]!r} is no name of a picture"
                     report.leave_out(line, "missing picture", sentence)
+
+
+def _names(path: Path) -> tuple[bytes, ...]:
+    """The lines of a file of names, to compare with another one."""
+    return tuple(map(bytes.strip, path.read_bytes().strip().splitlines()))
 
 
 def _read_yaml(report: Report) -> dict[Any, Any] | None:
@@ -403,8 +412,10 @@ class _Reader:
     def _labels(self, listed: _Listed, found: Path | None) -> Path | None:
         """The file of labels of a picture, or None where there is none."""
         if found is not None:
-            folder = (folder for folder in found.parents if folder.name == "images")
-            self.image_folders.add(next(folder, found.parent))
+            folders = (folder for folder in found.parents if folder.name == "images")
+            folder = next(folders, found.parent)
+            inside = any(folder.is_relative_to(root) for root in self.roots)
+            self.image_folders.add(folder if inside else found.parent)
             for candidate in _label_files(found):
                 for path in (on_disk(candidate), on_disk(candidate.with_suffix(".TXT"))):
                     if _exists(path):
@@ -460,7 +471,7 @@ class _Reader:
         else:
             shape = rest[: len(rest) - len(rest) % 2]
             self.builder.counts.update([_CONFIDENCE] * (len(rest) % 2))
-        if not all(-_BEYOND < value < _BEYOND for value in shape if value == value):
+        if not all(abs(value) < NO_SHARE for value in shape if value == value):
             sentence = "the numbers are no shares of the picture's size, between 0 and 1"
             report.add(line, "not normalised", f"{sentence}; the object is left out")
             return

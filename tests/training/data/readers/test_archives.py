@@ -52,6 +52,14 @@ def test_nothing_is_written_outside(tmp_path: Path) -> None:
     ]
 
 
+def test_folders_that_windows_programs_write_are_no_files(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
+        for name in ("images\\", "images\\a.txt", "images\\deep\\"):
+            zipped.writestr(zipfile.ZipInfo(name), "" if name.endswith("\\") else "x")
+    assert unpack(tmp_path / "a.zip", tmp_path / "out") == []
+    assert names(tmp_path / "out") == ["images/a.txt"]
+
+
 def test_names_in_utf_8_without_the_flag_and_in_an_old_encoding(tmp_path: Path) -> None:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as zipped:

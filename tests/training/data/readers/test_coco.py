@@ -316,6 +316,40 @@ def test_a_folder_as_cvat_exports_it(tmp_path: Path, make_picture: Callable[...,
     assert reading.unlisted == (tmp_path / "images/Train/more.png",)
 
 
+def test_the_folder_of_coco_has_a_split(tmp_path: Path, make_picture: Callable[..., Path]) -> None:
+    """Of two pictures of one name, each is called after its subset."""
+    (tmp_path / "annotations").mkdir()
+    for subset in ("train2017", "val2017"):
+        for name in ("a.png", f"{subset}.png"):
+            make_picture(f"{subset}/{name}")
+        images = ", ".join(
+            f'{{"id": {number}, "file_name": "{name}", "width": 100, "height": 80}}'
+            for number, name in enumerate(("a.png", f"{subset}.png"))
+        )
+        content = f'{{"categories": [], "annotations": [], "images": [{images}]}}'
+        (tmp_path / "annotations" / f"instances_{subset}.json").write_text(content)
+    reading = read_coco(tmp_path)
+    assert reading.defects == ()
+    assert reading.splits == {
+        "train2017/a.png": "train",
+        "train2017.png": "train",
+        "val2017/a.png": "val",
+        "val2017.png": "val",
+    }
+    assert {one.name for one in reading.index.records} == reading.splits.keys()
+
+
+def test_what_cvat_calls_difficult_is_ignored(folder: Path) -> None:
+    content = json.loads(SOUND)
+    for number, difficult in enumerate((True, "true", False, None), start=4):
+        annotation = {"id": number, "image_id": 10, "category_id": 7, "bbox": [number, 2, 3, 4]}
+        content["annotations"].append(annotation | {"attributes": {"difficult": difficult}})
+    (folder / "labels.json").write_text(json.dumps(content))
+    reading = read_coco(folder / "labels.json")
+    assert reading.defects == ()
+    assert reading.index.records[0].ignored.tolist() == [False, True, True, True, False, False]
+
+
 def test_a_folder_without_json(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("")
     assert [str(defect) for defect in read_coco(tmp_path).defects] == [

@@ -169,6 +169,15 @@ def test_own_classes_are_those_that_occur_or_that_are_named(folder: Path) -> Non
         read_dota(folder, classes=["ship"], version="2.0")
 
 
+def test_a_class_may_end_in_a_number(folder: Path) -> None:
+    box = "10 20 30 20 30 40 10 40"
+    (folder / "labelTxt" / "P0001.txt").write_text(f"{box} type 1 0\n{box} type 2 1\n")
+    reading = read_dota(folder)
+    assert reading.defects == ()
+    assert reading.index.classes == ("type 1", "type 2")
+    assert reading.index.records[0].ignored.tolist() == [False, True]
+
+
 def test_the_difficulty_may_be_missing_and_something_stand_behind_it(folder: Path) -> None:
     path = folder / "labelTxt" / "P0001.txt"
     path.write_text(

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from training.data.readers.folders import PictureFolder, check_picture, files_below, unused_files
+from training.data.readers.folders import (
+    PictureFolder,
+    check_picture,
+    files_below,
+    known_split,
+    unused_files,
+)
 from training.data.readers.reading import Report, listing
 
 
@@ -58,6 +64,30 @@ def test_picture_is_found_by_its_stem_where_that_is_unique(
         "v1.5": "v1.5.png",
         "gone.png": None,
     }
+
+
+def test_names_of_windows_and_addresses_are_paths(
+    make_picture: Callable[..., Path], tmp_path: Path
+) -> None:
+    for name in ("deep/one.png", "odd\\two.png"):
+        make_picture(name)
+    folder = PictureFolder(tmp_path)
+    names = ("deep\\one.png", "s3://bucket/deep/one.png", "file:///disk/deep/one", "odd\\two.png")
+    assert [path and path.name for path in map(folder.find, names)] == [*["one.png"] * 3, names[3]]
+    assert [*map(folder.plain, names)] == [
+        "deep/one.png",
+        "/bucket/deep/one.png",
+        "/disk/deep/one",
+        names[3],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("train2017", "train"), ("Validation", "val"), (" val2014 ", "val"), ("2017", None)],
+)
+def test_splits_of_other_tools(name: str, split: str | None) -> None:
+    assert known_split(name) == split
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])

@@ -66,3 +66,33 @@ def test_what_is_sound_is_sound_when_written_and_read_again(tmp_path: Path) -> N
         [30, 30, 40, 40],
         [90, 30, 100, 40],
     ]
+
+
+def test_a_box_and_the_corners_of_the_same_box_are_one_object(tmp_path: Path) -> None:
+    report = Report(Path("a.txt"))
+    objects = Objects("a.png", Path("a.png"), 100, 80, report)
+    objects.add(1, "one", 0, (0.1, 0.3, 7.7, 8.1))
+    objects.add(2, "two", 0, corners=rotated((0.1, 0.3, 7.7, 8.1), 0))
+    objects.add(3, "three", 0, corners=[(5, 0), (9, 4), (5, 8), (1, 4)])
+    objects.add(4, "four", 0, (1, 0, 9, 8))
+    assert [defect.sentence for defect in report.defects] == [
+        "two is the same as the object in line 1; it is left out"
+    ]
+    write_index(Index(("ship",), (objects.to_record(),)), tmp_path / "a.json")
+    assert len(read_index(tmp_path / "a.json").records[0].boxes) == 3
+
+
+def test_the_box_of_an_oriented_object_is_around_what_is_in_the_picture(tmp_path: Path) -> None:
+    report = Report(Path("a.txt"))
+    objects = Objects("a.png", Path("a.png"), 100, 80, report)
+    objects.add(1, "one", 0, corners=[(-10, 20), (10, 40), (-10, 60), (-30, 40)])
+    objects.add(2, "two", 0, corners=[(-10, -15), (15, 10), (-10, 35), (-35, 10)])
+    objects.add(3, "three", 0, corners=[(-20, -5), (5, -30), (30, -5), (5, 20)])
+    objects.add(4, "four", 0, corners=[(85, -20), (105, 0), (125, -20), (105, -40)])
+    objects.add(5, "five", 0, corners=[(95, -15), (125, 15), (125, -15), (110, -30)])
+    record = objects.to_record()
+    assert record.boxes.tolist() == [[0, 30, 10, 50], [0, 0, 15, 25], [0, 0, 25, 20]]
+    assert [defect.kind for defect in report.defects[:3]] == ["partly outside"] * 3
+    assert [defect.kind for defect in report.defects[3:]] == ["outside the picture"] * 2
+    write_index(Index(("ship",), (record,)), tmp_path / "a.json")
+    assert read_index(tmp_path / "a.json").records[0].boxes.tolist() == record.boxes.tolist()

@@ -186,6 +186,7 @@ CVAT_MARKS = (
     "<source><database>Unknown</database><annotation>Unknown</annotation>"
     "<image>Unknown</image></source>"
 )
+LABELIMG_MARKS = "<path>/home/me/a.png</path><source><database>Unknown</database></source>"
 PASCAL_MARKS = (
     "<source><database>The VOC2012 Database</database><annotation>PASCAL VOC2012</annotation>"
     "<image>flickr</image></source>"
@@ -199,6 +200,13 @@ PASCAL_MARKS = (
         ("", (5, 5, 9.5, 9), 0, "has xmax 9.5"),
         ("", (5, 0, 9, 9), 0, "has ymin 0"),
         (CVAT_MARKS, (5, 5, 9, 9), 0, "since 2 of 2 files look like CVAT's"),
+        (LABELIMG_MARKS, (5, 5, 9, 9), 0, "since 2 of 2 files look like labelImg's"),
+        (
+            LABELIMG_MARKS.partition("</path>")[2],
+            (5, 5, 9, 9),
+            1,
+            "look neither like CVAT's nor labelImg's",
+        ),
         # Some boxes of VOC2012 have fractions.
         (PASCAL_MARKS, (5, 5, 9.5, 9), 1, "since 2 of 2 files call themselves Pascal's own"),
     ],

@@ -311,6 +311,43 @@ def test_a_folder_with_classes(tmp_path: Path, make_picture: MakePicture) -> Non
     assert read_yolo(tmp_path, classes=["x", "y"]).index.classes == ("x", "y")
 
 
+def test_the_split_of_a_folder_with_classes_is_that_of_its_folders(
+    tmp_path: Path, make_picture: MakePicture
+) -> None:
+    for name in ("train/a", "val/deep/b", "more/c"):
+        make_picture(f"images/{name}.png")
+        text(tmp_path / "labels" / f"{name}.txt", BOX)
+    text(tmp_path / "classes.txt", "car\nship\n")
+    reading = read_yolo(tmp_path)
+    assert reading.defects == ()
+    assert reading.splits == {"images/train/a.png": "train", "images/val/deep/b.png": "val"}
+
+
+def test_several_files_of_names_must_be_equal(tmp_path: Path, make_picture: MakePicture) -> None:
+    for subset, names in (("train", "car\nship\n"), ("val", "car\r\nship")):
+        make_picture(f"{subset}/a.png")
+        text(tmp_path / subset / "a.txt", BOX)
+        text(tmp_path / subset / "classes.txt", names)
+    assert read_yolo(tmp_path).index.classes == ("car", "ship")
+    text(tmp_path / "val" / "classes.txt", "ship\ncar\n")
+    reading = read_yolo(tmp_path)
+    assert reading.index.records == ()
+    assert [defect.sentence for defect in reading.defects] == [
+        "there is more than one description, train/classes.txt, val/classes.txt: give --classes"
+    ]
+    assert len(read_yolo(tmp_path, classes=["car", "ship"]).index.records) == 2
+
+
+def test_pictures_above_the_data_set_are_none_of_it(
+    tmp_path: Path, make_picture: MakePicture
+) -> None:
+    make_picture("images/mine/a.png")
+    make_picture("images/other/b.png")
+    text(tmp_path / "images/mine/a.txt", BOX)
+    text(tmp_path / "images/mine/classes.txt", "car\nship\n")
+    assert read_yolo(tmp_path / "images/mine").defects == ()
+
+
 def test_a_picture_of_two_splits_stays_in_the_first(ultralytics: Path) -> None:
     text(ultralytics / "data.yaml", "train: images/train\nval: images/train\nnames: [a, b]\n")
     reading = read_yolo(ultralytics)
