@@ -162,10 +162,29 @@ def test_a_few_steps_on_one_batch_lower_its_loss() -> None:
 
 def test_other_light_keeps_pictures_pictures() -> None:
     images = torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8)
-    changed = augmented(images)
+    changed = augmented(images, torch.full((len(images),), -1))
     assert changed.shape == (4, 3, 8, 8)
     assert float(changed.min()) >= 0
     assert float(changed.max()) <= 255
+
+
+def test_the_pictures_of_a_pair_have_the_same_order_of_colours() -> None:
+    torch.manual_seed(0)
+    count = 200
+    images = torch.tensor([10, 120, 240], dtype=torch.uint8).expand(2 * count, 4, 4, 3)
+    alone = torch.full((2 * count,), -1)
+    pairs = alone.clone()
+    pairs[1::2] = torch.arange(0, 2 * count, 2)
+
+    def orders(support: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(0)
+        return augmented(images, support)[:, :, 0, 0].argsort(1)
+
+    together, apart = orders(pairs), orders(alone)
+    assert torch.equal(together[::2], together[1::2])
+    assert torch.equal(together[::2], apart[::2]), "a picture without a support is as it was"
+    same = (apart[::2] == apart[1::2]).all(1).float().mean()
+    assert 0.5 < same < 0.8
 
 
 def test_candidates_are_of_their_objects_slot_or_of_none() -> None:
