@@ -80,10 +80,10 @@ def test_classes_of_one_set_are_the_same_in_all_pictures() -> None:
     assert abs(contrast(told, True) - contrast(swapped, True)) > 1e-3
 
 
-def test_losses_are_finite_and_reach_every_weight() -> None:
+def test_losses_are_finite_and_reach_every_weight(device: str) -> None:
     torch.manual_seed(0)
-    model = OpenDetector()
-    losses = run(model, episode(), StepSettings(hard=1.0), amp=False)
+    model = OpenDetector().to(device)
+    losses = run(model, episode().to(torch.device(device)), StepSettings(hard=1.0), amp=False)
     assert set(losses) >= {"object", "object box", "region score", "contrast", "second round"}
     assert all(bool(value.isfinite()) for value in losses.values())
     torch.stack(list(losses.values())).sum().backward()
@@ -119,7 +119,7 @@ def test_logits_are_less_sure_by_shares() -> None:
 
 
 def test_sizes_are_exact_where_convolutions_are_in_bfloat16(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     found: list[SlotSizes] = []
 
@@ -127,27 +127,28 @@ def test_sizes_are_exact_where_convolutions_are_in_bfloat16(
         found.append(given[-1])
         return original(*given)
 
-    model = OpenDetector()
+    model = OpenDetector().to(device)
     original = model.conditioned_logits
     monkeypatch.setattr(model, "conditioned_logits", kept)
-    run(model, episode(), StepSettings(), amp=True)
+    run(model, episode().to(torch.device(device)), StepSettings(), amp=True)
     (sizes,) = found
     assert (sizes.mean.dtype, sizes.spread.dtype) == (torch.float32, torch.float32)
 
 
-def test_pairs_train_too() -> None:
+def test_pairs_train_too(device: str) -> None:
     torch.manual_seed(0)
     one = episode()
     one.support[1] = 0
     one.click_slots[1] = -1
-    losses = run(OpenDetector(), one, StepSettings(hard=1.0), amp=False)
+    model, one = OpenDetector().to(device), one.to(torch.device(device))
+    losses = run(model, one, StepSettings(hard=1.0), amp=False)
     assert all(bool(value.isfinite()) for value in losses.values())
-    sum(losses.values(), torch.zeros(())).backward()
+    torch.stack(list(losses.values())).sum().backward()
 
 
-def test_a_few_steps_on_one_batch_lower_its_loss() -> None:
+def test_a_few_steps_on_one_batch_lower_its_loss(device: str) -> None:
     torch.manual_seed(0)
-    model, batch = OpenDetector(), episode()
+    model, batch = OpenDetector().to(device), episode().to(torch.device(device))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     values = []
     for _ in range(6):
