@@ -59,8 +59,9 @@ test-fast: $(READY) downloads ## The fast tests: no browser, no training run.
 test-slow: $(READY) downloads ## The slow tests, which need no browser.
 	@$(PARALLEL) -m "slow and not browser" $(ARGS)
 
-test-gpu: $(READY) downloads ## The tests of the models on a GPU (DEVICE=... chooses one).
-	@$(PY) -m pytest --device "$(or $(DEVICE),cuda)" tests/c3det tests/serverless $(ARGS)
+test-gpu: $(READY) downloads ## The tests of the models and of training on a GPU (DEVICE=... chooses one).
+	@$(PY) -m pytest --device "$(or $(DEVICE),cuda)" tests/c3det tests/serverless \
+	    tests/training/open $(ARGS)
 
 ifneq ($(and $(shell command -v node),$(shell command -v npm)),)
 plugin: $(READY) $(NODE_MODULES) ## The plugin of CVAT's page: lint, types, tests without a browser.

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from c3det.commands import command, printable
-from c3det.weights import Card, WeightsError
+from c3det.weights import Card
 from training.data.annotated import Annotated, Index, Record
 from training.data.formats import add_formats, read
 from training.data.readers.cvat_server import ServerError
@@ -35,7 +35,7 @@ from training.open.adapt import AdaptSettings, FitResult, fit
 from training.open.export import write
 from training.open.splitting import Split, split_pictures
 from training.open.weights import load_with_card
-from training.options import add_options, read_options
+from training.options import add_options, command_parser, input_errors, read_options
 from training.weights_files import without_folders
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -94,12 +94,11 @@ def load(records: Sequence[Record]) -> list[Annotated]:
 def adapted_card(
     start: Card, name: str, source: dict[str, Any], split: Split, fitted: FitResult
 ) -> Card:
-    """The card of fitted weights."""
+    """The card of fitted weights; ``source`` tells of the pictures, their number among others."""
     about = {
         "adapted from": {"name": start.name, "sha256": start.sha256, "training": start.training},
         "adapted on": source
         | {
-            "pictures": len({*split.train, *split.validation, *split.test}),
             "kept aside to choose the step": [one.name for one in split.validation],
             "kept aside to tell the gain": [one.name for one in split.test],
         },
@@ -150,21 +149,17 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     add_options(parser, AdaptSettings)
 
 
-@command("training.adapt")
+@command("python -m training.adapt")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.adapt",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("training.adapt", __doc__)
     add_formats(parser, _add_options)
     given = parser.parse_args(arguments)
-    try:
-        status = adapt(given)
-    except (ValueError, WeightsError, ServerError) as error:
-        print(f"training.adapt: {error}", file=sys.stderr)
-        status = 2
+    with input_errors(parser):
+        try:
+            status = adapt(given)
+        except ServerError as error:
+            raise ValueError(str(error)) from error
     if status:
         sys.exit(status)
 
@@ -201,14 +196,15 @@ def adapt(given: argparse.Namespace) -> int:
     print(f"before: {fitted.before.summary()}\nafter:  {fitted.after.summary()}")
     if not fitted.gained:
         print(
-            f"training.adapt: nothing was gained on the pictures kept aside, so that {out} is not "
-            "written: finish more pictures, or give it more --minutes",
+            "python -m training.adapt: nothing was gained on the pictures kept aside, so that "
+            f"{out} is not written: finish more pictures, or give it more --minutes",
             file=sys.stderr,
         )
         return 1
     source = {
         "source": [printable(one) for one in given.source],
         "format": given.format,
+        "pictures": len(pictures),
         "classes": list(reading.index.classes),
     }
     card = write(

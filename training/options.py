@@ -12,11 +12,14 @@ settings = read_options(parser.parse_args(), TrainingSettings)
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, field, fields
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import torch
 
 from c3det.weights import WeightsError
 
@@ -61,6 +64,20 @@ def option(
     """
     about = dict(help=text, name=name, parse=parse, metavar=metavar)
     return field(default=default, metadata=about)
+
+
+def usable_device(text: str) -> str:
+    """Read a device of the command line, one that is there: cpu, cuda, or cuda with a number."""
+    found = re.fullmatch(r"cpu|cuda(?::(\d{1,3}))?", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"must be cpu, cuda, or such as cuda:1, not {text!r}")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if text != "cpu" and int(found[1] or 0) >= count:
+        found_here = f"{count} GPU{'s' * (count > 1)}" if count else "no GPU"
+        raise argparse.ArgumentTypeError(
+            f"there is no {text}: PyTorch {torch.__version__} finds {found_here} here"
+        )
+    return text
 
 
 def add_options(parser: argparse._ActionsContainer, settings: type[Any]) -> None:

@@ -90,13 +90,14 @@ def _adapting(results: Path) -> list[str]:
     content = _read(results / "adapt.json")
     means = content["means"]["single-class"]
     gains = [
-        f"{one['before']['carried']:.0f} to {one['after']['carried']:.0f} after {number}"
+        f"{one['before']['carried']:.1f} to {one['after']['carried']:.1f} after {number}"
         for number, one in means["adapt"].items()
     ]
     return [
-        "A minute of `training.adapt` on accepted pictures of a kind never trained raises AP in",
+        "A minute of `training.adapt` on accepted pictures of a kind never trained takes AP in",
         f"the next ones from {', '.join(gains)} pictures",
-        f"(mean of {means['sets']} sets, one core, [by set](training/results/adapt.md)).",
+        f"(mean of the {means['adapted sets']} sets of one class that have so many, one core,",
+        "[by set](training/results/adapt.md)).",
     ]
 
 

@@ -26,9 +26,8 @@ from training.evaluation.evaluator import (
     machine,
     precision_curves,
 )
-from training.evaluation.metrics import resamples
 from training.evaluation.predictions import predict
-from training.evaluation.protocol import ClickPlan, EvaluationSet, draw_clicks
+from training.evaluation.protocol import ClickPlan, EvaluationSet, draw_clicks, resamples_of
 from training.evaluation.reporting import Curve, Panel, StudyReport, Table, rounded, to_curve
 from training.evaluation.settings import ClosedSettings, EvaluationSettings
 from training.options import add_options, command_parser, input_errors, option, read_options
@@ -91,7 +90,7 @@ def robustness(
     panels, tables = [], []
     counts = [str(number) for number in plan.counts]
     for test_set in test_sets:
-        weights = resamples(len(test_set.objects), bootstrap)
+        weights = resamples_of(test_set, bootstrap)
         for name, predictor in predictors.items():
             curves: dict[str, dict[str, Curve]] = {subset: {} for subset in SUBSETS}
             f1: list[Sequence[Any]] = []

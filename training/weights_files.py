@@ -9,7 +9,11 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
-from c3det.weights import card_path
+import safetensors
+from safetensors.torch import load_file
+from torch import Tensor
+
+from c3det.weights import card_path, safetensors_os_errors
 from training.options import option
 
 
@@ -33,6 +37,22 @@ class ExportSettings:
             raise ValueError(f"the threshold must be between 0 and 1, it is {self.threshold}")
         if self.name is None:
             object.__setattr__(self, "name", self.out.stem)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a ``.safetensors`` file that has no card.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is none.
+    """
+    try:
+        with safetensors_os_errors(path):
+            return load_file(path)
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{path} is not a safetensors file ({error}): copy it again, or name another one"
+        ) from error
 
 
 def without_folders(record: Any) -> Any:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 
 from c3det.clicks import Click
 from c3det.detections import Detections
@@ -57,6 +58,8 @@ class FakePredictor:
     wrong: float = 0.1
     classes: tuple[str, ...] = CLASSES
     asked: list[tuple[Click, ...]] = field(default_factory=list)
+
+    device = torch.device("cpu")
 
     @property
     def card(self) -> Any:

@@ -140,8 +140,20 @@ def test_what_gained_nothing_is_refused(
     told = capsys.readouterr()
     assert "which chose the step too" in told.out
     (line,) = told.err.splitlines()
-    assert line.startswith("training.adapt: nothing was gained on the pictures kept aside")
+    assert line.startswith(
+        "python -m training.adapt: nothing was gained on the pictures kept aside"
+    )
     assert not list(out.parent.iterdir()), "nothing is left"
+
+
+def test_a_picture_that_is_cut_in_two_counts_once(tmp_path: Path, found: Any) -> None:
+    asked = found(1.0, 2.0)
+    out = tmp_path / "mine.safetensors"
+    path = coco(tmp_path / "job", done=1)
+    assert call("coco", path, "--weights", saved(tmp_path), "--out", out) == 0
+    ((split, _),) = asked
+    assert (len(split.train), len(split.validation)) == (1, 1)
+    assert read_card(out).training["adapted on"]["pictures"] == 1
 
 
 def test_frames_are_chosen(tmp_path: Path, found: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,7 +187,9 @@ def test_what_cannot_be_used_is_told(tmp_path: Path, capsys: pytest.CaptureFixtu
         (("--weights", closed, "--out", out), "are of the closed model"),
     ):
         assert call("coco", path, *given) == 2
-        assert message in capsys.readouterr().err
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("python -m training.adapt: ")
+        assert message in line
     assert not out.exists()
 
 

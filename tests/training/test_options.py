@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import torch
 
 from c3det.commands import positive
 from c3det.weights import WeightsError
@@ -19,6 +20,7 @@ from training.options import (
     input_errors,
     option,
     read_options,
+    usable_device,
 )
 
 
@@ -114,3 +116,28 @@ def test_wrong_input_ends_a_command(error: Exception, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit) as stopped, input_errors(made):
         raise error
     assert (stopped.value.code, capsys.readouterr().err) == (2, "python -m kiln: too hot\n")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "text", "message"),
+    [
+        (0, "cpu", ""),
+        (0, "cuda", "there is no cuda: PyTorch .* finds no GPU here"),
+        (1, "cuda", ""),
+        (1, "cuda:0", ""),
+        (1, "cuda:1", "there is no cuda:1: PyTorch .* finds 1 GPU here"),
+        (2, "cuda:1", ""),
+        (2, "cuda:x", "must be cpu, cuda, or such as cuda:1, not 'cuda:x'"),
+        (2, "gpu", "must be cpu, cuda, or such as cuda:1, not 'gpu'"),
+    ],
+)
+def test_a_device_has_to_be_there(
+    gpus: int, text: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    if not message:
+        assert usable_device(text) == text
+        return
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        usable_device(text)

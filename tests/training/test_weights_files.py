@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from c3det.weights import card_path
-from training.weights_files import ExportSettings, without_folders, written_whole
+from training.weights_files import ExportSettings, read_tensors, without_folders, written_whole
 
 
 def write(path: Path, text: str) -> None:
@@ -49,3 +51,14 @@ def test_a_card_names_no_folder_of_the_machine(tmp_path: Path) -> None:
         "step settings": {"hard": 0.5, "pictures": 12, "own": False, "note": None},
         "licence": "MIT; a/b",
     }
+
+
+def test_a_file_without_tensors_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"a": torch.ones(2)}, path)
+    assert read_tensors(path)["a"].tolist() == [1, 1]
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ValueError, match=r"w\.safetensors is not a safetensors file \("):
+        read_tensors(path)
+    with pytest.raises(OSError, match=r"missing\.safetensors"):
+        read_tensors(tmp_path / "missing.safetensors")

@@ -131,7 +131,7 @@ class ComparisonSettings:
     weights: Path | None = option(None, "to fine-tune, in the study of data")
     click_seeds: int = option(3, "of the evaluation", parse=at_least(1))
     clicks: tuple[int, ...] = option(CLICKS, "numbers of clicks that are evaluated", metavar="N")
-    pictures: int | None = option(None, "only the first ones of each test set")
+    pictures: int | None = option(None, "only the first ones of each test set", parse=at_least(1))
     jobs: int = option(1, "processes at a time, one thread each", parse=at_least(1))
 
     def study_rows(self) -> tuple[Row, ...]:

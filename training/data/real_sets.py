@@ -131,18 +131,6 @@ def folds() -> dict[str, int]:
     return dict(_registry()["kinds"])
 
 
-def left_out(fold: int) -> frozenset[str]:
-    """Names of the sets that weights of a fold were never trained on.
-
-    Raises:
-        ValueError: There is no such fold.
-    """
-    kinds = folds()
-    if fold not in kinds.values():
-        raise ValueError(f"there is no fold {fold}, only 0 to {max(kinds.values())}")
-    return frozenset(one.name for one in real_sets().values() if kinds.get(one.kind) == fold)
-
-
 def _one(name: str) -> RealSet:
     if name not in real_sets():
         raise SourceError(f"there is no real set {name!r}, only {', '.join(sorted(real_sets()))}")

@@ -3,7 +3,7 @@
 Three subsets of a test set are measured: ``all`` objects; the ``unclicked`` ones (see
 `training.evaluation.metrics.unclicked`); and those of ``unseen classes``, which no click on the
 picture has named. An AP is the mean over the classes that count, in percent; its 95 % interval is a
-bootstrap over the pictures, of ``ap50`` alone.
+bootstrap over the pictures, of ``ap50`` alone; the tiles of a picture are drawn together.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ from training.evaluation.metrics import (
     match,
     match_voc,
     mean_over_classes,
-    resamples,
     to_coco_results,
     unclicked,
     unseen_classes,
@@ -52,6 +51,7 @@ from training.evaluation.protocol import (
     check_clicks,
     click_name,
     draw_clicks,
+    resamples_of,
 )
 
 METRICS = ("ap50", "ap", "voc07")
@@ -103,7 +103,7 @@ def precision_curves(
 ) -> PrecisionCurves:
     """Compute average precision of one of `SUBSETS` from the predictions of a mode.
 
-    The weights are those of `training.evaluation.metrics.resamples`.
+    The weights are those of `training.evaluation.protocol.resamples_of`.
     """
     shape = (len(plan.counts), len(plan.seeds))
     classes = np.empty((len(METRICS), *shape, len(test_set.labels)))
@@ -162,8 +162,8 @@ def evaluate(
         threshold: The served one; ``None``: each card's.
         detections: Folder to write all detections to, see `save_detections`.
         samples: File, ``.npz``, for what the intervals come from: by ``"<set>/<model>/<mode>/
-            <subset>"`` the `PrecisionCurves.means`, fractions. The resamples depend on the number
-            of pictures alone, so those of two evaluations of one set can be subtracted.
+            <subset>"`` the `PrecisionCurves.means`, fractions. The resamples depend on the pictures
+            of the set alone, so those of two evaluations of one set can be subtracted.
 
     Returns:
         All results, fit for JSON; AP, differences of AP, precision, recall and F1 are in percent,
@@ -208,7 +208,7 @@ def evaluate(
     given: dict[str, dict[str, ClickSequence]] = {name: {} for name in predictors}
     means: dict[str, NDArray[np.float64]] = {}
     for test_set in test_sets:
-        weights = resamples(len(test_set.objects), bootstrap)
+        weights = resamples_of(test_set, bootstrap)
         first: dict[str, PrecisionCurves] = {}  # by subset, of the first model as served
         able = {name: one for name, one in predictors.items() if knows(one.classes, test_set)}
         # Where none is able, the first one says what it lacks.

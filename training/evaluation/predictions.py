@@ -17,6 +17,7 @@ from tqdm import tqdm
 from c3det.answering import answer_clicks
 from c3det.clicks import Click
 from c3det.detections import Detections
+from c3det.devices import wait_for
 from c3det.model import Features
 from c3det.predictor import Predictor
 from training.clicks.sampling import ClickStrategy
@@ -169,6 +170,7 @@ class _Session:
         """Go on to a picture."""
         start = time.perf_counter()
         self._features = self._predictor.encode(picture.image)
+        wait_for(self._predictor.device)
         self.encode_seconds.append(time.perf_counter() - start)
         self._candidates = {}
 

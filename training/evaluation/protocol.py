@@ -14,12 +14,14 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from c3det.boxes import contains
 from training.clicks.sampling import STRATEGIES, ClickStrategy
 from training.clicks.sequences import BACKGROUND, ClickSequence
 from training.data.annotated import Annotated, keep_objects
 from training.data.sets import load_set
+from training.evaluation.metrics import resamples
 
 CLICKS = (0, 1, 2, 3, 5, 10, 15, 20)
 
@@ -120,6 +122,19 @@ def picture_name(patch: str) -> str:
     """Name of the picture that a patch was cut from, its own for what is no patch."""
     name, _, window = patch.rpartition("@")
     return name or window
+
+
+def resamples_of(test_set: EvaluationSet, number: int) -> NDArray[np.int64]:
+    """Bootstrap samples of a set, in which the patches of a picture go together.
+
+    Returns:
+        int64 (1 + number, patches), see `training.evaluation.metrics.resamples`. Of a single
+        picture there are none but the first, so that there is no interval.
+    """
+    names = [picture_name(patch.name) for patch in test_set.objects]
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    drawn = resamples(len(places), number if len(places) > 1 else 0)
+    return drawn[:, [places[name] for name in names]]
 
 
 def share_budget(test_set: EvaluationSet, plan: ClickPlan) -> list[list[Annotated]]:

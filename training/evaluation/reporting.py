@@ -185,7 +185,7 @@ class StudyReport(Report):
         rows = [(one.name, *map(_percent, (*one.ap50, one.area))) for one in panel.curves]
         tables = [Table(panel.title, [*counts, "area"], rows)]
         differences = [
-            (one.name, *map(_difference, one.difference))
+            (one.name, *map(difference_cell, one.difference))
             for one in panel.curves
             if one.difference is not None
         ]
@@ -258,9 +258,12 @@ def _cell(value: Any) -> str:
     return "-" if value is None else str(value)
 
 
-def _difference(point: Numbers) -> str:
+def difference_cell(point: Numbers) -> str:
+    """A difference and the ends of its interval, for a page."""
     mean, low, high = point
-    return "-" if mean is None else f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+    if mean is None:
+        return "-"
+    return f"{mean:+.1f}" + ("" if low is None else f" ({low:+.1f} to {high:+.1f})")
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:

@@ -11,7 +11,7 @@ from c3det.predictor import Predictor, load
 from training.clicks.sampling import STRATEGIES, ClickStrategy
 from training.data.annotated import first_repeated
 from training.evaluation.protocol import CLICKS, Budget, ClickPlan, EvaluationSet, load_test_set
-from training.options import option
+from training.options import option, usable_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,8 @@ class EvaluationSettings:
         "class, 1 2 3 5 10)",
         metavar="N",
     )
-    pictures: int | None = option(None, "only the first ones of each set")
-    device: str = option("cpu", "cpu, cuda, cuda:1")
+    pictures: int | None = option(None, "only the first ones of each set", parse=at_least(1))
+    device: str = option("cpu", "cpu, cuda, cuda:1", parse=usable_device)
     threshold: float | None = option(None, "the served one; by default the cards'")
 
     def __post_init__(self) -> None:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 
 from c3det.boxes import non_maximum_suppression
@@ -23,6 +22,7 @@ from c3det.detections import Detections
 from c3det.open.detector import MEAN, PAD, STD
 from c3det.open.mobilenet import STRIDES, MobileNetV2
 from c3det.predictor import Predictor
+from training.weights_files import read_tensors
 
 LEAST_LIKENESS = 0.3
 """Correlation below which template matching finds nothing."""
@@ -195,7 +195,7 @@ class NearestNeighbour:
     def __init__(self, predictor: Predictor, backbone: Path) -> None:
         self._predictor = predictor
         self._network = MobileNetV2().eval()
-        state = {name: value.float() for name, value in load_file(backbone).items()}
+        state = {name: value.float() for name, value in read_tensors(backbone).items()}
         self._network.load_state_dict(state, strict=False)
 
     @torch.inference_mode()

@@ -116,6 +116,8 @@ def draw_pictures(
 ) -> list[Drawn]:
     """Composite pictures of the same classes, each on a ground and with a degradation of its own.
 
+    Colours may be what tells classes apart: all are grey or negative, or none is.
+
     Args:
         pool: What is drawn from.
         rng: Decides all.
@@ -125,13 +127,25 @@ def draw_pictures(
     """
     scene = random_scene(rng)
     kinds = _kinds(pool, scene, rng)
-    return [_draw_picture(pool, kinds, scene, rng, side, most) for _ in range(count)]
+    found: list[Drawn] = []
+    first: Degradation | None = None
+    for _ in range(count):
+        own = Degradation.draw(rng)
+        first = first or own
+        own = replace(own, grey=first.grey, negative=first.negative)
+        found.append(_draw_picture(pool, kinds, scene, own, rng, side, most))
+    return found
 
 
 def _draw_picture(
-    pool: Pool, kinds: list[Kind], scene: Scene, rng: Rng, side: int, most: int
+    pool: Pool,
+    kinds: list[Kind],
+    scene: Scene,
+    degradation: Degradation,
+    rng: Rng,
+    side: int,
+    most: int,
 ) -> Drawn:
-    degradation = Degradation.draw(rng)
     light = rng.uniform(-math.pi, math.pi)
     wanted = int(math.exp(rng.uniform(math.log(min(scene.objects, most)), math.log(most))))
     order = rng.choice(len(kinds), wanted, p=rng.dirichlet(np.full(len(kinds), 1.5)))

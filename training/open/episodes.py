@@ -207,7 +207,7 @@ class Episodes(Dataset[Episode]):
         seed: Of everything random.
 
     Raises:
-        ValueError: A name of ``without`` is none of the folder's sets.
+        ValueError: The folder has no other real set than those that are left out.
     """
 
     def __init__(

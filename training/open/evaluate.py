@@ -57,7 +57,7 @@ from training.open.baselines import (
 )
 from training.open.clicking import Clicked, click_at_random, click_errors, members
 from training.open.reporting import MAIN_COUNT, MOST_PROPOSALS, NEGATIVE, OpenReport, mean
-from training.open.weights import load, weights_of
+from training.open.weights import check_folds, load, weights_of
 from training.options import option
 
 COUNTS = (1, 2, 3, 5, 10)
@@ -77,6 +77,7 @@ class OpenSettings:
     beside: tuple[str, ...] = option(
         (), "more weights in the same tables, such as those of an ablation", metavar="NAME=PATH"
     )
+    available: bool = option(False, "leave out the sets that are not there, and name them")
 
 
 BACKGROUND_IOU = 0.1
@@ -199,9 +200,17 @@ Pairs = list[tuple[Annotated, Detections]]
 
 def quality(pairs: Pairs, labels: Sequence[int], threshold: float) -> dict[str, float | None]:
     """Average precision and F1 in percent, of pictures with what was found in them."""
-    pictures, found = [one for one, _ in pairs], [one for _, one in pairs]
-    matches = metrics.match(pictures, found, labels)[0]
-    once = np.ones((1, len(pictures)), np.int64)
+    return _quality(_matched(pairs, labels), len(pairs), threshold)
+
+
+def _matched(pairs: Pairs, labels: Sequence[int]) -> list[metrics.Matches]:
+    return metrics.match([one for one, _ in pairs], [one for _, one in pairs], labels)[0]
+
+
+def _quality(
+    matches: Sequence[metrics.Matches], pictures: int, threshold: float
+) -> dict[str, float | None]:
+    once = np.ones((1, pictures), np.int64)
     precisions = np.array([metrics.average_precision(one, once)[0] for one in matches])
     mean = float(metrics.mean_over_classes(precisions[:, None])[0])
     f1 = float(metrics.count(matches, threshold).total().f1[0])
@@ -215,10 +224,9 @@ def agnostic(pairs: Pairs) -> dict[str, float | None]:
     blind = [
         (replace(picture, labels=np.zeros_like(picture.labels)), found) for picture, found in pairs
     ]
-    matches = metrics.match([one for one, _ in blind], [one for _, one in blind], [0])[0]
-    result = quality(blind, [0], 0.0)
+    matches = _matched(blind, [0])
     return {
-        "AP": result["AP"],
+        "AP": _quality(matches, len(blind), 0.0)["AP"],
         "recall": round(100 * float(metrics.count(matches).total().recall[0]), 2),
     }
 
@@ -326,9 +334,13 @@ def evaluate_open(
     specs = test_sets.chosen(settings.sets)
     # One by one: the folds' files may all be called model.safetensors.
     paths = [path for one in settings.weights for path in named_weights([one]).values()]
+    check_folds(paths)
     weights = {spec: weights_of(spec, paths) for spec in specs}
     if repeated := first_repeated(Path(spec).resolve().name for spec in specs):
         raise ValueError(f"two sets have the name {repeated}")
+    specs = test_sets.at_hand(specs, options.available)
+    if not specs:
+        raise ValueError("none of the sets is there: name others with --sets")
 
     @cache
     def predictor(path: Path) -> Predictor:

@@ -4,20 +4,18 @@
     python -m training.open.export --weights model.safetensors --out open.safetensors
 
 The score from which on boxes are shown is the one of the best F1 after three random clicks a class,
-the mean over the real sets, on pictures that are not trained on, of kinds that are; or
+the mean over the real sets that were trained on, on the first of their other pictures; or
 ``--threshold``. What is written is loaded as the function does it before it is put into place.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import load_file
 
 from c3det.commands import command
 from c3det.open.architecture import OpenArchitecture
@@ -30,10 +28,11 @@ from training.evaluation import metrics
 from training.evaluation.protocol import EvaluationSet
 from training.open import test_sets
 from training.open.clicking import click_at_random, members
+from training.open.records import RECORD, read_record, trained_sets
 from training.open.reporting import MAIN_COUNT
 from training.open.train import save_weights
 from training.options import add_options, command_parser, input_errors, option, read_options
-from training.weights_files import ExportSettings, without_folders, written_whole
+from training.weights_files import ExportSettings, read_tensors, without_folders, written_whole
 
 THRESHOLDS = np.arange(0.05, 0.8, 0.01).round(2)
 
@@ -41,13 +40,33 @@ PICTURES = 3
 """Of each set, for the threshold."""
 
 MODEL = "model.safetensors"
-"""What a run writes, beside ``run.json``."""
+"""What a run writes, beside its record."""
 
 
-def trained_sets(without: Sequence[str] = ()) -> list[real_sets.RealSet]:
-    """The real sets that are trained on, but for some."""
-    sets = real_sets.real_sets().values()
-    return [one for one in sets if one.trains and one.name not in without]
+def sets_of(run: Path, training: Mapping[str, Any]) -> list[real_sets.RealSet]:
+    """The real sets that a run and those before it were trained on.
+
+    Args:
+        run: Its folder.
+        training: Its record.
+
+    Raises:
+        ValueError: The registry has none of such a name.
+    """
+    known, names = real_sets.real_sets(), sorted(trained_sets(training))
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"{run / RECORD} names the real set {name}, which training/data/real_sets.yaml has "
+                "not: its licence is not known"
+            )
+    return [known[name] for name in names]
+
+
+def inherited(training: Mapping[str, Any]) -> dict[str, str]:
+    """The licences in the cards of weights that a run and those before it started from."""
+    origin = training.get("origin", {})
+    return (inherited(origin) | origin.get("licence", {})) if origin else {}
 
 
 def licences(sets: Sequence[real_sets.RealSet]) -> dict[str, str]:
@@ -114,13 +133,15 @@ def export(how: OpenExportSettings) -> Card:
     training: dict[str, Any] = {}
     weights = how.weights
     if how.run is not None:
-        training = json.loads((how.run / "run.json").read_text(encoding="utf-8"))
+        training = read_record(how.run / RECORD)
         weights = how.run / MODEL
+        sets = sets_of(how.run, training)
+    else:  # it may have been any
+        sets = [one for one in real_sets.real_sets().values() if one.trains]
     assert weights is not None
     network = OpenDetector()
-    if not fill(network, load_file(weights)):
+    if not fill(network, read_tensors(weights)):
         raise ValueError(f"{weights} does not hold the weights of an open detector")
-    sets = trained_sets(training.get("without", []))
     card = Card(
         name=str(how.name),
         classes=(),
@@ -129,7 +150,7 @@ def export(how: OpenExportSettings) -> Card:
         typical_sizes=(),
         training=without_folders(training),
         results={},
-        licence=licences(sets),
+        licence=inherited(training) | licences(sets),
         limits=how.limits,
     )
     shown = [test_sets.load(one.name, PICTURES) for one in sets] if how.threshold is None else []
@@ -157,7 +178,7 @@ def write(
     """
     with written_whole(out) as made:
         save_weights(network, made)
-        card = save(made, load_file(made), card)
+        card = save(made, read_tensors(made), card)
         predictor = load(made)
         if shown:
             card = save_card(

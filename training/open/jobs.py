@@ -43,7 +43,7 @@ from training.open.jobs_report import ACCEPTED, JobsReport
 from training.open.reporting import MAIN_COUNT
 from training.open.splitting import split_pictures
 from training.open.transfer import Rows, Transfer
-from training.open.weights import THRESHOLD, load, weights_of
+from training.open.weights import THRESHOLD, check_folds, load, weights_of
 from training.options import add_options, command_parser, input_errors, option, read_options
 
 COUNTS = (1, MAIN_COUNT, 5)
@@ -151,6 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
     results: dict[str, dict[str, Any]] = {}
     with input_errors(parser):
         settings = read_options(given, JobSettings)
+        check_folds(settings.weights)
         for spec in test_sets.chosen(settings.sets):
             network, card = load(weights_of(spec, settings.weights))
             test_set = test_sets.load(spec, settings.pictures)

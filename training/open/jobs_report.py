@@ -21,7 +21,8 @@ ACCEPTED = (1, 3, 10)
 def means(results: Mapping[str, dict[str, Any]], counts: Sequence[int]) -> dict[str, Any]:
     """Means over the sets, of one class and of several apart.
 
-    Ratios of AP are those of the means; ratios of times are means over the sets.
+    Ratios of AP are those of the means; ratios of times are means over the sets. The means of
+    adapting are over the sets that have enough pictures for each number of accepted ones.
     """
     out: dict[str, Any] = {}
     for group, by_name in by_group(results).items():
@@ -47,17 +48,20 @@ def means(results: Mapping[str, dict[str, Any]], counts: Sequence[int]) -> dict[
             },
             "spent": spent([row["economy"]["carried"] for row in rows]),
         }
-        if fitted := [row["adapt"] for row in rows if row.get("adapt")]:
+        fitted = [row["adapt"] for row in rows if row.get("adapt")]
+        numbers = [number for number in map(str, ACCEPTED) if any(one[number] for one in fitted)]
+        # The same sets for each number of pictures, so that the means can be compared.
+        if known := [one for one in fitted if numbers and all(one[each] for each in numbers)]:
+            out[group]["adapted sets"] = len(known)
             out[group]["adapt"] = {
-                str(number): {
+                number: {
                     when: {
-                        way: mean_of([one[str(number)][when][way]["all"] for one in known])
+                        way: mean_of([one[number][when][way]["all"] for one in known])
                         for way in WAYS
                     }
                     for when in ("before", "after")
                 }
-                for number in ACCEPTED
-                if (known := [one for one in fitted if one[str(number)]])
+                for number in numbers
             }
     return out
 
@@ -152,7 +156,12 @@ class JobsReport(ResultsReport):
             if one
         ]
         return rows + [
-            (f"**{group}**", number, one["before"]["carried"], one["after"]["carried"])
+            (
+                f"**{group}**, sets: {average['adapted sets']}",
+                number,
+                one["before"]["carried"],
+                one["after"]["carried"],
+            )
             for group, average in averages.items()
             for number, one in average.get("adapt", {}).items()
         ]

@@ -11,12 +11,12 @@ digits of any script are left out: handwritten digits are a test.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,10 @@ from c3det.commands import command
 from c3det.open.mobilenet import OUTPUTS
 from training.data import real_sets, trees
 from training.data.annotated import Annotated, resize
-from training.data.sources import SOURCES, SourceError, fetch
+from training.data.sources import SOURCES, fetch
+from training.open import test_sets
 from training.open.kinds import ACROSS, CELL
+from training.options import add_options, command_parser, input_errors, option, read_options
 
 MEDIAN = 32.0
 """Longest side of the median object of a real picture, in pixels; larger ones are made smaller."""
@@ -226,17 +228,8 @@ def trained_sets(available: bool) -> list[str]:
     Raises:
         SourceError: A set is not there, and ``available`` is false.
     """
-    names = []
-    for name, one in sorted(real_sets.real_sets().items()):
-        if one.trains:
-            try:
-                real_sets.locate(name)
-                names.append(name)
-            except SourceError as error:
-                if not available:
-                    raise
-                print(f"left out: {error}")
-    return names
+    trained = sorted(name for name, one in real_sets.real_sets().items() if one.trains)
+    return test_sets.at_hand(trained, available)
 
 
 def write_real(out: Path, names: Sequence[str]) -> dict[str, int]:
@@ -301,36 +294,50 @@ def manifest(out: Path, counts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@command("training.open.make_pool")
-def main() -> None:
-    """Run the command."""
-    parser = argparse.ArgumentParser(description="Gather what the open model is trained on.")
-    parser.add_argument("--out", type=Path, required=True, help="a new folder")
-    parser.add_argument(
-        "--available", action="store_true", help="leave out the real sets that are not there"
-    )
-    arguments = parser.parse_args()
-    out = arguments.out
+@dataclass(frozen=True, kw_only=True)
+class PoolSettings:
+    """The options of this command."""
+
+    out: Path = option(MISSING, "a new folder")
+    available: bool = option(False, "leave out the real sets that are not there")
+
+
+def make_pool(how: PoolSettings) -> None:
+    """Write the folder.
+
+    Raises:
+        OSError: A file cannot be written.
+        ValueError: The folder exists already, or becomes too large.
+        SourceError: A set or an archive cannot be had.
+    """
+    out = how.out
     if out.exists():
-        parser.error(f"--out: {out} exists already; name a new folder")
-    try:
-        names = trained_sets(arguments.available)  # before anything is written
-        out.mkdir(parents=True)
-        counts = {
-            "icons": write_icons(out),
-            "letters": write_letters(out),
-            "emoji": write_emoji(out),
-            "grounds": write_grounds(out),
-            "real": write_real(out, names),
-        }
-        write_mobilenet(out)
-    except SourceError as error:
-        parser.error(str(error))
+        raise ValueError(f"--out: {out} exists already; name a new folder")
+    names = trained_sets(how.available)  # before anything is written
+    out.mkdir(parents=True)
+    counts = {
+        "icons": write_icons(out),
+        "letters": write_letters(out),
+        "emoji": write_emoji(out),
+        "grounds": write_grounds(out),
+        "real": write_real(out, names),
+    }
+    write_mobilenet(out)
     written = manifest(out, counts)
     (out / "manifest.json").write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
     print(f"{out}: {written['bytes'] / 1e6:.1f} MB, {counts}")
     if written["bytes"] > MOST_BYTES:
-        parser.error(f"the folder has more than {MOST_BYTES / 1e6:.0f} MB")
+        raise ValueError(f"the folder has more than {MOST_BYTES / 1e6:.0f} MB")
+
+
+@command("python -m training.open.make_pool")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and gather."""
+    parser = command_parser("training.open.make_pool", __doc__)
+    add_options(parser, PoolSettings)
+    given = parser.parse_args(arguments)
+    with input_errors(parser):
+        make_pool(read_options(given, PoolSettings))
 
 
 if __name__ == "__main__":

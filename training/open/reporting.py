@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 from matplotlib.figure import Figure
 
-from training.evaluation.reporting import Report, Table, draw_line
+from training.evaluation.metrics import interval, resamples
+from training.evaluation.reporting import Numbers, Report, Table, difference_cell, draw_line
 
 MAIN_COUNT = 3
 """Clicks a class, of the short table and of the negative clicks."""
@@ -19,6 +20,9 @@ TABLE_COUNTS = (1, MAIN_COUNT, 10)
 
 MOST_PROPOSALS = 300
 """Boxes without clicks that are measured."""
+
+RESAMPLES = 1000
+"""Of the sets, for an interval."""
 
 WAYS = ("random", "person")
 
@@ -64,14 +68,48 @@ def means(results: Mapping[str, dict[str, Any]], counts: Sequence[int]) -> dict[
     for name in NEGATIVE:
         if effects := [one[name] for one in results.values() if name in one]:
             out[name] = {
-                share: round(
-                    sum(one[boxes] * (one[share] or 0) for one in effects)
-                    / max(1, sum(one[boxes] for one in effects)),
-                    1,
-                )
+                share: _mean_share(effects, share, boxes)
                 for share, boxes in (("removed", "wrong boxes"), ("lost", "right boxes"))
             }
     return out
+
+
+def _mean_share(effects: Sequence[dict[str, Any]], share: str, boxes: str) -> float | None:
+    """The mean of a share over boxes, None where there are none."""
+    total = sum(one[boxes] for one in effects)
+    if not total:
+        return None
+    return round(sum(one[boxes] * (one[share] or 0) for one in effects) / total, 1)
+
+
+def paired_differences(
+    first: Mapping[str, dict[str, Any]], other: Mapping[str, dict[str, Any]], count: int
+) -> list[float]:
+    """By how much AP of unclicked objects differs, of each set where both are known.
+
+    Args:
+        first: The results of a method, by set.
+        other: Of another one, which is measured against it.
+        count: Random clicks a class.
+    """
+    pairs = [
+        [one[name]["random"][str(count)]["unclicked"]["AP"] for one in (first, other)]
+        for name in first
+        if name in other
+    ]
+    return [after - before for before, after in pairs if None not in (before, after)]
+
+
+def difference_over_sets(differences: Sequence[float]) -> Numbers:
+    """The mean of differences and the ends of its 95 % interval, by a bootstrap over them.
+
+    All are None for fewer than two: they tell nothing of other sets.
+    """
+    if len(differences) < 2:
+        return (None, None, None)
+    weights = resamples(len(differences), RESAMPLES)
+    samples = weights @ np.array(differences) / len(differences)
+    return (samples[0], *interval(samples[1:]))
 
 
 AnyResults = TypeVar("AnyResults", bound="ResultsReport")
@@ -126,9 +164,13 @@ class OpenReport(ResultsReport):
         """See `means`, by method."""
         return {method: means(rows, self.counts) for method, rows in self.sets.items()}
 
+    def _shown(self) -> Sequence[int]:
+        """The clicks a class of the tables: all that were measured, where none is of the usual."""
+        return [number for number in self.counts if number in TABLE_COUNTS] or self.counts
+
     def page_tables(self) -> list[Table]:
-        """One table: the sets and their means."""
-        shown = [number for number in self.counts if number in TABLE_COUNTS]
+        """The sets and their means, and how far the other methods are from the first one."""
+        shown = self._shown()
         first = next(iter(self.sets.values()))
         averages = self.means()
 
@@ -151,7 +193,24 @@ class OpenReport(ResultsReport):
             for group in by_group(first)
         ]
         heads = [f"{method}, {number}" for method in self.sets for number in shown]
-        return [Table("set", ["kind", f"recall, {MOST_PROPOSALS} boxes", *heads], rows)]
+        tables = [Table("set", ["kind", f"recall, {MOST_PROPOSALS} boxes", *heads], rows)]
+        return [*tables, self._differences()] if len(self.sets) > 1 else tables
+
+    def _differences(self) -> Table:
+        (title, first), *others = self.sets.items()
+        rows = []
+        for method, results in others:
+            for group, of_group in by_group(results).items():
+                cells = []
+                for count in self._shown():
+                    found = paired_differences(first, of_group, count)
+                    cells.append(f"{difference_cell(difference_over_sets(found))}, {len(found)}")
+                rows.append((f"{method}: {group}", *cells))
+        return Table(
+            f"difference from {title}, 95 % interval over the sets, and their number",
+            [f"after {count}" for count in self._shown()],
+            rows,
+        )
 
     def figure(self) -> Figure:
         """Draw AP of unclicked objects over the clicks a class, of each group apart."""

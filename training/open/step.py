@@ -55,14 +55,22 @@ class StepSettings:
     reject: float = option(0.5, "weight of what negative clicks tell apart")
 
 
-def augmented(images: Tensor) -> Tensor:
-    """Pictures uint8 ``(B, h, w, 3)`` as float ``(B, 3, h, w)``, of other light and colours."""
+def augmented(images: Tensor, support: Tensor) -> Tensor:
+    """Pictures uint8 ``(B, h, w, 3)`` as float ``(B, 3, h, w)``, of other light and colours.
+
+    Both pictures of a pair have the same order of colours, which may be what tells classes apart.
+
+    Args:
+        images: Of an episode.
+        support: See `Episode`.
+    """
     x = images.permute(0, 3, 1, 2).float()
     light = torch.rand(len(x), 3, 1, 1, device=x.device)
     x = (x - 128) * (0.6 + 0.7 * light[:, :1]) + 128 + (light[:, 1:2] - 0.5) * 50
     order = torch.rand(len(x), 3, device=x.device).argsort(1)
     keep = torch.rand(len(x), 1, device=x.device) < 0.75
     order = torch.where(keep, torch.arange(3, device=x.device), order)
+    order = torch.where(support[:, None] >= 0, order[support.clamp(min=0)], order)
     return x.gather(1, order[..., None, None].expand_as(x)).clamp(0, 255)
 
 
@@ -226,7 +234,7 @@ def run(
     is_object = episode.kinds >= 0
     with autocast:
         features = model.encode(
-            augmented(episode.images).contiguous(memory_format=torch.channels_last)
+            augmented(episode.images, episode.support).contiguous(memory_format=torch.channels_last)
         )
     sizes = [(s.shape[-2], s.shape[-1]) for s in features.scores]
     assigned = assign(episode.boxes, is_object, episode.ignored, sizes)

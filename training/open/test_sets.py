@@ -18,7 +18,7 @@ from PIL import Image
 
 from training.data import composite, real_sets, samples, trees
 from training.data.annotated import Annotated
-from training.data.sources import fetch
+from training.data.sources import SourceError, fetch
 from training.evaluation.protocol import EvaluationSet, load_test_set
 
 DIGIT_PICTURES = 6
@@ -173,6 +173,32 @@ def check(spec: str) -> None:
             f"there is no test set {spec!r}: name a folder that training.data.convert made, "
             f"{KEPT_ASIDE}, or some of {', '.join((*_known(), *BUILT_IN))}"
         )
+
+
+def at_hand(specs: Sequence[str], available: bool) -> list[str]:
+    """The sets that are there; of real ones and of those from packages, that is looked at first.
+
+    Args:
+        specs: Names or folders.
+        available: Without those that are not there, which are said.
+
+    Raises:
+        SourceError: A set is not there, and ``available`` is false.
+    """
+    found = []
+    for spec in specs:
+        try:
+            if spec in real_sets.real_sets():
+                real_sets.locate(spec)
+            elif spec in PACKAGE_SETS:
+                PACKAGE_SETS[spec][1]()
+        except SourceError as error:
+            if not available:
+                raise
+            print(f"left out: {error}", flush=True)
+        else:
+            found.append(spec)
+    return found
 
 
 def load(spec: str, pictures: int | None = None) -> EvaluationSet:

@@ -10,7 +10,6 @@ next batch and the time that was spent. The folder of a run gets ``checkpoint.pt
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import multiprocessing
@@ -18,24 +17,33 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import MISSING, asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from c3det.commands import command
+from c3det.commands import at_least, command, positive
 from c3det.open.detector import OpenDetector
 from training.open.episodes import Episode, Episodes, From
+from training.open.records import RECORD, record_of
 from training.open.replay import Replay
 from training.open.settings import COMPONENTS, OpenTrainingSettings
 from training.open.step import StepSettings, run
-from training.options import add_options, read_options
+from training.options import (
+    add_options,
+    command_parser,
+    input_errors,
+    option,
+    read_options,
+    usable_device,
+)
+from training.weights_files import read_tensors
 
 CLIP = 5.0
 """Largest norm of the gradients."""
@@ -43,50 +51,91 @@ CLIP = 5.0
 RECENT = 10.0
 """The average of the weights is over the last tenth of the steps so far, about, or fewer."""
 
+PATIENCE = 5.0
+"""Seconds that the processes that draw pictures have to end, before they are ended."""
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSettings:
+    """With what a run is trained; each field is an option of the command line.
+
+    Attributes:
+        pool: Folder that `training.open.make_pool` has made.
+        out: The run's folder; if it holds a checkpoint of the same settings, the run goes on.
+        device: To train on.
+        processes: That draw pictures; 0: the training itself does.
+        checkpoint_minutes: Between two checkpoints.
+    """
+
+    pool: Path = option(MISSING, "made by training.open.make_pool")
+    out: Path = option(MISSING, "the run's folder")
+    device: str = option("cpu", "cpu, cuda, cuda:1", parse=usable_device)
+    processes: int | None = option(
+        None,
+        "that draw pictures; 0: the training itself does (default: one less than there are usable "
+        f"cores, here {max(1, usable_cores() - 1)})",
+        parse=at_least(0),
+    )
+    checkpoint_minutes: float = option(3.0, "between two checkpoints", parse=positive)
+
+    def __post_init__(self) -> None:
+        if self.processes is None:
+            object.__setattr__(self, "processes", max(1, usable_cores() - 1))
+
 
 class Run:
     """A run, a new one or one that goes on.
 
     Args:
-        pool: Folder that `training.open.make_pool` has made.
-        out: The run's folder; if it holds a checkpoint of the same settings, the run goes on.
+        how: Where everything is, and with what it is trained.
         settings: Of the run.
         step_settings: Of each step.
-        device: To train on.
-        processes: That draw pictures; 0: the training itself does.
-        checkpoint_minutes: Between two checkpoints.
 
     Raises:
-        ValueError: The checkpoint in ``out`` is of other settings, or a setting does not fit.
+        OSError: A file cannot be read.
+        ValueError: The checkpoint in the run's folder is of other settings, of another prepared
+            folder, of other weights to start from or of another kind of device; or a setting does
+            not fit.
+        c3det.weights.WeightsError: The card of the weights to start from cannot be read.
     """
 
     def __init__(
-        self,
-        pool: Path,
-        out: Path,
-        settings: OpenTrainingSettings,
-        step_settings: StepSettings,
-        device: torch.device,
-        processes: int,
-        checkpoint_minutes: float = 3.0,
+        self, how: RunSettings, settings: OpenTrainingSettings, step_settings: StepSettings
     ) -> None:
-        self._out, self.settings, self._step_settings = out, settings, step_settings
+        pool, device = how.pool, torch.device(how.device)
+        self._out, self.settings, self._step_settings = how.out, settings, step_settings
         self._device, self._cuda = device, device.type == "cuda"
-        self._checkpoint_seconds = 60 * checkpoint_minutes
+        self._processes = how.processes or 0
+        self._checkpoint_seconds = 60 * how.checkpoint_minutes
         self.stop = False
         self.step, self.seconds = 0, 0.0
         self._pictures, self._waited = 0, 0.0
         without = settings.left_out(pool)
-        self._record = {
+        self._record: dict[str, Any] = {
             "settings": asdict(settings),
             "step settings": asdict(step_settings),
             "without": sorted(without),
             "trained on": _manifest(pool),
         }
+        if settings.start:
+            self._record["origin"] = _origin(Path(settings.start))
+        self._inputs = {
+            "pool": self._record["trained on"]["sha256"],
+            "start": self._record["origin"]["sha256"] if settings.start else None,
+            "kind of device": device.type,
+        }
         torch.manual_seed(settings.seed)
         if self._cuda:
             torch.backends.cuda.matmul.allow_tf32 = True
             torch.backends.cudnn.allow_tf32 = True
+            torch.backends.cudnn.benchmark = True  # all steps have the same shapes
         self.model = _placed(_new_model(settings, pool), device)
         self._left_out = [
             self.model.get_parameter(name).detach()[:, inputs].zero_()
@@ -96,13 +145,13 @@ class Run:
         self.averaged.load_state_dict(self.model.state_dict())
         self._averages = _floating(self.averaged)
         self._values = _floating(self.model)
+        self._statistics = [one for name, one in self.model.named_buffers() if "running" in name]
         self._optimizer = _optimizer(self.model, settings, fused=self._cuda)
         checkpoint = self._read_checkpoint()
-        episodes = Episodes(
+        self._episodes = Episodes(
             pool, settings.batch, settings.side, settings.real, without, settings.seed
         )
         self._replay = Replay(settings.reuse, settings.seed, self.step, device)
-        self._batches = self._load(episodes, processes)
         if checkpoint is not None:
             self._restore(checkpoint)
 
@@ -111,21 +160,30 @@ class Run:
         if not path.is_file():
             return None
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        for name in ("settings", "step settings"):
-            then, now = checkpoint[name], self._record[name]
-            assert isinstance(now, dict)
-            changed = sorted(key for key in now if then.get(key) != now[key])
-            if changed:
-                raise ValueError(
-                    f"{path} is of a run with another {', '.join(changed)}; name a new folder or "
-                    "the same settings"
-                )
+        changed: set[str] = set()
+        for name, now in self._identity().items():
+            then = checkpoint.get(name, {})
+            changed |= {key for key in now if then.get(key) != now[key]}
+        if changed:
+            raise ValueError(
+                f"{path} is of a run with another {', '.join(sorted(changed))}; name a new folder "
+                "or the same settings"
+            )
         self.step, self.seconds = checkpoint["step"], checkpoint["seconds"]
         return checkpoint
 
-    def _load(self, episodes: Episodes, processes: int) -> Iterator[Episode]:
+    def _identity(self) -> dict[str, dict[str, Any]]:
+        """All that has to be the same when the run goes on."""
+        return {
+            "settings": asdict(self.settings),
+            "step settings": asdict(self._step_settings),
+            "inputs": self._inputs,
+        }
+
+    def _start_processes(self) -> None:
+        processes = self._processes
         loader = DataLoader(
-            episodes,
+            self._episodes,
             batch_size=None,
             sampler=From(self._replay.first),
             num_workers=processes,
@@ -136,16 +194,22 @@ class Run:
             generator=torch.Generator(),  # that the global random state is left alone
         )
         before = set(multiprocessing.active_children())
-        batches = iter(loader)
+        self._batches: Iterator[Episode] = iter(loader)
         self._children = set(multiprocessing.active_children()) - before
-        return batches
 
     def _end_processes(self) -> None:
-        self._batches = iter(())  # the loader's iterator tells them to end
+        # The loader's iterator tells them to end, unless an error still holds it.
+        self._batches = iter(())
+        until = time.monotonic() + PATIENCE
         for child in self._children:
-            child.join(10)
-            if child.is_alive():
-                child.kill()
+            child.join(max(0.0, until - time.monotonic()))
+        left = [child for child in self._children if child.is_alive()]
+        # PyTorch takes a process that is killed for an error of its own.
+        handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for child in left:
+            child.kill()
+            child.join()
+        signal.signal(signal.SIGCHLD, handler)
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
         self.model.load_state_dict(checkpoint["model"])
@@ -158,9 +222,7 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint and the averaged weights."""
-        checkpoint = {
-            "settings": self._record["settings"],
-            "step settings": self._record["step settings"],
+        checkpoint = self._identity() | {
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -178,10 +240,23 @@ class Run:
         save_weights(self.averaged, self._out / "model.safetensors")
 
     def train(self) -> None:
-        """Train to the end, or until `stop` is set, write everything, and end the processes."""
+        """Train to the end, or until `stop` is set, and write everything.
+
+        The processes that draw pictures end with it, after an error, too.
+        """
         self._out.mkdir(parents=True, exist_ok=True)
-        writer = _scalars(self._out, self.step)
-        log = _Log(writer)
+        self._start_processes()
+        try:
+            writer = _scalars(self._out, self.step)
+            self._make_steps(_Log(writer))
+            self.save()
+            self._write_record(finished=not self.stop)
+            if writer is not None:
+                writer.close()
+        finally:
+            self._end_processes()
+
+    def _make_steps(self, log: _Log) -> None:
         before = self.seconds
         started = saved = time.monotonic()
         while not self.stop:
@@ -202,31 +277,36 @@ class Run:
             if now - saved >= self._checkpoint_seconds:
                 self.save()
                 saved = now
-        self.save()
-        self._write_record(finished=not self.stop)
-        if writer is not None:
-            writer.close()
-        self._end_processes()
 
     def _train_step(self, episode: Episode, rate: float) -> dict[str, Tensor]:
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["scale"]
+        statistics = _joined(self._statistics)
         losses = run(self.model, episode, self._step_settings, self.settings.bfloat16)
         self._optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
+        total = torch.stack(list(losses.values())).sum()
+        # On a CPU the way back through a picture that was read at NaN crashes.
+        if self._cuda or bool(total.isfinite()):
+            total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        # Where a number is not finite the step changes nothing, without a wait for the device.
+        finite = norm.isfinite() & total.isfinite()
         if self._cuda:
-            # Read by the fused optimizer, which then changes nothing; no wait for the device.
-            self._optimizer.found_inf = (~norm.isfinite()).float()  # type: ignore[attr-defined]
-        if self._cuda or bool(norm.isfinite()):
+            # Read by the fused optimizer.
+            self._optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        if self._cuda or bool(finite):
             self._optimizer.step()
         self.step += 1
         with torch.no_grad():
+            kept = torch.where(finite, _joined(self._statistics), statistics)
+            torch._foreach_copy_(self._statistics, kept.split(list(map(len, self._statistics))))
             for weights in self._left_out:
                 weights.zero_()
             # A short run must not average over its bad first steps.
             share = max(1 - self.settings.average, RECENT / (self.step + RECENT))
-            torch._foreach_lerp_(self._averages, self._values, share)
+            moved = torch._foreach_sub(self._values, self._averages)
+            torch._foreach_mul_(moved, finite * share)
+            torch._foreach_add_(self._averages, moved)
         return {name: value.detach() for name, value in losses.items()} | {"norm": norm}
 
     def _write_record(self, finished: bool) -> None:
@@ -235,20 +315,21 @@ class Run:
             "steps": self.step,
             "seconds": round(self.seconds, 1),
             "pictures": self._pictures,
+            "pictures drawn": -(-self.step // self.settings.reuse) * self.settings.batch,
             "share of time waited for pictures": round(self._waited / max(self.seconds, 1e-9), 4),
             "device": torch.cuda.get_device_name(self._device)
             if self._cuda
             else platform.machine(),
             "torch": torch.__version__,
         }
-        (self._out / "run.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        (self._out / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 class _Log:
     """What happened since the last line.
 
     Attributes:
-        waited: Seconds that were waited for pictures.
+        waited: Seconds that the host waited for pictures.
     """
 
     def __init__(self, writer: Any) -> None:
@@ -313,12 +394,19 @@ def _manifest(pool: Path) -> dict[str, Any]:
     return kept | {"sha256": hashlib.sha256(content).hexdigest()}
 
 
+def _origin(start: Path) -> dict[str, Any]:
+    """Which weights a run starts from, and what is known of their own training."""
+    content = start.read_bytes()
+    about = {"weights": start.name, "sha256": hashlib.sha256(content).hexdigest()}
+    return record_of(start) | about
+
+
 def _new_model(settings: OpenTrainingSettings, pool: Path) -> OpenDetector:
     model = OpenDetector()
     if settings.start:
         _start_from(model, Path(settings.start))
     else:
-        state = load_file(pool / "mobilenet.safetensors")
+        state = read_tensors(pool / "mobilenet.safetensors")
         model.backbone.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     return model
 
@@ -332,7 +420,7 @@ def _start_from(model: OpenDetector, path: Path) -> None:
     own = model.state_dict()
     state = {
         name: value.float()
-        for name, value in load_file(path).items()
+        for name, value in read_tensors(path).items()
         if name in own and own[name].shape == value.shape
     }
     if not state:
@@ -347,6 +435,11 @@ def _placed(model: OpenDetector, device: torch.device) -> OpenDetector:
     model.to(device)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors of one axis, one after the other, copied."""
+    return torch.cat(list(tensors))
 
 
 def _floating(model: OpenDetector) -> list[Tensor]:
@@ -381,48 +474,19 @@ def save_weights(model: OpenDetector, path: Path) -> None:
     temporary.replace(path)
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="Train the open model.")
-    parser.add_argument("--pool", type=Path, required=True, help="made by training.open.make_pool")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
-    parser.add_argument(
-        "--processes",
-        type=int,
-        default=max(1, (os.cpu_count() or 2) - 1),
-        help="that draw pictures (default: one less than there are cores, here %(default)s)",
-    )
-    parser.add_argument(
-        "--checkpoint-minutes", type=float, default=3.0, help="between two (default: %(default)s)"
-    )
-    add_options(parser, OpenTrainingSettings)
-    add_options(parser, StepSettings)
-    options = parser.parse_args(arguments)
-    try:
-        options.settings = read_options(options, OpenTrainingSettings)
-        options.step_settings = read_options(options, StepSettings)
-    except ValueError as error:
-        parser.error(str(error))
-    return options
-
-
-@command("training.open.train")
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command."""
-    options = parse(arguments)
-    try:
+@command("python -m training.open.train")
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and train."""
+    parser = command_parser("training.open.train", __doc__)
+    for each in (RunSettings, OpenTrainingSettings, StepSettings):
+        add_options(parser, each)
+    given = parser.parse_args(arguments)
+    with input_errors(parser):
         one = Run(
-            options.pool,
-            options.out,
-            options.settings,
-            options.step_settings,
-            torch.device(options.device),
-            options.processes,
-            options.checkpoint_minutes,
+            read_options(given, RunSettings),
+            read_options(given, OpenTrainingSettings),
+            read_options(given, StepSettings),
         )
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"training.open.train: {error}") from error
 
     def end(number: int, frame: FrameType | None) -> None:
         one.stop = True

@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors.torch import load_file
-
 from c3det.open.architecture import OpenArchitecture
 from c3det.open.detector import OpenDetector
 from c3det.open.model import fill, load_network
 from c3det.weights import Card, card_path, read_card
 from training.data import real_sets
 from training.open import test_sets
+from training.open.records import record_of, trained_sets
+from training.weights_files import read_tensors
 
 THRESHOLD = 0.3
 """Score from which on boxes are shown, where there is no card."""
@@ -30,7 +30,7 @@ def load(weights: Path) -> tuple[OpenDetector, Card]:
     if card_path(weights).is_file():
         return load_with_card(weights)
     network = OpenDetector()
-    if not fill(network, load_file(weights)):
+    if not fill(network, read_tensors(weights)):
         raise ValueError(
             f"{weights} has no card, and does not hold the weights of an open detector"
         )
@@ -56,6 +56,29 @@ def load_with_card(weights: Path) -> tuple[OpenDetector, Card]:
     """
     card = read_card(weights)
     return load_network(weights, card), card
+
+
+def check_folds(weights: Sequence[Path]) -> None:
+    """Refuse the folds' weights in another order than that of the folds.
+
+    What weights were trained on is known where they have a card, or the record of their run beside
+    them.
+
+    Raises:
+        OSError: A file cannot be read.
+        ValueError: Weights were trained on a kind that they are to be tested on.
+        WeightsError: A card cannot be used.
+    """
+    if len(weights) < 2:
+        return
+    sets, folds = real_sets.real_sets(), real_sets.folds()
+    for fold, path in enumerate(weights):
+        for name in sorted(trained_sets(record_of(path))):
+            if name in sets and folds.get(sets[name].kind) == fold:
+                raise ValueError(
+                    f"{path} was trained on {name}, which fold {fold} is tested on: give --weights "
+                    "the files in the order of the folds"
+                )
 
 
 def weights_of(name: str, weights: Sequence[Path]) -> Path:

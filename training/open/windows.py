@@ -81,11 +81,8 @@ def load_sets(folder: Path, without: frozenset[str] = frozenset()) -> dict[str, 
         without: Names of sets that are left out.
 
     Raises:
-        ValueError: There is no such set to be left out, or no set is left.
+        ValueError: No set is left.
     """
-    unknown = without - {path.parent.name for path in folder.glob("*/boxes.json")}
-    if unknown:
-        raise ValueError(f"{folder} holds no real set {', '.join(sorted(unknown))}")
     sets = {}
     for path in sorted(folder.glob("*/boxes.json")):
         if path.parent.name in without:
@@ -114,7 +111,8 @@ def draw_windows(
     """Random windows of random pictures of one random set.
 
     By default the median object becomes 6 to 56 px large, as far as the picture's own resolution
-    allows. What is cut by the edge or too small or large is neither object nor ground.
+    allows. What is cut by the edge or too small or large is neither object nor ground. Colours may
+    be what tells classes apart: all windows are grey or negative, or none is.
 
     Raises:
         ValueError: There are no such windows.
@@ -123,15 +121,29 @@ def draw_windows(
     for _ in range(TRIES):
         pictures = sets[names[rng.integers(len(names))]]
         found: list[Drawn] = []
+        colours: _Colours | None = None
         for _ in range(TRIES * count):
-            one = _window(pictures[rng.integers(len(pictures))], rng, side, scales)
-            found += [one] if one is not None else []
+            one = _window(pictures[rng.integers(len(pictures))], rng, side, scales, colours)
+            if one is not None:
+                found.append(one[0])
+                colours = one[1]
             if len(found) == count:
                 return found
     raise ValueError("no window of any real picture holds enough objects and not too many")
 
 
-def _window(picture: RealPicture, rng: Rng, side: int, scales: Scales) -> Drawn | None:
+@dataclass(frozen=True, slots=True)
+class _Colours:
+    """What becomes of the colours of a window: nothing, grey, negative, or both."""
+
+    grey: bool
+    negative: bool
+
+
+def _window(
+    picture: RealPicture, rng: Rng, side: int, scales: Scales, colours: _Colours | None
+) -> tuple[Drawn, _Colours] | None:
+    """A random window, None for one that cannot be used; its colours, unless some are given."""
     height, width = picture.image.shape[:2]
     boxes = picture.boxes
     longest = (boxes[:, 2:] - boxes[:, :2]).max(1)
@@ -171,20 +183,21 @@ def _window(picture: RealPicture, rng: Rng, side: int, scales: Scales) -> Drawn 
     out = shown.astype(np.float32)
     if rng.random() < 0.3:
         out *= rng.uniform(0.7, 1.3, 3).astype(np.float32)
-    if rng.random() < 0.12:
+    own = _Colours(grey=rng.random() < 0.12, negative=rng.random() < 0.12)
+    colours = own if colours is None else colours
+    if colours.grey:
         out[:] = out.mean(2, keepdims=True)
-    if rng.random() < 0.12:
+    if colours.negative:
         out = 255 - out
     if rng.random() < 0.3:
         out += rng.normal(0, rng.uniform(1, 10), out.shape).astype(np.float32)
-    return turn(
-        Drawn(
-            out.clip(0, 255).astype(np.uint8),
-            inside[kept].astype(np.float32),
-            picture.kinds[kept],
-            ignored=np.concatenate([inside[cut], odd]).astype(np.float32),
-        )
+    drawn = Drawn(
+        out.clip(0, 255).astype(np.uint8),
+        inside[kept].astype(np.float32),
+        picture.kinds[kept],
+        ignored=np.concatenate([inside[cut], odd]).astype(np.float32),
     )
+    return turn(drawn), colours
 
 
 def _turn(rng: Rng) -> Callable[[Drawn], Drawn]:

@@ -85,6 +85,7 @@ def test_only_the_rows_that_are_asked_for(tmp_path: Path) -> None:
     [
         (["--study", "data"], "name them"),
         (["--study", "data", "--weights", "nowhere.safetensors"], "nowhere.json is missing"),
+        (["--pictures", "0"], "argument --pictures: must be a whole number from 1, not '0'"),
         (["--rows", "magic"], "there is no row 'magic', only C3Det"),
     ],
 )

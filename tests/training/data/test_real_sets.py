@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from PIL import Image
 
 from tests.training.data.toy_sets import a_set
 from training.data import notice, real_sets
-from training.data.real_sets import folds, left_out, locate
+from training.data.real_sets import folds, locate
 from training.data.sources import SourceError
 
 
@@ -31,18 +30,11 @@ def test_registry_is_complete() -> None:
     assert all("SA" not in one.licence or one.test_only for one in sets.values())
 
 
-def test_folds_never_share_a_kind() -> None:
-    sides = [left_out(fold) for fold in sorted(set(folds().values()))]
-    sets = real_sets.real_sets().values()
-    assert Counter(name for side in sides for name in side) == Counter(
-        one.name for one in sets if one.kind in folds()
-    )
-    kinds = [{real_sets.real_sets()[name].kind for name in side} for side in sides]
-    assert kinds[0].isdisjoint(kinds[1])
-    assert {"coins_il", "coins_ph"} <= sides[1]
-    assert {"bccd_bloodcells", "dsb2018_nuclei"} <= sides[0]
-    with pytest.raises(ValueError, match="there is no fold 2, only 0 to 1"):
-        left_out(2)
+def test_every_kind_that_is_tested_on_has_one_of_two_folds() -> None:
+    assert set(folds().values()) == {0, 1}
+    sets = real_sets.real_sets()
+    assert folds()[sets["coins_il"].kind] == folds()[sets["coins_ph"].kind] == 1
+    assert folds()[sets["bccd_bloodcells"].kind] == folds()[sets["dsb2018_nuclei"].kind] == 0
 
 
 def test_split_is_three_in_five_whatever_the_order() -> None:

@@ -253,3 +253,16 @@ def test_saved_detections_give_the_same_precision(tmp_path: Path) -> None:
             assert [*point["ap50"]["classes"].values()] == pytest.approx(classes.tolist(), abs=6e-4)
             values.add(point["ap"]["mean"])
     assert len(values) >= 3  # the files differ
+
+
+def test_tiles_of_one_picture_have_no_interval() -> None:
+    tiles = [replace(one, name=f"big@{i},0,100x20") for i, one in enumerate(CARS.pictures)]
+    cut = replace(CARS, pictures=tuple(tiles))
+    content = results(cut, first=FakePredictor(cut, known=2), other=FakePredictor(cut, known=1))
+    measured = content["models"]["other"]["sets"]["toy"]["served"]["all"]["ap50"]
+    assert measured["clicks"]["0"]["interval"] == [None, None]
+    mean, low, high = measured["difference"][0]
+    assert mean < 0
+    assert (low, high) == (None, None)
+    page = evaluation_report(content, "Tiles", "go").page("x.png")
+    assert f"| other | {mean:+.1f} |" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from tests.training.fake_predictor import CLASSES, FakePredictor, pictures_of
 from training.clicks.sampling import STRATEGIES, parse_strategy
 from training.clicks.sequences import BACKGROUND
 from training.data.annotated import Annotated
+from training.evaluation import predictions
 from training.evaluation.predictions import SCORE_THRESHOLD, Predictions, predict
 from training.evaluation.protocol import ClickPlan, EvaluationSet, draw_clicks
 
@@ -39,6 +41,23 @@ def test_each_state_is_asked_about_once() -> None:
     assert len(predictions.click_seconds) == 3 * 2 * 3
     assert len(predictions.encode_seconds) == 3
     assert all(len(found) == 3 for found in predictions.detections.values())
+
+
+def test_the_device_is_waited_for_before_the_clock_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    happened: list[str] = []
+    clock = time.perf_counter
+
+    class Watched(FakePredictor):
+        def encode(self, image: np.ndarray) -> object:
+            happened.append("encode")
+            return super().encode(image)
+
+    monkeypatch.setattr(predictions, "wait_for", lambda device: happened.append(str(device)))
+    monkeypatch.setattr(time, "perf_counter", lambda: happened.append("clock") or clock())
+    asked(Watched(pictures_of(1)), replace(PLAN, seeds=(0,), counts=(0,)))
+    assert happened[:4] == ["clock", "encode", "cpu", "clock"]
 
 
 def test_served_answers_contain_the_clicks_and_the_model_alone_does_not() -> None:

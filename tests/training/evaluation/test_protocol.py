@@ -14,6 +14,7 @@ from tests.training.fake_predictor import CLASSES, picture, pictures_of
 from training.clicks.sampling import STRATEGIES, parse_strategy
 from training.clicks.sequences import ClickSequence, load_sequences, save_sequences
 from training.data.annotated import Annotated
+from training.evaluation.metrics import resamples
 from training.evaluation.protocol import (
     ClickPlan,
     EvaluationSet,
@@ -22,6 +23,7 @@ from training.evaluation.protocol import (
     draw_clicks,
     load_test_set,
     picture_name,
+    resamples_of,
     share_ranks,
 )
 
@@ -107,6 +109,21 @@ def patches(*objects: int) -> EvaluationSet:
 def test_picture_of_a_patch() -> None:
     assert picture_name("a@b*0.500@0,128,64x64") == "a@b*0.500"
     assert picture_name("whole") == "whole"
+
+
+def test_patches_of_a_picture_are_drawn_together() -> None:
+    test_set = patches(4, 1, 3)
+    weights = resamples_of(test_set, 100)
+    assert weights.shape == (101, 4)
+    assert weights[0].tolist() == [1, 1, 1, 1]
+    assert (weights[:, :3] == weights[:, :1]).all()
+    assert sorted(set(map(tuple, weights.tolist()))) == [(0, 0, 0, 2), (1, 1, 1, 1), (2, 2, 2, 0)]
+    # Where nothing is cut, they are what they always were.
+    whole = pictures_of(5)
+    assert (resamples_of(whole, 50) == resamples(5, 50)).all()
+    # One picture tells nothing of others.
+    single = replace(test_set, pictures=test_set.pictures[:3])
+    assert resamples_of(single, 50).tolist() == [[1, 1, 1]]
 
 
 def test_each_patch_has_its_own_budget() -> None:

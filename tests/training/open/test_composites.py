@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,6 +77,26 @@ def test_two_pictures_of_the_same_classes(pool: Path) -> None:
     pairs = [draw_pictures(Pool(pool), rng, 128, 2) for _ in range(4)]
     assert all(not np.array_equal(one.image, other.image) for one, other in pairs)
     assert any(set(one.kinds) & set(other.kinds) for one, other in pairs)
+
+
+def test_both_pictures_of_a_pair_are_grey_or_negative_or_none_is(
+    pool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Degradation] = []
+    apply = Degradation.apply
+
+    def watched(self: Degradation, *given: Any) -> Any:
+        drawn.append(self)
+        return apply(self, *given)
+
+    monkeypatch.setattr(Degradation, "apply", watched)
+    drawings = Pool(pool)
+    for seed in range(25):
+        draw_pictures(drawings, np.random.default_rng(seed), 64, 2, most=8)
+    looks = [(one.grey, one.negative) for one in drawn]
+    assert looks[::2] == looks[1::2]
+    assert len(set(looks)) > 2
+    assert [one.blur for one in drawn[::2]] != [one.blur for one in drawn[1::2]]
 
 
 def test_box_of_a_pasted_square() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,17 @@ from c3det.detections import Detections
 from c3det.weights import Card
 from tests.c3det.open.small import CARD, untrained
 from training.clicks.sequences import load_sequences
+from training.data import real_sets
 from training.data.annotated import Annotated
 from training.data.index import to_coco
 from training.evaluate import main
 from training.evaluation.protocol import ClickPlan, EvaluationSet
-from training.open import evaluate, test_sets
+from training.open import evaluate, jobs, test_sets
 from training.open.baselines import NearestNeighbour, TemplateMatching, best_of
 from training.open.clicking import Clicked, click_at_random, click_errors
 from training.open.evaluate import Effect, NegativeClicks, agnostic, evaluate_set, quality
 from training.open.reporting import OpenReport, means
+from training.open.weights import check_folds
 
 BOXES = np.array(
     [[10, 10, 20, 20], [40, 10, 60, 30], [70, 10, 80, 20], [10, 50, 20, 60], [40, 50, 50, 60]],
@@ -170,6 +173,59 @@ def test_means_of_negative_clicks_weigh_boxes_alike() -> None:
     row: dict[str, Any] = {"multi": True, "0": None, "random": {}, "person": {}}
     found = means({"a": row | one, "b": row | two, "c": row | none}, ())
     assert found["negative, look-alikes"] == {"removed": 25.0, "lost": 2.0}
+    assert found["negative, background"] == {"removed": None, "lost": None}, "nothing was measured"
+
+
+def results(multi: bool = False, **precisions: float | None) -> dict[str, Any]:
+    """Of a set, with AP after so many clicks, such as ``c3``."""
+    after = {
+        name[1:]: {"all": {"AP": value}, "unclicked": {"AP": value}}
+        for name, value in precisions.items()
+    }
+    return {"kind": "x", "multi": multi, "0": None, "random": after, "person": after}
+
+
+def a_report(counts: Sequence[int], **sets: Any) -> OpenReport:
+    return OpenReport(commands=["go"], weights=["w"], threshold=None, counts=counts, sets=sets)
+
+
+def test_a_page_has_the_clicks_that_were_measured() -> None:
+    page = a_report((2, 5), model={"a": results(c2=41.0, c5=52.0)}).page("x.png")
+    assert "| model, 2 | model, 5 |" in page
+    assert "| a | x | - | 41.0 | 52.0 |" in page
+    page = a_report((1, 2, 3), model={"a": results(c1=1.0, c2=2.0, c3=3.0)}).page("x.png")
+    assert "| model, 1 | model, 3 |" in page
+    assert "difference" not in page
+
+
+def test_differences_are_paired_by_set() -> None:
+    first = {
+        name: results(c3=value) for name, value in zip("abcd", (10.0, 50, 90, 70), strict=True)
+    }
+    # Two better in three sets; of the fourth nothing is known.
+    other = {
+        name: results(c3=value) for name, value in zip("abcd", (12.0, 52, 92, None), strict=True)
+    }
+    mixed = {
+        name: results(c3=value) for name, value in zip("abcd", (30.0, 30, 90, 70), strict=True)
+    }
+    lone = {"a": results(True, c3=12.0)}
+    page = a_report((3,), model=first, other=other, mixed=mixed, lone=lone).page("x.png")
+    assert (
+        "| difference from model, 95 % interval over the sets, and their number | after 3 |" in page
+    )
+    assert "| other: single-class | +2.0 (+2.0 to +2.0), 3 |" in page
+    (line,) = [one for one in page.splitlines() if one.startswith("| mixed: single-class")]
+    assert re.fullmatch(r"\| mixed: single-class \| \+0.0 \(-1\d.\d to \+1\d.\d\), 4 \|", line)
+    assert "| lone: multi-class | -, 1 |" in page, "one set tells nothing of others"
+
+
+def test_boxes_are_matched_once_without_clicks(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    match = evaluate.metrics.match
+    monkeypatch.setattr(evaluate.metrics, "match", lambda *given: calls.append(1) or match(*given))
+    assert agnostic([(a_picture(), found([(0, 0.9, 0)]))])["recall"] == 20.0
+    assert len(calls) == 1
 
 
 def test_a_whole_set(tmp_path: Path) -> None:
@@ -263,6 +319,7 @@ def weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
 
 def test_command(weights: list[Path], pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(test_sets, "load", lambda name, pictures: a_set(name))
+    monkeypatch.setattr(real_sets, "locate", lambda name: Path(name))
     main(
         [
             *("--weights", "one.safetensors", "--out", "new/results.json"),
@@ -304,6 +361,62 @@ def test_an_own_set_is_measured(weights: list[Path]) -> None:
     assert own["0"] == {"AP": 100.0, "recall": 100.0}
     assert "| mine |  | 100.0 |" in report.page("own.png")
     assert report.sets["C3Det open"]["osbs_crowns"]["kind"] == "trees"
+
+
+def test_sets_that_are_not_there_are_left_out_if_asked(
+    weights: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("C3DET_DATA", str(tmp_path))
+    monkeypatch.setenv("C3DET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(test_sets, "load", lambda name, pictures: a_set(name))
+    given = ["--weights", "one.safetensors", "--out", "out.json", "--clicks", "1", "--seeds", "1"]
+    given += ["--sets", "apples", "trees"]
+    with pytest.raises(SystemExit) as stopped:
+        main(given)
+    assert stopped.value.code == 2
+    assert "the real set apples is not prepared" in capsys.readouterr().err
+    assert not Path("out.json").exists()
+    main([*given, "--available"])
+    assert "left out: the real set apples is not prepared" in capsys.readouterr().out
+    assert list(OpenReport.read(Path("out.json")).sets["C3Det open"]) == ["trees"]
+    with pytest.raises(SystemExit):
+        main([*given[:-1], "--available"])
+    assert "none of the sets is there: name others" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [main, jobs.main])
+def test_weights_in_another_order_than_the_folds_are_refused(
+    command: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds = {name: one.kind for name, one in real_sets.real_sets().items() if one.trains}
+    for fold in (0, 1):
+        (tmp_path / f"{fold}").mkdir()
+        without = [name for name, kind in kinds.items() if real_sets.folds()[kind] == fold]
+        record = {"trained on": {"real": kinds}, "without": without, "settings": {"real": 0.5}}
+        (tmp_path / f"{fold}" / "run.json").write_text(json.dumps(record))
+    paths = [str(tmp_path / f"{fold}" / "model.safetensors") for fold in (0, 1)]
+    for path in paths:
+        Path(path).touch()
+    check_folds(list(map(Path, paths)))
+    with pytest.raises(SystemExit) as stopped:
+        command(["--weights", *paths[::-1], "--out", str(tmp_path / "out.json")])
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert "model.safetensors was trained on " in error
+    assert "which fold 0 is tested on: give --weights the files in the order of the folds" in error
+
+
+def test_a_broken_file_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(b"PK no tensors")
+    with pytest.raises(SystemExit) as stopped:
+        main(["--weights", str(path), "--sets", "osbs_crowns", "--out", str(tmp_path / "o.json")])
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "broken.safetensors is not a safetensors file (" in line
 
 
 @pytest.mark.parametrize(

@@ -61,16 +61,28 @@ def test_a_run_becomes_weights_with_a_card(tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "made" / "open.safetensors"
     run.mkdir()
     save_weights(untrained(), run / "model.safetensors")
-    record = {"steps": 3, "without": ["apples"], "settings": {"start": str(run / "first")}}
+    origin = {
+        "trained on": {"real": {"coins_il": {}}},
+        "without": [],
+        "settings": {"real": 0.5},
+        "licence": {"weights": "MIT", "pictures of before": "CC0"},
+    }
+    record = {
+        "steps": 3,
+        "trained on": {"real": {"bolts": {"fold": 1}, "apples": {"fold": 0}}},
+        "without": ["apples"],
+        "settings": {"start": str(run / "first"), "real": 0.5},
+        "origin": origin,
+    }
     (run / "run.json").write_text(json.dumps(record))
     exporting.main(["--run", str(run), "--out", str(out), "--threshold", "0.4", "--limit", "None."])
     card = read_card(out)
     assert (card.name, card.classes, card.score_threshold) == ("open", (), 0.4)
-    assert card.training == record | {"settings": {"start": "first"}}
+    assert card.training == record | {"settings": {"start": "first", "real": 0.5}}
     assert card.limits == ("None.",)
-    assert "pictures of bolts" in card.licence
-    assert "pictures of apples" not in card.licence, "it was left out"
-    assert "pictures of aerial_cars" not in card.licence, "it is for testing only"
+    assert card.licence["weights"] == "Apache-2.0"
+    pictures = {name for name in card.licence if name.startswith("pictures")}
+    assert pictures == {f"pictures of {name}" for name in ("bolts", "coins_il", "before")}
     predictor = load(out)
     answers = predictor.open(pixels(80, 90)).detect([Click(20, 20, 0)], 0)
     assert len(answers.detections)
@@ -91,3 +103,30 @@ def test_what_is_no_open_model_is_refused(
         exporting.main(["--weights", str(path), "--out", str(out), "--threshold", "0.4"])
     assert "does not hold the weights of an open detector" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_the_threshold_is_measured_on_what_was_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_weights(untrained(), tmp_path / "model.safetensors")
+    asked: list[tuple[str, int]] = []
+    monkeypatch.setattr(exporting.test_sets, "load", lambda *given: asked.append(given) or given)
+    monkeypatch.setattr(exporting, "threshold_of_best_mean_f1", lambda *_: 0.25)
+    record = {
+        "trained on": {"real": {"bolts": {}, "apples": {}}},
+        "without": [],
+        "settings": {"real": 0.5},
+    }
+    given = ["--run", str(tmp_path), "--out", str(tmp_path / "out.safetensors")]
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    exporting.main(given)
+    assert asked == [("apples", 3), ("bolts", 3)]
+    record["trained on"]["real"]["boats"] = {}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(SystemExit):
+        exporting.main(given)
+    assert "run.json names the real set boats, which training/data" in capsys.readouterr().err
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(SystemExit):
+        exporting.main(given)
+    assert "run.json is not what training.open.train writes" in capsys.readouterr().err

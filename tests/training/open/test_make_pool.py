@@ -21,6 +21,7 @@ from training.open.make_pool import (
     fitted,
     icons_of,
     letters_of,
+    main,
     sheet,
     trained_sets,
     write_set,
@@ -83,6 +84,24 @@ def test_sets_that_are_not_there_are_said_or_left_out(
     said = capsys.readouterr().out
     assert "left out: the real set apples is not prepared: python -m training.data.real_" in said
     assert "aerial_cars" not in said
+
+
+def test_wrong_input_gives_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("C3DET_DATA", str(tmp_path / "none"))
+    monkeypatch.setenv("C3DET_CACHE", str(tmp_path / "cache"))
+    for out, message in (
+        (tmp_path, "exists already; name a new folder"),
+        (tmp_path / "pool", "the real set aerial_maritime is not in"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(["--out", str(out)])
+        assert stopped.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("python -m training.open.make_pool: ")
+        assert message in line
+    assert not (tmp_path / "pool").exists()
 
 
 def test_real_pictures_are_made_smaller_with_their_boxes(tmp_path: Path) -> None:

@@ -80,10 +80,10 @@ def test_classes_of_one_set_are_the_same_in_all_pictures() -> None:
     assert abs(contrast(told, True) - contrast(swapped, True)) > 1e-3
 
 
-def test_losses_are_finite_and_reach_every_weight() -> None:
+def test_losses_are_finite_and_reach_every_weight(device: str) -> None:
     torch.manual_seed(0)
-    model = OpenDetector()
-    losses = run(model, episode(), StepSettings(hard=1.0), amp=False)
+    model = OpenDetector().to(device)
+    losses = run(model, episode().to(torch.device(device)), StepSettings(hard=1.0), amp=False)
     assert set(losses) >= {"object", "object box", "region score", "contrast", "second round"}
     assert all(bool(value.isfinite()) for value in losses.values())
     torch.stack(list(losses.values())).sum().backward()
@@ -119,7 +119,7 @@ def test_logits_are_less_sure_by_shares() -> None:
 
 
 def test_sizes_are_exact_where_convolutions_are_in_bfloat16(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     found: list[SlotSizes] = []
 
@@ -127,27 +127,28 @@ def test_sizes_are_exact_where_convolutions_are_in_bfloat16(
         found.append(given[-1])
         return original(*given)
 
-    model = OpenDetector()
+    model = OpenDetector().to(device)
     original = model.conditioned_logits
     monkeypatch.setattr(model, "conditioned_logits", kept)
-    run(model, episode(), StepSettings(), amp=True)
+    run(model, episode().to(torch.device(device)), StepSettings(), amp=True)
     (sizes,) = found
     assert (sizes.mean.dtype, sizes.spread.dtype) == (torch.float32, torch.float32)
 
 
-def test_pairs_train_too() -> None:
+def test_pairs_train_too(device: str) -> None:
     torch.manual_seed(0)
     one = episode()
     one.support[1] = 0
     one.click_slots[1] = -1
-    losses = run(OpenDetector(), one, StepSettings(hard=1.0), amp=False)
+    model, one = OpenDetector().to(device), one.to(torch.device(device))
+    losses = run(model, one, StepSettings(hard=1.0), amp=False)
     assert all(bool(value.isfinite()) for value in losses.values())
-    sum(losses.values(), torch.zeros(())).backward()
+    torch.stack(list(losses.values())).sum().backward()
 
 
-def test_a_few_steps_on_one_batch_lower_its_loss() -> None:
+def test_a_few_steps_on_one_batch_lower_its_loss(device: str) -> None:
     torch.manual_seed(0)
-    model, batch = OpenDetector(), episode()
+    model, batch = OpenDetector().to(device), episode().to(torch.device(device))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     values = []
     for _ in range(6):
@@ -162,10 +163,29 @@ def test_a_few_steps_on_one_batch_lower_its_loss() -> None:
 
 def test_other_light_keeps_pictures_pictures() -> None:
     images = torch.randint(0, 256, (4, 8, 8, 3), dtype=torch.uint8)
-    changed = augmented(images)
+    changed = augmented(images, torch.full((len(images),), -1))
     assert changed.shape == (4, 3, 8, 8)
     assert float(changed.min()) >= 0
     assert float(changed.max()) <= 255
+
+
+def test_the_pictures_of_a_pair_have_the_same_order_of_colours() -> None:
+    torch.manual_seed(0)
+    count = 200
+    images = torch.tensor([10, 120, 240], dtype=torch.uint8).expand(2 * count, 4, 4, 3)
+    alone = torch.full((2 * count,), -1)
+    pairs = alone.clone()
+    pairs[1::2] = torch.arange(0, 2 * count, 2)
+
+    def orders(support: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(0)
+        return augmented(images, support)[:, :, 0, 0].argsort(1)
+
+    together, apart = orders(pairs), orders(alone)
+    assert torch.equal(together[::2], together[1::2])
+    assert torch.equal(together[::2], apart[::2]), "a picture without a support is as it was"
+    same = (apart[::2] == apart[1::2]).all(1).float().mean()
+    assert 0.5 < same < 0.8
 
 
 def test_candidates_are_of_their_objects_slot_or_of_none() -> None:

@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
+import signal
+import subprocess
 import sys
 from dataclasses import replace
+from math import nan
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from c3det.weights import card_path, read_card
+from tests.c3det.open.small import saved
 from training.open import train
+from training.open.export import MODEL
+from training.open.records import trained_sets
 from training.open.settings import COMPONENTS, OpenTrainingSettings
 from training.open.step import StepSettings
-from training.open.train import Run, parse
+from training.open.train import Run, RunSettings
 
-CPU = torch.device("cpu")
-SMALL = OpenTrainingSettings(steps=4, batch=2, side=64, seed=3)
+SMALL = OpenTrainingSettings(steps=4, batch=2, side=64, seed=3, bfloat16=False)
+
+
+def a_run(
+    pool: Path,
+    out: Path,
+    settings: OpenTrainingSettings = SMALL,
+    *,
+    device: str = "cpu",
+    processes: int = 0,
+) -> Run:
+    how = RunSettings(pool=pool, out=out, device=device, processes=processes)
+    return Run(how, settings, StepSettings())
+
+
+def stopped_after(monkeypatch: pytest.MonkeyPatch, run: Run, step: int) -> None:
+    """Train until a step, and stop as a signal does."""
+    real_run = train.run
+
+    def run_and_stop(*arguments: Any) -> Any:
+        run.stop = run.step == step
+        return real_run(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train, "run", run_and_stop)
+        run.train()
 
 
 @pytest.mark.parametrize("reuse", [1, 2])
@@ -26,22 +60,12 @@ def test_a_resumed_run_equals_an_unbroken_one(
     pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reuse: int
 ) -> None:
     small = replace(SMALL, reuse=reuse)
-    Run(pool, tmp_path / "whole", small, StepSettings(), CPU, 0).train()
-
-    broken = Run(pool, tmp_path / "broken", small, StepSettings(), CPU, 1)
-    real_run = train.run
-
-    def run_and_stop(*arguments):  # type: ignore[no-untyped-def]
-        broken.stop = broken.step == 1
-        return real_run(*arguments)
-
-    monkeypatch.setattr(train, "run", run_and_stop)
-    broken.train()
-    monkeypatch.setattr(train, "run", real_run)
+    a_run(pool, tmp_path / "whole", small).train()
+    stopped_after(monkeypatch, a_run(pool, tmp_path / "broken", small, processes=1), 1)
     record = json.loads((tmp_path / "broken" / "run.json").read_text())
     assert (record["steps"], record["finished"]) == (2, False)
     torch.manual_seed(99)
-    resumed = Run(pool, tmp_path / "broken", small, StepSettings(), CPU, 0)
+    resumed = a_run(pool, tmp_path / "broken", small)
     assert resumed.step == 2
     assert resumed.seconds > 0
     resumed.train()
@@ -57,6 +81,8 @@ def test_a_resumed_run_equals_an_unbroken_one(
     assert all(torch.equal(first[name], second[name]) for name in first)
     record = json.loads((tmp_path / "broken" / "run.json").read_text())
     assert (record["steps"], record["pictures"], record["finished"]) == (4, 8, True)
+    assert record["pictures drawn"] == 8 // reuse
+    assert "origin" not in record
     assert 0 <= record["share of time waited for pictures"] <= 1
     assert list((tmp_path / "broken").glob("events.out.tfevents.*"))
 
@@ -68,14 +94,91 @@ def test_a_resumed_run_equals_an_unbroken_one(
     assert not torch.equal(averaged[name], before)
 
     with pytest.raises(ValueError, match="is of a run with another rate, seed; name a new folder"):
-        Run(
-            pool,
-            tmp_path / "broken",
-            replace(small, seed=4, rate=2e-3),
-            StepSettings(),
-            CPU,
-            0,
+        a_run(pool, tmp_path / "broken", replace(small, seed=4, rate=2e-3))
+
+
+def test_training_on_a_device(
+    pool: Path, tmp_path: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SMALL, reuse=2, bfloat16=device != "cpu")
+    stopped_after(monkeypatch, a_run(pool, tmp_path, settings, device=device, processes=1), 1)
+    resumed = a_run(pool, tmp_path, settings, device=device, processes=1)
+    assert resumed.step == 2
+    resumed.train()
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert (record["steps"], record["finished"]) == (4, True)
+    assert all(bool(one.isfinite().all()) for one in load_file(tmp_path / MODEL).values())
+    # Written on another kind of device.
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True, map_location="cpu")
+    checkpoint["inputs"]["kind of device"] = "xpu"
+    torch.save(checkpoint, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match="is of a run with another kind of device; name a new"):
+        a_run(pool, tmp_path, settings, device=device)
+
+
+@pytest.mark.parametrize("where", ["loss", "forward pass"])
+def test_what_is_not_finite_changes_no_weight(
+    pool: Path, tmp_path: Path, device: str, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    run = a_run(pool, tmp_path, device=device)
+    run._start_processes()
+    episode = run._replay.take(0, run._batches)
+    run._train_step(episode, 1e-3)
+    before = {
+        title: {name: value.clone() for name, value in model.state_dict().items()}
+        for title, model in (("model", run.model), ("averaged", run.averaged))
+    }
+    if where == "loss":
+        real_run = train.run
+        monkeypatch.setattr(
+            train, "run", lambda *given: real_run(*given) | {"bad": run.model.dense.bias[0] * nan}
         )
+    else:
+        monkeypatch.setattr(
+            "training.open.step.augmented", lambda images, *_: images.permute(0, 3, 1, 2) * nan
+        )
+    run._train_step(episode, 1e-3)
+    assert run.step == 2
+    for title, model in (("model", run.model), ("averaged", run.averaged)):
+        for name, value in model.state_dict().items():
+            if not name.endswith("num_batches_tracked"):
+                assert torch.equal(value, before[title][name]), (title, name)
+    monkeypatch.undo()
+    run._train_step(episode, 1e-3)
+    assert not torch.equal(run.model.dense.bias, before["model"]["dense.bias"])
+
+
+FAILING = """
+import sys
+from training.open import train
+
+def fail(*arguments):
+    raise RuntimeError("out of memory")
+
+if sys.argv[1] == "a step":
+    train.run = fail
+else:
+    train.Episodes.__getitem__ = fail
+train.main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("fails", ["a step", "a process that draws"])
+def test_a_run_that_fails_ends(pool: Path, tmp_path: Path, fails: str) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", FAILING, fails, "--pool", str(pool), "--out", str(tmp_path)),
+            *("--steps", "2", "--batch", "2", "--side", "64", "--processes", "2"),
+            "--no-bfloat16",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=100,  # most of it is the start of Python
+        check=False,
+        cwd=Path(__file__).resolve().parents[3],
+    )
+    assert done.returncode == 1
+    assert "RuntimeError: out of memory" in done.stderr
 
 
 def test_a_machine_without_tensorboard(
@@ -110,7 +213,7 @@ def test_a_component_that_is_left_out_has_no_weight(
     pool: Path, tmp_path: Path, component: str
 ) -> None:
     settings = replace(SMALL, steps=2, leave_out=component)
-    Run(pool, tmp_path, settings, StepSettings(), CPU, 0).train()
+    a_run(pool, tmp_path, settings).train()
     weights = load_file(tmp_path / "model.safetensors")
     for name, inputs in COMPONENTS[component]:
         left_out = weights[name].clone()[:, inputs]
@@ -142,11 +245,86 @@ def test_what_weights_to_start_from_do_not_have_begins_anew(
         train._new_model(replace(SMALL, start=str(tmp_path / "other.safetensors")), pool)
 
 
-def test_the_command_line_is_made_from_the_settings() -> None:
-    options = parse(["--pool", "p", "--out", "o", "--backbone-rate", "0.1", "--enforce", "0"])
-    assert options.settings == OpenTrainingSettings(backbone_rate=0.1)
-    assert options.step_settings == StepSettings(enforce=0)
-    assert options.processes == max(1, (os.cpu_count() or 2) - 1)
+def test_a_run_goes_on_with_the_same_pool_and_the_same_start_alone(
+    pool: Path, tmp_path: Path
+) -> None:
+    start = tmp_path / "before" / MODEL
+    a_run(pool, start.parent, replace(SMALL, steps=1)).train()
+    settings = replace(SMALL, steps=1, start=str(start))
+    a_run(pool, tmp_path / "run", settings).train()
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    origin = record["origin"]
+    assert origin["weights"] == MODEL
+    assert origin["sha256"] == hashlib.sha256(start.read_bytes()).hexdigest()
+    first = json.loads((start.parent / "run.json").read_text())
+    assert {name: origin[name] for name in first} == first
+    assert trained_sets(record) == {"toy"}
+
+    other = Path(shutil.copytree(pool, tmp_path / "pool"))
+    manifest = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps(manifest | {"bytes": 1}))
+    with pytest.raises(ValueError, match="is of a run with another pool; name a new folder"):
+        a_run(other, tmp_path / "run", settings)
+    save_file({name: one + 1 for name, one in load_file(start).items()}, start)
+    with pytest.raises(ValueError, match="is of a run with another start; name a new folder"):
+        a_run(pool, tmp_path / "run", settings)
+
+
+def test_the_start_may_have_a_card_or_nothing_beside_it(pool: Path, tmp_path: Path) -> None:
+    start = saved(tmp_path)
+    card = read_card(start)
+    origin = train._origin(start)
+    assert origin == card.training | {
+        "licence": card.licence,
+        "weights": start.name,
+        "sha256": card.tensors,
+    }
+    card_path(start).unlink()
+    assert train._origin(start) == {"weights": start.name, "sha256": card.tensors}
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"run\.json is not what training\.open\.train writes"):
+        train._origin(start)
+
+
+def test_what_weights_were_trained_on() -> None:
+    record = {"trained on": {"real": {"a": {}, "b": {}, "c": {}}}, "without": ["c"]}
+    assert trained_sets({}) == frozenset()
+    assert trained_sets(record | {"settings": {"real": 0.5}}) == {"a", "b"}
+    assert trained_sets(record | {"settings": {"real": 0.0}}) == frozenset()
+    origin = {"trained on": {"real": {"d": {}}}, "without": [], "settings": {"real": 0.5}}
+    assert trained_sets(record | {"settings": {"real": 0.5}, "origin": origin}) == {"a", "b", "d"}
+
+
+def test_the_command_line_is_made_from_the_settings(
+    pool: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Any] = []
+
+    class Fake:
+        def __init__(self, *given: Any) -> None:
+            found.extend(given)
+
+        def train(self) -> None:
+            pass
+
+    monkeypatch.setattr(train, "Run", Fake)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    train.main(["--pool", "p", "--out", "o", "--backbone-rate", "0.1", "--enforce", "0"])
+    how, settings, step_settings = found
+    assert settings == OpenTrainingSettings(backbone_rate=0.1)
+    assert step_settings == StepSettings(enforce=0)
+    assert (how.device, how.processes) == ("cpu", max(1, train.usable_cores() - 1))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
+def test_cores_that_the_process_may_not_use_do_not_count() -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert train.usable_cores() == 1
+        assert RunSettings(pool=Path("p"), out=Path("o")).processes == 1
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +342,33 @@ def test_impossible_settings(change: dict[str, object], message: str) -> None:
         OpenTrainingSettings(**change)  # type: ignore[arg-type]
 
 
-def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"^training\.open\.train: .*manifest\.json"):
-        train.main(["--pool", str(tmp_path / "none"), "--out", str(tmp_path / "run")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "none/manifest.json: no such file or directory"),
+        (["--batch", "0"], "batch must be at least 1"),
+        (["--processes", "-1"], "argument --processes: must be a whole number from 0"),
+        (["--checkpoint-minutes", "0"], "--checkpoint-minutes: must be a number above 0"),
+        (["--device", "gpu"], "argument --device: must be cpu, cuda, or such as cuda:1, not 'gpu'"),
+        (["--device", "cuda:99"], "argument --device: there is no cuda:99: PyTorch"),
+        (["--pool", "POOL", "--start", "broken"], "broken is not a safetensors file"),
+        (["--pool", "POOL", "--start", "missing"], "missing: no such file or directory"),
+    ],
+)
+def test_wrong_input_gives_one_sentence(
+    pool: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("broken").write_bytes(b"PK no tensors")
+    given = [str(pool) if one == "POOL" else one for one in arguments]
+    with pytest.raises(SystemExit) as stopped:
+        train.main(["--pool", "none", "--out", "run", *given])
+    assert stopped.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("python -m training.open.train: ")
+    assert message in line
