@@ -737,6 +737,35 @@ suite("the plugin in the browser", () => {
     expect(await a.says("count")).toBe("0");
   });
 
+  test("while another tool has the mouse, boxes are faint, and neither mouse nor keys are theirs", async () => {
+    const a = await open();
+    await a.clickOn(centre(one), "2");
+    await a.key("Escape");
+    const shown = (await a.outlines()).length;
+    const faint = () =>
+      a.page.locator('[data-c3det="preview"]').evaluate((svg) => getComputedStyle(svg).opacity);
+    // A box that keys went to is left when the tool is chosen: Escape is the tool's at once.
+    await a.key("b");
+    await a.page.locator("#c3det-plugin .tip").waitFor();
+    await a.key("n");
+    expect([await a.says("tool"), await faint()]).toEqual(["draw_rectangle", "0.3"]);
+    expect(await a.page.locator("#c3det-plugin .tip").isVisible()).toBe(false);
+    await a.hover(centre(one));
+    expect(await a.page.locator("#c3det-plugin .tip").isVisible()).toBe(false);
+    const [edge] = boxesOf(one) as [readonly [number, number, number, number]];
+    await a.zoom(centre(one), 4);
+    await a.hover([edge[0], (edge[1] + edge[3]) / 2]);
+    expect(await a.page.locator(".c3det-grip").count()).toBe(0);
+    await a.hover(centre(one));
+    await a.key("Delete");
+    expect(await a.outlines()).toHaveLength(shown);
+    await a.key("Escape");
+    expect([await a.says("tool"), await faint()]).toEqual(["cursor", "1"]);
+    await a.hover(centre(one));
+    await a.key("Delete");
+    expect(await a.outlines()).toHaveLength(shown - 1);
+  });
+
   test("what the eye hides is shown before it is accepted", async () => {
     const a = await open();
     await a.clickOn(centre(one), "2");
