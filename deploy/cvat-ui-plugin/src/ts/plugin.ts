@@ -241,7 +241,6 @@ export class Plugin implements Listener {
 
   removed(): void {
     this.#parts.requests.stop();
-    this.#host.makeRoom(0);
     this.#root.remove();
     this.#canvasStyle.remove();
     this.#removed.abort();

@@ -1517,6 +1517,66 @@ suite("the plugin in the browser", () => {
     expect(await apart()).toBeLessThan(0);
   });
 
+  test("what is looked at stays in the middle when the panel takes or gives room; a whole picture fits", async () => {
+    const a = await open(low);
+    const canvas = a.page.locator("#cvat_canvas_wrapper");
+    const picture = a.page.locator("#cvat_canvas_background");
+    /** Where a point of the picture is against the middle of its canvas, and the picture's width. */
+    const seen = async (point: Point) => {
+      const [x, y] = await a.screen(point);
+      const [middleX, middleY] = await canvas.evaluate((element) => {
+        const { left, top } = element.getBoundingClientRect();
+        return [
+          left + element.clientLeft + element.clientWidth / 2,
+          top + element.clientTop + element.clientHeight / 2,
+        ] as const;
+      });
+      const { left, right } = await bounds(picture);
+      return [x - middleX, y - middleY, right - left].map(Math.round);
+    };
+    await a.zoom(centre(one), 6);
+    await a.drag(centre(one), [20, 10]);
+    const before = await seen(centre(one));
+    for (const key of ["w", "w", "Shift+W"]) {
+      await a.key(key);
+      const after = await seen(centre(one));
+      after.forEach((value, i) => {
+        expect(Math.abs(value - (before[i] as number))).toBeLessThan(2);
+      });
+    }
+    await a.page.mouse.dblclick(...(await a.screen(centre(one))));
+    const fitted = (await seen(centre(one)))[2] as number;
+    await a.key("Shift+W");
+    expect(isWithin(await bounds(picture), await bounds(canvas))).toBe(true);
+    expect((await seen(centre(one)))[2]).not.toBe(before[2]);
+    expect(fitted).toBeGreaterThan(0);
+  });
+
+  test("in another workspace the canvas has its whole size again", async () => {
+    const a = await open(low);
+    const sizes = () =>
+      a.page.evaluate(() => {
+        // biome-ignore lint/suspicious/noExplicitAny: the emulator's own handle
+        const { instance } = (window as any).cvatEmulator.store.getState().annotation.canvas;
+        const { clientWidth, offsetWidth } = instance.html();
+        return [instance.geometry.canvas.width, clientWidth, offsetWidth];
+      });
+    await expect.poll(async () => (await sizes())[1] < (await sizes())[2]).toBe(true);
+    await a.page.evaluate(() => {
+      // biome-ignore lint/suspicious/noExplicitAny: the emulator's own handle
+      const { store } = (window as any).cvatEmulator;
+      // biome-ignore lint/suspicious/noExplicitAny: as above
+      const leave = ({ annotation, ...rest }: any) => ({
+        ...rest,
+        annotation: { ...annotation, workspace: "Attribute annotation" },
+      });
+      store.dispatch(leave, true);
+    });
+    expect(await a.panel.isVisible()).toBe(false);
+    const [drawn, inner, outer] = await sizes();
+    expect([drawn, inner]).toEqual([outer, outer]);
+  });
+
   test("with the open function, the work on earlier frames goes along to the next", async () => {
     const a = await openPage(world.url("2.80"), {
       ...low,
