@@ -202,8 +202,8 @@ export class Plugin implements Listener {
       return true;
     }
     if (event.altKey) return isCursors();
-    if (isChoosing(event) && !/^\d$/.test(key)) return false;
-    if (!event.shiftKey && this.#editor.menu.pressed(key)) return true;
+    if (isChoosing(event) && positionOf(event) < 0) return false;
+    if (!event.shiftKey && this.#editor.menu.pressed(event)) return true;
     if (state.waiting && key === "Escape") {
       session.do({ type: "waits no more" });
       return true;
@@ -219,7 +219,7 @@ export class Plugin implements Listener {
       return true;
     }
     if (key === "Enter") return this.#pressedEnter(event);
-    if (scene.busy && !/^\d$/.test(key)) return false;
+    if (scene.busy && positionOf(event) < 0) return false;
     if (key.toLowerCase() === "w") {
       if (event.repeat) return true;
       if (event.shiftKey) this.#panel.toggleDock();

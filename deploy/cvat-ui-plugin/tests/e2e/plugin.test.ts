@@ -857,6 +857,30 @@ suite("the plugin in the browser", () => {
     expect(await a.page.locator("#text").inputValue()).toBe("1");
   });
 
+  test("digits without Shift arm and choose on a French keyboard, which gives signs for them", async () => {
+    const a = await open();
+    const french = (key: string, code: string) =>
+      a.page.evaluate(
+        (init) =>
+          document.activeElement?.dispatchEvent(
+            new KeyboardEvent("keydown", { ...init, bubbles: true, composed: true }),
+          ),
+        { key, code },
+      );
+    await a.key("n");
+    await french("é", "Digit2");
+    expect(await a.label(one).getAttribute("aria-checked")).toBe("true");
+    await a.clickOn(centre(one));
+    await a.key("Escape");
+    await a.click(centre(one));
+    await a.page.locator("#c3det-plugin .menu").waitFor();
+    await french("&", "Digit1");
+    await a.page.locator("#c3det-plugin .menu").waitFor({ state: "hidden" });
+    await a.hover([2, 2]);
+    await a.hover(centre(one));
+    expect(await a.page.locator("#c3det-plugin .tip").textContent()).toMatch(says(three));
+  });
+
   test("Nuclio down when the page is loaded: a line, and another look", async () => {
     const fault = { path: "lambda/functions$", method: "GET", status: 503 };
     const a = await open({ faults: [{ ...fault, times: 2 }] });
