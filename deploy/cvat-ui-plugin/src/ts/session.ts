@@ -157,14 +157,13 @@ export class Session {
       const threshold = settings.load(`threshold:${model.id}`);
       this.do({ type: "threshold set", threshold: isFraction(threshold) ? threshold : null });
     }
-    if (another || this.#state.thresholds.size === 0) {
-      const own = settings.load(`thresholds:${model.id}`) ?? {};
-      const thresholds = labels.flatMap(({ id, name }) => {
-        const value = Reflect.get(own, name);
-        return isFraction(value) ? [[id, value] as const] : [];
-      });
-      this.do({ type: "thresholds set", thresholds: new Map(thresholds) });
-    }
+    const saved = settings.load(`thresholds:${model.id}`);
+    const own = isRecord(saved) ? saved : {};
+    const thresholds = labels.flatMap(({ id, name }) => {
+      const value = own[name] ?? (another ? undefined : this.#state.thresholds.get(id));
+      return isFraction(value) ? [[id, value] as const] : [];
+    });
+    this.do({ type: "thresholds set", thresholds: new Map(thresholds) });
   }
 
   #chooseAnew(): void {
