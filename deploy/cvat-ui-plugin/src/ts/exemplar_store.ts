@@ -35,7 +35,7 @@ export class ExemplarStore {
   readonly #host: Host;
   #jobId: number | null = null;
   #stored: Stored = readStored(null);
-  /** What was chosen of the work on frames, and from what. StoredExemplar: it is asked for often. */
+  /** What was chosen of the work on frames, and from what. Kept: it is asked for often. */
   readonly #choices = new Map<
     number,
     { inputs: readonly unknown[]; chosen: readonly Candidate[] }
@@ -53,6 +53,8 @@ export class ExemplarStore {
   open(jobId: number): void {
     this.#jobId = jobId;
     this.#choices.clear();
+    // A tab has room for those of two jobs, and its clicks need some too.
+    tab.clear("exemplars:", `exemplars:${jobId}`);
     const leftOut = tab.load(`left out:${jobId}`);
     this.#leftOut = new Set(Array.isArray(leftOut) ? leftOut.map(String) : []);
     this.#stored = readStored(tab.load(`exemplars:${jobId}`));
