@@ -525,7 +525,7 @@ def test_file_that_is_no_picture_is_told(browser: Chrome, pictures: Path, tmp_pa
 
 def test_error_names_the_field(browser: Chrome, pictures: Path) -> None:
     with opened(browser, pictures, FakePredictor(), max_pixels=1000) as page:
-        page.wait_for("#error-text", "Field “image”:")
+        page.wait_for("#error-text", 'Field "image":')
         assert page.text("#box-count") == "0"
 
 
@@ -534,7 +534,7 @@ def test_error_goes_with_the_next_good_answer(browser: Chrome, pictures: Path) -
     with opened(browser, pictures, predictor) as page:
         predictor.fault = ValueError("broken inside")
         page.click(100, 250)
-        page.wait_for("#error-text", "the function failed")
+        page.wait_for("#error-text", "The function failed")
         predictor.fault = None
         page.click(120, 250)
         page.settle()

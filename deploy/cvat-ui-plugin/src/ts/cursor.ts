@@ -16,7 +16,7 @@ import { STEPS_OF_ARROWS } from "./keys";
 const [STEP, FAR_STEP, NEAR_STEP] = [8, 64, 1];
 
 /** What the cursor does on the picture. */
-export interface CursorActions {
+interface CursorActions {
   moved(point: Point): void;
   clicked(point: Point, button: "left" | "right"): void;
 }

@@ -11,7 +11,7 @@ import {
   writeStored,
 } from "./exemplars";
 import type { ClassMap, Model } from "./labels";
-import { type Carried, decodeExemplars, encodeExemplarsRequest, LOWEST_SCORE } from "./protocol";
+import { type Carried, decodeExemplars, encodeExemplarsRequest } from "./protocol";
 import { entryOf, type State } from "./state";
 import { tab } from "./storage";
 
@@ -167,9 +167,7 @@ export class ExemplarStore {
     );
     let progress = -1;
     for (;;) {
-      const answer = decodeExemplars(
-        await this.#host.ask(model.id, points, LOWEST_SCORE, signal, number),
-      );
+      const answer = decodeExemplars(await this.#host.ask(model.id, points, signal, number));
       if (signal.aborted) return;
       if (answer.progress >= 1) {
         if (answer.exemplars.length !== missing.length)

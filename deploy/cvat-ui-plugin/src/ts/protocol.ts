@@ -31,7 +31,7 @@ export interface ClassClick {
 }
 
 /** The class that a box is nearly as likely of. */
-export interface Rival {
+interface Rival {
   readonly classIndex: number;
   /** 0 to 1. */
   readonly score: number;
@@ -91,7 +91,7 @@ export interface Carried {
   readonly exemplars: readonly Exemplar[];
 }
 
-export interface ExemplarsAnswer {
+interface ExemplarsAnswer {
   /** SHA-256 of the weights. */
   readonly weights: string;
   /** Of the clicks, then of the boxes, in the order of the request. */
@@ -241,10 +241,10 @@ export function decodeAnswer(answer: unknown): ClassAnswer {
 function raiseError(error: unknown): void {
   if (!isRecord(error)) return;
   const { code, message, field } = error;
-  const where = typeof field === "string" && field !== "" ? ` (${field})` : "";
+  const where = isText(field) ? `Field "${field}": ` : "";
   throw new AnswerError(
-    sentence(`${message ?? "the function gives no reason"}${where}`),
-    typeof code === "string" ? code : null,
+    sentence(`${where}${message ?? "the function gives no reason"}`),
+    isText(code) ? code : null,
   );
 }
 

@@ -11,7 +11,6 @@ import {
   type ClassClick,
   decodeAnswer,
   encodeClicks,
-  LOWEST_SCORE,
   sentence,
 } from "./protocol";
 import { messageOf, type Session } from "./session";
@@ -260,7 +259,7 @@ export class Requests {
       const prefetched = this.#prefetched;
       if (prefetched?.frame === frame && prefetched.classes === classes && prefetched.key === key)
         return prefetched;
-      const body = await host.ask(model.id, points, LOWEST_SCORE, signal, frame);
+      const body = await host.ask(model.id, points, signal, frame);
       return { frame, classes, key, answer: decodeAnswer(body) };
     };
     try {

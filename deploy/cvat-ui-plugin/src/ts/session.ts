@@ -19,7 +19,7 @@ import { settings, tab } from "./storage";
 import { isFraction, isRecord } from "./values";
 
 /** A sentence about what was done last. */
-export interface Notice {
+interface Notice {
   readonly failed: boolean;
   readonly message: string;
 }

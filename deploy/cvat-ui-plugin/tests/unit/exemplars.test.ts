@@ -129,7 +129,7 @@ describe("exemplars of a job's frames", () => {
     const requests: RequestPoints[] = [];
     const served = { weights: "ab".repeat(32) };
     const host = {
-      ask: async (_: string, points: RequestPoints, __: number, ___: unknown, frame: number) => {
+      ask: async (_: string, points: RequestPoints, __: unknown, frame: number) => {
         asked.push(frame);
         requests.push(points);
         const one = { class: 0, positive: true, width: 1, height: 1, vector: "AQID" };

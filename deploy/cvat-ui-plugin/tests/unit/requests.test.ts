@@ -25,7 +25,7 @@ describe("a frame that is asked for by itself", () => {
   let away: boolean;
   let session: Session;
   let requests: Requests;
-  let asked: { frame: number | undefined; points: RequestPoints }[];
+  let asked: { frame: number; points: RequestPoints }[];
 
   /** A job is opened at its second frame; the server has rectangles of others. */
   async function open(
@@ -37,7 +37,7 @@ describe("a frame that is asked for by itself", () => {
     const host: Partial<Host> = {
       arm: () => {},
       safely: (act) => void act(),
-      ask: (_, points, __, ___, frame) => {
+      ask: (_, points, __, frame) => {
         asked.push({ frame, points });
         return new Promise(() => {});
       },

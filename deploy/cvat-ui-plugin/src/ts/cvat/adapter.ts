@@ -7,7 +7,7 @@
 import * as annotationActions from "actions/annotation-actions";
 
 import type { Area, Placement, Point } from "../geometry";
-import { type RequestPoints, sentence } from "../protocol";
+import { LOWEST_SCORE, type RequestPoints, sentence } from "../protocol";
 import { groupsOf, isRecord } from "../values";
 import type {
   BuilderArguments,
@@ -138,19 +138,12 @@ class Adapter implements Host {
   async ask(
     modelId: string,
     points: RequestPoints,
-    threshold: number,
     signal: AbortSignal,
-    frame?: number,
+    frame: number,
   ): Promise<unknown> {
-    const [job, state] = [this.#job, this.#state];
-    if (job === null || state === null) throw new Error("No job is open.");
-    const data = {
-      task: job.taskId,
-      job: job.id,
-      frame: frame ?? state.player.frame.number,
-      ...points,
-      threshold,
-    };
+    const job = this.#job;
+    if (job === null) throw new Error("No job is open.");
+    const data = { task: job.taskId, job: job.id, frame, ...points, threshold: LOWEST_SCORE };
     try {
       // Not core.lambda.call: other plugins hook into it and misread this answer.
       return await this.#request(`lambda/functions/${encodeURIComponent(modelId)}`, {

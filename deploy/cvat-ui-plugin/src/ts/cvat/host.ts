@@ -104,19 +104,12 @@ export interface Host {
    */
   goTo(frame: number): Promise<void>;
   /**
-   * Call the function for a frame of the job.
+   * Call the function for a frame of the job, given by its number.
    *
-   * @param frame Number of the frame; without it, the one on the screen.
    * @returns The body of the answer.
    * @throws Error Its message is a sentence for the person at the screen.
    */
-  ask(
-    modelId: string,
-    points: RequestPoints,
-    threshold: number,
-    signal: AbortSignal,
-    frame?: number,
-  ): Promise<unknown>;
+  ask(modelId: string, points: RequestPoints, signal: AbortSignal, frame: number): Promise<unknown>;
   /**
    * Make rectangles on the frame on the screen, in one step of CVAT's undo history.
    *

@@ -23,7 +23,7 @@ export class Tip {
   }
 }
 
-export interface Choice {
+interface Choice {
   readonly title: string;
   readonly label: TaskLabel;
   readonly labels: readonly TaskLabel[];
