@@ -15,6 +15,10 @@ const [TAKE, CARRY] = [1, 2];
 const BYTES_PACKED = 6;
 /** Hexadecimal digits of the weights' SHA-256 that identify the weights. */
 const DIGEST_DIGITS = 12;
+/** Different labels in one request to an open function. */
+export const MOST_LABELS = 64;
+/** Exemplars in one request or answer. */
+export const MOST_EXEMPLARS = 256;
 /** The function is asked for all boxes down to this score, once; the person's threshold chooses among them. */
 export const LOWEST_SCORE = 0.05;
 /** For older functions, whose answers have no threshold. */

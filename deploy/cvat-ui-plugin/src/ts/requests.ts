@@ -249,7 +249,7 @@ export class Requests {
   ): Promise<Found | null> {
     const { host, model, classes } = this.#session;
     const ask = async (): Promise<Found | null> => {
-      const carried = await this.#carried(frame, signal);
+      const carried = await this.#carried(frame, clicks, signal);
       if (signal.aborted) return null;
       // An open model finds nothing that is of a label, without clicks and exemplars.
       if (model.classes.length === 0 && carried === null && clicks.length === 0)
@@ -276,14 +276,19 @@ export class Requests {
    *
    * @throws Error The function did not answer them.
    */
-  async #carried(frame: number, signal: AbortSignal): Promise<Carried | null> {
+  async #carried(
+    frame: number,
+    clicks: readonly ClassClick[],
+    signal: AbortSignal,
+  ): Promise<Carried | null> {
     const { model } = this.#session;
     // Clicks that the tab kept are sent as soon as the job is opened.
     if (model.classes.length === 0) await this.#read;
     const { scene } = this.#session;
     if (scene === null || signal.aborted) return null;
     try {
-      return await this.exemplars.carried(frame, this.work(scene), signal);
+      const clicked = clicks.map(({ classIndex }) => classIndex);
+      return await this.exemplars.carried(frame, this.work(scene), signal, clicked);
     } catch (error) {
       if (!(error instanceof AnswerError && error.code === "unsupported")) throw error;
       this.exemplars.giveUp(model.id);

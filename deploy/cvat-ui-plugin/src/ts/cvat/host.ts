@@ -11,11 +11,15 @@ export interface Rectangle extends Box {
   readonly label: number;
 }
 
-/** A rectangle of the annotation. */
-export interface MadeRectangle extends Rectangle {
-  readonly clientId: number | null;
+/** A rectangle of which is known who made it. */
+export interface KnownRectangle extends Rectangle {
   /** "manual", "auto", "semi-auto" or "file". */
   readonly source: string;
+}
+
+/** A rectangle of the annotation. */
+export interface MadeRectangle extends KnownRectangle {
+  readonly clientId: number | null;
   readonly locked: boolean;
   /** It is in the annotation, and not shown. */
   readonly hidden: boolean;
@@ -30,7 +34,7 @@ export interface Scene {
   /** Numbers of the job's frames, in their order. */
   readonly frames: readonly number[];
   /** Rectangles that the server has, by frame, without those of source "auto": nobody checked them. */
-  readonly saved: ReadonlyMap<number, readonly Rectangle[]>;
+  readonly saved: ReadonlyMap<number, readonly KnownRectangle[]>;
   /** Labels that a rectangle may have. */
   readonly labels: readonly TaskLabel[];
   readonly otherLabels: readonly OtherLabel[];
