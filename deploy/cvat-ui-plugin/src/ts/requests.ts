@@ -29,6 +29,15 @@ interface Found {
   readonly answer: ClassAnswer;
 }
 
+/** An answer that is asked for before its frame is shown. */
+interface Prefetching {
+  readonly frame: number;
+  readonly abort: AbortController;
+  /** What is asked, as JSON; null: that is not known yet. */
+  key: string | null;
+  done: Promise<Found | null>;
+}
+
 export class Requests {
   readonly exemplars: ExemplarStore;
   readonly #session: Session;
@@ -40,12 +49,12 @@ export class Requests {
   #timer = 0;
   /** The answer for the next frame, asked for before it is shown. */
   #prefetched: Found | null = null;
-  /** The frame that is prefetched now. */
-  #prefetching: { readonly frame: number; readonly done: Promise<void> } | null = null;
+  /** What is prefetched now. */
+  #prefetching: Prefetching | null = null;
   /** What the server has of the job is known, or cannot be read. */
   #read: Promise<void> = Promise.resolve();
-  /** Ends what nobody on the screen waits for. */
-  readonly #background = new AbortController();
+  /** Ends what is read of the job that is open. */
+  #reading = new AbortController();
 
   constructor(session: Session, isAway: () => boolean) {
     this.#session = session;
@@ -90,12 +99,13 @@ export class Requests {
   }
 
   openJob(jobId: number): void {
-    this.#prefetched = null;
+    this.#endJob();
+    this.#reading = new AbortController();
     this.exemplars.open(jobId);
     // Which frames are done, without which the plugin works as well.
     const { host } = this.#session;
     host.safely(() => {
-      this.#read = host.readSaved(this.#background.signal).then(
+      this.#read = host.readSaved(this.#reading.signal).then(
         () => this.askByItself(),
         () => {},
       );
@@ -166,7 +176,14 @@ export class Requests {
   stop(): void {
     this.stopWaiting();
     this.#call?.abort.abort();
-    this.#background.abort();
+    this.#endJob();
+  }
+
+  /** End what nobody on the screen waits for. */
+  #endJob(): void {
+    this.#reading.abort();
+    this.#prefetching?.abort.abort();
+    this.#prefetching = this.#prefetched = null;
   }
 
   async #ask(): Promise<void> {
@@ -186,11 +203,6 @@ export class Requests {
     }));
     const first = session.frame.partial?.clicks !== request.clicks;
     try {
-      if (clicks.length === 0 && this.#prefetching?.frame === request.frame) {
-        await this.#prefetching.done;
-        if (signal.aborted) return;
-        this.#showPrefetched();
-      }
       const [found] = await Promise.all([
         this.#askWith(classClicks, signal, request.frame),
         // Without this answer boxes may be offered twice, but nothing else is wrong.
@@ -217,17 +229,31 @@ export class Requests {
     const known = session.rectangles.get(frame) ?? scene.saved.get(frame) ?? [];
     if (session.state.frames.has(frame) || known.length > 0) return;
     if ([this.#prefetched?.frame, this.#prefetching?.frame].includes(frame)) return;
-    this.#prefetching = { frame, done: this.#prefetch(frame) };
-    await this.#prefetching.done;
+    const abort = new AbortController();
+    const prefetching: Prefetching = { frame, abort, key: null, done: Promise.resolve(null) };
+    this.#prefetching?.abort.abort();
+    this.#prefetching = prefetching;
+    // It is asked for again when it is shown: an error now is none for the person.
+    prefetching.done = this.#askWith([], abort.signal, frame, prefetching).catch(() => null);
+    const found = await prefetching.done;
+    if (this.#prefetching !== prefetching) return;
     this.#prefetching = null;
+    if (found !== null) this.#prefetched = found;
   }
 
-  async #prefetch(frame: number): Promise<void> {
-    const session = this.#session;
-    const { jobId } = session;
-    // It is asked for again when it is shown: an error now is none for the person.
-    const found = await this.#askWith([], this.#background.signal, frame).catch(() => null);
-    if (found !== null && session.jobId === jobId) this.#prefetched = found;
+  /** The prefetched answer, if it is one to the same; what is prefetched for another one ends. */
+  async #prefetchedFor(frame: number, key: string): Promise<Found | null> {
+    const prefetching = this.#prefetching;
+    let found = this.#prefetched;
+    if (prefetching?.frame === frame) {
+      if (prefetching.key === key) found = await prefetching.done;
+      else {
+        prefetching.abort.abort();
+        this.#prefetching = null;
+      }
+    }
+    const { classes } = this.#session;
+    return found?.frame === frame && found.classes === classes && found.key === key ? found : null;
   }
 
   /** Show the prefetched answer, until the frame on the screen has its own answer. */
@@ -241,11 +267,16 @@ export class Requests {
     session.do({ type: "prefetched", frame, proposals, notes: answer.notes });
   }
 
-  /** Ask with exemplars, and take them again if they are of other weights. */
+  /**
+   * Ask with exemplars, and take them again if they are of other weights.
+   *
+   * @param own That this is, if it is one.
+   */
   async #askWith(
     clicks: readonly ClassClick[],
     signal: AbortSignal,
     frame: number,
+    own: Prefetching | null = null,
   ): Promise<Found | null> {
     const { host, model, classes } = this.#session;
     const ask = async (): Promise<Found | null> => {
@@ -256,9 +287,12 @@ export class Requests {
         throw new Error("There are no examples: click an object first.");
       const points = encodeClicks(clicks, carried);
       const key = JSON.stringify(points);
-      const prefetched = this.#prefetched;
-      if (prefetched?.frame === frame && prefetched.classes === classes && prefetched.key === key)
-        return prefetched;
+      if (own !== null) own.key = key;
+      else {
+        const prefetched = await this.#prefetchedFor(frame, key);
+        if (prefetched !== null) return prefetched;
+        if (signal.aborted) return null;
+      }
       const body = await host.ask(model.id, points, signal, frame);
       return { frame, classes, key, answer: decodeAnswer(body) };
     };
