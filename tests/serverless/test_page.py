@@ -745,6 +745,7 @@ def test_the_first_step_is_told_and_the_panel_has_no_hole(
         page.click(100, 250)
         page.settle()
         assert not page.find("#first-step").is_displayed()
+        assert browser.execute_script(hole) < 8
 
 
 def test_the_bar_is_whole_in_a_narrow_window(browser: Chrome, pictures: Path) -> None:

@@ -150,7 +150,7 @@ kbd {
 .exemplar[aria-pressed="false"] img { opacity: 0.35; }
 .check { display: flex; align-items: center; gap: 6px; cursor: pointer; }
 .check input { accent-color: #0a58ca; }
-.button.main.next { flex: none; padding: 5px 8px; }
+.button.main.next { flex: none; padding: 5px 7px; }
 .hint { min-height: 34px; margin: 6px 0 0; }
 .mapping { display: grid; grid-template-columns: 1fr 1fr; gap: 4px 8px; margin-top: 6px;
   max-height: 236px; overflow-y: auto; scrollbar-width: thin; align-items: center; }
@@ -176,7 +176,7 @@ input[type="range"] { order: 1; width: 100%; accent-color: #0a58ca; cursor: poin
 .button.wide { display: block; width: 100%; margin-top: 6px; }
 .button:hover:enabled { border-color: #0a58ca; color: #0a58ca; }
 .button:disabled { color: #57606a; background: #f6f8fa; cursor: default; }
-.button.main { padding: 5px; border-color: #0a58ca; background: #0a58ca; color: #fff; font-weight: 600; }
+.button.main { padding: 5px; font-size: 12px; border-color: #0a58ca; background: #0a58ca; color: #fff; font-weight: 600; }
 .button.main:hover:enabled { background: #084298; color: #fff; }
 .button.main:disabled { border-color: #d0d7de; background: #f6f8fa; color: #57606a; }
 
