@@ -1,7 +1,7 @@
 // The page: a picture, its clicks, and the function's answer to them.
 
 import { classColor, modelClasses, OwnClasses } from "./classes.js";
-import { ClickHistory, startsWith } from "./clicks.js";
+import { ClickHistory, commonStart, startsWith } from "./clicks.js";
 import { AnswerError, decodeAnswer, encodeRequest } from "./protocol.js";
 import { boxText, View } from "./view.js";
 
@@ -12,6 +12,16 @@ const DRAG_PIXELS = 4;
 const SAME_POINT_PIXELS = 2;
 const FILTER_FROM_CLASSES = 17;
 const RESERVED_KEYS = ["f", "h"];
+// Answers that are kept, so that undo and redo need no request.
+const MOST_ANSWERS = 30;
+const ARROWS = {
+  ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1],
+};
+// What an arrow moves the cursor by, in pixels of the screen: alone, with Shift, with Ctrl.
+const [STEP, FAR_STEP, NEAR_STEP] = [8, 64, 1];
+// How far from the edges of the canvas the cursor stays.
+const CURSOR_MARGIN = 24;
+const ZOOM_STEP = 1.25;
 // What a request holds besides the picture, in bytes, generously.
 const REQUEST_OVERHEAD = 4096;
 
@@ -27,8 +37,12 @@ let chosenClass = null; // a label; null: there is no class
 let renaming = null; // the label whose name is in the field for names
 let picture = null; // {name, base64, width, height}
 let history = new ClickHistory();
-let answer = null; // {boxes, progress, grows, notes, clicks: those that the function was asked with}
-let requesting = false;
+// {boxes, progress, notes, clicks: those that the function was asked with, end: why the search ended
+// early, "stalled" or "failed", or null}
+let answer = null;
+let answers = new Map(); // complete ones, by their clicks, the latest last
+let cursor = null; // [x, y], a point of the picture that keys move
+let request = null; // the AbortController of the one under way
 let askAgain = false;
 let loads = 0;
 
@@ -44,7 +58,12 @@ async function start() {
     threshold.min = LOWEST_SCORE;
     threshold.value = model.threshold;
     for (const id of ["own", "chosen", "everything-row"]) $(id).hidden = !own;
-    $("right-click").textContent = own ? "none of the class here" : "no object here";
+    $("first-step").textContent = own
+      ? "Name what you want to find, then click some of it."
+      : "Choose a class, then click some objects of it.";
+    for (const words of document.getElementsByClassName("none")) {
+      words.textContent = own ? "none of the class here" : "no object here";
+    }
     listClasses();
     listSamples(samples);
     listen();
@@ -94,10 +113,16 @@ function samplePath(name) {
 
 async function openSample(name) {
   const token = (loads += 1);
-  const response = await fetch(samplePath(name));
-  if (!response.ok) return showError(`The sample picture ${name} cannot be read.`);
-  const blob = await response.blob();
-  if (token === loads) await openPicture(blob, name);
+  let blob = null;
+  try {
+    const response = await fetch(samplePath(name));
+    if (response.ok) blob = await response.blob();
+  } catch {
+    // The runtime is gone.
+  }
+  if (token !== loads) return;
+  if (blob) await openPicture(blob, name);
+  else showError(`The sample picture ${name} cannot be read: is the runtime still running?`);
 }
 
 async function openPicture(blob, name) {
@@ -110,7 +135,8 @@ async function openPicture(blob, name) {
     if (token !== loads) return;
     picture = { name, base64, width: image.naturalWidth, height: image.naturalHeight };
     history = new ClickHistory();
-    answer = null;
+    answer = cursor = null;
+    answers = new Map();
     for (const button of $("samples").querySelectorAll("button")) {
       button.setAttribute("aria-pressed", button.dataset.sample === name);
     }
@@ -146,56 +172,89 @@ function readBase64(blob) {
  * way at a time.
  */
 async function ask() {
-  if (requesting) {
+  if (request) {
     askAgain = true;
     return;
   }
-  requesting = true;
-  let goesOn;
+  if (answer?.end) {
+    answer = { ...answer, end: null };
+    showProgress();
+  }
+  let before = null; // how far the function came with the same clicks
   do {
     askAgain = false;
     $("stage").setAttribute("aria-busy", "true");
-    goesOn = await askOnce(picture, history.clicks);
-  } while (askAgain || goesOn);
-  requesting = false;
+    before = await askOnce(picture, history.clicks, before);
+  } while (!isAnswered() && (askAgain || before));
+  request = null;
   $("stage").setAttribute("aria-busy", "false");
 }
 
-/** Show the answer to some clicks; returns whether there is more to come for the same ones. */
-async function askOnce(askedPicture, clicks) {
+/** Ask for the latest clicks anew, after a fault or where the search came no further. */
+function tryAgain() {
+  hideError();
+  ask();
+}
+
+/** Whether the latest clicks have all of their answer. */
+function isAnswered() {
+  return answer?.clicks === history.clicks && answer.progress >= 1;
+}
+
+/**
+ * Show the answer to some clicks. before: what the last call returned; returns how far the function
+ * came with the clicks, {clicks, progress}, where there is more to come for the same ones, or null.
+ */
+async function askOnce(askedPicture, clicks, before) {
   // An answer still counts after more clicks on the same picture, not after an undo.
-  const current = () => picture === askedPicture && startsWith(history.clicks, clicks);
+  const current = () =>
+    picture === askedPicture && startsWith(history.clicks, clicks) && !isAnswered();
+  request = new AbortController();
+  const { signal } = request;
   const started = performance.now();
+  const body = encodeRequest(askedPicture.base64, clicks, LOWEST_SCORE);
+  if (body.length + REQUEST_OVERHEAD > model.max_body_bytes) {
+    showError(
+      `${askedPicture.name} is too large: a request may have ${megabytes(model.max_body_bytes)}, ` +
+      `this one has ${megabytes(body.length)} (maxRequestBodySize in function.yaml).`,
+    );
+    return null;
+  }
   try {
-    const body = encodeRequest(askedPicture.base64, clicks, LOWEST_SCORE);
-    if (body.length + REQUEST_OVERHEAD > model.max_body_bytes) {
-      throw new AnswerError(
-        `${askedPicture.name} is too large: a request may have ${megabytes(model.max_body_bytes)}, ` +
-        `this one has ${megabytes(body.length)} (maxRequestBodySize in function.yaml).`,
-      );
-    }
     const headers = { "Content-Type": "application/json" };
-    const response = await fetch(".", { method: "POST", headers, body });
+    const response = await fetch(".", { method: "POST", headers, body, signal });
     const { boxes, progress, notes, timings_ms: timings } = decodeAnswer(
       response.status, await response.text(),
     );
-    if (!current()) return false;
-    const before = answer?.clicks === clicks ? answer.progress : -1;
-    const grows = progress > before;
-    answer = { boxes, progress, grows, notes, clicks };
+    if (picture === askedPicture && progress >= 1) {
+      answers.set(clicks, { boxes, progress, notes, clicks, end: null });
+      if (answers.size > MOST_ANSWERS) answers.delete(answers.keys().next().value);
+    }
+    if (!current()) return null;
+    const grows = progress > (before?.clicks === clicks ? before.progress : -1);
+    answer = { boxes, progress, notes, clicks, end: grows ? null : "stalled" };
     hideError();
     $("round-trip").textContent = `${Math.round(performance.now() - started)} ms`;
     $("stages").textContent = Object.entries(timings ?? {})
       .map(([stage, ms]) => `${stage.replaceAll("_", "\u00a0")}\u00a0${Math.round(ms)}`)
       .join(" · ") || "–";
     update();
-    return progress < 1 && grows;
+    return progress < 1 && grows ? { clicks, progress } : null;
   } catch (error) {
-    if (!current()) return false;
-    const unreachable = "The function cannot be reached: is the runtime still running?";
-    showError(error instanceof AnswerError ? error.message : unreachable);
-    return false;
+    if (!current()) return null;
+    const reason = signal.aborted
+      ? "Cancelled: the latest clicks have no answer yet."
+      : "The function cannot be reached: is the runtime still running?";
+    showError(error instanceof AnswerError ? error.message : reason, true);
+    if (answer) answer = { ...answer, end: "failed" };
+    update();
+    return null;
   }
+}
+
+function cancel() {
+  askAgain = false;
+  request?.abort();
 }
 
 function megabytes(bytes) {
@@ -207,7 +266,8 @@ function megabytes(bytes) {
 function update() {
   const clicks = history.clicks;
   const boxes = shownBoxes();
-  view.setScene({ boxes, clicks, answered: answer?.clicks.length ?? 0 });
+  const answered = answer ? commonStart(clicks, answer.clicks) : 0;
+  view.setScene({ boxes, clicks, answered, cursor });
   $("undo").disabled = !history.canUndo;
   $("redo").disabled = !history.canRedo;
   $("clear").disabled = !clicks.length;
@@ -215,7 +275,10 @@ function update() {
   $("threshold-value").value = Number($("threshold").value).toFixed(2);
   $("box-count").value = boxes.length;
   showProgress();
-  $("canvas").ariaLabel = picture ? `${picture.name} with ${boxes.length} boxes` : "No picture";
+  $("canvas").ariaLabel = picture
+    ? `${picture.name} with ${boxes.length} boxes; arrows move a cursor, Space clicks there`
+    : "No picture";
+  $("first-step").hidden = clicks.length > 0;
   const counts = new Map();
   for (const box of boxes) counts.set(box.class, (counts.get(box.class) ?? 0) + 1);
   for (const button of $("classes").children) {
@@ -223,6 +286,7 @@ function update() {
     button.setAttribute("aria-checked", label === chosenClass);
     button.querySelector(".count").textContent = counts.get(label) ?? "";
   }
+  leaveOneTabStop();
   $("rename").disabled = $("remove").disabled = chosenClass === null;
   $("everything").disabled = clicks.length > 0;
   hover(null);
@@ -230,14 +294,15 @@ function update() {
 
 /** How far the function has come with the clicks, and what it says of its answer. */
 function showProgress() {
-  const { progress, grows, notes } = answer ?? { progress: 1, grows: true, notes: [] };
+  const { progress, end, notes } = answer ?? { progress: 1, end: null, notes: [] };
   const done = Math.floor(progress * 100);
   $("progress").hidden = progress >= 1;
-  $("search-on").hidden = grows;
-  $("progress-text").textContent = grows
-    ? `Searching: ${done} % done.`
-    : `The search stops at ${done} %: the function needs a larger C3DET_TIME_BUDGET_SECONDS or ` +
-      "C3DET_CACHE_BYTES.";
+  $("search-on").hidden = end === null;
+  $("progress-text").textContent = {
+    stalled: `The search stops at ${done} %: the function needs a larger ` +
+      "C3DET_TIME_BUDGET_SECONDS or C3DET_CACHE_BYTES.",
+    failed: `The search ended at ${done} %: boxes may be missing.`,
+  }[end] ?? `Searching: ${done} % done.`;
   $("notes").hidden = !notes.length;
   $("notes").textContent = notes.map((note) => `${note}.`).join(" ");
 }
@@ -280,6 +345,15 @@ function filterClasses() {
   for (const button of $("classes").children) {
     button.hidden = !button.title.toLowerCase().includes(wanted);
   }
+  leaveOneTabStop();
+}
+
+/** Let Tab stop once in the classes: at the chosen one, or at the first one that is shown. */
+function leaveOneTabStop() {
+  const buttons = [...$("classes").children];
+  const shown = buttons.filter((button) => !button.hidden);
+  const stop = shown.find((one) => Number(one.dataset.class) === chosenClass) ?? shown[0];
+  for (const button of buttons) button.tabIndex = button === stop ? 0 : -1;
 }
 
 function nameOf(label) {
@@ -291,7 +365,24 @@ function choose(label) {
   chosenClass = label;
   endRenaming();
   update();
-  $("classes").querySelector(`[data-class="${label}"]`).scrollIntoView({ block: "nearest" });
+  buttonOf(label).scrollIntoView({ block: "nearest" });
+}
+
+function buttonOf(label) {
+  return $("classes").querySelector(`[data-class="${label}"]`);
+}
+
+/** Let arrows, Home and End go through the classes, as through the choices of one field. */
+function chooseByKey(event) {
+  const buttons = [...$("classes").children].filter((button) => !button.hidden);
+  const at = buttons.indexOf(event.target);
+  const [dx, dy] = ARROWS[event.key] ?? [0, 0];
+  const to = { Home: 0, End: buttons.length - 1 }[event.key] ?? at + dx + dy;
+  if (at < 0 || to === at) return;
+  event.preventDefault();
+  const button = buttons[(to + buttons.length) % buttons.length];
+  choose(Number(button.dataset.class));
+  button.focus();
 }
 
 /** Add a class of the name in the field, or give it to the class that is renamed. */
@@ -327,11 +418,17 @@ function endRenaming() {
 function removeClass() {
   const removed = chosenClass;
   const stays = (label) => label !== removed;
+  const clicked = history.clicks.filter(({ label }) => !stays(label)).length;
+  const clicks = clicked === 1 ? "1 click" : `${clicked} clicks`;
+  const question = `Remove ${nameOf(removed)} and its ${clicks}? That cannot be undone.`;
+  if (clicked && !window.confirm(question)) return;
   own.remove(removed);
   endRenaming();
   if (answer) {
     const boxes = answer.boxes.filter((box) => stays(box.class));
-    answer = { ...answer, boxes, clicks: answer.clicks.filter(({ label }) => stays(label)) };
+    const left = answer.clicks.filter(({ label }) => stays(label));
+    const asked = answer.clicks;
+    answer = { ...answer, boxes, clicks: left.length === asked.length ? asked : left };
   }
   listClasses();
   change(() => history.forget(removed));
@@ -342,8 +439,10 @@ function element(tag, properties) {
   return Object.assign(document.createElement(tag), properties);
 }
 
-function showError(message) {
+/** again: asking the function again may help. */
+function showError(message, again = false) {
   $("error-text").textContent = message;
+  $("error-again").hidden = !again;
   $("error").hidden = false;
 }
 
@@ -378,13 +477,13 @@ function hover(point) {
 
 // What the person does
 
-function click(point, positive) {
+/** Click a point of the picture. */
+function click([x, y], positive) {
   if (!picture) return;
   if (chosenClass === null) {
     $("class-name").focus();
     return;
   }
-  const [x, y] = view.toPicture(...point);
   if (x < 0 || y < 0 || x >= picture.width || y >= picture.height) return;
   const near = (other) => Math.hypot(other.x - x, other.y - y) * view.scale < SAME_POINT_PIXELS;
   const last = history.clicks.at(-1);
@@ -398,8 +497,49 @@ function change(action) {
   const before = history.clicks;
   action();
   if (history.clicks === before) return;
+  answer = answers.get(history.clicks) ?? answer;
   update();
-  ask();
+  if (!isAnswered()) return ask();
+  hideError();
+  cancel();
+}
+
+/** Move the cursor by pixels of the screen, or put it into the middle; the picture goes along. */
+function moveCursor(dx, dy) {
+  const { clientWidth: width, clientHeight: height } = $("canvas");
+  const [x, y] = cursor ? view.toScreen(...cursor) : [width / 2 - dx, height / 2 - dy];
+  const within = (value, most) => Math.min(Math.max(value, 0), most - 0.01);
+  const [px, py] = view.toPicture(x + dx, y + dy);
+  cursor = [within(px, picture.width), within(py, picture.height)];
+  const beyond = (value, room) =>
+    Math.max(CURSOR_MARGIN - value, 0) - Math.max(value - room + CURSOR_MARGIN, 0);
+  const [atX, atY] = view.toScreen(...cursor);
+  const [byX, byY] = [beyond(atX, width), beyond(atY, height)];
+  if (!view.fitted && (byX || byY)) view.move(byX, byY);
+  view.setScene({ cursor });
+  hover(view.toScreen(...cursor));
+}
+
+/** Keys on the picture; returns whether it was one of them. */
+function pressOnPicture({ key, shiftKey, ctrlKey }) {
+  if (!picture) return false;
+  const arrow = ARROWS[key];
+  if (arrow) {
+    const by = ctrlKey ? NEAR_STEP : shiftKey ? FAR_STEP : STEP;
+    moveCursor(arrow[0] * by, arrow[1] * by);
+  } else if (key === " " && !ctrlKey) {
+    if (cursor) click(cursor, !shiftKey);
+    else moveCursor(0, 0);
+  } else if (["+", "-"].includes(key) && !ctrlKey) {
+    if (!cursor) moveCursor(0, 0);
+    view.zoom(key === "+" ? ZOOM_STEP : 1 / ZOOM_STEP, ...view.toScreen(...cursor));
+  } else return false;
+  return true;
+}
+
+function endCursor() {
+  cursor = null;
+  view.setScene({ cursor });
 }
 
 const undo = () => change(() => history.undo());
@@ -407,28 +547,31 @@ const redo = () => change(() => history.redo());
 
 function listen() {
   const canvas = $("canvas");
-  let pressed = null; // {x, y, button, moved}
+  let pressed = null; // {x, y, button, moved, point: of the picture, positive}
 
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
-    pressed = { x: event.offsetX, y: event.offsetY, button: event.button, moved: false };
+    endCursor();
+    const { offsetX: x, offsetY: y, button } = event;
+    const positive = button === 0 && !event.ctrlKey;
+    pressed = { x, y, button, moved: false, point: view.toPicture(x, y), positive };
   });
   canvas.addEventListener("pointermove", (event) => {
     const [x, y] = [event.offsetX, event.offsetY];
     if (!pressed) return hover([x, y]);
-    if (pressed.button === 2) return;
     const distance = Math.hypot(x - pressed.x, y - pressed.y);
     if (!pressed.moved && distance <= DRAG_PIXELS) return;
+    pressed.moved = true;
+    if (pressed.button === 2) return;
     canvas.classList.add("moving");
     view.move(x - pressed.x, y - pressed.y);
-    Object.assign(pressed, { x, y, moved: true });
+    Object.assign(pressed, { x, y });
   });
-  canvas.addEventListener("pointerup", (event) => {
-    const { button, moved } = pressed ?? { moved: true };
+  canvas.addEventListener("pointerup", () => {
+    const { button, moved, point, positive } = pressed ?? { moved: true };
     pressed = null;
     canvas.classList.remove("moving");
-    if (moved || button === 1) return;
-    click([event.offsetX, event.offsetY], button === 0 && !event.ctrlKey);
+    if (!moved && button !== 1) click(point, positive);
   });
   canvas.addEventListener("pointercancel", () => {
     pressed = null;
@@ -438,6 +581,7 @@ function listen() {
     $("position").textContent = "";
     hover(null);
   });
+  canvas.addEventListener("blur", endCursor);
   canvas.addEventListener("contextmenu", (event) => event.preventDefault());
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();
@@ -450,10 +594,9 @@ function listen() {
   $("undo").addEventListener("click", undo);
   $("redo").addEventListener("click", redo);
   $("clear").addEventListener("click", () => change(() => history.clear()));
-  $("search-on").addEventListener("click", () => {
-    answer = { ...answer, progress: -1 };
-    ask();
-  });
+  for (const id of ["search-on", "error-again"]) $(id).addEventListener("click", tryAgain);
+  $("cancel").addEventListener("click", cancel);
+  $("classes").addEventListener("keydown", chooseByKey);
   $("threshold").addEventListener("input", update);
   $("everything").addEventListener("change", update);
   $("error-close").addEventListener("click", hideError);
@@ -500,6 +643,10 @@ function listen() {
 
 function onKey(event) {
   if (event.target.matches("input[type=search], input[type=text]")) return;
+  if (event.target === $("canvas") && !event.altKey && !event.metaKey && pressOnPicture(event)) {
+    event.preventDefault();
+    return;
+  }
   const key = event.key.toLowerCase();
   if (event.ctrlKey || event.metaKey) {
     if (key !== "z" && key !== "y") return;

@@ -69,7 +69,7 @@ export class OwnClasses {
   /** storage: getItem and setItem, as localStorage has them, or null: nothing is saved. */
   constructor(storage) {
     this.#storage = storage;
-    this.#names = (savedNames(storage) ?? [FIRST_NAME]).map((name, label) => [label, name]);
+    this.#names = savedNames(storage) ?? [[0, FIRST_NAME]];
   }
 
   get list() {
@@ -107,18 +107,25 @@ export class OwnClasses {
   #set(names) {
     this.#names = names;
     try {
-      this.#storage?.setItem(STORED, JSON.stringify(names.map(([, name]) => name)));
+      this.#storage?.setItem(STORED, JSON.stringify(names));
     } catch {
       // Full or forbidden: the names hold until the page is left.
     }
   }
 }
 
+/** Labels and names as they were saved; null: none, or something else. */
 function savedNames(storage) {
   try {
-    const names = JSON.parse(storage?.getItem(STORED) ?? "null");
-    const sound = Array.isArray(names) && names.every((name) => typeof name === "string" && name);
-    return sound ? [...new Set(names)].slice(0, MOST_CLASSES) : null;
+    const saved = JSON.parse(storage?.getItem(STORED) ?? "null");
+    // Earlier pages saved the names alone.
+    const pairs = saved.map((one, label) => (typeof one === "string" ? [label, one] : one));
+    const sound = pairs.every(
+      ([label, name]) => Number.isInteger(label) && label >= 0 && label < MOST_CLASSES &&
+        typeof name === "string" && name,
+    );
+    const isNew = (pair, i, place) => pairs.findIndex((one) => one[place] === pair[place]) === i;
+    return sound ? pairs.filter((pair, i) => isNew(pair, i, 0) && isNew(pair, i, 1)) : null;
   } catch {
     return null;
   }

@@ -56,5 +56,11 @@ export class ClickHistory {
 
 /** Whether the earlier clicks are the first of the clicks. */
 export function startsWith(clicks, earlier) {
-  return earlier.length <= clicks.length && earlier.every((click, i) => click === clicks[i]);
+  return commonStart(clicks, earlier) === earlier.length;
+}
+
+/** How many of the first clicks of two lists are the same. */
+export function commonStart(clicks, others) {
+  const apart = clicks.findIndex((click, i) => click !== others[i]);
+  return apart < 0 ? clicks.length : apart;
 }

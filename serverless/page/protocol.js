@@ -33,8 +33,10 @@ export function decodeAnswer(status, text) {
   }
   const error = answer?.error;
   if (error) {
-    const field = error.field ? `Field “${error.field}”: ` : "";
-    throw new AnswerError(field + (error.message ?? String(error)));
+    const field = error.field ? `Field "${error.field}": ` : "";
+    const message = field + (error.message ?? String(error));
+    const end = /[.!?…]$/.test(message) ? "" : ".";
+    throw new AnswerError(message[0].toUpperCase() + message.slice(1) + end);
   }
   if (status === 503) throw new AnswerError("The function is busy; try again.");
   if (status !== 200) {

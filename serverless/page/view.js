@@ -27,7 +27,7 @@ export class View {
   #left = 0;
   #top = 0;
   #picture = null;
-  #scene = { boxes: [], clicks: [], answered: 0, hover: null, hidden: false };
+  #scene = { boxes: [], clicks: [], answered: 0, hover: null, cursor: null, hidden: false };
   #fitted = true;
   #frame = 0;
 
@@ -48,10 +48,15 @@ export class View {
     this.fit();
   }
 
-  /** Change what is drawn over the picture: boxes, clicks, answered, hover, hidden. */
+  /** Change what is drawn over the picture: boxes, clicks, answered, hover, cursor, hidden. */
   setScene(change) {
     Object.assign(this.#scene, change);
     this.redraw();
+  }
+
+  /** The whole picture is shown, as large as it can be. */
+  get fitted() {
+    return this.#fitted;
   }
 
   fit() {
@@ -126,13 +131,15 @@ export class View {
     ctx.drawImage(
       this.#picture, this.#left, this.#top, naturalWidth * this.scale, naturalHeight * this.scale,
     );
-    if (this.#scene.hidden) return;
-    const shown = this.#scene.boxes
-      .map((box) => this.#place(box))
-      .filter(({ x, y, w, h }) => x < width && y < height && x + w > 0 && y + h > 0);
-    this.#drawBoxes(ctx, shown);
-    this.#drawClicks(ctx);
-    this.#drawLabels(ctx, shown);
+    if (!this.#scene.hidden) {
+      const shown = this.#scene.boxes
+        .map((box) => this.#place(box))
+        .filter(({ x, y, w, h }) => x < width && y < height && x + w > 0 && y + h > 0);
+      this.#drawBoxes(ctx, shown);
+      this.#drawClicks(ctx);
+      this.#drawLabels(ctx, shown);
+    }
+    this.#drawCursor(ctx);
   }
 
   #place(box) {
@@ -203,6 +210,25 @@ export class View {
       ctx.fillStyle = color;
       ctx.fill();
     });
+  }
+
+  /** A ring and four arms, whose middle stays free. */
+  #drawCursor(ctx) {
+    if (!this.#scene.cursor) return;
+    const [x, y] = this.toScreen(...this.#scene.cursor);
+    const mark = new Path2D();
+    mark.arc(x, y, 11, 0, 2 * Math.PI);
+    for (const side of [-1, 1]) {
+      mark.moveTo(x + side * 4, y);
+      mark.lineTo(x + side * 19, y);
+      mark.moveTo(x, y + side * 4);
+      mark.lineTo(x, y + side * 19);
+    }
+    for (const [style, width] of [[LIGHT, 5], [DARK, 3], [LIGHT, 1.5]]) {
+      ctx.strokeStyle = style;
+      ctx.lineWidth = width;
+      ctx.stroke(mark);
+    }
   }
 
   #drawLabels(ctx, shown) {

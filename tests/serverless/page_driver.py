@@ -11,6 +11,7 @@ from pathlib import Path
 
 from selenium import webdriver
 from selenium.webdriver import ActionChains
+from selenium.webdriver.common.actions.mouse_button import MouseButton
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
@@ -152,9 +153,15 @@ class Page:
         actions = self._mouse(x, y)
         (actions.click() if positive else actions.context_click()).perform()
 
-    def drag(self, x: float, y: float, dx: int, dy: int) -> None:
+    def drag(self, x: float, y: float, dx: int, dy: int, positive: bool = True) -> None:
         """Drag from a point of the fitted picture, by a distance on the screen."""
-        self._mouse(x, y).click_and_hold().move_by_offset(dx, dy).release().perform()
+        actions = self._mouse(x, y)
+        pointer = actions.w3c_actions.pointer_action
+        button = MouseButton.LEFT if positive else MouseButton.RIGHT
+        pointer.pointer_down(button)
+        actions.move_by_offset(dx, dy)
+        pointer.pointer_up(button)
+        actions.perform()
 
     def wheel(self, x: float, y: float, delta: int) -> None:
         """Turn the wheel over a point of the fitted picture."""

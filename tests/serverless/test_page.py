@@ -59,14 +59,14 @@ class FakePredictor:
     """Finds the three discs with the scores above, and answers each click with a box of 20 px.
 
     The discs are of the first class; without classes and clicks of none. ``rivals`` come second for
-    the first discs, with 0.1 less. ``progresses`` are told one after the other, then 1. ``gate``
-    can be cleared to hold calls back; ``waiting`` tells that one has come.
+    the first discs, with 0.1 less. ``progresses`` are told one after the other, or raised, then 1.
+    ``gate`` can be cleared to hold calls back; ``waiting`` tells that one has come.
     """
 
     classes: tuple[str, ...] = CLASSES
     calls: list[tuple[Click, ...]] = field(default_factory=list)
     fault: Exception | None = None
-    progresses: list[float] = field(default_factory=list)
+    progresses: list[float | Exception] = field(default_factory=list)
     overruled: bool = False
     rivals: tuple[int, ...] = ()
     gate: threading.Event = field(default_factory=threading.Event)
@@ -120,6 +120,8 @@ class FakePredictor:
             *self._rivals(np.array(scores), np.array(answered)),
         )
         progress = self.progresses.pop(0) if self.progresses else 1.0
+        if isinstance(progress, Exception):
+            raise progress
         return SearchResult(found, float(progress == 1), progress, True, {"detect": 0.001})
 
     def _rivals(self, scores: np.ndarray, answered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -198,6 +200,8 @@ def test_boxes_come_before_the_first_click(browser: Chrome, pictures: Path, tmp_
         assert page.text("#box-count") == "2"
         assert page.class_count("tree") == 2
         assert page.text("#click-count") == "0"
+        assert page.text("#round-trip") == "", "figures are for who asks for them"
+        page.press("#times summary")
         assert "ms" in page.text("#round-trip")
         assert "encode" in page.text("#stages")
         # The upper edge of the box of the first disc, away from its corners.
@@ -252,17 +256,44 @@ def test_undo_redo_clear(browser: Chrome, pictures: Path) -> None:
         page.undo_by_key()
         page.settle()
         assert (page.text("#box-count"), page.text("#click-count")) == ("2", "0")
+        asked = len(predictor.calls)
         page.press("#redo")
+        assert page.text("#box-count") == "3", "at once"
         page.keys(Keys.CONTROL, "y")
-        page.settle()
         assert page.text("#box-count") == "4"
+        page.undo_by_key()
+        page.undo_by_key()
+        assert page.text("#box-count") == "2"
+        page.press("#redo")
+        page.press("#redo")
+        assert len(predictor.calls) == asked, "what was answered is not asked again"
         page.press("#clear")
         page.settle()
         assert page.text("#box-count") == "2"
         page.undo_by_key()
         page.settle()
         assert page.text("#box-count") == "4"
-        assert [len(calls) for calls in (predictor.calls[0], predictor.calls[-1])] == [0, 2]
+        assert [len(calls) for calls in predictor.calls] == [0, 1, 2, 0]
+
+
+def test_a_click_after_an_undo_waits_for_its_answer(
+    browser: Chrome, pictures: Path, tmp_path: Path
+) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        for x in (100, 150):
+            page.click(x, 250)
+            page.settle()
+        page.undo_by_key()
+        predictor.gate.clear()
+        page.click(200, 250)
+        page.wait_for("#click-count", "2")
+        page.point_at(5, 5)
+        for x, waits in ((100, False), (200, True)):
+            column, row = page.screen_point(x, 250)
+            # The ring around a click that has no answer yet.
+            ring = pixel(browser, tmp_path, (column, row + 9))
+            assert (np.abs(ring - TREE_COLOR).max() < 60) == waits
 
 
 def test_threshold_filters_without_asking_again(browser: Chrome, pictures: Path) -> None:
@@ -347,6 +378,55 @@ def test_a_search_that_comes_no_further_says_so(browser: Chrome, pictures: Path)
         assert len(predictor.calls) == 4
 
 
+def test_a_search_that_fails_half_way_says_so_and_is_tried_again(
+    browser: Chrome, pictures: Path
+) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        predictor.progresses = [0.3, ValueError("broken inside")]
+        page.click(20, 20)
+        page.wait_for("#error-text", "The function failed")
+        assert page.text("#progress-text") == "The search ended at 30 %: boxes may be missing."
+        page.press("#error-again")
+        page.settle()
+        assert not page.find("#error").is_displayed()
+        assert not page.find("#progress").is_displayed()
+        assert [len(clicks) for clicks in predictor.calls] == [0, 1, 1, 1]
+        # Closed, it can still be tried again.
+        predictor.progresses = [0.3, ValueError("broken inside")]
+        page.click(40, 20)
+        page.wait_for("#error-text", "The function failed")
+        page.press("#error-close")
+        page.press("#search-on")
+        page.settle()
+        assert not page.find("#progress").is_displayed()
+
+
+def test_a_long_request_can_be_cancelled(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        predictor.gate.clear()
+        page.click(20, 20)
+        assert not page.find("#cancel").is_displayed()
+        page.wait_for("#waiting", "Asking the function")
+        page.press("#cancel")
+        page.wait_for("#error-text", "Cancelled: the latest clicks have no answer yet.")
+        assert page.text("#click-count") == "1"
+        assert not page.find("#cancel").is_displayed()
+        predictor.gate.set()
+        page.press("#error-again")
+        page.settle()
+        assert page.text("#box-count") == "3"
+
+
+def test_a_sample_that_cannot_be_fetched_is_told(browser: Chrome, pictures: Path) -> None:
+    with opened(browser, pictures, FakePredictor()) as page:
+        browser.execute_script("window.fetch = async () => { throw new TypeError('gone'); }")
+        page.press("[data-sample='turned_discs.png']")
+        page.wait_for("#error-text", "The sample picture turned_discs.png cannot be read")
+        assert not page.find("#error-again").is_displayed()
+
+
 def test_the_page_shows_what_the_answer_notes(browser: Chrome, pictures: Path) -> None:
     with opened(browser, pictures, FakePredictor(overruled=True)) as page:
         page.settle()
@@ -415,6 +495,73 @@ def test_zoom_and_movement_keep_the_click_exact(browser: Chrome, pictures: Path)
         assert page.text("#zoom") == before
 
 
+def test_a_click_is_where_it_was_pressed_and_a_drag_is_none(
+    browser: Chrome, pictures: Path
+) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        for positive in (True, False):
+            for by in (3, 40):
+                page.drag(100, 200, by, 0, positive)
+                page.settle()
+            assert len(predictor.calls[-1]) == (1 if positive else 2), "a drag is no click"
+            # The picture was dragged with the left button.
+            page.press("#fit")
+        assert np.abs(positions(predictor.calls[-1]) - (100, 200)).max() < 0.5
+        assert [click.positive for click in predictor.calls[-1]] == [True, False]
+
+
+def test_the_picture_is_clicked_by_keys(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor()
+    with opened(browser, pictures, predictor) as page:
+        browser.execute_script("document.getElementById('canvas').focus()")
+        page.keys(" ")
+        assert page.text("#click-count") == "0", "first the cursor is there"
+        page.keys(" ")
+        page.settle()
+        for _ in range(2):
+            page.keys(Keys.SHIFT, Keys.ARROW_RIGHT)
+        page.keys(Keys.ARROW_UP)
+        page.keys(Keys.CONTROL, Keys.ARROW_UP)
+        page.keys(Keys.SHIFT, " ")
+        page.settle()
+        scale = float(page.text("#zoom").removesuffix(" %")) / 100
+        wanted = [(200, 150), (200 + 128 / scale, 150 - 9 / scale)]
+        assert np.abs(positions(predictor.calls[-1]) - wanted).max() < 1
+        assert [click.positive for click in predictor.calls[-1]] == [True, False]
+        # Zoomed in, the picture goes along; at its edge the cursor stays.
+        for _ in range(8):
+            page.keys("+")
+        for _ in range(60):
+            page.keys(Keys.SHIFT, Keys.ARROW_LEFT)
+        assert page.text("#position").startswith("x 0.0")
+        page.keys(" ")
+        page.settle()
+        assert predictor.calls[-1][-1].x == pytest.approx(0, abs=0.01)
+
+
+def test_arrows_go_through_the_classes(browser: Chrome, pictures: Path) -> None:
+    with opened(browser, pictures, FakePredictor()) as page:
+        stops = (
+            "return [...document.querySelectorAll('#classes button')]"
+            ".filter((one) => one.tabIndex === 0).map((one) => one.title)"
+        )
+        assert browser.execute_script(stops) == ["tree"]
+        browser.execute_script("document.querySelector('#classes button').focus()")
+        for key, name in (
+            (Keys.ARROW_DOWN, "0"),
+            (Keys.ARROW_RIGHT, "1"),
+            (Keys.ARROW_LEFT, "0"),
+            (Keys.END, "9"),
+            (Keys.ARROW_DOWN, "tree"),
+        ):
+            page.keys(key)
+            chosen = browser.switch_to.active_element
+            assert chosen.get_attribute("title") == name
+            assert chosen.get_attribute("aria-checked") == "true"
+            assert browser.execute_script(stops) == [name]
+
+
 def test_click_beside_the_picture_is_none(browser: Chrome, pictures: Path) -> None:
     predictor = FakePredictor()
     with opened(browser, pictures, predictor) as page:
@@ -461,7 +608,7 @@ def test_answer_to_a_click_that_was_undone_is_dropped(browser: Chrome, pictures:
         )
         predictor.gate.set()
         page.settle()
-        assert [len(clicks) for clicks in predictor.calls] == [0, 1, 0]
+        assert [len(clicks) for clicks in predictor.calls] == [0, 1]
         assert set(browser.execute_script("return seen")) <= {"2"}
         assert page.text("#box-count") == "2"
 
@@ -525,7 +672,7 @@ def test_file_that_is_no_picture_is_told(browser: Chrome, pictures: Path, tmp_pa
 
 def test_error_names_the_field(browser: Chrome, pictures: Path) -> None:
     with opened(browser, pictures, FakePredictor(), max_pixels=1000) as page:
-        page.wait_for("#error-text", "Field “image”:")
+        page.wait_for("#error-text", 'Field "image":')
         assert page.text("#box-count") == "0"
 
 
@@ -534,7 +681,7 @@ def test_error_goes_with_the_next_good_answer(browser: Chrome, pictures: Path) -
     with opened(browser, pictures, predictor) as page:
         predictor.fault = ValueError("broken inside")
         page.click(100, 250)
-        page.wait_for("#error-text", "the function failed")
+        page.wait_for("#error-text", "The function failed")
         predictor.fault = None
         page.click(120, 250)
         page.settle()
@@ -581,6 +728,44 @@ def test_page_fits_a_laptop(browser: Chrome, pictures: Path, names: tuple[str, .
         assert tuple(browser.execute_script(size)) == LAPTOP
         panel = "const a = document.querySelector('aside'); return a.scrollHeight - a.clientHeight"
         assert browser.execute_script(panel) == 0
+
+
+@pytest.mark.parametrize("names", [(), CLASSES])
+def test_the_first_step_is_told_and_the_panel_has_no_hole(
+    browser: Chrome, pictures: Path, names: tuple[str, ...]
+) -> None:
+    with opened(browser, pictures, FakePredictor(classes=names)) as page:
+        assert "then click some" in page.text("#first-step")
+        hole = (
+            "const section = document.getElementById('class-section');"
+            "const last = [...section.children].filter((one) => one.offsetHeight > 0).at(-1);"
+            "return section.getBoundingClientRect().bottom - last.getBoundingClientRect().bottom"
+        )
+        assert browser.execute_script(hole) < 8
+        page.click(100, 250)
+        page.settle()
+        assert not page.find("#first-step").is_displayed()
+        assert browser.execute_script(hole) < 8
+
+
+def test_the_bar_is_whole_in_a_narrow_window(browser: Chrome, pictures: Path) -> None:
+    command = "Emulation.setDeviceMetricsOverride"
+    size = {"deviceScaleFactor": 1, "mobile": False}
+    try:
+        with opened(browser, pictures, FakePredictor(classes=())):
+            browser.execute_cdp_cmd(command, {"width": 800, "height": 600, **size})
+            outside = (
+                "const bar = document.getElementById('bar').getBoundingClientRect();"
+                "return [...document.querySelectorAll('#bar, #bar *')].filter((one) => {"
+                "  const {left, right, top, bottom} = one.getBoundingClientRect();"
+                "  if (one.offsetWidth === 0) return false;"
+                "  return one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0"
+                "    || left < bar.left || right > bar.right || top < bar.top"
+                "    || bottom > Math.min(bar.bottom, innerHeight); }).map((one) => one.outerHTML)"
+            )
+            assert browser.execute_script(outside) == []
+    finally:
+        browser.execute_cdp_cmd(command, {"width": LAPTOP[0], "height": LAPTOP[1], **size})
 
 
 def test_classes_get_keys_that_people_expect(browser: Chrome, pictures: Path) -> None:
@@ -691,6 +876,11 @@ def test_a_class_that_is_removed_takes_its_clicks_along(browser: Chrome, picture
         page.settle()
         page.press("#classes [title='b']")
         page.press("#remove")
+        assert browser.switch_to.alert.text == "Remove b and its 1 click? That cannot be undone."
+        browser.switch_to.alert.dismiss()
+        assert page.text("#click-count") == "3"
+        page.press("#remove")
+        browser.switch_to.alert.accept()
         page.settle()
         assert names_of(page) == [("object", "1"), ("c", "2")]
         assert browser.execute_script(color) == before, "the others keep label and colour"
@@ -708,10 +898,40 @@ def test_a_class_that_is_removed_takes_its_clicks_along(browser: Chrome, picture
         for name in ("object", "c", "d"):
             page.press(f"#classes [title='{name}']")
             page.press("#remove")
+            browser.switch_to.alert.accept()
         page.settle()
         page.click(100, 200)
         assert page.text("#click-count") == "0", "there is no class to click"
         assert browser.switch_to.active_element.get_attribute("id") == "class-name"
+
+
+def test_classes_keep_label_and_colour_when_the_page_is_loaded_anew(
+    browser: Chrome, pictures: Path
+) -> None:
+    predictor = FakePredictor(classes=())
+    labels = (
+        "return [...document.querySelectorAll('#classes button')]"
+        ".map((one) => [one.title, Number(one.dataset.class)])"
+    )
+    with opened(browser, pictures, predictor) as page:
+        page.type_name("b")
+        page.type_name("c")
+        page.press("#classes [title='b']")
+        page.press("#remove")
+        browser.refresh()
+        page.settle()
+        assert browser.execute_script(labels) == [["object", 0], ["c", 2]]
+        # Names alone, as they were saved before, and what cannot be.
+        for saved_text, expected in (
+            ('["x", "y", "x"]', [["x", 0], ["y", 1]]),
+            ('[[0, "x"], [64, "y"]]', [["object", 0]]),
+            ("{}", [["object", 0]]),
+        ):
+            script = "localStorage.setItem('c3det.classes', arguments[0])"
+            browser.execute_script(script, saved_text)
+            browser.refresh()
+            page.settle()
+            assert browser.execute_script(labels) == expected
 
 
 def test_names_that_cannot_be_are_refused(browser: Chrome, pictures: Path) -> None:
@@ -856,6 +1076,7 @@ def test_two_classes_with_the_open_weights(browser: Chrome, pictures: Path) -> N
         page.click(*DISCS[0], positive=False)
         page.press("#classes [title='another']")
         page.press("#remove")
+        browser.switch_to.alert.accept()
         page.settle()
         assert {box["class"] for box in answers[-1]["boxes"]} <= {1}
         assert page.problems() == []

@@ -1,7 +1,15 @@
 // The proposals that are shown: those over the threshold, of labels that are not hidden.
 
 import type { Rectangle } from "./cvat/host";
-import { type Box, centreOf, overlap, type Point, smallestAt, toScreen } from "./geometry";
+import {
+  type Box,
+  centreOf,
+  isWithin,
+  overlap,
+  type Point,
+  smallestAt,
+  toScreen,
+} from "./geometry";
 import type { PreviewBox } from "./preview";
 import type { Session } from "./session";
 import { entryOf, overThreshold, type Proposal, proposalsOf, thresholdOf } from "./state";
@@ -64,8 +72,7 @@ export class Boxes {
     const [placement, view] = [host.placement(), host.visible()];
     return (box) => {
       if (placement === null || view === null) return false;
-      const [x, y] = toScreen(placement, centreOf(box));
-      return x >= view.left && x <= view.right && y >= view.top && y <= view.bottom;
+      return isWithin(view, toScreen(placement, centreOf(box)));
     };
   }
 

@@ -1,14 +1,22 @@
 // A cursor on the picture that keys move and click with, where the mouse is not used.
 
 import type { Host } from "./cvat/host";
-import { clampedTo, insideOf, isWithin, type Point, toPicture, toScreen } from "./geometry";
+import {
+  clampedTo,
+  insideOf,
+  isWithin,
+  middleOf,
+  type Point,
+  toPicture,
+  toScreen,
+} from "./geometry";
 import { STEPS_OF_ARROWS } from "./keys";
 
 /** What an arrow moves the cursor by, in pixels of the screen: alone, with Shift, with Ctrl. */
 const [STEP, FAR_STEP, NEAR_STEP] = [8, 64, 1];
 
 /** What the cursor does on the picture. */
-export interface CursorActions {
+interface CursorActions {
   moved(point: Point): void;
   clicked(point: Point, button: "left" | "right"): void;
 }
@@ -34,9 +42,8 @@ export class Cursor {
   start(): void {
     const [placement, view] = [this.#host.placement(), this.#host.visible()];
     if (placement === null || view === null) return;
-    const middle: Point = [(view.left + view.right) / 2, (view.top + view.bottom) / 2];
     const isLastSeen = this.#last !== null && isWithin(view, toScreen(placement, this.#last));
-    this.moveTo(isLastSeen ? (this.#last as Point) : toPicture(placement, middle));
+    this.moveTo(isLastSeen ? (this.#last as Point) : toPicture(placement, middleOf(view)));
   }
 
   end(): void {

@@ -1,17 +1,18 @@
 // The exemplars of a job's frames: which frames give some, and what the function answered for them.
 
-import type { Host, Rectangle } from "./cvat/host";
+import type { Host, KnownRectangle } from "./cvat/host";
 import {
   type Candidate,
   carriedOf,
   chosenOf,
+  partsOf,
   readStored,
   type Stored,
   type StoredExemplar,
   writeStored,
 } from "./exemplars";
 import type { ClassMap, Model } from "./labels";
-import { type Carried, decodeExemplars, encodeExemplarsRequest, LOWEST_SCORE } from "./protocol";
+import { type Carried, decodeExemplars, encodeExemplarsRequest } from "./protocol";
 import { entryOf, type State } from "./state";
 import { tab } from "./storage";
 
@@ -26,16 +27,16 @@ export interface Work {
   readonly classes: ClassMap;
   readonly frames: State["frames"];
   /** Rectangles that frames had when they were shown. */
-  readonly rectangles: ReadonlyMap<number, readonly (Rectangle & { readonly source: string })[]>;
+  readonly rectangles: ReadonlyMap<number, readonly KnownRectangle[]>;
   /** Rectangles of frames that were not shown, as the server has them. */
-  readonly saved: ReadonlyMap<number, readonly Rectangle[]>;
+  readonly saved: ReadonlyMap<number, readonly KnownRectangle[]>;
 }
 
 export class ExemplarStore {
   readonly #host: Host;
   #jobId: number | null = null;
   #stored: Stored = readStored(null);
-  /** What was chosen of the work on frames, and from what. StoredExemplar: it is asked for often. */
+  /** What was chosen of the work on frames, and from what. Kept: it is asked for often. */
   readonly #choices = new Map<
     number,
     { inputs: readonly unknown[]; chosen: readonly Candidate[] }
@@ -53,6 +54,8 @@ export class ExemplarStore {
   open(jobId: number): void {
     this.#jobId = jobId;
     this.#choices.clear();
+    // A tab has room for those of two jobs, and its clicks need some too.
+    tab.clear("exemplars:", `exemplars:${jobId}`);
     const leftOut = tab.load(`left out:${jobId}`);
     this.#leftOut = new Set(Array.isArray(leftOut) ? leftOut.map(String) : []);
     this.#stored = readStored(tab.load(`exemplars:${jobId}`));
@@ -103,14 +106,20 @@ export class ExemplarStore {
   /**
    * The exemplars for a frame. Those that are not known yet are asked for.
    *
+   * @param clicked Classes of the clicks that they go along with.
    * @returns null: there are none.
    * @throws Error The function did not answer them.
    */
-  async carried(here: number, work: Work, signal: AbortSignal): Promise<Carried | null> {
+  async carried(
+    here: number,
+    work: Work,
+    signal: AbortSignal,
+    clicked: Iterable<number>,
+  ): Promise<Carried | null> {
     for (const number of this.#usedFrames(here, work))
       await this.#fetch(number, here, work, signal);
     const used = this.known(here, work).filter(({ id }) => this.isUsed(id));
-    return carriedOf(this.#stored.weights, used, (label) => work.classes.classOf(label));
+    return carriedOf(this.#stored.weights, used, (label) => work.classes.classOf(label), clicked);
   }
 
   #usedFrames(here: number, work: Work): readonly number[] {
@@ -147,13 +156,21 @@ export class ExemplarStore {
 
   /** Ask for the exemplars of a frame that are not known. */
   async #fetch(number: number, here: number, work: Work, signal: AbortSignal): Promise<void> {
-    const { model, classes } = work;
-    const known = this.#keptOf(number, model) ?? new Map<string, StoredExemplar>();
+    const known = this.#keptOf(number, work.model) ?? new Map<string, StoredExemplar>();
     const missing = this.#candidates(number, here, work).filter(({ id }) => !known.has(id));
-    if (missing.length === 0) {
-      this.#keep(number, known);
-      return;
+    if (missing.length === 0) this.#keep(number, known);
+    for (const part of partsOf(missing)) {
+      if (!signal.aborted) await this.#fetchPart(number, part, work, signal);
     }
+  }
+
+  async #fetchPart(
+    number: number,
+    missing: readonly Candidate[],
+    work: Work,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { model, classes } = work;
     const classIndexOf = (label: number) => classes.classOf(label) as number;
     const points = encodeExemplarsRequest(
       missing.flatMap((one) =>
@@ -165,9 +182,7 @@ export class ExemplarStore {
     );
     let progress = -1;
     for (;;) {
-      const answer = decodeExemplars(
-        await this.#host.ask(model.id, points, LOWEST_SCORE, signal, number),
-      );
+      const answer = decodeExemplars(await this.#host.ask(model.id, points, signal, number));
       if (signal.aborted) return;
       if (answer.progress >= 1) {
         if (answer.exemplars.length !== missing.length)

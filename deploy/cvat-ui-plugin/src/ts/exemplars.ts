@@ -3,15 +3,17 @@
 // The function is stateless. The plugin asks once for the exemplars of a frame's clicks and boxes, keeps
 // them, and sends a choice of them along with later requests.
 
+import type { KnownRectangle } from "./cvat/host";
 import { type Box, type Corners, contains, polygonOf } from "./geometry";
-import type { AnsweredExemplar, Carried, Exemplar } from "./protocol";
+import {
+  type AnsweredExemplar,
+  type Carried,
+  type Exemplar,
+  MOST_EXEMPLARS,
+  MOST_LABELS,
+} from "./protocol";
 import type { Click, Clicks } from "./state";
 import { groupsOf, isRecord } from "./values";
-
-export interface LabelledBox extends Box {
-  /** Id of the label. */
-  readonly label: number;
-}
 
 /** A click or a box of a frame to ask an exemplar for. */
 export type Candidate = {
@@ -42,26 +44,26 @@ export interface Stored {
 
 /** Of a frame, for each label and sign. */
 const MOST_OF_FRAME = 8;
+/** Of these, boxes of a model that were accepted with the others: some may be wrong. */
+const MOST_UNCLICKED = 3;
 /** In a request, for each label and sign. */
 const MOST_OF_LABEL = 24;
-/** In a request, as the protocol says. */
-const MOST = 256;
 
 /**
- * Choose the clicks and boxes of a frame to ask for, clicks first: boxes are what a person saw and
- * took, and have a size, so a click goes only where it has no box. Boxes with a click come first, the
- * others are spread over the frame's.
+ * Choose the clicks and boxes of a frame to ask for. A box stands for the clicks in it, as it has a size;
+ * the other clicks come first in the request. Of the boxes those with a click come first, then those
+ * that a person drew, then a few that nobody clicked, each spread over the frame's.
  */
 export function chosenOf(
   frame: number,
   clicks: Clicks,
-  rectangles: readonly LabelledBox[],
+  rectangles: readonly KnownRectangle[],
 ): readonly Candidate[] {
   const idOf = (label: number, ...what: unknown[]) => [frame, label, ...what].join(" ");
   const alone = clicks.filter(
     (click) => !click.positive || !rectangles.some((box) => isOf(box, click)),
   );
-  const isClicked = (box: LabelledBox) =>
+  const isClicked = (box: KnownRectangle) =>
     clicks.some((click) => click.positive && isOf(box, click));
   return [
     ...[...groupsOf(alone, ({ label, positive }) => `${label} ${positive}`).values()].flatMap(
@@ -74,7 +76,14 @@ export function chosenOf(
     ...[...groupsOf(rectangles, ({ label }) => label).values()].flatMap((group) => {
       const clicked = group.filter(isClicked).slice(0, MOST_OF_FRAME);
       const others = group.filter((box) => !isClicked(box));
-      return [...clicked, ...spread(others, MOST_OF_FRAME - clicked.length)].map((box, i) => {
+      const isDrawn = ({ source }: KnownRectangle) => source !== "semi-auto";
+      const drawn = spread(others.filter(isDrawn), MOST_OF_FRAME - clicked.length);
+      const left = Math.min(MOST_OF_FRAME - clicked.length - drawn.length, MOST_UNCLICKED);
+      const accepted = spread(
+        others.filter((box) => !isDrawn(box)),
+        left,
+      );
+      return [...clicked, ...drawn, ...accepted].map((box, i) => {
         const corners = boundsOf(box);
         const { label } = box;
         return { id: idOf(label, ...corners), label, corners, clicked: i < clicked.length };
@@ -83,23 +92,49 @@ export function chosenOf(
   ];
 }
 
-/** What goes with a request: of each label and sign at most so many, the first ones. */
+/** The candidates in parts, of which each fits in one request. */
+export function partsOf(candidates: readonly Candidate[]): readonly (readonly Candidate[])[] {
+  const parts: Candidate[][] = [];
+  let labels = new Set<number>();
+  for (const one of candidates) {
+    const isFull = parts.at(-1)?.length === MOST_EXEMPLARS;
+    const isOneTooMany = labels.size === MOST_LABELS && !labels.has(one.label);
+    if (parts.length === 0 || isFull || isOneTooMany) {
+      parts.push([]);
+      labels = new Set();
+    }
+    parts.at(-1)?.push(one);
+    labels.add(one.label);
+  }
+  return parts;
+}
+
+/**
+ * What goes with a request: of each label and sign at most so many, the first ones, and of so many
+ * labels as a request may have.
+ *
+ * @param clicked Classes of the request's clicks.
+ */
 export function carriedOf(
   weights: string,
   kept: readonly StoredExemplar[],
   classOf: (label: number) => number | undefined,
+  clicked: Iterable<number>,
 ): Carried | null {
   const counts = new Map<string, number>();
+  const classes = new Set(clicked);
   const exemplars = kept.flatMap(({ label, positive, width, height, vector }): Exemplar[] => {
     const classIndex = classOf(label);
     const key = `${label} ${positive}`;
     const count = counts.get(key) ?? 0;
     if (classIndex === undefined || count >= MOST_OF_LABEL) return [];
+    if (classes.size >= MOST_LABELS && !classes.has(classIndex)) return [];
+    classes.add(classIndex);
     counts.set(key, count + 1);
     return [{ classIndex, positive, width, height, vector }];
   });
   return exemplars.some(({ positive }) => positive)
-    ? { weights, exemplars: exemplars.slice(0, MOST) }
+    ? { weights, exemplars: exemplars.slice(0, MOST_EXEMPLARS) }
     : null;
 }
 
@@ -124,7 +159,7 @@ export function readStored(value: unknown): Stored {
   return { model, weights, frames: new Map(frames.map(([frame, kept]) => [frame, byId(kept)])) };
 }
 
-function isOf(box: LabelledBox, { x, y, label }: Click): boolean {
+function isOf(box: KnownRectangle, { x, y, label }: Click): boolean {
   return box.label === label && contains(box, [x, y]);
 }
 

@@ -91,6 +91,25 @@ export function isWithin({ left, top, right, bottom }: Area, [x, y]: Point): boo
   return x >= left && x <= right && y >= top && y <= bottom;
 }
 
+/** Whether all of a picture lies in an area of the screen, but for less than a pixel. */
+export function isInView(placement: Placement, { left, top, right, bottom }: Area): boolean {
+  const area = { left: left - 1, top: top - 1, right: right + 1, bottom: bottom + 1 };
+  return cornersOf(placement).every((corner) => isWithin(area, corner));
+}
+
+/** The point in the middle of an area of the screen. */
+export function middleOf({ left, top, right, bottom }: Area): Point {
+  return [(left + right) / 2, (top + bottom) / 2];
+}
+
+/** Where the corners of a picture are on the screen. */
+function cornersOf(placement: Placement): readonly Point[] {
+  const { width, height } = placement;
+  return polygonOf({ points: [0, 0, width, height], rotation: 0 }).map((corner) =>
+    toScreen(placement, corner),
+  );
+}
+
 /** The point of an area that is nearest to a point of the screen. */
 export function clampedTo({ left, top, right, bottom }: Area, [x, y]: Point): Point {
   return [Math.min(Math.max(x, left), right), Math.min(Math.max(y, top), bottom)];
@@ -103,11 +122,8 @@ export function clampedTo({ left, top, right, bottom }: Area, [x, y]: Point): Po
  * @param margin Pixels of the screen that the point should be away from the view's edges.
  */
 export function shiftInto(placement: Placement, view: Area, point: Point, margin: number): Point {
-  const { width, height } = placement;
   const at = toScreen(placement, point);
-  const corners = polygonOf({ points: [0, 0, width, height], rotation: 0 }).map((corner) =>
-    toScreen(placement, corner),
-  );
+  const corners = cornersOf(placement);
   const along = (axis: 0 | 1, low: number, high: number): number => {
     const ends = corners.map((corner) => corner[axis]);
     // What of the picture lies beyond the view on either side.
@@ -131,7 +147,11 @@ export function intersection(a: Area, b: Area): Area {
 }
 
 /** The four corners of a box as it lies in the picture, clockwise. */
-export function polygonOf({ points: [x1, y1, x2, y2], rotation }: Box): readonly Point[] {
+export function polygonOf(box: Box): readonly Point[] {
+  const {
+    points: [x1, y1, x2, y2],
+    rotation,
+  } = box;
   const corners: Point[] = [
     [x1, y1],
     [x2, y1],
@@ -139,8 +159,7 @@ export function polygonOf({ points: [x1, y1, x2, y2], rotation }: Box): readonly
     [x1, y2],
   ];
   if (rotation % 360 === 0) return corners;
-  const centre: Point = [(x1 + x2) / 2, (y1 + y2) / 2];
-  return corners.map((corner) => rotate(corner, centre, rotation));
+  return corners.map((corner) => rotate(corner, centreOf(box), rotation));
 }
 
 export function centreOf({ points: [x1, y1, x2, y2] }: Box): Point {
@@ -164,7 +183,7 @@ export function grown({ points: [x1, y1, x2, y2], rotation }: Box, by: number): 
 /** Whether a box contains a point; its edges belong to it. */
 export function contains(box: Box, point: Point): boolean {
   const [x1, y1, x2, y2] = box.points;
-  const [x, y] = rotate(point, [(x1 + x2) / 2, (y1 + y2) / 2], -box.rotation);
+  const [x, y] = rotate(point, centreOf(box), -box.rotation);
   return x >= x1 && x <= x2 && y >= y1 && y <= y2;
 }
 

@@ -24,10 +24,13 @@ export const STEPS_OF_ARROWS: Readonly<Record<string, readonly [number, number]>
   ArrowDown: [0, 1],
 };
 
-/** Position in a list of labels of the one whose digit was pressed, with Shift too, or -1. */
+/**
+ * Position in a list of labels of the one whose digit was pressed, with Shift too, or -1. Of the row
+ * over the letters the place of the key counts: on French keyboards it gives digits with Shift alone.
+ */
 export function positionOf({ key, code, shiftKey }: KeyboardEvent): number {
-  const digit = shiftKey ? code.replace(/^Digit/, "") : key;
-  return /^\d$/.test(digit) ? (Number(digit) + 9) % 10 : -1;
+  const [, digit] = /^Digit(\d)$/.exec(code) ?? (shiftKey ? null : /^(\d)$/.exec(key)) ?? [];
+  return digit === undefined ? -1 : (Number(digit) + 9) % 10;
 }
 
 /** Whether a key event goes into text, or into the panel's own choices. */

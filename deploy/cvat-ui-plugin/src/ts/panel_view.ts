@@ -112,7 +112,7 @@ export function takeable({ scene, classes, frame }: Session): readonly Click[] {
 function statusOf(number: number, scene: Scene, session: Session, boxes: Boxes): FrameStatus {
   const frame = session.state.frames.get(number);
   const offered = number === scene.frame && boxes.offered.length > 0;
-  if (offered || (frame && isPending(frame))) return "proposed";
+  if (offered || (frame && isPending(frame))) return "waiting";
   if (session.isDone(number)) return "done";
-  return frame && frame.shown.proposals.length > 0 ? "proposed" : "untouched";
+  return frame && frame.shown.proposals.length > 0 ? "waiting" : "untouched";
 }

@@ -157,7 +157,11 @@ export class Plugin implements Listener {
     return state.armed !== null ? isInside(placement, point) : this.#editor.claims(point);
   }
 
-  readonly hovered = (point: Point | null): void => this.#editor.hovered(point);
+  hovered(point: Point | null): void {
+    const { scene } = this.#parts.session;
+    this.#editor.hovered(scene?.busy ? null : point);
+  }
+
   readonly grabs = (point: Point): boolean => this.#editor.grabs(point);
   readonly pulled = (point: Point): void => this.#editor.pulled(point);
   readonly letGo = (point: Point | null): void => this.#editor.letGo(point);
@@ -186,19 +190,20 @@ export class Plugin implements Listener {
     const { key } = event;
     if (scene === null || isTyping(event) || isForControl(event)) return false;
     const control = event.ctrlKey || event.metaKey;
+    const isCursors = () => !scene.busy && this.#cursor.pressed(event);
     if (control && !event.altKey) {
       const lower = key.toLowerCase();
       const redo = lower === "y" || (lower === "z" && event.shiftKey);
-      if (!redo && lower !== "z") return this.#cursor.pressed(event);
+      if (!redo && lower !== "z") return isCursors();
       // Where the last step is CVAT's, so is the key.
       if (!(redo ? redoesNext(state, scene.redoable) : undoesNext(state))) return false;
       this.#editor.stop();
       session.do({ type: redo ? "redone" : "undone" });
       return true;
     }
-    if (event.altKey) return this.#cursor.pressed(event);
-    if (isChoosing(event) && !/^\d$/.test(key)) return false;
-    if (!event.shiftKey && this.#editor.menu.pressed(key)) return true;
+    if (event.altKey) return isCursors();
+    if (isChoosing(event) && positionOf(event) < 0) return false;
+    if (!event.shiftKey && this.#editor.menu.pressed(event)) return true;
     if (state.waiting && key === "Escape") {
       session.do({ type: "waits no more" });
       return true;
@@ -207,14 +212,14 @@ export class Plugin implements Listener {
       focused.blur();
       return true;
     }
-    if (!(key === " " && isPressing(event)) && this.#cursor.pressed(event)) return true;
-    if (this.#editor.pressed(event)) return true;
+    if (!(key === " " && isPressing(event)) && isCursors()) return true;
+    if (!scene.busy && this.#editor.pressed(event)) return true;
     if (state.armed !== null && key === "Escape") {
       this.#arm(null);
       return true;
     }
     if (key === "Enter") return this.#pressedEnter(event);
-    if (scene.busy && !/^\d$/.test(key)) return false;
+    if (scene.busy && positionOf(event) < 0) return false;
     if (key.toLowerCase() === "w") {
       if (event.repeat) return true;
       if (event.shiftKey) this.#panel.toggleDock();
@@ -236,7 +241,6 @@ export class Plugin implements Listener {
 
   removed(): void {
     this.#parts.requests.stop();
-    this.#host.makeRoom(0);
     this.#root.remove();
     this.#canvasStyle.remove();
     this.#removed.abort();
@@ -343,6 +347,7 @@ export class Plugin implements Listener {
   /** Another tool of CVAT has taken the mouse. */
   #giveWay(): void {
     const { session } = this.#parts;
+    this.#editor.close();
     if (session.state.armed !== null) this.#arm(null);
     if (!session.state.waiting) return;
     // Objects made now would end what is being drawn.
@@ -400,6 +405,7 @@ export class Plugin implements Listener {
       return;
     }
     this.#panel.show(viewOf(scene, this.#parts, this.#cursor.point !== null));
+    this.#preview.dimmed = scene.busy;
     this.#preview.drawBoxes(boxes.hidden ? [] : boxes.shown);
     const waiting = !isAnswered(frame);
     this.#preview.drawMarks(
@@ -413,7 +419,7 @@ export class Plugin implements Listener {
     );
     this.#drawCursor();
     this.#host.overlay(this.#preview.element);
-    if (!acceptance.running) this.#editor.follow(this.#cursor.point);
+    if (!acceptance.running && !scene.busy) this.#editor.follow(this.#cursor.point);
     this.#place();
   }
 

@@ -95,6 +95,11 @@ export class Preview {
     this.drawCursor();
   }
 
+  /** Faint, while another tool has the mouse. */
+  set dimmed(dimmed: boolean) {
+    this.element.style.opacity = dimmed ? "0.3" : "";
+  }
+
   // Without a value, what is shown is drawn again.
 
   /** Show the cursor that keys move, in the colour of the label that it clicks. */

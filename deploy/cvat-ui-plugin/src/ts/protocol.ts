@@ -15,6 +15,10 @@ const [TAKE, CARRY] = [1, 2];
 const BYTES_PACKED = 6;
 /** Hexadecimal digits of the weights' SHA-256 that identify the weights. */
 const DIGEST_DIGITS = 12;
+/** Different labels in one request to an open function. */
+export const MOST_LABELS = 64;
+/** Exemplars in one request or answer. */
+export const MOST_EXEMPLARS = 256;
 /** The function is asked for all boxes down to this score, once; the person's threshold chooses among them. */
 export const LOWEST_SCORE = 0.05;
 /** For older functions, whose answers have no threshold. */
@@ -31,7 +35,7 @@ export interface ClassClick {
 }
 
 /** The class that a box is nearly as likely of. */
-export interface Rival {
+interface Rival {
   readonly classIndex: number;
   /** 0 to 1. */
   readonly score: number;
@@ -91,7 +95,7 @@ export interface Carried {
   readonly exemplars: readonly Exemplar[];
 }
 
-export interface ExemplarsAnswer {
+interface ExemplarsAnswer {
   /** SHA-256 of the weights. */
   readonly weights: string;
   /** Of the clicks, then of the boxes, in the order of the request. */
@@ -241,10 +245,10 @@ export function decodeAnswer(answer: unknown): ClassAnswer {
 function raiseError(error: unknown): void {
   if (!isRecord(error)) return;
   const { code, message, field } = error;
-  const where = typeof field === "string" && field !== "" ? ` (${field})` : "";
+  const where = isText(field) ? `Field "${field}": ` : "";
   throw new AnswerError(
-    sentence(`${message ?? "the function gives no reason"}${where}`),
-    typeof code === "string" ? code : null,
+    sentence(`${where}${message ?? "the function gives no reason"}`),
+    isText(code) ? code : null,
   );
 }
 

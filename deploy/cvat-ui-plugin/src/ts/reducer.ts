@@ -23,13 +23,13 @@ import {
 export function reduce(state: State, action: Action): State {
   switch (action.type) {
     case "job opened": {
-      const { threshold, requests } = state;
+      const { threshold, thresholds, requests } = state;
       const frames = new Map<number, Frame>();
       for (const [number, clicks] of action.clicks ?? []) {
         const history = [...EMPTY_FRAME.history, { clicks, edits: [], depth: 0 }];
         frames.set(number, { ...EMPTY_FRAME, history, index: 1 });
       }
-      return { ...initialState(), threshold, requests, frames };
+      return { ...initialState(), threshold, thresholds, requests, frames };
     }
     case "frame shown": {
       if (action.frame === state.frame) return state;

@@ -11,7 +11,6 @@ import {
   type ClassClick,
   decodeAnswer,
   encodeClicks,
-  LOWEST_SCORE,
   sentence,
 } from "./protocol";
 import { messageOf, type Session } from "./session";
@@ -30,6 +29,15 @@ interface Found {
   readonly answer: ClassAnswer;
 }
 
+/** An answer that is asked for before its frame is shown. */
+interface Prefetching {
+  readonly frame: number;
+  readonly abort: AbortController;
+  /** What is asked, as JSON; null: that is not known yet. */
+  key: string | null;
+  done: Promise<Found | null>;
+}
+
 export class Requests {
   readonly exemplars: ExemplarStore;
   readonly #session: Session;
@@ -41,12 +49,12 @@ export class Requests {
   #timer = 0;
   /** The answer for the next frame, asked for before it is shown. */
   #prefetched: Found | null = null;
-  /** The frame that is prefetched now. */
-  #prefetching: { readonly frame: number; readonly done: Promise<void> } | null = null;
+  /** What is prefetched now. */
+  #prefetching: Prefetching | null = null;
   /** What the server has of the job is known, or cannot be read. */
   #read: Promise<void> = Promise.resolve();
-  /** Ends what nobody on the screen waits for. */
-  readonly #background = new AbortController();
+  /** Ends what is read of the job that is open. */
+  #reading = new AbortController();
 
   constructor(session: Session, isAway: () => boolean) {
     this.#session = session;
@@ -91,12 +99,13 @@ export class Requests {
   }
 
   openJob(jobId: number): void {
-    this.#prefetched = null;
+    this.#endJob();
+    this.#reading = new AbortController();
     this.exemplars.open(jobId);
     // Which frames are done, without which the plugin works as well.
     const { host } = this.#session;
     host.safely(() => {
-      this.#read = host.readSaved(this.#background.signal).then(
+      this.#read = host.readSaved(this.#reading.signal).then(
         () => this.askByItself(),
         () => {},
       );
@@ -167,7 +176,14 @@ export class Requests {
   stop(): void {
     this.stopWaiting();
     this.#call?.abort.abort();
-    this.#background.abort();
+    this.#endJob();
+  }
+
+  /** End what nobody on the screen waits for. */
+  #endJob(): void {
+    this.#reading.abort();
+    this.#prefetching?.abort.abort();
+    this.#prefetching = this.#prefetched = null;
   }
 
   async #ask(): Promise<void> {
@@ -187,11 +203,6 @@ export class Requests {
     }));
     const first = session.frame.partial?.clicks !== request.clicks;
     try {
-      if (clicks.length === 0 && this.#prefetching?.frame === request.frame) {
-        await this.#prefetching.done;
-        if (signal.aborted) return;
-        this.#showPrefetched();
-      }
       const [found] = await Promise.all([
         this.#askWith(classClicks, signal, request.frame),
         // Without this answer boxes may be offered twice, but nothing else is wrong.
@@ -218,17 +229,31 @@ export class Requests {
     const known = session.rectangles.get(frame) ?? scene.saved.get(frame) ?? [];
     if (session.state.frames.has(frame) || known.length > 0) return;
     if ([this.#prefetched?.frame, this.#prefetching?.frame].includes(frame)) return;
-    this.#prefetching = { frame, done: this.#prefetch(frame) };
-    await this.#prefetching.done;
+    const abort = new AbortController();
+    const prefetching: Prefetching = { frame, abort, key: null, done: Promise.resolve(null) };
+    this.#prefetching?.abort.abort();
+    this.#prefetching = prefetching;
+    // It is asked for again when it is shown: an error now is none for the person.
+    prefetching.done = this.#askWith([], abort.signal, frame, prefetching).catch(() => null);
+    const found = await prefetching.done;
+    if (this.#prefetching !== prefetching) return;
     this.#prefetching = null;
+    if (found !== null) this.#prefetched = found;
   }
 
-  async #prefetch(frame: number): Promise<void> {
-    const session = this.#session;
-    const { jobId } = session;
-    // It is asked for again when it is shown: an error now is none for the person.
-    const found = await this.#askWith([], this.#background.signal, frame).catch(() => null);
-    if (found !== null && session.jobId === jobId) this.#prefetched = found;
+  /** The prefetched answer, if it is one to the same; what is prefetched for another one ends. */
+  async #prefetchedFor(frame: number, key: string): Promise<Found | null> {
+    const prefetching = this.#prefetching;
+    let found = this.#prefetched;
+    if (prefetching?.frame === frame) {
+      if (prefetching.key === key) found = await prefetching.done;
+      else {
+        prefetching.abort.abort();
+        this.#prefetching = null;
+      }
+    }
+    const { classes } = this.#session;
+    return found?.frame === frame && found.classes === classes && found.key === key ? found : null;
   }
 
   /** Show the prefetched answer, until the frame on the screen has its own answer. */
@@ -242,25 +267,33 @@ export class Requests {
     session.do({ type: "prefetched", frame, proposals, notes: answer.notes });
   }
 
-  /** Ask with exemplars, and take them again if they are of other weights. */
+  /**
+   * Ask with exemplars, and take them again if they are of other weights.
+   *
+   * @param own That this is, if it is one.
+   */
   async #askWith(
     clicks: readonly ClassClick[],
     signal: AbortSignal,
     frame: number,
+    own: Prefetching | null = null,
   ): Promise<Found | null> {
     const { host, model, classes } = this.#session;
     const ask = async (): Promise<Found | null> => {
-      const carried = await this.#carried(frame, signal);
+      const carried = await this.#carried(frame, clicks, signal);
       if (signal.aborted) return null;
       // An open model finds nothing that is of a label, without clicks and exemplars.
       if (model.classes.length === 0 && carried === null && clicks.length === 0)
         throw new Error("There are no examples: click an object first.");
       const points = encodeClicks(clicks, carried);
       const key = JSON.stringify(points);
-      const prefetched = this.#prefetched;
-      if (prefetched?.frame === frame && prefetched.classes === classes && prefetched.key === key)
-        return prefetched;
-      const body = await host.ask(model.id, points, LOWEST_SCORE, signal, frame);
+      if (own !== null) own.key = key;
+      else {
+        const prefetched = await this.#prefetchedFor(frame, key);
+        if (prefetched !== null) return prefetched;
+        if (signal.aborted) return null;
+      }
+      const body = await host.ask(model.id, points, signal, frame);
       return { frame, classes, key, answer: decodeAnswer(body) };
     };
     try {
@@ -277,14 +310,19 @@ export class Requests {
    *
    * @throws Error The function did not answer them.
    */
-  async #carried(frame: number, signal: AbortSignal): Promise<Carried | null> {
+  async #carried(
+    frame: number,
+    clicks: readonly ClassClick[],
+    signal: AbortSignal,
+  ): Promise<Carried | null> {
     const { model } = this.#session;
     // Clicks that the tab kept are sent as soon as the job is opened.
     if (model.classes.length === 0) await this.#read;
     const { scene } = this.#session;
     if (scene === null || signal.aborted) return null;
     try {
-      return await this.exemplars.carried(frame, this.work(scene), signal);
+      const clicked = clicks.map(({ classIndex }) => classIndex);
+      return await this.exemplars.carried(frame, this.work(scene), signal, clicked);
     } catch (error) {
       if (!(error instanceof AnswerError && error.code === "unsupported")) throw error;
       this.exemplars.giveUp(model.id);

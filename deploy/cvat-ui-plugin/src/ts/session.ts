@@ -19,7 +19,7 @@ import { settings, tab } from "./storage";
 import { isFraction, isRecord } from "./values";
 
 /** A sentence about what was done last. */
-export interface Notice {
+interface Notice {
   readonly failed: boolean;
   readonly message: string;
 }
@@ -43,6 +43,8 @@ export class Session {
   #chosenModel = settings.load("model");
   #classes = new ClassMap([], NO_MODEL, {});
   #classesKey = "";
+  /** As far as is known, the tab keeps the clicks. */
+  #keeps = true;
 
   constructor(host: Host, changed: () => void) {
     this.host = host;
@@ -80,15 +82,16 @@ export class Session {
   reduce(action: Action): void {
     const { frames, depth } = this.#state;
     this.#state = reduce(this.#state, action);
-    if (this.#state.frames !== frames && action.type !== "job opened") this.#keepClicks();
     // As a step does, one that CVAT takes back makes it out of date: it may be what it speaks of.
     if (STEPS.includes(action.type) || this.#state.depth < depth) this.notice = null;
+    if (this.#state.frames !== frames && action.type !== "job opened") this.#keepClicks();
   }
 
   /** Begin another job, with the clicks that the tab kept of it. */
   openJob(jobId: number): void {
     this.notice = null;
     this.rectangles.clear();
+    this.#keeps = true;
     this.#jobId = jobId;
     this.do({ type: "job opened", clicks: clicksOf(tab.load(`clicks:${jobId}`)) });
   }
@@ -157,14 +160,13 @@ export class Session {
       const threshold = settings.load(`threshold:${model.id}`);
       this.do({ type: "threshold set", threshold: isFraction(threshold) ? threshold : null });
     }
-    if (another || this.#state.thresholds.size === 0) {
-      const own = settings.load(`thresholds:${model.id}`) ?? {};
-      const thresholds = labels.flatMap(({ id, name }) => {
-        const value = Reflect.get(own, name);
-        return isFraction(value) ? [[id, value] as const] : [];
-      });
-      this.do({ type: "thresholds set", thresholds: new Map(thresholds) });
-    }
+    const saved = settings.load(`thresholds:${model.id}`);
+    const own = isRecord(saved) ? saved : {};
+    const thresholds = labels.flatMap(({ id, name }) => {
+      const value = own[name] ?? (another ? undefined : this.#state.thresholds.get(id));
+      return isFraction(value) ? [[id, value] as const] : [];
+    });
+    this.do({ type: "thresholds set", thresholds: new Map(thresholds) });
   }
 
   #chooseAnew(): void {
@@ -177,7 +179,15 @@ export class Session {
     const kept = [...this.#state.frames]
       .filter(([, frame]) => isPending(frame))
       .map(([number, frame]) => [number, entryOf(frame).clicks]);
-    tab.save(`clicks:${this.#jobId}`, Object.fromEntries(kept));
+    const save = () => tab.save(`clicks:${this.#jobId}`, Object.fromEntries(kept));
+    if (save()) return;
+    // The exemplars can be asked for again.
+    tab.clear("exemplars:");
+    if (save() || !this.#keeps) return;
+    this.#keeps = false;
+    const message =
+      "The browser keeps no more clicks in this tab: accept the boxes before you leave or load the page.";
+    this.notice = { failed: true, message };
   }
 }
 

@@ -83,7 +83,7 @@ export interface Frame {
   readonly undone: { readonly after: Frame; readonly ids: readonly number[] } | null;
 }
 
-export interface Request {
+interface Request {
   readonly id: number;
   readonly frame: number;
   readonly clicks: Clicks;
@@ -319,7 +319,7 @@ function withoutLarger(proposals: readonly Proposal[], clicks: Clicks): Proposal
 export function overThreshold<T extends Proposal>(
   proposals: readonly T[],
   threshold: number,
-  thresholds: ReadonlyMap<number, number> = new Map(),
+  thresholds: ReadonlyMap<number, number>,
 ): readonly T[] {
   return proposals.filter(
     ({ score, sure, label }) => sure || score >= (thresholds.get(label) ?? threshold),

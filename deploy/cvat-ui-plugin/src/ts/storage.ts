@@ -19,11 +19,26 @@ class Store {
     }
   }
 
-  save(key: string, value: unknown): void {
+  /** @returns Whether it is saved now: storage may be full or forbidden. */
+  save(key: string, value: unknown): boolean {
     try {
       this.#storage().setItem(PREFIX + key, JSON.stringify(value));
+      return true;
     } catch {
-      // Full or forbidden.
+      return false;
+    }
+  }
+
+  /** Remove the values whose keys begin with something, but for one of them. */
+  clear(beginning: string, kept?: string): void {
+    try {
+      const storage = this.#storage();
+      const keys = Array.from({ length: storage.length }, (_, i) => storage.key(i) ?? "");
+      for (const key of keys) {
+        if (key.startsWith(PREFIX + beginning) && key !== PREFIX + kept) storage.removeItem(key);
+      }
+    } catch {
+      // Forbidden.
     }
   }
 }

@@ -4,6 +4,7 @@ import { LOWEST_SCORE } from "./protocol";
 import type { Session } from "./session";
 import { thresholdOf } from "./state";
 import { settings } from "./storage";
+import { isRecord } from "./values";
 
 /** What a key adds to a threshold. */
 const STEP = 0.05;
@@ -44,11 +45,15 @@ export class Thresholds {
       return;
     }
     this.#session.do({ type: "threshold set", threshold, label: armed });
-    const named = [...this.#session.state.thresholds].flatMap(([id, value]) => {
-      const label = this.#session.labelOf(id);
-      return label ? [[label.name, value] as const] : [];
+    const label = this.#session.labelOf(armed);
+    if (label === undefined) return;
+    // Labels of other tasks keep theirs.
+    const key = `thresholds:${model.id}`;
+    const saved = settings.load(key);
+    settings.save(key, {
+      ...(isRecord(saved) && saved),
+      [label.name]: threshold ?? undefined,
     });
-    settings.save(`thresholds:${model.id}`, Object.fromEntries(named));
   }
 
   step(by: -1 | 1, own: boolean): void {

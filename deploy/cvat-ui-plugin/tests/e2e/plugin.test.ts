@@ -352,6 +352,13 @@ suite("the plugin in the browser", () => {
     await a.fault({ delay_s: 3 });
     await a.click(centre(one));
     await a.status.getByText(/Asking the model … [12] s/).waitFor();
+    // The seconds are not read out, and nothing turns for who does not want it.
+    expect(await a.status.locator("[aria-hidden=true]").textContent()).toMatch(/^ [12] s$/);
+    const turns = () =>
+      a.panel.locator(".spinner").evaluate((spinner) => getComputedStyle(spinner).animationName);
+    expect(await turns()).toBe("rotate");
+    await a.page.emulateMedia({ reducedMotion: "reduce" });
+    expect(await turns()).toBe("none");
     await a.screenshot("slow");
     await a.button("Cancel").click();
     await a.status.getByText("Cancelled.").waitFor();
@@ -737,6 +744,35 @@ suite("the plugin in the browser", () => {
     expect(await a.says("count")).toBe("0");
   });
 
+  test("while another tool has the mouse, boxes are faint, and neither mouse nor keys are theirs", async () => {
+    const a = await open();
+    await a.clickOn(centre(one), "2");
+    await a.key("Escape");
+    const shown = (await a.outlines()).length;
+    const faint = () =>
+      a.page.locator('[data-c3det="preview"]').evaluate((svg) => getComputedStyle(svg).opacity);
+    // A box that keys went to is left when the tool is chosen: Escape is the tool's at once.
+    await a.key("b");
+    await a.page.locator("#c3det-plugin .tip").waitFor();
+    await a.key("n");
+    expect([await a.says("tool"), await faint()]).toEqual(["draw_rectangle", "0.3"]);
+    expect(await a.page.locator("#c3det-plugin .tip").isVisible()).toBe(false);
+    await a.hover(centre(one));
+    expect(await a.page.locator("#c3det-plugin .tip").isVisible()).toBe(false);
+    const [edge] = boxesOf(one) as [readonly [number, number, number, number]];
+    await a.zoom(centre(one), 4);
+    await a.hover([edge[0], (edge[1] + edge[3]) / 2]);
+    expect(await a.page.locator(".c3det-grip").count()).toBe(0);
+    await a.hover(centre(one));
+    await a.key("Delete");
+    expect(await a.outlines()).toHaveLength(shown);
+    await a.key("Escape");
+    expect([await a.says("tool"), await faint()]).toEqual(["cursor", "1"]);
+    await a.hover(centre(one));
+    await a.key("Delete");
+    expect(await a.outlines()).toHaveLength(shown - 1);
+  });
+
   test("what the eye hides is shown before it is accepted", async () => {
     const a = await open();
     await a.clickOn(centre(one), "2");
@@ -826,6 +862,30 @@ suite("the plugin in the browser", () => {
     expect(await armed(one)).toBe("true");
     expect(await a.page.locator("#search").inputValue()).toBe("3");
     expect(await a.page.locator("#text").inputValue()).toBe("1");
+  });
+
+  test("digits without Shift arm and choose on a French keyboard, which gives signs for them", async () => {
+    const a = await open();
+    const french = (key: string, code: string) =>
+      a.page.evaluate(
+        (init) =>
+          document.activeElement?.dispatchEvent(
+            new KeyboardEvent("keydown", { ...init, bubbles: true, composed: true }),
+          ),
+        { key, code },
+      );
+    await a.key("n");
+    await french("é", "Digit2");
+    expect(await a.label(one).getAttribute("aria-checked")).toBe("true");
+    await a.clickOn(centre(one));
+    await a.key("Escape");
+    await a.click(centre(one));
+    await a.page.locator("#c3det-plugin .menu").waitFor();
+    await french("&", "Digit1");
+    await a.page.locator("#c3det-plugin .menu").waitFor({ state: "hidden" });
+    await a.hover([2, 2]);
+    await a.hover(centre(one));
+    expect(await a.page.locator("#c3det-plugin .tip").textContent()).toMatch(says(three));
   });
 
   test("Nuclio down when the page is loaded: a line, and another look", async () => {
@@ -993,6 +1053,45 @@ suite("the plugin in the browser", () => {
     expect(await a.panel.locator(".notes").textContent()).toBe("");
   });
 
+  test("what the server has is looked through once, not at each change of the page", async () => {
+    const a = await open();
+    await a.page.evaluate(() => {
+      // biome-ignore lint/suspicious/noExplicitAny: the emulator's own handle
+      const { server } = (window as any).cvatEmulator.core;
+      const request = server.request.bind(server);
+      document.body.dataset.looks = "0";
+      server.request = async (url: string, options: object) => {
+        const response = await request(url, options);
+        const { shapes = [] } = response.data ?? response;
+        for (const shape of shapes) {
+          const { source } = shape;
+          Object.defineProperty(shape, "source", {
+            get: () => {
+              document.body.dataset.looks = String(Number(document.body.dataset.looks) + 1);
+              return source;
+            },
+          });
+        }
+        return response;
+      };
+    });
+    const looks = () => a.page.locator("body").getAttribute("data-looks");
+    const { results } = await a.get(`api/labels?job_id=${a.job}&page_size=100`);
+    const shape = { type: "rectangle", frame: 1, label_id: results[0].id, points: [1, 1, 9, 9] };
+    const place = `api/jobs/${a.job}/annotations?action=create`;
+    const shapes = [{ ...shape, source: "manual" }];
+    await a.send("PATCH", place, { version: 0, tags: [], tracks: [], shapes });
+    await a.clickOn(centre(one), "2");
+    await expect.poll(looks).not.toBe("0");
+    expect(await a.panel.locator(".cell").nth(1).getAttribute("class")).toBe("cell done");
+    const before = await looks();
+    await a.key("Enter");
+    await expect.poll(() => a.says("count")).not.toBe("0");
+    await a.key("Control+z");
+    await expect.poll(() => a.says("count")).toBe("0");
+    expect(await looks()).toBe(before);
+  });
+
   test("without a current layer new objects go to the highest one", async () => {
     const a = await open({ noLayer: true }, "2.80");
     await a.clickOn(centre(one), "2");
@@ -1034,7 +1133,7 @@ suite("the plugin in the browser", () => {
           expect(panel.top).toBeGreaterThanOrEqual(canvas.top);
           expect(panel.right).toBeLessThanOrEqual(canvas.right);
           expect(panel.bottom).toBeLessThanOrEqual(Math.min(canvas.bottom, client as number));
-          const parts = [a.button(/^Accept/), a.panel.locator("header")];
+          const parts = [a.button(/^Accept( \d+ boxes)?$/), a.panel.locator("header")];
           if (state === "failed") parts.push(a.status);
           for (const part of parts) expect(isWithin(await bounds(part), panel)).toBe(true);
           // Every label can be reached by scrolling.
@@ -1200,7 +1299,18 @@ suite("the plugin in the browser", () => {
     const calls = (await a.calls()).length;
 
     // An eye for each label: what it hides is not accepted.
+    const eyes = () =>
+      a.panel
+        .locator(".eye")
+        .evaluateAll((all) =>
+          all.map((eye) => [eye.getAttribute("aria-pressed"), getComputedStyle(eye).opacity]),
+        );
+    const seen = ["true", "1"];
+    expect(await eyes()).toEqual([seen, seen, seen, seen]);
     await a.key("Shift+Digit1");
+    expect(await eyes()).toEqual([["false", "1"], seen, seen, seen]);
+    const all = a.panel.getByTitle("Show or hide the proposals");
+    expect(await all.getAttribute("aria-pressed")).toBe("true");
     expect(await a.outlines()).toHaveLength(shown - (threes as number));
     expect(await a.label(three).textContent()).toBe(`${three}hidden1`);
     await a.panel.locator(".notes").getByText("of hidden labels will not be accepted").waitFor();
@@ -1218,6 +1328,7 @@ suite("the plugin in the browser", () => {
     await a.panel.locator(".label .own").getByText("≥ 0.95").waitFor();
     await a.screenshot("low-threshold");
     await a.button("as all others").click();
+    await a.button(`own threshold for ${two}`).waitFor();
     expect(await countOf(a, two)).toBe(twos);
     const before = (await a.outlines()).length;
     for (let i = 0; i < 6; i += 1) await a.key("[");
@@ -1268,7 +1379,7 @@ suite("the plugin in the browser", () => {
     await a.settle();
     expect((await lastCall(a)).pos_points).toEqual([]);
     expect(await condition.isVisible()).toBe(false);
-    expect(await cells()).toEqual(["cell proposed true", "cell untouched"]);
+    expect(await cells()).toEqual(["cell waiting true", "cell untouched"]);
     await a.key("a");
     await expect.poll(() => a.says("frame")).toBe("1");
     expect(await cells()).toEqual(["cell done", expect.stringMatching(/true$/)]);
@@ -1276,7 +1387,7 @@ suite("the plugin in the browser", () => {
     await a.settle();
     // What was found ahead is the answer: nothing has changed since for this function.
     expect((await a.calls()).length).toBe(2);
-    expect(await cells()).toEqual(["cell done", "cell proposed true"]);
+    expect(await cells()).toEqual(["cell done", "cell waiting true"]);
     await a.screenshot("low-next-frame");
     await a.key("a");
     await a.status.getByText("This is the last frame of the job.").waitFor();
@@ -1488,6 +1599,66 @@ suite("the plugin in the browser", () => {
     expect(await apart()).toBeLessThan(0);
   });
 
+  test("what is looked at stays in the middle when the panel takes or gives room; a whole picture fits", async () => {
+    const a = await open(low);
+    const canvas = a.page.locator("#cvat_canvas_wrapper");
+    const picture = a.page.locator("#cvat_canvas_background");
+    /** Where a point of the picture is against the middle of its canvas, and the picture's width. */
+    const seen = async (point: Point) => {
+      const [x, y] = await a.screen(point);
+      const [middleX, middleY] = await canvas.evaluate((element) => {
+        const { left, top } = element.getBoundingClientRect();
+        return [
+          left + element.clientLeft + element.clientWidth / 2,
+          top + element.clientTop + element.clientHeight / 2,
+        ] as const;
+      });
+      const { left, right } = await bounds(picture);
+      return [x - middleX, y - middleY, right - left].map(Math.round);
+    };
+    await a.zoom(centre(one), 6);
+    await a.drag(centre(one), [20, 10]);
+    const before = await seen(centre(one));
+    for (const key of ["w", "w", "Shift+W"]) {
+      await a.key(key);
+      const after = await seen(centre(one));
+      after.forEach((value, i) => {
+        expect(Math.abs(value - (before[i] as number))).toBeLessThan(2);
+      });
+    }
+    await a.page.mouse.dblclick(...(await a.screen(centre(one))));
+    const fitted = (await seen(centre(one)))[2] as number;
+    await a.key("Shift+W");
+    expect(isWithin(await bounds(picture), await bounds(canvas))).toBe(true);
+    expect((await seen(centre(one)))[2]).not.toBe(before[2]);
+    expect(fitted).toBeGreaterThan(0);
+  });
+
+  test("in another workspace the canvas has its whole size again", async () => {
+    const a = await open(low);
+    const sizes = () =>
+      a.page.evaluate(() => {
+        // biome-ignore lint/suspicious/noExplicitAny: the emulator's own handle
+        const { instance } = (window as any).cvatEmulator.store.getState().annotation.canvas;
+        const { clientWidth, offsetWidth } = instance.html();
+        return [instance.geometry.canvas.width, clientWidth, offsetWidth];
+      });
+    await expect.poll(async () => (await sizes())[1] < (await sizes())[2]).toBe(true);
+    await a.page.evaluate(() => {
+      // biome-ignore lint/suspicious/noExplicitAny: the emulator's own handle
+      const { store } = (window as any).cvatEmulator;
+      // biome-ignore lint/suspicious/noExplicitAny: as above
+      const leave = ({ annotation, ...rest }: any) => ({
+        ...rest,
+        annotation: { ...annotation, workspace: "Attribute annotation" },
+      });
+      store.dispatch(leave, true);
+    });
+    expect(await a.panel.isVisible()).toBe(false);
+    const [drawn, inner, outer] = await sizes();
+    expect([drawn, inner]).toEqual([outer, outer]);
+  });
+
   test("with the open function, the work on earlier frames goes along to the next", async () => {
     const a = await openPage(world.url("2.80"), {
       ...low,
@@ -1583,6 +1754,77 @@ suite("the plugin in the browser", () => {
     await a.clickOn(centre(three, 0, 1), "2");
     expect((await lastCall(a)).neg_points[0]).toEqual([-1, 1]);
     expect(await a.panel.locator(".source").count()).toBe(0);
+  });
+
+  test("all words of the panel stand out from their ground", async () => {
+    const a = await open(low);
+    await a.button("keys…").click();
+    await a.clickOn(centre(one), "2");
+    for (const selector of [".button.main:enabled", ".link", "[aria-checked=true]"]) {
+      expect(await a.panel.locator(selector).count()).toBeGreaterThan(0);
+    }
+    const faint = await a.panel.evaluate((panel) => {
+      const channels = (color: string) => (color.match(/[\d.]+/g) ?? []).map(Number);
+      const luminance = (color: readonly number[]) =>
+        [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => {
+          const value = (color[i] as number) / 255;
+          return (
+            sum + weight * (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+          );
+        }, 0);
+      const groundOf = (element: Element | null): number[] => {
+        if (element === null) return [255, 255, 255];
+        const [r = 0, g = 0, b = 0, alpha = 1] = channels(
+          getComputedStyle(element).backgroundColor,
+        );
+        if (alpha === 1) return [r, g, b];
+        const below = groundOf(element.parentElement);
+        return [r, g, b].map((value, i) => alpha * value + (1 - alpha) * (below[i] as number));
+      };
+      return [...panel.querySelectorAll<HTMLElement>("*")].flatMap((element) => {
+        const words = [...element.childNodes].some(
+          (node) => node instanceof Text && node.data.trim() !== "",
+        );
+        if (!words || !element.checkVisibility()) return [];
+        const [a, b] = [channels(getComputedStyle(element).color), groundOf(element)]
+          .map(luminance)
+          .sort((x, y) => y - x) as [number, number];
+        const contrast = (a + 0.05) / (b + 0.05);
+        return contrast < 4.5 ? [`${element.textContent}: ${contrast.toFixed(2)}`] : [];
+      });
+    });
+    expect(faint).toEqual([]);
+  });
+
+  test("the panel's head names the function only where there are several; to accept and go on is said in words", async () => {
+    const a = await open(low);
+    expect(await a.panel.locator("header").textContent()).toBe("C3Det");
+    expect(await a.panel.locator("select.model").isVisible()).toBe(false);
+    await a.clickOn(centre(one), "2");
+    const next = a.button("Accept, next");
+    expect(await next.textContent()).toBe("Accept, next →");
+    const accept = a.button(/^Accept \d+ boxes$/);
+    await accept.evaluate((button) => {
+      button.textContent = "Accept 1000";
+    });
+    for (const button of [next, accept]) {
+      expect(await button.evaluate((one) => one.scrollWidth - one.clientWidth)).toBe(0);
+    }
+    expect(isWithin(await bounds(next), await bounds(a.panel))).toBe(true);
+  });
+
+  test("in a long job a part of the strip says how far its frames are, by a pattern and in words", async () => {
+    const a = await open({ frames: Array.from({ length: 65 }, () => 0) });
+    await a.clickOn(centre(one), "2");
+    const cells = a.panel.locator(".cell");
+    expect(await cells.count()).toBe(33);
+    expect(await cells.first().getAttribute("title")).toBe("Frames 0 to 1: 1 waiting, 1 untouched");
+    expect(await cells.last().getAttribute("title")).toBe("Frame 64: untouched");
+    const grounds = await cells.evaluateAll((all) =>
+      all.slice(0, 2).map((cell) => getComputedStyle(cell).backgroundImage.slice(0, 6)),
+    );
+    expect(grounds).toEqual(["linear", "none"]);
+    await a.panel.getByText("0 done · 1 waiting").waitFor();
   });
 
   test("leaving the job takes the panel and the preview away", async () => {

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
-import type { Host } from "../../src/ts/cvat/host";
+import type { Host, KnownRectangle } from "../../src/ts/cvat/host";
 import { ExemplarStore, type Work } from "../../src/ts/exemplar_store";
 import {
   carriedOf,
   chosenOf,
-  type LabelledBox,
+  partsOf,
   readStored,
   type StoredExemplar,
   writeStored,
@@ -14,10 +14,11 @@ import type { RequestPoints } from "../../src/ts/protocol";
 import { type Click, type Clicks, EMPTY_FRAME } from "../../src/ts/state";
 
 const click = (x: number, label = 1, positive = true): Click => ({ x, y: 5, label, positive });
-const box = (x: number, label = 1) => ({ points: [x, 0, x + 10, 10], rotation: 0, label }) as const;
+const box = (x: number, label = 1, source = "manual") =>
+  ({ points: [x, 0, x + 10, 10], rotation: 0, label, source }) as const;
 
 /** What is chosen of a frame: its clicks, and its boxes. */
-function choose(clicks: Clicks, rectangles: readonly LabelledBox[]) {
+function choose(clicks: Clicks, rectangles: readonly KnownRectangle[]) {
   const chosen = chosenOf(3, clicks, rectangles);
   return {
     clicks: chosen.flatMap((one) => ("click" in one ? [one.click] : [])),
@@ -47,6 +48,33 @@ describe("what a frame is asked for", () => {
     const lefts = boxes.slice(1).map(({ points }) => points[0]);
     expect(lefts[0]).toBe(0);
     expect(Math.max(...lefts)).toBeGreaterThan(20 * 30);
+  });
+
+  test("of boxes that were accepted with others three at most, where there is room for them", () => {
+    const accepted = Array.from({ length: 20 }, (_, i) => box(20 * i, 1, "semi-auto"));
+    const drawn = (count: number) => Array.from({ length: count }, (_, i) => box(500 + 20 * i));
+    const lefts = (clicks: Clicks, rectangles: readonly KnownRectangle[]) =>
+      choose(clicks, rectangles).boxes.map(({ points }) => points[0]);
+    expect(lefts([], accepted)).toEqual([0, 120, 260]);
+    // A click says that a box is right.
+    expect(lefts([click(25), click(45)], accepted)).toEqual([20, 40, 0, 160, 280]);
+    expect(lefts([], [...accepted, ...drawn(2)])).toEqual([500, 520, 0, 120, 260]);
+    expect(lefts([], [...accepted, ...drawn(7)])).toEqual([500, 520, 540, 560, 580, 600, 620, 0]);
+    expect(lefts([], [...accepted, ...drawn(8)])).toHaveLength(8);
+    // Of each label.
+    expect(lefts([], [...accepted, ...accepted.map((one) => ({ ...one, label: 2 }))])).toHaveLength(
+      6,
+    );
+  });
+
+  test("so many labels, and so many clicks and boxes, as fit in one request", () => {
+    const labels = Array.from({ length: 70 }, (_, i) => box(20 * i, i));
+    const sizes = (rectangles: readonly KnownRectangle[]) =>
+      partsOf(chosenOf(3, [], rectangles)).map((part) => part.length);
+    expect(sizes([])).toEqual([]);
+    expect(sizes(labels)).toEqual([64, 6]);
+    const many = labels.slice(0, 40).flatMap((one) => Array.from({ length: 8 }, () => one));
+    expect(sizes(many)).toEqual([256, 64]);
   });
 
   test("the latest clicks, for each label and sign", () => {
@@ -86,7 +114,7 @@ describe("what goes with a request", () => {
   const classOf = (label: number) => (label < 10 ? label + 100 : undefined);
 
   test("those of the labels that can be clicked, as classes", () => {
-    expect(carriedOf("a", [kept(1), kept(11), kept(2, false)], classOf)).toEqual({
+    expect(carriedOf("a", [kept(1), kept(11), kept(2, false)], classOf, [])).toEqual({
       weights: "a",
       exemplars: [
         { classIndex: 101, positive: true, width: 1, height: 1, vector: "AQID" },
@@ -96,17 +124,25 @@ describe("what goes with a request", () => {
   });
 
   test("nothing without an object to look for", () => {
-    expect(carriedOf("a", [], classOf)).toBeNull();
-    expect(carriedOf("a", [kept(1, false), kept(11)], classOf)).toBeNull();
+    expect(carriedOf("a", [], classOf, [])).toBeNull();
+    expect(carriedOf("a", [kept(1, false), kept(11)], classOf, [])).toBeNull();
   });
 
   test("a bounded number of each label, of the first frames", () => {
     const many = (width: number) => Array.from({ length: 20 }, () => kept(1, true, width));
-    const carried = carriedOf("a", [...many(1), ...many(2), kept(3)], classOf);
+    const carried = carriedOf("a", [...many(1), ...many(2), kept(3)], classOf, []);
     const of = (wanted: number) =>
       carried?.exemplars.filter(({ classIndex, width }) => classIndex === 101 && width === wanted);
     expect([of(1)?.length, of(2)?.length]).toEqual([20, 4]);
     expect(carried?.exemplars.at(-1)?.classIndex).toBe(103);
+  });
+
+  test("of 64 labels at most, first of those that are clicked", () => {
+    const all = Array.from({ length: 100 }, (_, i) => kept(i));
+    const labels = (clicked: readonly number[]) =>
+      carriedOf("a", all, (label) => label, clicked)?.exemplars.map(({ classIndex }) => classIndex);
+    expect(labels([])).toEqual(Array.from({ length: 64 }, (_, i) => i));
+    expect(labels([80, 99, 120])).toEqual([...Array.from({ length: 61 }, (_, i) => i), 80, 99]);
   });
 
   test("kept in the tab and read again", () => {
@@ -129,7 +165,7 @@ describe("exemplars of a job's frames", () => {
     const requests: RequestPoints[] = [];
     const served = { weights: "ab".repeat(32) };
     const host = {
-      ask: async (_: string, points: RequestPoints, __: number, ___: unknown, frame: number) => {
+      ask: async (_: string, points: RequestPoints, __: unknown, frame: number) => {
         asked.push(frame);
         requests.push(points);
         const one = { class: 0, positive: true, width: 1, height: 1, vector: "AQID" };
@@ -154,6 +190,7 @@ describe("exemplars of a job's frames", () => {
         here,
         { ...work, rectangles: new Map([[here, []]]), ...other },
         new AbortController().signal,
+        [],
       );
     return { store, work, asked, requests, served, carried };
   }
@@ -199,7 +236,7 @@ describe("exemplars of a job's frames", () => {
   const clicked = (frame: number, ...clicks: Clicks) =>
     new Map([[frame, { ...EMPTY_FRAME, history: [{ clicks, edits: [], depth: 0 }] }]]);
 
-  const rectangle = (x: number, source: string) => ({ ...box(x), source });
+  const rectangle = (x: number, source: string) => box(x, 1, source);
 
   test("of the frame that is shown go the boxes that no click says, and each is asked for once", async () => {
     const { store, work, asked, requests, carried } = job(2, 1, 4);

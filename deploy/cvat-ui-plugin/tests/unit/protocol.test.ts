@@ -45,7 +45,11 @@ interface Example {
       readonly clicks?: readonly number[];
       readonly rival?: { readonly class: number; readonly score: number };
     }[];
-    readonly error?: { readonly message: string; readonly code: string } | null;
+    readonly error?: {
+      readonly message: string;
+      readonly code: string;
+      readonly field: string | null;
+    } | null;
     readonly weights?: string;
     readonly exemplars?: NonNullable<Example["carried"]>["exemplars"];
     readonly progress?: number | null;
@@ -97,7 +101,9 @@ describe("the examples that all sides of the wire read", () => {
       const { answer } = example;
       if (answer?.error) {
         expect(() => decodeAnswer(answer)).toThrow(AnswerError);
-        expect(() => decodeAnswer(answer)).toThrow(sentence(answer.error.message).slice(0, -1));
+        const { message, field } = answer.error;
+        const where = field === null ? "" : `Field "${field}": `;
+        expect(() => decodeAnswer(answer)).toThrow(sentence(where + message));
         return;
       }
       const { boxes, progress, notes, threshold } = decodeAnswer(answer);
@@ -217,7 +223,7 @@ describe("answers", () => {
   test.each([
     [
       answer({ error: { code: "outside", message: "it is outside", field: "pos_points[0]" } }),
-      "It is outside (pos_points[0]).",
+      'Field "pos_points[0]": it is outside.',
     ],
     [
       answer({ error: { code: "internal", message: "Out of memory.", field: null } }),

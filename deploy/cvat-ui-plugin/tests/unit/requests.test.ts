@@ -25,7 +25,13 @@ describe("a frame that is asked for by itself", () => {
   let away: boolean;
   let session: Session;
   let requests: Requests;
-  let asked: { frame: number | undefined; points: RequestPoints }[];
+  let asked: {
+    readonly frame: number;
+    readonly points: RequestPoints;
+    readonly signal: AbortSignal;
+    /** Answers that nothing was found. */
+    readonly answer: () => Promise<unknown>;
+  }[];
 
   /** A job is opened at its second frame; the server has rectangles of others. */
   async function open(
@@ -37,10 +43,14 @@ describe("a frame that is asked for by itself", () => {
     const host: Partial<Host> = {
       arm: () => {},
       safely: (act) => void act(),
-      ask: (_, points, __, ___, frame) => {
-        asked.push({ frame, points });
-        return new Promise(() => {});
-      },
+      ask: (_, points, signal, frame) =>
+        new Promise((resolve) => {
+          const answer = () => {
+            resolve({ c3det: 1, boxes: [], progress: 1 });
+            return vi.advanceTimersByTimeAsync(1000);
+          };
+          asked.push({ frame, points, signal, answer });
+        }),
       readSaved: async () => {
         await null;
         session.scene = { ...opened, saved };
@@ -120,6 +130,43 @@ describe("a frame that is asked for by itself", () => {
     requests.toggleAsking();
     await vi.advanceTimersByTimeAsync(1000);
     expect(session.state.request).toMatchObject({ frame: 1, clicks: [] });
+  });
+
+  /** The second frame was answered, and the third one is asked for ahead. */
+  async function ahead() {
+    await open({ models: models.closed }, saved);
+    await asked[0]?.answer();
+    expect(asked.map(({ frame }) => frame)).toEqual([1, 2]);
+    const next = { ...SCENE, models: models.closed, frame: 2, frames: [0, 1, 2] };
+    show(session, next);
+    return next;
+  }
+
+  test("was asked for ahead: where that is the same, its answer is waited for", async () => {
+    await shown(await ahead());
+    expect(session.state.request).toMatchObject({ frame: 2 });
+    await asked[1]?.answer();
+    expect([asked.length, session.state.request]).toEqual([2, null]);
+  });
+
+  test("was asked for ahead: a click does not wait for that", async () => {
+    await ahead();
+    session.do({ type: "clicked", clicks: [{ x: 5, y: 5, label: 1, positive: true }] });
+    await vi.advanceTimersByTimeAsync(0);
+    expect(asked.map(({ frame, points }) => [frame, points.pos_points.length])).toEqual([
+      [1, 0],
+      [2, 0],
+      [2, 1],
+    ]);
+    expect(asked.slice(1).map(({ signal }) => signal.aborted)).toEqual([true, false]);
+    await asked[2]?.answer();
+    expect(session.state.request).toBeNull();
+  });
+
+  test("is not asked for ahead any more once another job is open", async () => {
+    await ahead();
+    requests.openJob(2);
+    expect(asked[1]?.signal.aborted).toBe(true);
   });
 
   test("waits, with clicks that are there at once, for the rectangles that give exemplars", async () => {

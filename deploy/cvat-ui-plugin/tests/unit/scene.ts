@@ -36,3 +36,22 @@ export function answer(session: Session, proposals: readonly Proposal[]): void {
   const id = session.state.requests;
   session.do({ type: "answered", id, proposals, notes: [], progress: 1, threshold: 0.1 });
 }
+
+/** Storage of a browser that takes so many characters. */
+export function storage(most = Number.POSITIVE_INFINITY) {
+  const items = new Map<string, string>();
+  const sizeWithout = (key: string) =>
+    [...items].reduce((sum, [other, value]) => sum + (other === key ? 0 : value.length), 0);
+  return {
+    get length() {
+      return items.size;
+    },
+    key: (index: number) => [...items.keys()][index] ?? null,
+    getItem: (key: string) => items.get(key) ?? null,
+    setItem: (key: string, value: string) => {
+      if (sizeWithout(key) + value.length > most) throw new Error("QuotaExceededError");
+      items.set(key, value);
+    },
+    removeItem: (key: string) => void items.delete(key),
+  };
+}

@@ -1,7 +1,8 @@
-import { expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import type { Host } from "../../src/ts/cvat/host";
+import { ExemplarStore } from "../../src/ts/exemplar_store";
 import { Session } from "../../src/ts/session";
-import { show } from "./scene";
+import { show, storage } from "./scene";
 
 test("what is said of a step of CVAT's ends when CVAT takes the step back", () => {
   const host: Partial<Host> = { arm: () => {} };
@@ -12,4 +13,50 @@ test("what is said of a step of CVAT's ends when CVAT takes the step back", () =
   expect(session.notice).not.toBeNull();
   session.do({ type: "CVAT stepped", depth: 0 });
   expect(session.notice).toBeNull();
+});
+
+describe("clicks that were not accepted", () => {
+  const click = { x: 1, y: 1, label: 1, positive: true };
+  const exemplars = (job: number) => `c3det-plugin:exemplars:${job}`;
+  const kept = (tab: Storage) => JSON.parse(tab.getItem("c3det-plugin:clicks:3") ?? "{}")[0];
+
+  function open(most: number): { session: Session; tab: Storage } {
+    const tab = storage(most) as unknown as Storage;
+    vi.stubGlobal("sessionStorage", tab);
+    for (const job of [1, 3]) tab.setItem(exemplars(job), "x".repeat(400));
+    const session = new Session({ arm: () => {} } as unknown as Host, () => {});
+    session.openJob(3);
+    show(session);
+    return { session, tab };
+  }
+
+  afterEach(() => {
+    vi.unstubAllGlobals();
+  });
+
+  test("need the room of the exemplars once the tab is full", () => {
+    const { session, tab } = open(820);
+    session.do({ type: "clicked", clicks: [click] });
+    expect(kept(tab)).toEqual([click]);
+    expect([tab.getItem(exemplars(1)), tab.getItem(exemplars(3))]).toEqual([null, null]);
+    expect(session.notice).toBeNull();
+  });
+
+  test("that the tab cannot keep are told of, once", () => {
+    const { session, tab } = open(820);
+    tab.setItem("another", "y".repeat(10));
+    tab.setItem(exemplars(1), "");
+    tab.setItem(exemplars(3), "");
+    tab.setItem("another", "y".repeat(800));
+    session.do({ type: "clicked", clicks: [click] });
+    expect(session.notice?.message).toMatch(/^The browser keeps no more clicks in this tab/);
+    session.do({ type: "clicked", clicks: [click] });
+    expect(session.notice).toBeNull();
+  });
+
+  test("have the room of other jobs' exemplars as soon as a job is opened", () => {
+    const { tab } = open(820);
+    new ExemplarStore({} as Host).open(3);
+    expect([tab.getItem(exemplars(1)), tab.getItem(exemplars(3))]).toEqual([null, "x".repeat(400)]);
+  });
 });

@@ -282,8 +282,8 @@ describe("proposals", () => {
   });
 
   test("the threshold lets sure ones through", () => {
-    expect(overThreshold(all, 0.4).map(({ points }) => points[0])).toEqual([0, 40]);
-    expect(overThreshold(all, 0)).toHaveLength(3);
+    expect(overThreshold(all, 0.4, new Map()).map(({ points }) => points[0])).toEqual([0, 40]);
+    expect(overThreshold(all, 0, new Map())).toHaveLength(3);
   });
 
   test("a label may have a threshold of its own", () => {

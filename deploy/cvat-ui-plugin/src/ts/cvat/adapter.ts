@@ -7,7 +7,7 @@
 import * as annotationActions from "actions/annotation-actions";
 
 import type { Area, Placement, Point } from "../geometry";
-import { type RequestPoints, sentence } from "../protocol";
+import { LOWEST_SCORE, type RequestPoints, sentence } from "../protocol";
 import { groupsOf, isRecord } from "../values";
 import type {
   BuilderArguments,
@@ -20,7 +20,7 @@ import type {
   RequestOptions,
   SavedShape,
 } from "./cvat";
-import type { Host, Listener, Rectangle } from "./host";
+import type { Host, Listener, Rectangle, Scene } from "./host";
 import { need, Unsupported } from "./needs";
 import { isOurs, layerOf, rectangleOf, sceneOf } from "./scene";
 import { Stage } from "./stage";
@@ -33,6 +33,17 @@ const WORKSPACE = "Standard";
 /** How long CVAT has to find its functions by itself, and how long it takes to look again. */
 const FIRST_LOOK_MS = 1500;
 const LONGEST_LOOK_MS = 60_000;
+
+/** The rectangles of a job, by frame. */
+interface Saved {
+  readonly job: number;
+  readonly date: unknown;
+  readonly rectangles: ReadonlyMap<number, readonly SavedShape[]>;
+  /** Without those of source "auto". Made once: a job may have many thousands. */
+  readonly checked: Scene["saved"];
+}
+
+const NOTHING_SAVED: Scene["saved"] = new Map();
 
 /** Wait for CVAT to take plugins, then start this one. */
 export function register(start: (host: Host) => Listener): void {
@@ -70,8 +81,8 @@ class Adapter implements Host {
   #look: { timer: number; wait: number } | null = null;
   /** No function of ours is there, or CVAT has none at all: there is nothing to look for. */
   #looked = false;
-  /** What the server has of the job, as of the date that it gives. */
-  #saved: { job: number; date: unknown; shapes: readonly SavedShape[] } | null = null;
+  /** The rectangles that the server has of the job, as of the date that it gives. */
+  #saved: Saved | null = null;
   /** Server ids of the job's objects that the page has had. */
   readonly #known = new Set<number>();
   /** The members of CVAT's state that the scene is made of, as of the last update. */
@@ -138,19 +149,12 @@ class Adapter implements Host {
   async ask(
     modelId: string,
     points: RequestPoints,
-    threshold: number,
     signal: AbortSignal,
-    frame?: number,
+    frame: number,
   ): Promise<unknown> {
-    const [job, state] = [this.#job, this.#state];
-    if (job === null || state === null) throw new Error("No job is open.");
-    const data = {
-      task: job.taskId,
-      job: job.id,
-      frame: frame ?? state.player.frame.number,
-      ...points,
-      threshold,
-    };
+    const job = this.#job;
+    if (job === null) throw new Error("No job is open.");
+    const data = { task: job.taskId, job: job.id, frame, ...points, threshold: LOWEST_SCORE };
     try {
       // Not core.lambda.call: other plugins hook into it and misread this answer.
       return await this.#request(`lambda/functions/${encodeURIComponent(modelId)}`, {
@@ -208,8 +212,19 @@ class Adapter implements Host {
     const date = isRecord(described) ? described.updated_date : undefined;
     if (this.#saved?.job === job.id && date !== undefined && date === this.#saved.date) return;
     const saved = await this.#request(`${place}/annotations`, { method: "GET", signal });
-    const shapes = isRecord(saved) && Array.isArray(saved.shapes) ? saved.shapes : [];
-    this.#saved = { job: job.id, date, shapes: shapes as readonly SavedShape[] };
+    const shapes: readonly SavedShape[] =
+      isRecord(saved) && Array.isArray(saved.shapes) ? saved.shapes : [];
+    const rectangles = shapes.filter(({ type }) => type === "rectangle");
+    const checked = groupsOf(
+      rectangles.filter(({ source }) => source !== "auto"),
+      ({ frame }) => frame,
+    );
+    this.#saved = {
+      job: job.id,
+      date,
+      rectangles: groupsOf(rectangles, ({ frame }) => frame),
+      checked: new Map([...checked].map(([frame, each]) => [frame, each.map(rectangleOf)])),
+    };
     this.#notify();
   }
 
@@ -326,21 +341,14 @@ class Adapter implements Host {
   #notify(): void {
     const [job, state] = [this.#job, this.#state];
     if (job === null || state === null) return;
-    const { number } = state.player.frame;
-    const saved = this.#saved?.job === job.id ? this.#saved.shapes : [];
-    const rectangles = saved.filter(({ type }) => type === "rectangle");
-    const checked = groupsOf(
-      rectangles.filter(({ source }) => source !== "auto"),
-      ({ frame }) => frame,
-    );
-    const elsewhere = rectangles
-      .filter(({ frame }) => frame === number)
+    const saved = this.#saved?.job === job.id ? this.#saved : null;
+    const elsewhere = (saved?.rectangles.get(state.player.frame.number) ?? [])
       .filter(({ id }) => id !== undefined && !this.#known.has(id))
       .map(rectangleOf);
     this.#listener?.sceneChanged({
       ...sceneOf(job, state, this.#ours(), this.#absence),
       elsewhere,
-      saved: new Map([...checked].map(([frame, shapes]) => [frame, shapes.map(rectangleOf)])),
+      saved: saved?.checked ?? NOTHING_SAVED,
     });
   }
 

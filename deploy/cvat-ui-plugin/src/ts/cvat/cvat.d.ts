@@ -16,7 +16,7 @@ export interface PluginComponent {
   readonly globalStateDidUpdate?: (state: unknown) => void;
 }
 
-export interface CvatUi {
+interface CvatUi {
   readonly registerComponent: (
     builder: (builderArguments: BuilderArguments) => PluginComponent,
   ) => void;
@@ -56,7 +56,7 @@ export interface Label {
   readonly type?: string;
 }
 
-export interface NewObject {
+interface NewObject {
   readonly frame: number;
   readonly objectType: "shape";
   readonly shapeType: "rectangle";

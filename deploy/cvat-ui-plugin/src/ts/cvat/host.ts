@@ -11,11 +11,15 @@ export interface Rectangle extends Box {
   readonly label: number;
 }
 
-/** A rectangle of the annotation. */
-export interface MadeRectangle extends Rectangle {
-  readonly clientId: number | null;
+/** A rectangle of which is known who made it. */
+export interface KnownRectangle extends Rectangle {
   /** "manual", "auto", "semi-auto" or "file". */
   readonly source: string;
+}
+
+/** A rectangle of the annotation. */
+export interface MadeRectangle extends KnownRectangle {
+  readonly clientId: number | null;
   readonly locked: boolean;
   /** It is in the annotation, and not shown. */
   readonly hidden: boolean;
@@ -30,7 +34,7 @@ export interface Scene {
   /** Numbers of the job's frames, in their order. */
   readonly frames: readonly number[];
   /** Rectangles that the server has, by frame, without those of source "auto": nobody checked them. */
-  readonly saved: ReadonlyMap<number, readonly Rectangle[]>;
+  readonly saved: ReadonlyMap<number, readonly KnownRectangle[]>;
   /** Labels that a rectangle may have. */
   readonly labels: readonly TaskLabel[];
   readonly otherLabels: readonly OtherLabel[];
@@ -104,19 +108,12 @@ export interface Host {
    */
   goTo(frame: number): Promise<void>;
   /**
-   * Call the function for a frame of the job.
+   * Call the function for a frame of the job, given by its number.
    *
-   * @param frame Number of the frame; without it, the one on the screen.
    * @returns The body of the answer.
    * @throws Error Its message is a sentence for the person at the screen.
    */
-  ask(
-    modelId: string,
-    points: RequestPoints,
-    threshold: number,
-    signal: AbortSignal,
-    frame?: number,
-  ): Promise<unknown>;
+  ask(modelId: string, points: RequestPoints, signal: AbortSignal, frame: number): Promise<unknown>;
   /**
    * Make rectangles on the frame on the screen, in one step of CVAT's undo history.
    *

@@ -1,7 +1,7 @@
 // The scene of CVAT's state: what is on the screen, as values.
 
 import type { GlobalState, Job, Label, MLModel, ObjectState, SavedShape } from "./cvat";
-import type { Rectangle, Scene } from "./host";
+import type { KnownRectangle, Rectangle, Scene } from "./host";
 
 /** Functions that speak the protocol have this in their id or their name. */
 const SPEAKS_PROTOCOL = /c3det/i;
@@ -85,8 +85,13 @@ function isShape(type: string): (state: ObjectState) => boolean {
   return ({ objectType, shapeType }) => objectType !== "tag" && shapeType === type;
 }
 
-export function rectangleOf({ points, rotation, label_id }: SavedShape): Rectangle {
-  return { points: cornersOf(points), rotation: rotation ?? 0, label: label_id };
+export function rectangleOf({ points, rotation, label_id, source }: SavedShape): KnownRectangle {
+  return {
+    points: cornersOf(points),
+    rotation: rotation ?? 0,
+    label: label_id,
+    source: source ?? "manual",
+  };
 }
 
 function cornersOf(points: readonly number[]): Rectangle["points"] {

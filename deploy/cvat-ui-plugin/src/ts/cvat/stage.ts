@@ -3,10 +3,13 @@
 import {
   type Area,
   intersection,
+  isInView,
+  middleOf,
   type Placement,
   type Point,
   shiftInto,
   toPicture,
+  toScreen,
 } from "../geometry";
 import type { Canvas, Geometry } from "./cvat";
 import type { Listener } from "./host";
@@ -102,12 +105,16 @@ export class Stage {
     return area;
   }
 
-  /**
-   * Move the picture so that a point of it is in view. CVAT has no call for that: the picture is
-   * dragged, with Alt, under which CVAT does not look at the objects under the mouse.
-   */
+  /** Move the picture so that a point of it is in view. */
   show(point: Point): void {
-    const [dx, dy] = shiftInto(this.placement(), this.visible(), point, VIEW_MARGIN);
+    this.#drag(...shiftInto(this.placement(), this.visible(), point, VIEW_MARGIN));
+  }
+
+  /**
+   * Move the picture by pixels of the screen. CVAT has no call for that: the picture is dragged, with
+   * Alt, under which CVAT does not look at the objects under the mouse.
+   */
+  #drag(dx: number, dy: number): void {
     if (this.canvas.mode() !== "idle" || (dx === 0 && dy === 0)) return;
     const from = { bubbles: true, altKey: true, clientX: 0, clientY: 0 };
     this.#pass(new MouseEvent("mousedown", from));
@@ -143,22 +150,31 @@ export class Stage {
     if (typeof this.canvas.fitCanvas !== "function") return false;
     if (this.#room === pixels) return true;
     this.#room = pixels;
+    const [before, view] = [this.placement(), this.visible()];
+    const whole = isInView(before, view);
+    const middle = toPicture(before, middleOf(view));
     // A border takes from the canvas' own width, and what lies in the canvas starts after it.
     const { style } = this.#surface;
     style.boxSizing = pixels > 0 ? "border-box" : "";
     style.borderLeft = pixels > 0 ? `${pixels}px solid transparent` : "";
     this.canvas.fitCanvas();
-    this.canvas.fit?.();
+    if (whole) this.canvas.fit?.();
+    else {
+      // What was looked at stays in the middle.
+      const [x, y] = toScreen(this.placement(), middle);
+      const [toX, toY] = middleOf(this.visible());
+      this.#drag(toX - x, toY - y);
+    }
     return true;
   }
 
   remove(): void {
+    if (this.#surface.isConnected) this.makeRoom(0);
     this.#ended.abort();
     this.#observer.disconnect();
     this.#resized.disconnect();
     this.#overlay?.remove();
     this.#surface.classList.remove("c3det-armed", "c3det-grip");
-    this.#surface.style.borderLeft = this.#surface.style.boxSizing = "";
   }
 
   /** The board is larger than the picture by the offset on each side. */

@@ -6,6 +6,15 @@ import type { ExemplarView, FrameStatus, PanelActions, PanelView } from "./view"
 /** Cells of the strip of frames, at most; of longer jobs a cell is several frames. */
 const MOST_CELLS = 60;
 
+const STATUSES: readonly FrameStatus[] = ["done", "waiting", "untouched"];
+
+/** How many of some frames are of each status. */
+function countsOf(frames: PanelView["frames"]): Record<FrameStatus, number> {
+  const counts = { done: 0, waiting: 0, untouched: 0 };
+  for (const [, status] of frames) counts[status] += 1;
+  return counts;
+}
+
 export class FramesSection {
   readonly element: HTMLElement;
   readonly #actions: PanelActions;
@@ -55,14 +64,13 @@ export class FramesSection {
     this.element.hidden = frames.length < 2 && sources.length === 0;
     this.#asksByItself.checked = asksByItself;
     this.#condition.hidden = begun;
-    const of = (wanted: FrameStatus) => frames.filter(([, status]) => status === wanted).length;
-    const [done, proposed] = [of("done"), of("proposed")];
-    this.#text.textContent = `${done} done · ${proposed} proposed`;
-    this.#text.title = `${frames.length - done - proposed} of ${frames.length} are untouched`;
+    const { done, waiting, untouched } = countsOf(frames);
+    this.#text.textContent = `${done} done · ${waiting} waiting`;
+    this.#text.title = `${untouched} of ${frames.length} are untouched`;
     this.#fill(this.#cells, [frames, frame], () => this.#cellsOf(frames, frame));
     this.#sources.hidden = sources.length === 0;
     this.#fill(this.#sources, sources, () => [
-      sources.length > 1 ? "From frames" : "From frame",
+      sources.length > 1 ? "Examples from frames" : "Examples from frame",
       ...sources.map(([number, used]) => this.#source(number, used)),
     ]);
     this.#exemplars.hidden = exemplars.length === 0;
@@ -85,10 +93,14 @@ export class FramesSection {
       const some = frames.slice(at, at + each);
       const [[first], [last]] = [some[0], some.at(-1)] as [(typeof some)[0], (typeof some)[0]];
       const here = some.some(([number]) => number === frame);
-      const status = (["proposed", "untouched", "done"] as const).find((wanted) =>
-        some.some(([, other]) => other === wanted),
-      );
-      const name = first === last ? `Frame ${first}: ${status}` : `Frames ${first} to ${last}`;
+      const counts = countsOf(some);
+      const status = (["waiting", "untouched", "done"] as const).find((each) => counts[each] > 0);
+      const name =
+        first === last
+          ? `Frame ${first}: ${status}`
+          : `Frames ${first} to ${last}: ${STATUSES.filter((each) => counts[each] > 0)
+              .map((each) => `${counts[each]} ${each}`)
+              .join(", ")}`;
       const cell = button({ className: `cell ${status}`, title: name, ariaLabel: name }, () =>
         this.#actions.goTo(first),
       );

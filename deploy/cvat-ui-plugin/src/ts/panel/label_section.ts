@@ -126,7 +126,7 @@ export class LabelSection {
       (row.querySelector(".own") as HTMLElement).textContent =
         own === undefined ? "" : `≥ ${own.toFixed(2)}`;
       line.classList.toggle("off", hidden);
-      eye.ariaPressed = String(hidden);
+      eye.ariaPressed = String(!hidden);
     });
     leaveOneTabStop(this.#labels);
   }

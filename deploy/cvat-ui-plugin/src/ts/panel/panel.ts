@@ -40,7 +40,6 @@ export class Panel {
     title: "The function that is asked",
     ariaLabel: "The function that is asked",
   });
-  readonly #modelName = h("span", { className: "model" });
   #docked = settings.load("docked") !== false;
   readonly #eye = iconButton("Show or hide the proposals (Y)", EYE, () =>
     this.#actions.toggleHidden(),
@@ -75,7 +74,7 @@ export class Panel {
   );
   readonly #clicks = h("output", { className: "value quiet" });
   readonly #take = button(
-    { className: "button wide", title: "Take the points shapes of this frame as clicks" },
+    { className: "button wide", title: "Take the points of this frame's annotation as clicks" },
     () => this.#actions.take(),
   );
   readonly #ask = button(
@@ -91,10 +90,10 @@ export class Panel {
     {
       className: "button main next",
       title: "Accept, and go to the next frame (A)",
-      ariaLabel: "Next frame, after accepting (A)",
     },
     () => this.#actions.accept({ goOn: true }),
-    "→",
+    "Accept, next ",
+    h("span", { ariaHidden: "true" }, "→"),
   );
   readonly #acceptRow = h("div", { className: "row" }, this.#accept, this.#acceptNext);
   readonly #acceptArmed = button(
@@ -106,7 +105,10 @@ export class Panel {
     () => this.#actions.accept({ only: "in view" }),
   );
   readonly #spinner = h("span", { className: "spinner" });
-  readonly #statusText = h("span", { className: "text" });
+  readonly #statusWords = h("span");
+  /** Not read out each second. */
+  readonly #seconds = h("span", { ariaHidden: "true" });
+  readonly #statusText = h("span", { className: "text" }, this.#statusWords, this.#seconds);
   readonly #statusLink = button({ className: "link" }, () => {
     if (this.#view === null) this.#actions.look();
     else this.#actions.do(this.#view.askedAt === null ? "asked" : "cancelled");
@@ -151,7 +153,6 @@ export class Panel {
       "header",
       {},
       h("h1", {}, "C3Det"),
-      this.#modelName,
       this.#models,
       this.#eye,
       this.#dock,
@@ -319,9 +320,14 @@ export class Panel {
     this.#ask.disabled = view.askedAt !== null;
     this.#accept.disabled =
       view.accepting || view.waiting || (view.acceptable === 0 && !view.awaited);
-    this.#accept.textContent =
-      view.acceptable === 0 ? "Accept" : `Accept ${count(view.acceptable, "box")}`;
     this.#acceptNext.hidden = view.frames.length < 2;
+    const boxes = count(view.acceptable, "box");
+    this.#accept.ariaLabel = view.acceptable === 0 ? "Accept" : `Accept ${boxes}`;
+    // Beside the other button there is room for the number alone.
+    this.#accept.textContent =
+      view.acceptable === 0
+        ? "Accept"
+        : `Accept ${this.#acceptNext.hidden ? boxes : view.acceptable}`;
     this.#acceptNext.disabled = view.accepting || view.waiting;
     const { acceptableOfArmed: some, armed } = view;
     this.#acceptArmed.hidden = this.#folded || some === 0 || some === view.acceptable;
@@ -340,20 +346,19 @@ export class Panel {
     const name = labels.find(({ id }) => id === armed)?.name;
     this.#scoreTitle.textContent = own && name !== undefined ? `Score of ${name}` : "Score";
     this.#scope.hidden = name === undefined;
-    this.#scope.textContent = own ? "as all others" : `another for ${name}`;
+    this.#scope.textContent = own ? "as all others" : `own threshold for ${name}`;
     this.#scope.title = own
       ? "Give up the threshold of this label"
       : "Give this label a threshold of its own";
   }
 
   #drawMissing(): void {
-    this.#modelName.hidden = false;
-    this.#modelName.textContent = this.#modelName.title = "";
     this.#notes.replaceChildren();
     this.#footer.hidden = this.#status.hidden = this.#statusLink.hidden = false;
     this.#spinner.hidden = true;
     this.#status.classList.remove("failed");
-    this.#statusText.textContent = this.#missing;
+    this.#statusWords.textContent = this.#missing;
+    this.#seconds.textContent = "";
     this.#statusLink.textContent = "Look now";
     this.#stand();
   }
@@ -361,9 +366,6 @@ export class Panel {
   #drawModels({ models, model }: PanelView): void {
     const several = models.length > 1;
     this.#models.hidden = !several;
-    this.#modelName.hidden = several;
-    this.#modelName.textContent = shortNameOf(model);
-    this.#modelName.title = model.name;
     if (!several) return;
     // A list that is open must not be made anew under the mouse.
     const key = JSON.stringify(models);
@@ -386,16 +388,22 @@ export class Panel {
     this.#spinner.hidden = !asking;
     this.#statusLink.hidden = !asking && !trouble?.again;
     this.#statusLink.textContent = asking ? "Cancel" : "Ask again";
-    this.#statusText.textContent = trouble?.message ?? "";
-    this.#stand();
-    if (!asking) return;
+    if (!asking) {
+      this.#statusWords.textContent = trouble?.message ?? "";
+      this.#seconds.textContent = "";
+      this.#stand();
+      return;
+    }
     const waited = performance.now() - askedAt;
     const seconds = waited < SLOW_MS ? "" : ` ${Math.floor(waited / 1000)} s`;
     const share = progress === null ? "" : `${Math.floor(progress * 100)} % done`;
     const doing = waiting
       ? `Waiting for the answer, then accepting${share && `: ${share}`}`
       : share || "Asking the model";
-    this.#statusText.textContent = `${doing} …${seconds}`;
+    // The same words are not read out again.
+    if (this.#statusWords.textContent !== `${doing} …`)
+      this.#statusWords.textContent = `${doing} …`;
+    this.#seconds.textContent = seconds;
     this.#stand();
     this.#clock = window.setTimeout(
       () => this.#view && this.#drawStatus(this.#view),

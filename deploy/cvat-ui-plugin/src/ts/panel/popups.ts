@@ -1,7 +1,8 @@
 // What stands beside the mouse: the words for a box, and the menu to edit it.
 
 import type { Point } from "../geometry";
-import { keyOf, type TaskLabel } from "../labels";
+import { positionOf } from "../keys";
+import type { TaskLabel } from "../labels";
 import { button, digit, h, swatch } from "./dom";
 
 const GAP = 14;
@@ -22,7 +23,7 @@ export class Tip {
   }
 }
 
-export interface Choice {
+interface Choice {
   readonly title: string;
   readonly label: TaskLabel;
   readonly labels: readonly TaskLabel[];
@@ -72,10 +73,11 @@ export class Menu {
   }
 
   /** Take a key while the menu is open; true: it was the menu's. */
-  pressed(key: string): boolean {
+  pressed(event: KeyboardEvent): boolean {
     if (this.#choice === null) return false;
-    const position = this.#choice.labels.findIndex((_, i) => keyOf(i) === key);
-    if (position >= 0) this.#choose((this.#choice.labels[position] as TaskLabel).id);
+    const { key } = event;
+    const label = this.#choice.labels[positionOf(event)];
+    if (label) this.#choose(label.id);
     else if (key === "Delete" || key === "Backspace") this.#choose(null);
     else if (key === "Escape") this.close();
     else return false;

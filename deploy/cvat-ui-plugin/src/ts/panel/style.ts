@@ -46,16 +46,17 @@ header {
   cursor: grab;
 }
 header:active { cursor: grabbing; }
-h1 { margin: 0; font-size: 13px; font-weight: 600; }
+h1 { margin: 0 auto 0 0; font-size: 13px; font-weight: 600; }
 .model {
   flex: 1;
   min-width: 0;
+  padding: 0;
+  border: 0;
+  background: none;
   color: #57606a;
-  overflow: hidden;
   text-overflow: ellipsis;
-  white-space: nowrap;
+  cursor: pointer;
 }
-select.model { border: 0; background: none; padding: 0; cursor: pointer; }
 .icon {
   width: 24px;
   height: 24px;
@@ -65,7 +66,7 @@ select.model { border: 0; background: none; padding: 0; cursor: pointer; }
 }
 .icon svg { display: block; width: 18px; height: 18px; }
 .icon:hover { background: #0000000f; color: #1f2328; }
-.icon[aria-pressed="true"] { color: #1677ff; }
+.icon[aria-pressed="true"] { color: #0a58ca; }
 .panel.folded { width: auto; }
 .folded header { border-bottom: 0; }
 
@@ -85,15 +86,15 @@ footer { flex: none; padding: 8px 12px; }
 .heading { display: flex; justify-content: space-between; align-items: baseline; gap: 8px; }
 .heading > :first-child { font-weight: 600; }
 .quiet { color: #57606a; font-size: 12px; }
-.link { color: #1677ff; font-size: 12px; }
+.link { color: #0a58ca; font-size: 12px; }
 .link:hover { text-decoration: underline; }
 
 .filter { width: 100%; margin-top: 6px; padding: 2px 8px; border: 1px solid #d0d7de; border-radius: 5px; }
 .labels { margin: 6px -6px 0; max-height: 236px; overflow-y: auto; scrollbar-width: thin; }
 .line { display: flex; align-items: center; }
 .line .label { flex: 1; min-width: 0; }
-.line .eye { flex: none; opacity: 0.55; }
-.line .eye:hover, .line .eye:focus-visible, .line .eye[aria-pressed="true"] { opacity: 1; }
+.line .eye { flex: none; }
+.line .eye[aria-pressed="true"] { color: #57606a; }
 .line.off .name, .line.off .swatch { opacity: 0.45; }
 .line.off .eye { color: #cf222e; }
 .label {
@@ -106,7 +107,7 @@ footer { flex: none; padding: 8px 12px; }
   text-align: left;
 }
 .label:hover { background: #0000000d; }
-.label[aria-checked="true"] { background: #1677ff1f; box-shadow: inset 0 0 0 1.5px #1677ff; }
+.label[aria-checked="true"] { background: #0a58ca1f; box-shadow: inset 0 0 0 1.5px #0a58ca; }
 .swatch { flex: none; width: 14px; height: 14px; border-radius: 3px; box-shadow: inset 0 0 0 1px #0004; }
 .name { flex: 1; min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .count { color: #57606a; font-variant-numeric: tabular-nums; }
@@ -128,12 +129,13 @@ kbd {
 .cells { display: flex; gap: 1px; height: 12px; margin: 6px 0 5px; }
 .cell { flex: 1; min-width: 1px; border-radius: 2px; background: #d0d7de; }
 .cell.done { background: #1a7f37; }
-.cell.proposed { background: #bf8700; }
-.cell[aria-current] { box-shadow: 0 0 0 2px #fff, 0 0 0 3.5px #1677ff; position: relative; }
+/* The white bar tells it without its colour. */
+.cell.waiting { background: linear-gradient(#9a6700 35%, #fff 35% 65%, #9a6700 65%); }
+.cell[aria-current] { box-shadow: 0 0 0 2px #fff, 0 0 0 3.5px #0a58ca; position: relative; }
 .sources { display: flex; flex-wrap: wrap; align-items: center; gap: 4px; margin-bottom: 4px; }
-.source { min-width: 22px; padding: 0 6px; border: 1px solid #1677ff; border-radius: 9px;
-  background: #1677ff1f; font-size: 12px; line-height: 17px; }
-.source[aria-pressed="false"] { border-color: #d0d7de; background: #fff; color: #8c959f;
+.source { min-width: 22px; padding: 0 6px; border: 1px solid #0a58ca; border-radius: 9px;
+  background: #0a58ca1f; font-size: 12px; line-height: 17px; }
+.source[aria-pressed="false"] { border-color: #d0d7de; background: #fff; color: #57606a;
   text-decoration: line-through; }
 .exemplars { display: flex; flex-wrap: wrap; gap: 4px; max-height: 76px; margin: 0 -3px 5px;
   padding: 3px; overflow-y: auto; scrollbar-width: thin; }
@@ -147,15 +149,15 @@ kbd {
 .exemplar.negative::after { --stroke: #ff3b30; }
 .exemplar[aria-pressed="false"] img { opacity: 0.35; }
 .check { display: flex; align-items: center; gap: 6px; cursor: pointer; }
-.check input { accent-color: #1677ff; }
-.button.next { flex: none; width: 40px; }
+.check input { accent-color: #0a58ca; }
+.button.main.next { flex: none; padding: 5px 7px; }
 .hint { min-height: 34px; margin: 6px 0 0; }
 .mapping { display: grid; grid-template-columns: 1fr 1fr; gap: 4px 8px; margin-top: 6px;
   max-height: 236px; overflow-y: auto; scrollbar-width: thin; align-items: center; }
 .mapping select { width: 100%; border: 1px solid #d0d7de; border-radius: 5px; background: #fff; }
 
 .score { flex-wrap: wrap; align-items: center; gap: 4px 8px; }
-input[type="range"] { order: 1; width: 100%; accent-color: #1677ff; cursor: pointer; }
+input[type="range"] { order: 1; width: 100%; accent-color: #0a58ca; cursor: pointer; }
 .low .score { flex-wrap: nowrap; }
 .low .score input { order: 0; flex: 1; min-width: 0; }
 .low .hint { display: none; }
@@ -172,11 +174,11 @@ input[type="range"] { order: 1; width: 100%; accent-color: #1677ff; cursor: poin
   white-space: nowrap;
 }
 .button.wide { display: block; width: 100%; margin-top: 6px; }
-.button:hover:enabled { border-color: #1677ff; color: #1677ff; }
-.button:disabled { color: #8c959f; background: #f6f8fa; cursor: default; }
-.button.main { padding: 5px; border-color: #1677ff; background: #1677ff; color: #fff; font-weight: 600; }
-.button.main:hover:enabled { background: #0f62d6; color: #fff; }
-.button.main:disabled { border-color: #d0d7de; background: #f6f8fa; color: #8c959f; }
+.button:hover:enabled { border-color: #0a58ca; color: #0a58ca; }
+.button:disabled { color: #57606a; background: #f6f8fa; cursor: default; }
+.button.main { padding: 5px; font-size: 12px; border-color: #0a58ca; background: #0a58ca; color: #fff; font-weight: 600; }
+.button.main:hover:enabled { background: #084298; color: #fff; }
+.button.main:disabled { border-color: #d0d7de; background: #f6f8fa; color: #57606a; }
 
 .status { display: flex; align-items: center; gap: 8px; }
 .status .text { flex: 1; min-width: 0; overflow-wrap: anywhere; }
@@ -187,12 +189,13 @@ input[type="range"] { order: 1; width: 100%; accent-color: #1677ff; cursor: poin
   flex: none;
   width: 14px;
   height: 14px;
-  border: 2px solid #1677ff40;
-  border-top-color: #1677ff;
+  border: 2px solid #0a58ca40;
+  border-top-color: #0a58ca;
   border-radius: 50%;
   animation: rotate 0.8s linear infinite;
 }
 @keyframes rotate { to { transform: rotate(1turn); } }
+@media (prefers-reduced-motion: reduce) { .spinner { animation: none; } }
 .note { margin: 6px 0 0; text-align: center; }
 
 .tip, .menu { position: absolute; white-space: nowrap; }

@@ -5,9 +5,9 @@ import type { Model, OtherLabel, TaskLabel } from "../labels";
 
 /**
  * How far the work on a frame is. done: it has rectangles, and nothing waits to be accepted;
- * proposed: clicks or proposals wait.
+ * waiting: clicks or proposals wait.
  */
-export type FrameStatus = "done" | "proposed" | "untouched";
+export type FrameStatus = "done" | "waiting" | "untouched";
 
 /** An exemplar of another frame. */
 export interface ExemplarView {
