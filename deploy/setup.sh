@@ -115,7 +115,7 @@ bash deploy/install_torch.sh .venv/bin/python constraints.txt
 if [[ -n $only_base ]]; then
     step "The project and what the open model needs"
     install setuptools wheel
-    install --no-build-isolation -e '.[demo]'
+    install --no-build-isolation -e .
     step "Ready: .venv, for the open model"
     exit
 fi

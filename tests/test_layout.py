@@ -46,7 +46,7 @@ EXTRAS = {
     "serverless": ["closed", "cvat"],
     "training": ["closed", "cvat", "train"],
     "deploy": [],
-    "tests": ["closed", "cvat", "demo", "train", "dev"],
+    "tests": ["closed", "cvat", "train", "dev"],
 }
 RUN_AS_PROGRAMS = {
     "mypy",

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from c3det.commands import CommandError, cache_directory, command, naming, sentence
-from training.data import trees
 from training.data.picture_files import temporary_path
 from training.data.sources import fetch
 
@@ -37,10 +36,7 @@ def _photograph(source: str, file: str, scale: float = 1) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX))
 
 
-def _trees() -> NDArray[np.uint8]:
-    return trees.reduce(trees.load(trees.TEST_PICTURE), 1 / 2).image
-
-
+_TREES = "deepforest/data/2019_YELL_2_541000_4977000_image_crop.png"
 _PELICANS = "deepforest/data/AWPE Pigeon Lake 2020 DJI_0005.JPG"
 _FROM_ABOVE = "sahi-0.12.8/demo/demo_data"
 
@@ -51,7 +47,7 @@ SAMPLES: Mapping[str, Callable[[], NDArray[np.uint8]]] = {
     "01-nuclei.png": nuclei,
     "02-marina.png": lambda: _photograph("sahi", f"{_FROM_ABOVE}/obb_test_image.png", 1 / 2),
     "03-cars.png": lambda: _photograph("sahi", f"{_FROM_ABOVE}/small-vehicles1.jpeg"),
-    "04-trees.png": _trees,
+    "04-trees.png": lambda: _photograph("deepforest", _TREES, 1 / 2),
 }
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,15 @@ def test_only_missing_pictures_are_made(tmp_path: Path, made: list[str]) -> None
     assert sorted(path.name for path in folder.iterdir()) == ["a.png", "b.png"]
     with Image.open(folder / "b.png") as image:
         assert np.array_equal(np.asarray(image), np.full((2, 3, 3), 20))
+
+
+def test_they_are_made_without_the_packages_of_training() -> None:
+    """The environment of the demo has none of these."""
+    absent = ["cv2", "matplotlib", "mmcv", "mmdet", "mmengine", "scipy", "shapely", "skimage"]
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent})); import training.data.samples"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_photograph_is_reduced_by_areas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
