@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import save_file
 
-from c3det.limits import MAX_PER_QUERY as MAX_PER_QUERY
-from c3det.limits import SIDES as SIDES
+from c3det.limits import SIDES
 from c3det.weights import check_classes, safetensors_os_errors
 
 FORMAT_VERSION = 1
@@ -243,7 +242,7 @@ class Exemplars:
             **{name: np.concatenate([getattr(one, name), getattr(more, name)]) for name in _DTYPES},
         )
 
-    def thinned(self, count: int) -> Exemplars:
+    def thinned(self, count: int, most: int | None = None) -> Exemplars:
         """The most typical ones: at most some number of positive ones of each label.
 
         These have the largest cosines with the mean of all of their label. Of the negative ones of
@@ -258,21 +257,35 @@ class Exemplars:
 
         Args:
             count: 1 or more.
+            most: Of all labels together: where more would stay, the count is less, but never less
+                than 1.
 
         Raises:
             ValueError: The count is less than 1.
         """
         if count < 1:
             raise ValueError(f"at least 1 exemplar of each label must stay, not {count}")
-        kept: list[int] = []
+        groups = []
         for label in range(len(self.names)):
             own = self.labels == label
             yes, no = np.flatnonzero(own & self.positive), np.flatnonzero(own & ~self.positive)
-            if not len(yes):  # negative ones alone find nothing
-                continue
-            positive = min(count, len(yes))
-            negative = min(count, math.ceil(len(no) * positive / len(yes)))
-            for rows, number in ((yes, positive), (no, negative)):
+            if len(yes):  # negative ones alone find nothing
+                groups.append((yes, no))
+
+        def numbers(count: int) -> list[tuple[int, int]]:
+            return [
+                (
+                    min(count, len(yes)),
+                    min(count, math.ceil(len(no) * min(count, len(yes)) / len(yes))),
+                )
+                for yes, no in groups
+            ]
+
+        while most is not None and count > 1 and sum(map(sum, numbers(count))) > most:
+            count -= 1
+        kept: list[int] = []
+        for group, stay in zip(groups, numbers(count), strict=True):
+            for rows, number in zip(group, stay, strict=True):
                 kept += rows[_most_typical(self.vectors[rows], number)].tolist()
         return self.take(np.array(sorted(kept), np.int64))
 

@@ -27,13 +27,12 @@ from c3det.answering import answer_clicks
 from c3det.clicks import Click, LabelledBox, Size, check_labels
 from c3det.detections import Detections
 from c3det.exemplars import (
-    MAX_PER_QUERY,
-    SIDES,
     THUMBNAIL,
     Exemplar,
     Exemplars,
     thumbnail,
 )
+from c3det.limits import MAX_PER_QUERY, SIDES
 from c3det.memory import held_bytes
 from c3det.model import Model, Outline, Template, Tile
 from c3det.queries import NO_CLICKS, Query, check_clicks, exemplar_model
@@ -140,7 +139,7 @@ class Picture:
         Args:
             clicks: Any number, in pixels of the picture, in any order.
             score_threshold: Lowest score of a box that answers no click; ``None``: the card's.
-            exemplars: Of other pictures, at most `c3det.exemplars.MAX_PER_QUERY`, whose label
+            exemplars: Of other pictures, at most `c3det.limits.MAX_PER_QUERY`, whose label
                 numbers are those of the clicks (see `Exemplars.numbered`). Beside positive clicks
                 of their label they count less than these.
             deadline: Value of `time.monotonic` by which to return: no tile is started that is

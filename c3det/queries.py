@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from c3det.clicks import Click, Size, check_labels
-from c3det.exemplars import MAX_PER_QUERY, Exemplar, Exemplars, ExemplarsError, OtherWeightsError
+from c3det.exemplars import Exemplar, Exemplars, ExemplarsError, OtherWeightsError
+from c3det.limits import MAX_PER_QUERY
 from c3det.model import ExemplarModel, Model, clicks_that_count
 from c3det.weights import Card
 

@@ -79,20 +79,14 @@ def gathered(parts: Iterable[Exemplars]) -> tuple[Exemplars, int]:
             continue
         if len(found) + len(part) > MAX_EXEMPLARS:
             before = len(found) + len(part)
-            found, part = (_thinned_to(one, MAX_EXEMPLARS // 2) for one in (found, part))
+            half = MAX_EXEMPLARS // 2
+            found, part = (
+                one.thinned(len(one), half) if len(one) > half else one for one in (found, part)
+            )
             left_out += before - len(found) - len(part)
         found = found.merged(part)
     assert found is not None
     return found, left_out
-
-
-def _thinned_to(exemplars: Exemplars, most: int) -> Exemplars:
-    """Return at most so many, the most typical ones of each label."""
-    of_a_label = len(exemplars)
-    while len(exemplars) > most and of_a_label > 1:
-        of_a_label = of_a_label * 7 // 8
-        exemplars = exemplars.thinned(of_a_label)
-    return exemplars
 
 
 def exemplars_to_send(exemplars: Exemplars, labels: LabelMap) -> Exemplars:
@@ -107,10 +101,7 @@ def exemplars_to_send(exemplars: Exemplars, labels: LabelMap) -> Exemplars:
             f"the exemplars are of {', '.join(exemplars.names)}, of which the task has no label "
             f"({', '.join(labels.classes)}): give the task a label of the same name"
         )
-    most = MOST_OF_A_LABEL
-    while len(thin := own.thinned(most)) > MOST_EXEMPLARS and most > 1:
-        most -= 1
-    return thin
+    return own.thinned(MOST_OF_A_LABEL, MOST_EXEMPLARS)
 
 
 def counted(exemplars: Exemplars, sent: Exemplars, left_out: int) -> str:

@@ -145,6 +145,10 @@ def test_of_the_negative_ones_the_same_share_stays() -> None:
     assert thin.positive.sum() == 4
     assert (~thin.positive).sum() == 3  # half of six
     assert (~made(*rows).thinned(3).positive).sum() == 3  # three eighths of six, rounded up
+    # With more than five of both kinds together, two of each stay, not three; one of each at least.
+    assert_equal(made(*rows).thinned(8, most=5), made(*rows).thinned(2))
+    assert_equal(made(*rows).thinned(8, most=1), made(*rows).thinned(1))
+    assert_equal(made(*rows).thinned(3, most=99), made(*rows).thinned(3))
     # All of the few positive ones stay, and no more negative ones than the count.
     few = made(*((0, row < 2, [1.0, row / 10]) for row in range(14))).thinned(3)
     assert few.positive.sum() == 2

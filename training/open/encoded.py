@@ -11,7 +11,8 @@ import torch
 
 from c3det.clicks import Click, LabelledBox
 from c3det.detections import Detections
-from c3det.exemplars import SIDES, THUMBNAIL, Exemplars
+from c3det.exemplars import THUMBNAIL, Exemplars
+from c3det.limits import SIDES
 from c3det.open.model import OpenModel
 from c3det.open.tile import OpenTile
 from c3det.predictor import Predictor

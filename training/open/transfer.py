@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from c3det.detections import Detections
-from c3det.exemplars import MAX_PER_QUERY, Exemplars
+from c3det.exemplars import Exemplars
+from c3det.limits import MAX_PER_QUERY
 from training.data.annotated import Annotated, keep_objects
 from training.evaluation import metrics
 from training.open.clicking import click_at_random, members
@@ -37,10 +38,7 @@ Rows = dict[str, dict[str, dict[str, float | None]]]
 
 def thinned(exemplars: Exemplars) -> Exemplars:
     """The most typical ones of each label, so many that a question may have them all."""
-    most = MOST_OF_A_LABEL
-    while len(thin := exemplars.thinned(most)) > MAX_PER_QUERY and most > 1:
-        most -= 1
-    return thin
+    return exemplars.thinned(MOST_OF_A_LABEL, MAX_PER_QUERY)
 
 
 class Transfer:

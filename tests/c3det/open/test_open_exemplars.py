@@ -13,7 +13,8 @@ import torch
 
 from c3det.boxes import iou
 from c3det.clicks import Click, LabelledBox
-from c3det.exemplars import MAX_PER_QUERY, Exemplars, ExemplarsError, OtherWeightsError
+from c3det.exemplars import Exemplars, ExemplarsError, OtherWeightsError
+from c3det.limits import MAX_PER_QUERY
 from c3det.open.model import PROPOSAL_SCORE, RATIO_UNIT, SAME_OBJECT, OpenModel
 from c3det.picture import Picture
 from c3det.predictor import Predictor

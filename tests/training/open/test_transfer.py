@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from c3det.exemplars import MAX_PER_QUERY
+from c3det.limits import MAX_PER_QUERY
 from tests.training.open.small_jobs import NAMES, Fake, a_picture, exemplars_of
 from training.open.transfer import Transfer, ratio, thinned
 
