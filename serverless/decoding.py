@@ -15,13 +15,22 @@ from c3det.rgb import FORMATS, read_pixels
 from serverless.protocol import RequestError
 
 
+def limit_pixels(max_pixels: int) -> None:
+    """Set Pillow's own limit, which holds wherever it opens a picture in this process.
+
+    Above it Pillow warns, and above twice as many pixels it refuses.
+    """
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `decode` refuses these
+
+
 def decode(picture: bytes, max_pixels: int) -> np.ndarray:
     """Decode a picture.
 
     Args:
         picture: The bytes of a file in one of `c3det.rgb.FORMATS`.
         max_pixels: Largest picture that is decoded. The size is read from the header, before any
-            pixel is. It becomes Pillow's own limit, too, for the whole process.
+            pixel is.
 
     Returns:
         ``uint8`` array of shape ``(height, width, 3)``, RGB.
@@ -30,9 +39,6 @@ def decode(picture: bytes, max_pixels: int) -> np.ndarray:
         RequestError: The bytes are not a picture, are cut off or broken, or the picture is too
             large; the field is ``image``.
     """
-    # Above it Pillow warns, and above twice as many pixels it refuses.
-    Image.MAX_IMAGE_PIXELS = max_pixels
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     try:
         with Image.open(io.BytesIO(picture), formats=FORMATS) as image:
             width, height = image.size

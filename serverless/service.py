@@ -15,6 +15,7 @@ from nuclio_sdk import Context
 from serverless import deployment
 from serverless.cache import PictureCache
 from serverless.cpu_limit import limit_threads
+from serverless.decoding import limit_pixels
 from serverless.settings import ServingSettings
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def start(context: Context, settings: ServingSettings, descriptions: Sequence[Pa
     device_lock = None if name is None else deployment.hold_gpu(name)
     threads = limit_threads()
     keep_freed_memory()
+    limit_pixels(settings.max_pixels)
     predictor = load(settings.weights, settings.device)
     deployment.check_classes(predictor.classes, descriptions)
     deployment.check_class(settings.class_name, predictor.classes)

@@ -15,7 +15,7 @@ from serverless.annotate.journal import FrameReport
 from serverless.annotate.overlap import Rectangle
 from serverless.annotate.plan import LabelMap, PlacedClick, SortedBoxes
 from serverless.annotate.run import Run, RunOptions
-from serverless.decoding import decode
+from serverless.decoding import decode, limit_pixels
 from serverless.protocol import Box, RequestError
 
 COLUMNS = ("frame", "picture", "clicks", "found", "written", "no label", "drawn", "replaced")
@@ -117,6 +117,7 @@ class Overlay:
         self._target = target
         self._labels = labels
         self._colours = {label.id: label.color for label in target.labels}
+        limit_pixels(MAX_PIXELS)
         with writing(folder, "made"):
             folder.mkdir(parents=True, exist_ok=True)
 

@@ -7,12 +7,14 @@ import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from c3det.clicks import Click
 from c3det.exemplars import MAX_EXEMPLARS, THUMBNAIL, Exemplars
@@ -34,6 +36,7 @@ from serverless.annotate.plan import (
     sort_boxes,
     unused_shapes,
 )
+from serverless.annotate.report import MAX_PIXELS, Overlay
 from serverless.annotate.review import frame_sureness, review_file, write_review
 from serverless.protocol import Box, PluginAnswer, RequestError, Rival, plugin_prompts
 
@@ -543,3 +546,12 @@ def test_a_function_of_before_exemplars_says_so() -> None:
     function = Slow(json.loads(example.read_text(encoding="utf-8"))["answer"])
     with pytest.raises(FrameError, match="this function speaks version 1 of the protocol"):
         function.exemplars(0, [Click(1, 2, 0)], [])
+
+
+def test_pillow_takes_every_picture_that_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    target: Any = SimpleNamespace(labels=[])
+    Overlay(tmp_path / "drawn", target, map_labels([label(1, "tree")], (), []))
+    assert Image.MAX_IMAGE_PIXELS == MAX_PIXELS == 1_000_000_000

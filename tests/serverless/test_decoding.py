@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from PIL import Image
 
-from serverless.decoding import decode
+from serverless.decoding import decode, limit_pixels
 from serverless.protocol import RequestError
 
 # Two rows of three pixels.
@@ -252,12 +252,13 @@ def test_a_bomb_is_refused_by_its_header(side: int) -> None:
     ("max_pixels", "code"),
     [(500_000_000, "undecodable"), (300_000_000, "too_large"), (100_000_000, "too_large")],
 )
-def test_pillows_limit_follows_the_argument(max_pixels: int, code: str) -> None:
+def test_pillows_limit_follows_the_setting(max_pixels: int, code: str) -> None:
+    limit_pixels(max_pixels)
+    assert Image.MAX_IMAGE_PIXELS == max_pixels
     # 400 megapixels are more than Pillow takes unasked; the first setting lets them pass.
     with pytest.raises(RequestError) as caught:
         decode(header_only(20_000), max_pixels)
     assert caught.value.code == code
-    assert Image.MAX_IMAGE_PIXELS == max_pixels
 
 
 def test_lack_of_memory_is_not_blamed_on_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:

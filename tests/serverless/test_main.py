@@ -499,6 +499,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, str]]:
     module.load = load
     monkeypatch.setitem(sys.modules, "c3det.predictor", module)
     monkeypatch.setattr("serverless.deployment.DESCRIPTIONS", ())
+    monkeypatch.setattr("serverless.service.limit_pixels", lambda max_pixels: None)
     for name in [name for name in os.environ if name.startswith("C3DET_")]:
         monkeypatch.delenv(name)
     return calls
