@@ -282,6 +282,19 @@ def test_a_negative_exemplar_lowers_what_is_like_it_in_its_slot_alone(
     assert fall[closer].min() > 0
 
 
+def test_in_answers_a_negative_exemplar_takes_more_of_its_slot_than_in_training(
+    comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
+) -> None:
+    def in_training(given: ExemplarBatch) -> torch.Tensor:
+        _, second, likeness = comparison._compared(candidates, given)
+        return comparison.divided(second, likeness)
+
+    without = replace(exemplars, negative=torch.zeros_like(exemplars.negative))
+    assert torch.equal(comparison.shares(candidates, without), in_training(without))
+    less, more = comparison.shares(candidates, exemplars)[0], in_training(exemplars)[0]
+    assert (less[:, 1] < more[:, 1]).all()
+
+
 def test_on_other_devices_every_slot_has_a_rival_and_the_answer_is_the_same(
     comparison: Comparison,
     candidates: Candidates,
