@@ -382,7 +382,6 @@ class _Grouping:
                 if self._one_box_suffices(better.clicks, better.box, worse.clicks, worse.box):
                     better.clicks = clicks
                     better.chosen |= worse.chosen
-                    self._object_of |= dict.fromkeys(worse.clicks, better)
                     for proposal, cluster in self._by_proposal.items():
                         if cluster is worse:
                             self._by_proposal[proposal] = better

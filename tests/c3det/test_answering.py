@@ -180,11 +180,20 @@ def test_clicks_central_in_one_of_two_boxes_or_three_in_both_are_on_one_object()
     assert shared(candidates, [Click(24, 20, 0), Click(27, 20, 0)]) == [(left, 0, (0, 1))]
     three = [Click(23, 13, 0), Click(29, 20, 0), Click(26, 27, 0)]
     assert shared(candidates, three) == [(right, 0, (0, 1, 2))]
+    # A third object keeps its clicks, the one almost in its box, too.
+    beside = Detections.joined([candidates, detections([([10, 44, 20, 54], 0.9, 0)])])
+    assert shared(beside, [*three, Click(15, 49, 0), Click(20.5, 49, 0)]) == [
+        (right, 0, (0, 1, 2)),
+        ([10, 44, 20.5, 54], 0, (3, 4)),
+    ]
     # The second is at sqrt(3 / 17) in the left box and at sqrt(5 / 15) in its own: 1.42 of 1.58.
     assert shared(candidates, [Click(20, 20, 0), Click(27, 20, 0)]) == [(left, 0, (0, 1))]
     # At sqrt(2 / 18), which is not central enough.
     apart = [Click(20, 20, 0), Click(28, 20, 0)]
     assert shared(candidates, apart) == [(left, 0, (0,)), (right, 0, (1,))]
+    # Two at corners of both, where three would be on one object.
+    corners = [Click(23, 11, 0), Click(29, 29, 0)]
+    assert shared(candidates, corners) == [(left, 0, (0,)), (right, 0, (1,))]
 
 
 def test_a_click_almost_in_the_box_is_on_its_object() -> None:
@@ -203,6 +212,10 @@ def test_clicks_on_neighbours_have_a_box_each() -> None:
     candidates = detections([(left, 0.9, 0), (right, 0.3, 0)])
     assert shared(candidates, clicks) == [(left, 0, (0,)), (right, 0, (1,))]
     assert shared(candidates, clicks[::-1]) == [(right, 0, (0,)), (left, 0, (1,))]
+    upper, lower = [10, 10, 20, 20], [10, 18, 20, 28]
+    candidates = detections([(upper, 0.9, 0), (lower, 0.3, 0)])
+    clicks = [Click(15, 15, 0), Click(15, 19.5, 0)]
+    assert shared(candidates, clicks) == [(upper, 0, (0,)), (lower, 0, (1,))]
 
 
 def test_a_small_object_on_a_large_one_has_its_own_box() -> None:

@@ -95,10 +95,11 @@ def test_boxes_in_better_ones_of_their_slot() -> None:
             [2, 2, 6, 6.5],  # in the first, of another slot
             [-20, -20, 40, 40],  # holds the first
             [8, 0, 18, 10],  # a neighbour, of another slot than the box around both
+            [16, 0, 26, 10],  # and its neighbour, of the same slot: they share a fifth
         ]
     )
-    slots = torch.tensor([0, 0, 1, 0, 2])
-    assert nested_in_better(boxes, slots, 0.8).tolist() == [False, True, False, True, False]
+    slots = torch.tensor([0, 0, 1, 0, 2, 2])
+    assert nested_in_better(boxes, slots, 0.8).tolist() == [False, True, False, True, False, False]
     assert nested_in_better(boxes[:0], slots[:0], 0.8).tolist() == []
 
 
@@ -116,6 +117,8 @@ def test_arrays_and_tensors_by_hand() -> None:
         assert box_area(boxes_).tolist() == [100, 100, 50]
         assert intersection(boxes_[0], boxes_).tolist() == [100, 0, 50]
         assert centredness(boxes_[:1], points_).tolist() == [1, 0, pytest.approx(0.5)]
+        # 2 of 3 pixels across, in the middle of the height.
+        assert float(centredness(boxes_[2], points_[2])) == pytest.approx((2 / 3) ** 0.5)
     flat = np.array([[5, 5, 5, 9]], np.float32)
     assert centredness(flat, np.array([[5, 7]])).tolist() == [0]
     assert iou(flat, flat).tolist() == [0]
@@ -146,6 +149,15 @@ def test_touching_boxes_are_those_of_the_obvious_comparison(
     ]
     assert len(got) == len(set(got))
     assert set(got) == wanted
+
+
+def test_many_boxes_touch_in_portions() -> None:
+    at = 10 * np.arange(600.0)
+    points, around = np.stack([at, at, at, at], 1), np.stack([at - 1, at - 1, at + 1, at + 1], 1)
+    portions = list(touching(points, around))
+    assert len(portions) > 1
+    for side in (0, 1):
+        assert np.concatenate([pair[side] for pair in portions]).tolist() == list(range(600))
 
 
 def test_fusion_is_the_weighted_mean_of_the_surest_box_of_each_detector() -> None:

@@ -178,6 +178,14 @@ def test_a_thumbnail_shows_the_box_and_a_little_around_it() -> None:
     assert shown[16, 1].tolist() == [0, 0, 0]
     # 40 of 52 pixels are 24.6 of 32.
     assert int((shown[16, :, 0] > 100).sum()) == pytest.approx(24.6, abs=1)
+    # Of a large one, which is reduced first, the same share.
+    image[20:180, 50:210] = (200, 100, 50)
+    large = thumbnail(image, (50, 20, 210, 180))
+    assert int((large[16, :, 0] > 100).sum()) == pytest.approx(24.6, abs=1)
+    image[:40, :40] = (50, 100, 200)
+    corner = thumbnail(image, (0, 0, 40, 40))
+    assert corner[16, 16].tolist() == [50, 100, 200]
+    assert corner[1, 1].tolist() == [0, 0, 0]
     assert thumbnail(image, (-9, -9, -8, -8)).sum() == 0
     assert thumbnail(image, (290, 190, 300, 200)).shape == (32, 32, 3)
 

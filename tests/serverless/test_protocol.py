@@ -220,6 +220,12 @@ def test_what_older_functions_do_not_tell() -> None:
     assert [box.clicks for box in read.boxes] == [(0,)]
 
 
+def test_an_error_without_a_code_is_the_functions_own() -> None:
+    error = PluginAnswer.read({"c3det": 1, "error": {"message": "no"}}).error
+    assert error is not None
+    assert error.to_json() == {"code": "internal", "message": "no", "field": None}
+
+
 def test_the_click_that_decided_comes_last() -> None:
     body = Box(1, None, (1, 2, 3, 4), 0.5, (0, 2, 3)).body()
     assert (body["click"], body["clicks"]) == (3, [0, 2, 3])
@@ -237,6 +243,9 @@ BOX = {"class": 0, "label": None, "points": [1, 2, 3, 4], "rotation": 0, "score"
         ({"c3det": 1}, "has no boxes"),
         ({"c3det": 1, "boxes": None, "error": None}, "has no boxes"),
         ({"c3det": 1, "boxes": [], "error": "no"}, "has no message"),
+        ({"c3det": 1, "boxes": [], "error": {"message": None}}, "has no message"),
+        ({"c3det": 1, "boxes": [], "error": {"message": "no", "code": 3}}, "has no message"),
+        ({"c3det": 1, "boxes": [], "error": {"message": "no", "field": 3}}, "has no message"),
         ({"c3det": 1, "boxes": [BOX, 3]}, r"boxes\[1\] of the answer is malformed"),
         *(
             ({"c3det": 1, "boxes": [{**BOX, **change}]}, rf"boxes\[0\] .*: {said}")
@@ -247,6 +256,7 @@ BOX = {"class": 0, "label": None, "points": [1, 2, 3, 4], "rotation": 0, "score"
                 ({"label": 3}, "its label"),
                 ({"score": 1.5}, "its score"),
                 ({"score": None}, "its score"),
+                ({"points": None}, "its points"),
                 ({"points": [1, 2, 3]}, "its points"),
                 ({"points": [1, 2, 3, "4"]}, "its points"),
                 ({"rotation": "no"}, "its rotation"),
@@ -711,6 +721,7 @@ def test_exemplars_are_asked_for_by_clicks_and_boxes() -> None:
     ("points", "pairs", "code", "field"),
     [
         ([[1, 2]], [[1, 1], [7, 1]], "invalid", "neg_points"),
+        ([[1, 2]], [[1, 1]], "invalid", "neg_points"),
         ([[1, 2], [3, 4]], [[1, 1], [7, 1], [7, 1]], "invalid", "neg_points"),
         ([[1, 2], [3, 4]], [[1, 1]], "invalid", "neg_points"),
         ([[1, 2]], [[1]], "invalid", "neg_points[1]"),

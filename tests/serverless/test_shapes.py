@@ -79,6 +79,14 @@ def test_no_mask_is_thinner_than_3_pixels_and_all_have_attributes(limit: int) ->
     assert answer["points"] == [[4, 2], [5, 2], [5, 3], [4, 3]], "the polygon is exact"
 
 
+def test_the_mask_of_a_box_has_its_rows_and_columns() -> None:
+    found = detections(((2, 1, 6, 4), 1.0, 1, 0))
+    none, some = [0] * 10, [0, 0, 1, 1, 1, 1, 0, 0, 0, 0]
+    whole = built_in(found, request((4, 2)), 1, SIZE, 60)["mask"]
+    assert whole == [none, some, some, some, none, none]
+    assert built_in(found, request((4, 2)), 1, SIZE, 0)["mask"] == [[1] * 4] * 3
+
+
 @pytest.mark.parametrize(
     ("rows", "runs"),
     [

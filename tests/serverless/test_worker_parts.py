@@ -119,7 +119,8 @@ def test_the_least_quota_of_nested_groups_counts(tmp_path: Path) -> None:
 def test_nested_groups_of_cgroup_v1(tmp_path: Path) -> None:
     membership = tmp_path / "membership"
     membership.write_text("5:memory:/other\n4:cpu,cpuacct:/docker/abc\n")
-    for group, quota in (("docker", "200000"), ("docker/abc", "400000")):
+    # The last is a group of the memory controller alone, whatever stands in a folder of its name.
+    for group, quota in (("docker", "200000"), ("docker/abc", "400000"), ("other", "100000")):
         folder = tmp_path / "cpu" / group
         folder.mkdir(parents=True)
         (folder / "cpu.cfs_quota_us").write_text(quota)

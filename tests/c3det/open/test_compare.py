@@ -105,6 +105,17 @@ def test_the_regression_is_ridge_regression(
     assert np.allclose(found[0].numpy(), known @ solved, atol=1e-5)
 
 
+def test_the_ground_is_what_is_least_like_any_exemplar() -> None:
+    """Of 70 candidates the 64; the fourth exemplar stands for nothing."""
+    candidates = some_candidates(70, 200, SLOTS)
+    positive = torch.zeros(1, SLOTS, 4, dtype=torch.bool)
+    positive[0, 0, :3] = True
+    exemplars = first_as_exemplars(candidates, positive, torch.zeros_like(positive))
+    chosen = ridge_data(candidates, exemplars).index[0]
+    likest = (candidates.embeddings[0] @ exemplars.embeddings[0, :3].T).amax(1)
+    assert sorted(chosen.tolist()) == sorted(likest.argsort()[:64].tolist())
+
+
 def test_exchanging_two_slots_exchanges_their_logits(
     comparison: Comparison, candidates: Candidates, exemplars: ExemplarBatch
 ) -> None:

@@ -17,11 +17,13 @@ MIDDLE, RADIUS = (82.0, 78.0), 24.0
 BOX = np.array([[MIDDLE[0] - 24, MIDDLE[1] - 24, MIDDLE[0] + 24, MIDDLE[1] + 24]], np.float32)
 
 
-def cells(shape: NDArray[np.bool_], noise: float = 0.05, apart: float = 1.0) -> np.ndarray:
+def cells(
+    shape: NDArray[np.bool_ | np.float64], noise: float = 0.05, apart: float = 1.0
+) -> np.ndarray:
     """Embeddings: one direction in a shape, another around it, with some noise.
 
     Args:
-        shape: Bool ``(SIDE, SIDE)``.
+        shape: ``(SIDE, SIDE)``, true or 1 in the shape; 0.5 where it is half like it.
         noise: Deviation of each number.
         apart: How far the directions are apart, 0: not at all.
     """
@@ -36,6 +38,10 @@ def cells(shape: NDArray[np.bool_], noise: float = 0.05, apart: float = 1.0) -> 
 def disc(middle: tuple[float, float] = MIDDLE) -> NDArray[np.bool_]:
     at = (np.arange(SIDE) + 0.5) * STRIDE
     return np.hypot(at[None] - middle[0], at[:, None] - middle[1]) < RADIUS
+
+
+BESIDE = np.zeros((SIDE, SIDE), bool)
+BESIDE[13:26, 27:31] = True  # an eighth of the ground around the box
 
 
 def area(outline: np.ndarray) -> float:
@@ -79,6 +85,7 @@ def test_what_fills_its_box_keeps_it() -> None:
         (cells(disc(), apart=0.0), BOX),  # object and ground look alike
         (cells(disc(), noise=0.4), BOX),  # hardly anything does
         (cells(disc() | disc((MIDDLE[0] + 60, MIDDLE[1]))), BOX),  # its like lies beside it
+        (cells(disc() + 0.5 * BESIDE, noise=0.02), BOX),  # what lies beside it is half like it
         (cells(disc((MIDDLE[0] - 10, MIDDLE[1]))), BOX),  # the box does not fit
         (cells(disc()), BOX[:, [0, 1, 0, 1]] + np.float32([20, 20, 26, 26])),  # too small
         (cells(disc()), np.concatenate([BOX, BOX + 30, BOX - 30])),  # in a crowd
@@ -87,6 +94,12 @@ def test_what_fills_its_box_keeps_it() -> None:
 )
 def test_elsewhere_the_box_says_it_better(shown: np.ndarray, boxes: np.ndarray) -> None:
     assert outlines(shown, boxes, [0]) == [None]
+
+
+@pytest.mark.parametrize("far", [(150, 150), (10, 6)])
+def test_what_lies_far_away_does_not_count(far: tuple[float, float]) -> None:
+    (outline,) = outlines(cells(disc() | disc(far)), BOX, [0])
+    assert outline is not None
 
 
 def test_outlines_are_those_of_the_wanted_rows_in_their_order() -> None:

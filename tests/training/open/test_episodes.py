@@ -73,6 +73,13 @@ def test_what_was_clicked_in_another_picture_keeps_its_slot() -> None:
     assert 0.4 < np.mean(counts) < 0.8
 
 
+def test_both_pictures_of_a_pair_have_the_same_slots() -> None:
+    one = a_picture([0, 0, 2, 2, 7, 7])
+    for seed in range(20):
+        episode = collate([one, one], np.random.default_rng(seed), [-1, 0])
+        assert torch.equal(episode.slots[0], episode.slots[1])
+
+
 def test_clicks_lie_near_the_middle() -> None:
     picture = a_picture([0, 0])
     rng = np.random.default_rng(0)

@@ -43,9 +43,8 @@ def test_the_middle_of_a_box_predicts_it_at_its_level() -> None:
 
 
 def test_a_ring_around_the_middle_is_neither_object_nor_ground() -> None:
-    (index, skip), *_ = assign(
-        objects((8, 8, 24, 24)), torch.ones(1, 1, dtype=torch.bool), NO_BOXES, SIZES
-    )
+    boxes = objects((8, 8, 24, 24), (40, 40, 56, 56))
+    (index, skip), *_ = assign(boxes, torch.ones(1, 2, dtype=torch.bool), NO_BOXES, SIZES)
     # Centres within 0.85 * 8 px, 10 to 22: columns 2 to 5; the middle itself is not skipped.
     assert skip[0, 3].nonzero()[:, 0].tolist() == [2, 5]
     assert not skip[index >= 0].any()
@@ -63,7 +62,7 @@ def test_what_is_ignored_is_no_ground_and_padding_no_object() -> None:
     (index, skip), *_ = assign(
         objects((8, 8, 24, 24)),
         torch.zeros(1, 1, dtype=torch.bool),
-        objects((40, 40, 60, 60)),
+        objects((40, 40, 60, 60), (0, 0, 0, 0)),
         SIZES,
     )
     assert (index < 0).all()

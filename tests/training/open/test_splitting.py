@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,11 @@ def test_a_single_picture_is_cut_between_its_objects() -> None:
     assert np.array_equal(np.concatenate([kept.image, fitted.image], 1), squares("", XS).image)
 
 
+def test_a_third_of_the_objects_is_kept_aside() -> None:
+    larger, smaller = cut(squares("nine", tuple(range(4, 184, 20)), width=184))
+    assert (len(larger.boxes), len(smaller.boxes)) == (6, 3)
+
+
 def test_objects_that_the_cut_goes_through_are_ignored() -> None:
     boxes = np.array([[2, 2, 20, 8], [2, 30, 20, 38], [2, 60, 20, 64], [2, 90, 20, 99]], np.float32)
     long = np.array([[0, 40, 20, 58]], np.float32)
@@ -73,5 +80,7 @@ def test_of_a_large_picture_is_shown_where_most_objects_are() -> None:
     part = evaluated_section(whole)
     assert (part.name, part.width, part.height) == ("wide", splitting.EVALUATED_SIDE, 96)
     assert part.boxes[:, 0].tolist() == [668, 708, 748]
+    tall = replace(whole, image=whole.image.swapaxes(0, 1), boxes=whole.boxes[:, [1, 0, 3, 2]])
+    assert evaluated_section(tall).boxes[:, 1].tolist() == [668, 708, 748]
     small = squares("small", XS)
     assert evaluated_section(small) is small

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask
 
+from c3det.clicks import Click
 from training.data.readers.coco import _around, read_coco
 
 COMPRESSED = "bg43]20^m2"
@@ -168,6 +169,37 @@ def test_missing_file(tmp_path: Path) -> None:
     defects = read_coco(tmp_path / "labels.json").defects
     assert [str(defect) for defect in defects] == [
         f"{tmp_path}/labels.json:1: there is no such file"
+    ]
+
+
+def test_clicks_are_read_and_broken_ones_reported(folder: Path) -> None:
+    content = json.loads(SOUND)
+    content["images"][0]["clicks"] = [
+        {"x": 3, "y": 4, "category_id": 3},
+        {"x": 5, "y": 6, "category_id": 3, "positive": False},
+        {"x": 3, "y": 81, "category_id": 3},
+        {"x": 3, "category_id": 3},
+        {"x": 3, "y": 4, "category_id": 99},
+        [3, 4, 3],
+    ]
+    (folder / "labels.json").write_text(json.dumps(content))
+    reading = read_coco(folder / "labels.json")
+    assert reading.index.records[0].clicks == (Click(3, 4, 1), Click(5, 6, 1, positive=False))
+    lacks = "lacks x, y or a known category_id; it is left out"
+    assert [defect.sentence for defect in reading.defects] == [
+        "click 2 is outside the picture of 100 x 80 pixels: 3, 81; it is left out",
+        *(f"click {number} {lacks}" for number in (3, 4, 5)),
+    ]
+
+
+def test_pictures_of_a_folder_of_labels_may_lie_elsewhere(folder: Path) -> None:
+    labels = folder / "labels"
+    labels.mkdir()
+    (labels / "some.json").write_text(SOUND)
+    assert len(read_coco(labels).index.records) == 0
+    assert [one.path for one in read_coco(labels, folder).index.records] == [
+        folder / "a.png",
+        folder / "b.png",
     ]
 
 

@@ -189,5 +189,7 @@ def test_a_picture_without_objects_is_background(folder: Path) -> None:
     assert reading.defects == ()
     assert [len(one.boxes) for one in reading.index.records] == [1, 0]
     assert reading.splits == {"a.png": "train", "b.png": "train"}
+    alone = read_csv(write(folder, "b.png,,,,,"), columns=columns, classes=["Tree"])
+    assert (alone.defects, alone.notes, len(alone.index.records[0].boxes)) == ((), (), 0)
     half = read_csv(write(folder, "a.png,1,2,30,40,", "b.png,1,,,,Tree"), columns=columns)
     assert [one.kind for one in half.defects] == ["unknown class", "not a number"]

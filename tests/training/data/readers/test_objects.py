@@ -32,6 +32,17 @@ def test_two_decimals_of_rounding_are_no_defect() -> None:
     assert [defect.kind for defect in report.defects] == ["partly outside"]
 
 
+@pytest.mark.parametrize("box", [(20, 10, 10, 20), (10, 20, 20, 10)])
+@pytest.mark.parametrize("rotation", [0, 30])
+def test_a_box_that_lies_the_wrong_way_round_has_no_area(
+    box: tuple[float, float, float, float], rotation: float
+) -> None:
+    report = Report(Path("a.txt"))
+    objects = Objects("a.png", Path("a.png"), 100, 80, report)
+    objects.add(1, "the object", 0, box, rotation=rotation)
+    assert [defect.kind for defect in report.defects] == ["no area"]
+
+
 def test_same_box_of_another_class_is_another_object() -> None:
     report = Report(Path("a.txt"))
     objects = Objects("a.png", Path("a.png"), 100, 80, report)

@@ -299,6 +299,28 @@ def test_a_list_may_lie_beside_its_pictures(tmp_path: Path, make_picture: MakePi
     assert boxes(read_yolo(tmp_path)) == {"set/images/a.png": [[40, 30, 60, 50]]}
 
 
+def test_a_list_among_the_labels_is_not_taken_for_one(
+    tmp_path: Path, make_picture: MakePicture
+) -> None:
+    make_picture("set/a.png")
+    text(tmp_path / "set/a.txt", BOX)
+    text(tmp_path / "set/train.txt", "./a.png\n")
+    text(tmp_path / "data.yaml", "train: set/train.txt\nnames: [a, b]\n")
+    reading = read_yolo(tmp_path)
+    assert reading.defects == ()
+    assert boxes(reading) == {"set/a.png": [[40, 30, 60, 50]]}
+
+
+def test_a_folder_without_names_takes_those_of_the_caller(
+    tmp_path: Path, make_picture: MakePicture
+) -> None:
+    make_picture("a.png")
+    text(tmp_path / "a.txt", BOX)
+    reading = read_yolo(tmp_path, classes=["x", "y"])
+    assert (reading.index.classes, reading.defects) == (("x", "y"), ())
+    assert boxes(reading) == {"a.png": [[40, 30, 60, 50]]}
+
+
 def test_a_folder_with_classes(tmp_path: Path, make_picture: MakePicture) -> None:
     make_picture("images/a.png")
     make_picture("b.png")
