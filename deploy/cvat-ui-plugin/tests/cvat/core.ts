@@ -182,9 +182,14 @@ export class Job {
   }
 
   readonly annotations = {
-    get: async (frame: number): Promise<ObjectState[]> =>
+    get: async (
+      frame: number,
+      _allTracks: boolean,
+      filters: readonly string[],
+    ): Promise<ObjectState[]> =>
       this.#objects
         .filter((object) => object.frame === frame && !object.removed)
+        .filter(({ label }) => filters.length === 0 || filters.includes(label.name))
         .map((object) => new ObjectState({ ...object, remove: () => this.#removeObject(object) })),
     put: async (states: ObjectState[]): Promise<number[]> => {
       for (const state of states) {
@@ -200,6 +205,10 @@ export class Job {
       const frame = states[0]?.frame ?? 0;
       this.#do({ name: "Created objects", frame, undo: set(true), redo: set(false) });
       return added.map(({ clientID }) => clientID);
+    },
+    /** Remove all objects of the job; the server has them until the job is saved. */
+    clear: async (): Promise<void> => {
+      this.#objects.length = 0;
     },
     /** Send the objects that the server does not have. */
     save: async (): Promise<void> => {

@@ -17,6 +17,8 @@ export interface State {
     player: { frame: { number: number }; frameAngles: Record<number, number> };
     annotations: {
       states: ObjectState[];
+      /** Logic of the filters; here the names of the labels that are let through. */
+      filters: readonly string[];
       activatedStateID: number | null;
       history: { undo: readonly unknown[]; redo: readonly unknown[] };
       /** Pages of 2.73 and later may have no current layer. */
@@ -35,6 +37,7 @@ let state: State = {
     player: { frame: { number: 0 }, frameAngles: {} },
     annotations: {
       states: [],
+      filters: [],
       activatedStateID: null,
       history: { undo: [], redo: [] },
       zLayer: { min: 0, max: 0, cur: 0 },
@@ -133,9 +136,10 @@ export function closeJob(): void {
 /** Read the frame's objects and the history anew. */
 export function fetchAnnotationsAsync(): Thunk {
   return async () => {
-    const { job, player, canvas } = state.annotation;
+    const { job, player, canvas, annotations } = state.annotation;
     if (job.instance === null) return;
-    const states = await job.instance.annotations.get(player.frame.number);
+    const { filters } = annotations;
+    const states = await job.instance.annotations.get(player.frame.number, false, filters);
     const history = await job.instance.actions.get();
     change({ annotations: { states, history } });
     canvas.instance?.setup(null, states);
@@ -144,11 +148,11 @@ export function fetchAnnotationsAsync(): Thunk {
 
 export function changeFrameAsync(frame: number): Thunk {
   return async () => {
-    const { job, canvas, player } = state.annotation;
+    const { job, canvas, player, annotations } = state.annotation;
     if (job.instance === null || canvas.instance?.mode() !== "idle") return;
     if (frame < job.instance.startFrame || frame > job.instance.stopFrame) return;
     const picture = await pictureOf(job.instance, frame);
-    const states = await job.instance.annotations.get(frame);
+    const states = await job.instance.annotations.get(frame, false, annotations.filters);
     const history = await job.instance.actions.get();
     change({ player: { frame: { number: frame } }, annotations: { states, history } });
     canvas.instance.rotate(player.frameAngles[frame] ?? 0);

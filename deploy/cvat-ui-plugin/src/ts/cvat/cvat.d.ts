@@ -109,6 +109,12 @@ export interface Job {
   readonly annotations: {
     /** All at once are one step of the undo history. Newer versions answer their client ids. */
     readonly put: (states: readonly ObjectState[]) => Promise<unknown>;
+    /** The objects of a frame that filters let through. */
+    readonly get?: (
+      frame: number,
+      allTracks: boolean,
+      filters: readonly unknown[],
+    ) => Promise<unknown>;
   };
 }
 
@@ -147,7 +153,9 @@ export interface GlobalState {
     };
     readonly player: { readonly frame: { readonly number: number } };
     readonly annotations: {
+      /** Those objects of the frame that the filters let through. */
       readonly states: readonly ObjectState[];
+      readonly filters?: unknown;
       readonly history: { readonly undo: readonly unknown[]; readonly redo: readonly unknown[] };
       readonly zLayer: { readonly cur?: number; readonly max?: number };
     };
