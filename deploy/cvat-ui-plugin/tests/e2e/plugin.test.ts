@@ -781,6 +781,25 @@ suite("the plugin in the browser", () => {
     expect(await a.outlines()).toHaveLength(shown - 1);
   });
 
+  test("a digit takes the mouse from another tool, but not what was begun with it", async () => {
+    const a = await open();
+    const armed = () => a.label(one).getAttribute("aria-checked");
+    await a.key("n");
+    await a.key("2");
+    expect([await a.says("tool"), await armed()]).toEqual(["cursor", "true"]);
+    await a.key("n");
+    await a.click(centre(two));
+    await a.key("2");
+    await a.status.getByText(/^A digit does not end what you draw/).waitFor();
+    expect([await a.says("tool"), await armed()]).toEqual(["draw_rectangle", "false"]);
+    await a.key("Escape");
+    expect(await a.status.isVisible()).toBe(false);
+    // What is begun then is another thing.
+    await a.key("n");
+    await a.key("2");
+    expect([await a.says("tool"), await armed()]).toEqual(["cursor", "true"]);
+  });
+
   test("what the eye hides is shown before it is accepted", async () => {
     const a = await open();
     await a.clickOn(centre(one), "2");

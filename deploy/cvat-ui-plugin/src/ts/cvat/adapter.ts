@@ -141,6 +141,7 @@ class Adapter implements Host {
   readonly show = (point: Point): void => this.#stage?.show(point);
   readonly zoom = (at: Point, by: -1 | 1): void => this.#stage?.zoom(at, by);
   readonly arm = (armed: boolean): void => this.#stage?.arm(armed);
+  readonly hasBegun = (): boolean => this.#stage?.hasBegun() ?? false;
   readonly showGrip = (shown: boolean): void => this.#stage?.showGrip(shown);
   readonly makeRoom = (pixels: number): boolean => this.#stage?.makeRoom(pixels) ?? false;
 
@@ -320,6 +321,8 @@ class Adapter implements Host {
       models?.interactors,
     ];
     if (watched.every((value, i) => value === this.#watched[i])) return;
+    const { activeControl } = annotation.canvas;
+    if (activeControl !== this.#state?.canvas.activeControl) this.#stage?.toolChanged();
     this.#watched = watched;
     this.#state = annotation;
     const { instance: job } = annotation.job;

@@ -97,6 +97,8 @@ export interface Host {
   look(): void;
   /** Take the mouse from CVAT's other tools, and show that clicks are the plugin's. */
   arm(armed: boolean): void;
+  /** Whether something was begun with another tool of CVAT's that would be lost without the tool. */
+  hasBegun(): boolean;
   /** Show that what is under the mouse can be pulled. */
   showGrip(shown: boolean): void;
   /** Leave so many pixels of the screen free at the left of the canvas; false: CVAT cannot. */
