@@ -1280,6 +1280,9 @@ suite("the plugin in the browser", () => {
         Math.hypot(...pixel.map((value, i) => value - (rgb[i] as number))),
       );
       expect(Math.min(...distances)).toBeLessThan(60);
+      // So is, for a dark one, the pale casing in the list of labels, as the boxes have it.
+      const ring = await color.evaluate((element) => getComputedStyle(element).boxShadow);
+      expect(ring.includes("rgb(255, 255, 128)")).toBe(label === one);
       await a.zoom(centre(label), -8);
     }
   });
