@@ -156,7 +156,7 @@ export class Plugin implements Listener {
   claims(point: Point): boolean {
     const placement = this.#host.placement();
     const { scene, state } = this.#parts.session;
-    if (scene === null || placement === null) return false;
+    if (scene === null || scene.removed || placement === null) return false;
     return state.armed !== null ? isInside(placement, point) : this.#editor.claims(point);
   }
 
@@ -175,6 +175,7 @@ export class Plugin implements Listener {
       return;
     }
     const { session, acceptance } = this.#parts;
+    if (session.scene?.removed) return;
     const { armed } = session.state;
     if (armed === null) {
       this.#editor.clicked(point, button);

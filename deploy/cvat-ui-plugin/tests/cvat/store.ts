@@ -14,7 +14,10 @@ export interface State {
     workspace: string;
     canvas: { instance: Canvas | null; activeControl: string; ready: boolean };
     job: { instance: Job | null; labels: Job["labels"] };
-    player: { frame: { number: number }; frameAngles: Record<number, number> };
+    player: {
+      frame: { number: number; data: { deleted: boolean } };
+      frameAngles: Record<number, number>;
+    };
     annotations: {
       states: ObjectState[];
       /** Logic of the filters; here the names of the labels that are let through. */
@@ -34,7 +37,7 @@ let state: State = {
     workspace: "Standard",
     canvas: { instance: null, activeControl: "cursor", ready: false },
     job: { instance: null, labels: [] },
-    player: { frame: { number: 0 }, frameAngles: {} },
+    player: { frame: { number: 0, data: { deleted: false } }, frameAngles: {} },
     annotations: {
       states: [],
       filters: [],
@@ -154,7 +157,8 @@ export function changeFrameAsync(frame: number): Thunk {
     const picture = await pictureOf(job.instance, frame);
     const states = await job.instance.annotations.get(frame, false, annotations.filters);
     const history = await job.instance.actions.get();
-    change({ player: { frame: { number: frame } }, annotations: { states, history } });
+    const data = await job.instance.frames.get(frame);
+    change({ player: { frame: { number: frame, data } }, annotations: { states, history } });
     canvas.instance.rotate(player.frameAngles[frame] ?? 0);
     canvas.instance.setup(picture, states);
   };

@@ -800,6 +800,41 @@ suite("the plugin in the browser", () => {
     expect([await a.says("tool"), await armed()]).toEqual(["cursor", "true"]);
   });
 
+  test("a frame that CVAT has as removed is passed over, and nothing is proposed on it", async () => {
+    const a = await open({ frames: [0, 1, 2] });
+    const remove = (removed: boolean) =>
+      a.page.evaluate(async (isRemoved) => {
+        // biome-ignore lint/suspicious/noExplicitAny: the emulator's own handle
+        const { store, change } = (window as any).cvatEmulator;
+        const { frames } = store.getState().annotation.job.instance;
+        await (isRemoved ? frames.delete(1) : frames.restore(1));
+        const { number } = store.getState().annotation.player.frame;
+        change({ player: { frame: { number, data: await frames.get(number) } } });
+      }, removed);
+    const goTo = async (key: string, frame: string) => {
+      await a.key(key);
+      await expect.poll(() => a.says("frame")).toBe(frame);
+    };
+    await a.clickOn(centre(one), "2");
+    await goTo("f", "1");
+    await a.clickOn(centre(one, 0, 1), "2");
+    expect((await a.outlines()).length).toBeGreaterThan(0);
+    await remove(true);
+    await a.panel.locator(".notes").getByText("CVAT has this frame as removed").waitFor();
+    expect(await a.outlines()).toEqual([]);
+    // The mouse and Accept do nothing on it.
+    const calls = (await a.calls()).length;
+    await a.clickOn(centre(one, 1, 1), "2");
+    await a.key("Enter");
+    expect([await a.says("count"), (await a.calls()).length]).toEqual(["0", calls]);
+    await remove(false);
+    await expect.poll(async () => (await a.outlines()).length).toBeGreaterThan(0);
+    await remove(true);
+    await goTo("d", "0");
+    await goTo("a", "2");
+    await a.settle();
+  });
+
   test("what the eye hides is shown before it is accepted", async () => {
     const a = await open();
     await a.clickOn(centre(one), "2");

@@ -145,6 +145,15 @@ class Adapter implements Host {
   readonly showGrip = (shown: boolean): void => this.#stage?.showGrip(shown);
   readonly makeRoom = (pixels: number): boolean => this.#stage?.makeRoom(pixels) ?? false;
 
+  async firstKept(frames: readonly number[]): Promise<number | undefined> {
+    const [first, last] = [frames[0], frames.at(-1)];
+    const all = this.#job?.frames;
+    if (first === undefined || last === undefined || !all?.search) return first;
+    const found = await all.search({ notDeleted: true }, first, last).catch(() => first);
+    if (found === null) return undefined;
+    return frames.find((frame) => frame === found) ?? first;
+  }
+
   async goTo(frame: number): Promise<void> {
     const change = fromCvat("changeFrameAsync");
     if (!change) throw new Error("This CVAT lets no plugin change the frame: press F.");
@@ -314,6 +323,7 @@ class Adapter implements Host {
       annotation.canvas.activeControl,
       annotation.workspace,
       annotation.player.frame.number,
+      annotation.player.frame.data?.deleted,
       annotation.annotations.states,
       annotation.annotations.filters,
       annotation.annotations.history,

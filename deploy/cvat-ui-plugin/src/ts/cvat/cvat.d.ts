@@ -106,6 +106,14 @@ export interface Job {
   /** Of the task's frames. */
   readonly startFrame?: number;
   readonly stopFrame?: number;
+  readonly frames?: {
+    /** The first frame that is wanted, or null. */
+    readonly search?: (
+      wanted: { readonly notDeleted: boolean },
+      from: number,
+      to: number,
+    ) => Promise<unknown>;
+  };
   readonly annotations: {
     /** All at once are one step of the undo history. Newer versions answer their client ids. */
     readonly put: (states: readonly ObjectState[]) => Promise<unknown>;
@@ -151,7 +159,12 @@ export interface GlobalState {
       /** Numbers of the frames, where they are not all between the first and the last. */
       readonly frameNumbers?: unknown;
     };
-    readonly player: { readonly frame: { readonly number: number } };
+    readonly player: {
+      readonly frame: {
+        readonly number: number;
+        readonly data?: { readonly deleted?: boolean } | null;
+      };
+    };
     readonly annotations: {
       /** Those objects of the frame that the filters let through. */
       readonly states: readonly ObjectState[];

@@ -55,6 +55,8 @@ export interface Scene {
   readonly redoable: boolean;
   /** Another tool of CVAT has the mouse. */
   readonly busy: boolean;
+  /** CVAT has the frame as removed: it is not annotated. */
+  readonly removed: boolean;
 }
 
 /** What CVAT reports to the plugin. */
@@ -103,6 +105,8 @@ export interface Host {
   showGrip(shown: boolean): void;
   /** Leave so many pixels of the screen free at the left of the canvas; false: CVAT cannot. */
   makeRoom(pixels: number): boolean;
+  /** The first of some frames of the job that CVAT does not have as removed. */
+  firstKept(frames: readonly number[]): Promise<number | undefined>;
   /**
    * Show another frame of the job.
    *

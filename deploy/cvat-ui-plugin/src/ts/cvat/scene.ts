@@ -64,6 +64,7 @@ export function sceneOf(
     depth: annotations.history.undo.length,
     redoable: annotations.history.redo.length > 0,
     busy: canvas.activeControl !== "cursor",
+    removed: player.frame.data?.deleted === true,
   };
 }
 
