@@ -50,7 +50,7 @@ export class Acceptance {
     if (this.#running || number === null) return;
     const { only = null, goOn = false } = this.#intent;
     session.notice = null;
-    if (isAwaited(session.state)) {
+    if (!session.scene?.removed && isAwaited(session.state)) {
       session.do({ type: "waits to accept" });
       return;
     }
@@ -63,7 +63,7 @@ export class Acceptance {
       return;
     }
     if (made.length === 0) {
-      if (goOn) await session.goTo(session.nextFrame);
+      if (goOn) await session.goTo(await session.nextFrame());
       else session.changed();
       return;
     }
@@ -93,7 +93,7 @@ export class Acceptance {
       this.#running = false;
       session.changed();
     }
-    if (isMade && goOn && isHere()) await session.goTo(session.nextFrame);
+    if (isMade && goOn && isHere()) await session.goTo(await session.nextFrame());
   }
 
   /**

@@ -55,7 +55,8 @@ export class Boxes {
   update(): void {
     const { scene, state } = this.#session;
     const threshold = thresholdOf(state) ?? 0;
-    const over = scene ? overThreshold(this.#compare(), threshold, state.thresholds) : [];
+    const over =
+      scene && !scene.removed ? overThreshold(this.#compare(), threshold, state.thresholds) : [];
     const isHidden = ({ label }: Shown) => this.hiddenLabels.has(label);
     this.#shown = over.filter((box) => !isHidden(box));
     this.#hiddenByLabel = over.filter((box) => !box.present && isHidden(box)).length;

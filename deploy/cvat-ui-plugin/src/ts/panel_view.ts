@@ -19,6 +19,8 @@ import {
 } from "./state";
 import type { Thresholds } from "./thresholds";
 
+const REMOVED = "CVAT has this frame as removed: nothing is proposed on it.";
+
 /** The parts of the plugin that the panel speaks of. */
 export interface Parts {
   readonly session: Session;
@@ -86,7 +88,7 @@ export function viewOf(
           message: trouble.message,
           again: true,
         },
-    notes: frame.shown.notes,
+    notes: scene.removed ? [REMOVED] : frame.shown.notes,
     awaited: isAwaited(state),
     waiting: state.waiting,
     elsewhere: scene.elsewhere.length,
@@ -101,6 +103,7 @@ export function viewOf(
 
 /** The frame's points that are no clicks yet. */
 export function takeable({ scene, classes, frame }: Session): readonly Click[] {
+  if (scene?.removed) return [];
   const { clicks } = entryOf(frame);
   return (scene?.points ?? []).filter(
     ({ x, y, label }) =>

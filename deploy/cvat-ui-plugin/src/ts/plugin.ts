@@ -29,6 +29,8 @@ import { Thresholds } from "./thresholds";
 /** The second half of a double click is no click of its own. */
 const SAME_POINT_PIXELS = 2;
 
+const UNFINISHED = "A digit does not end what you draw: finish it, or press Esc first.";
+
 export class Plugin implements Listener {
   readonly #host: Host;
   readonly #root = document.createElement("div");
@@ -141,6 +143,7 @@ export class Plugin implements Listener {
     }
     if (acceptance.follow(session.scene) && boxes.offered.length > 0) requests.askForOthers();
     if (busy && !before?.busy) this.#giveWay();
+    if (!busy && session.notice?.message === UNFINISHED) session.notice = null;
     this.#draw();
   }
 
@@ -153,7 +156,7 @@ export class Plugin implements Listener {
   claims(point: Point): boolean {
     const placement = this.#host.placement();
     const { scene, state } = this.#parts.session;
-    if (scene === null || placement === null) return false;
+    if (scene === null || scene.removed || placement === null) return false;
     return state.armed !== null ? isInside(placement, point) : this.#editor.claims(point);
   }
 
@@ -172,6 +175,7 @@ export class Plugin implements Listener {
       return;
     }
     const { session, acceptance } = this.#parts;
+    if (session.scene?.removed) return;
     const { armed } = session.state;
     if (armed === null) {
       this.#editor.clicked(point, button);
@@ -235,6 +239,7 @@ export class Plugin implements Listener {
     const label = session.classes.labels[positionOf(event)];
     if (label === undefined) return false;
     if (event.shiftKey) this.#toggleLabel(label.id);
+    else if (scene.busy && this.#host.hasBegun()) session.say(UNFINISHED);
     else this.#arm(label.id);
     return true;
   }

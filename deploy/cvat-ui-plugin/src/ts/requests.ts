@@ -89,6 +89,7 @@ export class Requests {
 
   /** Whether the function can be asked without clicks: an open one only with exemplars. */
   get canSearch(): boolean {
+    if (this.#session.scene?.removed) return false;
     const isUsed = (frame: number) => this.exemplars.isUsed(String(frame));
     return this.#session.model.classes.length > 0 || this.sources.some(isUsed);
   }
@@ -120,7 +121,7 @@ export class Requests {
       this.#call.abort.abort();
       this.#call = null;
     }
-    if (session.scene === null || !hasToAsk(session.state)) return;
+    if (session.scene === null || session.scene.removed || !hasToAsk(session.state)) return;
     session.reduce({ type: "sent" });
     session.host.safely(() => this.#ask());
   }
@@ -128,6 +129,7 @@ export class Requests {
   /** Ask before the first click. */
   search(): void {
     if (entryOf(this.#session.frame).clicks.length > 0) return;
+    if (this.#session.scene?.removed) return;
     if (this.canSearch) this.#session.do({ type: "asked" });
     else this.#session.say("There are no examples yet: click an object first.");
   }
@@ -224,8 +226,10 @@ export class Requests {
   /** Whoever looks at the proposals of a frame that nobody clicked on will look at the next one. */
   async #prefetchNext(): Promise<void> {
     const session = this.#session;
-    const { scene, nextFrame: frame } = session;
-    if (!this.#asksByItself || scene === null || frame === undefined) return;
+    const { scene } = session;
+    if (!this.#asksByItself || scene === null) return;
+    const frame = await session.nextFrame();
+    if (frame === undefined || session.scene?.jobId !== scene.jobId) return;
     const known = session.rectangles.get(frame) ?? scene.saved.get(frame) ?? [];
     if (session.state.frames.has(frame) || known.length > 0) return;
     if ([this.#prefetched?.frame, this.#prefetching?.frame].includes(frame)) return;

@@ -107,11 +107,11 @@ export class Session {
     return made ? made.length > 0 : (this.scene?.saved.has(number) ?? false);
   }
 
-  /** The frame of the job after the one on the screen, or undefined. */
-  get nextFrame(): number | undefined {
+  /** The frame of the job after the one on the screen that is not removed, or undefined. */
+  async nextFrame(): Promise<number | undefined> {
     if (this.scene === null) return undefined;
     const { frame, frames } = this.scene;
-    return frames[frames.indexOf(frame) + 1];
+    return this.host.firstKept(frames.slice(frames.indexOf(frame) + 1));
   }
 
   /** Show another frame; none is there after the last one. */

@@ -139,18 +139,17 @@ export class Job {
   readonly stopFrame: number;
   readonly dimension = "2d";
   readonly labels: readonly Label[];
-  readonly frames: readonly { width: number; height: number }[];
+  readonly #removed = new Set<number>();
   readonly #objects: Stored[] = [];
   #undo: Step[] = [];
   #redo: Step[] = [];
 
-  constructor(raw: Record<string, unknown>, labels: readonly Label[], frames: Job["frames"]) {
+  constructor(raw: Record<string, unknown>, labels: readonly Label[]) {
     this.id = raw.id as number;
     this.taskId = raw.task_id as number;
     this.startFrame = raw.start_frame as number;
     this.stopFrame = raw.stop_frame as number;
     this.labels = labels;
-    this.frames = frames;
   }
 
   /** Read a job with its labels, frames and shapes. */
@@ -164,8 +163,8 @@ export class Job {
     const job = new Job(
       raw,
       labels.results.map((label: Label) => new Label(label)),
-      meta.frames,
     );
+    for (const frame of meta.deleted_frames) job.#removed.add(frame);
     for (const shape of annotations.shapes) {
       const label = job.labels.find((other) => other.id === shape.label_id) as Label;
       job.#add({
@@ -181,10 +180,33 @@ export class Job {
     return job;
   }
 
+  readonly frames = {
+    get: async (frame: number) => ({ deleted: this.#removed.has(frame) }),
+    /** The first frame between two that is not removed, or null. */
+    search: async (
+      { notDeleted }: { notDeleted: boolean },
+      from: number,
+      to: number,
+    ): Promise<number | null> => {
+      check(from >= this.startFrame && to <= this.stopFrame, "the frames are out of the job");
+      for (let frame = from; frame <= to; frame += 1) {
+        if (!notDeleted || !this.#removed.has(frame)) return frame;
+      }
+      return null;
+    },
+    delete: async (frame: number): Promise<void> => void this.#removed.add(frame),
+    restore: async (frame: number): Promise<void> => void this.#removed.delete(frame),
+  };
+
   readonly annotations = {
-    get: async (frame: number): Promise<ObjectState[]> =>
+    get: async (
+      frame: number,
+      _allTracks: boolean,
+      filters: readonly string[],
+    ): Promise<ObjectState[]> =>
       this.#objects
         .filter((object) => object.frame === frame && !object.removed)
+        .filter(({ label }) => filters.length === 0 || filters.includes(label.name))
         .map((object) => new ObjectState({ ...object, remove: () => this.#removeObject(object) })),
     put: async (states: ObjectState[]): Promise<number[]> => {
       for (const state of states) {
@@ -200,6 +222,10 @@ export class Job {
       const frame = states[0]?.frame ?? 0;
       this.#do({ name: "Created objects", frame, undo: set(true), redo: set(false) });
       return added.map(({ clientID }) => clientID);
+    },
+    /** Remove all objects of the job; the server has them until the job is saved. */
+    clear: async (): Promise<void> => {
+      this.#objects.length = 0;
     },
     /** Send the objects that the server does not have. */
     save: async (): Promise<void> => {

@@ -5,6 +5,7 @@ import {
   change,
   changeFrameAsync,
   closeJob,
+  fetchAnnotationsAsync,
   historyAsync,
   openJob,
   type PluginEntry,
@@ -118,5 +119,5 @@ async function main(): Promise<void> {
   document.body.dataset.ready = "true";
 }
 
-Object.assign(window, { cvatEmulator: { store, core } });
+Object.assign(window, { cvatEmulator: { store, core, change, fetchAnnotationsAsync } });
 void main();

@@ -14,9 +14,14 @@ export interface State {
     workspace: string;
     canvas: { instance: Canvas | null; activeControl: string; ready: boolean };
     job: { instance: Job | null; labels: Job["labels"] };
-    player: { frame: { number: number }; frameAngles: Record<number, number> };
+    player: {
+      frame: { number: number; data: { deleted: boolean } };
+      frameAngles: Record<number, number>;
+    };
     annotations: {
       states: ObjectState[];
+      /** Logic of the filters; here the names of the labels that are let through. */
+      filters: readonly string[];
       activatedStateID: number | null;
       history: { undo: readonly unknown[]; redo: readonly unknown[] };
       /** Pages of 2.73 and later may have no current layer. */
@@ -32,9 +37,10 @@ let state: State = {
     workspace: "Standard",
     canvas: { instance: null, activeControl: "cursor", ready: false },
     job: { instance: null, labels: [] },
-    player: { frame: { number: 0 }, frameAngles: {} },
+    player: { frame: { number: 0, data: { deleted: false } }, frameAngles: {} },
     annotations: {
       states: [],
+      filters: [],
       activatedStateID: null,
       history: { undo: [], redo: [] },
       zLayer: { min: 0, max: 0, cur: 0 },
@@ -133,9 +139,10 @@ export function closeJob(): void {
 /** Read the frame's objects and the history anew. */
 export function fetchAnnotationsAsync(): Thunk {
   return async () => {
-    const { job, player, canvas } = state.annotation;
+    const { job, player, canvas, annotations } = state.annotation;
     if (job.instance === null) return;
-    const states = await job.instance.annotations.get(player.frame.number);
+    const { filters } = annotations;
+    const states = await job.instance.annotations.get(player.frame.number, false, filters);
     const history = await job.instance.actions.get();
     change({ annotations: { states, history } });
     canvas.instance?.setup(null, states);
@@ -144,13 +151,14 @@ export function fetchAnnotationsAsync(): Thunk {
 
 export function changeFrameAsync(frame: number): Thunk {
   return async () => {
-    const { job, canvas, player } = state.annotation;
+    const { job, canvas, player, annotations } = state.annotation;
     if (job.instance === null || canvas.instance?.mode() !== "idle") return;
     if (frame < job.instance.startFrame || frame > job.instance.stopFrame) return;
     const picture = await pictureOf(job.instance, frame);
-    const states = await job.instance.annotations.get(frame);
+    const states = await job.instance.annotations.get(frame, false, annotations.filters);
     const history = await job.instance.actions.get();
-    change({ player: { frame: { number: frame } }, annotations: { states, history } });
+    const data = await job.instance.frames.get(frame);
+    change({ player: { frame: { number: frame, data } }, annotations: { states, history } });
     canvas.instance.rotate(player.frameAngles[frame] ?? 0);
     canvas.instance.setup(picture, states);
   };

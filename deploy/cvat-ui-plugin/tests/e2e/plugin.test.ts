@@ -66,6 +66,14 @@ async function isMade(a: Annotator, label: string, [x, y]: Point): Promise<boole
   );
 }
 
+/** Wait until the plugin, after the page, has read what the server has of the job. */
+async function isRead(a: Annotator): Promise<void> {
+  const place = `/api/jobs/${a.job}/annotations`;
+  const reads = async () =>
+    (await a.get("emulator/requests")).filter(({ path }: { path: string }) => path === place);
+  await expect.poll(async () => (await reads()).length).toBeGreaterThanOrEqual(2);
+}
+
 interface Bounds {
   readonly left: number;
   readonly top: number;
@@ -773,6 +781,60 @@ suite("the plugin in the browser", () => {
     expect(await a.outlines()).toHaveLength(shown - 1);
   });
 
+  test("a digit takes the mouse from another tool, but not what was begun with it", async () => {
+    const a = await open();
+    const armed = () => a.label(one).getAttribute("aria-checked");
+    await a.key("n");
+    await a.key("2");
+    expect([await a.says("tool"), await armed()]).toEqual(["cursor", "true"]);
+    await a.key("n");
+    await a.click(centre(two));
+    await a.key("2");
+    await a.status.getByText(/^A digit does not end what you draw/).waitFor();
+    expect([await a.says("tool"), await armed()]).toEqual(["draw_rectangle", "false"]);
+    await a.key("Escape");
+    expect(await a.status.isVisible()).toBe(false);
+    // What is begun then is another thing.
+    await a.key("n");
+    await a.key("2");
+    expect([await a.says("tool"), await armed()]).toEqual(["cursor", "true"]);
+  });
+
+  test("a frame that CVAT has as removed is passed over, and nothing is proposed on it", async () => {
+    const a = await open({ frames: [0, 1, 2] });
+    const remove = (removed: boolean) =>
+      a.page.evaluate(async (isRemoved) => {
+        // biome-ignore lint/suspicious/noExplicitAny: the emulator's own handle
+        const { store, change } = (window as any).cvatEmulator;
+        const { frames } = store.getState().annotation.job.instance;
+        await (isRemoved ? frames.delete(1) : frames.restore(1));
+        const { number } = store.getState().annotation.player.frame;
+        change({ player: { frame: { number, data: await frames.get(number) } } });
+      }, removed);
+    const goTo = async (key: string, frame: string) => {
+      await a.key(key);
+      await expect.poll(() => a.says("frame")).toBe(frame);
+    };
+    await a.clickOn(centre(one), "2");
+    await goTo("f", "1");
+    await a.clickOn(centre(one, 0, 1), "2");
+    expect((await a.outlines()).length).toBeGreaterThan(0);
+    await remove(true);
+    await a.panel.locator(".notes").getByText("CVAT has this frame as removed").waitFor();
+    expect(await a.outlines()).toEqual([]);
+    // The mouse and Accept do nothing on it.
+    const calls = (await a.calls()).length;
+    await a.clickOn(centre(one, 1, 1), "2");
+    await a.key("Enter");
+    expect([await a.says("count"), (await a.calls()).length]).toEqual(["0", calls]);
+    await remove(false);
+    await expect.poll(async () => (await a.outlines()).length).toBeGreaterThan(0);
+    await remove(true);
+    await goTo("d", "0");
+    await goTo("a", "2");
+    await a.settle();
+  });
+
   test("what the eye hides is shown before it is accepted", async () => {
     const a = await open();
     await a.clickOn(centre(one), "2");
@@ -1027,6 +1089,7 @@ suite("the plugin in the browser", () => {
 
   test("nothing is offered over rectangles that were saved since the page was opened", async () => {
     const a = await open();
+    await isRead(a);
     const { results } = await a.get(`api/labels?job_id=${a.job}&page_size=100`);
     const { id } = results.find(({ name }: { name: string }) => name === one);
     const shapes = boxesOf(one).map((points) => ({
@@ -1051,6 +1114,59 @@ suite("the plugin in the browser", () => {
     await a.page.locator("body[data-ready]").waitFor();
     await a.clickOn(centre(one), "2");
     expect(await a.panel.locator(".notes").textContent()).toBe("");
+  });
+
+  test("rectangles that this page has taken away were not saved elsewhere", async () => {
+    const shapes = [0, 1].flatMap((frame) =>
+      world.truth[frame]?.objects
+        .filter(({ label }) => label === one)
+        .map(({ box }) => ({ type: "rectangle", label: one, points: box, frame })),
+    );
+    const a = await open({ shapes: shapes as object[] });
+    await isRead(a);
+    await a.page.evaluate(async () => {
+      // biome-ignore lint/suspicious/noExplicitAny: the emulator's own handle
+      const { store, change, fetchAnnotationsAsync } = (window as any).cvatEmulator;
+      await store.getState().annotation.job.instance.annotations.clear();
+      await store.dispatch(fetchAnnotationsAsync());
+      change({ workspace: "Review" });
+      change({ workspace: "Standard" });
+    });
+    expect(await a.says("count")).toBe("0");
+    for (const frame of [0, 1]) {
+      await expect.poll(() => a.says("frame")).toBe(String(frame));
+      await a.clickOn(centre(one, 0, frame), "2");
+      expect(await a.panel.locator(".notes").textContent()).toBe("");
+      expect((await a.outlines()).length).toBeGreaterThan(0);
+      await a.key("f");
+    }
+  });
+
+  test("nothing is offered over rectangles that a filter of CVAT's leaves out", async () => {
+    const shapes = boxesOf(one).map((points) => ({ type: "rectangle", label: one, points }));
+    const a = await open({ shapes });
+    const filter = (labels: readonly string[]) =>
+      a.page.evaluate(async (filters) => {
+        // biome-ignore lint/suspicious/noExplicitAny: the emulator's own handle
+        const { store, change, fetchAnnotationsAsync } = (window as any).cvatEmulator;
+        change({ annotations: { filters } });
+        await store.dispatch(fetchAnnotationsAsync());
+      }, labels);
+    await filter([two]);
+    expect(await a.says("count")).toBe("0");
+    await a.clickOn(centre(one), "2");
+    await a.panel.locator(".note").getByText("already", { exact: false }).waitFor();
+    await a.clickOn(centre(two), "3");
+    expect(await a.panel.locator(".notes").textContent()).toBe("");
+    await a.key("Enter");
+    await expect.poll(() => isMade(a, two, centre(two))).toBe(true);
+    await filter([]);
+    const made = (await a.objects()).filter(({ label }) => label === one);
+    const over = ([x, y]: Point) =>
+      made.filter(
+        ({ points: [x1 = 0, y1 = 0, x2 = 0, y2 = 0] }) => x1 <= x && x <= x2 && y1 <= y && y <= y2,
+      );
+    for (const point of world.centres(one)) expect(over(point)).toHaveLength(1);
   });
 
   test("what the server has is looked through once, not at each change of the page", async () => {
@@ -1199,6 +1315,9 @@ suite("the plugin in the browser", () => {
         Math.hypot(...pixel.map((value, i) => value - (rgb[i] as number))),
       );
       expect(Math.min(...distances)).toBeLessThan(60);
+      // So is, for a dark one, the pale casing in the list of labels, as the boxes have it.
+      const ring = await color.evaluate((element) => getComputedStyle(element).boxShadow);
+      expect(ring.includes("rgb(255, 255, 128)")).toBe(label === one);
       await a.zoom(centre(label), -8);
     }
   });

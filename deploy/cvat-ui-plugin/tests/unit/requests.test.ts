@@ -43,6 +43,7 @@ describe("a frame that is asked for by itself", () => {
     const host: Partial<Host> = {
       arm: () => {},
       safely: (act) => void act(),
+      firstKept: async (frames) => frames[0],
       ask: (_, points, signal, frame) =>
         new Promise((resolve) => {
           const answer = () => {
@@ -92,6 +93,12 @@ describe("a frame that is asked for by itself", () => {
       expect(session.state.request).toMatchObject({ frame: 1, clicks: [] });
     },
   );
+
+  test("is none that CVAT has as removed", async () => {
+    await open({ models: models.closed, removed: true }, saved);
+    session.do({ type: "clicked", clicks: [{ x: 1, y: 1, label: 1, positive: true }] });
+    expect([session.state.request, requests.canSearch, asked]).toEqual([null, false, []]);
+  });
 
   test("after one with rectangles that were drawn by hand", async () => {
     await open({ frame: 0, rectangles: [rectangle("manual")] });

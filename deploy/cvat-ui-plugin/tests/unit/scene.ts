@@ -21,6 +21,7 @@ export const SCENE: Scene = {
   depth: 0,
   redoable: false,
   busy: false,
+  removed: false,
 };
 
 /** The scene is on the screen. */

@@ -16,6 +16,7 @@ import type {
   Job,
   Label,
   MLModel,
+  ObjectState,
   PluginComponent,
   RequestOptions,
   SavedShape,
@@ -83,8 +84,13 @@ class Adapter implements Host {
   #looked = false;
   /** The rectangles that the server has of the job, as of the date that it gives. */
   #saved: Saved | null = null;
-  /** Server ids of the job's objects that the page has had. */
+  /** Server ids of a job's objects that the page has had, and the job. */
   readonly #known = new Set<number>();
+  #knownOf: number | null = null;
+  /** What the server has of that job was asked for. */
+  #wasRead = false;
+  /** Objects of the frame that a filter of CVAT's leaves out. */
+  #filtered: { readonly frame: number; readonly objects: readonly ObjectState[] } | null = null;
   /** The members of CVAT's state that the scene is made of, as of the last update. */
   #watched: readonly unknown[] = [];
   #state: GlobalState["annotation"] | null = null;
@@ -135,8 +141,18 @@ class Adapter implements Host {
   readonly show = (point: Point): void => this.#stage?.show(point);
   readonly zoom = (at: Point, by: -1 | 1): void => this.#stage?.zoom(at, by);
   readonly arm = (armed: boolean): void => this.#stage?.arm(armed);
+  readonly hasBegun = (): boolean => this.#stage?.hasBegun() ?? false;
   readonly showGrip = (shown: boolean): void => this.#stage?.showGrip(shown);
   readonly makeRoom = (pixels: number): boolean => this.#stage?.makeRoom(pixels) ?? false;
+
+  async firstKept(frames: readonly number[]): Promise<number | undefined> {
+    const [first, last] = [frames[0], frames.at(-1)];
+    const all = this.#job?.frames;
+    if (first === undefined || last === undefined || !all?.search) return first;
+    const found = await all.search({ notDeleted: true }, first, last).catch(() => first);
+    if (found === null) return undefined;
+    return frames.find((frame) => frame === found) ?? first;
+  }
 
   async goTo(frame: number): Promise<void> {
     const change = fromCvat("changeFrameAsync");
@@ -207,6 +223,9 @@ class Adapter implements Host {
     const job = this.#job;
     if (job === null) return;
     const place = `jobs/${job.id}`;
+    // The first time is when the job was opened: the page has just read the same.
+    const first = !this.#wasRead;
+    this.#wasRead = true;
     // The job is small, its annotation may not be.
     const described = await this.#request(place, { method: "GET", signal });
     const date = isRecord(described) ? described.updated_date : undefined;
@@ -214,6 +233,7 @@ class Adapter implements Host {
     const saved = await this.#request(`${place}/annotations`, { method: "GET", signal });
     const shapes: readonly SavedShape[] =
       isRecord(saved) && Array.isArray(saved.shapes) ? saved.shapes : [];
+    if (first) this.#know(shapes.map(({ id }) => id));
     const rectangles = shapes.filter(({ type }) => type === "rectangle");
     const checked = groupsOf(
       rectangles.filter(({ source }) => source !== "auto"),
@@ -303,12 +323,16 @@ class Adapter implements Host {
       annotation.canvas.activeControl,
       annotation.workspace,
       annotation.player.frame.number,
+      annotation.player.frame.data?.deleted,
       annotation.annotations.states,
+      annotation.annotations.filters,
       annotation.annotations.history,
       annotation.annotations.zLayer,
       models?.interactors,
     ];
     if (watched.every((value, i) => value === this.#watched[i])) return;
+    const { activeControl } = annotation.canvas;
+    if (activeControl !== this.#state?.canvas.activeControl) this.#stage?.toolChanged();
     this.#watched = watched;
     this.#state = annotation;
     const { instance: job } = annotation.job;
@@ -324,29 +348,60 @@ class Adapter implements Host {
       this.#stage = new Stage(canvas, this.#listener, this.#guard);
       this.#stage.overlay(this.#overlay);
     }
-    if (this.#job !== job) {
-      need(job.annotations?.put, "job.annotations.put");
-      this.#known.clear();
-    }
+    if (this.#job !== job) need(job.annotations?.put, "job.annotations.put");
     this.#job = job;
-    for (const { serverID } of annotation.annotations.states) {
-      if (typeof serverID === "number") this.#known.add(serverID);
+    // The same job is opened again when another workspace was looked at.
+    if (this.#knownOf !== job.id) {
+      this.#knownOf = job.id;
+      this.#known.clear();
+      this.#wasRead = false;
     }
-    this.#notify();
+    this.#know(annotation.annotations.states.map(({ serverID }) => serverID));
+    this.#notifyOfAll(job, annotation);
     if (!this.#looked && this.#look === null && this.#ours().length === 0) {
       this.#lookLater(FIRST_LOOK_MS);
     }
+  }
+
+  #know(ids: readonly unknown[]): void {
+    for (const id of ids) {
+      if (typeof id === "number") this.#known.add(id);
+    }
+  }
+
+  /** Tell the scene. What CVAT's filters leave out is there as well: nothing is offered over it. */
+  #notifyOfAll(job: Job, state: GlobalState["annotation"]): void {
+    const { states, filters } = state.annotations;
+    if (!Array.isArray(filters) || filters.length === 0) {
+      this.#filtered = null;
+      this.#notify();
+      return;
+    }
+    const { number: frame } = state.player.frame;
+    this.safely(async () => {
+      const all = await job.annotations.get?.(frame, false, []).catch(() => []);
+      if (this.#state !== state || this.#job !== job) return;
+      const shown = new Set(states.map(({ clientID }) => clientID));
+      const objects = (Array.isArray(all) ? (all as readonly ObjectState[]) : []).filter(
+        ({ clientID }) => !shown.has(clientID),
+      );
+      this.#filtered = { frame, objects };
+      this.#know(objects.map(({ serverID }) => serverID));
+      this.#notify();
+    });
   }
 
   #notify(): void {
     const [job, state] = [this.#job, this.#state];
     if (job === null || state === null) return;
     const saved = this.#saved?.job === job.id ? this.#saved : null;
+    const isHere = this.#filtered?.frame === state.player.frame.number;
+    const filtered = isHere ? (this.#filtered?.objects ?? []) : [];
     const elsewhere = (saved?.rectangles.get(state.player.frame.number) ?? [])
       .filter(({ id }) => id !== undefined && !this.#known.has(id))
       .map(rectangleOf);
     this.#listener?.sceneChanged({
-      ...sceneOf(job, state, this.#ours(), this.#absence),
+      ...sceneOf(job, state, filtered, this.#ours(), this.#absence),
       elsewhere,
       saved: saved?.checked ?? NOTHING_SAVED,
     });

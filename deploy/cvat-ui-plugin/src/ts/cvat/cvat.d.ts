@@ -106,9 +106,23 @@ export interface Job {
   /** Of the task's frames. */
   readonly startFrame?: number;
   readonly stopFrame?: number;
+  readonly frames?: {
+    /** The first frame that is wanted, or null. */
+    readonly search?: (
+      wanted: { readonly notDeleted: boolean },
+      from: number,
+      to: number,
+    ) => Promise<unknown>;
+  };
   readonly annotations: {
     /** All at once are one step of the undo history. Newer versions answer their client ids. */
     readonly put: (states: readonly ObjectState[]) => Promise<unknown>;
+    /** The objects of a frame that filters let through. */
+    readonly get?: (
+      frame: number,
+      allTracks: boolean,
+      filters: readonly unknown[],
+    ) => Promise<unknown>;
   };
 }
 
@@ -145,9 +159,16 @@ export interface GlobalState {
       /** Numbers of the frames, where they are not all between the first and the last. */
       readonly frameNumbers?: unknown;
     };
-    readonly player: { readonly frame: { readonly number: number } };
+    readonly player: {
+      readonly frame: {
+        readonly number: number;
+        readonly data?: { readonly deleted?: boolean } | null;
+      };
+    };
     readonly annotations: {
+      /** Those objects of the frame that the filters let through. */
       readonly states: readonly ObjectState[];
+      readonly filters?: unknown;
       readonly history: { readonly undo: readonly unknown[]; readonly redo: readonly unknown[] };
       readonly zLayer: { readonly cur?: number; readonly max?: number };
     };

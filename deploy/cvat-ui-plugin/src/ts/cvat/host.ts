@@ -55,6 +55,8 @@ export interface Scene {
   readonly redoable: boolean;
   /** Another tool of CVAT has the mouse. */
   readonly busy: boolean;
+  /** CVAT has the frame as removed: it is not annotated. */
+  readonly removed: boolean;
 }
 
 /** What CVAT reports to the plugin. */
@@ -97,10 +99,14 @@ export interface Host {
   look(): void;
   /** Take the mouse from CVAT's other tools, and show that clicks are the plugin's. */
   arm(armed: boolean): void;
+  /** Whether something was begun with another tool of CVAT's that would be lost without the tool. */
+  hasBegun(): boolean;
   /** Show that what is under the mouse can be pulled. */
   showGrip(shown: boolean): void;
   /** Leave so many pixels of the screen free at the left of the canvas; false: CVAT cannot. */
   makeRoom(pixels: number): boolean;
+  /** The first of some frames of the job that CVAT does not have as removed. */
+  firstKept(frames: readonly number[]): Promise<number | undefined>;
   /**
    * Show another frame of the job.
    *

@@ -13,10 +13,12 @@ export function isOurs({ id, name, kind }: MLModel): boolean {
 export function sceneOf(
   job: Job,
   { job: { labels, frameNumbers }, canvas, player, annotations }: GlobalState["annotation"],
+  filtered: readonly ObjectState[],
   models: readonly MLModel[],
   absence: string | null,
 ): Omit<Scene, "elsewhere" | "saved"> {
   const shapes = annotations.states.filter(({ outside }) => !outside);
+  const unseen = new Set(filtered.filter(({ outside }) => !outside));
   return {
     jobId: job.id,
     frame: player.frame.number,
@@ -39,14 +41,14 @@ export function sceneOf(
       name,
       classes: (classes ?? []).map((label) => label.name),
     })),
-    rectangles: shapes.filter(isShape("rectangle")).map((shape) => ({
+    rectangles: [...shapes, ...unseen].filter(isShape("rectangle")).map((shape) => ({
       points: cornersOf(shape.points ?? []),
       rotation: shape.rotation ?? 0,
       label: shape.label.id as number,
       clientId: shape.clientID,
       source: shape.source ?? "manual",
       locked: shape.lock === true,
-      hidden: shape.hidden === true,
+      hidden: shape.hidden === true || unseen.has(shape),
       tracked: shape.objectType !== "shape",
     })),
     points: shapes.filter(isShape("points")).flatMap(({ points, label }) => {
@@ -58,10 +60,11 @@ export function sceneOf(
         positive: true,
       }));
     }),
-    ids: new Set(annotations.states.flatMap(({ clientID }) => clientID ?? [])),
+    ids: new Set([...annotations.states, ...filtered].flatMap(({ clientID }) => clientID ?? [])),
     depth: annotations.history.undo.length,
     redoable: annotations.history.redo.length > 0,
     busy: canvas.activeControl !== "cursor",
+    removed: player.frame.data?.deleted === true,
   };
 }
 

@@ -17,6 +17,8 @@ import { need, Unsupported } from "./needs";
 
 const BOARD = "#cvat_canvas_attachment_board";
 const DRAG_PIXELS = 4;
+/** Modes of the canvas in which a press of the mouse begins nothing. */
+const IDLE_MODES = ["idle", "drag_canvas", "zoom_canvas"];
 /** How far from the view's edges a point is brought, in pixels of the screen. */
 const VIEW_MARGIN = 48;
 
@@ -35,6 +37,8 @@ export class Stage {
   /** The last press was the plugin's, and so are the click events that follow it. */
   #claimed = false;
   #passing = false;
+  /** The mouse was pressed with the tool that CVAT has chosen. */
+  #begun = false;
   /** Pixels that are free at the left. */
   #room = 0;
 
@@ -142,6 +146,15 @@ export class Stage {
     this.#surface.classList.toggle("c3det-armed", armed);
   }
 
+  hasBegun(): boolean {
+    return this.#begun && !IDLE_MODES.includes(this.canvas.mode());
+  }
+
+  /** CVAT has chosen another tool, or none. */
+  toolChanged(): void {
+    this.#begun = false;
+  }
+
   showGrip(shown: boolean): void {
     this.#surface.classList.toggle("c3det-grip", shown);
   }
@@ -227,6 +240,7 @@ export class Stage {
   }
 
   #pressed(event: MouseEvent): void {
+    this.#begun ||= event.button === 0 && !IDLE_MODES.includes(this.canvas.mode());
     const point = this.#pointOf(event);
     const plain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.shiftKey;
     this.#claimed = plain && event.button !== 1 && this.#claims(point);

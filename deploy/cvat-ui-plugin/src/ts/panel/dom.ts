@@ -1,6 +1,7 @@
 // A shorter way to write elements down.
 
 import { keyOf } from "../labels";
+import { isDark, paleOf } from "../preview";
 
 /** Of an icon: an eye. */
 export const EYE =
@@ -140,7 +141,10 @@ export function digit(position: number): readonly HTMLElement[] {
   return key === null ? [] : [h("kbd", {}, key)];
 }
 
-/** The colour of a label. */
+/** A sample of a label's colour, with the pale casing that the boxes of a dark one have. */
 export function swatch(color: string): HTMLSpanElement {
-  return h("span", { className: "swatch", style: `background: ${color}` });
+  const ring = isDark(color)
+    ? `; box-shadow: 0 0 0 1px #0004, inset 0 0 0 2px ${paleOf(color)}`
+    : "";
+  return h("span", { className: "swatch", style: `background: ${color}${ring}` });
 }
