@@ -229,7 +229,8 @@ export class Requests {
     const { scene } = session;
     if (!this.#asksByItself || scene === null) return;
     const frame = await session.nextFrame();
-    if (frame === undefined || session.scene?.jobId !== scene.jobId) return;
+    const isThere = session.scene?.jobId === scene.jobId && session.scene.frame === scene.frame;
+    if (frame === undefined || !isThere) return;
     const known = session.rectangles.get(frame) ?? scene.saved.get(frame) ?? [];
     if (session.state.frames.has(frame) || known.length > 0) return;
     if ([this.#prefetched?.frame, this.#prefetching?.frame].includes(frame)) return;

@@ -23,6 +23,8 @@ describe("a frame that is asked for by itself", () => {
     closed: [{ id: "closed", name: "closed", classes: ["label 1", "label 2"] }],
   };
   let away: boolean;
+  /** CVAT looks for removed frames until then. */
+  let searched: Promise<void>;
   let session: Session;
   let requests: Requests;
   let asked: {
@@ -43,7 +45,10 @@ describe("a frame that is asked for by itself", () => {
     const host: Partial<Host> = {
       arm: () => {},
       safely: (act) => void act(),
-      firstKept: async (frames) => frames[0],
+      firstKept: async (frames) => {
+        await searched;
+        return frames[0];
+      },
       ask: (_, points, signal, frame) =>
         new Promise((resolve) => {
           const answer = () => {
@@ -78,6 +83,7 @@ describe("a frame that is asked for by itself", () => {
     vi.useFakeTimers();
     vi.stubGlobal("window", globalThis);
     away = false;
+    searched = Promise.resolve();
     asked = [];
   });
 
@@ -168,6 +174,19 @@ describe("a frame that is asked for by itself", () => {
     expect(asked.slice(1).map(({ signal }) => signal.aborted)).toEqual([true, false]);
     await asked[2]?.answer();
     expect(session.state.request).toBeNull();
+  });
+
+  test("is not asked for ahead where another one is shown before CVAT has told which", async () => {
+    await open({ models: models.closed }, saved);
+    let tell = () => {};
+    searched = new Promise((resolve) => {
+      tell = resolve;
+    });
+    await asked[0]?.answer();
+    show(session, { ...SCENE, models: models.closed, frame: 0, frames: [0, 1, 2] });
+    tell();
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(asked.map(({ frame }) => frame)).toEqual([1]);
   });
 
   test("is not asked for ahead any more once another job is open", async () => {
