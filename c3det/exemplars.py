@@ -273,12 +273,10 @@ class Exemplars:
                 groups.append((yes, no))
 
         def numbers(count: int) -> list[tuple[int, int]]:
+            positive = [min(count, len(yes)) for yes, _ in groups]
             return [
-                (
-                    min(count, len(yes)),
-                    min(count, math.ceil(len(no) * min(count, len(yes)) / len(yes))),
-                )
-                for yes, no in groups
+                (stay, min(count, math.ceil(len(no) * stay / len(yes))))
+                for stay, (yes, no) in zip(positive, groups, strict=True)
             ]
 
         while most is not None and count > 1 and sum(map(sum, numbers(count))) > most:

@@ -207,7 +207,7 @@ class Comparison(nn.Module):
         """Logits of slots and rivals ``(B, P, S + R)``, where each two have shared one claim.
 
         The claim of a slot is multiplied by its share of the softmax over the slot and its rival,
-        and so is that of the rival.
+        and so is that of the rival. ``rejected`` is added to the logits of rivals.
         """
         slots = logits.shape[-1] - len(rivals)
         every, rival = logits[..., :slots], logits[..., slots:] + (self.rival_bias + rejected)
