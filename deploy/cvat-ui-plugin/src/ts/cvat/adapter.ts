@@ -46,6 +46,14 @@ interface Saved {
 
 const NOTHING_SAVED: Scene["saved"] = new Map();
 
+/** Server ids of the objects of a job that the page has had. */
+interface Known {
+  readonly job: number | null;
+  readonly ids: Set<number>;
+  /** What the server has of the job was asked for. */
+  wasRead: boolean;
+}
+
 /** Wait for CVAT to take plugins, then start this one. */
 export function register(start: (host: Host) => Listener): void {
   window.addEventListener(
@@ -84,11 +92,7 @@ class Adapter implements Host {
   #looked = false;
   /** The rectangles that the server has of the job, as of the date that it gives. */
   #saved: Saved | null = null;
-  /** Server ids of a job's objects that the page has had, and the job. */
-  readonly #known = new Set<number>();
-  #knownOf: number | null = null;
-  /** What the server has of that job was asked for. */
-  #wasRead = false;
+  #known: Known = { job: null, ids: new Set(), wasRead: false };
   /** Objects of the frame that a filter of CVAT's leaves out. */
   #filtered: { readonly frame: number; readonly objects: readonly ObjectState[] } | null = null;
   /** The members of CVAT's state that the scene is made of, as of the last update. */
@@ -224,8 +228,9 @@ class Adapter implements Host {
     if (job === null) return;
     const place = `jobs/${job.id}`;
     // The first time is when the job was opened: the page has just read the same.
-    const first = !this.#wasRead;
-    this.#wasRead = true;
+    const known = this.#known;
+    const first = !known.wasRead;
+    known.wasRead = true;
     // The job is small, its annotation may not be.
     const described = await this.#request(place, { method: "GET", signal });
     const date = isRecord(described) ? described.updated_date : undefined;
@@ -233,7 +238,11 @@ class Adapter implements Host {
     const saved = await this.#request(`${place}/annotations`, { method: "GET", signal });
     const shapes: readonly SavedShape[] =
       isRecord(saved) && Array.isArray(saved.shapes) ? saved.shapes : [];
-    if (first) this.#know(shapes.map(({ id }) => id));
+    if (first)
+      addTo(
+        known,
+        shapes.map(({ id }) => id),
+      );
     const rectangles = shapes.filter(({ type }) => type === "rectangle");
     const checked = groupsOf(
       rectangles.filter(({ source }) => source !== "auto"),
@@ -351,21 +360,14 @@ class Adapter implements Host {
     if (this.#job !== job) need(job.annotations?.put, "job.annotations.put");
     this.#job = job;
     // The same job is opened again when another workspace was looked at.
-    if (this.#knownOf !== job.id) {
-      this.#knownOf = job.id;
-      this.#known.clear();
-      this.#wasRead = false;
-    }
-    this.#know(annotation.annotations.states.map(({ serverID }) => serverID));
+    if (this.#known.job !== job.id) this.#known = { job: job.id, ids: new Set(), wasRead: false };
+    addTo(
+      this.#known,
+      annotation.annotations.states.map(({ serverID }) => serverID),
+    );
     this.#notifyOfAll(job, annotation);
     if (!this.#looked && this.#look === null && this.#ours().length === 0) {
       this.#lookLater(FIRST_LOOK_MS);
-    }
-  }
-
-  #know(ids: readonly unknown[]): void {
-    for (const id of ids) {
-      if (typeof id === "number") this.#known.add(id);
     }
   }
 
@@ -386,7 +388,10 @@ class Adapter implements Host {
         ({ clientID }) => !shown.has(clientID),
       );
       this.#filtered = { frame, objects };
-      this.#know(objects.map(({ serverID }) => serverID));
+      addTo(
+        this.#known,
+        objects.map(({ serverID }) => serverID),
+      );
       this.#notify();
     });
   }
@@ -398,7 +403,7 @@ class Adapter implements Host {
     const isHere = this.#filtered?.frame === state.player.frame.number;
     const filtered = isHere ? (this.#filtered?.objects ?? []) : [];
     const elsewhere = (saved?.rectangles.get(state.player.frame.number) ?? [])
-      .filter(({ id }) => id !== undefined && !this.#known.has(id))
+      .filter(({ id }) => id !== undefined && !this.#known.ids.has(id))
       .map(rectangleOf);
     this.#listener?.sceneChanged({
       ...sceneOf(job, state, filtered, this.#ours(), this.#absence),
@@ -452,6 +457,12 @@ class Adapter implements Host {
     } catch {
       // The one line has been written, and there is nothing more to take away.
     }
+  }
+}
+
+function addTo({ ids }: Known, found: readonly unknown[]): void {
+  for (const id of found) {
+    if (typeof id === "number") ids.add(id);
   }
 }
 
