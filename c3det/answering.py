@@ -13,8 +13,17 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from c3det.boxes import EDGE_WEIGHT, centredness, contains, iou, touching
+from c3det.boxes import (
+    EDGE_WEIGHT,
+    box_area,
+    centredness,
+    contains,
+    intersection,
+    iou,
+    touching,
+)
 from c3det.clicks import Click, Size
 from c3det.detections import Detections
 
@@ -48,6 +57,9 @@ sizes of their class."""
 REACH = 0.1
 """How far outside of a box, in its sides, a click on its object may be."""
 
+CHOSEN_PREFERENCE = 1000.0
+"""Factor on the rank of the box that a click of a choice means: nothing else answers the click."""
+
 OWN_CLASS_PREFERENCE = 3.0
 """Factor on the rank of boxes of the click's class.
 
@@ -80,7 +92,10 @@ def answer_clicks(
        re-labelled, or failing that by a box of the typical size of its class around it. Proposals
        are ranked by their score times how central the click lies in them: it was aimed at one
        object, not at the neighbour whose box reaches under it. Those of the click's class come
-       before others as good (`OWN_CLASS_PREFERENCE`).
+       before others as good (`OWN_CLASS_PREFERENCE`). A click that means another box than the
+       likeliest (`Click.choice`) is answered by that box, which has the score 1, and of the other
+       boxes of its class that hold it those are not shown that lie in that box or around it: they
+       are what it did not mean.
     3. Clicks on one object share its box. Two are on one object where their best proposal is the
        same, unless a good one is left in which the second lies more centrally; and where the best
        one that is left for the second is much the same as the first one's, or is of one object
@@ -95,6 +110,7 @@ def answer_clicks(
 
     Args:
         candidates: Proposals of any score, after non-maximum suppression, none of them answers.
+            What clicks of a choice mean has the score 1.
         clicks: In pixels of the picture.
         score_threshold: Below it, only answers are kept. It changes no answer.
         typical_sizes: ``(width, height)`` in pixels for each class. Where there are none, labels
@@ -127,6 +143,8 @@ def answer_clicks(
     for answer, other in touching(boxes, rest.boxes):
         same = iou(boxes[answer], rest.boxes[other]) >= SAME_OBJECT_IOU
         free[other[same]] = False
+    for box, (_, members) in zip(boxes, answers, strict=True):
+        free &= ~_not_meant(rest, box, [clicks[one] for one in members if clicks[one].choice])
     answered = Detections(
         boxes,
         np.ones(len(boxes), np.float32),
@@ -134,6 +152,18 @@ def answer_clicks(
         np.array(last, np.int64),
     )
     return replace(Detections.joined([answered, rest.take(free).by_score()]), answer_of=answer_of)
+
+
+def _not_meant(
+    others: Detections, box: NDArray[np.float32], clicks: Sequence[Click]
+) -> NDArray[np.bool_]:
+    """Which other boxes are not what clicks of a choice mean, as they mean ``box`` ``(4,)``."""
+    smaller = np.minimum(box_area(others.boxes), box_area(box))
+    nested = intersection(others.boxes, box) >= SAME_OBJECT_SHARE * smaller
+    held = np.zeros(len(others), bool)
+    for click in clicks:
+        held |= contains(others.boxes, click.x, click.y) & (others.labels == click.label)
+    return held & nested
 
 
 def _sizes_of_best(labels: set[int], candidates: Detections) -> dict[int, tuple[float, float]]:
@@ -282,6 +312,8 @@ class _Grouping:
         rank = scores * (EDGE_WEIGHT + centred)
         own = candidates.labels[box] == labels[row]
         rank = np.where(own, OWN_CLASS_PREFERENCE * rank, rank)
+        chooses = np.array([self._clicks[index].choice > 0 for index in self._positive])
+        rank = np.where(chooses[row] & own & (scores >= 1), CHOSEN_PREFERENCE * rank, rank)
         order = np.lexsort((box, index, -rank))
         order = order[inside[order] & (rank[order] > 0)]
         columns = (column[order].tolist() for column in (index, box, rank, centred))

@@ -36,21 +36,28 @@ class Click:
         y: Pixels from its top edge.
         label: 0-based class.
         positive: ``False``: there is no object of the class ``label`` here.
+        choice: Which of the boxes under it is the object, for an open model: 0 the likeliest, 1 the
+            next likeliest, and so on; after the last one the first again. Closed models have no
+            choice.
 
     Raises:
-        ValueError: A coordinate is not a finite number, or the label is negative.
+        ValueError: A coordinate is not a finite number, or the label or the choice is negative.
     """
 
     x: float
     y: float
     label: int
     positive: bool = True
+    choice: int = 0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.x) and math.isfinite(self.y)):
             raise ValueError(f"a click needs finite coordinates, not x={self.x}, y={self.y}")
-        if self.label < 0:
-            raise ValueError(f"the label of a click must not be negative, it is {self.label}")
+        for name in ("label", "choice"):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"the {name} of a click must not be negative, it is {getattr(self, name)}"
+                )
 
 
 @dataclass(frozen=True, slots=True)

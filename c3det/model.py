@@ -94,7 +94,7 @@ class Model(Protocol[TileT]):
         """Compute a tile from its pixels, uint8 ``(H, W, 3)``, RGB."""
 
     def templates(self, tile: TileT, clicks: Sequence[Click]) -> Sequence[Template]:
-        """The template of each click. It depends only on where the click lies.
+        """The template of each click. It depends only on its place and its choice.
 
         Args:
             tile: Which holds the clicks.

@@ -41,8 +41,8 @@ from c3det.timing import Pace, TimeBudget
 from c3det.weights import Card
 
 Location = tuple[float, ...]
-"""``(x, y)`` of a click or ``(x1, y1, x2, y2)`` of a box, in pixels of the picture. A template
-depends on nothing else."""
+"""``(x, y, choice)`` of a click or ``(x1, y1, x2, y2)`` of a box, in pixels of the picture. A
+template depends on nothing else."""
 
 QUERIES_KEPT = 4
 """The detections of so many last queries are kept, beside those without clicks."""
@@ -159,7 +159,7 @@ class Picture:
             exemplar_model(self._model, self._card, exemplars)
         query = Query.of(clicks, exemplars or (), counts_negative=self._model.counts_negative)
         # The order does not depend on labels, so that with other names the work is the same.
-        points = sorted({(click.x, click.y) for click in query.clicks}, key=lambda xy: xy[::-1])
+        points = sorted(set(map(_location, query.clicks)), key=lambda one: (one[1], one[0], one[2]))
         owners: dict[Location, int] = dict(zip(points, self._owners(points), strict=True))
         under_clicks = set(owners.values())
         budget = TimeBudget(deadline, self._merge_seconds, self._model.device)
@@ -216,9 +216,10 @@ class Picture:
         self, index: int, tile: Tile, locations: Sequence[Location]
     ) -> dict[Location | Exemplar, Template]:
         """The templates of locations in a tile."""
-        points = [location for location in locations if len(location) == 2]
+        points = [location for location in locations if len(location) == 3]
         boxes = [location for location in locations if len(location) == 4]
-        clicks = self._in_tile(index, [Click(*_middle(point), 0) for point in points])
+        made = [Click(x, y, 0, choice=int(choice)) for x, y, choice in points]
+        clicks = self._in_tile(index, made)
         templates: dict[Location | Exemplar, Template] = dict(
             zip(points, self._model.templates(tile, clicks), strict=True)
         )
@@ -254,7 +255,7 @@ class Picture:
         with self._pace.timed("search", index in self._tiles):
             tile = self._tile(index, budget, under_clicks)
             with budget.timed("detect"):
-                templates = [self._templates[click.x, click.y] for click in query.clicks]
+                templates = [self._templates[_location(click)] for click in query.clicks]
                 clicks = self._in_tile(index, query.clicks)
                 if query.exemplars:
                     exemplars = [(one, self._templates[one]) for one in query.exemplars]
@@ -354,7 +355,7 @@ class Picture:
         """
         model = exemplar_model(self._model, self._card)
         at = [*clicks, *(Click(*box.middle, box.label, box.positive) for box in boxes)]
-        check_clicks(at, 0.0, len(names), self.image_size)
+        check_clicks(at, 0.0, 0, self.image_size)
         check_labels(at, len(names))
         locations = _locations(clicks, boxes)
         owners = self._owners(locations)
@@ -476,10 +477,17 @@ def _drop_oldest(cache: dict[Any, Any], kept: int, but: object = None) -> None:
 
 def _locations(clicks: Sequence[Click], boxes: Sequence[LabelledBox]) -> list[Location]:
     return [
-        *((click.x, click.y) for click in clicks),
+        *map(_location, clicks),
         *((box.x1, box.y1, box.x2, box.y2) for box in boxes),
     ]
 
 
+def _location(click: Click) -> Location:
+    return click.x, click.y, click.choice
+
+
 def _middle(location: Location) -> tuple[float, float]:
-    return (location[0] + location[-2]) / 2, (location[1] + location[-1]) / 2
+    if len(location) == 3:
+        return location[:2]
+    x1, y1, x2, y2 = location
+    return (x1 + x2) / 2, (y1 + y2) / 2

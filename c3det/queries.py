@@ -37,7 +37,7 @@ class Query:
             tuple(
                 sorted(
                     set(clicks_that_count(clicks, negative=counts_negative, beside=exemplars)),
-                    key=lambda click: (click.label, click.y, click.x, click.positive),
+                    key=lambda click: (click.label, click.y, click.x, click.positive, click.choice),
                 )
             ),
             tuple(
@@ -56,16 +56,18 @@ NO_CLICKS = Query()
 def check_clicks(
     clicks: Sequence[Click], score_threshold: float, num_classes: int, image_size: Size
 ) -> None:
-    """Raise ``ValueError`` if a click is outside the picture, or a label or threshold is wrong.
+    """Raise ``ValueError`` if a click is outside the picture, or it or a threshold is wrong.
 
-    ``num_classes`` is that of the weights; 0: any label is right. ``image_size`` is ``(height,
-    width)``.
+    ``num_classes`` is that of the weights; 0: any label is right, and any choice. ``image_size`` is
+    ``(height, width)``.
     """
     if not 0 <= score_threshold <= 1:
         raise ValueError(f"score_threshold must be between 0 and 1, it is {score_threshold}")
     height, width = image_size
     if num_classes:
         check_labels(clicks, num_classes)
+        if any(click.choice for click in clicks):
+            raise ValueError("a closed model lets no click choose among the boxes under it")
     for index, click in enumerate(clicks):
         if not (0 <= click.x <= width and 0 <= click.y <= height):
             raise ValueError(

@@ -32,6 +32,7 @@ class SlotInputs:
         logits: ``(n,)``.
         positive: bool ``(S, n)``, the positive ones of each slot.
         negative: bool ``(S, n)``, the negative ones of each slot.
+        chosen: bool ``(n,)``, whether a click means another box than the likeliest under it.
         foreign: bool ``(n,)``, which are exemplars of other pictures, or padding.
     """
 
@@ -41,6 +42,7 @@ class SlotInputs:
     logits: Tensor
     positive: Tensor
     negative: Tensor
+    chosen: Tensor
     foreign: Tensor
 
     @classmethod
@@ -54,7 +56,8 @@ class SlotInputs:
         xy, slot, sign = places[:, :2], places[:, 2], places[:, 3] > 0
         own = slot == torch.arange(slots, device=slot.device)[:, None]
         foreign = ~xy.isfinite().all(1)
-        return cls(xy, cells, exemplars, logits, own & sign, own & ~sign, foreign)
+        chosen = places[:, 3] > 1
+        return cls(xy, cells, exemplars, logits, own & sign, own & ~sign, chosen, foreign)
 
 
 PADDING = (*NOWHERE, -1.0, 0.0)
@@ -74,19 +77,21 @@ def by_slot(
         exemplars: Of other pictures, with their templates.
 
     Returns:
-        A row ``(x, y, slot, positive)`` and the template of each, and the label of each slot.
+        A row ``(x, y, slot, sign)`` and the template of each, and the label of each slot. The sign
+        of a negative one is 0, that of a positive one 1 and the click's choice.
     """
     labels = _labels_in_order(clicks, [exemplar for exemplar, _ in exemplars])
     slot_of = {label: slot for slot, label in enumerate(labels)}
     here = sorted(
         zip(clicks, templates, strict=True),
-        key=lambda one: (slot_of[one[0].label], not one[0].positive, one[0].y, one[0].x),
+        key=lambda one: (slot_of[one[0].label], not one[0].positive, _place(one[0])),
     )
     elsewhere = sorted(
         exemplars, key=lambda one: (slot_of[one[0].label], not one[0].positive, _look(one[0]))
     )
     rows: list[tuple[float, ...]] = [
-        (click.x, click.y, slot_of[click.label], click.positive) for click, _ in here
+        (click.x, click.y, slot_of[click.label], click.positive * (1 + click.choice))
+        for click, _ in here
     ]
     rows += [(*NOWHERE, slot_of[one.label], one.positive) for one, _ in elsewhere]
     return rows, [template for _, template in (*here, *elsewhere)], labels
@@ -94,11 +99,11 @@ def by_slot(
 
 def _labels_in_order(clicks: Sequence[Click], exemplars: Sequence[Exemplar]) -> list[int]:
     """The labels that have positive clicks or exemplars."""
-    places: dict[int, list[tuple[float, float]]] = {}
+    places: dict[int, list[tuple[float, float, int]]] = {}
     looks: dict[int, list[tuple[bytes, float, float]]] = {}
     for click in clicks:
         if click.positive:
-            places.setdefault(click.label, []).append((click.y, click.x))
+            places.setdefault(click.label, []).append(_place(click))
     for exemplar in exemplars:
         if exemplar.positive:
             looks.setdefault(exemplar.label, []).append(_look(exemplar))
@@ -106,6 +111,11 @@ def _labels_in_order(clicks: Sequence[Click], exemplars: Sequence[Exemplar]) -> 
         places.keys() | looks.keys(),
         key=lambda label: (sorted(places.get(label, [])), sorted(looks.get(label, []))),
     )
+
+
+def _place(click: Click) -> tuple[float, float, int]:
+    """Where a click lies, row by row, and which of the boxes there it means."""
+    return click.y, click.x, click.choice
 
 
 def _look(exemplar: Exemplar) -> tuple[bytes, float, float]:

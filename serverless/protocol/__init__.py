@@ -7,7 +7,11 @@ protocol): one pair ``[class, sign]`` per point of ``pos_points``, so that the p
 ``pos_points[k]`` is ``neg_points[k + 1]``. The sign is 1 for an object, 0 for "no object here". The
 class is a position in the function's list of classes, ``spec``. An *open* function has none
 (``spec`` is ``[]``), and the class is a position in the caller's own list of labels: 0 to
-`LARGEST_LABEL`, with gaps or without, at most `MOST_LABELS` different ones a request.
+`LARGEST_LABEL`, with gaps or without, at most `MOST_LABELS` different ones a request. To an open
+function a positive click that is repeated, with the very same point and class, says "not this box":
+once more, and the next likeliest box under it is meant, twice more, and the one after; after the
+last one it is the first again. All of them are answered by that box. Functions of before, and
+closed ones, take them for one click.
 
 Version 2 carries *exemplars*: what an open model took under clicks and boxes of other pictures. The
 function stores none of them. The caller asks once for those of a picture (`ExemplarsRequest`),

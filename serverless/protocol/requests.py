@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 from c3det.clicks import Click, LabelledBox
@@ -498,12 +499,18 @@ def _check_number_of_labels(given: Iterable[Click | LabelledBox | EncodedExempla
 def _clicks(
     points: Sequence[Point], pairs: Sequence[object], first: int, num_classes: int
 ) -> tuple[Click, ...]:
-    """Clicks at some points, from their pairs, which begin at ``neg_points[first]``."""
+    """Clicks at some points, from their pairs, which begin at ``neg_points[first]``.
+
+    To an open model a positive click that is repeated says: not this box, the next one.
+    """
     clicks = []
     for index, ((x, y), pair) in enumerate(zip(points, pairs, strict=True), start=first):
         label, positive = _class_and_sign(pair, f"neg_points[{index}]", num_classes)
         clicks.append(Click(x, y, label, positive))
-    return tuple(clicks)
+    if num_classes:
+        return tuple(clicks)
+    times = Counter(clicks)
+    return tuple(replace(one, choice=times[one] - 1) if one.positive else one for one in clicks)
 
 
 def _class_and_sign(pair: object, field: str, num_classes: int) -> tuple[int, bool]:

@@ -315,6 +315,31 @@ def test_other_boxes_of_an_answered_object_give_way() -> None:
     assert answer(candidates, [Click(12, 15, 0)]) == [(A, 1, 0, 0), (neighbour, 0.7, 1, -1)]
 
 
+def test_a_click_of_a_choice_is_answered_by_the_box_that_it_means() -> None:
+    """It has the score 1; boxes of the class in it and around it, which hold the click, go."""
+    part, whole, around = [12, 12, 15, 15], [10, 10, 20, 20], [2, 8, 24, 40]
+    beside, of_another_class, off = [12, 5, 30, 17], [11, 11, 16, 16], [16, 16, 19, 19]
+    candidates = detections(
+        [
+            (part, 0.9, 0),
+            (around, 0.8, 0),
+            (beside, 0.7, 0),
+            (of_another_class, 0.6, 1),
+            (off, 0.5, 0),
+            (whole, 1.0, 0),
+        ]
+    )
+    others = [(beside, 0.7, 0, -1), (of_another_class, 0.6, 1, -1), (off, 0.5, 0, -1)]
+    click = Click(13.5, 13.5, 0, choice=1)
+    assert answer(candidates, [click]) == [(whole, 1.0, 0, 0), *others]
+    meant = answer(candidates, [replace(click, choice=0)])
+    assert meant[0] == (part, 1.0, 0, 0)
+    # Who clicks again is not answered by the choice of a click elsewhere.
+    far = detections([(part, 0.9, 0), (B, 1.0, 0)])
+    found = answer(far, [Click(45, 15, 0, choice=1), Click(13.5, 13.5, 0)])
+    assert [(row[0], row[3]) for row in found] == [(B, 0), (part, 1)]
+
+
 def test_detections_are_frozen_and_sized() -> None:
     candidates = detections([(A, 0.9, 0), (B, 0.5, 1)])
     assert len(candidates) == 2

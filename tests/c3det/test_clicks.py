@@ -30,6 +30,8 @@ def test_click_needs_finite_coordinates(bad: float) -> None:
 def test_click_needs_a_label_from_0() -> None:
     with pytest.raises(ValueError, match="label of a click must not be negative, it is -1"):
         Click(0, 0, -1)
+    with pytest.raises(ValueError, match="choice of a click must not be negative, it is -2"):
+        Click(0, 0, 0, choice=-2)
 
 
 def test_check_labels_names_click_and_classes() -> None:

@@ -486,6 +486,8 @@ def test_wrong_questions_are_named(starter: Predictor) -> None:
         picture.detect([Click(57, 3, 0)])
     with pytest.raises(ValueError, match="click 0 has label 3, but there are 3 classes"):
         picture.detect([Click(1, 1, 3)])
+    with pytest.raises(ValueError, match="a closed model lets no click choose"):
+        picture.detect([Click(1, 1, 2), Click(1, 1, 2, choice=1)])
     with pytest.raises(ValueError, match="score_threshold must be between 0 and 1"):
         picture.detect([], 2)
     with pytest.raises(ValueError, match="image must be a uint8 array"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -320,8 +321,13 @@ def test_what_is_built_is_read_back(
     sent = PluginRequest(b"bytes", clicks, threshold)
     payload = parse_body(json.dumps(sent.body()).encode())
     assert form_of(payload) is Form.PLUGIN
-    assert read_plugin_request(payload, (), 10) == sent
     assert read_plugin_request(payload, ["class"] * 64, 10) == sent
+    of_open = read_plugin_request(payload, (), 10)
+    assert replace(of_open, clicks=clicks) == sent
+    assert read_plugin_request(parse_body(json.dumps(of_open.body()).encode()), (), 10) == of_open
+    for click, read in zip(clicks, of_open.clicks, strict=True):
+        repeats = clicks.count(click) - 1 if click.positive else 0
+        assert read == replace(click, choice=repeats)
     assert PluginAnswer.read(json.loads(json.dumps(answer.body()))) == answer
 
 

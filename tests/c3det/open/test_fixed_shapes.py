@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,13 @@ def tiles(cpu: OpenModel, there: OpenModel) -> tuple[OpenTile, OpenTile]:
 def some_clicks(count: int, labels: int) -> list[Click]:
     draw = np.random.default_rng(count)
     return [
-        Click(draw.uniform(0, WIDTH), draw.uniform(0, HEIGHT), row % labels, row % 5 != 4)
+        Click(
+            draw.uniform(0, WIDTH),
+            draw.uniform(0, HEIGHT),
+            row % labels,
+            row % 5 != 4,
+            choice=row % 3 if row % 5 != 4 else 0,
+        )
         for row in range(count)
     ]
 
@@ -124,7 +131,7 @@ def test_exchanged_slots_exchange_the_answers(
     there: OpenModel, tiles: tuple[OpenTile, OpenTile]
 ) -> None:
     clicks, names = some_clicks(12, 3), np.array([5, 0, 1])
-    renamed = [Click(c.x, c.y, int(names[c.label]), c.positive) for c in reversed(clicks)]
+    renamed = [replace(c, label=int(names[c.label])) for c in reversed(clicks)]
     wanted, got = (answered(there, tiles[1], some) for some in (clicks, renamed))
     assert len(wanted) > 10
     assert np.array_equal(got.boxes, wanted.boxes)
@@ -214,7 +221,7 @@ def test_what_is_recorded_mixes_no_devices(
     model = OpenModel(OpenDetector().eval().to("meta"), {})
     tensors = [tensor.to("meta") for tensor in tiles[1].tensors]
     places = torch.empty(16, len(PADDING), device="meta")
-    (cells, exemplars, logits) = model._templates_at_once(None, places[None, :, :2], *tensors)
+    (cells, exemplars, logits) = model._templates_at_once(None, places[None, :, :3], *tensors)
     (answer,) = model._answer_at_once((4, 8), places, cells, exemplars, logits[:, 0], *tensors)
     assert answer.device.type == "meta"
     with pytest.raises(NotImplementedError, match="Cannot copy out of meta tensor"):

@@ -202,7 +202,7 @@ def test_other_names_and_orders_give_the_very_same_boxes(
     assert len(found.boxes) > 3
     assert {0, 1, 2} >= set(found.labels.tolist())
     for names in ({0: 1, 1: 0, 2: 2}, {0: 7, 1: 3, 2: 0}):
-        renamed = [Click(c.x, c.y, names[c.label], c.positive) for c in reversed(CLICKS)]
+        renamed = [replace(c, label=names[c.label]) for c in reversed(CLICKS)]
         assert same(found, open_model.detect_whole(picture, renamed), names)
 
 

@@ -249,7 +249,7 @@ def test_exchanged_slots_exchange_the_answers(predictor: Predictor, side: int) -
     )
     here = random_clicks(4, 5, 150, 300)
     clicks = [click for click in here if click.label != 1]  # that slot has exemplars alone
-    others = [Click(c.x, c.y, names[c.label], c.positive) for c in reversed(clicks)]
+    others = [replace(c, label=names[c.label]) for c in reversed(clicks)]
     for shown, changed in (([], []), (clicks, others)):
         picture = tiled(predictor, image, side)
         found = picture.detect(shown, 0, exemplars=exemplars).detections

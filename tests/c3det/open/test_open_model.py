@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from c3det.open.model import (
     OpenModel,
     _collated_at_once,
     _detections,
+    _options,
     _Suppression,
 )
 from c3det.open.slots import SlotInputs
@@ -66,9 +67,16 @@ def tiled(
 
 def random_clicks(seed: int, count: int, height: int, width: int) -> list[Click]:
     draw = random.Random(seed)
+    signs = [draw.random() < 0.8 for _ in range(count)]
     return [
-        Click(draw.uniform(0, width), draw.uniform(0, height), number % 3, draw.random() < 0.8)
-        for number in range(count)
+        Click(
+            draw.uniform(0, width),
+            draw.uniform(0, height),
+            number % 3,
+            positive,
+            choice=draw.randrange(3) if positive else 0,
+        )
+        for number, positive in enumerate(signs)
     ]
 
 
@@ -266,7 +274,7 @@ def test_clicks_that_come_and_go_give_the_detections_of_a_fresh_picture(
 def test_exchanged_slots_exchange_the_answers(predictor: Predictor, side: int) -> None:
     image, names = pixels(150, 300), {0: 5, 1: 0, 2: 1}
     clicks = random_clicks(4, 12, 150, 300)
-    renamed = [Click(c.x, c.y, names[c.label], c.positive) for c in reversed(clicks)]
+    renamed = [replace(c, label=names[c.label]) for c in reversed(clicks)]
     picture = tiled(predictor, image, side)
     found = picture.detect(clicks, 0).detections
     assert {0, 1, 2} <= set(found.labels.tolist())
@@ -284,6 +292,53 @@ def test_clicks_that_are_repeated_count_once(predictor: Predictor) -> None:
     ):
         assert np.array_equal(found.boxes, wanted.boxes)
         assert np.allclose(found.scores, wanted.scores, atol=1e-5)
+
+
+def test_which_boxes_a_click_can_mean_and_in_which_order() -> None:
+    """Those that hold it and are likely enough, each once; the likeliest wherever it lies."""
+    boxes = torch.tensor(
+        [
+            [0.0, 0.0, 10.0, 10.0],
+            [0.0, 0.0, 10.0, 9.0],  # much the same as the first
+            [20.0, 20.0, 30.0, 30.0],  # beside the click
+            [4.0, 4.0, 6.0, 6.0],
+            [0.0, 0.0, 20.0, 20.0],
+            [5.0, 5.0, 40.0, 40.0],  # too unlikely
+        ]
+    )
+    logits = torch.tensor([3.0, 2.9, 2.8, 0.0, 1.0, -1.1])
+
+    def meant(logits: torch.Tensor) -> list[int]:
+        choices = torch.arange(7.0)
+        xy = torch.tensor([[5.0, 5.0]]).expand(7, 2)
+        return _options(boxes.expand(7, 6, 4), logits.expand(7, 6), xy, choices).tolist()
+
+    assert meant(logits) == [0, 4, 3, 0, 4, 3, 0]
+    first_beside = torch.tensor([2.0, -torch.inf, 5.0, 1.5, 0.0, -torch.inf])
+    assert meant(first_beside) == [2, 0, 3, 2, 0, 3, 2]
+    assert meant(torch.tensor([9.0, 1.0, 1.0, 1.0, 1.0, 1.0])) == [0] * 7
+
+
+@pytest.mark.parametrize("side", [1024, 160], ids=["one tile", "tiles"])
+def test_a_click_of_a_choice_is_answered_by_another_box(predictor: Predictor, side: int) -> None:
+    image = pixels(150, 300)
+    picture = tiled(predictor, image, side=side)
+    around = Click(250, 30, 1)
+    first, *others = [
+        picture.detect([around, Click(60, 70, 0, choice=choice)], 0).detections
+        for choice in (0, 1, 2)
+    ]
+    before = first.boxes[first.clicks == 1]
+    for choice, found in enumerate(others, 1):
+        (box,) = found.boxes[found.clicks == 1]
+        template = picture._templates[60, 70, choice]
+        relative = predictor.model.described(template)[1]  # type: ignore[attr-defined]
+        wanted = relative + np.array([60, 70, 60, 70])
+        assert box == pytest.approx(wanted.clip(0, (300, 150, 300, 150)), abs=1e-3)
+        assert pairwise_iou(torch.tensor(before), torch.tensor(box)[None]).item() < 0.95
+        assert found.scores[found.clicks == 1] == 1
+        assert len(found.boxes[found.clicks == 0]) == 1
+        before = box[None]
 
 
 def test_one_tile_is_the_whole_picture(predictor: Predictor) -> None:
