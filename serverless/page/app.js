@@ -1,15 +1,13 @@
 // The page: a picture, its clicks, and the function's answer to them.
 
 import { classColor, modelClasses, OwnClasses } from "./classes.js";
-import { ClickHistory, commonStart, startsWith } from "./clicks.js";
+import { ClickHistory, clickAfter, commonStart, placesOf, startsWith } from "./clicks.js";
 import { AnswerError, decodeAnswer, encodeRequest } from "./protocol.js";
 import { boxText, View } from "./view.js";
 
 // The function is asked for all boxes down to this score, once a click; the slider chooses here.
 const LOWEST_SCORE = 0.05;
 const DRAG_PIXELS = 4;
-// The second half of a double click is no click of its own.
-const SAME_POINT_PIXELS = 2;
 const FILTER_FROM_CLASSES = 17;
 const RESERVED_KEYS = ["f", "h"];
 // Answers that are kept, so that undo and redo need no request.
@@ -41,6 +39,7 @@ let history = new ClickHistory();
 // early, "stalled" or "failed", or null}
 let answer = null;
 let answers = new Map(); // complete ones, by their clicks, the latest last
+let clickedAt = -Infinity; // when the last click was made, as events tell it
 let cursor = null; // [x, y], a point of the picture that keys move
 let request = null; // the AbortController of the one under way
 let askAgain = false;
@@ -57,7 +56,7 @@ async function start() {
     const threshold = $("threshold");
     threshold.min = LOWEST_SCORE;
     threshold.value = model.threshold;
-    for (const id of ["own", "chosen", "everything-row"]) $(id).hidden = !own;
+    for (const id of ["own", "chosen", "everything-row", "again"]) $(id).hidden = !own;
     $("first-step").textContent = own
       ? "Name what you want to find, then click some of it."
       : "Choose a class, then click some objects of it.";
@@ -271,7 +270,7 @@ function update() {
   $("undo").disabled = !history.canUndo;
   $("redo").disabled = !history.canRedo;
   $("clear").disabled = !clicks.length;
-  $("click-count").value = clicks.length;
+  $("click-count").value = placesOf(clicks).length;
   $("threshold-value").value = Number($("threshold").value).toFixed(2);
   $("box-count").value = boxes.length;
   showProgress();
@@ -418,7 +417,7 @@ function endRenaming() {
 function removeClass() {
   const removed = chosenClass;
   const stays = (label) => label !== removed;
-  const clicked = history.clicks.filter(({ label }) => !stays(label)).length;
+  const clicked = placesOf(history.clicks.filter(({ label }) => !stays(label))).length;
   const clicks = clicked === 1 ? "1 click" : `${clicked} clicks`;
   const question = `Remove ${nameOf(removed)} and its ${clicks}? That cannot be undone.`;
   if (clicked && !window.confirm(question)) return;
@@ -477,18 +476,22 @@ function hover(point) {
 
 // What the person does
 
-/** Click a point of the picture. */
-function click([x, y], positive) {
+/** Click a point of the picture; at: when, as events tell it. */
+function click([x, y], positive, at) {
   if (!picture) return;
   if (chosenClass === null) {
     $("class-name").focus();
     return;
   }
   if (x < 0 || y < 0 || x >= picture.width || y >= picture.height) return;
-  const near = (other) => Math.hypot(other.x - x, other.y - y) * view.scale < SAME_POINT_PIXELS;
-  const last = history.clicks.at(-1);
-  if (last && near(last) && last.label === chosenClass && last.positive === positive) return;
-  history.add({ x, y, label: chosenClass, positive });
+  const made = clickAfter(
+    history.clicks,
+    { x, y, label: chosenClass, positive },
+    { scale: view.scale, sinceLast: at - clickedAt, repeats: own !== null },
+  );
+  if (!made) return;
+  clickedAt = at;
+  history.add(made);
   update();
   ask();
 }
@@ -521,15 +524,15 @@ function moveCursor(dx, dy) {
 }
 
 /** Keys on the picture; returns whether it was one of them. */
-function pressOnPicture({ key, shiftKey, ctrlKey }) {
+function pressOnPicture({ key, shiftKey, ctrlKey, repeat, timeStamp }) {
   if (!picture) return false;
   const arrow = ARROWS[key];
   if (arrow) {
     const by = ctrlKey ? NEAR_STEP : shiftKey ? FAR_STEP : STEP;
     moveCursor(arrow[0] * by, arrow[1] * by);
   } else if (key === " " && !ctrlKey) {
-    if (cursor) click(cursor, !shiftKey);
-    else moveCursor(0, 0);
+    if (!cursor) moveCursor(0, 0);
+    else if (!repeat) click(cursor, !shiftKey, timeStamp);
   } else if (["+", "-"].includes(key) && !ctrlKey) {
     if (!cursor) moveCursor(0, 0);
     view.zoom(key === "+" ? ZOOM_STEP : 1 / ZOOM_STEP, ...view.toScreen(...cursor));
@@ -567,11 +570,11 @@ function listen() {
     view.move(x - pressed.x, y - pressed.y);
     Object.assign(pressed, { x, y });
   });
-  canvas.addEventListener("pointerup", () => {
+  canvas.addEventListener("pointerup", ({ timeStamp }) => {
     const { button, moved, point, positive } = pressed ?? { moved: true };
     pressed = null;
     canvas.classList.remove("moving");
-    if (!moved && button !== 1) click(point, positive);
+    if (!moved && button !== 1) click(point, positive, timeStamp);
   });
   canvas.addEventListener("pointercancel", () => {
     pressed = null;

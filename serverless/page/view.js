@@ -3,6 +3,7 @@
 // CSS pixels from the top left corner of the canvas.
 
 import { classColor, isDeep } from "./classes.js";
+import { placesOf } from "./clicks.js";
 
 const MAX_SCALE = 60;
 // How boxes are drawn, by the shorter side of the box on the screen. A light line has a dark edge, and
@@ -175,7 +176,7 @@ export class View {
   }
 
   #drawClicks(ctx) {
-    this.#scene.clicks.forEach((click, i) => {
+    for (const [click, last] of placesOf(this.#scene.clicks)) {
       const [x, y] = this.toScreen(click.x, click.y);
       const mark = new Path2D();
       if (click.positive) {
@@ -189,7 +190,7 @@ export class View {
         mark.moveTo(x + 6, y - 6);
         mark.lineTo(x - 6, y + 6);
       }
-      if (i >= this.#scene.answered) {
+      if (last >= this.#scene.answered) {
         mark.moveTo(x + 9, y);
         mark.arc(x, y, 9, 0, 2 * Math.PI);
       }
@@ -200,7 +201,7 @@ export class View {
         ctx.lineWidth = width;
         ctx.stroke(mark);
       }
-      if (click.positive) return;
+      if (click.positive) continue;
       // The dot has the colour of the class that is not here.
       ctx.beginPath();
       ctx.arc(x, y, 3, 0, 2 * Math.PI);
@@ -209,7 +210,7 @@ export class View {
       ctx.stroke();
       ctx.fillStyle = color;
       ctx.fill();
-    });
+    }
   }
 
   /** A ring and four arms, whose middle stays free. */

@@ -153,6 +153,10 @@ class Page:
         actions = self._mouse(x, y)
         (actions.click() if positive else actions.context_click()).perform()
 
+    def double_click(self, x: float, y: float) -> None:
+        """Double-click a point of the fitted picture."""
+        self._mouse(x, y).double_click().perform()
+
     def drag(self, x: float, y: float, dx: int, dy: int, positive: bool = True) -> None:
         """Drag from a point of the fitted picture, by a distance on the screen."""
         actions = self._mouse(x, y)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ DISCS = ((60, 60), (200, 150), (330, 240))
 DISC_SCORES = (0.9, 0.6, 0.2)
 RADIUS = 12
 TREE_COLOR = (0xFF, 0xD6, 0x0A)
+# After this long a second click is not the half of a double click.
+DOUBLE_CLICK_S = 0.45
 
 
 # Keeps all that the page says of the progress.
@@ -578,6 +581,57 @@ def test_double_click_is_one_click(browser: Chrome, pictures: Path) -> None:
         assert page.text("#click-count") == "1"
         page.click(100, 250, positive=False)
         assert page.text("#click-count") == "2"
+
+
+def test_a_click_on_the_same_place_asks_the_open_model_again(
+    browser: Chrome, pictures: Path
+) -> None:
+    """Within 4 pixels of the screen, on which the picture is about 2.5 times as large."""
+    predictor = FakePredictor(classes=())
+    with opened(browser, pictures, predictor) as page:
+        page.double_click(100, 250)
+        page.settle()
+        assert [len(clicks) for clicks in predictor.calls] == [0, 1], "a double click is one"
+        time.sleep(DOUBLE_CLICK_S)
+        page.click(101, 250)
+        page.settle()
+        first, again = predictor.calls[-1]
+        assert again == first
+        assert page.text("#click-count") == "1"
+        page.click(103, 250)
+        time.sleep(DOUBLE_CLICK_S)
+        page.click(101, 250)
+        page.settle()
+        *_, other, nearest = predictor.calls[-1]
+        assert other.x == pytest.approx(103, abs=0.5), "too far away"
+        assert nearest == first
+        assert page.text("#click-count") == "2"
+        for _ in range(2):
+            page.click(20, 20, positive=False)
+            time.sleep(DOUBLE_CLICK_S)
+        page.settle()
+        assert [click.positive for click in predictor.calls[-1][4:]] == [False]
+        assert page.problems() == []
+
+
+def test_space_on_the_same_place_asks_the_open_model_again(browser: Chrome, pictures: Path) -> None:
+    predictor = FakePredictor(classes=())
+    with opened(browser, pictures, predictor) as page:
+        browser.execute_script("document.getElementById('canvas').focus()")
+        page.keys(" ")
+        for _ in range(2):
+            page.keys(" ")
+            page.settle()
+            time.sleep(DOUBLE_CLICK_S)
+        first, again = predictor.calls[-1]
+        assert again == first
+        held = "new KeyboardEvent('keydown', {key: ' ', repeat: true, bubbles: true})"
+        browser.execute_script(f"document.getElementById('canvas').dispatchEvent({held})")
+        page.settle()
+        page.undo_by_key()
+        page.settle()
+        assert [len(clicks) for clicks in predictor.calls] == [0, 1, 2]
+        assert page.text("#click-count") == "1"
 
 
 def test_one_request_at_a_time_and_the_latest_clicks_win(browser: Chrome, pictures: Path) -> None:

@@ -18,7 +18,8 @@ const [STEP, FAR_STEP, NEAR_STEP] = [8, 64, 1];
 /** What the cursor does on the picture. */
 interface CursorActions {
   moved(point: Point): void;
-  clicked(point: Point, button: "left" | "right"): void;
+  /** @param at When, as events tell it. */
+  clicked(point: Point, button: "left" | "right", at: number): void;
 }
 
 export class Cursor {
@@ -67,7 +68,8 @@ export class Cursor {
   }
 
   /** Take a key while the cursor is on; true: it was the cursor's. */
-  pressed({ key, shiftKey, ctrlKey, altKey, metaKey, repeat }: KeyboardEvent): boolean {
+  pressed(event: KeyboardEvent): boolean {
+    const { key, shiftKey, ctrlKey, altKey, metaKey, repeat, timeStamp } = event;
     const placement = this.#host.placement();
     if (this.#point === null || placement === null || metaKey) return false;
     const near = ctrlKey || altKey;
@@ -80,7 +82,7 @@ export class Cursor {
     }
     if (near) return false;
     if (key === " ") {
-      if (!repeat) this.#actions.clicked(this.#point, shiftKey ? "right" : "left");
+      if (!repeat) this.#actions.clicked(this.#point, shiftKey ? "right" : "left", timeStamp);
       return true;
     }
     if (key.toLowerCase() !== "z") return false;

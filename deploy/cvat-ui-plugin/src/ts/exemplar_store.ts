@@ -172,11 +172,12 @@ export class ExemplarStore {
   ): Promise<void> {
     const { model, classes } = work;
     const classIndexOf = (label: number) => classes.classOf(label) as number;
+    const asked = missing.flatMap((one) => Array.from({ length: one.times }, () => one));
     const points = encodeExemplarsRequest(
-      missing.flatMap((one) =>
+      asked.flatMap((one) =>
         "click" in one ? [{ ...one.click, classIndex: classIndexOf(one.label) }] : [],
       ),
-      missing.flatMap((one) =>
+      asked.flatMap((one) =>
         "corners" in one ? [{ points: one.corners, classIndex: classIndexOf(one.label) }] : [],
       ),
     );
@@ -185,7 +186,7 @@ export class ExemplarStore {
       const answer = decodeExemplars(await this.#host.ask(model.id, points, signal, number));
       if (signal.aborted) return;
       if (answer.progress >= 1) {
-        if (answer.exemplars.length !== missing.length)
+        if (answer.exemplars.length !== asked.length)
           throw new Error(
             `The function did not answer the exemplars of frame ${number} one by one.`,
           );
@@ -196,9 +197,10 @@ export class ExemplarStore {
         const chosen = new Set(this.#chosenOf(number, work).map(({ id }) => id));
         const kept = [...(this.#stored.frames.get(number) ?? [])].filter(([id]) => chosen.has(id));
         const added = answer.exemplars.map(({ classIndex, ...one }, i) => {
-          const { id, label } = missing[i] as Candidate;
+          const { id, label } = asked[i] as Candidate;
           return [id, { ...one, id, label }] as const;
         });
+        // All repeats of a click have the same answer, of which one is kept.
         this.#keep(number, new Map([...kept, ...added]));
         tab.save(`exemplars:${this.#jobId}`, writeStored(this.#stored));
         return;

@@ -12,6 +12,7 @@ import {
   MOST_EXEMPLARS,
   MOST_LABELS,
 } from "./protocol";
+import { placesOf } from "./repeats";
 import type { Click, Clicks } from "./state";
 import { groupsOf, isRecord } from "./values";
 
@@ -20,6 +21,8 @@ export type Candidate = {
   /** Equal for the same click or box, whenever it is chosen. */
   readonly id: string;
   readonly label: number;
+  /** How often it goes into a request: as often as the click was made. */
+  readonly times: number;
 } & (
   | { readonly click: Click }
   /** Upright corners, and whether a click on the frame says the same already. */
@@ -60,17 +63,20 @@ export function chosenOf(
   rectangles: readonly KnownRectangle[],
 ): readonly Candidate[] {
   const idOf = (label: number, ...what: unknown[]) => [frame, label, ...what].join(" ");
-  const alone = clicks.filter(
-    (click) => !click.positive || !rectangles.some((box) => isOf(box, click)),
+  const alone = placesOf(clicks).filter(
+    ([click]) => !click.positive || !rectangles.some((box) => isOf(box, click)),
   );
   const isClicked = (box: KnownRectangle) =>
     clicks.some((click) => click.positive && isOf(box, click));
   return [
-    ...[...groupsOf(alone, ({ label, positive }) => `${label} ${positive}`).values()].flatMap(
+    ...[...groupsOf(alone, ([{ label, positive }]) => `${label} ${positive}`).values()].flatMap(
       (group) =>
-        group.slice(-MOST_OF_FRAME).map((click) => {
+        group.slice(-MOST_OF_FRAME).map((place) => {
+          const [click] = place;
           const { label, x, y, positive } = click;
-          return { id: idOf(label, x, y, positive), label, click };
+          const times = place.length;
+          // Each repeat means another box.
+          return { id: idOf(label, x, y, positive, times), label, times, click };
         }),
     ),
     ...[...groupsOf(rectangles, ({ label }) => label).values()].flatMap((group) => {
@@ -86,7 +92,8 @@ export function chosenOf(
       return [...clicked, ...drawn, ...accepted].map((box, i) => {
         const corners = boundsOf(box);
         const { label } = box;
-        return { id: idOf(label, ...corners), label, corners, clicked: i < clicked.length };
+        const isOfClick = i < clicked.length;
+        return { id: idOf(label, ...corners), label, times: 1, corners, clicked: isOfClick };
       });
     }),
   ];
@@ -96,15 +103,18 @@ export function chosenOf(
 export function partsOf(candidates: readonly Candidate[]): readonly (readonly Candidate[])[] {
   const parts: Candidate[][] = [];
   let labels = new Set<number>();
+  let size = 0;
   for (const one of candidates) {
-    const isFull = parts.at(-1)?.length === MOST_EXEMPLARS;
+    const isFull = size + one.times > MOST_EXEMPLARS;
     const isOneTooMany = labels.size === MOST_LABELS && !labels.has(one.label);
     if (parts.length === 0 || isFull || isOneTooMany) {
       parts.push([]);
       labels = new Set();
+      size = 0;
     }
     parts.at(-1)?.push(one);
     labels.add(one.label);
+    size += one.times;
   }
   return parts;
 }

@@ -4,6 +4,7 @@ import type { Acceptance } from "./acceptance";
 import type { Boxes } from "./boxes";
 import type { Scene } from "./cvat/host";
 import type { FrameStatus, PanelView } from "./panel/view";
+import { placesOf } from "./repeats";
 import type { Requests } from "./requests";
 import type { Session } from "./session";
 import {
@@ -39,6 +40,7 @@ export function viewOf(
   const counts = new Map<number, number>();
   for (const { label } of boxes.shown) counts.set(label, (counts.get(label) ?? 0) + 1);
   const { clicks, edits } = entryOf(frame);
+  const newPlaces = placesOf(newClicksOf(frame)).length;
   const { armed } = state;
   const { offered } = boxes;
   const { exemplars } = requests;
@@ -59,8 +61,8 @@ export function viewOf(
     thresholds: state.thresholds,
     own: thresholds.own,
     hiddenLabels: boxes.hiddenLabels,
-    clicks: newClicksOf(frame).length,
-    earlierClicks: clicks.length - newClicksOf(frame).length,
+    clicks: newPlaces,
+    earlierClicks: placesOf(clicks).length - newPlaces,
     canSearch: requests.canSearch && !(frame.open && isAnswered(frame)),
     frame: scene.frame,
     frames: scene.frames.map((number) => [number, statusOf(number, scene, session, boxes)]),
@@ -101,15 +103,16 @@ export function viewOf(
   };
 }
 
-/** The frame's points that are no clicks yet. */
+/** The frame's points that are no clicks yet; several at one place are no repeats, but one click. */
 export function takeable({ scene, classes, frame }: Session): readonly Click[] {
   if (scene?.removed) return [];
   const { clicks } = entryOf(frame);
-  return (scene?.points ?? []).filter(
+  const points = (scene?.points ?? []).filter(
     ({ x, y, label }) =>
       classes.classOf(label) !== undefined &&
       !clicks.some((click) => click.x === x && click.y === y && click.label === label),
   );
+  return placesOf(points).map(([point]) => point);
 }
 
 function statusOf(number: number, scene: Scene, session: Session, boxes: Boxes): FrameStatus {

@@ -12,6 +12,7 @@ import { CANVAS_STYLE, STYLE } from "./panel/style";
 import type { PanelActions } from "./panel/view";
 import { type Parts, takeable, viewOf } from "./panel_view";
 import { Preview } from "./preview";
+import { clickAfter, placesOf } from "./repeats";
 import { Requests } from "./requests";
 import { Session } from "./session";
 import {
@@ -25,9 +26,6 @@ import {
   undoesNext,
 } from "./state";
 import { Thresholds } from "./thresholds";
-
-/** The second half of a double click is no click of its own. */
-const SAME_POINT_PIXELS = 2;
 
 const UNFINISHED = "A digit does not end what you draw: finish it, or press Esc first.";
 
@@ -44,6 +42,8 @@ export class Plugin implements Listener {
   readonly #removed = new AbortController();
   /** The label that was armed last, for the cursor. */
   #lastArmed: number | null = null;
+  /** When the last click was made, as events tell it. */
+  #clickedAt = Number.NEGATIVE_INFINITY;
 
   constructor(host: Host) {
     this.#host = host;
@@ -59,7 +59,7 @@ export class Plugin implements Listener {
     this.#editor = new BoxEditor(session, boxes, this.#preview);
     this.#cursor = new Cursor(host, {
       moved: (point) => this.#cursorMoved(point),
-      clicked: (point, button) => this.clicked(point, button),
+      clicked: (point, button, at) => this.clicked(point, button, at),
     });
     this.#panel = new Panel(safely(host, this.#actions()));
     this.#canvasStyle.textContent = CANVAS_STYLE;
@@ -169,7 +169,7 @@ export class Plugin implements Listener {
   readonly pulled = (point: Point): void => this.#editor.pulled(point);
   readonly letGo = (point: Point | null): void => this.#editor.letGo(point);
 
-  clicked(point: Point, button: "left" | "right"): void {
+  clicked(point: Point, button: "left" | "right", at: number): void {
     if (this.#editor.menu.isOpen) {
       this.#editor.close();
       return;
@@ -183,7 +183,7 @@ export class Plugin implements Listener {
     }
     const click = { x: point[0], y: point[1], label: armed, positive: button === "left" };
     const rectangle = button === "right" ? acceptance.rectangleAt(point) : null;
-    if (rectangle === null) this.#click(click);
+    if (rectangle === null) this.#click(click, at);
     else this.#host.safely(() => acceptance.remove(rectangle, click));
   }
 
@@ -360,14 +360,16 @@ export class Plugin implements Listener {
     session.say("Another tool was chosen: nothing was accepted.");
   }
 
-  #click(click: Click): void {
+  #click(click: Click, at: number): void {
     const { session } = this.#parts;
-    const scale = this.#host.placement()?.scale ?? 1;
-    const last = entryOf(session.frame).clicks.at(-1);
-    const near = last && Math.hypot(last.x - click.x, last.y - click.y) * scale;
-    const same = last?.label === click.label && last.positive === click.positive;
-    if (same && near !== undefined && near < SAME_POINT_PIXELS) return;
-    session.do({ type: "clicked", clicks: [click] });
+    const made = clickAfter(entryOf(session.frame).clicks, click, {
+      scale: this.#host.placement()?.scale ?? 1,
+      sinceLast: at - this.#clickedAt,
+      repeats: session.model.classes.length === 0,
+    });
+    if (made === null) return;
+    this.#clickedAt = at;
+    session.do({ type: "clicked", clicks: [made] });
   }
 
   #pressedOutside(event: Event): void {
@@ -414,7 +416,7 @@ export class Plugin implements Listener {
     this.#preview.drawBoxes(boxes.hidden ? [] : boxes.shown);
     const waiting = !isAnswered(frame);
     this.#preview.drawMarks(
-      newClicksOf(frame).map(({ x, y, label, positive }) => ({
+      placesOf(newClicksOf(frame)).map(([{ x, y, label, positive }]) => ({
         x,
         y,
         positive,

@@ -199,6 +199,50 @@ suite("the plugin in the browser", () => {
     expect(await a.label(three).getAttribute("aria-checked")).toBe("false");
   });
 
+  test("a click on the same place again is sent twice, has one mark, and is taken back alone", async () => {
+    const a = await open();
+    const clicks = () => a.panel.locator("output.quiet").textContent();
+    const marks = () =>
+      a.page
+        .locator('[data-c3det="preview"] > g:nth-of-type(3) path[data-layer=line]')
+        .evaluateAll((paths) => paths.map((path) => path.getAttribute("d")));
+    await a.clickOn(centre(one), "2");
+    const [first] = (await lastCall(a)).pos_points;
+    const [mark, boxes] = [await marks(), await a.outlines()];
+    const [x, y] = await a.screen(centre(one));
+    const noDoubleClick = 450;
+    await a.page.waitForTimeout(noDoubleClick);
+    await a.page.mouse.click(x + 2, y - 2);
+    await a.settle();
+    const sent = await lastCall(a);
+    expect(sent.pos_points).toEqual([first, first]);
+    expect(signsOf(sent)).toEqual([
+      [indexOf(one), 1],
+      [indexOf(one), 1],
+    ]);
+    expect([await marks(), await clicks()]).toEqual([mark, "1"]);
+    await a.screenshot("again");
+
+    const calls = (await a.calls()).length;
+    await a.key("Control+z");
+    expect([await marks(), await clicks()]).toEqual([mark, "1"]);
+    expect(await a.outlines()).toEqual(boxes);
+    expect((await a.calls()).length).toBe(calls);
+    await a.key("Control+z");
+    expect([await marks(), await clicks()]).toEqual([[], "0"]);
+
+    // By keys, too, in the middle of the picture.
+    await a.key("x");
+    for (let times = 1; times <= 2; times += 1) {
+      await a.page.waitForTimeout(noDoubleClick);
+      await a.key("Space");
+      await a.settle();
+      const points = (await lastCall(a)).pos_points;
+      expect(points).toEqual(Array.from({ length: times }, () => points[0]));
+    }
+    expect(await clicks()).toBe("1");
+  });
+
   test("the preview lies on the picture, zoomed, rotated and moved", async () => {
     const a = await open();
     await a.key("2");

@@ -27,7 +27,7 @@ describe("the cursor that keys move", () => {
   };
   let placement: Placement;
   let view: { left: number; top: number; right: number; bottom: number };
-  let clicks: (readonly [Point, string])[];
+  let clicks: (readonly [Point, string, number])[];
   let zooms: (readonly [Point, number])[];
   let cursor: Cursor;
 
@@ -45,7 +45,7 @@ describe("the cursor that keys move", () => {
     };
     cursor = new Cursor(host as Host, {
       moved: () => {},
-      clicked: (point, button) => clicks.push([point, button]),
+      clicked: (point, button, at) => clicks.push([point, button, at]),
     });
   });
 
@@ -91,12 +91,12 @@ describe("the cursor that keys move", () => {
 
   test("Space clicks, once however long it is held, and Shift+Space says that none is there", () => {
     cursor.start();
-    cursor.pressed(key(" "));
-    cursor.pressed(key(" ", { repeat: true }));
-    cursor.pressed(key(" ", { shiftKey: true }));
+    cursor.pressed(key(" ", { timeStamp: 7 }));
+    cursor.pressed(key(" ", { timeStamp: 8, repeat: true }));
+    cursor.pressed(key(" ", { timeStamp: 9, shiftKey: true }));
     expect(clicks).toEqual([
-      [[100, 50], "left"],
-      [[100, 50], "right"],
+      [[100, 50], "left", 7],
+      [[100, 50], "right", 9],
     ]);
   });
 

@@ -83,6 +83,33 @@ describe("what a frame is asked for", () => {
     expect(chosen).toEqual([...clicks.slice(4), click(3, 2)]);
   });
 
+  test("a click and its repeats are one, of another id with each of them", () => {
+    const idsOf = (...clicks: Clicks) => chosenOf(3, clicks, []).map(({ id }) => id);
+    const chosen = chosenOf(3, [click(5), click(55), click(5), click(5)], []);
+    expect(chosen).toMatchObject([
+      { click: click(5), times: 3 },
+      { click: click(55), times: 1 },
+    ]);
+    const ids = [1, 2, 3].flatMap((times) =>
+      idsOf(...Array.from({ length: times }, () => click(5))),
+    );
+    expect(new Set(ids).size).toBe(3);
+    expect(ids[2]).toBe(chosen[0]?.id);
+    // Of eight, too: places are counted.
+    const places = Array.from({ length: 12 }, (_, i) => click(20 * i));
+    expect(choose([...places, ...places], []).clicks).toEqual(places.slice(4));
+    // A box stands for all of them.
+    expect(choose([click(5), click(5)], [box(0)]).clicks).toEqual([]);
+  });
+
+  test("a part of a request counts repeats, and has all of a click", () => {
+    const times = (count: number, x: number) => Array.from({ length: count }, () => click(x));
+    const parts = partsOf(chosenOf(3, [...times(100, 5), ...times(156, 55), ...times(2, 90)], []));
+    expect(parts.map((part) => part.map((one) => one.times))).toEqual([[100, 156], [2]]);
+    const more = partsOf(chosenOf(3, [...times(100, 5), ...times(157, 55), ...times(2, 90)], []));
+    expect(more.map((part) => part.map((one) => one.times))).toEqual([[100], [157, 2]]);
+  });
+
   test("a rotated box is the upright one around it", () => {
     const rotated = { ...box(0), points: [0, 0, 20, 10], rotation: 90 } as const;
     const { boxes } = choose([], [rotated]);
@@ -170,7 +197,9 @@ describe("exemplars of a job's frames", () => {
         requests.push(points);
         const one = { class: 0, positive: true, width: 1, height: 1, vector: "AQID" };
         const thumbnail = "A".repeat(characters);
-        const exemplars = points.neg_points.slice(2).map(() => ({ ...one, thumbnail }));
+        const exemplars = points.neg_points
+          .slice(2)
+          .map((_, i) => ({ ...one, width: i + 1, thumbnail }));
         return { c3det: 2, exemplars, ...served, progress: 1 };
       },
     } as unknown as Host;
@@ -277,6 +306,35 @@ describe("exemplars of a job's frames", () => {
     ]);
     const known = store.known(1, { ...work, frames, rectangles: more });
     expect(known.filter(({ id }) => !store.isUsed(id)).map(({ id }) => id)).toEqual([own?.id]);
+  });
+
+  test("a click is sent as often as it was made, and gives one exemplar", async () => {
+    const { store, work, requests, carried } = job(0, 0, 4);
+    const made = new Map([[0, [rectangle(90, "manual")]]]);
+    const shown = (...clicks: Clicks) => ({ frames: clicked(0, ...clicks), rectangles: made });
+    const once = shown(click(5), click(55));
+    expect((await carried(1, once))?.exemplars).toHaveLength(3);
+    const again = shown(click(5), click(55), click(5));
+    expect((await carried(1, again))?.exemplars).toHaveLength(3);
+    // The box of the click is another one now: it alone is asked for.
+    expect(requests).toHaveLength(2);
+    expect(requests[1]?.pos_points).toEqual([
+      [5, 5],
+      [5, 5],
+    ]);
+    expect(store.known(1, { ...work, ...again })).toHaveLength(3);
+
+    store.forget();
+    await carried(1, again);
+    expect(requests[2]?.pos_points).toEqual([
+      [5, 5],
+      [5, 5],
+      [55, 5],
+      [90, 0],
+      [100, 10],
+    ]);
+    // Of the first two answers, which are the same one in truth, one is kept.
+    expect(store.known(1, { ...work, ...again }).map(({ width }) => width)).toEqual([2, 3, 4]);
   });
 
   test("a frame alone has its own boxes, and none without them", async () => {

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import type { Host } from "../../src/ts/cvat/host";
 import { ExemplarStore } from "../../src/ts/exemplar_store";
 import { Session } from "../../src/ts/session";
+import { entryOf } from "../../src/ts/state";
 import { show, storage } from "./scene";
 
 test("what is said of a step of CVAT's ends when CVAT takes the step back", () => {
@@ -40,6 +41,14 @@ describe("clicks that were not accepted", () => {
     expect(kept(tab)).toEqual([click]);
     expect([tab.getItem(exemplars(1)), tab.getItem(exemplars(3))]).toEqual([null, null]);
     expect(session.notice).toBeNull();
+  });
+
+  test("are repeats when they come back, as they were", () => {
+    const { session } = open(820);
+    for (let i = 0; i < 2; i += 1) session.do({ type: "clicked", clicks: [{ ...click }] });
+    session.openJob(3);
+    show(session);
+    expect(entryOf(session.frame).clicks).toEqual([click, click]);
   });
 
   test("that the tab cannot keep are told of, once", () => {

@@ -135,6 +135,49 @@ describe("clicks", () => {
   });
 });
 
+describe("a click that is repeated", () => {
+  const one = answered(stateAfter(shown(0), clicked(click(1))), proposal(0, 1, 0.5, true));
+  // The function answers both with its next box.
+  const two = answered(on(one, clicked(click(1))), proposal(-9, 1, 0.4, true));
+  const lefts = (state: State) => proposalsOf(frameOf(state)).map(({ points }) => points[0]);
+
+  test("stands in the list as often; taken back, the box before is there at once", () => {
+    expect(clicksOf(two)).toEqual([click(1), click(1)]);
+    expect(lefts(two)).toEqual([-9]);
+    const undone = on(two, { type: "undone" });
+    expect([clicksOf(undone), lefts(undone)]).toEqual([[click(1)], [0]]);
+    const redone = on(undone, { type: "redone" });
+    expect([lefts(redone), redone.requests]).toEqual([[-9], 2]);
+  });
+
+  test("gives up what was said of the box before", () => {
+    const points = [0, 0, 14, 14] as const;
+    const edit: Edit = { proposal: proposal(0, 1, 0.5, true), label: 1, points };
+    const edited = on(one, { type: "edited", edit });
+    const again = answered(on(edited, clicked(click(1))), proposal(-9, 1, 0.4, true));
+    expect(lefts(again)).toEqual([-9]);
+    expect(proposalsOf(frameOf(on(again, { type: "undone" })))[0]?.points).toEqual(points);
+  });
+
+  test("is a new one after its first box was accepted, and brings the next box", () => {
+    const { clicks } = entryOf(frameOf(one));
+    const taken = proposalsOf(frameOf(one));
+    const accepted = on(one, {
+      type: "accepted",
+      frame: 0,
+      clicks,
+      unsettled: [],
+      ids: [4],
+      taken,
+    });
+    expect([lefts(accepted), isPending(frameOf(accepted))]).toEqual([[], false]);
+    const again = on(accepted, clicked(click(1)));
+    expect(again.request?.clicks).toEqual([click(1), click(1)]);
+    expect([newClicksOf(frameOf(again)), isPending(frameOf(again))]).toEqual([[click(1)], true]);
+    expect(lefts(answered(again, proposal(-9, 1, 0.4, true)))).toEqual([-9]);
+  });
+});
+
 test("clicks that were kept are there when the job is opened again, and asked for", () => {
   const clicks = new Map([[3, [click(1), click(2)]]]);
   const state = on(initialState(), { type: "job opened", clicks }, shown(3));

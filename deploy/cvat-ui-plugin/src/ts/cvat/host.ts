@@ -69,7 +69,8 @@ export interface Listener {
   claims(point: Point): boolean;
   /** The mouse is over a point of the picture; null: it left the canvas. */
   hovered(point: Point | null): void;
-  clicked(point: Point, button: "left" | "right"): void;
+  /** @param at When, as events tell it, in milliseconds. */
+  clicked(point: Point, button: "left" | "right", at: number): void;
   /** The mouse was pressed at a point; true: what is there is pulled, not the picture. */
   grabs(point: Point): boolean;
   /** What was grabbed is pulled to a point. */

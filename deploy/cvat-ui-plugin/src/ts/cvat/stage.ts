@@ -271,7 +271,8 @@ export class Stage {
     this.#press = null;
     if (press.grabbed) this.#listener.letGo(moved ? this.#pointOf(event) : null);
     if (moved) return;
-    this.#listener.clicked(press.point, event.button === 0 ? "left" : "right");
+    const button = event.button === 0 ? "left" : "right";
+    this.#listener.clicked(press.point, button, event.timeStamp);
   }
 
   /** Whether the mouse was moved since it was pressed, so that this is no click. */

@@ -23,7 +23,7 @@ const KEYS = [
   ["1 … 0", "label; over a box: its label"],
   ["X", "cursor on the picture, moved by keys"],
   ["← ↑ → ↓", "move it (⇧: far, Ctrl: 1 pixel)"],
-  ["Space", "click there (⇧: none here)"],
+  ["Space", "click there, again: the next box (⇧: none here)"],
   ["Z", "zoom in there (⇧: out)"],
   ["Enter", "accept (⇧: armed label only)"],
   ["A", "accept, next frame (⇧: only in view)"],
@@ -198,7 +198,8 @@ export class LabelSection {
   }
 }
 
-function hintOf({ labels, mapping, otherLabels, armed, hasCursor }: PanelView): string {
+function hintOf(view: PanelView): string {
+  const { labels, mapping, otherLabels, armed, hasCursor, model } = view;
   if (mapping.length === 0 && otherLabels.length > 0)
     return "No label of this task may have rectangles: add one of type rectangle or any to the task.";
   if (labels.length === 0)
@@ -207,5 +208,6 @@ function hintOf({ labels, mapping, otherLabels, armed, hasCursor }: PanelView): 
     return "Choose a label or press its digit, then click objects. Click a box to edit it.";
   if (hasCursor)
     return "Arrows move · Space clicks (⇧: none here) · Z zooms (⇧: out) · Enter accepts · Esc ends";
-  return "Click objects · right click: none here · Enter accepts · Esc ends";
+  const again = model.classes.length === 0 ? ", again: the next box" : "";
+  return `Click objects${again} · right click: none here · Enter accepts · Esc ends`;
 }
