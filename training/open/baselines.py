@@ -50,6 +50,9 @@ class PictureDetector(Protocol):
                 ground a small box there.
         """
 
+    def answers(self, clicks: Sequence[Click]) -> NDArray[np.float32] | None:
+        """The boxes ``(n, 4)`` that answer positive clicks, None for a method that has none."""
+
 
 class Method(Protocol):
     """Something that is evaluated."""
@@ -70,6 +73,11 @@ class _OpenPicture:
             return Detections.none()
         return self._predictor.detect(self._features, clicks, 0.0, answer_clicks=False)
 
+    def answers(self, clicks: Sequence[Click]) -> NDArray[np.float32]:
+        found = self._predictor.detect(self._features, clicks)
+        rows = (found.clicks == found.answer_of[:, None]).argmax(1)
+        return found.boxes[rows]
+
 
 class OpenMethod:
     """The open model."""
@@ -88,6 +96,9 @@ class _TemplatePicture:
         self._found: dict[tuple[float, ...], tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
 
     def any_object(self) -> None:
+        return None
+
+    def answers(self, clicks: Sequence[Click]) -> None:
         return None
 
     def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Detections:
@@ -138,6 +149,9 @@ class _NeighbourPicture:
 
     def any_object(self) -> Detections:
         return self._proposals
+
+    def answers(self, clicks: Sequence[Click]) -> None:
+        return None
 
     def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Detections:
         slots = sorted({click.label for click in clicks if click.positive})

@@ -22,6 +22,9 @@ What is measured, for each set:
   *look-alikes*, boxes with an IoU of 0.5 or more with an object of another class, where those on
   objects of the same class as the clicked one count; and *background*, boxes with an IoU below 0.1
   with all objects, which need not look alike.
+- after three random clicks a class, which share of the clicked objects has a right box (IoU 0.5),
+  and average precision: as they are, and where each click whose box is wrong is repeated, once or
+  twice (`c3det.clicks.Click.choice`). Repeats that bring no right box are taken back.
 """
 
 from __future__ import annotations
@@ -35,9 +38,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from c3det.boxes import pairwise_iou
+from c3det.boxes import iou, pairwise_iou
+from c3det.clicks import Click
 from c3det.detections import Detections
 from c3det.open.model import OpenModel
 from c3det.predictor import Predictor
@@ -56,7 +61,15 @@ from training.open.baselines import (
     TemplateMatching,
 )
 from training.open.clicking import Clicked, click_at_random, click_errors, members
-from training.open.reporting import MAIN_COUNT, MOST_PROPOSALS, NEGATIVE, OpenReport, mean
+from training.open.reporting import (
+    MAIN_COUNT,
+    MOST_PROPOSALS,
+    MOST_REPEATS,
+    NEGATIVE,
+    REPEATED,
+    OpenReport,
+    mean,
+)
 from training.open.weights import check_folds, load, weights_of
 from training.options import option
 
@@ -198,6 +211,77 @@ def _gone(boxes: Detections, after: Detections) -> int:
 Pairs = list[tuple[Annotated, Detections]]
 
 
+@dataclass(slots=True)
+class RepeatedClicks:
+    """What clicks on the same place again do, see the module.
+
+    Attributes:
+        right: For each number of repeats, whether the clicked objects have a right box.
+        found: Likewise, the pictures, their clicks and what was found.
+    """
+
+    right: dict[int, list[bool]] = field(default_factory=lambda: defaultdict(list))
+    found: dict[int, list[tuple[Annotated, Clicked, Detections]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+    def measure(self, picture: Annotated, state: Clicked, read: PictureDetector) -> None:
+        """Repeat the clicks of a picture whose box is wrong."""
+        boxes = np.array(state.boxes, np.float32).reshape(-1, 4)
+
+        def right(clicks: Sequence[Click]) -> NDArray[np.bool_] | None:
+            answers = read.answers(clicks)
+            return None if answers is None else iou(answers, boxes) >= metrics.IOU
+
+        good = right(state.clicks)
+        if good is None or not len(good):
+            return
+        kept = list(state.clicks)
+        for repeats in range(MOST_REPEATS + 1):
+            if repeats and not good.all():
+                tried = [
+                    click if fine else replace(click, choice=repeats)
+                    for click, fine in zip(kept, good, strict=True)
+                ]
+                now = right(tried)
+                assert now is not None
+                better = now & ~good
+                kept = [
+                    new if fine else old for new, old, fine in zip(tried, kept, better, strict=True)
+                ]
+                good = good | better
+            clicked = replace(state, clicks=kept)
+            self.right[repeats] += good.tolist()
+            self.found[repeats].append((picture, clicked, clicked.detect(read)))
+
+    def results(self, labels: Sequence[int], threshold: float) -> dict[str, Any]:
+        """By the number of repeats; nothing where nothing was measured."""
+        if not self.found:
+            return {}
+        return {
+            REPEATED: {
+                str(repeats): {
+                    "right": round(100 * float(np.mean(self.right[repeats])), 1),
+                    **{
+                        objects: quality(pairs, labels, threshold)
+                        for objects, pairs in _pairs(answers).items()
+                    },
+                }
+                for repeats, answers in self.found.items()
+            }
+        }
+
+
+def _pairs(answers: Sequence[tuple[Annotated, Clicked, Detections]]) -> dict[str, Pairs]:
+    """What is compared, of all objects and of those that nobody clicked."""
+    return {
+        "all": [(picture, answer) for picture, _, answer in answers],
+        "unclicked": [
+            metrics.unclicked(picture, answer, state.objects) for picture, state, answer in answers
+        ],
+    }
+
+
 def quality(pairs: Pairs, labels: Sequence[int], threshold: float) -> dict[str, float | None]:
     """Average precision and F1 in percent, of pictures with what was found in them."""
     return _quality(_matched(pairs, labels), len(pairs), threshold)
@@ -255,7 +339,7 @@ def evaluate_set(
         list
     )
     blind: Pairs = []
-    negative = NegativeClicks()
+    negative, repeated = NegativeClicks(), RepeatedClicks()
     pictures = zip(test_set.pictures, test_set.objects, strict=True)
     shown = tqdm(pictures, test_set.name, len(test_set.pictures), unit="picture", disable=None)
     for place, (whole, picture) in enumerate(shown):
@@ -271,6 +355,7 @@ def evaluate_set(
                 found["random", seed, number].append((picture, state, answer))
                 if seed == 0 and number == MAIN_COUNT:
                     negative.measure(picture, state, answer, read, threshold)
+                    repeated.measure(picture, state, read)
         answers = click_errors(picture, plan.counts, read, threshold)
         for number, (state, answer) in zip(plan.counts, answers, strict=True):
             found["person", 0, number].append((picture, state, answer))
@@ -288,17 +373,10 @@ def evaluate_set(
         save_sequences(detections / test_set.name / name / "clicks.json", sequences)
 
     def measured(way: str, seeds: Sequence[int], number: int) -> dict[str, Any]:
-        rows = [found[way, seed, number] for seed in seeds]
-        pairs = {
-            "all": [[(one, answer) for one, _, answer in row] for row in rows],
-            "unclicked": [
-                [metrics.unclicked(one, answer, state.objects) for one, state, answer in row]
-                for row in rows
-            ],
-        }
+        of_seeds = [_pairs(found[way, seed, number]) for seed in seeds]
         return {
-            objects: mean([quality(one, test_set.labels, threshold) for one in of_seeds])
-            for objects, of_seeds in pairs.items()
+            objects: mean([quality(one[objects], test_set.labels, threshold) for one in of_seeds])
+            for objects in ("all", "unclicked")
         }
 
     return {
@@ -308,6 +386,7 @@ def evaluate_set(
         "objects": sum(int((~one.ignored).sum()) for one in test_set.objects),
         "0": agnostic(blind) if blind else None,
         **negative.results(),
+        **repeated.results(test_set.labels, threshold),
         **{
             way: {str(number): measured(way, seeds, number) for number in plan.counts}
             for way, seeds in (("random", plan.seeds), ("person", (0,)))

@@ -30,6 +30,11 @@ NEGATIVE = ("negative", "negative, look-alikes", "negative, background")
 """What is known of negative clicks, see `training.open.evaluate.NegativeClicks`."""
 
 
+REPEATED, MOST_REPEATS = "repeated", 2
+"""What is known of clicks that are repeated, see `training.open.evaluate.RepeatedClicks`, and how
+often they are."""
+
+
 def mean_of(values: Sequence[float | None]) -> float | None:
     """The mean of those that are known, None where there is none."""
     known = [value for value in values if value is not None]
@@ -64,6 +69,17 @@ def means(results: Mapping[str, dict[str, Any]], counts: Sequence[int]) -> dict[
                     for objects in ("all", "unclicked")
                 }
                 for number in counts
+            }
+        if repeated := [row[REPEATED] for row in rows if REPEATED in row]:
+            out[group][REPEATED] = {
+                repeats: {
+                    "right": mean_of([one[repeats]["right"] for one in repeated]),
+                    **{
+                        objects: mean([one[repeats][objects] for one in repeated])
+                        for objects in ("all", "unclicked")
+                    },
+                }
+                for repeats in repeated[0]
             }
     for name in NEGATIVE:
         if effects := [one[name] for one in results.values() if name in one]:
@@ -194,7 +210,19 @@ class OpenReport(ResultsReport):
         ]
         heads = [f"{method}, {number}" for method in self.sets for number in shown]
         tables = [Table("set", ["kind", f"recall, {MOST_PROPOSALS} boxes", *heads], rows)]
-        return [*tables, self._differences()] if len(self.sets) > 1 else tables
+        if len(self.sets) > 1:
+            tables.append(self._differences())
+        average = next(iter(averages.values()))
+        repeated = [
+            (f"{group}: {repeats}", one["right"], one["all"]["AP"], one["unclicked"]["AP"])
+            for group in by_group(first)
+            for repeats, one in average[group].get(REPEATED, {}).items()
+        ]
+        if repeated:
+            title = f"after {MAIN_COUNT} clicks a class, those with a wrong box repeated so often"
+            columns = ["right boxes under clicks", "AP, all objects", "AP, unclicked"]
+            tables.append(Table(title, columns, repeated))
+        return tables
 
     def _differences(self) -> Table:
         (title, first), *others = self.sets.items()

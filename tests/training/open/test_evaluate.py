@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,14 @@ from training.evaluation.protocol import ClickPlan, EvaluationSet
 from training.open import evaluate, jobs, test_sets
 from training.open.baselines import NearestNeighbour, TemplateMatching, best_of
 from training.open.clicking import Clicked, click_at_random, click_errors
-from training.open.evaluate import Effect, NegativeClicks, agnostic, evaluate_set, quality
+from training.open.evaluate import (
+    Effect,
+    NegativeClicks,
+    RepeatedClicks,
+    agnostic,
+    evaluate_set,
+    quality,
+)
 from training.open.reporting import OpenReport, means
 from training.open.weights import check_folds
 
@@ -80,6 +88,71 @@ class Fake:
         if not all(click.positive for click in clicks):
             rows = [row for row in rows if row[0] >= 0]
         return found(rows)
+
+    def answers(self, clicks: Sequence[Click]) -> NDArray[np.float32] | None:
+        return None
+
+
+class Chooser(Fake):
+    """Answers with an object's box to a click of the choice that it needs, else with another one.
+
+    It finds the objects whose clicks it answers rightly, and what it is told to.
+    """
+
+    def __init__(self, needed: Sequence[int]) -> None:
+        super().__init__([])
+        self.needed = needed
+        self.answered: list[list[int]] = []
+
+    def _is_right(self, click: Click) -> tuple[int, bool]:
+        point = np.array([click.x, click.y])
+        inside = (BOXES[:, :2] <= point).all(1) & (point <= BOXES[:, 2:]).all(1)
+        number = int(np.flatnonzero(inside)[0])
+        return number, self.needed[number] == click.choice
+
+    def detect(self, clicks: Sequence[Click], clicked: NDArray[np.float32]) -> Detections:
+        right = [
+            (number, click.label)
+            for click in clicks
+            for number, it in [self._is_right(click)]
+            if it
+        ]
+        return found([(number, 0.9, label) for number, label in right])
+
+    def answers(self, clicks: Sequence[Click]) -> NDArray[np.float32]:
+        self.answered.append([click.choice for click in clicks])
+        far = np.array([900, 900, 910, 910], np.float32)
+        return np.array(
+            [BOXES[number] if right else far for number, right in map(self._is_right, clicks)]
+        )
+
+
+def test_clicks_with_a_wrong_box_are_repeated() -> None:
+    """Until the box is right, twice at most; what does not help is taken back."""
+    method = Chooser([0, 1, 2, 7, 0])
+    repeated = RepeatedClicks()
+    (state,) = click_at_random(a_picture(), (3,), seed=0)
+    order = state.objects
+    repeated.measure(a_picture(), state, method)
+    assert {count: sum(right) for count, right in repeated.right.items()} == {0: 2, 1: 3, 2: 4}
+    assert method.answered == [
+        [0] * 5,
+        [{0: 0, 4: 0}.get(number, 1) for number in order],
+        [{0: 0, 4: 0, 1: 1}.get(number, 2) for number in order],
+    ]
+    (last,) = repeated.found[2]
+    assert [click.choice for click in last[1].clicks] == [
+        {1: 1, 2: 2}.get(number, 0) for number in order
+    ]
+    assert len(last[2]) == 4
+    out = repeated.results([0, 1], 0.3)["repeated"]
+    assert [out[count]["right"] for count in "012"] == [40.0, 60.0, 80.0]
+    assert out["0"]["all"]["AP"] < out["1"]["all"]["AP"] < out["2"]["all"]["AP"] < 100
+    assert state.clicks[0].choice == 0, "the clicks that were given stay as they were"
+    # A method without a choice is not measured.
+    nothing = RepeatedClicks()
+    nothing.measure(a_picture(), state, Fake([(0, 0.9, 0)]))
+    assert nothing.results([0, 1], 0.3) == {}
 
 
 def test_random_clicks_are_nested_and_on_their_objects() -> None:
@@ -256,6 +329,18 @@ def test_a_whole_set(tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / "toy" / "truth.json").read_text())["annotations"]) == 5
 
 
+def test_what_repeats_bring_is_a_table_of_the_page() -> None:
+    plan = ClickPlan(seeds=(0,), counts=(1, 3))
+    one = evaluate_set("fake", Chooser([0, 1, 2, 7, 0]), a_set(), plan, 0.3)
+    sets = {"method": {"toy": one, "twin": one}}
+    report = OpenReport(commands=["go"], weights=["w"], threshold=None, counts=(1, 3), sets=sets)
+    page = report.page("toy.png")
+    assert "right boxes under clicks | AP, all objects | AP, unclicked |" in page
+    for repeats, right in enumerate((40.0, 60.0, 80.0)):
+        precision = one["repeated"][str(repeats)]["all"]["AP"]
+        assert f"| multi-class: {repeats} | {right} | {precision:.1f} | - |" in page
+
+
 def test_template_matching_finds_copies() -> None:
     image = np.random.default_rng(0).integers(0, 60, (90, 90, 3)).astype(np.uint8)
     thing = np.random.default_rng(1).integers(0, 255, (12, 10, 3)).astype(np.uint8)
@@ -281,10 +366,19 @@ class FakePredictor:
         return None
 
     def detect(
-        self, features: None, clicks: Sequence[Click], threshold: float, *, answer_clicks: bool
+        self,
+        features: None,
+        clicks: Sequence[Click],
+        threshold: float = 0.5,
+        *,
+        answer_clicks: bool = True,
     ) -> Detections:
         label = clicks[0].label if clicks else -1
-        return found([(number, 0.9, label) for number in range(5)])
+        boxes = found([(number, 0.9, label) for number in range(5)])
+        if not answer_clicks:
+            return boxes
+        answer_of = np.arange(len(clicks))
+        return replace(boxes.take(np.arange(1)), clicks=np.zeros(1, int), answer_of=answer_of * 0)
 
 
 def test_nearest_neighbour_tells_patterns_apart(pool: Path) -> None:
