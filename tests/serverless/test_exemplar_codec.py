@@ -104,6 +104,26 @@ def test_exemplars_of_one_replica_serve_another(predictor: Predictor, weights: P
     assert lines == ["exemplars", "plugin", "plugin"]
 
 
+def test_a_click_that_is_repeated_means_the_next_box(predictor: Predictor) -> None:
+    """All of the repeats are answered by it, and it is their exemplar."""
+    context = context_of(predictor)
+    click, other = Click(60, 50, 3), Click(20, 90, 7)
+    once = PluginAnswer.read(answer_to(context, PluginRequest(png(FIRST), (click, other), 0.0)))
+    sent = (click, other, click)
+    twice = PluginAnswer.read(answer_to(context, PluginRequest(png(FIRST), sent, 0.0)))
+    (first,) = (box for box in once.boxes if 0 in box.clicks)
+    (second,) = (box for box in twice.boxes if 0 in box.clicks)
+    assert (second.clicks, second.score) == ((0, 2), 1)
+    found = predictor.open(FIRST).detect([replace(click, choice=1), other], 0.0).detections
+    assert second.points == pytest.approx(found.boxes[found.clicks == 0][0], abs=0.01)
+    assert second.points != first.points
+    answer = ExemplarsAnswer.read(answer_to(context, ExemplarsRequest(png(FIRST), sent)))
+    wanted = predictor.open(FIRST).exemplars([replace(click, choice=1), other], LABELS)
+    assert wanted is not None
+    got = from_answer(answer, LABELS, "")
+    assert got.sizes == pytest.approx(wanted.sizes[[0, 1, 0]], abs=1e-4)
+
+
 def test_a_picture_is_searched_once_for_the_same_exemplars(predictor: Predictor) -> None:
     context = context_of(predictor)
     answer = ExemplarsAnswer.read(answer_to(context, ExemplarsRequest(png(FIRST), CLICKS)))
