@@ -144,7 +144,8 @@ def answer_clicks(
         same = iou(boxes[answer], rest.boxes[other]) >= SAME_OBJECT_IOU
         free[other[same]] = False
     for box, (_, members) in zip(boxes, answers, strict=True):
-        free &= ~_not_meant(rest, box, [clicks[one] for one in members if clicks[one].choice])
+        if chosen := [clicks[index] for index in members if clicks[index].choice]:
+            free &= ~_not_meant(rest, box, chosen)
     answered = Detections(
         boxes,
         np.ones(len(boxes), np.float32),
