@@ -219,7 +219,7 @@ class OpenReport(ResultsReport):
             for repeats, one in average[group].get(REPEATED, {}).items()
         ]
         if repeated:
-            title = f"after {MAIN_COUNT} clicks a class, those with a wrong box repeated so often"
+            title = f"{MAIN_COUNT} clicks a class; those with a wrong box are repeated so often"
             columns = ["right boxes under clicks", "AP, all objects", "AP, unclicked"]
             tables.append(Table(title, columns, repeated))
         return tables
