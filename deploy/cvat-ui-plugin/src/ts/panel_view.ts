@@ -58,6 +58,8 @@ export function viewOf(
     armed,
     hasCursor,
     threshold: thresholdOf(state, thresholds.own ? armed : null),
+    moved: thresholds.moved,
+    modelThreshold: state.modelThreshold,
     thresholds: state.thresholds,
     own: thresholds.own,
     hiddenLabels: boxes.hiddenLabels,

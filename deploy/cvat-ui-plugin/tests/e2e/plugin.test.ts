@@ -1020,6 +1020,28 @@ suite("the plugin in the browser", () => {
         score >= threshold && index === indexOf(one),
     );
     expect(await a.outlines()).toHaveLength(over.length);
+
+    // There is a way back, by keys too, which is not left behind when it goes.
+    const back = a.button(`Back to the model's own threshold: ${threshold.toFixed(2)}`);
+    expect(await back.isVisible()).toBe(false);
+    for (let i = 0; i < 3; i += 1) await a.key("[");
+    expect(await value.textContent()).toBe((threshold - 0.15).toFixed(2));
+    await a.screenshot("threshold-moved");
+    await back.focus();
+    await a.key("Enter");
+    expect(await value.textContent()).toBe(threshold.toFixed(2));
+    expect(await back.isVisible()).toBe(false);
+    expect(await a.panel.locator("input[type=range]:focus").count()).toBe(1);
+    expect(await a.outlines()).toHaveLength(over.length);
+    // What was chosen holds in the next job, before an answer tells the model's own.
+    await a.key("Escape");
+    await a.key("]");
+    await a.page.evaluate(() => sessionStorage.clear());
+    a.page.on("dialog", (dialog) => dialog.accept());
+    await a.page.reload();
+    await a.page.locator("body[data-ready]").waitFor();
+    await a.button("Back to the model's own threshold").click();
+    expect(await value.textContent()).toBe("the model's");
   });
 
   test("a closed function's boxes of classes without a click are shown, if the job has their labels", async () => {

@@ -161,6 +161,7 @@ input[type="range"] { order: 1; width: 100%; accent-color: #0a58ca; cursor: poin
 .low .score { flex-wrap: nowrap; }
 .low .score input { order: 0; flex: 1; min-width: 0; }
 .low .hint { display: none; }
+.reset { margin: -3px -4px -3px auto; }
 .value { font-variant-numeric: tabular-nums; }
 
 .row { display: flex; gap: 6px; }
