@@ -866,6 +866,10 @@ suite("the plugin in the browser", () => {
     await remove(true);
     await a.panel.locator(".notes").getByText("CVAT has this frame as removed").waitFor();
     expect(await a.outlines()).toEqual([]);
+    const cell = a.panel.locator(".cell").nth(1);
+    expect(await cell.getAttribute("title")).toBe("Frame 1: removed");
+    await a.panel.getByText("0 done · 1 waiting").waitFor();
+    await a.screenshot("removed-frame");
     // The mouse and Accept do nothing on it.
     const calls = (await a.calls()).length;
     await a.clickOn(centre(one, 1, 1), "2");
@@ -873,8 +877,10 @@ suite("the plugin in the browser", () => {
     expect([await a.says("count"), (await a.calls()).length]).toEqual(["0", calls]);
     await remove(false);
     await expect.poll(async () => (await a.outlines()).length).toBeGreaterThan(0);
+    expect(await cell.getAttribute("title")).toBe("Frame 1: waiting");
     await remove(true);
     await goTo("d", "0");
+    expect(await cell.getAttribute("title")).toBe("Frame 1: removed");
     await goTo("a", "2");
     await a.settle();
   });

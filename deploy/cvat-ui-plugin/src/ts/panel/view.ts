@@ -5,9 +5,9 @@ import type { Model, OtherLabel, TaskLabel } from "../labels";
 
 /**
  * How far the work on a frame is. done: it has rectangles, and nothing waits to be accepted;
- * waiting: clicks or proposals wait.
+ * waiting: clicks or proposals wait; removed: CVAT has it as removed, whatever was done on it.
  */
-export type FrameStatus = "done" | "waiting" | "untouched";
+export type FrameStatus = "done" | "waiting" | "untouched" | "removed";
 
 /** An exemplar of another frame. */
 export interface ExemplarView {
