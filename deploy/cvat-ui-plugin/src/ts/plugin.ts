@@ -184,6 +184,7 @@ export class Plugin implements Listener {
       this.#editor.clicked(point, button);
       return;
     }
+    this.#editor.tip.hide();
     const click = { x: point[0], y: point[1], label: armed, positive: button === "left" };
     const rectangle = button === "right" ? acceptance.rectangleAt(point) : null;
     if (rectangle === null) this.#click(click, at);

@@ -657,6 +657,26 @@ suite("the plugin in the browser", () => {
     expect(await names.allTextContents()).toHaveLength(4);
   });
 
+  test("while a label is armed, words stand beside the mouse once it rests, and not after a click", async () => {
+    const a = await open();
+    const tip = a.page.locator("#c3det-plugin .tip");
+    await a.clickOn(centre(one), "2");
+    await a.page.waitForTimeout(800);
+    expect(await tip.isVisible()).toBe(false);
+    await a.hover(centre(one, 1));
+    expect(await tip.isVisible()).toBe(false);
+    await tip.waitFor();
+    expect(await tip.textContent()).toMatch(says(one));
+    const [x, y] = await a.screen(centre(one, 1));
+    await a.page.mouse.move(x + 2, y);
+    expect(await tip.isVisible()).toBe(false);
+    await tip.waitFor();
+    await a.clickOn(centre(one, 1));
+    expect(await tip.isVisible()).toBe(false);
+    await a.page.waitForTimeout(800);
+    expect(await tip.isVisible()).toBe(false);
+  });
+
   test("a box that two labels compete for tells both names, until one is chosen", async () => {
     const a = await openBoth();
     await a.page.route("**/api/lambda/functions/*", async (route) => {
