@@ -1467,6 +1467,55 @@ suite("the plugin in the browser", () => {
   const countOf = async (a: Annotator, label: string) =>
     Number(await a.label(label).locator(".count").textContent());
 
+  test("of a whole picture with a thousand boxes most is seen, and each box on any ground", async () => {
+    const colors = ["#3a3a00", "#fff7b0", "#fa3253", "#33ddff"];
+    const labels = LABELS.map((name, i) => ({ name, color: colors[i] as string }));
+    const a = await open({ labels, frames: [2], ...low });
+    const objects = world.truth[2]?.objects ?? [];
+    const boxes = objects.map(({ label, box }, i) => {
+      const clicks = i === 0 ? [0] : [];
+      return { class: indexOf(label), points: box, rotation: 0, score: 0.9, clicks };
+    });
+    await a.page.route("**/api/lambda/functions/*", (route) =>
+      route.fulfill({ json: { c3det: 1, boxes, progress: 1, threshold: 0.3 } }),
+    );
+    const { label } = objects[0] as { label: string };
+    await a.clickOn(centre(label, 0, 2), String(indexOf(label) + 1));
+    await a.key("Escape");
+    await a.hover([-9, 2]);
+    expect((await a.outlines()).length).toBeGreaterThan(1000);
+    await a.screenshot("many");
+
+    const side = 250;
+    const [left, top] = await a.screen([0, 0]);
+    const picture = () => a.pixels(left, top, side, side);
+    const apart = (p: readonly number[] = [], q: readonly number[] = []) =>
+      Math.max(...p.map((value, i) => Math.abs(value - (q[i] as number))));
+    const eye = a.panel.getByTitle("Show or hide the proposals");
+    const shown = await picture();
+    await eye.click();
+    const alone = await picture();
+    await eye.click();
+    const covered = shown.filter((pixel, i) => apart(pixel, alone[i]) > 40).length;
+    expect(covered / side ** 2).toBeLessThan(0.33);
+
+    for (const [name, filter, ground] of [
+      ["dark", "brightness(0.12)", [10, 10, 10]],
+      ["bright", "brightness(0.2) invert(1)", [235, 235, 235]],
+    ] as const) {
+      await a.page.addStyleTag({ content: `#cvat_canvas_background { filter: ${filter} }` });
+      await a.screenshot(`many-${name}`);
+      const pixels = await picture();
+      for (const { box } of objects.slice(0, 400)) {
+        const [x, y] = await a.screen([(box[0] + box[2]) / 2, box[1]]);
+        const [column, row] = [Math.round(x - left), Math.round(y - top)];
+        if (column >= side || row >= side) continue;
+        const line = [-3, -2, -1, 0].map((by) => pixels[(row + by) * side + column]);
+        expect(Math.max(...line.map((pixel) => apart(pixel, ground)))).toBeGreaterThan(100);
+      }
+    }
+  });
+
   test("what is in view is accepted alone, and the rest waits", async () => {
     const a = await open();
     await a.clickOn(centre(three), "1");
