@@ -25,6 +25,9 @@ import type { Session } from "./session";
 const EDGE_PIXELS = 5;
 const SMALLEST_PULLED_PIXELS = 20;
 
+/** So long the mouse rests before words cover neighbours that may be clicked next. */
+const REST_MS = 500;
+
 /** Edges of a box under the mouse. */
 interface Pull {
   readonly proposal: Shown;
@@ -168,7 +171,7 @@ export class BoxEditor {
     }
     this.#picked = false;
     this.tip.hide();
-    if (box && point) this.#showTip(box, point);
+    if (box && point) this.#showTip(box, point, this.#session.state.armed === null ? 0 : REST_MS);
   }
 
   /** The picture was moved: only a box that a key went to is still meant. */
@@ -195,6 +198,8 @@ export class BoxEditor {
       const placement = this.#session.host.placement();
       this.hovered(this.#mouse && placement && toPicture(placement, this.#mouse));
     }
+    // After the answer to a click, the next object is looked for.
+    if (this.#session.state.armed !== null && !this.#picked) this.tip.hide();
   }
 
   close(): void {
@@ -287,10 +292,10 @@ export class BoxEditor {
     this.menu.open(choice, toScreen(placement, point));
   }
 
-  #showTip(box: Shown, point: Point): void {
+  #showTip(box: Shown, point: Point, after = 0): void {
     const [label, placement] = [this.#session.labelOf(box.label), this.#session.host.placement()];
     if (label && placement)
-      this.tip.show(label, this.#describe(label, box), toScreen(placement, point));
+      this.tip.show(label, this.#describe(label, box), toScreen(placement, point), after);
   }
 
   #describe(label: TaskLabel, { score, sure, rival }: Shown): string {

@@ -58,6 +58,8 @@ export function viewOf(
     armed,
     hasCursor,
     threshold: thresholdOf(state, thresholds.own ? armed : null),
+    moved: thresholds.moved,
+    modelThreshold: state.modelThreshold,
     thresholds: state.thresholds,
     own: thresholds.own,
     hiddenLabels: boxes.hiddenLabels,
@@ -116,6 +118,7 @@ export function takeable({ scene, classes, frame }: Session): readonly Click[] {
 }
 
 function statusOf(number: number, scene: Scene, session: Session, boxes: Boxes): FrameStatus {
+  if (session.removed.has(number)) return "removed";
   const frame = session.state.frames.get(number);
   const offered = number === scene.frame && boxes.offered.length > 0;
   if (offered || (frame && isPending(frame))) return "waiting";

@@ -126,13 +126,16 @@ export class Plugin implements Listener {
       }
       return;
     }
-    const { jobId, frame, rectangles, depth, busy } = session.scene;
+    const { jobId, frame, rectangles, depth, busy, removed } = session.scene;
     if (session.jobId !== jobId) {
       boxes.hiddenLabels.clear();
       session.openJob(jobId);
       requests.openJob(jobId);
+      this.#host.safely(() => session.findRemoved());
     }
     session.rectangles.set(frame, rectangles);
+    if (removed) session.removed.add(frame);
+    else session.removed.delete(frame);
     session.chooseClasses(session.scene);
     session.do({ type: "CVAT stepped", depth });
     if (session.state.frame !== frame) {
@@ -181,6 +184,7 @@ export class Plugin implements Listener {
       this.#editor.clicked(point, button);
       return;
     }
+    this.#editor.tip.hide();
     const click = { x: point[0], y: point[1], label: armed, positive: button === "left" };
     const rectangle = button === "right" ? acceptance.rectangleAt(point) : null;
     if (rectangle === null) this.#click(click, at);
@@ -380,7 +384,11 @@ export class Plugin implements Listener {
 
   /** Clicks are kept while the tab is open, and end with it. */
   #leaving(event: BeforeUnloadEvent): void {
-    if (![...this.#parts.session.state.frames.values()].some(isPending)) return;
+    const { state, removed } = this.#parts.session;
+    const waits = [...state.frames].some(
+      ([number, frame]) => isPending(frame) && !removed.has(number),
+    );
+    if (!waits) return;
     event.preventDefault();
     // Browsers older than 2023 need this.
     event.returnValue = true;

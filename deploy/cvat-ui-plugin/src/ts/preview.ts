@@ -31,20 +31,23 @@ interface Pen {
   /** For boxes whose shorter side is under this. */
   readonly under: number;
   readonly widths: Readonly<Record<PreviewBox["look"], number>>;
-  /** Of each of the two casings, on each side of the line. */
+  /** Of each casing, on each side of the line. */
   readonly casing: number;
-  /** The line goes around the box, so that it covers nothing of a small object. */
-  readonly outside: boolean;
+  /**
+   * Of a small object: the line goes around the box, so that it covers nothing of it, and has the
+   * inner casing alone, so that it covers little of its neighbours.
+   */
+  readonly small: boolean;
 }
 
 const PENS: readonly Pen[] = [
-  { under: 14, widths: { plain: 1, strong: 1.75, faint: 1 }, casing: 0.5, outside: true },
-  { under: 36, widths: { plain: 1.5, strong: 3, faint: 1 }, casing: 0.75, outside: true },
+  { under: 14, widths: { plain: 1, strong: 2, faint: 1 }, casing: 0.5, small: true },
+  { under: 36, widths: { plain: 1.5, strong: 3, faint: 1 }, casing: 0.75, small: true },
   {
     under: Number.POSITIVE_INFINITY,
     widths: { plain: 2, strong: 3.5, faint: 1.5 },
     casing: 1,
-    outside: false,
+    small: false,
   },
 ];
 const DARK = "#000";
@@ -116,7 +119,7 @@ export class Preview {
       )
       .join("");
     const outline = arms + ringOf(x, y, CURSOR_RING / this.#scale);
-    this.#cursor.append(...cased(outline, cursor.color, MARK_WIDTH, MARK_CASING, 1));
+    this.#cursor.append(...stacked([cased(outline, cursor.color, MARK_WIDTH, MARK_CASING, 1)]));
   }
 
   /** Mark the box under the mouse. */
@@ -126,11 +129,12 @@ export class Preview {
     if (box === null) return;
     const pen = penOf(box, this.#scale);
     const width = pen.widths.strong + 0.5;
-    const layers = cased(this.#outlineOf(box, pen), box.color, width, pen.casing, 1);
-    const [, , line] = layers;
+    const outline = this.#outlineOf(box, pen);
+    const layers = cased(outline, box.color, width, pen.casing, 1, !pen.small);
+    const [line] = layers;
     line.setAttribute("fill", box.color);
     line.setAttribute("fill-opacity", "0.25");
-    this.#hovered.append(...layers);
+    this.#hovered.append(...stacked([layers]));
   }
 
   drawBoxes(boxes = this.#shownBoxes): void {
@@ -143,7 +147,8 @@ export class Preview {
       const [{ look, color }] = group as [PreviewBox];
       const pen = penOf(group[0] as PreviewBox, this.#scale);
       const outline = group.map((box) => this.#outlineOf(box, pen)).join("");
-      return cased(outline, color, pen.widths[look], pen.casing, look === "faint" ? 0.45 : 1);
+      const opacity = look === "faint" ? 0.45 : 1;
+      return cased(outline, color, pen.widths[look], pen.casing, opacity, !pen.small);
     });
     this.#boxes.replaceChildren(...stacked(layers));
   }
@@ -170,8 +175,8 @@ export class Preview {
   }
 
   /** The outline of a box as a pen draws it: on its edge or, so that it hides nothing, around it. */
-  #outlineOf(box: PreviewBox, { widths, casing, outside }: Pen): string {
-    const by = outside ? (widths[box.look] / 2 + 2 * casing) / this.#scale : 0;
+  #outlineOf(box: PreviewBox, { widths, casing, small }: Pen): string {
+    const by = small ? (widths[box.look] / 2 + casing) / this.#scale : 0;
     const corners = polygonOf(grown(box, by));
     return `M${corners.map(([x, y]: Point) => `${round(x)} ${round(y)}`).join("L")}Z`;
   }
@@ -196,28 +201,32 @@ function penOf(box: Box, scale: number): Pen {
   return PENS.find(({ under }) => side < under) as Pen;
 }
 
-/** The outer casing, the inner one and the line. */
-type Layers = readonly [SVGPathElement, SVGPathElement, SVGPathElement];
+/** The line, the inner casing and the outer one, if there are both. */
+type Layers = readonly [SVGPathElement, SVGPathElement, SVGPathElement?];
 
 /**
  * A line with a light and a dark casing, of which one stands out from any ground; the inner one is
- * that from which the line's own colour stands out, and beside a dark colour it is a pale one of the
- * same kind, so that dark labels can be distinguished on dark ground.
+ * that from which the line's own colour stands out, so the two do for a small box. Beside a dark
+ * colour it is a pale one of the same kind, so that dark labels can be distinguished on dark ground.
  */
-function cased(d: string, color: string, width: number, casing: number, opacity: number): Layers {
+function cased(
+  d: string,
+  color: string,
+  width: number,
+  casing: number,
+  opacity: number,
+  both = true,
+): Layers {
   const [inner, outer] = isDark(color) ? [paleOf(color), DARK] : [DARK, LIGHT];
   const line = path(d, color, width, opacity);
   line.dataset.layer = "line";
-  return [
-    path(d, outer, width + 4 * casing, 0.8 * opacity),
-    path(d, inner, width + 2 * casing, opacity),
-    line,
-  ];
+  const around = path(d, inner, width + 2 * casing, opacity);
+  return both ? [line, around, path(d, outer, width + 4 * casing, 0.8 * opacity)] : [line, around];
 }
 
 /** All casings come first: none covers another box's line. */
 function stacked(layers: readonly Layers[]): readonly SVGPathElement[] {
-  return [0, 1, 2].flatMap((layer) => layers.map((paths) => paths[layer] as SVGPathElement));
+  return [2, 1, 0].flatMap((layer) => layers.flatMap((paths) => paths[layer] ?? []));
 }
 
 /** Whether a colour, "#rgb" or "#rrggbb", is nearer to black than to white for the eye. */

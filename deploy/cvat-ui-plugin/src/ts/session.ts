@@ -35,6 +35,11 @@ export class Session {
   notice: Notice | null = null;
   /** The rectangles that each frame of the job had when it was shown. */
   readonly rectangles = new Map<number, readonly MadeRectangle[]>();
+  /**
+   * Frames that CVAT has as removed, of those that were shown, passed over, or kept with clicks.
+   * To know it of all others, CVAT would have to be asked for each of them.
+   */
+  removed = new Set<number>();
   /** Follows what has changed, and shows it. */
   readonly changed: () => void;
   #jobId: number | null = null;
@@ -91,6 +96,7 @@ export class Session {
   openJob(jobId: number): void {
     this.notice = null;
     this.rectangles.clear();
+    this.removed = new Set();
     this.#keeps = true;
     this.#jobId = jobId;
     this.do({ type: "job opened", clicks: clicksOf(tab.load(`clicks:${jobId}`)) });
@@ -111,7 +117,22 @@ export class Session {
   async nextFrame(): Promise<number | undefined> {
     if (this.scene === null) return undefined;
     const { frame, frames } = this.scene;
-    return this.host.firstKept(frames.slice(frames.indexOf(frame) + 1));
+    return this.#firstKept(frames.slice(frames.indexOf(frame) + 1));
+  }
+
+  /** Learn which of the frames with clicks were removed before the page was loaded. */
+  async findRemoved(): Promise<void> {
+    await Promise.all([...this.#state.frames.keys()].map((frame) => this.#firstKept([frame])));
+    if (this.removed.size > 0) this.changed();
+  }
+
+  async #firstKept(frames: readonly number[]): Promise<number | undefined> {
+    // Another job has another set.
+    const { removed } = this;
+    const found = await this.host.firstKept(frames);
+    const passed = found === undefined ? frames : frames.slice(0, frames.indexOf(found));
+    for (const frame of passed) removed.add(frame);
+    return found;
   }
 
   /** Show another frame; none is there after the last one. */

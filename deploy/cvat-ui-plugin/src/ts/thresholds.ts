@@ -23,6 +23,12 @@ export class Thresholds {
     return this.#own;
   }
 
+  /** The slider is of all labels, and the person has put it where the weights' threshold is not. */
+  get moved(): boolean {
+    const { threshold, modelThreshold } = this.#session.state;
+    return !this.#own && threshold !== null && threshold.toFixed(2) !== modelThreshold?.toFixed(2);
+  }
+
   /** A label is armed: the slider is its own if it has a threshold of its own. */
   follow(label: number | null): void {
     this.#own = label !== null && this.#session.state.thresholds.has(label);
@@ -35,7 +41,10 @@ export class Thresholds {
     if (!own && armed !== null) this.set(null, true);
   }
 
-  /** @param own It is that of the armed label alone; null gives its own one up. */
+  /**
+   * @param threshold null: that of the weights or, of the armed label, that of all.
+   * @param own It is that of the armed label alone.
+   */
   set(threshold: number | null, own = this.#own): void {
     const { model, state } = this.#session;
     const { armed } = state;

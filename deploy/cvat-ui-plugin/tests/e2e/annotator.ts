@@ -296,9 +296,9 @@ export class Annotator {
     await this.post("emulator/faults", { path: "lambda/functions/", method: "POST", ...fault });
   }
 
-  /** Red, green and blue of the pixels below a point of the screen. */
-  async pixels(x: number, y: number, count: number): Promise<number[][]> {
-    const clip = { x: Math.round(x), y: Math.round(y), width: 1, height: count };
+  /** Red, green and blue of the pixels below a point of the screen, row by row. */
+  async pixels(x: number, y: number, height: number, width = 1): Promise<number[][]> {
+    const clip = { x: Math.round(x), y: Math.round(y), width, height };
     const png = await this.page.screenshot({ clip });
     const data = await this.page.evaluate(async (base64) => {
       const image = new Image();
@@ -310,7 +310,7 @@ export class Annotator {
       context.drawImage(image, 0, 0);
       return [...context.getImageData(0, 0, image.width, image.height).data];
     }, png.toString("base64"));
-    return Array.from({ length: count }, (_, i) => data.slice(4 * i, 4 * i + 3));
+    return Array.from({ length: width * height }, (_, i) => data.slice(4 * i, 4 * i + 3));
   }
 
   async screenshot(name: string): Promise<void> {

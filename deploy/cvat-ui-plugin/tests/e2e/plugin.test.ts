@@ -657,6 +657,26 @@ suite("the plugin in the browser", () => {
     expect(await names.allTextContents()).toHaveLength(4);
   });
 
+  test("while a label is armed, words stand beside the mouse once it rests, and not after a click", async () => {
+    const a = await open();
+    const tip = a.page.locator("#c3det-plugin .tip");
+    await a.clickOn(centre(one), "2");
+    await a.page.waitForTimeout(800);
+    expect(await tip.isVisible()).toBe(false);
+    await a.hover(centre(one, 1));
+    expect(await tip.isVisible()).toBe(false);
+    await tip.waitFor();
+    expect(await tip.textContent()).toMatch(says(one));
+    const [x, y] = await a.screen(centre(one, 1));
+    await a.page.mouse.move(x + 2, y);
+    expect(await tip.isVisible()).toBe(false);
+    await tip.waitFor();
+    await a.clickOn(centre(one, 1));
+    expect(await tip.isVisible()).toBe(false);
+    await a.page.waitForTimeout(800);
+    expect(await tip.isVisible()).toBe(false);
+  });
+
   test("a box that two labels compete for tells both names, until one is chosen", async () => {
     const a = await openBoth();
     await a.page.route("**/api/lambda/functions/*", async (route) => {
@@ -866,6 +886,10 @@ suite("the plugin in the browser", () => {
     await remove(true);
     await a.panel.locator(".notes").getByText("CVAT has this frame as removed").waitFor();
     expect(await a.outlines()).toEqual([]);
+    const cell = a.panel.locator(".cell").nth(1);
+    expect(await cell.getAttribute("title")).toBe("Frame 1: removed");
+    await a.panel.getByText("0 done · 1 waiting").waitFor();
+    await a.screenshot("removed-frame");
     // The mouse and Accept do nothing on it.
     const calls = (await a.calls()).length;
     await a.clickOn(centre(one, 1, 1), "2");
@@ -873,8 +897,10 @@ suite("the plugin in the browser", () => {
     expect([await a.says("count"), (await a.calls()).length]).toEqual(["0", calls]);
     await remove(false);
     await expect.poll(async () => (await a.outlines()).length).toBeGreaterThan(0);
+    expect(await cell.getAttribute("title")).toBe("Frame 1: waiting");
     await remove(true);
     await goTo("d", "0");
+    expect(await cell.getAttribute("title")).toBe("Frame 1: removed");
     await goTo("a", "2");
     await a.settle();
   });
@@ -1020,6 +1046,28 @@ suite("the plugin in the browser", () => {
         score >= threshold && index === indexOf(one),
     );
     expect(await a.outlines()).toHaveLength(over.length);
+
+    // There is a way back, by keys too, which is not left behind when it goes.
+    const back = a.button(`Back to the model's own threshold: ${threshold.toFixed(2)}`);
+    expect(await back.isVisible()).toBe(false);
+    for (let i = 0; i < 3; i += 1) await a.key("[");
+    expect(await value.textContent()).toBe((threshold - 0.15).toFixed(2));
+    await a.screenshot("threshold-moved");
+    await back.focus();
+    await a.key("Enter");
+    expect(await value.textContent()).toBe(threshold.toFixed(2));
+    expect(await back.isVisible()).toBe(false);
+    expect(await a.panel.locator("input[type=range]:focus").count()).toBe(1);
+    expect(await a.outlines()).toHaveLength(over.length);
+    // What was chosen holds in the next job, before an answer tells the model's own.
+    await a.key("Escape");
+    await a.key("]");
+    await a.page.evaluate(() => sessionStorage.clear());
+    a.page.on("dialog", (dialog) => dialog.accept());
+    await a.page.reload();
+    await a.page.locator("body[data-ready]").waitFor();
+    await a.button("Back to the model's own threshold").click();
+    expect(await value.textContent()).toBe("the model's");
   });
 
   test("a closed function's boxes of classes without a click are shown, if the job has their labels", async () => {
@@ -1418,6 +1466,55 @@ suite("the plugin in the browser", () => {
   const clicksShown = (a: Annotator) => a.panel.locator("output.quiet").textContent();
   const countOf = async (a: Annotator, label: string) =>
     Number(await a.label(label).locator(".count").textContent());
+
+  test("of a whole picture with a thousand boxes most is seen, and each box on any ground", async () => {
+    const colors = ["#3a3a00", "#fff7b0", "#fa3253", "#33ddff"];
+    const labels = LABELS.map((name, i) => ({ name, color: colors[i] as string }));
+    const a = await open({ labels, frames: [2], ...low });
+    const objects = world.truth[2]?.objects ?? [];
+    const boxes = objects.map(({ label, box }, i) => {
+      const clicks = i === 0 ? [0] : [];
+      return { class: indexOf(label), points: box, rotation: 0, score: 0.9, clicks };
+    });
+    await a.page.route("**/api/lambda/functions/*", (route) =>
+      route.fulfill({ json: { c3det: 1, boxes, progress: 1, threshold: 0.3 } }),
+    );
+    const { label } = objects[0] as { label: string };
+    await a.clickOn(centre(label, 0, 2), String(indexOf(label) + 1));
+    await a.key("Escape");
+    await a.hover([-9, 2]);
+    expect((await a.outlines()).length).toBeGreaterThan(1000);
+    await a.screenshot("many");
+
+    const side = 250;
+    const [left, top] = await a.screen([0, 0]);
+    const picture = () => a.pixels(left, top, side, side);
+    const apart = (p: readonly number[] = [], q: readonly number[] = []) =>
+      Math.max(...p.map((value, i) => Math.abs(value - (q[i] as number))));
+    const eye = a.panel.getByTitle("Show or hide the proposals");
+    const shown = await picture();
+    await eye.click();
+    const alone = await picture();
+    await eye.click();
+    const covered = shown.filter((pixel, i) => apart(pixel, alone[i]) > 40).length;
+    expect(covered / side ** 2).toBeLessThan(0.33);
+
+    for (const [name, filter, ground] of [
+      ["dark", "brightness(0.12)", [10, 10, 10]],
+      ["bright", "brightness(0.2) invert(1)", [235, 235, 235]],
+    ] as const) {
+      await a.page.addStyleTag({ content: `#cvat_canvas_background { filter: ${filter} }` });
+      await a.screenshot(`many-${name}`);
+      const pixels = await picture();
+      for (const { box } of objects.slice(0, 400)) {
+        const [x, y] = await a.screen([(box[0] + box[2]) / 2, box[1]]);
+        const [column, row] = [Math.round(x - left), Math.round(y - top)];
+        if (column >= side || row >= side) continue;
+        const line = [-3, -2, -1, 0].map((by) => pixels[(row + by) * side + column]);
+        expect(Math.max(...line.map((pixel) => apart(pixel, ground)))).toBeGreaterThan(100);
+      }
+    }
+  });
 
   test("what is in view is accepted alone, and the rest waits", async () => {
     const a = await open();

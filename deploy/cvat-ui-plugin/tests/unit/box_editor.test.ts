@@ -10,8 +10,10 @@ import { answer, SCENE, show } from "./scene";
 vi.mock("../../src/ts/panel/popups", () => ({
   Tip: class {
     text = "";
-    show = (_: unknown, text: string) => {
+    after = 0;
+    show = (_: unknown, text: string, _at: unknown, after: number) => {
       this.text = text;
+      this.after = after;
     };
     hide = () => {
       this.text = "";
@@ -114,6 +116,22 @@ describe("the box that keys are for", () => {
     editor.hovered(null);
     session.do({ type: "undone" });
     expect(editor.pressed(key("Delete"))).toBe(false);
+  });
+
+  test("its words wait while a label is armed, and do not come with an answer", () => {
+    const words = () => [text(), Reflect.get(editor.tip, "after")];
+    editor.hovered([5, 5]);
+    expect(words()).toEqual(["label 1 0.50", 0]);
+    session.do({ type: "armed", label: 1 });
+    editor.hovered([6, 5]);
+    expect(words()).toEqual(["label 1 0.50", 500]);
+    answered(proposal(0), proposal(50, 0.6));
+    expect(text()).toBe("");
+    // A key asks for them.
+    editor.pick(1);
+    expect(words()).toEqual(["label 1 0.50", 0]);
+    answered(proposal(0), proposal(50, 0.7));
+    expect(text()).toBe("label 1 0.50");
   });
 
   test("nothing is looked for while the boxes stay, or under an open menu", () => {

@@ -36,6 +36,17 @@ test("all that was proposed without a click can be cleared", () => {
   expect(canClear()).toBe(true);
 });
 
+test("a frame that CVAT has as removed is not waiting, and is again what it was when it comes back", () => {
+  const { session, view } = panel();
+  const status = () => view().frames;
+  session.do({ type: "clicked", clicks: [{ x: 5, y: 5, label: 1, positive: true }] });
+  expect(status()).toEqual([[0, "waiting"]]);
+  session.removed.add(0);
+  expect(status()).toEqual([[0, "removed"]]);
+  session.removed.delete(0);
+  expect(status()).toEqual([[0, "waiting"]]);
+});
+
 describe("a click that was repeated", () => {
   const click = (x: number, label = 1): Click => ({ x, y: 5, label, positive: true });
 

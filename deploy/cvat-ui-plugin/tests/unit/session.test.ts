@@ -3,7 +3,7 @@ import type { Host } from "../../src/ts/cvat/host";
 import { ExemplarStore } from "../../src/ts/exemplar_store";
 import { Session } from "../../src/ts/session";
 import { entryOf } from "../../src/ts/state";
-import { show, storage } from "./scene";
+import { SCENE, show, storage } from "./scene";
 
 test("what is said of a step of CVAT's ends when CVAT takes the step back", () => {
   const host: Partial<Host> = { arm: () => {} };
@@ -14,6 +14,31 @@ test("what is said of a step of CVAT's ends when CVAT takes the step back", () =
   expect(session.notice).not.toBeNull();
   session.do({ type: "CVAT stepped", depth: 0 });
   expect(session.notice).toBeNull();
+});
+
+test("removed frames are known once they were passed over, or have clicks", async () => {
+  const removed = new Set([1, 2, 4, 6]);
+  const host: Partial<Host> = {
+    arm: () => {},
+    firstKept: async (frames) => frames.find((frame) => !removed.has(frame)),
+  };
+  const clicks = [{ x: 1, y: 1, label: 1, positive: true }];
+  const tab = storage() as unknown as Storage;
+  tab.setItem("c3det-plugin:clicks:3", JSON.stringify({ 0: clicks, 4: clicks }));
+  vi.stubGlobal("sessionStorage", tab);
+  const session = new Session(host as Host, () => {});
+  session.openJob(3);
+  vi.unstubAllGlobals();
+  show(session, { ...SCENE, frames: [0, 1, 2, 3, 4, 5, 6] });
+  await session.findRemoved();
+  expect([...session.removed]).toEqual([4]);
+  expect(await session.nextFrame()).toBe(3);
+  expect([...session.removed]).toEqual([4, 1, 2]);
+  show(session, { ...SCENE, frame: 5, frames: [0, 1, 2, 3, 4, 5, 6] });
+  expect(await session.nextFrame()).toBeUndefined();
+  expect(session.removed.has(6)).toBe(true);
+  session.openJob(4);
+  expect(session.removed.size).toBe(0);
 });
 
 describe("clicks that were not accepted", () => {

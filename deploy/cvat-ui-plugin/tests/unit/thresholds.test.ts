@@ -1,8 +1,9 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import type { Host } from "../../src/ts/cvat/host";
 import { Session } from "../../src/ts/session";
+import { thresholdOf } from "../../src/ts/state";
 import { Thresholds } from "../../src/ts/thresholds";
-import { SCENE, show, storage } from "./scene";
+import { answer, SCENE, show, storage } from "./scene";
 
 let saved: ReturnType<typeof storage>;
 let session: Session;
@@ -62,6 +63,33 @@ test("labels of another task have their own, by their names, and the others keep
     [1, 0.6],
     [2, 0.3],
   ]);
+});
+
+test("the common one has a way back to the weights', where it is another", () => {
+  open(1);
+  expect(thresholds.moved).toBe(false);
+  thresholds.set(0.7);
+  expect(thresholds.moved).toBe(true);
+  // So it is in the next job, before the weights' is known, and after.
+  open(2);
+  session.do({ type: "asked" });
+  answer(session, []);
+  expect([thresholds.moved, session.state.threshold, session.state.modelThreshold]).toEqual([
+    true,
+    0.7,
+    0.1,
+  ]);
+  thresholds.set(0.1);
+  expect(thresholds.moved).toBe(false);
+  thresholds.set(0.7);
+  // That of a label has its own way back: to the common one.
+  session.do({ type: "armed", label: 1 });
+  thresholds.chooseScope(true);
+  expect(thresholds.moved).toBe(false);
+  thresholds.chooseScope(false);
+  thresholds.set(null);
+  expect([thresholds.moved, thresholdOf(session.state)]).toEqual([false, 0.1]);
+  expect(saved.getItem("c3det-plugin:threshold:open")).toBe("null");
 });
 
 test("where nothing can be saved they hold as long as the task is open", () => {

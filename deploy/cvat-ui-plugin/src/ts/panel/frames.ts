@@ -6,11 +6,11 @@ import type { ExemplarView, FrameStatus, PanelActions, PanelView } from "./view"
 /** Cells of the strip of frames, at most; of longer jobs a cell is several frames. */
 const MOST_CELLS = 60;
 
-const STATUSES: readonly FrameStatus[] = ["done", "waiting", "untouched"];
+const STATUSES: readonly FrameStatus[] = ["done", "waiting", "untouched", "removed"];
 
 /** How many of some frames are of each status. */
 function countsOf(frames: PanelView["frames"]): Record<FrameStatus, number> {
-  const counts = { done: 0, waiting: 0, untouched: 0 };
+  const counts = { done: 0, waiting: 0, untouched: 0, removed: 0 };
   for (const [, status] of frames) counts[status] += 1;
   return counts;
 }
@@ -64,9 +64,9 @@ export class FramesSection {
     this.element.hidden = frames.length < 2 && sources.length === 0;
     this.#asksByItself.checked = asksByItself;
     this.#condition.hidden = begun;
-    const { done, waiting, untouched } = countsOf(frames);
+    const { done, waiting, untouched, removed } = countsOf(frames);
     this.#text.textContent = `${done} done · ${waiting} waiting`;
-    this.#text.title = `${untouched} of ${frames.length} are untouched`;
+    this.#text.title = `${untouched} of ${frames.length} are untouched${removed > 0 ? `, ${removed} removed` : ""}`;
     this.#fill(this.#cells, [frames, frame], () => this.#cellsOf(frames, frame));
     this.#sources.hidden = sources.length === 0;
     this.#fill(this.#sources, sources, () => [
@@ -94,7 +94,8 @@ export class FramesSection {
       const [[first], [last]] = [some[0], some.at(-1)] as [(typeof some)[0], (typeof some)[0]];
       const here = some.some(([number]) => number === frame);
       const counts = countsOf(some);
-      const status = (["waiting", "untouched", "done"] as const).find((each) => counts[each] > 0);
+      const order = ["waiting", "untouched", "done", "removed"] as const;
+      const status = order.find((each) => counts[each] > 0);
       const name =
         first === last
           ? `Frame ${first}: ${status}`

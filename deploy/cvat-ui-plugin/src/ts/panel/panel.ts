@@ -10,6 +10,7 @@ import { count, type PanelActions, type PanelView } from "./view";
 
 const FOLD = "M4.5 7l4.5 4.5L13.5 7";
 const DOCK = "M2.5 3.5h13v11h-13ZM7 3.5v11";
+const BACK = "M4 4v4h4M4.3 8a5.5 5.5 0 1 1-.3 3.5";
 /** From so many boxes on, CVAT is slow: it drew 758 in 12 s. */
 const SLOW_BOXES = 250;
 const SECONDS_A_BOX = 12 / 758;
@@ -54,6 +55,16 @@ export class Panel {
   readonly #scoreTitle = h("span");
   readonly #threshold = h("input", { type: "range", min: "0.05", max: "0.95", step: "0.01" });
   readonly #thresholdValue = h("output", { className: "value" });
+  readonly #reset = iconButton(
+    "",
+    BACK,
+    () => {
+      // Without the button the focus of keys has to be somewhere.
+      if (this.#reset.matches(":focus")) this.#threshold.focus();
+      this.#actions.setThreshold(null);
+    },
+    "reset",
+  );
   readonly #undo = button(
     {
       className: "button",
@@ -169,6 +180,7 @@ export class Panel {
           { className: "heading score" },
           this.#scoreTitle,
           this.#threshold,
+          this.#reset,
           this.#thresholdValue,
         ),
         this.#scope,
@@ -305,6 +317,10 @@ export class Panel {
     this.#drawScope(view);
     this.#threshold.disabled = view.threshold === null;
     if (view.threshold !== null) this.#threshold.value = String(view.threshold);
+    const { moved, modelThreshold } = view;
+    this.#reset.hidden = !moved;
+    this.#reset.title = `Back to the model's own threshold${modelThreshold === null ? "" : `: ${modelThreshold.toFixed(2)}`}`;
+    this.#reset.ariaLabel = this.#reset.title;
     this.#thresholdValue.value = view.threshold?.toFixed(2) ?? "the model's";
     this.#undo.disabled = !view.canUndo;
     this.#redo.disabled = !view.canRedo;

@@ -10,15 +10,22 @@ const GAP = 14;
 /** Says what the box under the mouse is. */
 export class Tip {
   readonly element = h("div", { className: "tip", role: "tooltip", hidden: true });
+  #timer = 0;
 
-  /** Show the words beside a point of the screen. */
-  show(label: TaskLabel, text: string, [x, y]: Point): void {
-    this.element.replaceChildren(swatch(label.color), text);
-    this.element.hidden = false;
-    place(this.element, x + GAP, y + GAP);
+  /** Show the words beside a point of the screen, after so many milliseconds if not at once. */
+  show(label: TaskLabel, text: string, [x, y]: Point, after = 0): void {
+    window.clearTimeout(this.#timer);
+    const appear = () => {
+      this.element.replaceChildren(swatch(label.color), text);
+      this.element.hidden = false;
+      place(this.element, x + GAP, y + GAP);
+    };
+    if (after > 0) this.#timer = window.setTimeout(appear, after);
+    else appear();
   }
 
   hide(): void {
+    window.clearTimeout(this.#timer);
     this.element.hidden = true;
   }
 }

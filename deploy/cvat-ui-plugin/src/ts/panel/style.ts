@@ -131,6 +131,8 @@ kbd {
 .cell.done { background: #1a7f37; }
 /* The white bar tells it without its colour. */
 .cell.waiting { background: linear-gradient(#9a6700 35%, #fff 35% 65%, #9a6700 65%); }
+/* Only a thin line remains. */
+.cell.removed { background: linear-gradient(#0000 40%, #8c959f 40% 60%, #0000 60%); }
 .cell[aria-current] { box-shadow: 0 0 0 2px #fff, 0 0 0 3.5px #0a58ca; position: relative; }
 .sources { display: flex; flex-wrap: wrap; align-items: center; gap: 4px; margin-bottom: 4px; }
 .source { min-width: 22px; padding: 0 6px; border: 1px solid #0a58ca; border-radius: 9px;
@@ -161,6 +163,7 @@ input[type="range"] { order: 1; width: 100%; accent-color: #0a58ca; cursor: poin
 .low .score { flex-wrap: nowrap; }
 .low .score input { order: 0; flex: 1; min-width: 0; }
 .low .hint { display: none; }
+.reset { margin: -3px -4px -3px auto; }
 .value { font-variant-numeric: tabular-nums; }
 
 .row { display: flex; gap: 6px; }

@@ -5,9 +5,9 @@ import type { Model, OtherLabel, TaskLabel } from "../labels";
 
 /**
  * How far the work on a frame is. done: it has rectangles, and nothing waits to be accepted;
- * waiting: clicks or proposals wait.
+ * waiting: clicks or proposals wait; removed: CVAT has it as removed, whatever was done on it.
  */
-export type FrameStatus = "done" | "waiting" | "untouched";
+export type FrameStatus = "done" | "waiting" | "untouched" | "removed";
 
 /** An exemplar of another frame. */
 export interface ExemplarView {
@@ -38,6 +38,10 @@ export interface PanelView {
   readonly hasCursor: boolean;
   /** null: that of the weights, which the first answer gives. */
   readonly threshold: number | null;
+  /** It is that of all labels, and not the weights'. */
+  readonly moved: boolean;
+  /** That of the weights, once an answer has given it. */
+  readonly modelThreshold: number | null;
   /** Thresholds of single labels, by their ids. */
   readonly thresholds: ReadonlyMap<number, number>;
   /** The threshold is that of the armed label alone. */
@@ -104,7 +108,8 @@ export interface PanelActions {
   map(label: TaskLabel, className: string): void;
   /** The threshold of the armed label alone or of all; of all, the label has none of its own. */
   chooseScope(own: boolean): void;
-  setThreshold(threshold: number): void;
+  /** null: that of the weights. */
+  setThreshold(threshold: number | null): void;
   /** Look again for a model. */
   look(): void;
   do(step: "undone" | "redone" | "cleared" | "asked" | "cancelled"): void;
