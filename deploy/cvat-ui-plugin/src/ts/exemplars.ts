@@ -64,17 +64,15 @@ export function chosenOf(
 ): readonly Candidate[] {
   const idOf = (label: number, ...what: unknown[]) => [frame, label, ...what].join(" ");
   const alone = placesOf(clicks).filter(
-    ([click]) => !click.positive || !rectangles.some((box) => isOf(box, click)),
+    ({ click }) => !click.positive || !rectangles.some((box) => isOf(box, click)),
   );
   const isClicked = (box: KnownRectangle) =>
     clicks.some((click) => click.positive && isOf(box, click));
   return [
-    ...[...groupsOf(alone, ([{ label, positive }]) => `${label} ${positive}`).values()].flatMap(
+    ...[...groupsOf(alone, ({ click }) => `${click.label} ${click.positive}`).values()].flatMap(
       (group) =>
-        group.slice(-MOST_OF_FRAME).map((place) => {
-          const [click] = place;
+        group.slice(-MOST_OF_FRAME).map(({ click, times }) => {
           const { label, x, y, positive } = click;
-          const times = place.length;
           // Each repeat means another box.
           return { id: idOf(label, x, y, positive, times), label, times, click };
         }),

@@ -114,7 +114,7 @@ export function takeable({ scene, classes, frame }: Session): readonly Click[] {
       classes.classOf(label) !== undefined &&
       !clicks.some((click) => click.x === x && click.y === y && click.label === label),
   );
-  return placesOf(points).map(([point]) => point);
+  return placesOf(points).map(({ click }) => click);
 }
 
 function statusOf(number: number, scene: Scene, session: Session, boxes: Boxes): FrameStatus {

@@ -424,7 +424,7 @@ export class Plugin implements Listener {
     this.#preview.drawBoxes(boxes.hidden ? [] : boxes.shown);
     const waiting = !isAnswered(frame);
     this.#preview.drawMarks(
-      placesOf(newClicksOf(frame)).map(([{ x, y, label, positive }]) => ({
+      placesOf(newClicksOf(frame)).map(({ click: { x, y, label, positive } }) => ({
         x,
         y,
         positive,

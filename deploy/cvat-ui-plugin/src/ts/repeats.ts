@@ -13,8 +13,11 @@ const SAME_POINT_PIXELS = 2;
 /** The second half of a double click is no click of its own. */
 const DOUBLE_CLICK_MS = 400;
 
-/** What a click and its repeats are: of one label and sign, at the very same point. */
-type Place = readonly [Click, ...Click[]];
+/** A click, and how often it was made: of one label and sign, at the very same point. */
+interface Place {
+  readonly click: Click;
+  readonly times: number;
+}
 
 /**
  * What a click becomes after the earlier ones of its frame; null: it is none.
@@ -43,5 +46,7 @@ export function clickAfter(
 /** The places of clicks, in the order of their first ones. */
 export function placesOf(clicks: Clicks): readonly Place[] {
   const groups = groupsOf(clicks, ({ x, y, label, positive }) => [x, y, label, positive].join(" "));
-  return [...groups.values()] as unknown as Place[];
+  return [...groups.values()].flatMap(([click, ...repeats]) =>
+    click ? [{ click, times: 1 + repeats.length }] : [],
+  );
 }

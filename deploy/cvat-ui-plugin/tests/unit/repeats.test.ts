@@ -65,6 +65,10 @@ describe("a click where one was made before", () => {
 
 test("places are clicks with their repeats, in the order of the first ones", () => {
   const [a, b, c] = [click(1), click(1, 0, 2), click(1, 0, 1, false)];
-  expect(placesOf([a, b, { ...a }, c, { ...a }])).toEqual([[a, a, a], [b], [c]]);
+  expect(placesOf([a, b, { ...a }, c, { ...a }])).toEqual([
+    { click: a, times: 3 },
+    { click: b, times: 1 },
+    { click: c, times: 1 },
+  ]);
   expect(placesOf([])).toEqual([]);
 });
