@@ -121,6 +121,63 @@ describe("in CVAT's own page", () => {
     await a.close();
   });
 
+  test("a click on the same place again, in a picture as it is, zoomed, turned and moved", async () => {
+    const a = await open();
+    const [target, noDoubleClick] = [centre(one), 450];
+    const points = async () => (await a.calls()).at(-1)?.pos_points ?? [];
+    const clicks = () => a.panel.locator("output.quiet").textContent();
+    await a.clickOn(target, "2");
+    const [first] = await points();
+    const shown = (await a.outlines()).length;
+    const changes = [
+      async () => {},
+      () => a.zoom(target, 4),
+      () => a.key("Control+r"),
+      () => a.drag(target, [40, 30]),
+    ];
+    const made = [first];
+    for (const change of changes) {
+      await change();
+      await a.page.waitForTimeout(noDoubleClick);
+      const [x, y] = await a.screen(target);
+      await a.page.mouse.click(x + 2, y - 2);
+      await a.settle();
+      made.push(first);
+      expect([await points(), await clicks()]).toEqual([made, "1"]);
+    }
+    await a.page.waitForTimeout(noDoubleClick);
+    const [x, y] = await a.screen(target);
+    await a.page.mouse.dblclick(x, y);
+    await a.settle();
+    expect([await points(), await clicks()]).toEqual([[...made, first], "1"]);
+    for (const _ of made) await a.key("Control+z");
+    expect(await clicks()).toBe("1");
+    expect(await a.outlines()).toHaveLength(shown);
+    await a.key("Control+z");
+    expect(await clicks()).toBe("0");
+    expect(a.console.filter((line) => line.startsWith("uncaught"))).toEqual([]);
+    await a.close();
+  });
+
+  test("a frame that the page removes, and brings back", async () => {
+    const a = await open();
+    const cell = a.panel.locator(".cell").first();
+    const title = () => cell.getAttribute("title");
+    await a.clickOn(centre(one), "2");
+    const shown = (await a.outlines()).length;
+    await a.key("Alt+Delete");
+    await a.page.getByText("1.png").waitFor();
+    await expect.poll(title).toBe("Frame 0: removed");
+    await cell.click();
+    await a.panel.locator(".notes").getByText("CVAT has this frame as removed").waitFor();
+    await a.screenshot("cvat-removed");
+    await a.page.locator(".cvat-player-restore-frame").click();
+    await expect.poll(title).toBe("Frame 0: waiting");
+    expect(await a.outlines()).toHaveLength(shown);
+    expect(a.console.filter((line) => line.startsWith("uncaught"))).toEqual([]);
+    await a.close();
+  });
+
   test("the cursor that keys move clicks, zooms and takes the picture along", async () => {
     const a = await open();
     await a.key("x");
