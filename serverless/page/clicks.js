@@ -6,8 +6,8 @@
 const REPEAT_PIXELS = 4;
 // How near the last click has to be, where there are no repeats: then one more is none.
 const SAME_POINT_PIXELS = 2;
-// The second half of a double click is no click of its own.
-const DOUBLE_CLICK_MS = 400;
+// The second half of a double click, as systems take it, is no click of its own.
+const DOUBLE_CLICK_MS = 500;
 
 export class ClickHistory {
   #states = [[]];

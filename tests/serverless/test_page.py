@@ -46,7 +46,7 @@ DISC_SCORES = (0.9, 0.6, 0.2)
 RADIUS = 12
 TREE_COLOR = (0xFF, 0xD6, 0x0A)
 # After this long a second click is not the half of a double click.
-DOUBLE_CLICK_S = 0.45
+DOUBLE_CLICK_S = 0.55
 
 
 # Keeps all that the page says of the progress.

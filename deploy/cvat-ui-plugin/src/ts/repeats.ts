@@ -10,8 +10,8 @@ import { groupsOf } from "./values";
 const REPEAT_PIXELS = 4;
 /** How near the last click has to be, where there are no repeats: then one more is none. */
 const SAME_POINT_PIXELS = 2;
-/** The second half of a double click is no click of its own. */
-const DOUBLE_CLICK_MS = 400;
+/** The second half of a double click, as systems take it, is no click of its own. */
+const DOUBLE_CLICK_MS = 500;
 
 /** A click, and how often it was made: of one label and sign, at the very same point. */
 interface Place {

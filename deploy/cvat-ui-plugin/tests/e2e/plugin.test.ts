@@ -210,7 +210,7 @@ suite("the plugin in the browser", () => {
     const [first] = (await lastCall(a)).pos_points;
     const [mark, boxes] = [await marks(), await a.outlines()];
     const [x, y] = await a.screen(centre(one));
-    const noDoubleClick = 450;
+    const noDoubleClick = 550;
     await a.page.waitForTimeout(noDoubleClick);
     await a.page.mouse.click(x + 2, y - 2);
     await a.settle();

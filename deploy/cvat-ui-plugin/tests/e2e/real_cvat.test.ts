@@ -123,7 +123,7 @@ describe("in CVAT's own page", () => {
 
   test("a click on the same place again, in a picture as it is, zoomed, turned and moved", async () => {
     const a = await open();
-    const [target, noDoubleClick] = [centre(one), 450];
+    const [target, noDoubleClick] = [centre(one), 550];
     const points = async () => (await a.calls()).at(-1)?.pos_points ?? [];
     const clicks = () => a.panel.locator("output.quiet").textContent();
     await a.clickOn(target, "2");

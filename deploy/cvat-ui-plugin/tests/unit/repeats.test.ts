@@ -4,8 +4,8 @@ import type { Click } from "../../src/ts/state";
 
 const click = (x: number, y = 0, label = 1, positive = true): Click => ({ x, y, label, positive });
 
-const slow = { scale: 1, sinceLast: 400, repeats: true };
-const quick = { ...slow, sinceLast: 399 };
+const slow = { scale: 1, sinceLast: 500, repeats: true };
+const quick = { ...slow, sinceLast: 499 };
 const closed = { ...slow, repeats: false };
 
 describe("a click where one was made before", () => {
