@@ -26,6 +26,7 @@ from c3det.open.architecture import OpenArchitecture
 from c3det.open.detector import OpenDetector, PaddedClicks, SlotSizes
 from c3det.open.folding import folded
 from c3det.open.model import (
+    CLICKED_SCORE,
     OPTIONS,
     SAME_PROPOSAL,
     SCALES,
@@ -458,7 +459,14 @@ def test_what_was_clicked_has_its_box_though_the_model_says_none_of_these(weight
         tile = model.encode(image)
         templates = model.templates(tile, clicks)
         found = model.detect(tile, templates, clicks)
+        # A click of a choice is sure of its box, one beside the tile has none, at a corner one.
+        meant = [*clicks, Click(90, 20, 3, choice=1), Click(0, 0, 4), Click(130, 100, 5)]
+        of_meant = [*templates, *model.templates(tile, meant[2:])]
+        shown = model.detect(tile, [*of_meant, templates[0]], [*meant, Click(-1, 40, 2)])
     assert sorted(found.labels.tolist()) == [0, 1]
+    assert dict(zip(shown.labels.tolist(), shown.scores.tolist(), strict=True)) == pytest.approx(
+        {3: 1.0, **dict.fromkeys((0, 1, 4, 5), CLICKED_SCORE)}
+    )
     answers = predictor.open(image).detect(clicks).detections
     for row, (click, template) in enumerate(zip(clicks, templates, strict=True)):
         box = template[1][:4].numpy() + (click.x, click.y) * 2
