@@ -156,6 +156,36 @@ def test_rivals_are_the_second_best_slots(predictor: Predictor) -> None:
 
 
 @torch.inference_mode()
+def test_boxes_are_clipped_nested_ones_less_sure_and_what_is_left_ranked(
+    predictor: Predictor,
+) -> None:
+    model = open_model(predictor)
+    rows: list[tuple[list[float], list[float]]] = [
+        ([10, 10, 30, 30], [0.8, 0.0]),
+        ([12, 12, 20, 20], [0.6, 0.0]),  # in the first one, of its slot
+        ([22, 22, 29, 29], [0.0, 0.5]),  # in the first one, of another slot
+        ([10, 16, 30, 36], [0.7, 0.0]),  # gives way to the first one
+        ([12, 31, 18, 36], [0.2, 0.0]),  # in the one that gives way
+        ([120, 40, 140, 60], [0.4, 0.0]),  # partly beside the tile
+        ([127.5, 5, 150, 20], [0.9, 0.0]),  # of which less than a pixel lies in it
+        ([60, 60, 80, 80], [0.009, 0.0]),
+    ]
+    boxes, scores = (torch.tensor(part) for part in zip(*rows, strict=True))
+    tile = model.encode(pixels(96, 128))
+
+    def ranked(nests: bool) -> list[tuple[list[float], float, int]]:
+        answer = model._ranked(tile, boxes, scores, _Suppression(0), nests=nests)
+        found = _detections(answer, [5, 9])
+        sure = [round(score, 4) for score in found.scores.tolist()]
+        return list(zip(found.boxes.tolist(), sure, found.labels.tolist(), strict=True))
+
+    first, other_slot, last = ([10, 10, 30, 30], 0.8, 5), ([22, 22, 29, 29], 0.5, 9), rows[4][0]
+    cut, nested = ([120, 40, 128, 60], 0.4, 5), [12, 12, 20, 20]
+    assert ranked(nests=True) == [first, other_slot, cut, (nested, 0.3, 5), (last, 0.2, 5)]
+    assert ranked(nests=False) == [first, (nested, 0.6, 5), other_slot, cut, (last, 0.2, 5)]
+
+
+@torch.inference_mode()
 def test_other_scales_are_searched_and_described_at_the_tile_s_own(
     weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
