@@ -168,6 +168,8 @@ def test_boxes_of_people_correct_sizes_and_nothing_else(predictor: Predictor) ->
             for ratio in (0.8, 0)
         )
         assert {0, 1} <= set(got.labels.tolist())
+        assert (got.boxes >= 0).all()
+        assert (got.boxes[:, 2:] <= [300, 150]).all()
         if some:  # whose answers give way to each other by their new sizes
             assert len(got) != len(plain) or not np.allclose(got.boxes, plain.boxes)
             continue

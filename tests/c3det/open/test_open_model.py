@@ -147,12 +147,14 @@ def test_rivals_are_the_second_best_slots(predictor: Predictor) -> None:
         answer = model._ranked(tile, boxes, scores, _Suppression(0))
         found = _detections(answer, [5, 9, 7])
         alone = _detections(model._ranked(tile, boxes, scores[:, :1], _Suppression(0)), [5])
+        two = _detections(model._ranked(tile, boxes, scores[:, :2], _Suppression(0)), [5, 9])
     # The third box gives way to the first one.
     assert found.boxes.tolist() == [[50, 50, 70, 70], [10, 10, 30, 30]]
     assert found.labels.tolist() == [5, 9]
     assert found.rivals.tolist() == [7, 7]
     assert np.allclose(found.rival_scores, [0.4, 0.2])
     assert set(alone.rivals.tolist()) == {-1}
+    assert (two.labels.tolist(), two.rivals.tolist()) == ([5, 9], [9, 5])
 
 
 @torch.inference_mode()
@@ -166,6 +168,7 @@ def test_boxes_are_clipped_nested_ones_less_sure_and_what_is_left_ranked(
         ([22, 22, 29, 29], [0.0, 0.5]),  # in the first one, of another slot
         ([10, 16, 30, 36], [0.7, 0.0]),  # gives way to the first one
         ([12, 31, 18, 36], [0.2, 0.0]),  # in the one that gives way
+        ([27, 12, 32, 17], [0.35, 0.0]),  # three fifths in the first one
         ([120, 40, 140, 60], [0.4, 0.0]),  # partly beside the tile
         ([127.5, 5, 150, 20], [0.9, 0.0]),  # of which less than a pixel lies in it
         ([60, 60, 80, 80], [0.009, 0.0]),
@@ -180,9 +183,9 @@ def test_boxes_are_clipped_nested_ones_less_sure_and_what_is_left_ranked(
         return list(zip(found.boxes.tolist(), sure, found.labels.tolist(), strict=True))
 
     first, other_slot, last = ([10, 10, 30, 30], 0.8, 5), ([22, 22, 29, 29], 0.5, 9), rows[4][0]
-    cut, nested = ([120, 40, 128, 60], 0.4, 5), [12, 12, 20, 20]
-    assert ranked(nests=True) == [first, other_slot, cut, (nested, 0.3, 5), (last, 0.2, 5)]
-    assert ranked(nests=False) == [first, (nested, 0.6, 5), other_slot, cut, (last, 0.2, 5)]
+    middle, nested = [([120, 40, 128, 60], 0.4, 5), ([27, 12, 32, 17], 0.35, 5)], [12, 12, 20, 20]
+    assert ranked(nests=True) == [first, other_slot, *middle, (nested, 0.3, 5), (last, 0.2, 5)]
+    assert ranked(nests=False) == [first, (nested, 0.6, 5), other_slot, *middle, (last, 0.2, 5)]
 
 
 @torch.inference_mode()
