@@ -340,6 +340,46 @@ def test_a_click_of_a_choice_is_answered_by_the_box_that_it_means() -> None:
     assert [(row[0], row[3]) for row in found] == [(B, 0), (part, 1)]
 
 
+def test_nothing_but_what_it_means_answers_a_click_of_a_choice() -> None:
+    """However near to an edge of it the click lies, and how well another box fits."""
+    meant, best, of_another_label = [10, 10, 50, 50], [8, 6, 14, 16], [9, 9, 13, 13]
+    candidates = detections([(best, 0.99, 0), (meant, 1.0, 0), (of_another_label, 1.0, 1)])
+    # The first positive click is not the first of all.
+    no, likeliest = Click(60, 60, 0, positive=False), Click(58, 5, 2)
+    found = answer(candidates, [no, Click(11, 11, 0, choice=1), likeliest])
+    assert (found[0][0], found[0][3]) == (meant, 1)
+
+
+def test_what_clicks_of_a_choice_do_not_mean() -> None:
+    """A box nested in the one they mean, to four fifths and more, that holds one of them."""
+    meant = [10, 10, 30, 30]
+    within, not_enough = [10, 14, 20, 16], [6, 20, 14, 24]  # to the whole, and to a half
+    almost = [26, 10, 31, 14]  # to four fifths
+    candidates = detections(
+        [(meant, 1.0, 0), (within, 0.9, 0), (almost, 0.8, 0), (not_enough, 0.7, 0)]
+    )
+    one, other = Click(18, 15, 0, choice=1), Click(28, 13, 0, choice=1)
+    left = (not_enough, 0.7, 0, -1)
+    assert answer(candidates, [one]) == [(meant, 1.0, 0, 0), (almost, 0.8, 0, -1), left]
+    assert answer(candidates, [other]) == [(meant, 1.0, 0, 0), (within, 0.9, 0, -1), left]
+    # Each of several clicks on one object counts, and only those of a choice.
+    for clicks in ([one, other], [other, one]):
+        assert answer(candidates, clicks) == [(meant, 1.0, 0, 1), left]
+    likeliest = replace(one, choice=0)
+    for clicks in ([likeliest, other], [other, likeliest]):
+        found = answer(candidates, clicks)
+        assert [row[0] for row in found] == [meant, within, not_enough]
+    # What one object's click does not mean stays away, whatever that of another one means.
+    two = detections([(meant, 1.0, 0), (within, 0.9, 0), ([40, 40, 60, 60], 1.0, 0)])
+    found = answer(two, [one, Click(50, 50, 0, choice=1)])
+    assert [row[0] for row in found] == [meant, [40, 40, 60, 60]]
+    # Nor is a box hidden for the answer of another object, in which it lies as well.
+    large, small, beside = [10, 10, 60, 60], [20, 20, 30, 30], [26, 20, 36, 30]
+    nested = detections([(large, 0.9, 1), (small, 1.0, 0), (beside, 0.8, 0)])
+    found = answer(nested, [Click(45, 45, 1), Click(27, 25, 0, choice=1)])
+    assert [row[0] for row in found] == [large, small, beside]
+
+
 def test_detections_are_frozen_and_sized() -> None:
     candidates = detections([(A, 0.9, 0), (B, 0.5, 1)])
     assert len(candidates) == 2

@@ -331,6 +331,16 @@ def test_what_is_built_is_read_back(
     assert PluginAnswer.read(json.loads(json.dumps(answer.body()))) == answer
 
 
+def test_a_click_is_repeated_only_where_all_of_it_is() -> None:
+    points = [[3, 4], [3, 4], [3, 4], [3, 4], [3, 4], [3, 4], [5, 4], [3, 5]]
+    pairs = [[-1, 1], [7, 1], [7, 1], [8, 1], [7, 0], [7, 1], [7, 0], [7, 1], [7, 1]]
+    request = plugin(pos_points=points, neg_points=pairs)
+    clicks = read_plugin_request(request, (), 10).clicks
+    assert [click.choice for click in clicks] == [2, 2, 0, 0, 2, 0, 0, 0]
+    closed = read_plugin_request(request, ["class"] * 9, 10).clicks
+    assert {click.choice for click in closed} == {0}
+
+
 def open_request(labels: list[Any]) -> PluginRequest:
     points = [[index % 16, index // 16] for index in range(len(labels))]
     pairs = [[-1, 1], *([label, 1] for label in labels)]

@@ -236,7 +236,7 @@ class RepeatedClicks:
         good = right(state.clicks)
         if good is None or not len(good):
             return
-        kept = list(state.clicks)
+        kept = state.clicks
         for repeats in range(MOST_REPEATS + 1):
             if repeats and not good.all():
                 tried = [
@@ -245,11 +245,10 @@ class RepeatedClicks:
                 ]
                 now = right(tried)
                 assert now is not None
-                better = now & ~good
                 kept = [
-                    new if fine else old for new, old, fine in zip(tried, kept, better, strict=True)
+                    new if fine else old for new, old, fine in zip(tried, kept, now, strict=True)
                 ]
-                good = good | better
+                good = good | now
             clicked = replace(state, clicks=kept)
             self.right[repeats] += good.tolist()
             self.found[repeats].append((picture, clicked, clicked.detect(read)))

@@ -22,6 +22,7 @@ from tests.c3det.open.small import load_of_one_scale, pixels, saved
 from tests.c3det.open.test_open_model import (
     assert_exchanged,
     assert_near,
+    open_model,
     random_clicks,
     tiled,
 )
@@ -66,11 +67,6 @@ class Counting(OpenModel):
     def detect(self, *args: Any) -> Any:
         self.calls += 1
         return super().detect(*args)
-
-
-def open_model(predictor: Predictor) -> OpenModel:
-    assert isinstance(predictor.model, OpenModel)
-    return predictor.model
 
 
 def test_exemplars_hold_what_a_click_has_in_the_model(predictor: Predictor) -> None:
@@ -172,6 +168,8 @@ def test_boxes_of_people_correct_sizes_and_nothing_else(predictor: Predictor) ->
             for ratio in (0.8, 0)
         )
         assert {0, 1} <= set(got.labels.tolist())
+        assert (got.boxes >= 0).all()
+        assert (got.boxes[:, 2:] <= [300, 150]).all()
         if some:  # whose answers give way to each other by their new sizes
             assert len(got) != len(plain) or not np.allclose(got.boxes, plain.boxes)
             continue
@@ -199,12 +197,15 @@ def test_exchanged_slots_exchange_corrected_answers(predictor: Predictor, side: 
     assert_exchanged(got, wanted, names)
 
 
-def test_exemplars_of_the_version_before_are_refused(predictor: Predictor) -> None:
-    """Their vectors are two numbers shorter: those of a proposal were not yet known."""
+def test_exemplars_of_another_length_are_refused(predictor: Predictor) -> None:
+    """Those of the version before have two numbers less: a proposal's were not yet known."""
     exemplars = taken(predictor)
     before = replace(exemplars, vectors=np.delete(exemplars.vectors, [1024, 1025], 1))
     with pytest.raises(OtherWeightsError, match="has 1168 numbers, and untrained takes 1170: take"):
         predictor.open(pixels(100, 120)).detect([], exemplars=before)
+    longer = replace(exemplars, vectors=np.pad(exemplars.vectors, ((0, 0), (0, 1))))
+    with pytest.raises(OtherWeightsError, match="has 1171 numbers, and untrained takes 1170: take"):
+        predictor.open(pixels(100, 120)).detect([], exemplars=longer)
 
 
 def test_tiles_are_read_for_exemplars_in_time(predictor: Predictor) -> None:
@@ -366,6 +367,7 @@ def test_wrong_exemplars_and_places_are_named(predictor: Predictor) -> None:
     many = exemplars.take(np.zeros(MAX_PER_QUERY + 1, np.int64))
     with pytest.raises(ExemplarsError, match="at most 256 exemplars, not 257: thin them"):
         picture.detect([], exemplars=many)
+    picture.detect([], exemplars=many.take(np.arange(MAX_PER_QUERY)))
     with pytest.raises(ValueError, match="click 0 has label 3, but there are 3 classes"):
         picture.exemplars([Click(3, 3, 3)], NAMES)
     with pytest.raises(ValueError, match="click 0 is at"):

@@ -26,6 +26,8 @@ from c3det.open.architecture import OpenArchitecture
 from c3det.open.detector import OpenDetector, PaddedClicks, SlotSizes
 from c3det.open.folding import folded
 from c3det.open.model import (
+    CLICKED_SCORE,
+    OPTIONS,
     SAME_PROPOSAL,
     SCALES,
     OpenModel,
@@ -63,6 +65,11 @@ def tiled(
     return Picture(
         predictor.model, predictor.card, image, side=side, overlap=64, max_bytes=max_bytes
     )
+
+
+def open_model(predictor: Predictor) -> OpenModel:
+    assert isinstance(predictor.model, OpenModel)
+    return predictor.model
 
 
 def random_clicks(seed: int, count: int, height: int, width: int) -> list[Click]:
@@ -140,12 +147,45 @@ def test_rivals_are_the_second_best_slots(predictor: Predictor) -> None:
         answer = model._ranked(tile, boxes, scores, _Suppression(0))
         found = _detections(answer, [5, 9, 7])
         alone = _detections(model._ranked(tile, boxes, scores[:, :1], _Suppression(0)), [5])
+        two = _detections(model._ranked(tile, boxes, scores[:, :2], _Suppression(0)), [5, 9])
     # The third box gives way to the first one.
     assert found.boxes.tolist() == [[50, 50, 70, 70], [10, 10, 30, 30]]
     assert found.labels.tolist() == [5, 9]
     assert found.rivals.tolist() == [7, 7]
     assert np.allclose(found.rival_scores, [0.4, 0.2])
     assert set(alone.rivals.tolist()) == {-1}
+    assert (two.labels.tolist(), two.rivals.tolist()) == ([5, 9], [9, 5])
+
+
+@torch.inference_mode()
+def test_boxes_are_clipped_nested_ones_less_sure_and_what_is_left_ranked(
+    predictor: Predictor,
+) -> None:
+    model = open_model(predictor)
+    rows: list[tuple[list[float], list[float]]] = [
+        ([10, 10, 30, 30], [0.8, 0.0]),
+        ([12, 12, 20, 20], [0.6, 0.0]),  # in the first one, of its slot
+        ([22, 22, 29, 29], [0.0, 0.5]),  # in the first one, of another slot
+        ([10, 16, 30, 36], [0.7, 0.0]),  # gives way to the first one
+        ([12, 31, 18, 36], [0.2, 0.0]),  # in the one that gives way
+        ([27, 12, 32, 17], [0.35, 0.0]),  # three fifths in the first one
+        ([120, 40, 140, 60], [0.4, 0.0]),  # partly beside the tile
+        ([127.5, 5, 150, 20], [0.9, 0.0]),  # of which less than a pixel lies in it
+        ([60, 60, 80, 80], [0.009, 0.0]),
+    ]
+    boxes, scores = (torch.tensor(part) for part in zip(*rows, strict=True))
+    tile = model.encode(pixels(96, 128))
+
+    def ranked(nests: bool) -> list[tuple[list[float], float, int]]:
+        answer = model._ranked(tile, boxes, scores, _Suppression(0), nests=nests)
+        found = _detections(answer, [5, 9])
+        sure = [round(score, 4) for score in found.scores.tolist()]
+        return list(zip(found.boxes.tolist(), sure, found.labels.tolist(), strict=True))
+
+    first, other_slot, last = ([10, 10, 30, 30], 0.8, 5), ([22, 22, 29, 29], 0.5, 9), rows[4][0]
+    middle, nested = [([120, 40, 128, 60], 0.4, 5), ([27, 12, 32, 17], 0.35, 5)], [12, 12, 20, 20]
+    assert ranked(nests=True) == [first, other_slot, *middle, (nested, 0.3, 5), (last, 0.2, 5)]
+    assert ranked(nests=False) == [first, (nested, 0.6, 5), other_slot, *middle, (last, 0.2, 5)]
 
 
 @torch.inference_mode()
@@ -294,6 +334,19 @@ def test_clicks_that_are_repeated_count_once(predictor: Predictor) -> None:
         assert np.allclose(found.scores, wanted.scores, atol=1e-5)
 
 
+def meant(boxes: torch.Tensor, *logits: torch.Tensor) -> list[list[int]]:
+    """By clicks at (8, 3) of every choice from 0 on, a row for each of some logits."""
+    rows, choices = torch.stack(logits).repeat_interleave(len(boxes), 0), torch.arange(len(boxes))
+    count = len(rows)
+    chosen = _options(
+        boxes.expand(count, *boxes.shape),
+        rows,
+        torch.tensor([[8.0, 3.0]]).expand(count, 2),
+        choices.repeat(len(logits)).float(),
+    )
+    return chosen.view(len(logits), -1).tolist()
+
+
 def test_which_boxes_a_click_can_mean_and_in_which_order() -> None:
     """Those that hold it and are likely enough, each once; the likeliest wherever it lies."""
     boxes = torch.tensor(
@@ -301,22 +354,27 @@ def test_which_boxes_a_click_can_mean_and_in_which_order() -> None:
             [0.0, 0.0, 10.0, 10.0],
             [0.0, 0.0, 10.0, 9.0],  # much the same as the first
             [20.0, 20.0, 30.0, 30.0],  # beside the click
-            [4.0, 4.0, 6.0, 6.0],
+            [7.0, 2.0, 9.0, 5.0],
             [0.0, 0.0, 20.0, 20.0],
-            [5.0, 5.0, 40.0, 40.0],  # too unlikely
+            [5.0, 1.0, 40.0, 40.0],  # too unlikely
+            [2.0, 7.0, 5.0, 9.0],  # beside the click
+            [0.0, 0.0, 10.0, 6.5],  # much the same as the second alone
+            [0.0, 0.0, 30.0, 30.0],  # just likely enough
         ]
     )
-    logits = torch.tensor([3.0, 2.9, 2.8, 0.0, 1.0, -1.1])
+    logits = torch.tensor([3.0, 2.9, 2.8, 0.0, 1.0, -1.1, 0.5, 2.0, -1.0])
+    wanted = [0, 7, 4, 3, 8, 0, 7, 4, 3]
+    assert meant(boxes, logits, logits - 8) == [wanted, wanted], "each click by its own likeliest"
+    nothing = -torch.inf
+    first_beside = torch.tensor([2.0, nothing, 5.0, 1.5, 0, nothing, nothing, nothing, nothing])
+    assert meant(boxes, first_beside) == [[2, 0, 3] * 3]
+    assert meant(boxes, torch.tensor([9.0] + [1.0] * 8)) == [[0] * 9]
 
-    def meant(logits: torch.Tensor) -> list[int]:
-        choices = torch.arange(7.0)
-        xy = torch.tensor([[5.0, 5.0]]).expand(7, 2)
-        return _options(boxes.expand(7, 6, 4), logits.expand(7, 6), xy, choices).tolist()
 
-    assert meant(logits) == [0, 4, 3, 0, 4, 3, 0]
-    first_beside = torch.tensor([2.0, -torch.inf, 5.0, 1.5, 0.0, -torch.inf])
-    assert meant(first_beside) == [2, 0, 3, 2, 0, 3, 2]
-    assert meant(torch.tensor([9.0, 1.0, 1.0, 1.0, 1.0, 1.0])) == [0] * 7
+def test_a_click_can_mean_one_of_so_many_boxes() -> None:
+    sides = 4 * 1.25 ** torch.arange(30.0)
+    boxes = torch.stack([8 - sides, 3 - sides, 8 + sides, 3 + sides], 1)
+    assert meant(boxes, -torch.arange(30.0) / 10) == [[*range(OPTIONS), *range(30 - OPTIONS)]]
 
 
 @pytest.mark.parametrize("side", [1024, 160], ids=["one tile", "tiles"])
@@ -360,15 +418,46 @@ def test_clicks_reach_objects_on_other_tiles(predictor: Predictor) -> None:
 
 
 def test_what_the_exemplar_is_does_not_depend_on_other_clicks(predictor: Predictor) -> None:
-    model = predictor.model
+    """Of more clicks than are described at once."""
+    model = open_model(predictor)
     clicks = [Click(30, 40, 0), Click(90, 60, 0), Click(110, 20, 0)]
+    clicks += [*random_clicks(7, 70, 100, 130), *clicks]
     with torch.inference_mode():
         tile = model.encode(pixels(100, 130))
         together = model.templates(tile, clicks)
-        for click, of_all in zip(clicks, together, strict=True):
+        for click, of_all in zip(clicks[:3] * 2, together[:3] + together[-3:], strict=True):
             (alone,) = model.templates(tile, [click])
             for a, b in zip(alone, of_all, strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+        assert len(together) == len(clicks)
+
+
+def test_a_template_is_of_a_box_that_holds_its_click(predictor: Predictor) -> None:
+    """But for the likeliest one; the cell is the one at the click, a proposal's logit its own."""
+    model, draw = open_model(predictor), np.random.default_rng(1)
+    clicks = [Click(x, y, 0, choice=1) for x, y in draw.uniform(0, (130, 100), (50, 2)).tolist()]
+    with torch.inference_mode():
+        tile = model.encode(pixels(100, 130))
+        found, likeliest = (
+            model.templates(tile, some)
+            for some in (clicks, [replace(click, choice=0) for click in clicks])
+        )
+        xy = torch.tensor([[click.x, click.y] for click in clicks])
+        cells = model.network.templates(tile.features, xy[None])[0]
+    proposed, changed = [], 0
+    for (cell, exemplar, logit), first, wanted, at in zip(found, likeliest, cells, xy, strict=True):
+        torch.testing.assert_close(cell, wanted)
+        x1, y1, x2, y2 = exemplar[:4].tolist()
+        assert x1 <= 0 <= x2
+        assert y1 <= 0 <= y2
+        changed += not torch.equal(exemplar, first[1])
+        overlaps = pairwise_iou(exemplar[None, :4] + at.repeat(2), tile.proposals.boxes[0])[0]
+        overlap, same = overlaps.max(0)
+        if overlap > 0.9999:
+            proposed.append((float(logit), float(tile.proposals.scores[0, same])))
+    assert len(proposed) > 2
+    assert changed > 25
+    assert all(logit == pytest.approx(score, abs=1e-4) for logit, score in proposed)
 
 
 def test_a_negative_click_changes_what_is_found_and_removes_the_box_under_it(
@@ -403,7 +492,14 @@ def test_what_was_clicked_has_its_box_though_the_model_says_none_of_these(weight
         tile = model.encode(image)
         templates = model.templates(tile, clicks)
         found = model.detect(tile, templates, clicks)
+        # A click of a choice is sure of its box, one beside the tile has none, at a corner one.
+        meant = [*clicks, Click(90, 20, 3, choice=1), Click(0, 0, 4), Click(130, 100, 5)]
+        of_meant = [*templates, *model.templates(tile, meant[2:])]
+        shown = model.detect(tile, [*of_meant, templates[0]], [*meant, Click(-1, 40, 2)])
     assert sorted(found.labels.tolist()) == [0, 1]
+    assert dict(zip(shown.labels.tolist(), shown.scores.tolist(), strict=True)) == pytest.approx(
+        {3: 1.0, **dict.fromkeys((0, 1, 4, 5), CLICKED_SCORE)}
+    )
     answers = predictor.open(image).detect(clicks).detections
     for row, (click, template) in enumerate(zip(clicks, templates, strict=True)):
         box = template[1][:4].numpy() + (click.x, click.y) * 2

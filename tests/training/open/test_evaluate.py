@@ -94,7 +94,7 @@ class Fake:
 
 
 class Chooser(Fake):
-    """Answers with an object's box to a click of the choice that it needs, else with another one.
+    """Answers with half of an object to a click of the choice that it needs, else with less.
 
     It finds the objects whose clicks it answers rightly, and what it is told to.
     """
@@ -121,10 +121,11 @@ class Chooser(Fake):
 
     def answers(self, clicks: Sequence[Click]) -> NDArray[np.float32]:
         self.answered.append([click.choice for click in clicks])
-        far = np.array([900, 900, 910, 910], np.float32)
-        return np.array(
-            [BOXES[number] if right else far for number, right in map(self._is_right, clicks)]
-        )
+        boxes = np.zeros((len(clicks), 4), np.float32)
+        for row, (number, right) in enumerate(map(self._is_right, clicks)):
+            x1, y1, x2, y2 = BOXES[number]
+            boxes[row] = x1, y1, x2, y1 + (y2 - y1) * (0.5 if right else 0.49)
+        return boxes
 
 
 def test_clicks_with_a_wrong_box_are_repeated() -> None:
@@ -149,9 +150,17 @@ def test_clicks_with_a_wrong_box_are_repeated() -> None:
     assert [out[count]["right"] for count in "012"] == [40.0, 60.0, 80.0]
     assert out["0"]["all"]["AP"] < out["1"]["all"]["AP"] < out["2"]["all"]["AP"] < 100
     assert state.clicks[0].choice == 0, "the clicks that were given stay as they were"
+    assert out["2"]["all"]["F1"] == 88.89
+    assert repeated.results([0, 1], 0.95)["repeated"]["2"]["all"]["F1"] == 0, "none is shown"
+    # Of another picture, in which no repeat brings anything, to the mean of both.
+    repeated.measure(a_picture(), state, Chooser([0, 0, 0, 7, 7]))
+    out = repeated.results([0, 1], 0.3)["repeated"]
+    assert [out[count]["right"] for count in "012"] == [50.0, 60.0, 70.0]
+    assert [len(repeated.found[count]) for count in range(3)] == [2, 2, 2]
     # A method without a choice is not measured.
     nothing = RepeatedClicks()
     nothing.measure(a_picture(), state, Fake([(0, 0.9, 0)]))
+    nothing.measure(a_picture(), Clicked(), method)  # nor is a picture without clicks
     assert nothing.results([0, 1], 0.3) == {}
 
 
