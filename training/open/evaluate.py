@@ -215,6 +215,8 @@ Pairs = list[tuple[Annotated, Detections]]
 class RepeatedClicks:
     """What clicks on the same place again do, see the module.
 
+    A box that was right once counts as right, whatever repeats elsewhere do to it.
+
     Attributes:
         right: For each number of repeats, whether the clicked objects have a right box.
         found: Likewise, the pictures, their clicks and what was found.
