@@ -487,7 +487,7 @@ def _location(click: Click) -> Location:
 
 
 def _middle(location: Location) -> tuple[float, float]:
-    if len(location) == 3:
-        return location[:2]
+    if len(location) < 4:  # a click, or a point
+        return location[0], location[1]
     x1, y1, x2, y2 = location
     return (x1 + x2) / 2, (y1 + y2) / 2
