@@ -160,7 +160,9 @@ class Picture:
         query = Query.of(clicks, exemplars or (), counts_negative=self._model.counts_negative)
         # The order does not depend on labels, so that with other names the work is the same.
         points = sorted(set(map(_location, query.clicks)), key=lambda one: (one[1], one[0], one[2]))
-        owners: dict[Location, int] = dict(zip(points, self._owners(points), strict=True))
+        owners: dict[Location, int] = dict(
+            zip(points, self._owners(map(_middle, points)), strict=True)
+        )
         under_clicks = set(owners.values())
         budget = TimeBudget(deadline, self._merge_seconds, self._model.device)
         with self._tiles_dropped_on_error():
@@ -358,7 +360,7 @@ class Picture:
         check_clicks(at, 0.0, 0, self.image_size)
         check_labels(at, len(names))
         locations = _locations(clicks, boxes)
-        owners = self._owners(locations)
+        owners = self._owners(map(_middle, locations))
         budget = TimeBudget(deadline, 0.0, self._model.device)
         with self._tiles_dropped_on_error():
             unread = self._read_templates(dict(zip(locations, owners, strict=True)), budget)
@@ -392,7 +394,7 @@ class Picture:
         It grows with every call of `exemplars`.
         """
         locations = _locations(clicks, boxes)
-        owners = dict(zip(locations, self._owners(locations), strict=True))
+        owners = dict(zip(locations, self._owners(map(_middle, locations)), strict=True))
         unread = {owner for place, owner in owners.items() if place not in self._templates}
         return 1 - len(unread) / max(len(set(owners.values())), 1)
 
@@ -409,7 +411,7 @@ class Picture:
             the object's tile is not held now: nothing is computed again for an outline.
         """
         boxes = detections.boxes
-        owners = self._owners([tuple(box) for box in boxes.tolist()])
+        owners = self._owners(map(_middle, boxes.tolist()))
         found: dict[int, Outline | None] = {}
         for index, tile in self._tiles.items():
             if rows := [row for row in wanted if owners[row] == index]:
@@ -424,9 +426,9 @@ class Picture:
         height, width = self.image_size
         return sum(self._areas[index].core_area for index in indices) / (height * width)
 
-    def _owners(self, locations: Iterable[Location]) -> list[int]:
-        """The tile to which each location belongs, a box by its middle."""
-        return distances(self._areas, map(_middle, locations)).argmin(1).tolist()
+    def _owners(self, points: Iterable[tuple[float, float]]) -> list[int]:
+        """The tile to which each point belongs."""
+        return distances(self._areas, points).argmin(1).tolist()
 
     def _nearest_first(self, locations: Iterable[Location]) -> list[int]:
         """All tiles, the nearest to a location first."""
@@ -487,7 +489,8 @@ def _location(click: Click) -> Location:
 
 
 def _middle(location: Location) -> tuple[float, float]:
-    if len(location) < 4:  # a click, or a point
-        return location[0], location[1]
+    """Where a click lies, or the middle of a box."""
+    if len(location) == 3:
+        return location[:2]
     x1, y1, x2, y2 = location
     return (x1 + x2) / 2, (y1 + y2) / 2

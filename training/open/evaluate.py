@@ -227,8 +227,10 @@ class RepeatedClicks:
         default_factory=lambda: defaultdict(list)
     )
 
-    def measure(self, picture: Annotated, state: Clicked, read: PictureDetector) -> None:
-        """Repeat the clicks of a picture whose box is wrong."""
+    def measure(
+        self, picture: Annotated, state: Clicked, before: Detections, read: PictureDetector
+    ) -> None:
+        """Repeat the clicks whose box is wrong; ``before`` was found with them as they are."""
         boxes = np.array(state.boxes, np.float32).reshape(-1, 4)
 
         def right(clicks: Sequence[Click]) -> NDArray[np.bool_] | None:
@@ -238,22 +240,24 @@ class RepeatedClicks:
         good = right(state.clicks)
         if good is None or not len(good):
             return
-        kept = state.clicks
+        clicked, found = state, before
         for repeats in range(MOST_REPEATS + 1):
             if repeats and not good.all():
                 tried = [
                     click if fine else replace(click, choice=repeats)
-                    for click, fine in zip(kept, good, strict=True)
+                    for click, fine in zip(clicked.clicks, good, strict=True)
                 ]
                 now = right(tried)
                 assert now is not None
-                kept = [
-                    new if fine else old for new, old, fine in zip(tried, kept, now, strict=True)
-                ]
-                good = good | now
-            clicked = replace(state, clicks=kept)
+                if (now & ~good).any():
+                    kept = [
+                        new if fine else old
+                        for new, old, fine in zip(tried, clicked.clicks, now, strict=True)
+                    ]
+                    clicked = replace(state, clicks=kept)
+                    found, good = clicked.detect(read), good | now
             self.right[repeats] += good.tolist()
-            self.found[repeats].append((picture, clicked, clicked.detect(read)))
+            self.found[repeats].append((picture, clicked, found))
 
     def results(self, labels: Sequence[int], threshold: float) -> dict[str, Any]:
         """By the number of repeats; nothing where nothing was measured."""
@@ -356,7 +360,7 @@ def evaluate_set(
                 found["random", seed, number].append((picture, state, answer))
                 if seed == 0 and number == MAIN_COUNT:
                     negative.measure(picture, state, answer, read, threshold)
-                    repeated.measure(picture, state, read)
+                    repeated.measure(picture, state, answer, read)
         answers = click_errors(picture, plan.counts, read, threshold)
         for number, (state, answer) in zip(plan.counts, answers, strict=True):
             found["person", 0, number].append((picture, state, answer))

@@ -390,7 +390,7 @@ def test_a_click_of_a_choice_is_answered_by_another_box(predictor: Predictor, si
     for choice, found in enumerate(others, 1):
         (box,) = found.boxes[found.clicks == 1]
         template = picture._templates[60, 70, choice]
-        relative = predictor.model.described(template)[1]  # type: ignore[attr-defined]
+        relative = open_model(predictor).described(template)[1]
         wanted = relative + np.array([60, 70, 60, 70])
         assert box == pytest.approx(wanted.clip(0, (300, 150, 300, 150)), abs=1e-3)
         assert pairwise_iou(torch.tensor(before), torch.tensor(box)[None]).item() < 0.95

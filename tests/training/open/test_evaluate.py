@@ -134,7 +134,7 @@ def test_clicks_with_a_wrong_box_are_repeated() -> None:
     repeated = RepeatedClicks()
     (state,) = click_at_random(a_picture(), (3,), seed=0)
     order = state.objects
-    repeated.measure(a_picture(), state, method)
+    repeated.measure(a_picture(), state, state.detect(method), method)
     assert {count: sum(right) for count, right in repeated.right.items()} == {0: 2, 1: 3, 2: 4}
     assert method.answered == [
         [0] * 5,
@@ -153,14 +153,15 @@ def test_clicks_with_a_wrong_box_are_repeated() -> None:
     assert out["2"]["all"]["F1"] == 88.89
     assert repeated.results([0, 1], 0.95)["repeated"]["2"]["all"]["F1"] == 0, "none is shown"
     # Of another picture, in which no repeat brings anything, to the mean of both.
-    repeated.measure(a_picture(), state, Chooser([0, 0, 0, 7, 7]))
+    other = Chooser([0, 0, 0, 7, 7])
+    repeated.measure(a_picture(), state, state.detect(other), other)
     out = repeated.results([0, 1], 0.3)["repeated"]
     assert [out[count]["right"] for count in "012"] == [50.0, 60.0, 70.0]
     assert [len(repeated.found[count]) for count in range(3)] == [2, 2, 2]
     # A method without a choice is not measured.
     nothing = RepeatedClicks()
-    nothing.measure(a_picture(), state, Fake([(0, 0.9, 0)]))
-    nothing.measure(a_picture(), Clicked(), method)  # nor is a picture without clicks
+    nothing.measure(a_picture(), state, found([]), Fake([(0, 0.9, 0)]))
+    nothing.measure(a_picture(), Clicked(), found([]), method)  # nor is a picture without clicks
     assert nothing.results([0, 1], 0.3) == {}
 
 
